@@ -1,0 +1,362 @@
+"""The typed configuration of a run.
+
+One frozen tree; every field has a description, unknown keys fail, and nothing here imports torch. A recipe is a
+YAML file of this tree; ``section.field=value`` arguments override it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.records import Sampler
+
+
+class ConfigError(ValueError):
+    """A recipe or override that cannot be used; the message names the field and the remedy."""
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, closed, documented by the docstrings under its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class RunConfig(Section):
+    name: str = Field(default="couplet", pattern=r"^[A-Za-z0-9._-]+$")
+    """Names the run; its folder is ``runs/<name>`` unless ``folder`` is set."""
+    folder: Path | None = None
+    """Where everything the run produces goes."""
+    seed: NonNegative = 0
+    """Keys every random number of the run."""
+    steps: Positive = 100
+    """Learner steps (weight versions) to train."""
+
+
+class ModelSection(Section):
+    path: str
+    """A model folder or Hugging Face name; ``builtin:quickstart`` is the shipped warm start."""
+    threads: NonNegative = 0
+    """CPU threads of each process that runs the model; 0 means all cores it may use."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` takes CUDA where the process sees a GPU."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Compute type of rollouts and learner alike; the learner keeps fp32 master weights."""
+
+
+class DataConfig(Section):
+    source: Literal["synthetic", "file"] = "file"
+    """``synthetic`` generates the quick start's tasks; ``file`` reads ``train`` and ``held_out``."""
+    train: Path | None = None
+    """Training tasks: jsonl or jsonl.gz, our own schema or MBPP/AceCode records."""
+    held_out: Path | None = None
+    """Evaluation tasks, same formats."""
+    train_tasks: Positive = 2000
+    """How many training tasks the synthetic generator makes."""
+    held_out_tasks: Positive = 200
+    """How many held-out tasks the synthetic generator makes."""
+    max_prompt_tokens: Positive = 512
+    """A task whose prompt is longer is left out, and counted."""
+    chat_template: bool = False
+    """Wrap prompts in the tokenizer's chat template."""
+
+    @model_validator(mode="after")
+    def _file_has_train(self) -> Self:
+        if self.source == "file" and self.train is None:
+            raise ValueError("train: missing; name a jsonl file of tasks, or set source: synthetic")
+        return self
+
+
+class RolloutConfig(Section):
+    workers: Positive = 1
+    """Ray actors that denoise."""
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs Ray reserves for each rollout worker."""
+    group_size: Annotated[int, Field(ge=2)] = 8
+    """G, completions per task. At least 2: a group of one has no baseline."""
+    temperature: Annotated[float, Field(ge=0)] = 1.2
+    """Sampling temperature; 0 is greedy. The paper's is 1.2 (section 4.2, figure 7)."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Nucleus mass kept before entropy and sampling."""
+    decoder: Literal["entropy"] = "entropy"
+    """Which masked positions are committed first: those of lowest entropy."""
+    completion_length: Positive = 256
+    """L, mask tokens after the prompt."""
+    denoising_steps: Positive = 256
+    """S; each step commits about L/S tokens."""
+    batch_rows: Positive = 128
+    """Completions denoised together by one worker."""
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Self:
+        if self.denoising_steps > self.completion_length:
+            raise ValueError("denoising_steps: more steps than tokens; set it to at most completion_length")
+        return self
+
+    def sampler(self) -> Sampler:
+        return Sampler(
+            decoder=self.decoder,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            denoising_steps=self.denoising_steps,
+            completion_length=self.completion_length,
+        )
+
+
+class RewardConfig(Section):
+    workers: Positive = 1
+    """Ray actors that run tests."""
+    tests: Literal["pass_rate", "all_or_nothing"] = "pass_rate"
+    """The test reward: share of tests passed, or 1 only if all pass."""
+    tests_weight: Annotated[float, Field(ge=0)] = 2.0
+    """Weight of the test reward (released DiffuCoder recipe: 2.0)."""
+    format_weight: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the format reward (released DiffuCoder recipe: 0.5)."""
+    shuffle: bool = False
+    """Control experiment: permute the rewards inside each group, so that they carry no information."""
+    sandbox_slots: NonNegative = 0
+    """Programs each worker runs at once; 0 means one per CPU core."""
+    sandbox_level: Literal["jail", "namespaces", "uid"] = "namespaces"
+    """Weakest isolation that is acceptable; below it the run refuses to start. ``jail``: namespaces made by root;
+    ``namespaces``: by an ordinary user; ``uid``: none, only another user id, seccomp and limits."""
+    cpu_seconds: Rate = 2.0
+    """CPU seconds each program may use per test."""
+    wall_seconds: Rate = 6.0
+    """Wall-clock back-stop per test."""
+    memory_mb: Positive = 512
+    """Memory each program may use, MiB."""
+
+
+class OptimizerConfig(Section):
+    """AdamW and its learning-rate schedule."""
+
+    learning_rate: Rate = 1e-6
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's exponential averages."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Decoupled weight decay."""
+    warmup_steps: NonNegative = 0
+    """Optimizer steps of linear warm-up."""
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    """How the rate falls from its peak over the run."""
+    final_share: Share = 0.1
+    """Learning rate at the end, as a share of the peak."""
+    max_grad_norm: Rate = 0.2
+    """Gradient clipping."""
+
+
+class LearnerConfig(Section):
+    ranks: Positive = 1
+    """DeepSpeed ranks, each a Ray actor."""
+    gpus_per_rank: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs Ray reserves for each rank."""
+    zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
+    """DeepSpeed ZeRO stage."""
+    groups_per_step: Positive = 8
+    """Groups (tasks) of one learner step."""
+    inner_iterations: Positive = 2
+    """mu, updates on the same groups, each with a fresh mask pair."""
+    estimator: Literal["coupled"] = "coupled"
+    """Likelihood estimator."""
+    mask_pairs: Positive = 1
+    """lambda, complementary mask pairs per sample."""
+    mask_ratio: tuple[float, float] = (0.2, 0.8)
+    """Range of the mask ratio r ~ U(low, high)."""
+    weighting: Literal["paper", "normalized"] = "paper"
+    """``paper``: weights 1/r and 1/(1-r), total 1.5 per token. ``normalized``: divided by their total."""
+    advantage: Literal["mean", "loo", "mean_std"] = "mean"
+    """Baseline of a group: its mean (paper), leave-one-out, or mean divided by the standard deviation."""
+    clip: Rate = 0.5
+    """epsilon of the token-level PPO clip."""
+    kl_weight: Annotated[float, Field(ge=0)] = 0.01
+    """beta of the k3 KL to the reference; 0 runs without a reference."""
+    reference_sync_steps: Positive = 64
+    """Optimizer steps between syncs of the reference."""
+    reference_sync_share: Share = 0.6
+    """Share of the current weights in a sync; the rest stays."""
+    zero_variance_groups: Literal["skip", "replace"] = "skip"
+    """Groups whose samples all have one reward: count them as trained, or filter them and take others."""
+    micro_batch: Positive = 32
+    """Samples scored together."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    checkpoint_steps: Positive = 10
+    """Learner steps between checkpoints."""
+    keep_checkpoints: Positive = 2
+    """Checkpoints kept."""
+    bucket_mb: Positive = 64
+    """Size of a weight bucket, MiB."""
+
+    @model_validator(mode="after")
+    def _ratio_in_range(self) -> Self:
+        low, high = self.mask_ratio
+        if not 0 < low <= high < 1:
+            raise ValueError("mask_ratio: needs 0 < low <= high < 1")
+        return self
+
+
+class AdmissionConfig(Section):
+    max_staleness: NonNegative = 0
+    """Weight versions a group may be behind when it is trained; 0 is synchronous."""
+    max_in_flight: Positive = 64
+    """Groups admitted and not yet trained, filtered or dropped, at most."""
+    stale: Literal["drop", "wait"] = "drop"
+    """A group older than ``max_staleness`` at consumption is dropped, or trained all the same (``wait`` only
+    paces admission)."""
+
+
+class EvaluationConfig(Section):
+    every_steps: NonNegative = 0
+    """Learner steps between evaluations on held-out tasks; 0 evaluates before and after only."""
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0 is greedy."""
+    samples: Positive = 1
+    """Completions per held-out task."""
+
+
+class StreamsConfig(Section):
+    url: str = "embedded"
+    """``embedded`` starts a Redis-compatible server for the run; else redis://[:password@]host:port/db."""
+    capacity: Positive = 1024
+    """Messages a stream may hold before its producer is made to wait."""
+    deliveries: Positive = 3
+    """A message that was delivered this often without success goes to the dead-letter stream."""
+    claim_seconds: Rate = 60.0
+    """A message idle this long belongs to a dead consumer and is claimed by another."""
+
+
+class RayConfig(Section):
+    address: str = "local"
+    """``local`` starts Ray for the run; ``auto`` or host:port joins a cluster."""
+    dashboard: bool = True
+    """Start Ray's dashboard with a local Ray; ``ray list actors`` needs it."""
+
+
+class DeadlinesConfig(Section):
+    step_seconds: Rate = 900.0
+    """A learner step, waiting for its groups included."""
+    weights_seconds: Rate = 120.0
+    """Loading new weights into a rollout worker; one that misses it is restarted."""
+    start_seconds: Rate = 300.0
+    """Start of an actor, loading the model included."""
+    restarts: NonNegative = 5
+    """Restarts of each actor before the run gives up."""
+
+
+class Config(Section):
+    """A whole run."""
+
+    run: RunConfig = RunConfig()
+    model: ModelSection
+    data: DataConfig
+    rollout: RolloutConfig = RolloutConfig()
+    reward: RewardConfig = RewardConfig()
+    learner: LearnerConfig = LearnerConfig()
+    admission: AdmissionConfig = AdmissionConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    streams: StreamsConfig = StreamsConfig()
+    ray: RayConfig = RayConfig()
+    deadlines: DeadlinesConfig = DeadlinesConfig()
+
+    @model_validator(mode="after")
+    def _steps_can_fill(self) -> Self:
+        if self.admission.max_in_flight < self.learner.groups_per_step:
+            raise ValueError(
+                "admission.max_in_flight: smaller than learner.groups_per_step, so no step could ever fill"
+            )
+        unacknowledged = self.learner.checkpoint_steps * self.learner.groups_per_step
+        if self.streams.capacity < unacknowledged + self.admission.max_in_flight:
+            raise ValueError(
+                "streams.capacity: must hold the groups between two checkpoints and those in flight, "
+                f"{unacknowledged + self.admission.max_in_flight} here, or the run would block itself"
+            )
+        if self.rollout.batch_rows < self.rollout.group_size:
+            raise ValueError("rollout.batch_rows: smaller than rollout.group_size, so no group would fit")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        return self.run.folder or Path("runs") / self.run.name
+
+
+def load_config(recipe: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a recipe and apply ``a.b=value`` overrides (values are YAML). Raises :class:`ConfigError`."""
+    try:
+        raw = yaml.safe_load(recipe.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"recipe {recipe}: no such file; see the recipes/ folder") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {recipe}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe {recipe}: not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"recipe {recipe}: expected a mapping of sections")
+    for override in overrides:
+        _apply(raw, override)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_explain(recipe, error)) from error
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML that :func:`load_config` reads back."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return text
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    path, sign, text = override.partition("=")
+    if not sign or not path:
+        raise ConfigError(f"override {override!r}: write it as section.field=value")
+    *sections, field = path.split(".")
+    node = raw
+    for section in sections:
+        child = node.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"override {override!r}: {section} is a value, not a section")
+        node = child
+    try:
+        value = yaml.safe_load(text)
+        # YAML 1.1 reads 1e-6 as text; a learning rate written so is a number to everybody else.
+        node[field] = float(value) if isinstance(value, str) and _is_number(value) else value
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _explain(recipe: Path, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key; {_known_keys(problem['loc'])}"
+        elif problem["type"] != "missing" and not isinstance(problem["input"], dict):
+            message = f"{message} (got {problem['input']!r})"
+        lines.append(f"  {where}: {message}" if where else f"  {message}")
+    return f"recipe {recipe} is not valid:\n" + "\n".join(lines)
+
+
+def _known_keys(location: tuple[int | str, ...]) -> str:
+    section: Any = Config
+    for part in location[:-1]:
+        section = section.model_fields[str(part)].annotation
+    return "known keys here: " + ", ".join(section.model_fields)

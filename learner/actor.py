@@ -1,0 +1,129 @@
+"""A DeepSpeed rank as a Ray actor."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import deepspeed
+import ray
+import torch.distributed as dist
+
+from common.config import Config
+from common.models import runtime
+from common.models.loading import load_model, model_folder, save_model
+from common.models.weights import WeightsUpdate, to_buckets
+from common.records import TrajectoryGroup
+from common.streams import TRAJECTORIES, Consumer, Streams, connect
+from common.telemetry import Telemetry
+from learner.batch_exchange import broadcast_groups
+from learner.checkpoints import Checkpoints, load_progress
+from learner.collector import Collector, Progress
+from learner.engine import Engine
+from learner.estimator import CoupledEstimator
+from learner.policy import Policy
+from learner.source import TrajectorySource
+from learner.worker import LearnerLoop, StepReport
+
+
+class LearnerRank:
+    """Rank ``rank`` of the learner. Call :meth:`start` on all ranks together, then :meth:`step` likewise."""
+
+    def __init__(self, config: Config, run_id: str, redis_url: str, rank: int) -> None:
+        self._config = config
+        self._run_id = run_id
+        self._redis_url = redis_url
+        self._rank = rank
+        self._telemetry = Telemetry("learner", f"learner-{rank}")
+
+    def rendezvous(self) -> tuple[str, int]:
+        """Address and free port for the process group; asked of rank 0."""
+        host = ray.util.get_node_ip_address()
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            return host, probe.getsockname()[1]
+
+    def start(self, rendezvous: tuple[str, int], checkpoint: Path | None) -> int:
+        """Join the process group, build the engine, and restore ``checkpoint``. Returns the version."""
+        config = self._config
+        self._join(rendezvous)
+        device = runtime.configure(config.model)
+        policy = Policy(load_model(config.model.path, device), runtime.compute_dtype(config.model))
+        settings = config.learner
+        estimator = CoupledEstimator(settings.mask_pairs, settings.mask_ratio, settings.weighting)
+        total_updates = config.run.steps * settings.inner_iterations
+        self._engine = Engine(policy, estimator, settings, config.run.seed, total_updates)
+        self._progress = Progress()
+        if checkpoint is not None:
+            self._engine.load(checkpoint)
+            self._progress = load_progress(checkpoint)
+        leader = self._rank == 0
+        checkpoints = Checkpoints(
+            config.folder / "checkpoints", settings.keep_checkpoints, leader, barrier=dist.barrier
+        )
+        self._loop = LearnerLoop(
+            settings,
+            self._progress,
+            self._engine,
+            source=self._source() if leader else None,
+            share=broadcast_groups,
+            save_checkpoint=lambda progress: checkpoints.save(progress, self._engine.save),
+        )
+        return self._progress.version
+
+    def step(self, checkpoint: bool) -> StepReport | None:
+        """One learner step; rank 0 reports."""
+        report = self._loop.step(checkpoint)
+        self._telemetry.record(report.metrics, report.version)
+        return report if self._rank == 0 else None
+
+    def publish(self) -> WeightsUpdate | None:
+        """Put the weights into the object store in buckets; rank 0 returns their references."""
+        bucket_bytes = self._config.learner.bucket_mb << 20
+        manifest, buckets = to_buckets(self._engine.parameters(), self._progress.version, bucket_bytes)
+        if self._rank:
+            return None
+        return WeightsUpdate(manifest, tuple(ray.put(bucket) for bucket in buckets))
+
+    def export(self, folder: Path) -> None:
+        """Write a Hugging Face folder of the current weights; rank 0 writes."""
+        parameters = list(self._engine.parameters())
+        if self._rank == 0:
+            source = model_folder(self._config.model.path)
+            save_model(self._engine.model_config, parameters, folder, tokenizer_from=source)
+
+    def metrics_address(self) -> str:
+        return self._telemetry.address
+
+    def _join(self, rendezvous: tuple[str, int]) -> None:
+        host, port = rendezvous
+        os.environ |= {
+            "MASTER_ADDR": host,
+            "MASTER_PORT": str(port),
+            "RANK": str(self._rank),
+            "WORLD_SIZE": str(self._config.learner.ranks),
+            "LOCAL_RANK": "0",
+        }
+        # On CPUs DeepSpeed would compile a shared-memory collective at start, which needs a compiler and a minute.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        deepspeed.init_distributed(
+            "nccl" if self._config.learner.gpus_per_rank else "gloo",
+            timeout=timedelta(seconds=self._config.deadlines.step_seconds * 2),
+            verbose=False,
+        )
+
+    def _source(self) -> TrajectorySource:
+        config = self._config
+        streams = Streams(connect(self._redis_url), self._run_id, config.streams)
+        collector = Collector(
+            groups_per_step=config.learner.groups_per_step,
+            max_staleness=config.admission.max_staleness,
+            stale=config.admission.stale,
+            zero_variance=config.learner.zero_variance_groups,
+            progress=self._progress,
+        )
+        consumer = Consumer(streams, TRAJECTORIES, "learner-0")
+        return TrajectorySource(streams, consumer, collector, config.deadlines.step_seconds)

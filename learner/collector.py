@@ -1,0 +1,90 @@
+"""Which groups make up the next learner step.
+
+Groups are taken in admission order, so a step's batch does not depend on which worker was fastest, and a replay
+after a crash builds the same batches. Pure: no Redis, no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from common.records import TrajectoryGroup
+from learner.advantages import has_variance
+
+
+class Outcome(StrEnum):
+    TRAINED = "trained"
+    FILTERED = "filtered"
+    DROPPED = "dropped"
+
+
+@dataclass
+class Progress:
+    """The learner's counts; with the position ``next_index`` they are all of the data state a checkpoint needs.
+
+    ``version`` counts learner steps, ``updates`` optimizer steps.
+    """
+
+    version: int = 0
+    updates: int = 0
+    next_index: int = 0
+    trained: int = 0
+    filtered: int = 0
+    dropped: int = 0
+
+    def count(self, outcome: Outcome) -> None:
+        setattr(self, outcome, getattr(self, outcome) + 1)
+        self.next_index += 1
+
+
+@dataclass
+class Collector:
+    """Buffers trajectories until the groups of one step have arrived.
+
+    ``stale``: what happens to a group sampled more than ``max_staleness`` versions ago. ``zero_variance``:
+    whether a group without a learning signal counts as trained or is replaced by another.
+    """
+
+    groups_per_step: int
+    max_staleness: int
+    stale: Literal["drop", "wait"]
+    zero_variance: Literal["skip", "replace"]
+    progress: Progress
+    _waiting: dict[int, TrajectoryGroup] = field(default_factory=dict)
+    _taken: list[TrajectoryGroup] = field(default_factory=list)
+
+    def offer(self, group: TrajectoryGroup) -> bool:
+        """Buffer a group. False for a duplicate: handling is idempotent by group index."""
+        index = group.prompt.index
+        if index < self.progress.next_index or index in self._waiting:
+            return False
+        self._waiting[index] = group
+        return True
+
+    def take(self) -> Sequence[TrajectoryGroup] | None:
+        """The groups of the next step once complete, else None; progress counts what was consumed so far."""
+        while len(self._taken) < self.groups_per_step and self.progress.next_index in self._waiting:
+            group = self._waiting.pop(self.progress.next_index)
+            outcome = self._judge(group)
+            self.progress.count(outcome)
+            if outcome is Outcome.TRAINED:
+                self._taken.append(group)
+        if len(self._taken) < self.groups_per_step:
+            return None
+        batch, self._taken = self._taken, []
+        return batch
+
+    def _judge(self, group: TrajectoryGroup) -> Outcome:
+        if group.lost is not None or group.rollouts is None:
+            return Outcome.DROPPED
+        staleness = self.progress.version - group.rollouts.version
+        if self.stale == "drop" and staleness > self.max_staleness:
+            return Outcome.DROPPED
+        rewards = [score.reward for score in group.scores]
+        valid = [not score.masked for score in group.scores]
+        if self.zero_variance == "replace" and not has_variance(rewards, valid):
+            return Outcome.FILTERED
+        return Outcome.TRAINED

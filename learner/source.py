@@ -1,0 +1,72 @@
+"""Rank 0's view of the trajectory stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from common.records import RecordError, TrajectoryGroup
+from common.streams import Consumer, Delivery, Streams
+from learner.collector import Collector
+
+_POLL_SECONDS = 0.5
+_READ_COUNT = 64
+
+
+class StepDeadlineError(TimeoutError):
+    """The groups of a step did not arrive in time; the message says what is missing."""
+
+
+class TrajectorySource:
+    """Reads trajectories, hands complete steps to the learner, and acknowledges them once checkpointed.
+
+    What was delivered but not checkpointed before a crash is delivered again at construction, so a restarted
+    learner trains it again from the checkpoint's weights.
+    """
+
+    def __init__(self, streams: Streams, consumer: Consumer, collector: Collector, deadline: float) -> None:
+        self._streams = streams
+        self._consumer = consumer
+        self._collector = collector
+        self._deadline = deadline
+        self._unacknowledged: dict[int, bytes] = {}
+        for delivery in consumer.read_pending():
+            self._take_in(delivery)
+        self._report_progress()
+
+    def next_groups(self) -> Sequence[TrajectoryGroup]:
+        end = time.monotonic() + self._deadline
+        while True:
+            groups = self._collector.take()
+            self._report_progress()
+            if groups is not None:
+                return groups
+            if time.monotonic() > end:
+                progress = self._collector.progress
+                raise StepDeadlineError(
+                    f"learner step {progress.version + 1} waited {self._deadline:.0f} s "
+                    f"(deadlines.step_seconds) for group {progress.next_index}: its rollout or reward never came"
+                )
+            for delivery in self._consumer.read(_READ_COUNT, wait=_POLL_SECONDS):
+                self._take_in(delivery)
+
+    def checkpointed(self) -> None:
+        done = [i for i in self._unacknowledged if i < self._collector.progress.next_index]
+        self._consumer.acknowledge(self._unacknowledged.pop(i) for i in done)
+
+    def _take_in(self, delivery: Delivery) -> None:
+        try:
+            group = TrajectoryGroup.decode(delivery.data)
+        except RecordError as error:
+            self._consumer.bury(delivery, str(error))
+            return
+        if self._collector.offer(group):
+            self._unacknowledged[group.prompt.index] = delivery.id
+        else:
+            self._consumer.acknowledge([delivery.id])
+
+    def _report_progress(self) -> None:
+        progress = self._collector.progress
+        self._streams.set_counters(
+            {"trained": progress.trained, "filtered": progress.filtered, "dropped": progress.dropped}
+        )

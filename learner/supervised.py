@@ -1,0 +1,37 @@
+"""Supervised denoising: the masked-diffusion loss on given completions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learner.batch import TrainingSample, pack_views
+from learner.estimator import Views
+from learner.policy import Policy
+
+_SMALLEST_RATIO = 1e-3
+
+
+def denoising_loss(
+    policy: Policy, samples: Sequence[TrainingSample], random: np.random.Generator, device: torch.device
+) -> Tensor:
+    """Mean over completion tokens of the masked cross-entropy weighted by 1/t, with t stratified in (0, 1).
+
+    One ratio t per sample; every token of the completion is a target, the end-of-text tail included.
+    """
+    count = len(samples)
+    length = len(samples[0].completion_ids)
+    strata = (np.arange(count) + random.random(count)) / count
+    ratios = _SMALLEST_RATIO + (1.0 - _SMALLEST_RATIO) * random.permutation(strata)
+    views = []
+    for ratio in ratios:
+        mask = random.random((1, length)) < ratio
+        views.append(Views(mask, mask / ratio))
+    packed = pack_views(samples, views, policy.model.config.mask_token_id, device)
+    if not packed.rows.numel():
+        return torch.zeros((), device=device, requires_grad=True)
+    loss: Tensor = -policy(packed).sum() / (count * length)
+    return loss

@@ -1,0 +1,115 @@
+"""The learner's loop: take whole groups, turn rewards into advantages, update, checkpoint.
+
+Every DeepSpeed rank runs this code. Rank 0 alone talks to the streams; it shares each batch with the others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from common.config import LearnerConfig
+from common.records import TrajectoryGroup
+from learner.advantages import group_advantages, has_variance
+from learner.batch import TrainingSample
+from learner.collector import Progress
+from learner.metrics import batch_metrics
+
+
+class GroupSource(Protocol):
+    """Where rank 0 gets the groups of a step from."""
+
+    def next_groups(self) -> Sequence[TrajectoryGroup]:
+        """Block until the groups of one step have arrived; raises after the step deadline."""
+
+    def checkpointed(self) -> None:
+        """A checkpoint now contains everything consumed: acknowledge it."""
+
+
+class Updater(Protocol):
+    def train(self, samples: Sequence[TrainingSample], updates: int) -> dict[str, float]:
+        """Run the inner iterations on the samples."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a learner step did: the new version, flat metrics, and how many samples it consumed."""
+
+    version: int
+    metrics: dict[str, float]
+    samples: int
+    groups: Sequence[TrajectoryGroup]
+
+
+def training_samples(groups: Sequence[TrajectoryGroup], config: LearnerConfig) -> list[TrainingSample]:
+    """The samples of a step with their advantages; groups without a learning signal add none."""
+    samples = []
+    for group in groups:
+        rewards = [score.reward for score in group.scores]
+        valid = [not score.masked for score in group.scores]
+        if group.rollouts is None or not has_variance(rewards, valid):
+            continue
+        advantages = group_advantages(rewards, valid, config.advantage)
+        for rollout, advantage, ok in zip(group.rollouts.rollouts, advantages, valid, strict=True):
+            if ok:
+                length = len(rollout.completion_ids)
+                samples.append(
+                    TrainingSample(
+                        group=group.prompt.index,
+                        sample=rollout.sample,
+                        prompt_ids=group.rollouts.prompt_ids,
+                        completion_ids=rollout.completion_ids,
+                        valid_tokens=min(rollout.end + 1, length),
+                        advantage=advantage,
+                    )
+                )
+    return samples
+
+
+class LearnerLoop:
+    """One learner step at a time; the orchestrator calls :meth:`step` once per weight version."""
+
+    def __init__(
+        self,
+        config: LearnerConfig,
+        progress: Progress,
+        engine: Updater,
+        source: GroupSource | None,
+        share: Callable[[Sequence[TrajectoryGroup] | None], Sequence[TrajectoryGroup]],
+        save_checkpoint: Callable[[Progress], None],
+    ) -> None:
+        self._config = config
+        self._progress = progress
+        self._engine = engine
+        self._source = source
+        self._share = share
+        self._save_checkpoint = save_checkpoint
+
+    def step(self, checkpoint: bool) -> StepReport:
+        started = time.perf_counter()
+        groups = self._share(self._source.next_groups() if self._source else None)
+        collected = time.perf_counter()
+        metrics = batch_metrics(groups, self._progress.version)
+        samples = training_samples(groups, self._config)
+        if samples:
+            metrics |= self._engine.train(samples, self._progress.updates)
+            self._progress.updates += self._config.inner_iterations
+        self._progress.version += 1
+        updated = time.perf_counter()
+        if checkpoint:
+            self._save_checkpoint(self._progress)
+            if self._source:
+                self._source.checkpointed()
+        metrics |= {
+            "seconds/wait": collected - started,
+            "seconds/update": updated - collected,
+            "seconds/checkpoint": time.perf_counter() - updated,
+        }
+        return StepReport(
+            version=self._progress.version,
+            metrics=metrics,
+            samples=sum(len(group.scores) for group in groups),
+            groups=groups,
+        )

@@ -1,0 +1,187 @@
+"""The ``couplet`` command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from common.config import Config, ConfigError, load_config
+from common.models.config import ModelError
+from common.streams import StreamError
+from common.tasks.loader import TaskFileError
+from sandbox.types import SandboxUnavailable
+
+_RECIPES = Path(__file__).parent.parent / "recipes"
+
+#: Errors whose message tells the user what to do; anything else is a bug and shows its traceback.
+_EXPLAINED = (ConfigError, ModelError, StreamError, TaskFileError, SandboxUnavailable)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="couplet-rl")
+def main() -> None:
+    """Reinforcement learning for masked-diffusion code models."""
+
+
+@main.command()
+@click.option("--seed", default=0, show_default=True, help="Keys the tasks and every random number.")
+@click.option("--steps", type=click.IntRange(min=1), help="Learner steps [default: the recipe's].")
+@click.option("--shuffle-rewards", is_flag=True, help="Control experiment: rewards carry no information.")
+@click.option("--rollout-workers", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--learner-ranks",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="More than one trains with ZeRO-2.",
+)
+@click.option("--run-folder", type=click.Path(path_type=Path), help="[default: runs/quickstart-<time>]")
+@click.option("--plain", is_flag=True, help="Print lines instead of a live display.")
+@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+@click.argument("overrides", nargs=-1)
+def quickstart(
+    seed: int,
+    steps: int | None,
+    shuffle_rewards: bool,
+    rollout_workers: int,
+    learner_ranks: int,
+    run_folder: Path | None,
+    plain: bool,
+    as_json: bool,
+    overrides: tuple[str, ...],
+) -> None:
+    """The whole loop on this machine's CPU, in minutes, with a report at the end.
+
+    OVERRIDES are section.field=value, as for `couplet train`.
+    """
+    folder = run_folder or Path("runs") / f"quickstart-{datetime.now():%Y%m%d-%H%M%S}"
+    settings = [
+        f"run.folder={folder}",
+        f"run.seed={seed}",
+        f"reward.shuffle={str(shuffle_rewards).lower()}",
+        f"rollout.workers={rollout_workers}",
+        f"learner.ranks={learner_ranks}",
+    ]
+    if steps:
+        settings.append(f"run.steps={steps}")
+    if learner_ranks > 1:
+        settings.append("learner.zero_stage=2")
+    with _explained_errors():
+        config = load_config(_RECIPES / "quickstart.yaml", [*settings, *overrides])
+        _run(config, "never", plain, as_json)
+
+
+@main.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Print configuration, actors and resources; start nothing.")
+@click.option(
+    "--resume", default="never", show_default=True, metavar="auto|never|PATH", help="Go on from a checkpoint."
+)
+@click.option("--plain", is_flag=True, help="Print lines instead of a live display.")
+@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+def train(
+    recipe: Path, overrides: tuple[str, ...], dry_run: bool, resume: str, plain: bool, as_json: bool
+) -> None:
+    """Train from RECIPE, a YAML file; OVERRIDES are section.field=value."""
+    with _explained_errors():
+        config = load_config(_find_recipe(recipe), overrides)
+        if dry_run:
+            from orchestrator.plan import plan_view
+
+            Console().print(plan_view(config))
+        else:
+            _run(config, resume, plain, as_json)
+
+
+@main.command("warm-up")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--seed", default=0, show_default=True)
+@click.option("--steps", default=700, show_default=True, type=click.IntRange(min=1))
+def warm_up_command(folder: Path, seed: int, steps: int) -> None:
+    """Train the quick start's weak starting model from nothing into FOLDER (minutes)."""
+    from rich.progress import Progress
+
+    from common.tasks.synthetic import generate
+    from learner.warmup import WarmUp, warm_up
+
+    tasks = generate(seed, train=2000, held_out=200).train
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("supervised denoising on noisy solutions", total=steps)
+
+        def advance(step: int, loss: float) -> None:
+            bar.update(task, completed=step, description=f"supervised denoising, loss {loss:.3f}")
+
+        warm_up(tasks, folder, WarmUp(seed=seed, steps=steps), advance)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def doctor(as_json: bool) -> None:
+    """What this machine can and cannot run, and how to fix it."""
+    from orchestrator import doctor as checks
+
+    results = checks.check()
+    if as_json:
+        click.echo(checks.as_json(results))
+    else:
+        Console().print(checks.render(results))
+    sys.exit(checks.worst(results))
+
+
+def _run(config: Config, resume: str, plain: bool, as_json: bool) -> None:
+    from orchestrator.display import open_display, summary_view
+    from orchestrator.run_folder import read_records
+    from orchestrator.train import train as run_training
+
+    console = Console()
+    with open_display(console, plain) as display:
+        summary = run_training(config, resume, display)
+    evaluations = read_records(config.folder, "evaluations")
+    report = config.folder / "report.html"
+    if len(evaluations) > 1:
+        console.print(summary_view(evaluations[0], evaluations[-1], summary, report))
+    else:
+        console.print(f"report: {report}")
+    if as_json:
+        click.echo(json.dumps(summary))
+
+
+def _find_recipe(recipe: Path) -> Path:
+    """The file itself, or a recipe of that name that came with the package."""
+    shipped = _RECIPES / recipe.name
+    return shipped if not recipe.exists() and recipe.parent in (Path(), Path("recipes")) else recipe
+
+
+@contextmanager
+def _explained_errors() -> Iterator[Any]:
+    """One clear message and exit code 2 for what the user can mend; 130 for Ctrl-C, 143 for SIGTERM."""
+    from orchestrator.health import TooManyRestartsError
+    from orchestrator.interrupt import Interrupted
+
+    try:
+        yield
+    except _EXPLAINED as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except TooManyRestartsError as error:
+        click.echo(f"error: the run gave up: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("interrupted; everything it started is stopped", err=True)
+        sys.exit(130)
+    except Interrupted:
+        click.echo("terminated; everything it started is stopped", err=True)
+        sys.exit(143)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Ray for a run: a local one of its own, or a cluster it joins."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from common.config import Config
+
+#: Memory that actors free and take again in every step stays theirs: on small machines page faults cost more
+#: than the arithmetic.
+ACTOR_ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class ClusterError(RuntimeError):
+    """Ray cannot be started or joined, or lacks the resources of the run."""
+
+
+@contextmanager
+def ray_cluster(config: Config, folder: Path) -> Iterator[str]:
+    """Start or join Ray for the length of the context; yields a line that says how to look at it."""
+    if config.ray.address == "local":
+        yield from _local(config, folder)
+    else:
+        yield from _joined(config)
+
+
+def required_resources(config: Config) -> dict[str, float]:
+    """What the run's actors ask Ray for. CPU actors take no logical CPU: they take turns on the cores."""
+    gpus = (
+        config.rollout.workers * config.rollout.gpus_per_worker
+        + config.learner.ranks * config.learner.gpus_per_rank
+    )
+    return {"GPU": gpus} if gpus else {}
+
+
+def _local(config: Config, folder: Path) -> Iterator[str]:
+    # Ray turns token authentication on for a local cluster. The token is the run's own: nobody else on this
+    # machine may submit code to its Ray, and no file in the home directory changes what other Rays do.
+    if "RAY_AUTH_MODE" not in os.environ:
+        token_file = folder / "ray-token"
+        token_file.touch(mode=0o600)
+        token_file.write_text(secrets.token_hex(32))
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file.resolve())
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=config.ray.dashboard,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=256 << 20,
+            runtime_env={"env_vars": ACTOR_ENVIRONMENT},
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise ClusterError(f"ray.address local: Ray did not start: {error}") from error
+    try:
+        yield ray.get_runtime_context().gcs_address
+    finally:
+        ray.shutdown()
+
+
+def _joined(config: Config) -> Iterator[str]:
+    try:
+        ray.init(
+            address=config.ray.address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": ACTOR_ENVIRONMENT},
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(f"ray.address {config.ray.address}: no Ray cluster answers: {error}") from error
+    try:
+        have, need = dict(ray.cluster_resources()), required_resources(config)
+        for name, amount in need.items():
+            if have.get(name, 0.0) < amount:
+                raise ClusterError(f"the run needs {amount:g} {name}, the cluster has {have.get(name, 0.0):g}")
+        yield "ray list actors"
+    finally:
+        ray.shutdown()

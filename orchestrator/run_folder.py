@@ -1,0 +1,95 @@
+"""Everything a run produces lies in one folder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+from common.config import Config, ConfigError, dump_config
+
+_VERSIONS_OF = ("couplet-rl", "torch", "ray", "deepspeed", "transformers", "redis")
+
+
+class RunFolder:
+    """A run's folder, locked for the life of this object."""
+
+    def __init__(self, path: Path, run_id: str, lock: IO[str]) -> None:
+        self.path = path
+        self.run_id = run_id
+        self._lock = lock
+
+    @classmethod
+    def open(cls, config: Config, resume: bool) -> RunFolder:
+        """Make the folder, or open it again with ``resume``. Raises ConfigError where that is not possible."""
+        path = config.folder
+        identity = path / "run.json"
+        if identity.exists() and not resume:
+            raise ConfigError(
+                f"run folder {path} holds a run already; continue it with --resume auto, "
+                "or choose another run.name or run.folder"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = (path / "lock").open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"run folder {path} is in use by another process") from error
+        except OSError as error:
+            raise ConfigError(f"run folder {path} cannot be written: {error}") from error
+        if identity.exists():
+            run_id = json.loads(identity.read_text())["run_id"]
+        else:
+            run_id = f"{config.run.name}-{uuid4().hex[:8]}"
+            record = {
+                "run_id": run_id,
+                "name": config.run.name,
+                "started": datetime.now(UTC).isoformat(timespec="seconds"),
+                "versions": {name: version(name) for name in _VERSIONS_OF},
+            }
+            write_text(identity, json.dumps(record, indent=2) + "\n")
+        write_text(path / "config.yaml", dump_config(config))
+        return cls(path, run_id, lock)
+
+    def append(self, name: str, record: Mapping[str, Any]) -> None:
+        """Add a line to ``<name>.jsonl``."""
+        with (self.path / f"{name}.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Forget metrics and samples of steps after ``step``, which a resumed run will do again."""
+        for name in ("metrics", "samples", "evaluations"):
+            records = [r for r in self.records(name) if r["step"] <= step]
+            write_text(self.path / f"{name}.jsonl", "".join(json.dumps(r) + "\n" for r in records))
+
+    def records(self, name: str) -> list[dict[str, Any]]:
+        """The lines of ``<name>.jsonl``."""
+        return read_records(self.path, name)
+
+    def close(self) -> None:
+        self._lock.close()
+
+
+def read_records(folder: Path, name: str) -> list[dict[str, Any]]:
+    """The lines of ``<name>.jsonl``; a torn last line is left out."""
+    file = folder / f"{name}.jsonl"
+    records = []
+    for line in file.read_text().splitlines() if file.exists() else ():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's text in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)

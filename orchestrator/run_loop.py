@@ -1,0 +1,279 @@
+"""The run: admit groups, step the learner, hand out its weights, look after the workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from common.config import Config
+from common.records import PromptGroup, Purpose, RecordError, Task, TrajectoryGroup
+from common.streams import EVALUATIONS, PROMPTS, Consumer, Streams
+from common.telemetry import Telemetry
+from evaluation.rounds import evaluate
+from learner.worker import StepReport
+from orchestrator.admission import Ledger, capacity
+from orchestrator.curriculum import Curriculum
+from orchestrator.display import Display
+from orchestrator.fleet import WorkerPool
+from orchestrator.learner_group import LearnerDiedError, LearnerGroup
+from orchestrator.run_folder import RunFolder
+
+_TICK_SECONDS = 0.2
+_SAMPLES_KEPT_PER_STEP = 4
+
+
+class RunDeadlineError(TimeoutError):
+    """A part of the run made no progress before its deadline; the message names it."""
+
+
+@dataclass
+class Totals:
+    """What the summary adds up."""
+
+    samples: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add_seconds(self, phase: str, seconds: float) -> None:
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+
+
+class RunLoop:
+    """Drives one run to its last step."""
+
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        streams: Streams,
+        curriculum: Curriculum,
+        held_out: Sequence[Task],
+        learner: LearnerGroup,
+        rollout: WorkerPool,
+        reward: WorkerPool,
+        display: Display,
+        telemetry: Telemetry,
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._streams = streams
+        self._curriculum = curriculum
+        self._held_out = held_out
+        self._learner = learner
+        self._rollout = rollout
+        self._reward = reward
+        self._display = display
+        self._telemetry = telemetry
+        self._admitted = streams.counters().get("admitted", 0)
+        self.totals = Totals()
+
+    def run(self) -> None:
+        """Train to the last step, with held-out evaluations before, between and after."""
+        config = self._config
+        self._restore_admissions()
+        self._publish()
+        if self._learner.version == 0:
+            self._evaluate()
+        while self._learner.version < config.run.steps:
+            self._display.phase("training")
+            started = time.monotonic()
+            try:
+                report = self._step()
+                weights_seconds = self._publish()
+            except LearnerDiedError as error:
+                self._recover(error)
+                continue
+            self._record(report, weights_seconds, time.monotonic() - started)
+            self.totals.add_seconds("train", time.monotonic() - started)
+            every = config.evaluation.every_steps
+            if report.version == config.run.steps or (every and report.version % every == 0):
+                self._evaluate()
+
+    def ledger(self) -> Ledger:
+        """What became of every group admitted so far."""
+        counters = self._streams.counters()
+        return Ledger(
+            admitted=self._admitted,
+            trained=counters.get("trained", 0),
+            filtered=counters.get("filtered", 0),
+            dropped=counters.get("dropped", 0),
+        )
+
+    def _restore_admissions(self) -> None:
+        """After a resume on an empty Redis, admission starts again at what the checkpoint had consumed."""
+        ledger = self.ledger()
+        consumed = ledger.trained + ledger.filtered + ledger.dropped
+        if self._admitted < consumed or not self._streams.has_backlog():
+            self._admitted = consumed
+            self._streams.set_counters({"admitted": consumed})
+
+    def _step(self) -> StepReport:
+        """One learner step, with admission and the care of the workers going on beside it."""
+        self._learner.begin_step(self._is_checkpoint(self._learner.version + 1))
+        while True:
+            self._admit()
+            self._tend()
+            report = self._learner.poll_step(_TICK_SECONDS)
+            if report is not None:
+                return report
+
+    def _recover(self, error: LearnerDiedError) -> None:
+        """Restart the learner from its last checkpoint; what it had consumed since is delivered to it again."""
+        while True:
+            try:
+                self._display.note(self._learner.restart(str(error)))
+                self._folder.rewind(self._learner.version)
+                self._publish()
+            except LearnerDiedError as again:
+                error = again
+            else:
+                return
+
+    def _is_checkpoint(self, version: int) -> bool:
+        return version % self._config.learner.checkpoint_steps == 0 or version == self._config.run.steps
+
+    def _admit(self) -> None:
+        config = self._config
+        count = capacity(
+            self.ledger(),
+            version=self._learner.version,
+            steps=config.run.steps,
+            groups_per_step=config.learner.groups_per_step,
+            max_staleness=config.admission.max_staleness,
+            max_in_flight=config.admission.max_in_flight,
+        )
+        if count:
+            indices = range(self._admitted, self._admitted + count)
+            prompts = [
+                PromptGroup(
+                    run_id=self._folder.run_id,
+                    index=index,
+                    seed=config.run.seed,
+                    task=self._curriculum.task(index),
+                    group_size=config.rollout.group_size,
+                    min_version=self._learner.version,
+                    sampler=config.rollout.sampler(),
+                ).encode()
+                for index in indices
+            ]
+            self._streams.publish(
+                PROMPTS,
+                prompts,
+                counters={"admitted": indices.stop},
+                deadline=config.deadlines.step_seconds,
+            )
+            self._admitted = indices.stop
+
+    def _tend(self) -> None:
+        for note in self._rollout.tend() + self._reward.tend():
+            self._display.note(note)
+
+    def _publish(self) -> float:
+        """Hand the learner's weights to all rollout workers; the seconds it took."""
+        started = time.monotonic()
+        for note in self._rollout.publish(self._learner.publish()):
+            self._display.note(note)
+        return time.monotonic() - started
+
+    def _record(self, report: StepReport, weights_seconds: float, step_seconds: float) -> None:
+        ledger = self.ledger()
+        metrics = report.metrics | {
+            "seconds/weights": weights_seconds,
+            "seconds/step": step_seconds,
+            "perf/samples_per_second": report.samples / step_seconds,
+            "ledger/admitted": float(ledger.admitted),
+            "ledger/trained": float(ledger.trained),
+            "ledger/filtered": float(ledger.filtered),
+            "ledger/dropped": float(ledger.dropped),
+            "ledger/in_flight": float(ledger.in_flight),
+            "restarts": float(self._rollout.restarts + self._reward.restarts + self._learner.restarts),
+        }
+        self.totals.samples += report.samples
+        self._telemetry.record(metrics, report.version)
+        self._folder.append("metrics", {"step": report.version, "time": time.time(), **metrics})
+        for sample in _samples(report):
+            self._folder.append("samples", sample)
+        self._display.step(report.version, self._config.run.steps, metrics)
+
+    def _evaluate(self) -> None:
+        if not self._held_out:
+            return
+        version = self._learner.version
+        self._display.phase(f"evaluating on {len(self._held_out)} held-out tasks")
+        started = time.monotonic()
+        self._streams.publish(
+            PROMPTS,
+            [self._evaluation_prompt(index, task) for index, task in enumerate(self._held_out)],
+            deadline=self._config.deadlines.step_seconds,
+        )
+        result = evaluate(version, self._collect_evaluation(version))
+        self.totals.add_seconds("evaluate", time.monotonic() - started)
+        self._folder.append("evaluations", result.as_record())
+        self._telemetry.record({"evaluation/pass_rate": result.pass_rate}, version)
+        self._display.evaluation(version, result.pass_rate, result.by_family)
+
+    def _evaluation_prompt(self, index: int, task: Task) -> bytes:
+        config = self._config
+        sampler = config.rollout.sampler().model_copy(update={"temperature": config.evaluation.temperature})
+        return PromptGroup(
+            run_id=self._folder.run_id,
+            purpose=Purpose.EVALUATION,
+            evaluation=self._learner.version,
+            index=index,
+            seed=config.run.seed,
+            task=task,
+            group_size=config.evaluation.samples,
+            min_version=self._learner.version,
+            sampler=sampler,
+        ).encode()
+
+    def _collect_evaluation(self, version: int) -> list[TrajectoryGroup]:
+        consumer = Consumer(self._streams, EVALUATIONS, "orchestrator")
+        deadline = self._config.deadlines.step_seconds
+        end = time.monotonic() + deadline
+        found: dict[int, TrajectoryGroup] = {}
+        while len(found) < len(self._held_out):
+            if time.monotonic() > end:
+                missing = len(self._held_out) - len(found)
+                raise RunDeadlineError(
+                    f"evaluation at version {version}: {missing} of {len(self._held_out)} tasks did not come back "
+                    f"within {deadline:.0f} s (deadlines.step_seconds)"
+                )
+            self._tend()
+            for delivery in consumer.read(64, _TICK_SECONDS):
+                try:
+                    group = TrajectoryGroup.decode(delivery.data)
+                except RecordError as error:
+                    consumer.bury(delivery, str(error))
+                    continue
+                if group.prompt.evaluation == version:
+                    found[group.prompt.index] = group
+                consumer.acknowledge([delivery.id])
+        return list(found.values())
+
+
+def _samples(report: StepReport) -> list[dict[str, object]]:
+    """A few samples of a step for the report: the first of each of the first groups."""
+    samples = []
+    for group in report.groups[:_SAMPLES_KEPT_PER_STEP]:
+        if group.rollouts is not None:
+            score = group.scores[0]
+            samples.append(
+                {
+                    "step": report.version,
+                    "task_id": group.prompt.task.id,
+                    "family": group.prompt.task.family,
+                    "prompt": group.prompt.task.prompt,
+                    "completion": group.rollouts.rollouts[0].text,
+                    "reward": score.reward,
+                    "components": score.components,
+                    "verdicts": [str(verdict) for verdict in score.verdicts],
+                }
+            )
+    return samples
+
+
+def final_evaluations(folder: RunFolder) -> tuple[dict[str, object], dict[str, object]] | None:
+    """The first and the last evaluation of a run, if it has two."""
+    records = folder.records("evaluations")
+    return (records[0], records[-1]) if len(records) > 1 else None

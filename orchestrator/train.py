@@ -1,0 +1,177 @@
+"""A run from its recipe to its report: everything it needs is started here, and stopped again."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from common.config import Config, ConfigError
+from common.models.loading import model_folder
+from common.streams import Streams, connect
+from common.telemetry import Telemetry
+from learner.actor import LearnerRank
+from learner.checkpoints import CheckpointError, latest_checkpoint, load_progress
+from orchestrator.cluster import ray_cluster
+from orchestrator.curriculum import Curriculum, load_data
+from orchestrator.display import Display
+from orchestrator.embedded_redis import EmbeddedRedis
+from orchestrator.fleet import WorkerPool
+from orchestrator.interrupt import Interrupted, sigterm_raises
+from orchestrator.learner_group import LearnerGroup
+from orchestrator.report import write_report
+from orchestrator.run_folder import RunFolder, write_text
+from orchestrator.run_loop import RunLoop, Totals
+from reward_service.actor import RewardWorker
+from rollout_workers.actor import RolloutWorker
+from sandbox.probe import Level, probe
+
+
+def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
+    """Run ``config`` and return its summary. ``resume`` is ``auto``, ``never`` or a checkpoint folder.
+
+    Problems that can be seen beforehand (configuration, Redis, sandbox, data, model) are raised before anything
+    is written or started.
+    """
+    notes: list[str] = []
+    checkpoint = _checkpoint_to_resume(config, resume)
+    model_folder(config.model.path)
+    probe().require(Level(config.reward.sandbox_level))
+    if config.streams.url != "embedded":
+        connect(config.streams.url).close()
+    tasks, held_out = load_data(config, notes)
+    curriculum = Curriculum(tasks, config.run.seed)
+    folder = RunFolder.open(config, resume=resume != "never")
+    started = time.monotonic()
+    status, totals = "failed", Totals()
+    try:
+        with ExitStack() as stack, sigterm_raises():
+            stack.callback(display.phase, "stopping")
+            display.phase("starting Redis and Ray")
+            for note in notes:
+                display.note(note)
+            loop = _assemble(config, folder, curriculum, held_out, checkpoint, display, stack)
+            totals = loop.totals
+            totals.add_seconds("start", time.monotonic() - started)
+            loop.run()
+            status = "finished"
+    except (KeyboardInterrupt, Interrupted):
+        status = "interrupted"
+        raise
+    finally:
+        summary = _summary(folder, status, totals, time.monotonic() - started)
+        write_text(folder.path / "summary.json", json.dumps(summary, indent=2) + "\n")
+        write_report(folder.path)
+        folder.close()
+    return summary
+
+
+def _checkpoint_to_resume(config: Config, resume: str) -> Path | None:
+    if resume == "never":
+        return None
+    if resume == "auto":
+        checkpoint = latest_checkpoint(config.folder / "checkpoints")
+    else:
+        checkpoint = Path(resume)
+    if checkpoint is not None:
+        try:
+            load_progress(checkpoint)
+        except CheckpointError as error:
+            raise ConfigError(f"--resume {resume}: {error}") from error
+    return checkpoint
+
+
+def _assemble(
+    config: Config,
+    folder: RunFolder,
+    curriculum: Curriculum,
+    held_out: list[Any],
+    checkpoint: Path | None,
+    display: Display,
+    stack: ExitStack,
+) -> RunLoop:
+    """Start Redis, Ray and all actors; ``stack`` stops them in reverse order."""
+    redis_url = config.streams.url
+    if redis_url == "embedded":
+        redis_url = stack.enter_context(EmbeddedRedis(folder.path / "redis")).url
+    streams = Streams(connect(redis_url), folder.run_id, config.streams)
+    streams.create()
+    display.note(stack.enter_context(ray_cluster(config, folder.path)))
+    display.phase("starting actors")
+    # Actors run elsewhere: they get the folder's absolute path.
+    config = config.model_copy(update={"run": config.run.model_copy(update={"folder": folder.path.resolve()})})
+    rollout = WorkerPool(
+        "rollout",
+        config.rollout.workers,
+        _spawner(RolloutWorker, config, folder.run_id, redis_url, config.rollout.gpus_per_worker),
+        config.deadlines,
+        needs_weights=True,
+    )
+    reward = WorkerPool(
+        "reward",
+        config.reward.workers,
+        _spawner(RewardWorker, config, folder.run_id, redis_url, 0.0),
+        config.deadlines,
+        needs_weights=False,
+    )
+    stack.callback(rollout.stop)
+    stack.callback(reward.stop)
+    rank_spawner = _spawner(LearnerRank, config, folder.run_id, redis_url, config.learner.gpus_per_rank)
+    learner = LearnerGroup(config, rank_spawner)
+    learner.start(checkpoint)
+    for note in rollout.wait_until_started() + reward.wait_until_started():
+        display.note(note)
+    folder.rewind(learner.version)
+    telemetry = Telemetry("orchestrator", "orchestrator")
+    stack.callback(telemetry.close)
+    addresses = [telemetry.address, learner.address, *rollout.addresses, *reward.addresses]
+    targets = [{"targets": addresses, "labels": {"run": folder.run_id}}]
+    write_text(folder.path / "prometheus-targets.json", json.dumps(targets, indent=2) + "\n")
+    loop = RunLoop(config, folder, streams, curriculum, held_out, learner, rollout, reward, display, telemetry)
+    stack.push(_on_success(lambda: _finish(learner, streams, folder)))
+    return loop
+
+
+def _finish(learner: LearnerGroup, streams: Streams, folder: RunFolder) -> None:
+    learner.export(folder.path.resolve() / "model")
+    streams.expire()
+
+
+def _on_success(action: Callable[[], None]) -> Callable[..., None]:
+    def on_exit(kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is None:
+            action()
+
+    return on_exit
+
+
+def _spawner(actor: type, config: Config, run_id: str, redis_url: str, gpus: float) -> Callable[[Any, str], Any]:
+    remote: Any = ray.remote(actor)
+
+    def spawn(identity: Any, name: str) -> Any:
+        return remote.options(
+            name=f"{run_id}/{name}", num_cpus=0, num_gpus=gpus, max_concurrency=4, max_restarts=0
+        ).remote(config, run_id, redis_url, identity)
+
+    return spawn
+
+
+def _summary(folder: RunFolder, status: str, totals: Totals, seconds: float) -> dict[str, Any]:
+    evaluations = folder.records("evaluations")
+    metrics = folder.records("metrics")
+    training = totals.seconds.get("train", 0.0)
+    return {
+        "status": status,
+        "updates": metrics[-1]["step"] if metrics else 0,
+        "pass_rate_before": evaluations[0]["pass_rate"] if evaluations else None,
+        "pass_rate_after": evaluations[-1]["pass_rate"] if len(evaluations) > 1 else None,
+        "seconds": {name: round(value, 1) for name, value in {"total": seconds, **totals.seconds}.items()},
+        "samples": totals.samples,
+        "samples_per_second": round(totals.samples / training, 2) if training else 0.0,
+        "run_folder": str(folder.path),
+    }

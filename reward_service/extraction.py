@@ -1,0 +1,59 @@
+"""From a completion's text to the program it means, and how well-formed that text is.
+
+Everything here reads model-written text on the host and only ever parses it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+
+from common.records import Task
+
+MAX_PROGRAM_CHARS = 100_000
+_FENCED_BLOCK = re.compile(r"```(?:python|py)[ \t]*\r?\n(.*?)(?:```|\Z)", re.DOTALL)
+# The rule of the released DiffuCoder reward: one fenced block, and nothing after its closing line.
+_WELL_FORMED = re.compile(r"(?:(?!```).)*```python\n((?:(?!```).)*)```\n", re.DOTALL)
+
+
+def program_of(task: Task, text: str) -> str | None:
+    """The Python source to test, or None when the text holds none or is too long."""
+    if task.completion == "continuation":
+        program = task.prefix + text
+    else:
+        block = _FENCED_BLOCK.search(text)
+        if block is None:
+            return None
+        program = block.group(1)
+    return program if len(program) <= MAX_PROGRAM_CHARS else None
+
+
+def format_score(task: Task, text: str) -> float:
+    """Between 0 and 1.
+
+    ``continuation``: 1 if the program parses. ``fenced``: 1 for exactly one fenced Python block that parses
+    and ends the text with its closing line, 0.5 if it does not parse, 0 for any other shape.
+    """
+    if task.completion == "continuation":
+        program = program_of(task, text)
+        return float(program is not None and parses(program))
+    if len(text) > MAX_PROGRAM_CHARS:
+        return 0.0
+    match = _WELL_FORMED.fullmatch(text)
+    if match is None:
+        return 0.0
+    return 1.0 if parses(match.group(1)) else 0.5
+
+
+def parses(source: str) -> bool:
+    """Whether the text is Python syntax that the parser can handle."""
+    if len(source) > MAX_PROGRAM_CHARS:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+        return False
+    return True

@@ -1,0 +1,90 @@
+"""The rollout worker as a Ray actor."""
+
+from __future__ import annotations
+
+import threading
+
+import ray
+
+from common.config import Config
+from common.models import runtime
+from common.models.loading import load_model
+from common.models.prompts import PromptEncoder
+from common.models.weights import WeightsUpdate, from_buckets
+from common.records import Purpose, RolloutGroup, TrajectoryGroup
+from common.streams import EVALUATIONS, PROMPTS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
+from common.telemetry import Telemetry
+from rollout_workers.denoise import DenoiseLoop
+from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.fence import VersionFence
+from rollout_workers.generator import DenoisingGenerator
+from rollout_workers.worker import RolloutLoop
+
+
+class RolloutWorker:
+    """Runs the rollout loop in one thread and takes new weights in another."""
+
+    def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
+        device = runtime.configure(config.model)
+        model = load_model(config.model.path, device)
+        self._config = config
+        self._denoiser = TorchDenoiser(model, runtime.compute_dtype(config.model))
+        self._fence = VersionFence()
+        self._stopping = threading.Event()
+        self._telemetry = Telemetry("rollout", name)
+        streams = Streams(connect(redis_url), run_id, config.streams)
+        consumer = Consumer(streams, PROMPTS, name)
+        deadline = config.deadlines.step_seconds
+        generator = DenoisingGenerator(
+            name,
+            DenoiseLoop(self._denoiser),
+            PromptEncoder(config.model.path, config.data.chat_template),
+            self._fence,
+            config.rollout.batch_rows,
+            deadline,
+        )
+        self._loop = RolloutLoop(
+            name,
+            consumer,
+            _Outbox(consumer, deadline),
+            generator,
+            config.rollout.batch_rows,
+            config.streams.deliveries,
+        )
+
+    def run(self) -> None:
+        """Work until :meth:`stop`."""
+        self._loop.run(self._stopping.is_set, self._count)
+
+    def load_weights(self, update: WeightsUpdate) -> int:
+        """Replace the weights between two batches. Raises on a damaged bucket or a missed deadline."""
+        deadline = self._config.deadlines.weights_seconds
+        buckets = ray.get(list(update.buckets), timeout=deadline)
+        weights = dict(from_buckets(update.manifest, buckets))
+        with self._fence.writing(update.manifest.version, deadline):
+            self._denoiser.load(weights)
+        return update.manifest.version
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def metrics_address(self) -> str:
+        return self._telemetry.address
+
+    def _count(self, groups: int, samples: int, seconds: float) -> None:
+        self._telemetry.count("worker/groups", groups)
+        self._telemetry.count("worker/samples", samples)
+        self._telemetry.count("worker/busy", seconds)
+
+
+class _Outbox:
+    def __init__(self, consumer: Consumer, deadline: float) -> None:
+        self._consumer = consumer
+        self._deadline = deadline
+
+    def rolled_out(self, cause: Delivery, group: RolloutGroup) -> None:
+        self._consumer.hand_over(cause, ROLLOUTS, group.encode(), self._deadline)
+
+    def lost(self, cause: Delivery, group: TrajectoryGroup) -> None:
+        target = TRAJECTORIES if group.prompt.purpose is Purpose.TRAIN else EVALUATIONS
+        self._consumer.hand_over(cause, target, group.encode(), self._deadline)

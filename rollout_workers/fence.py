@@ -1,0 +1,57 @@
+"""The version fence: weights never change under a batch, and no batch starts on weights that are too old."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class FenceTimeoutError(TimeoutError):
+    """Weights of the needed version did not arrive in time."""
+
+
+class VersionFence:
+    """Guards the weights of one worker. ``version`` is -1 until the first weights have been loaded."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._busy = False
+        self.version = -1
+
+    @contextmanager
+    def reading(self, min_version: int, deadline: float) -> Iterator[int]:
+        """Hold the weights still for one batch; waits until they are at least ``min_version``."""
+        with self._condition:
+            ready = self._condition.wait_for(
+                lambda: not self._busy and self.version >= min_version, timeout=deadline
+            )
+            if not ready:
+                raise FenceTimeoutError(
+                    f"waited {deadline:.0f} s for weights of version {min_version}; holding {self.version}"
+                )
+            self._busy = True
+        try:
+            yield self.version
+        finally:
+            self._release(self.version)
+
+    @contextmanager
+    def writing(self, version: int, deadline: float) -> Iterator[None]:
+        """Exclude readers while weights are replaced; a failed write leaves the worker without a version."""
+        with self._condition:
+            if not self._condition.wait_for(lambda: not self._busy, timeout=deadline):
+                raise FenceTimeoutError(f"a batch held the weights for more than {deadline:.0f} s")
+            self._busy = True
+        done = -1
+        try:
+            yield
+            done = version
+        finally:
+            self._release(done)
+
+    def _release(self, version: int) -> None:
+        with self._condition:
+            self.version = version
+            self._busy = False
+            self._condition.notify_all()

@@ -1,0 +1,101 @@
+"""Which isolation this machine offers, tried for real."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sandbox import protocol, values, wire
+from sandbox.slot import Slot, SlotError
+from sandbox.types import Limits, SandboxUnavailable
+
+
+class Level(StrEnum):
+    """Isolation, weakest first.
+
+    ``uid``: root without namespaces: another uid, seccomp, Landlock, rlimits, a sweep after each program.
+    ``namespaces``: an ordinary user's namespaces; programs run without capabilities under that user's id.
+    ``jail``: root's namespaces with ids of their own.
+    """
+
+    UID = "uid"
+    NAMESPACES = "namespaces"
+    JAIL = "jail"
+
+    @property
+    def rank(self) -> int:
+        return list(Level).index(self)
+
+
+STRONGEST_FIRST = tuple(reversed(Level))
+_PROBE_S = 30.0
+_SELF_TEST = """
+import os, socket
+def refused(action):
+    try:
+        action()
+    except OSError:
+        return True
+    return False
+"""
+_SELF_TEST_CALLS = (
+    "refused(socket.socket)",
+    "refused(os.fork)",
+    "refused(lambda: open('/etc/passwd'))",
+    "refused(lambda: os.setuid(0)) or os.getuid() == 0",
+)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """``level`` is the strongest that works, or None; ``refused`` says why each stronger one does not."""
+
+    level: Level | None
+    refused: dict[Level, str] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def require(self, minimum: Level) -> Level:
+        """The level found. Raises :class:`SandboxUnavailable` when it is below ``minimum``."""
+        if self.level is not None and self.level.rank >= minimum.rank:
+            return self.level
+        found = f"the best here is '{self.level}'" if self.level else "this machine offers none"
+        reasons = "; ".join(f"{level}: {reason}" for level, reason in self.refused.items())
+        raise SandboxUnavailable(
+            f"no sandbox of level '{minimum}' or better: {found} ({reasons}). Run as root with "
+            "CAP_SYS_ADMIN, or allow unprivileged user namespaces, or accept a lower minimum level."
+        )
+
+
+def probe(python: str | None = None, levels: Sequence[Level] = STRONGEST_FIRST) -> Probe:
+    """Try ``levels`` in order with the interpreter ``python`` (default: this one)."""
+    refused: dict[Level, str] = {}
+    if not sys.platform.startswith("linux"):
+        return Probe(None, dict.fromkeys(levels, "needs Linux"))
+    for level in levels:
+        try:
+            facts = _try(level, python or sys.executable)
+        except SlotError as error:
+            refused[level] = " ".join(str(error).split())
+            continue
+        return Probe(level, refused, facts)
+    return Probe(None, refused)
+
+
+def _try(level: Level, python: str) -> dict[str, Any]:
+    if (level is Level.NAMESPACES) == (os.geteuid() == 0):
+        raise SlotError("only for ordinary users" if level is Level.NAMESPACES else "needs root")
+    slot = Slot(level, python)
+    try:
+        header = wire.limits_header(Limits(), results=2 + len(_SELF_TEST_CALLS), keep_output=False)
+        payload = wire.payload(_SELF_TEST, _SELF_TEST_CALLS)
+        answer = slot.ask(header, payload, b"", _PROBE_S)
+        expected = [(protocol.VALUE, values.encode(True, 100))] * len(_SELF_TEST_CALLS)
+        if answer.results[2:] != expected:
+            raise SlotError(f"self-test failed: {answer.results[1:]}")
+        return slot.hello
+    finally:
+        slot.kill()

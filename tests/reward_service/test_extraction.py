@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from common.records import Task
+from reward_service.extraction import MAX_PROGRAM_CHARS, format_score, parses, program_of
+
+CONTINUATION = Task(id="c", prompt="", prefix="def f(x):\n", tests=())
+FENCED = Task(id="f", prompt="", completion="fenced", tests=())
+
+
+def test_continuation_is_appended() -> None:
+    assert program_of(CONTINUATION, "    return x\n") == "def f(x):\n    return x\n"
+    assert format_score(CONTINUATION, "    return x\n") == 1.0
+    assert format_score(CONTINUATION, "return x\n") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "program", "score"),
+    [
+        ("```python\nx = 1\n```\n", "x = 1\n", 1.0),
+        ("Here:\n```python\nx = 1\n```\n", "x = 1\n", 1.0),
+        ("```python\nx = \n```\n", "x = \n", 0.5),
+        ("```python\nx = 1\n```", "x = 1\n", 0.0),
+        ("```python\nx = 1\n``` \n", "x = 1\n", 0.0),
+        ("```python\nx = 1\n```\nDone.", "x = 1\n", 0.0),
+        ("```python\nx = 1\n```\n```python\ny\n```\n", "x = 1\n", 0.0),
+        ("```py\nx = 1\n```\n", "x = 1\n", 0.0),
+        ("```python\nx = 1\n", "x = 1\n", 0.0),
+        ("x = 1", None, 0.0),
+        ("```\nx = 1\n```\n", None, 0.0),
+        ("", None, 0.0),
+    ],
+)
+def test_fenced(text: str, program: str | None, score: float) -> None:
+    assert program_of(FENCED, text) == program
+    assert format_score(FENCED, text) == score
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "(" * 10_000,
+        "-" * 90_000 + "1",
+        "1+" * 45_000 + "1",
+        "a" + ".b" * 45_000,
+        "if a:\n pass\n" + "elif a:\n pass\n" * 6_000 + "else",
+        "x = '\0'",
+        "\ud800",
+        "9" * 10_000,
+        "x" * (MAX_PROGRAM_CHARS + 1),
+        "```" * 30_000,
+    ],
+    ids=lambda source: repr(source[:12]),
+)
+def test_hostile_text_is_only_unparsable(source: str) -> None:
+    assert parses(source) in (True, False)
+    assert format_score(CONTINUATION, source) == 0.0
+    assert format_score(FENCED, f"```python\n{source}\n```\n") in (0.0, 0.5, 1.0)
+    program_of(FENCED, source)
+
+
+def test_oversized_text_is_no_program() -> None:
+    assert program_of(CONTINUATION, "x" * MAX_PROGRAM_CHARS) is None

@@ -1,0 +1,287 @@
+"""Slots, retries, limits per case and life cycle of the jail backend."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import battle
+import pytest
+
+from sandbox import jail, values
+from sandbox.jail import JailSandbox
+from sandbox.probe import Level, Probe, probe
+from sandbox.slot import Answer, SetupError, Slot, SlotError
+from sandbox.types import Case, Limits, Outcome, Program, SandboxUnavailable
+
+SHORT = Limits(cpu_s=0.3, wall_s=20.0)
+DEADLINE_S = 60
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with JailSandbox(2) as shared:
+        yield shared
+
+
+def calls(source: str, *expressions: str) -> Program:
+    return Program(source, tuple(Case(str(i), "call", call=text) for i, text in enumerate(expressions)))
+
+
+def answers(runs) -> list[object]:
+    return [values.decode(run.value) if run.outcome is Outcome.OK else run.outcome for run in runs]
+
+
+def test_values_come_back(sandbox) -> None:
+    expressions = [
+        "f(None)",
+        "f((1, 'é', b'x'))",
+        "f({1: {2.5}})",
+        "f(10**5000)",
+        "f(range(3))",
+        "f(float('inf'))",
+    ]
+    runs = sandbox.run(calls("def f(x): return x", *expressions), Limits())
+    assert answers(runs) == [None, (1, "é", b"x"), {1: {2.5}}, 10**5000, range(3), float("inf")]
+    assert [run.id for run in runs] == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_a_bad_case_leaves_the_others_alone(sandbox) -> None:
+    source = """
+import os
+def f(x):
+    if x == 1: os._exit(0)
+    if x == 2:
+        while True: pass
+    if x == 3: return [0] * 10**12
+    if x == 4: raise ValueError('four')
+    if x == 5: os.abort()
+    if x == 6: print('x' * 10**7)
+    return x
+"""
+    runs = sandbox.run(calls(source, *(f"f({i})" for i in range(8))), SHORT)
+    expected = [
+        0,
+        Outcome.ERROR,
+        Outcome.TIMEOUT,
+        Outcome.MEMORY,
+        Outcome.ERROR,
+        Outcome.CRASH,
+        Outcome.OUTPUT,
+        7,
+    ]
+    assert answers(runs) == expected
+    assert runs[4].note == "ValueError: four"
+
+
+def test_cases_share_one_execution_of_the_source(sandbox) -> None:
+    runs = sandbox.run(calls("n = [0]\ndef f():\n    n[0] += 1\n    return n[0]", "f()", "f()", "f()"), Limits())
+    assert answers(runs) == [1, 2, 3]
+
+
+def test_arguments_are_fresh(sandbox) -> None:
+    runs = sandbox.run(calls("def f(x):\n    x.append(1)\n    return x", "f([])", "f([])"), Limits())
+    assert answers(runs) == [[1], [1]]
+
+
+def test_call_and_stdin_cases_keep_their_order(sandbox) -> None:
+    cases = (Case("a", "stdin", stdin="1"), Case("b", "call", call="1 + 1"), Case("c", "stdin", stdin="2"))
+    runs = sandbox.run(Program("print(input() if __name__ == '__main__' else 0)", cases), Limits())
+    assert [(run.id, run.outcome) for run in runs] == [("a", "ok"), ("b", "ok"), ("c", "ok")]
+    assert (runs[0].stdout, runs[2].stdout) == (b"1\n", b"2\n")
+
+
+def test_large_stdin(sandbox) -> None:
+    (run,) = sandbox.run(Program("print(len(input()))", (Case("0", "stdin", stdin="x" * 5_000_000),)), Limits())
+    assert run.stdout == b"5000000\n"
+
+
+def test_a_program_without_cases(sandbox) -> None:
+    assert sandbox.run(Program("1", ()), Limits()) == []
+
+
+def test_callers_share_the_slots(sandbox) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda i: answers(sandbox.run(calls("", f"{i} * 2"), Limits())), range(40)))
+    assert found == [[i * 2] for i in range(40)]
+
+
+SCAN = """
+import ctypes, os
+def scan(needle_xored, plain=None):
+    kept = bytes(b ^ 0x55 for b in needle_xored) * 3 if plain else None
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    read, write = os.pipe()
+    table = bytes(i ^ 0x55 for i in range(256))
+    found = 0
+    for base in (id(object()), libc.malloc(64), id(os.path)):
+        start = base & ~0xfff
+        for page in range(start - (24 << 20), start + (24 << 20), 4096):
+            if libc.write(write, ctypes.c_void_p(page), 4096) > 0:
+                found += needle_xored in os.read(read, 4096).translate(table)
+    return found
+"""
+
+
+def test_nothing_of_one_program_is_in_the_memory_of_the_next() -> None:
+    secret = b"residue-of-the-program-before"
+    hidden = bytes(b ^ 0x55 for b in secret)
+    with JailSandbox(1) as alone:
+        source = f"print({secret.decode()!r} * 500)\ndef f(): return {secret.decode()!r} * 500"
+        for _ in range(3):
+            alone.run(Program(source, (Case("0", "call", call="f()"), Case("1", "stdin", stdin="x"))), Limits())
+        control, scan = answers(alone.run(calls(SCAN, f"scan({hidden!r}, 1)"), Limits())) + answers(
+            alone.run(calls(SCAN, f"scan({hidden!r})"), Limits())
+        )
+    assert control > 0
+    assert scan == 0
+
+
+def test_minimum_level_is_refused_with_a_remedy() -> None:
+    with pytest.raises(SandboxUnavailable, match="no sandbox of level 'jail' or better") as caught:
+        JailSandbox(minimum_level=Level.JAIL, levels=[])
+    assert "Run as root" in str(caught.value)
+
+
+def test_probe_says_why_an_interpreter_does_not_work() -> None:
+    found = probe("/bin/echo")
+    assert found.level is None
+    assert all(found.refused.values())
+    assert set(found.refused) == set(Level)
+
+
+class FakeSlot:
+    """Answers, or fails, as scripted."""
+
+    script: list[Exception | str]
+    made = 0
+
+    def __init__(self, level: str, python: str) -> None:
+        type(self).made += 1
+        self.pid = 0
+
+    def ask(self, header, payload, stdin, deadline_s) -> Answer:
+        step = self.script.pop(0)
+        if isinstance(step, Exception):
+            raise step
+        end = {"why": "exit", "status": 0, "cpu": 0.1, "wall": 0.1, "peak_kb": 1, "marks": [(0.0, 0.0)]}
+        return Answer(step.encode(), b"", [(b"R", b"")], end)
+
+    def kill(self) -> None: ...
+
+    terminate = kill
+
+
+@pytest.mark.parametrize(
+    ("script", "outcome"),
+    [
+        (["fine"], Outcome.OK),
+        ([SlotError("gone"), "fine"], Outcome.OK),
+        ([SetupError("mount"), "fine"], Outcome.OK),
+        ([SlotError("gone"), SlotError("gone")], Outcome.CRASH),
+        ([SetupError("mount"), SetupError("mount")], Outcome.INFRA),
+    ],
+)
+def test_broken_slots(monkeypatch, script, outcome) -> None:
+    monkeypatch.setattr(jail, "probe", lambda *_: Probe(Level.JAIL))
+    monkeypatch.setattr(jail, "Slot", FakeSlot)
+    monkeypatch.setattr(FakeSlot, "script", list(script), raising=False)
+    monkeypatch.setattr(FakeSlot, "made", 0)
+    with JailSandbox(1) as fake:
+        (run,) = fake.run(Program("", (Case("x", "stdin"),)), Limits())
+    assert (run.id, run.outcome) == ("x", outcome)
+    assert FakeSlot.made == len(script)
+
+
+def test_no_slot_is_infra(monkeypatch) -> None:
+    def refuse(level: str, python: str) -> Slot:
+        raise SlotError("no more processes")
+
+    monkeypatch.setattr(jail, "probe", lambda *_: Probe(Level.JAIL))
+    monkeypatch.setattr(jail, "Slot", refuse)
+    with JailSandbox(1) as fake:
+        (run,) = fake.run(Program("", (Case("x", "stdin"),)), Limits())
+    assert run.outcome is Outcome.INFRA
+    assert "no more processes" in run.note
+
+
+def test_a_busy_sandbox_answers_infra_after_its_deadline(monkeypatch) -> None:
+    monkeypatch.setattr(jail, "probe", lambda *_: Probe(Level.JAIL))
+    with JailSandbox(1, slot_wait_s=0.01) as busy:
+        place = busy._free.get()
+        (run,) = busy.run(Program("", (Case("x", "stdin"),)), Limits())
+        busy._free.put(place)
+    assert run.outcome is Outcome.INFRA
+
+
+def test_a_killed_slot_is_replaced() -> None:
+    with JailSandbox(1) as mortal:
+        mortal.run(calls("", "1"), Limits())
+        os.kill(battle.slot_pid(mortal), signal.SIGKILL)
+        assert answers(mortal.run(calls("", "2"), Limits())) == [2]
+        assert mortal.describe()["slot_restarts"] == 1
+
+
+def test_close_ends_a_run_as_infra() -> None:
+    closing = JailSandbox(1)
+    closing.run(calls("", "1"), Limits())
+    slot = battle.slot_pid(closing)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(closing.run, calls("while True: pass", "1"), Limits(cpu_s=50, wall_s=50))
+        _wait_for(lambda: len(battle.descendants(slot)) > 1 or closing.describe()["level"] == "uid")
+        closing.close()
+        (run,) = running.result(timeout=DEADLINE_S)
+    assert run.outcome is Outcome.INFRA
+    closing.close()
+    assert closing.run(calls("", "1"), Limits())[0].outcome is Outcome.INFRA
+
+
+HOST = """
+import sys, threading, time
+sys.path.insert(0, sys.argv[1])
+from sandbox.jail import JailSandbox
+from sandbox.types import *
+box = JailSandbox(1)
+box.run(Program("", (Case("0", "call", call="1"),)), Limits())
+slow = Program("while True: pass", (Case("0", "call", call="1"),))
+threading.Thread(target=box.run, args=(slow, Limits(cpu_s=500, wall_s=500)), daemon=True).start()
+print(box._places[0].slot.pid, flush=True)
+time.sleep(500)
+"""
+
+
+def test_a_killed_host_leaves_nothing() -> None:
+    root = str(Path(__file__).resolve().parents[2])
+    host = subprocess.Popen([sys.executable, "-c", HOST, root], stdout=subprocess.PIPE, text=True)
+    try:
+        assert host.stdout is not None
+        slot = int(host.stdout.readline())
+        family = [slot, *battle.descendants(slot)]
+    finally:
+        host.kill()
+        host.wait(timeout=DEADLINE_S)
+        host.stdout.close()
+    _wait_for(lambda: not any(_alive(pid) for pid in family))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"  # an orphan's zombie is its new parent's to collect
+
+
+def _wait_for(condition) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(0.01)

@@ -1,0 +1,83 @@
+"""The filters, interpreted here for both machines."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from sandbox import seccomp, syscalls
+
+ALLOW, EPERM, ENOSYS, KILL = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
+TABLES = {
+    "x86_64": (0xC000003E, syscalls.X86_64, syscalls.X86_64_SPECIAL),
+    "aarch64": (0xC00000B7, syscalls.AARCH64, syscalls.AARCH64_SPECIAL),
+}
+
+
+def decide(program: bytes, number: int, arch: int, *arguments: int) -> int:
+    data = struct.pack("<iIQ6Q", number, arch, 0, *arguments, *[0] * (6 - len(arguments)))
+    code = list(struct.iter_unpack("HBBI", program))
+    position, value = 0, 0
+    while True:
+        op, jt, jf, k = code[position]
+        position += 1
+        match op:
+            case 0x20:
+                (value,) = struct.unpack_from("<I", data, k)
+            case 0x54:
+                value &= k
+            case 0x15 | 0x25 | 0x35 | 0x45:
+                taken = {0x15: value == k, 0x25: value > k, 0x35: value >= k, 0x45: bool(value & k)}[op]
+                position += jt if taken else jf
+            case 0x06:
+                return k
+            case _:
+                raise AssertionError(f"unknown instruction {op:#x}")
+
+
+@pytest.mark.parametrize("machine", TABLES)
+def test_exactly_the_table_is_allowed(machine: str) -> None:
+    arch, allowed, special = TABLES[machine]
+    program = seccomp.threads_only(machine)
+    numbers = set(range(600)) - set(special.values())
+    assert {n for n in numbers if decide(program, n, arch) == ALLOW} == set(allowed.values())
+    assert {decide(program, n, arch) for n in numbers - set(allowed.values())} == {EPERM}
+
+
+@pytest.mark.parametrize("machine", TABLES)
+def test_answers_by_argument(machine: str) -> None:
+    arch, _, special = TABLES[machine]
+    program = seccomp.threads_only(machine)
+
+    def ask(name: str, *arguments: int) -> int:
+        return decide(program, special[name], arch, *arguments)
+
+    thread = 0x3D0F00
+    assert ask("clone3") == ENOSYS
+    assert ask("clone", thread) == ALLOW
+    assert ask("clone", 17) == EPERM
+    for namespace in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000, 0x80):
+        assert ask("clone", thread | namespace) == EPERM
+    assert ask("socketpair", 1, 1) == ALLOW
+    assert ask("socketpair", 1, 1 | 0o2000000) == ALLOW
+    assert ask("socketpair", 1, 2) == EPERM
+    assert ask("socketpair", 1, 5) == EPERM
+    assert ask("socketpair", 2, 1) == EPERM
+    assert ask("prctl", 15) == ALLOW
+    assert {ask("prctl", option) for option in (1, 4, 8, 22, 24, 28, 35, 36, 38)} == {EPERM}
+    assert ask("ioctl", 0, 0x5401) == ALLOW
+    assert ask("ioctl", 0, 0x5412) == EPERM  # TIOCSTI
+
+
+@pytest.mark.parametrize("machine", TABLES)
+def test_foreign_calls_are_killed(machine: str) -> None:
+    arch, _, _ = TABLES[machine]
+    program = seccomp.threads_only(machine)
+    assert decide(program, 0, 0x40000003) == KILL
+    assert decide(program, 0x40000000, arch) == KILL
+
+
+def test_unknown_machines_are_refused() -> None:
+    with pytest.raises(OSError, match="no system call table"):
+        seccomp.threads_only("vax")
