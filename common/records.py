@@ -38,7 +38,7 @@ class Record(BaseModel):
         """Parse and validate. Raises :class:`RecordError` with the reason."""
         try:
             message = msgpack.unpackb(data, strict_map_key=False)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:  # TypeError: a map key that is not hashable
             raise RecordError(f"{cls.__name__}: not a msgpack message: {error}") from error
         if not isinstance(message, dict):
             raise RecordError(f"{cls.__name__}: expected a map, got {type(message).__name__}")

@@ -40,6 +40,7 @@ CONSUMER_GROUPS = {
 
 _FIELD = b"record"
 _KEPT_AFTER_RUN_SECONDS = 24 * 3600
+_ORPHANS_LOOKED_AT = 100
 
 
 class StreamError(RuntimeError):
@@ -109,7 +110,7 @@ class Streams:
         name: str,
         records: Sequence[bytes],
         *,
-        counters: Mapping[str, int] | None = None,
+        counters: dict[Any, Any] | None = None,
         deadline: float,
     ) -> None:
         """Append records, and set counters, in one transaction.
@@ -121,11 +122,11 @@ class Streams:
             for data in records:
                 transaction.xadd(self.key(name), {_FIELD: data})
             if counters:
-                transaction.hset(self.key("counters"), mapping={**counters})
+                transaction.hset(self.key("counters"), mapping=counters)
             transaction.execute()
 
-    def set_counters(self, counters: Mapping[str, int]) -> None:
-        self.client.hset(self.key("counters"), mapping={**counters})
+    def set_counters(self, counters: dict[Any, Any]) -> None:
+        self.client.hset(self.key("counters"), mapping=counters)
 
     def counters(self) -> dict[str, int]:
         stored: Any = self.client.hgetall(self.key("counters"))
@@ -170,7 +171,8 @@ class Consumer:
     def read(self, count: int, wait: float) -> list[Delivery]:
         """Up to ``count`` messages; waits ``wait`` seconds for the first. Empty when none came.
 
-        A message that an earlier life of this consumer, or a dead neighbour, left unfinished comes first and alone.
+        A message that an earlier life of this consumer, or a dead neighbour, left unfinished comes first and
+        alone.
         """
         left_over = self._claim_one()
         if left_over:
@@ -179,6 +181,7 @@ class Consumer:
 
     def read_pending(self) -> list[Delivery]:
         """Everything this consumer was given and has not acknowledged, oldest first."""
+        self._recovering = False
         reply: Any = self._client.xreadgroup(self._group, self.name, {self._key: "0"})
         return _deliveries(reply)
 
@@ -202,9 +205,9 @@ class Consumer:
             transaction.xdel(self._key, *done)
             transaction.execute()
 
-    def _finish(self, delivery: Delivery, target_key: str, fields: Mapping[bytes, bytes]) -> None:
+    def _finish(self, delivery: Delivery, target_key: str, fields: dict[Any, Any]) -> None:
         with self._client.pipeline(transaction=True) as transaction:
-            transaction.xadd(target_key, {**fields})
+            transaction.xadd(target_key, fields)
             transaction.xack(self._key, self._group, delivery.id)
             transaction.xdel(self._key, delivery.id)
             transaction.execute()
@@ -226,9 +229,11 @@ class Consumer:
             self._recovering = False
         idle_ms = int(self._streams.config.claim_seconds * 1000)
         orphaned: Any = self._client.xpending_range(
-            self._key, self._group, min="-", max="+", count=1, idle=idle_ms
+            self._key, self._group, min="-", max="+", count=_ORPHANS_LOOKED_AT, idle=idle_ms
         )
-        return self._claim(orphaned[0], idle_ms) if orphaned else []
+        # What this consumer holds itself is in work: the learner keeps groups until a checkpoint contains them.
+        others = (pending for pending in orphaned if pending["consumer"] != self.name.encode())
+        return next((self._claim(pending, idle_ms) for pending in others), [])
 
     def _claim(self, pending: Mapping[str, Any], idle_ms: int = 0) -> list[Delivery]:
         attempt = int(pending["times_delivered"]) + 1

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-import deepspeed
 import ray
 import torch.distributed as dist
 
@@ -16,13 +14,11 @@ from common.config import Config
 from common.models import runtime
 from common.models.loading import load_model, model_folder, save_model
 from common.models.weights import WeightsUpdate, to_buckets
-from common.records import TrajectoryGroup
 from common.streams import TRAJECTORIES, Consumer, Streams, connect
 from common.telemetry import Telemetry
 from learner.batch_exchange import broadcast_groups
 from learner.checkpoints import Checkpoints, load_progress
 from learner.collector import Collector, Progress
-from learner.engine import Engine
 from learner.estimator import CoupledEstimator
 from learner.policy import Policy
 from learner.source import TrajectorySource
@@ -41,13 +37,15 @@ class LearnerRank:
 
     def rendezvous(self) -> tuple[str, int]:
         """Address and free port for the process group; asked of rank 0."""
-        host = ray.util.get_node_ip_address()
+        host = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
         with socket.socket() as probe:
             probe.bind((host, 0))
             return host, probe.getsockname()[1]
 
     def start(self, rendezvous: tuple[str, int], checkpoint: Path | None) -> int:
         """Join the process group, build the engine, and restore ``checkpoint``. Returns the version."""
+        from learner.engine import Engine  # DeepSpeed: not for the process that only starts this actor
+
         config = self._config
         self._join(rendezvous)
         device = runtime.configure(config.model)
@@ -107,6 +105,8 @@ class LearnerRank:
             "WORLD_SIZE": str(self._config.learner.ranks),
             "LOCAL_RANK": "0",
         }
+        import deepspeed
+
         # On CPUs DeepSpeed would compile a shared-memory collective at start, which needs a compiler and a minute.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         deepspeed.init_distributed(

@@ -47,11 +47,13 @@ class Checkpoints:
             shutil.rmtree(target, ignore_errors=True)
             temporary.rename(target)
             _replace_text(self._folder / _LATEST, target.name)
-            self._prune()
+            self._prune(target)
         self._barrier()
 
-    def _prune(self) -> None:
-        for old in sorted(self._folder.glob("step-*"))[: -self._keep]:
+    def _prune(self, newest: Path) -> None:
+        """Remove the oldest; ``newest`` stays even where an earlier life of the run had got further."""
+        others = sorted(set(self._folder.glob("step-*")) - {newest})
+        for old in others[: max(0, len(others) + 1 - self._keep)]:
             shutil.rmtree(old)
 
 

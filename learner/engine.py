@@ -17,6 +17,7 @@ from torch import Tensor
 from common.config import LearnerConfig
 from common.models.config import ModelConfig
 from learner.batch import PackedViews, TrainingSample, pack_views
+from learner.checkpoints import CheckpointError
 from learner.estimator import Estimator, SampleKey
 from learner.objective import grpo_loss
 from learner.optimizer import learning_rate, make_optimizer, set_learning_rate
@@ -81,9 +82,9 @@ class Engine:
             totals[4] += self._gradient_norm()
             self._engine.step()
             self._sync_reference(update + 1)
-        dist.all_reduce(totals[:4])
-        totals[:4] /= valid_tokens * len(iterations)
-        loss, kl, ratio, clipped = totals[:4].tolist()
+        sums = totals[:4].to(self._device)  # NCCL reduces only what lies on the GPU
+        dist.all_reduce(sums)
+        loss, kl, ratio, clipped = (sums / (valid_tokens * len(iterations))).tolist()
         return {
             "policy/loss": loss,
             "policy/kl": kl,
@@ -96,9 +97,11 @@ class Engine:
 
     def parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Names and full fp32 weights; a collective call under ZeRO-3."""
+        partitioned = self._config.zero_stage == 3
         with self._gathered():
             for name, parameter in self._policy.model.named_parameters():
-                yield name, parameter
+                # Gathered weights are freed when this ends, which is before a caller flushes its last bucket.
+                yield name, parameter.detach().clone() if partitioned else parameter
 
     def save(self, folder: Path) -> None:
         """Write this rank's part of a checkpoint; every rank must call it."""
@@ -108,7 +111,9 @@ class Engine:
             save_file(state, folder / _REFERENCE_FILE)
 
     def load(self, folder: Path) -> None:
-        """Restore what :meth:`save` wrote."""
+        """Restore what :meth:`save` wrote. Raises :class:`CheckpointError`."""
+        if not (folder / "engine").is_dir():  # DeepSpeed would fail on an assertion without a message
+            raise CheckpointError(f"{folder}: not a usable checkpoint: it holds no engine state")
         self._engine.load_checkpoint(str(folder), tag="engine")
         if self._reference is not None:
             state = load_file(folder / _REFERENCE_FILE)

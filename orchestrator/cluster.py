@@ -14,8 +14,10 @@ import ray
 from common.config import Config
 
 #: Memory that actors free and take again in every step stays theirs: on small machines page faults cost more
-#: than the arithmetic.
+#: than the arithmetic. Threads that wait sleep: actors take turns on the cores, and a spinning one holds its core
+#: against the actor whose turn it is.
 ACTOR_ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "passive",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     "TOKENIZERS_PARALLELISM": "false",
@@ -29,7 +31,7 @@ class ClusterError(RuntimeError):
 
 @contextmanager
 def ray_cluster(config: Config, folder: Path) -> Iterator[str]:
-    """Start or join Ray for the length of the context; yields a line that says how to look at it."""
+    """Start or join Ray for the length of the context; yields the command that lists its actors."""
     if config.ray.address == "local":
         yield from _local(config, folder)
     else:
@@ -66,9 +68,12 @@ def _local(config: Config, folder: Path) -> Iterator[str]:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ClusterError(f"ray.address local: Ray did not start: {error}") from error
     try:
-        yield ray.get_runtime_context().gcs_address
+        token = os.environ.get("RAY_AUTH_TOKEN_PATH")
+        access = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={token} " if token else ""
+        yield f"{access}ray list actors --address {ray.get_runtime_context().gcs_address}"
     finally:
         ray.shutdown()
+        os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
 
 
 def _joined(config: Config) -> Iterator[str]:
@@ -82,7 +87,8 @@ def _joined(config: Config) -> Iterator[str]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(f"ray.address {config.ray.address}: no Ray cluster answers: {error}") from error
     try:
-        have, need = dict(ray.cluster_resources()), required_resources(config)
+        need = required_resources(config)
+        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         for name, amount in need.items():
             if have.get(name, 0.0) < amount:
                 raise ClusterError(f"the run needs {amount:g} {name}, the cluster has {have.get(name, 0.0):g}")

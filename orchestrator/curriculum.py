@@ -51,7 +51,8 @@ def load_data(config: Config, notes: list[str]) -> tuple[list[Task], list[Task]]
             if report.skipped:
                 line, task_id, reason = report.skipped[0]
                 notes.append(
-                    f"data.{name}: {len(report.skipped)} tasks skipped; the first: line {line} ({task_id}): {reason}"
+                    f"data.{name}: {len(report.skipped)} tasks skipped; "
+                    f"the first: line {line} ({task_id}): {reason}"
                 )
             if len(tasks) < len(report.tasks):
                 notes.append(

@@ -29,7 +29,8 @@ Clock = Callable[[], float]
 Families = Mapping[str, Sequence[float]]
 _NUMBERS = (
     ("reward", "reward/mean"),
-    ("passing", "reward/pass_rate"),
+    ("solved", "reward/solved"),
+    ("tests passed", "reward/pass_rate"),
     ("KL", "policy/kl"),
     ("test reward", "reward/tests"),
     ("zero variance", "groups/zero_variance"),
@@ -42,7 +43,7 @@ _NUMBERS = (
     ("restarts", "restarts"),
 )
 _LINES = 20
-_SHARES = frozenset({"reward/pass_rate", "policy/clip_fraction"})
+_SHARES = frozenset({"reward/solved", "reward/pass_rate", "policy/clip_fraction"})
 _TIMES = (
     ("rollout", "blue"),
     ("reward", "yellow"),
@@ -161,7 +162,7 @@ class LiveDisplay(Display):
     def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
         super().step(step, total, metrics)
         self._metrics = dict(metrics)
-        for points, key in ((self._rewards, "reward/mean"), (self._passing, "reward/pass_rate")):
+        for points, key in ((self._rewards, "reward/mean"), (self._passing, "reward/solved")):
             if math.isfinite(metrics.get(key, math.nan)):
                 points.append((float(step), float(metrics[key])))
 

@@ -202,7 +202,7 @@ def _chart(
 
 
 def _pass_chart(metrics: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]) -> Chart:
-    lines, _ = _chart(metrics, "", (("reward/pass_rate", "training samples"),))
+    lines, _ = _chart(metrics, "", (("reward/solved", "training samples"),))
     lines = [Series(s.name, s.points, 2, s.style) for s in lines]
     spread = {float(r["step"]): interval(r["pass_rate"], float(r.get("tasks") or 1)) for r in evaluations}
     points = [(float(r["step"]), float(r["pass_rate"])) for r in evaluations]

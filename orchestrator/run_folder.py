@@ -57,6 +57,12 @@ class RunFolder:
         write_text(path / "config.yaml", dump_config(config))
         return cls(path, run_id, lock)
 
+    def write_secret(self, name: str, text: str) -> None:
+        """Write a file that only its owner can read."""
+        path = self.path / name
+        path.touch(mode=0o600)
+        path.write_text(text + "\n")
+
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """Add a line to ``<name>.jsonl``."""
         with (self.path / f"{name}.jsonl").open("a") as file:

@@ -74,8 +74,8 @@ class RunLoop:
         self._publish()
         if self._learner.version == 0:
             self._evaluate()
+        self._display.phase("training")
         while self._learner.version < config.run.steps:
-            self._display.phase("training")
             started = time.monotonic()
             try:
                 report = self._step()
@@ -86,8 +86,11 @@ class RunLoop:
             self._record(report, weights_seconds, time.monotonic() - started)
             self.totals.add_seconds("train", time.monotonic() - started)
             every = config.evaluation.every_steps
-            if report.version == config.run.steps or (every and report.version % every == 0):
+            if report.version == config.run.steps:
                 self._evaluate()
+            elif every and report.version % every == 0:
+                self._evaluate()
+                self._display.phase("training")
 
     def ledger(self) -> Ledger:
         """What became of every group admitted so far."""

@@ -74,10 +74,8 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
 def _checkpoint_to_resume(config: Config, resume: str) -> Path | None:
     if resume == "never":
         return None
-    if resume == "auto":
-        checkpoint = latest_checkpoint(config.folder / "checkpoints")
-    else:
-        checkpoint = Path(resume)
+    automatic = resume == "auto"
+    checkpoint = latest_checkpoint(config.folder / "checkpoints") if automatic else Path(resume)
     if checkpoint is not None:
         try:
             load_progress(checkpoint)
@@ -99,9 +97,11 @@ def _assemble(
     redis_url = config.streams.url
     if redis_url == "embedded":
         redis_url = stack.enter_context(EmbeddedRedis(folder.path / "redis")).url
+    folder.write_secret("redis-url", redis_url)
     streams = Streams(connect(redis_url), folder.run_id, config.streams)
     streams.create()
-    display.note(stack.enter_context(ray_cluster(config, folder.path)))
+    display.note(f"actors: {stack.enter_context(ray_cluster(config, folder.path))}")
+    stack.enter_context(sigterm_raises())  # again: Ray put a handler of its own in place
     display.phase("starting actors")
     # Actors run elsewhere: they get the folder's absolute path.
     config = config.model_copy(update={"run": config.run.model_copy(update={"folder": folder.path.resolve()})})

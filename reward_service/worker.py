@@ -22,7 +22,7 @@ class Inbox(Protocol):
 
 class Scorer(Protocol):
     def score_group(self, task: Task, completions: list[str]) -> list[Score]:
-        """Run the tests of every completion and weigh them into rewards."""
+        """Run the tests of every completion and weigh them into rewards. ValueError for a malformed task."""
 
 
 class RewardLoop:
@@ -62,7 +62,10 @@ class RewardLoop:
             reason = f"scoring did not finish in {self._deliveries} attempts"
             return TrajectoryGroup.from_lost(group.prompt, self._name, reason)
         started = time.perf_counter()
-        scores = self._scorer.score_group(group.prompt.task, [rollout.text for rollout in group.rollouts])
+        try:
+            scores = self._scorer.score_group(group.prompt.task, [rollout.text for rollout in group.rollouts])
+        except ValueError as error:
+            return TrajectoryGroup.from_lost(group.prompt, self._name, f"malformed task: {error}")
         if self._shuffle and group.prompt.purpose is Purpose.TRAIN:
             scores = shuffled(scores, group.prompt.seed, group.prompt.index)
         return TrajectoryGroup(

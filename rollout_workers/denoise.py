@@ -104,7 +104,9 @@ class DenoiseLoop:
         probabilities = token_probabilities(logits, sampler.temperature)
         confidence = torch.full(masked.shape, -torch.inf, device=masked.device)
         confidence[masked] = -nucleus_entropy(probabilities, sampler.top_p)
-        chosen = torch.zeros_like(masked).scatter_(1, confidence.topk(count, dim=1).indices, True)
+        # Ties are common (a nucleus of one token has entropy 0); topk would break them as each device pleases.
+        order = confidence.sort(dim=1, descending=True, stable=True).indices
+        chosen = torch.zeros_like(masked).scatter_(1, order[:, :count], True)
         tokens, logprobs = draw(
             probabilities[chosen[masked]],
             sampler.top_p,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoTokenizer
@@ -50,12 +51,18 @@ def load_model(path: str, device: torch.device | str = "cpu") -> MaskedDiffusion
     model = MaskedDiffusionModel(ModelConfig.from_folder(folder))
     weights: dict[str, Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
-        weights |= load_file(file)
+        try:
+            weights |= load_file(file)
+        except SafetensorError as error:
+            raise ModelError(f"{file}: cannot be read: {error}") from error
     if not weights:
         raise ModelError(f"{folder}: holds no .safetensors file")
-    if model.config.tie_word_embeddings:
-        weights["lm_head.weight"] = weights.get("model.embed_tokens.weight", torch.empty(0))
-    missing, unexpected = model.load_state_dict(weights, strict=False)
+    if model.config.tie_word_embeddings and "model.embed_tokens.weight" in weights:
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+    try:
+        missing, unexpected = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # shapes
+        raise ModelError(f"{folder}: weights do not fit config.json: {error}") from error
     if missing or unexpected:
         raise ModelError(
             f"{folder}: weights do not fit config.json: missing {missing[:3]}, unexpected {unexpected[:3]}"

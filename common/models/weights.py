@@ -23,7 +23,7 @@ class WeightsError(RuntimeError):
 class Manifest:
     """What lies in a sequence of buckets.
 
-    ``entries[b]`` lists (parameter name, shape) in the order they lie in bucket b; ``checksums[b]`` is the bucket's
+    ``entries[b]`` lists (parameter name, shape) in the order they lie in bucket b; ``checksums[b]`` is its
     CRC-32.
     """
 

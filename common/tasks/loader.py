@@ -115,6 +115,8 @@ def _own_task(row: _Row) -> Task:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
         raise row.error(field, f"{first['msg']}; see the fields of a task in common.records") from error
+    if not task.prompt:
+        raise row.error("prompt", "is empty; the model needs at least one token before the completion")
     if not task.tests:
         raise row.error("tests", "is empty; a task needs at least one test")
     for number, test in enumerate(task.tests):

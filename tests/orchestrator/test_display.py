@@ -53,7 +53,7 @@ def train(display: Display, clock: Stopwatch, steps: int = 10) -> None:
         clock.now += 9
         values = {
             "reward/mean": 1.0 + 0.05 * step,
-            "reward/pass_rate": 0.4 + 0.02 * step,
+            "reward/solved": 0.4 + 0.02 * step,
             "policy/kl": 2.5e-4,
         }
         seconds = {"seconds/rollout": 4.0, "seconds/update": 2.0, "seconds/reward": math.nan}
@@ -99,7 +99,7 @@ def test_plain_lines_fit_and_are_flushed(width: int) -> None:
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
     assert "[0:12] held-out pass rate at step 0: 41.0%" in lines
-    assert any("step 10/40" in line and "reward 1.50" in line and "passing 60.0%" in line for line in lines)
+    assert any("step 10/40" in line and "reward 1.50" in line and "solved 60.0%" in line for line in lines)
     assert "[red]" in lines[-1]
     assert "\x1b" not in text
 

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common.config import Config, ConfigError, dump_config, load_config
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+MINIMAL = {"model": {"path": "builtin:quickstart"}, "data": {"source": "synthetic"}}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL))
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipe_is_valid_and_survives_a_round_trip(path: Path, tmp_path: Path) -> None:
+    config = load_config(path)
+    dumped = tmp_path / "dumped.yaml"
+    dumped.write_text(dump_config(config))
+    assert load_config(dumped) == config
+
+
+def test_there_are_recipes() -> None:
+    assert RECIPES
+
+
+def test_minimal_recipe_round_trips_with_paths_tuples_and_nothing_set(recipe: Path, tmp_path: Path) -> None:
+    config = load_config(recipe, ["run.folder=/tmp/x", "learner.optimizer.betas=[0.8, 0.95]"])
+    dumped = tmp_path / "dumped.yaml"
+    dumped.write_text(dump_config(config))
+    assert load_config(dumped) == config
+    assert config.folder == Path("/tmp/x")
+    assert config.learner.optimizer.betas == (0.8, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("key", "known"),
+    [
+        ("nonsense", ["run", "model", "learner", "deadlines"]),
+        ("learner.nonsense", ["groups_per_step", "optimizer", "clip"]),
+        ("learner.optimizer.nonsense", ["learning_rate", "betas", "max_grad_norm"]),
+        ("streams.nonsense", ["url", "capacity", "claim_seconds"]),
+    ],
+)
+def test_unknown_key_names_the_known_keys_of_its_section(recipe: Path, key: str, known: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(recipe, [f"{key}=1"])
+    line = next(line for line in str(caught.value).splitlines() if "unknown key" in line)
+    assert line.strip().startswith(f"{key}: unknown key")
+    listed = line.partition("known keys here: ")[2].split(", ")
+    assert set(known) <= set(listed)
+    assert "nonsense" not in listed
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("learner.groups_per_step=many", "learner.groups_per_step"),
+        ("learner.groups_per_step=2.5", "learner.groups_per_step"),
+        ("learner=7", "learner"),
+        ("rollout.group_size=1", "rollout.group_size"),
+        ("rollout.top_p=0", "rollout.top_p"),
+        ("rollout.decoder=magic", "rollout.decoder"),
+        ("rollout.denoising_steps=257", "denoising_steps"),
+        ("rollout.batch_rows=4", "rollout.batch_rows"),
+        ("learner.mask_ratio=[0.8, 0.2]", "mask_ratio"),
+        ("learner.mask_ratio=[0, 0.5]", "mask_ratio"),
+        ("admission.max_in_flight=3", "admission.max_in_flight"),
+        ("streams.capacity=10", "streams.capacity"),
+        ("data.source=file", "train"),
+        ("run.name=a/b", "run.name"),
+        ("deadlines.step_seconds=0", "deadlines.step_seconds"),
+    ],
+)
+def test_value_that_cannot_be_used_names_its_field(recipe: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(recipe, [override])
+    assert str(recipe) in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["learner.clip", "=1", "learner.clip=[1", "learner.clip.deep=1"])
+def test_malformed_override_is_quoted(recipe: Path, override: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(recipe, ["learner.clip=0.5", override])
+    assert repr(override) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["1e-6", "1.0e-6", "0.000001", "1E-6"])
+def test_scientific_notation_is_a_number_in_overrides_and_recipes(recipe: Path, text: str) -> None:
+    assert load_config(recipe, [f"learner.optimizer.learning_rate={text}"]).learner.optimizer.learning_rate == 1e-6
+    recipe.write_text(recipe.read_text() + f"learner:\n  optimizer: {{learning_rate: {text}}}\n")
+    assert load_config(recipe).learner.optimizer.learning_rate == 1e-6
+
+
+def test_override_keeps_the_rest_of_its_section(recipe: Path) -> None:
+    config = load_config(recipe, ["rollout.temperature=0.5", "rollout.top_p=0.9"])
+    assert (config.rollout.temperature, config.rollout.top_p, config.rollout.group_size) == (0.5, 0.9, 8)
+    assert config.rollout.sampler().temperature == 0.5
+
+
+def test_config_is_frozen(recipe: Path) -> None:
+    config = load_config(recipe)
+    with pytest.raises(ValueError, match="frozen"):
+        config.learner.clip = 0.1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["- a\n", "just text", "a: [1\n", ""])
+def test_file_that_is_not_a_recipe(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+        load_config(path)
+
+
+def test_missing_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_every_setting_has_a_description() -> None:
+    def undocumented(section: type, path: str) -> list[str]:
+        found = []
+        for name, field in section.model_fields.items():  # type: ignore[attr-defined]
+            if hasattr(field.annotation, "model_fields"):
+                found += undocumented(field.annotation, f"{path}{name}.")
+            elif not field.description:
+                found.append(path + name)
+        return found
+
+    assert undocumented(Config, "") == []
+
+
+def test_wire_and_config_modules_do_not_import_torch() -> None:
+    code = (
+        "import sys, common.config, common.records, common.streams, common.telemetry, common.rng, common.ar_ness;"
+        "print([m for m in ('torch', 'transformers', 'ray') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

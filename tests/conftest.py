@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from common.models.transformer import MaskedDiffusionModel
+
+# pytest puts tests/ on the path, where tests/common would shadow an editable install's common.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server for the whole session; tests keep apart by their run ids."""
+    from orchestrator.embedded_redis import EmbeddedRedis
+
+    with EmbeddedRedis(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
+
+
+@pytest.fixture
+def run_id() -> str:
+    return uuid.uuid4().hex
+
+
+@pytest.fixture
+def make_model() -> Iterator[Callable[..., MaskedDiffusionModel]]:
+    """Builds tiny random models whose logits are far from uniform; arguments override the configuration."""
+    import torch
+
+    from common.models.config import ModelConfig
+    from common.models.transformer import MaskedDiffusionModel, initialize
+
+    def build(seed: int = 0, std: float = 0.2, **overrides: Any) -> MaskedDiffusionModel:
+        fields: dict[str, Any] = {
+            "vocab_size": 40,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "rope_theta": 10000.0,
+            "mask_token_id": 1,
+            "eos_token_id": 0,
+            "pad_token_id": 0,
+        }
+        model = MaskedDiffusionModel(ModelConfig(**fields | overrides))
+        generator = torch.Generator().manual_seed(seed)
+        initialize(model, generator, std)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim == 1:  # unit norms and zero biases would hide mistakes
+                    parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
+        return model.eval().requires_grad_(False)
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # more would only wait for each other
+    yield build
+    torch.set_num_threads(threads)

@@ -1,0 +1,130 @@
+"""Coupled-GRPO as the paper writes it: one sample, one view, one token at a time, in plain torch.
+
+Nothing of the learner's packing, policy, objective, optimizer or schedule is used here; the estimator gives the
+random subsets, and everything made of them is made again.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from common import rng
+from common.config import LearnerConfig
+from common.models.packing import Packing
+from common.models.transformer import MaskedDiffusionModel
+from learner.batch import TrainingSample
+from learner.estimator import CoupledEstimator, SampleKey
+
+
+def view_log_probabilities(
+    model: MaskedDiffusionModel, sample: TrainingSample, masked: Sequence[bool]
+) -> list[Tensor]:
+    """log p(o_k | prompt, completion with ``masked`` masked) for every k; logits lie one position to the left."""
+    mask_id = model.config.mask_token_id
+    canvas = [mask_id if out else token for token, out in zip(sample.completion_ids, masked, strict=True)]
+    ids = torch.tensor([*sample.prompt_ids, *canvas])
+    hidden = model.hidden(ids, Packing.of([len(ids)]))
+    logits = hidden @ model.lm_head.weight.T
+    possible = torch.tensor([token != mask_id for token in range(model.config.vocab_size)])
+    found = []
+    for position, token in enumerate(sample.completion_ids):
+        left = logits[len(sample.prompt_ids) + position - 1]
+        found.append(left[token] - left[possible].exp().sum().log())
+    return found
+
+
+def token_estimates(
+    model: MaskedDiffusionModel, sample: TrainingSample, config: LearnerConfig, seed: int, iteration: int
+) -> list[Tensor]:
+    """Equation 4 for every token: (full mask + for each pair the side that masks it / its rate) / (pairs + 1)."""
+    estimator = CoupledEstimator(config.mask_pairs, config.mask_ratio, config.weighting)
+    length = len(sample.completion_ids)
+    views = estimator.views(SampleKey(seed, sample.group, sample.sample, iteration), length)
+    draws = rng.stream(seed, "masks", sample.group, sample.sample, iteration)
+    everything = view_log_probabilities(model, sample, [True] * length)
+    pairs = []
+    for pair in range(config.mask_pairs):
+        low, high = config.mask_ratio
+        rate = low + (high - low) * draws.random()
+        draws.random(length)
+        subset = [bool(bit) for bit in views.masks[1 + 2 * pair]]
+        complement = [not bit for bit in subset]
+        inside = view_log_probabilities(model, sample, subset)
+        outside = view_log_probabilities(model, sample, complement)
+        pairs.append((rate, subset, inside, outside))
+    total = config.mask_pairs + 1 if config.weighting == "paper" else 2 * config.mask_pairs + 1
+    estimates = []
+    for position in range(length):
+        estimate = everything[position]
+        for rate, subset, inside, outside in pairs:
+            if subset[position]:
+                estimate = estimate + inside[position] / rate
+            else:
+                estimate = estimate + outside[position] / (1 - rate)
+        estimates.append(estimate / total)
+    return estimates
+
+
+def grpo(
+    new: MaskedDiffusionModel,
+    old: MaskedDiffusionModel,
+    reference: MaskedDiffusionModel,
+    samples: Sequence[TrainingSample],
+    config: LearnerConfig,
+    seed: int,
+    iteration: int,
+) -> Tensor:
+    """Clipped surrogate and k3 KL, averaged over all valid tokens of all samples."""
+    total, tokens = torch.zeros(()), 0
+    for sample in samples:
+        current = token_estimates(new, sample, config, seed, iteration)
+        with torch.no_grad():
+            before = token_estimates(old, sample, config, seed, iteration)
+            anchor = token_estimates(reference, sample, config, seed, iteration)
+        for k in range(sample.valid_tokens):
+            ratio = (current[k] - before[k]).exp()
+            clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+            surrogate = torch.min(ratio * sample.advantage, clipped * sample.advantage)
+            kl = (anchor[k] - current[k]).exp() - (anchor[k] - current[k]) - 1
+            total = total - surrogate + config.kl_weight * kl
+            tokens += 1
+    return total / tokens
+
+
+def train(
+    model: MaskedDiffusionModel,
+    samples_of: Callable[[int], Sequence[TrainingSample]],
+    steps: int,
+    config: LearnerConfig,
+    seed: int,
+    total_updates: int,
+) -> tuple[dict[str, Tensor], list[float]]:
+    """The reference loop, training ``model`` in place; the reference policy's weights and all gradient norms."""
+    settings = config.optimizer
+    reference = copy.deepcopy(model)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), betas=settings.betas, eps=1e-8, weight_decay=settings.weight_decay
+    )
+    update, norms = 0, []
+    for step in range(steps):
+        old = copy.deepcopy(model)
+        for iteration in range(config.inner_iterations):
+            done = update / total_updates
+            share = settings.final_share + (1 - settings.final_share) * (1 + math.cos(math.pi * done)) / 2
+            optimizer.param_groups[0]["lr"] = settings.learning_rate * share
+            optimizer.zero_grad()
+            loss = grpo(model, old, reference, samples_of(step), config, seed, iteration)
+            torch.autograd.backward(loss)
+            norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)))
+            optimizer.step()
+            update += 1
+            if update % config.reference_sync_steps == 0:
+                with torch.no_grad():
+                    for mine, theirs in zip(reference.parameters(), model.parameters(), strict=True):
+                        mine.copy_((1 - config.reference_sync_share) * mine + config.reference_sync_share * theirs)
+    return dict(reference.named_parameters()), norms

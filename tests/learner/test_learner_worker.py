@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+from learner_tools import LENGTH, lost_group, make_group
+
+from common.config import LearnerConfig
+from common.records import TrajectoryGroup
+from common.telemetry import STEP_METRICS
+from learner.advantages import group_advantages
+from learner.batch import TrainingSample
+from learner.collector import Progress
+from learner.worker import LearnerLoop, training_samples
+
+CONFIG = LearnerConfig(inner_iterations=2, advantage="loo")
+
+
+@dataclass
+class Rig:
+    """Fakes for the engine and the source; every call is written down in order."""
+
+    batches: list[Sequence[TrajectoryGroup]]
+    events: list[str] = field(default_factory=list)
+    trained: list[tuple[list[TrainingSample], int]] = field(default_factory=list)
+    saved: list[Progress] = field(default_factory=list)
+
+    def next_groups(self) -> Sequence[TrajectoryGroup]:
+        self.events.append("groups")
+        return self.batches.pop(0)
+
+    def checkpointed(self) -> None:
+        self.events.append("acknowledge")
+
+    def train(self, samples: Sequence[TrainingSample], updates: int) -> dict[str, float]:
+        self.events.append("train")
+        self.trained.append((list(samples), updates))
+        return {"policy/loss": 0.5}
+
+    def share(self, groups: Sequence[TrajectoryGroup] | None) -> Sequence[TrajectoryGroup]:
+        self.events.append("share")
+        return groups if groups is not None else self.batches.pop(0)
+
+    def save(self, progress: Progress) -> None:
+        self.events.append("save")
+        self.saved.append(replace(progress))
+
+    def loop(self, progress: Progress, leader: bool = True) -> LearnerLoop:
+        return LearnerLoop(CONFIG, progress, self, self if leader else None, self.share, self.save)
+
+
+def test_a_step_trains_then_checkpoints_then_acknowledges() -> None:
+    rig = Rig([[make_group(0), make_group(1)]])
+    progress = Progress(version=3, updates=6)
+    report = rig.loop(progress).step(checkpoint=True)
+    assert rig.events == ["groups", "share", "train", "save", "acknowledge"]
+    assert rig.trained[0][1] == 6
+    assert (progress.version, progress.updates) == (4, 8)
+    assert rig.saved == [progress]
+    assert (report.version, report.samples, report.metrics["policy/loss"]) == (4, 4, 0.5)
+    assert set(report.metrics) <= {metric.key for metric in STEP_METRICS}
+
+
+def test_without_a_checkpoint_nothing_is_acknowledged() -> None:
+    rig = Rig([[make_group(0)], [make_group(1)]])
+    loop = rig.loop(Progress())
+    loop.step(checkpoint=False)
+    loop.step(checkpoint=False)
+    assert rig.events == ["groups", "share", "train"] * 2
+    assert [updates for _, updates in rig.trained] == [0, 2]
+
+
+def test_a_failed_checkpoint_acknowledges_nothing() -> None:
+    rig = Rig([[make_group(0)]])
+
+    def fail(progress: Progress) -> None:
+        raise OSError("disk full")
+
+    loop = LearnerLoop(CONFIG, Progress(), rig, rig, rig.share, fail)
+    with pytest.raises(OSError, match="disk full"):
+        loop.step(checkpoint=True)
+    assert "acknowledge" not in rig.events
+
+
+def test_other_ranks_train_on_what_is_shared_and_touch_no_stream() -> None:
+    rig = Rig([[make_group(0)]])
+    report = rig.loop(Progress(), leader=False).step(checkpoint=True)
+    assert rig.events == ["share", "train", "save"]
+    assert report.version == 1
+
+
+def test_a_step_without_any_signal_counts_as_a_version_but_not_as_an_update() -> None:
+    rig = Rig([[make_group(0, (1.0, 1.0)), make_group(1, (0.0, 1.0), masked=[True, False])]])
+    progress = Progress()
+    report = rig.loop(progress).step(checkpoint=False)
+    assert "train" not in rig.events
+    assert (progress.version, progress.updates) == (1, 0)
+    assert report.metrics["groups/zero_variance"] == 1.0
+
+
+def test_samples_carry_what_was_rolled_out_and_their_advantage() -> None:
+    rewards, masked = (0.0, 1.0, 9.0, 0.5), [False, False, True, False]
+    group = make_group(7, rewards, masked=masked, ends=[2, LENGTH, 1, LENGTH - 1])
+    assert group.rollouts is not None
+    samples = training_samples([lost_group(3), make_group(4, (2.0, 2.0)), group], CONFIG)
+    advantages = group_advantages(rewards, [not out for out in masked], "loo")
+    assert [(s.group, s.sample, s.valid_tokens) for s in samples] == [(7, 0, 3), (7, 1, LENGTH), (7, 3, LENGTH)]
+    assert [s.advantage for s in samples] == [advantages[0], advantages[1], advantages[3]]
+    assert sum(s.advantage for s in samples) == pytest.approx(0.0)
+    for sample in samples:
+        assert sample.prompt_ids == group.rollouts.prompt_ids
+        assert sample.completion_ids == group.rollouts.rollouts[sample.sample].completion_ids

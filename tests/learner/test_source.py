@@ -1,0 +1,152 @@
+"""The learner's end of the trajectory stream, on a real server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from learner_tools import make_group
+
+from common.config import StreamsConfig
+from common.records import TrajectoryGroup
+from common.streams import CONSUMER_GROUPS, DEAD_LETTERS, TRAJECTORIES, Consumer, Streams, connect
+from learner.collector import Collector, Progress
+from learner.source import StepDeadlineError, TrajectorySource
+
+
+@pytest.fixture
+def streams(redis_url: str, request: pytest.FixtureRequest) -> Iterator[Streams]:
+    client = connect(redis_url)
+    made = Streams(client, f"source-{request.node.name}-{time.monotonic_ns()}", StreamsConfig(claim_seconds=0.05))
+    made.create()
+    yield made
+    client.close()
+
+
+def open_source(
+    streams: Streams, progress: Progress, groups_per_step: int = 2, deadline: float = 20.0
+) -> TrajectorySource:
+    """What a learner process does when it starts; calling it again is a restart of the same consumer."""
+    collector = Collector(groups_per_step, 0, "wait", "skip", progress)
+    return TrajectorySource(streams, Consumer(streams, TRAJECTORIES, "learner-0"), collector, deadline)
+
+
+def publish(streams: Streams, indices: Sequence[int]) -> None:
+    streams.publish(TRAJECTORIES, [make_group(index).encode() for index in indices], deadline=1)
+
+
+def taken(groups: Sequence[TrajectoryGroup]) -> list[int]:
+    return [group.prompt.index for group in groups]
+
+
+def kept(streams: Streams) -> list[int]:
+    """Groups of the stream that are not yet acknowledged."""
+    return sorted(TrajectoryGroup.decode(data).prompt.index for data in streams.messages(TRAJECTORIES))
+
+
+def pending(streams: Streams) -> int:
+    summary: Any = streams.client.xpending(streams.key(TRAJECTORIES), CONSUMER_GROUPS[TRAJECTORIES])
+    return int(summary["pending"])
+
+
+def test_groups_come_in_admission_order(streams: Streams) -> None:
+    publish(streams, [3, 0, 2, 1])
+    source = open_source(streams, Progress())
+    assert taken(source.next_groups()) == [0, 1]
+    assert taken(source.next_groups()) == [2, 3]
+
+
+def test_nothing_is_acknowledged_before_a_checkpoint_and_then_only_what_was_consumed(streams: Streams) -> None:
+    publish(streams, [0, 1, 3])
+    source = open_source(streams, Progress())
+    source.next_groups()
+    assert kept(streams) == [0, 1, 3]
+    source.checkpointed()
+    assert kept(streams) == [3]
+    assert pending(streams) == 1
+    source.checkpointed()
+    assert kept(streams) == [3]
+
+
+def test_messages_that_idle_until_their_checkpoint_stay_unacknowledged(streams: Streams) -> None:
+    publish(streams, [0, 1])
+    source = open_source(streams, Progress())
+    source.next_groups()
+    time.sleep(0.2)  # longer than claim_seconds: by then they look like a dead consumer's
+    publish(streams, [2, 3])
+    assert taken(source.next_groups()) == [2, 3]
+    assert kept(streams) == [0, 1, 2, 3]
+    source.checkpointed()
+    assert kept(streams) == []
+
+
+def test_a_restarted_learner_gets_what_was_not_checkpointed_again_and_again(streams: Streams) -> None:
+    publish(streams, [0, 1, 2])
+    open_source(streams, Progress()).next_groups()
+    for _ in range(3):
+        progress = Progress()
+        again = open_source(streams, progress)
+        assert taken(again.next_groups()) == [0, 1]
+        assert kept(streams)[:3] == [0, 1, 2]
+    publish(streams, [3])
+    assert taken(again.next_groups()) == [2, 3]
+    assert kept(streams) == [0, 1, 2, 3]
+    again.checkpointed()
+    assert kept(streams) == []
+
+
+def test_a_restart_in_the_middle_of_a_step_keeps_every_message(streams: Streams) -> None:
+    publish(streams, [0, 1, 2])
+    first = open_source(streams, Progress(), groups_per_step=3)
+    first.next_groups()
+    publish(streams, [5])
+    again = open_source(streams, Progress(), groups_per_step=3)
+    again.next_groups()
+    publish(streams, [3, 4])
+    assert taken(again.next_groups()) == [3, 4, 5]
+    assert kept(streams) == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_the_checkpoint_holds_already_is_acknowledged_at_the_restart(streams: Streams) -> None:
+    publish(streams, [0, 1, 2, 3])
+    open_source(streams, Progress()).next_groups()  # killed after its checkpoint, before the acknowledgement
+    again = open_source(streams, Progress(version=1, next_index=2, trained=2))
+    assert kept(streams) == [2, 3]
+    assert taken(again.next_groups()) == [2, 3]
+
+
+def test_a_duplicate_is_acknowledged_and_trained_once(streams: Streams) -> None:
+    publish(streams, [0, 0, 1, 2, 1, 3])
+    source = open_source(streams, Progress())
+    assert taken(source.next_groups()) == [0, 1]
+    assert taken(source.next_groups()) == [2, 3]
+    assert kept(streams) == [0, 1, 2, 3]
+    source.checkpointed()
+    assert pending(streams) == 0
+
+
+def test_the_deadline_names_the_missing_group(streams: Streams) -> None:
+    publish(streams, [0, 2])
+    source = open_source(streams, Progress(version=7), deadline=0.1)
+    with pytest.raises(StepDeadlineError, match=r"learner step 8 .* group 1: its rollout or reward never came"):
+        source.next_groups()
+
+
+def test_a_damaged_message_goes_to_the_dead_letters_with_its_reason(streams: Streams) -> None:
+    streams.publish(TRAJECTORIES, [b"garbage"], deadline=1)
+    publish(streams, [0, 1])
+    source = open_source(streams, Progress())
+    assert taken(source.next_groups()) == [0, 1]
+    assert streams.messages(DEAD_LETTERS) == [b"garbage"]
+    assert kept(streams) == [0, 1]
+
+
+def test_counters_follow_the_progress_and_fall_back_with_it(streams: Streams) -> None:
+    publish(streams, [0, 1])
+    source = open_source(streams, Progress())
+    source.next_groups()
+    assert streams.counters() == {"trained": 2, "filtered": 0, "dropped": 0}
+    open_source(streams, Progress())
+    assert streams.counters()["trained"] == 0

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common.config import Config, ConfigError, load_config
+from orchestrator.run_folder import RunFolder, read_records
+
+
+def make_config(folder: Path, **run: object) -> Config:
+    return Config.model_validate(
+        {
+            "run": {"name": "trial", "folder": folder, **run},
+            "model": {"path": "builtin:quickstart"},
+            "data": {"source": "synthetic"},
+        }
+    )
+
+
+def test_a_new_folder_identifies_its_run(tmp_path: Path) -> None:
+    config = make_config(tmp_path / "a" / "run")
+    folder = RunFolder.open(config, resume=False)
+    record = json.loads((folder.path / "run.json").read_text())
+    assert record["run_id"] == folder.run_id
+    assert folder.run_id.startswith("trial-")
+    assert set(record["versions"]) >= {"torch", "ray", "deepspeed"}
+    assert load_config(folder.path / "config.yaml") == config
+    folder.close()
+
+
+def test_a_taken_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
+    first = RunFolder.open(make_config(tmp_path), resume=False)
+    first.append("metrics", {"step": 1})
+    first.close()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match=r"holds a run already; continue it with --resume auto"):
+        RunFolder.open(make_config(tmp_path, steps=7), resume=False)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_resuming_keeps_the_run_id_and_takes_the_new_settings(tmp_path: Path) -> None:
+    first = RunFolder.open(make_config(tmp_path), resume=False)
+    first.close()
+    again = RunFolder.open(make_config(tmp_path, steps=7), resume=True)
+    assert again.run_id == first.run_id
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["run"]["steps"] == 7
+    again.close()
+
+
+def test_resuming_an_empty_folder_starts_a_run(tmp_path: Path) -> None:
+    folder = RunFolder.open(make_config(tmp_path / "new"), resume=True)
+    assert (folder.path / "run.json").exists()
+    folder.close()
+
+
+def test_a_folder_locked_by_another_process_is_refused(tmp_path: Path) -> None:
+    RunFolder.open(make_config(tmp_path), resume=False).close()
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, sys\n"
+            "file = open(sys.argv[1], 'w')\n"
+            "fcntl.flock(file, fcntl.LOCK_EX)\n"
+            "print('locked', flush=True)\n"
+            "sys.stdin.read()\n",
+            str(tmp_path / "lock"),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(ConfigError, match="is in use by another process"):
+            RunFolder.open(make_config(tmp_path), resume=True)
+    finally:
+        holder.communicate("", timeout=20)
+    RunFolder.open(make_config(tmp_path), resume=True).close()  # the lock goes with its holder
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        RunFolder.open(make_config(tmp_path / "file" / "run"), resume=False)
+
+
+def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    folder = RunFolder.open(make_config(tmp_path), resume=False)
+    folder.append("metrics", {"step": 1, "loss": 0.5})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2, "lo')
+    assert folder.records("metrics") == [{"step": 1, "loss": 0.5}]
+    assert read_records(tmp_path, "absent") == []
+    folder.close()
+
+
+def test_rewinding_forgets_later_steps_and_mends_a_torn_line(tmp_path: Path) -> None:
+    folder = RunFolder.open(make_config(tmp_path), resume=False)
+    for name in ("metrics", "samples", "evaluations"):
+        for step in (0, 1, 2, 2, 3):
+            folder.append(name, {"step": step, "name": name})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4')
+    folder.rewind(2)
+    folder.append("metrics", {"step": 3, "name": "again"})
+    assert [r["step"] for r in folder.records("samples")] == [0, 1, 2, 2]
+    assert [r["step"] for r in folder.records("evaluations")] == [0, 1, 2, 2]
+    assert [r["step"] for r in folder.records("metrics")] == [0, 1, 2, 2, 3]
+    assert folder.records("metrics")[-1]["name"] == "again"
+    assert not list(tmp_path.glob(".*.tmp"))
+    folder.close()

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from common.config import StreamsConfig
+from common.records import PromptGroup, Purpose, RolloutGroup, TrajectoryGroup
+from common.streams import (
+    DEAD_LETTERS,
+    EVALUATIONS,
+    PROMPTS,
+    ROLLOUTS,
+    TRAJECTORIES,
+    Consumer,
+    Streams,
+    connect,
+)
+from rollout_workers.actor import _Outbox
+from rollout_workers.fence import FenceTimeoutError
+from rollout_workers.generator import DenoisingGenerator
+from rollout_workers.worker import RolloutLoop
+
+MakePrompt = Callable[..., PromptGroup]
+DELIVERIES = 3
+
+
+@dataclass
+class Worker:
+    """A rollout worker as the actor composes it, on real streams."""
+
+    streams: Streams
+    generator: DenoisingGenerator
+    batches: list[tuple[int, int]] = field(default_factory=list)
+
+    def send(self, *prompts: PromptGroup) -> None:
+        self.streams.publish(PROMPTS, [prompt.encode() for prompt in prompts], deadline=1)
+
+    def crash_while_holding(self, count: int) -> None:
+        assert Consumer(self.streams, PROMPTS, "rollout-0").read(count, 1)
+
+    def work(self) -> None:
+        """Start a worker and let it run until no prompt is left."""
+        consumer = Consumer(self.streams, PROMPTS, "rollout-0")
+        loop = RolloutLoop("rollout-0", consumer, _Outbox(consumer, 5), self.generator, 8, DELIVERIES)
+        loop.run(lambda: self.streams.depth(PROMPTS) == 0, self._on_batch)
+
+    def _on_batch(self, groups: int, samples: int, seconds: float) -> None:
+        assert seconds > 0
+        self.batches.append((groups, samples))
+
+    def rolled_out(self) -> list[int]:
+        return [RolloutGroup.decode(data).prompt.index for data in self.streams.messages(ROLLOUTS)]
+
+
+@pytest.fixture
+def worker(redis_url: str, run_id: str, generator: DenoisingGenerator) -> Iterator[Worker]:
+    client = connect(redis_url)
+    streams = Streams(client, run_id, StreamsConfig(deliveries=DELIVERIES))
+    streams.create()
+    yield Worker(streams, generator)
+    client.close()
+
+
+def test_prompts_become_rollouts_in_batches_that_fit(worker: Worker, make_prompt: MakePrompt) -> None:
+    worker.send(*(make_prompt(i, 2) for i in range(7)))
+    worker.work()
+    assert worker.batches == [(4, 8), (3, 6)]
+    assert worker.rolled_out() == list(range(7))
+    assert not worker.streams.depth(PROMPTS)
+
+
+@pytest.mark.parametrize(("size", "batches"), [(5, [(1, 5), (1, 5)]), (8, [(1, 8), (1, 8)]), (1, [(2, 2)])])
+def test_a_batch_holds_as_many_groups_of_the_first_ones_size_as_fit(
+    worker: Worker, make_prompt: MakePrompt, size: int, batches: list[tuple[int, int]]
+) -> None:
+    worker.send(make_prompt(0, size), make_prompt(1, size))
+    worker.work()
+    assert worker.batches == batches
+
+
+def test_left_over_prompts_run_alone_and_the_rest_together(worker: Worker, make_prompt: MakePrompt) -> None:
+    worker.send(*(make_prompt(i, 2) for i in range(5)))
+    worker.crash_while_holding(2)
+    worker.work()
+    assert worker.batches == [(1, 2), (1, 2), (3, 6)]
+    assert worker.rolled_out() == list(range(5))
+
+
+@pytest.mark.parametrize(("purpose", "target"), [(Purpose.TRAIN, TRAJECTORIES), (Purpose.EVALUATION, EVALUATIONS)])
+def test_prompt_that_killed_its_workers_is_declared_lost(
+    worker: Worker, make_prompt: MakePrompt, purpose: Purpose, target: str
+) -> None:
+    poison = make_prompt(0, purpose=purpose)
+    worker.send(poison, make_prompt(1))
+    for _ in range(DELIVERIES):
+        worker.crash_while_holding(1)
+    worker.work()
+    (lost,) = [TrajectoryGroup.decode(data) for data in worker.streams.messages(target)]
+    assert (lost.prompt, lost.rollouts, lost.worker) == (poison, None, "rollout-0")
+    assert lost.lost == "rollout did not finish in 3 attempts"
+    assert worker.rolled_out() == [1]
+
+
+def test_last_allowed_attempt_still_counts(worker: Worker, make_prompt: MakePrompt) -> None:
+    worker.send(make_prompt(0))
+    for _ in range(DELIVERIES - 1):
+        worker.crash_while_holding(1)
+    worker.work()
+    assert worker.rolled_out() == [0]
+    assert worker.streams.depth(TRAJECTORIES) == 0
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("garbage", [b"\xc1", b"\x81\x90\x01", b""])
+def test_undecodable_message_is_buried_and_its_neighbours_are_served(
+    worker: Worker, make_prompt: MakePrompt, place: int, garbage: bytes
+) -> None:
+    messages = [make_prompt(0).encode(), make_prompt(1).encode()]
+    messages.insert(place, garbage)
+    worker.streams.publish(PROMPTS, messages, deadline=1)
+    worker.work()
+    assert worker.rolled_out() == [0, 1]
+    assert worker.streams.messages(DEAD_LETTERS) == [garbage]
+
+
+def test_batch_that_fails_stays_with_its_worker(worker: Worker, make_prompt: MakePrompt) -> None:
+    worker.send(make_prompt(0, min_version=9), make_prompt(1))
+    with pytest.raises(FenceTimeoutError):
+        worker.work()
+    assert worker.streams.depth(PROMPTS) == 2
+    assert worker.rolled_out() == []
+    assert worker.batches == []

@@ -1,0 +1,129 @@
+"""Whole runs as a user starts them: the `couplet` command in a process of its own, small enough for two cores."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+SMALL = (
+    "data.train_tasks=60",
+    "data.held_out_tasks=8",
+    "rollout.group_size=4",
+    "rollout.denoising_steps=7",
+    "rollout.batch_rows=16",
+    "learner.groups_per_step=4",
+    "learner.checkpoint_steps=2",
+    "admission.max_in_flight=8",
+    "streams.claim_seconds=5",
+    "ray.dashboard=false",
+)
+DEADLINE = 180.0
+
+
+class Run:
+    """A run in a process of its own. Everything it starts carries ``mark`` in its environment."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder = folder
+        self.mark = uuid.uuid4().hex
+        self._log = folder.with_suffix(f".{self.mark[:6]}.log")
+        command = [sys.executable, "-m", "orchestrator.cli", "train", "recipes/quickstart.yaml"]
+        command += [f"run.folder={folder}", *SMALL, *arguments, "--plain", "--json"]
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "COUPLET_TEST_MARK": self.mark},
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def wait(self, deadline: float = DEADLINE) -> int:
+        """The exit code."""
+        try:
+            return self.process.wait(deadline)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"the run did not end within {deadline:.0f} s:\n{self.output[-4000:]}")
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for success and return the summary that --json printed last."""
+        assert self.wait() == 0, self.output[-4000:]
+        summary: dict[str, Any] = json.loads(self.output.splitlines()[-1])
+        return summary
+
+    def metrics(self) -> list[dict[str, Any]]:
+        file = self.folder / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def wait_for(self, condition: Callable[[], bool], what: str, deadline: float = DEADLINE) -> None:
+        end = time.monotonic() + deadline
+        while not condition():
+            assert self.process.poll() is None, f"the run ended before {what}:\n{self.output[-4000:]}"
+            assert time.monotonic() < end, f"no {what} within {deadline:.0f} s:\n{self.output[-4000:]}"
+            time.sleep(0.05)
+
+    def wait_for_step(self, step: int) -> None:
+        self.wait_for(lambda: len(self.metrics()) >= step, f"step {step}")
+
+    def processes(self) -> list[psutil.Process]:
+        """All live processes of the run, the main one included."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("COUPLET_TEST_MARK") == self.mark:
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                continue
+        return found
+
+    def actors(self, title: str) -> list[psutil.Process]:
+        """The processes of one kind of actor, by the title Ray gives them."""
+        found = []
+        for process in self.processes():
+            try:
+                if " ".join(process.cmdline()).startswith(f"ray::{title}"):
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.ZombieProcess):
+                continue
+        return found
+
+    def assert_nothing_left(self, deadline: float = 30.0) -> None:
+        end = time.monotonic() + deadline
+        while self.processes():
+            assert time.monotonic() < end, f"left behind: {self.processes()}"
+            time.sleep(0.2)
+
+
+@pytest.fixture
+def start_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Starts runs, in ``tmp_path/run`` unless told otherwise; ends what is left of them."""
+    runs: list[Run] = []
+
+    def start(*arguments: str, folder: str = "run") -> Run:
+        runs.append(Run(tmp_path / folder, *arguments))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        for process in run.processes():
+            try:
+                process.send_signal(signal.SIGKILL)
+            except psutil.NoSuchProcess:
+                continue

@@ -1,0 +1,112 @@
+"""With max_staleness 0 the distributed run is the synchronous algorithm: a plain loop gives the same weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from common.config import Config, load_config
+from common.models.config import ModelConfig
+from common.models.loading import load_model, model_folder
+from common.models.prompts import PromptEncoder
+from learner.advantages import group_advantages, has_variance
+from learner.batch import TrainingSample, pack_views
+from learner.estimator import CoupledEstimator, SampleKey
+from learner.objective import grpo_loss
+from learner.policy import Policy
+from orchestrator.curriculum import Curriculum, load_data
+from reward_service.actor import make_scorer
+from rollout_workers.denoise import DenoiseLoop, Request
+from rollout_workers.denoiser import TorchDenoiser
+
+
+def test_a_synchronous_run_equals_a_single_process_loop(start_run):
+    run = start_run("run.steps=3")
+    run.finish()
+    config = load_config(run.folder / "config.yaml")
+    expected = dict(reference_loop(config).named_parameters())
+    trained = dict(load_model(str(run.folder / "model")).named_parameters())
+    start = dict(load_model(config.model.path).named_parameters())
+    moved = max(float((start[name] - expected[name]).abs().max()) for name in expected)
+    assert moved > 1e-4, "the reference loop must have learned something"
+    for name, parameter in expected.items():
+        torch.testing.assert_close(trained[name], parameter, atol=1e-5, rtol=0, msg=name)
+
+
+def reference_loop(config: Config) -> torch.nn.Module:
+    """Coupled-GRPO without Ray, Redis, DeepSpeed or micro-batches."""
+    learner, seed = config.learner, config.run.seed
+    torch.set_num_threads(2)
+    model = load_model(config.model.path)
+    policy, reference = Policy(model), Policy(copy.deepcopy(model)).requires_grad_(False)
+    optimizer = torch.optim.AdamW(
+        policy.parameters(), lr=0.0, betas=learner.optimizer.betas, weight_decay=learner.optimizer.weight_decay
+    )
+    encoder = PromptEncoder(config.model.path, chat_template=False)
+    curriculum = Curriculum(load_data(config, [])[0], seed)
+    scorer = make_scorer(config.reward)
+    updates = config.run.steps * learner.inner_iterations
+    update = 0
+    for step in range(config.run.steps):
+        first = step * learner.groups_per_step
+        samples = []
+        for index in range(first, first + learner.groups_per_step):
+            samples += roll_out(config, model, encoder, scorer, curriculum.task(index), index)
+        tokens = sum(sample.valid_tokens for sample in samples)
+        if not samples:
+            continue
+        with torch.no_grad():
+            old = [policy(views(config, samples, i)) for i in range(learner.inner_iterations)]
+        for iteration in range(learner.inner_iterations):
+            packed = views(config, samples, iteration)
+            with torch.no_grad():
+                anchor = reference(packed)
+            sums = grpo_loss(
+                policy(packed),
+                old[iteration],
+                anchor,
+                torch.tensor([sample.advantage for sample in samples]),
+                torch.arange(config.rollout.completion_length)
+                < torch.tensor([[sample.valid_tokens] for sample in samples]),
+                learner.clip,
+                learner.kl_weight,
+            )
+            optimizer.zero_grad()
+            (sums.loss / tokens).backward()
+            torch.nn.utils.clip_grad_norm_(policy.parameters(), learner.optimizer.max_grad_norm)
+            share = 1.0 - (1.0 - learner.optimizer.final_share) * update / updates
+            optimizer.param_groups[0]["lr"] = learner.optimizer.learning_rate * share
+            optimizer.step()
+            update += 1
+    return model
+
+
+def roll_out(config: Config, model, encoder, scorer, task, index: int) -> list[TrainingSample]:
+    ids = encoder.encode(task)
+    requests = [
+        Request(ids, config.run.seed, "noise-train", (0, index, i)) for i in range(config.rollout.group_size)
+    ]
+    loop = DenoiseLoop(TorchDenoiser(copy.deepcopy(model)))
+    completions = loop.run(requests, config.rollout.sampler())
+    scores = scorer.score_group(task, [encoder.decode(c.ids[: c.end]) for c in completions])
+    rewards, valid = [score.reward for score in scores], [not score.masked for score in scores]
+    if not has_variance(rewards, valid):
+        return []
+    advantages = group_advantages(rewards, valid, config.learner.advantage)
+    return [
+        TrainingSample(index, i, ids, c.ids, min(c.end + 1, len(c.ids)), advantage)
+        for i, (c, advantage) in enumerate(zip(completions, advantages, strict=True))
+    ]
+
+
+def views(config: Config, samples: list[TrainingSample], iteration: int):
+    estimator = CoupledEstimator()
+    length = config.rollout.completion_length
+    drawn = [
+        estimator.views(SampleKey(config.run.seed, sample.group, sample.sample, iteration), length)
+        for sample in samples
+    ]
+    return pack_views(
+        samples, drawn, ModelConfig.from_folder(model_folder(config.model.path)).mask_token_id, torch.device("cpu")
+    )

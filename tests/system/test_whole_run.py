@@ -1,0 +1,80 @@
+"""The closed loop with every process real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import redis
+from transformers import AutoModelForCausalLM
+
+TWO_OF_EACH = ("rollout.workers=2", "learner.ranks=2", "learner.zero_stage=2")
+
+
+def test_two_rollout_workers_and_two_zero2_ranks_make_a_run(start_run):
+    run = start_run("run.steps=3", *TWO_OF_EACH)
+    summary = run.finish()
+    assert summary["status"] == "finished"
+    assert summary["updates"] == 3
+    assert summary["samples"] == 3 * 4 * 4
+    assert [line["step"] for line in run.metrics()] == [1, 2, 3]
+    assert (run.folder / "report.html").stat().st_size > 10_000
+    assert AutoModelForCausalLM.from_pretrained(run.folder / "model").config.model_type == "qwen2"
+    run.assert_nothing_left()
+
+
+def test_a_run_shows_its_actors_streams_and_metrics_and_stops_on_ctrl_c(start_run):
+    run = start_run("run.steps=1000", *TWO_OF_EACH, "ray.dashboard=true")
+    run.wait_for_step(1)
+
+    listing = _list_actors(run.output)
+    for name in ("rollout-0", "rollout-1", "reward-0", "learner-0", "learner-1"):
+        assert f"/{name}" in listing
+
+    client = redis.Redis.from_url((run.folder / "redis-url").read_text().strip())
+    groups = {
+        key.decode().rsplit(":", 1)[1]: client.xinfo_groups(key)[0]["name"].decode()
+        for key in client.keys("couplet:*")
+        if client.type(key) == b"stream"
+    }
+    assert (
+        groups.items()
+        >= {
+            "prompts": "rollout-workers",
+            "rollouts": "reward-workers",
+            "trajectories": "learner",
+        }.items()
+    )
+
+    targets = json.loads((run.folder / "prometheus-targets.json").read_text())[0]["targets"]
+    pages = [urllib.request.urlopen(f"http://{t}/metrics", timeout=10).read().decode() for t in targets]
+    assert any("couplet_reward_mean" in page for page in pages)
+    assert any("couplet_worker_samples" in page for page in pages)
+
+    run.process.send_signal(signal.SIGINT)
+    assert run.wait() == 130
+    assert json.loads((run.folder / "summary.json").read_text())["status"] == "interrupted"
+    assert (run.folder / "report.html").exists()
+    run.assert_nothing_left()
+
+
+def _list_actors(output: str) -> str:
+    """Run the very command that the run printed."""
+    words = next(line for line in output.splitlines() if "actors: " in line).split("actors: ")[1].split()
+    environment = dict(word.split("=", 1) for word in words if "=" in word)
+    command = [word for word in words if "=" not in word]
+    ray = Path(sys.executable).with_name("ray")
+    done = subprocess.run(
+        [str(ray), *command[1:], "--limit", "100"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
