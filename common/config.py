@@ -33,7 +33,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class RunConfig(Section):
-    name: str = Field(default="couplet", pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field(default="couplet", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Names the run; its folder is ``runs/<name>`` unless ``folder`` is set."""
     folder: Path | None = None
     """Where everything the run produces goes."""
@@ -310,9 +310,17 @@ def load_config(recipe: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def dump_config(config: Config) -> str:
-    """The resolved configuration as YAML that :func:`load_config` reads back."""
-    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    """The resolved configuration as YAML that :func:`load_config` reads back; a Redis password is left out."""
+    tree = config.model_dump(mode="json")
+    tree["streams"]["url"] = without_password(config.streams.url)
+    text: str = yaml.safe_dump(tree, sort_keys=False)
     return text
+
+
+def without_password(url: str) -> str:
+    """An address fit for files and messages."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def _apply(raw: dict[str, Any], override: str) -> None:

@@ -13,8 +13,10 @@ apart from its neighbours; after ``deliveries`` attempts it belongs in the dead-
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +24,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from common.config import StreamsConfig
+from common.config import StreamsConfig, without_password
 
 PROMPTS = "prompts"
 ROLLOUTS = "rollouts"
@@ -75,7 +77,7 @@ def connect(url: str, timeout: float = 30.0) -> redis.Redis:
         raise StreamError(f"streams.url: not a Redis address: {error}") from error
     except redis.RedisError as error:
         raise StreamError(
-            f"streams.url {_without_password(url)}: no Redis answers ({error}); start one, correct the address, "
+            f"streams.url {without_password(url)}: no Redis answers ({error}); start one, correct the address, "
             "or use 'embedded'"
         ) from error
     return client
@@ -168,6 +170,28 @@ class Consumer:
         self.name = name
         self._recovering = True
 
+    @contextmanager
+    def holding(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
+        """While the context lasts, show Redis that these messages are being worked on, however long it takes."""
+        ids: Any = [delivery.id for delivery in deliveries]
+        done = threading.Event()
+
+        def renew() -> None:
+            while not done.wait(self._streams.config.claim_seconds / 3):
+                self._client.xclaim(self._key, self._group, self.name, 0, ids, justid=True)
+
+        keeper = threading.Thread(target=renew, daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            done.set()
+            keeper.join()
+
+    def read_more(self, count: int) -> list[Delivery]:
+        """Up to ``count`` new messages, without waiting and without any left over from a crash."""
+        return self._read_new(count, 0.0)
+
     def read(self, count: int, wait: float) -> list[Delivery]:
         """Up to ``count`` messages; waits ``wait`` seconds for the first. Empty when none came.
 
@@ -239,12 +263,6 @@ class Consumer:
         attempt = int(pending["times_delivered"]) + 1
         entries: Any = self._client.xclaim(self._key, self._group, self.name, idle_ms, [pending["message_id"]])
         return [Delivery(entry_id, fields[_FIELD], attempt) for entry_id, fields in entries if fields]
-
-
-def _without_password(url: str) -> str:
-    """An address fit for a message."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def _deliveries(reply: Any) -> list[Delivery]:

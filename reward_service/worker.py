@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from common import rng
@@ -17,6 +18,7 @@ class Inbox(Protocol):
     """The rollout stream."""
 
     def read(self, count: int, wait: float) -> list[Delivery]: ...
+    def holding(self, deliveries: Sequence[Delivery]) -> AbstractContextManager[None]: ...
     def bury(self, delivery: Delivery, reason: str) -> None: ...
 
 
@@ -53,7 +55,8 @@ class RewardLoop:
                 except RecordError as error:
                     self._inbox.bury(delivery, str(error))
                     continue
-                result = self._score(delivery, group)
+                with self._inbox.holding([delivery]):
+                    result = self._score(delivery, group)
                 self._publish(delivery, result)
                 on_group(result)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from common.records import PromptGroup, RecordError, RolloutGroup, TrajectoryGroup
@@ -16,6 +17,8 @@ class Inbox(Protocol):
     """The prompt stream."""
 
     def read(self, count: int, wait: float) -> list[Delivery]: ...
+    def read_more(self, count: int) -> list[Delivery]: ...
+    def holding(self, deliveries: Sequence[Delivery]) -> AbstractContextManager[None]: ...
     def bury(self, delivery: Delivery, reason: str) -> None: ...
 
 
@@ -51,7 +54,8 @@ class RolloutLoop:
             if not batch:
                 continue
             started = time.perf_counter()
-            groups = self._generator.generate([prompt for _, prompt in batch])
+            with self._inbox.holding([delivery for delivery, _ in batch]):
+                groups = self._generator.generate([prompt for _, prompt in batch])
             for (delivery, _), group in zip(batch, groups, strict=True):
                 self._outbox.rolled_out(delivery, group)
             samples = sum(prompt.group_size for _, prompt in batch)
@@ -63,7 +67,7 @@ class RolloutLoop:
         if not batch or batch[0][0].attempt > 1:
             return batch
         more = self._batch_rows // batch[0][1].group_size - 1
-        return batch + self._accept(self._inbox.read(more, 0.0)) if more > 0 else batch
+        return batch + self._accept(self._inbox.read_more(more)) if more > 0 else batch
 
     def _accept(self, deliveries: Sequence[Delivery]) -> list[tuple[Delivery, PromptGroup]]:
         accepted = []

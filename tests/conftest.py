@@ -1,18 +1,13 @@
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from common.models.transformer import MaskedDiffusionModel
-
-# pytest puts tests/ on the path, where tests/common would shadow an editable install's common.
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 @pytest.fixture(scope="session")

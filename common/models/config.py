@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class ModelError(ValueError):
@@ -43,11 +43,20 @@ class ModelConfig(BaseModel):
     eos_token_id: int
     pad_token_id: int
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.hidden_size % self.num_attention_heads or self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError("num_attention_heads must divide hidden_size, num_key_value_heads must divide it")
+        for name in ("mask_token_id", "eos_token_id", "pad_token_id"):
+            if not 0 <= getattr(self, name) < self.vocab_size:
+                raise ValueError(f"{name} must lie in the vocabulary")
+        return self
+
     @property
     def head_dim(self) -> int:
         return self.hidden_size // self.num_attention_heads
 
-    def to_hugging_face(self) -> dict[str, Any]:
+    def to_hugging_face(self, dtype: object = "float32") -> dict[str, Any]:
         """A config.json that ``transformers`` reads as a stock Qwen2 model."""
         return {
             "architectures": ["Qwen2ForCausalLM"],
@@ -55,7 +64,7 @@ class ModelConfig(BaseModel):
             "hidden_act": "silu",
             "attention_dropout": 0.0,
             "use_cache": False,
-            "torch_dtype": "float32",
+            "torch_dtype": str(dtype).removeprefix("torch."),
             "masked_diffusion": {"family": self.family, "shift": self.shift},
             **self.model_dump(exclude={"family", "shift"}),
         }

@@ -21,7 +21,15 @@ from common.models.transformer import MaskedDiffusionModel
 
 #: The warm start that ships with the package.
 _BUILTIN = {"builtin:quickstart": Path(__file__).parent / "quickstart"}
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
 
 
 def model_folder(path: str) -> Path:
@@ -86,7 +94,7 @@ def tokenizer_hash(path: str) -> str:
     """Fingerprint of the tokenizer files, template included; recorded in every rollout."""
     folder = model_folder(path)
     digest = hashlib.sha256()
-    for name in (*_TOKENIZER_FILES, "chat_template.jinja"):
+    for name in _TOKENIZER_FILES:
         file = folder / name
         digest.update(file.read_bytes() if file.is_file() else b"")
     return digest.hexdigest()[:16]
@@ -109,8 +117,8 @@ def save_model(
         if not (config.tie_word_embeddings and name == "lm_head.weight")
     }
     save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
-    (temporary / "config.json").write_text(json.dumps(config.to_hugging_face(), indent=2) + "\n")
-    for name in (*_TOKENIZER_FILES, "chat_template.jinja"):
+    (temporary / "config.json").write_text(json.dumps(config.to_hugging_face(dtype), indent=2) + "\n")
+    for name in _TOKENIZER_FILES:
         if (tokenizer_from / name).is_file():
             shutil.copyfile(tokenizer_from / name, temporary / name)
     if target.exists():

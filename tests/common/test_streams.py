@@ -312,3 +312,24 @@ def test_wrong_password_is_an_error_without_the_password(redis_url: str) -> None
 def test_text_that_is_no_address_is_an_error() -> None:
     with pytest.raises(StreamError, match="not a Redis address"):
         connect("localhost:6379")
+
+
+def test_a_message_in_work_is_not_claimed_however_long_the_work_takes(redis_url, run_id):
+    streams = Streams(connect(redis_url), run_id, StreamsConfig(claim_seconds=0.3))
+    streams.create()
+    streams.publish(PROMPTS, [b"long work"], deadline=1)
+    worker, neighbour = Consumer(streams, PROMPTS, "rollout-0"), Consumer(streams, PROMPTS, "rollout-1")
+    (delivery,) = worker.read(1, 1)
+    with worker.holding([delivery]):
+        for _ in range(4):
+            assert neighbour.read(1, 0.2) == []
+    (claimed,) = _until_claimed(neighbour)
+    assert (claimed.data, claimed.attempt) == (b"long work", 2)
+
+
+def _until_claimed(consumer):
+    for _ in range(50):
+        found = consumer.read(1, 0.1)
+        if found:
+            return found
+    return []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,18 +80,16 @@ def _rank_main(rank: int, world: int, port: int, cases: Sequence[Case], folder: 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed("gloo", timeout=timedelta(seconds=120), verbose=False)
     for case in cases:
-        found = _run(case)
+        found = _run(case, folder / case.name)
         if rank == 0:
             torch.save(found, folder / f"{case.name}.pt")
     torch.distributed.destroy_process_group()
 
 
-def _run(case: Case) -> dict[str, Any]:
+def _run(case: Case, folder: Path) -> dict[str, Any]:
     import torch.distributed as dist
 
-    shared = [tempfile.mkdtemp(prefix="couplet-test-")] if dist.get_rank() == 0 else [""]
-    dist.broadcast_object_list(shared)
-    folder = Path(shared[0])
+    folder.mkdir(exist_ok=True)
     engine = _engine(case, seed=0)
     updates, metrics = 0, []
     for step in range(STEPS):
