@@ -44,8 +44,11 @@ class Checkpoints:
         if self._leader:
             (temporary / _STATE).write_text(json.dumps(asdict(progress)))
             _sync_tree(temporary)
-            shutil.rmtree(target, ignore_errors=True)
+            retired = self._folder / f".{target.name}.old"
+            if target.exists():  # a restarted learner saves a version again
+                target.rename(retired)
             temporary.rename(target)
+            shutil.rmtree(retired, ignore_errors=True)
             _replace_text(self._folder / _LATEST, target.name)
             self._prune(target)
         self._barrier()
@@ -58,9 +61,12 @@ class Checkpoints:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest published checkpoint of a run's checkpoint folder."""
+    """The checkpoint that ``latest`` names; without it, the newest complete one."""
     pointer = folder / _LATEST
-    return folder / pointer.read_text().strip() if pointer.is_file() else None
+    named = folder / pointer.read_text().strip() if pointer.is_file() else None
+    if named is not None and named.is_dir():
+        return named
+    return max(folder.glob("step-*"), default=None)
 
 
 def load_progress(checkpoint: Path) -> Progress:

@@ -13,16 +13,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from common.config import Config, ConfigError, load_config
-from common.models.config import ModelError
-from common.streams import StreamError
-from common.tasks.loader import TaskFileError
-from sandbox.types import SandboxUnavailable
+from common.config import Config, load_config
 
 _RECIPES = Path(__file__).parent.parent / "recipes"
-
-#: Errors whose message tells the user what to do; anything else is a bug and shows its traceback.
-_EXPLAINED = (ConfigError, ModelError, StreamError, TaskFileError, SandboxUnavailable)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -163,24 +156,21 @@ def _find_recipe(recipe: Path) -> Path:
 
 @contextmanager
 def _explained_errors() -> Iterator[Any]:
-    """One clear message and exit code 2 for what the user can mend; 130 for Ctrl-C, 143 for SIGTERM."""
-    from orchestrator.health import TooManyRestartsError
+    """One clear message; exit code 2 for what the user can mend, 1 for a run that gave up, 128 + signal number."""
+    from orchestrator.errors import GAVE_UP, MENDABLE
     from orchestrator.interrupt import Interrupted
 
     try:
         yield
-    except _EXPLAINED as error:
+    except MENDABLE as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except TooManyRestartsError as error:
+    except GAVE_UP as error:
         click.echo(f"error: the run gave up: {error}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        click.echo("interrupted; everything it started is stopped", err=True)
-        sys.exit(130)
-    except Interrupted:
-        click.echo("terminated; everything it started is stopped", err=True)
-        sys.exit(143)
+    except Interrupted as error:
+        click.echo(f"stopped by {error}; everything it started is stopped too", err=True)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -67,10 +67,11 @@ class WorkerPool:
                 notes.append(self._replace(worker, failure))
         return notes
 
-    def wait_until_started(self) -> list[str]:
+    def wait_until_started(self, check_stop: Callable[[], None]) -> list[str]:
         """Tend until every worker is past its start (it may still lack weights)."""
         notes: list[str] = []
         while any(worker.health.state in (Health.STARTING, Health.DEAD) for worker in self._workers):
+            check_stop()
             notes += self.tend()
             time.sleep(0.05)
         return notes

@@ -1,26 +1,53 @@
-"""SIGTERM as an exception, so that what was started is stopped the same way as on Ctrl-C."""
+"""Ctrl-C and SIGTERM as a request that the run loop answers at its next tick.
+
+Raising from the signal handler would break into whatever runs, a Redis transaction or Ray's own code included.
+"""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(BaseException):
-    """SIGTERM (``ray job stop``, an eviction) asked the run to stop."""
+class Interrupted(Exception):  # noqa: N818
+    """The user (SIGINT), ``ray job stop`` or an eviction (SIGTERM) asked the run to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
 
 
-@contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Within the context, SIGTERM raises :class:`Interrupted` in the main thread."""
+class StopRequest:
+    """Within the context, signals are noted and :meth:`check` raises; a second signal acts at once."""
 
-    def handler(number: int, frame: FrameType | None) -> None:
-        raise Interrupted
+    def __init__(self) -> None:
+        self._number = 0
+        self._previous: dict[signal.Signals, object] = {}
 
-    previous = signal.signal(signal.SIGTERM, handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    def check(self) -> None:
+        """Raise :class:`Interrupted` if a signal has come."""
+        if self._number:
+            raise Interrupted(self._number)
+
+    def install(self) -> None:
+        """Take the signals over; again after a library has put its own handlers in place."""
+        for number in _SIGNALS:
+            previous = signal.signal(number, self._note)
+            self._previous.setdefault(number, previous)
+
+    def __enter__(self) -> StopRequest:
+        self.install()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._number = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

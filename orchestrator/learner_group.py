@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import RayError
 
 from common.config import Config
 from common.models.weights import WeightsUpdate
@@ -16,6 +16,8 @@ from learner.checkpoints import latest_checkpoint
 from learner.worker import StepReport
 from orchestrator.fleet import last_line
 from orchestrator.health import TooManyRestartsError
+
+_TICK_SECONDS = 0.2
 
 #: Makes the actor of a rank: (rank, actor name) -> handle.
 SpawnRank = Callable[[int, str], Any]
@@ -28,8 +30,9 @@ class LearnerDiedError(RuntimeError):
 class LearnerGroup:
     """All ranks of the learner. A failed rank fails the group, which restarts from the last checkpoint."""
 
-    def __init__(self, config: Config, spawn: SpawnRank) -> None:
+    def __init__(self, config: Config, spawn: SpawnRank, check_stop: Callable[[], None]) -> None:
         self._config = config
+        self._check_stop = check_stop
         self._spawn = spawn
         self._ranks: list[Any] = []
         self._stepping: list[Any] = []
@@ -56,7 +59,7 @@ class LearnerGroup:
         while True:
             ready, pending = ray.wait(self._stepping, num_returns=len(self._stepping), timeout=wait)
             if ready:
-                self._get(ready, 1.0)  # a rank that failed is named at once, while its peers wait for it
+                self._get(ready, 1.0)
             if not pending:
                 report: StepReport = self._get(self._stepping, 1.0)[0]
                 self.version = report.version
@@ -90,10 +93,19 @@ class LearnerGroup:
         return f"learner died ({reason}); restart {self.restarts} from version {self.version}"
 
     def _get(self, references: list[Any], deadline: float) -> list[Any]:
+        end = time.monotonic() + deadline
+        pending = references
+        while pending:
+            self._check_stop()
+            if time.monotonic() > end:
+                raise LearnerDiedError(f"{len(pending)} of its ranks gave no answer within {deadline:.0f} s")
+            done, pending = ray.wait(pending, timeout=_TICK_SECONDS)
+            try:
+                ray.get(done, timeout=_TICK_SECONDS)  # a failed rank is named at once, while its peers wait for it
+            except RayError as error:
+                raise LearnerDiedError(last_line(error)) from error
         try:
             results: list[Any] = ray.get(references, timeout=deadline)
-        except GetTimeoutError as error:
-            raise LearnerDiedError(f"no answer within {deadline:.0f} s") from error
         except RayError as error:
             raise LearnerDiedError(last_line(error)) from error
         return results

@@ -44,7 +44,7 @@ class RunFolder:
         except OSError as error:
             raise ConfigError(f"run folder {path} cannot be written: {error}") from error
         if identity.exists():
-            run_id = json.loads(identity.read_text())["run_id"]
+            run_id = _read_run_id(identity)
         else:
             run_id = f"{config.run.name}-{uuid4().hex[:8]}"
             record = {
@@ -80,6 +80,13 @@ class RunFolder:
 
     def close(self) -> None:
         self._lock.close()
+
+
+def _read_run_id(identity: Path) -> str:
+    try:
+        return str(json.loads(identity.read_text())["run_id"])
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"{identity} is damaged ({error}); start in another run folder") from error
 
 
 def read_records(folder: Path, name: str) -> list[dict[str, Any]]:

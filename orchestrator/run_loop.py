@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from common.config import Config
@@ -53,6 +53,7 @@ class RunLoop:
         reward: WorkerPool,
         display: Display,
         telemetry: Telemetry,
+        check_stop: Callable[[], None],
     ) -> None:
         self._config = config
         self._folder = folder
@@ -64,6 +65,7 @@ class RunLoop:
         self._reward = reward
         self._display = display
         self._telemetry = telemetry
+        self._check_stop = check_stop
         self._admitted = streams.counters().get("admitted", 0)
         self.totals = Totals()
 
@@ -73,7 +75,7 @@ class RunLoop:
         self._restore_admissions()
         self._publish()
         if self._learner.version == 0:
-            self._evaluate()
+            self._evaluate_once()
         self._display.phase("training")
         while self._learner.version < config.run.steps:
             started = time.monotonic()
@@ -86,11 +88,10 @@ class RunLoop:
             self._record(report, weights_seconds, time.monotonic() - started)
             self.totals.add_seconds("train", time.monotonic() - started)
             every = config.evaluation.every_steps
-            if report.version == config.run.steps:
-                self._evaluate()
-            elif every and report.version % every == 0:
-                self._evaluate()
+            if every and report.version % every == 0 and report.version < config.run.steps:
+                self._evaluate_once()
                 self._display.phase("training")
+        self._evaluate_once()
 
     def ledger(self) -> Ledger:
         """What became of every group admitted so far."""
@@ -168,6 +169,7 @@ class RunLoop:
             self._admitted = indices.stop
 
     def _tend(self) -> None:
+        self._check_stop()
         for note in self._rollout.tend() + self._reward.tend():
             self._display.note(note)
 
@@ -198,10 +200,11 @@ class RunLoop:
             self._folder.append("samples", sample)
         self._display.step(report.version, self._config.run.steps, metrics)
 
-    def _evaluate(self) -> None:
-        if not self._held_out:
-            return
+    def _evaluate_once(self) -> None:
+        """Evaluate the current version, unless an earlier life of this run has done so."""
         version = self._learner.version
+        if not self._held_out or version in {r["step"] for r in self._folder.records("evaluations")}:
+            return
         self._display.phase(f"evaluating on {len(self._held_out)} held-out tasks")
         started = time.monotonic()
         self._streams.publish(

@@ -22,7 +22,7 @@ from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.display import Display
 from orchestrator.embedded_redis import EmbeddedRedis
 from orchestrator.fleet import WorkerPool
-from orchestrator.interrupt import Interrupted, sigterm_raises
+from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.learner_group import LearnerGroup
 from orchestrator.report import write_report
 from orchestrator.run_folder import RunFolder, write_text
@@ -50,12 +50,12 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
     started = time.monotonic()
     status, totals = "failed", Totals()
     try:
-        with ExitStack() as stack, sigterm_raises():
+        with StopRequest() as stop, ExitStack() as stack:
             stack.callback(display.phase, "stopping")
             display.phase("starting Redis and Ray")
             for note in notes:
                 display.note(note)
-            loop = _assemble(config, folder, curriculum, held_out, checkpoint, display, stack)
+            loop = _assemble(config, folder, curriculum, held_out, checkpoint, display, stop, stack)
             totals = loop.totals
             totals.add_seconds("start", time.monotonic() - started)
             loop.run()
@@ -91,6 +91,7 @@ def _assemble(
     held_out: list[Any],
     checkpoint: Path | None,
     display: Display,
+    stop: StopRequest,
     stack: ExitStack,
 ) -> RunLoop:
     """Start Redis, Ray and all actors; ``stack`` stops them in reverse order."""
@@ -101,7 +102,7 @@ def _assemble(
     streams = Streams(connect(redis_url), folder.run_id, config.streams)
     streams.create()
     display.note(f"actors: {stack.enter_context(ray_cluster(config, folder.path))}")
-    stack.enter_context(sigterm_raises())  # again: Ray put a handler of its own in place
+    stop.install()  # again: Ray has put a handler of its own in place
     display.phase("starting actors")
     # Actors run elsewhere: they get the folder's absolute path.
     config = config.model_copy(update={"run": config.run.model_copy(update={"folder": folder.path.resolve()})})
@@ -122,9 +123,9 @@ def _assemble(
     stack.callback(rollout.stop)
     stack.callback(reward.stop)
     rank_spawner = _spawner(LearnerRank, config, folder.run_id, redis_url, config.learner.gpus_per_rank)
-    learner = LearnerGroup(config, rank_spawner)
+    learner = LearnerGroup(config, rank_spawner, stop.check)
     learner.start(checkpoint)
-    for note in rollout.wait_until_started() + reward.wait_until_started():
+    for note in rollout.wait_until_started(stop.check) + reward.wait_until_started(stop.check):
         display.note(note)
     folder.rewind(learner.version)
     telemetry = Telemetry("orchestrator", "orchestrator")
@@ -132,7 +133,9 @@ def _assemble(
     addresses = [telemetry.address, learner.address, *rollout.addresses, *reward.addresses]
     targets = [{"targets": addresses, "labels": {"run": folder.run_id}}]
     write_text(folder.path / "prometheus-targets.json", json.dumps(targets, indent=2) + "\n")
-    loop = RunLoop(config, folder, streams, curriculum, held_out, learner, rollout, reward, display, telemetry)
+    loop = RunLoop(
+        config, folder, streams, curriculum, held_out, learner, rollout, reward, display, telemetry, stop.check
+    )
     stack.push(_on_success(lambda: _finish(learner, streams, folder)))
     return loop
 

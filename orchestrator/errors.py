@@ -1,0 +1,28 @@
+"""Errors whose message is for the user. Anything else is a bug and shows its traceback."""
+
+from __future__ import annotations
+
+from common.config import ConfigError
+from common.models.config import ModelError
+from common.streams import StreamError
+from common.tasks.loader import TaskFileError
+from learner.checkpoints import CheckpointError
+from orchestrator.cluster import ClusterError
+from orchestrator.health import TooManyRestartsError
+from orchestrator.learner_group import LearnerDiedError
+from orchestrator.run_loop import RunDeadlineError
+from sandbox.types import SandboxUnavailable
+
+#: The user can mend these before starting again.
+MENDABLE = (
+    ConfigError,
+    ModelError,
+    StreamError,
+    TaskFileError,
+    CheckpointError,
+    ClusterError,
+    SandboxUnavailable,
+)
+
+#: The run met these on its way and could not go on.
+GAVE_UP = (TooManyRestartsError, LearnerDiedError, RunDeadlineError)
