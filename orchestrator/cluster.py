@@ -13,11 +13,13 @@ import ray
 
 from common.config import Config
 
-#: Memory that actors free and take again in every step stays theirs: on small machines page faults cost more
-#: than the arithmetic. Threads that wait sleep: actors take turns on the cores, and a spinning one holds its core
-#: against the actor whose turn it is.
+#: Memory that actors free and take again in every step stays theirs: on small machines page faults cost more than
+#: the arithmetic. One arena, because actors work in threads and glibc keeps large blocks in its main arena alone.
+#: Threads that wait sleep: actors take turns on the cores, and one that spins holds its core against the actor whose
+#: turn it is.
 ACTOR_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
+    "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
     "TOKENIZERS_PARALLELISM": "false",
