@@ -37,6 +37,8 @@ class RunConfig(Section):
     """Names the run; its folder is ``runs/<name>`` unless ``folder`` is set."""
     folder: Path | None = None
     """Where everything the run produces goes."""
+    about: str = ""
+    """What the run shows and what it does not, in a sentence or two; printed first and put into the report."""
     seed: NonNegative = 0
     """Keys every random number of the run."""
     steps: Positive = 100

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from common.config import Config, load_config
 
+_CONTROL = "Control experiment: rewards are dealt out at random inside each group, so there is nothing to learn."
 _RECIPES = Path(__file__).parent.parent / "recipes"
 
 
@@ -60,6 +61,7 @@ def quickstart(
         f"run.folder={folder}",
         f"run.seed={seed}",
         f"reward.shuffle={str(shuffle_rewards).lower()}",
+        *([f"run.about={_CONTROL}"] if shuffle_rewards else []),
         f"rollout.workers={rollout_workers}",
         f"learner.ranks={learner_ranks}",
     ]

@@ -15,8 +15,8 @@ from common.config import Config
 
 #: Memory that actors free and take again in every step stays theirs: on small machines page faults cost more than
 #: the arithmetic. One arena, because actors work in threads and glibc keeps large blocks in its main arena alone.
-#: Threads that wait sleep: actors take turns on the cores, and one that spins holds its core against the actor whose
-#: turn it is.
+#: Threads that wait sleep: actors take turns on the cores, and one that spins holds its core against the actor
+#: whose turn it is.
 ACTOR_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "passive",
     "MALLOC_ARENA_MAX": "1",
@@ -65,7 +65,6 @@ def _local(config: Config, folder: Path) -> Iterator[str]:
             log_to_driver=False,
             logging_level=logging.ERROR,
             object_store_memory=256 << 20,
-            runtime_env={"env_vars": ACTOR_ENVIRONMENT},
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ClusterError(f"ray.address local: Ray did not start: {error}") from error
@@ -84,7 +83,6 @@ def _joined(config: Config) -> Iterator[str]:
             address=config.ray.address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": ACTOR_ENVIRONMENT},
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(f"ray.address {config.ray.address}: no Ray cluster answers: {error}") from error

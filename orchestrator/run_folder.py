@@ -50,6 +50,7 @@ class RunFolder:
             record = {
                 "run_id": run_id,
                 "name": config.run.name,
+                "about": config.run.about,
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
                 "versions": {name: version(name) for name in _VERSIONS_OF},
             }

@@ -17,7 +17,7 @@ from common.streams import Streams, connect
 from common.telemetry import Telemetry
 from learner.actor import LearnerRank
 from learner.checkpoints import CheckpointError, latest_checkpoint, load_progress
-from orchestrator.cluster import ray_cluster
+from orchestrator.cluster import ACTOR_ENVIRONMENT, ray_cluster
 from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.display import Display
 from orchestrator.embedded_redis import EmbeddedRedis
@@ -53,7 +53,7 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
         with StopRequest() as stop, ExitStack() as stack:
             stack.callback(display.phase, "stopping")
             display.phase("starting Redis and Ray")
-            for note in notes:
+            for note in filter(None, [config.run.about, *notes]):
                 display.note(note)
             loop = _assemble(config, folder, curriculum, held_out, checkpoint, display, stop, stack)
             totals = loop.totals
@@ -158,7 +158,12 @@ def _spawner(actor: type, config: Config, run_id: str, redis_url: str, gpus: flo
 
     def spawn(identity: Any, name: str) -> Any:
         return remote.options(
-            name=f"{run_id}/{name}", num_cpus=0, num_gpus=gpus, max_concurrency=4, max_restarts=0
+            name=f"{run_id}/{name}",
+            num_cpus=0,
+            num_gpus=gpus,
+            max_concurrency=4,
+            max_restarts=0,
+            runtime_env={"env_vars": ACTOR_ENVIRONMENT},
         ).remote(config, run_id, redis_url, identity)
 
     return spawn

@@ -27,7 +27,6 @@ SMALL = (
     "learner.checkpoint_steps=2",
     "admission.max_in_flight=8",
     "streams.claim_seconds=5",
-    "ray.dashboard=false",
 )
 DEADLINE = 180.0
 
@@ -35,12 +34,13 @@ DEADLINE = 180.0
 class Run:
     """A run in a process of its own. Everything it starts carries ``mark`` in its environment."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, recipe: str = "quickstart") -> None:
         self.folder = folder
         self.mark = uuid.uuid4().hex
         self._log = folder.with_suffix(f".{self.mark[:6]}.log")
-        command = [sys.executable, "-m", "orchestrator.cli", "train", "recipes/quickstart.yaml"]
-        command += [f"run.folder={folder}", *SMALL, *arguments, "--plain", "--json"]
+        command = [sys.executable, "-m", "orchestrator.cli", "train", f"recipes/{recipe}.yaml"]
+        command += [f"run.folder={folder}", "ray.dashboard=false", *(SMALL if recipe == "quickstart" else ())]
+        command += [*arguments, "--plain", "--json"]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
                 command,
@@ -116,8 +116,8 @@ def start_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Starts runs, in ``tmp_path/run`` unless told otherwise; ends what is left of them."""
     runs: list[Run] = []
 
-    def start(*arguments: str, folder: str = "run") -> Run:
-        runs.append(Run(tmp_path / folder, *arguments))
+    def start(*arguments: str, recipe: str = "quickstart") -> Run:
+        runs.append(Run(tmp_path / "run", *arguments, recipe=recipe))
         return runs[-1]
 
     yield start

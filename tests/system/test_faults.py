@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 
+import psutil
+
 
 def ledger_balances(metrics: dict[str, float]) -> bool:
     outcomes = ("trained", "filtered", "dropped", "in_flight")
@@ -46,9 +48,12 @@ def test_a_killed_learner_restarts_from_its_checkpoint(start_run):
 def test_a_killed_run_leaves_nothing_and_resumes(start_run):
     run = start_run("run.steps=5")
     run.wait_for_step(3)
+    sandboxes = run.actors("RewardWorker")[0].children(recursive=True)
+    assert sandboxes
     run.process.send_signal(signal.SIGKILL)
     run.process.wait(10)
     run.assert_nothing_left()
+    assert not psutil.wait_procs(sandboxes, timeout=30)[1]
 
     taken = start_run("run.steps=5")
     assert taken.wait() == 2

@@ -63,6 +63,26 @@ def test_a_run_shows_its_actors_streams_and_metrics_and_stops_on_ctrl_c(start_ru
     run.assert_nothing_left()
 
 
+def test_mbpp_records_go_through_the_same_path(start_run, tmp_path):
+    records = [
+        {
+            "task_id": number,
+            "text": f"Write a function to add {number} to a number.",
+            "test_list": [f"assert add({i}) == {i + number}" for i in range(3)],
+        }
+        for number in range(12)
+    ]
+    train, held_out = tmp_path / "train.jsonl", tmp_path / "held_out.jsonl"
+    train.write_text("".join(json.dumps(record) + "\n" for record in records[:8]))
+    held_out.write_text("".join(json.dumps(record) + "\n" for record in records[8:]))
+    run = start_run(f"data.train={train}", f"data.held_out={held_out}", "run.steps=1", recipe="mbpp_cpu")
+    summary = run.finish()
+    assert summary["updates"] == 1
+    assert summary["pass_rate_after"] == 0.0, "the built-in model cannot solve these, and nothing else may"
+    assert run.metrics()[0]["reward/masked"] == 0
+    run.assert_nothing_left()
+
+
 def _list_actors(output: str) -> str:
     """Run the very command that the run printed."""
     words = next(line for line in output.splitlines() if "actors: " in line).split("actors: ")[1].split()
