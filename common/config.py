@@ -169,8 +169,6 @@ class LearnerConfig(Section):
     """Groups (tasks) of one learner step."""
     inner_iterations: Positive = 2
     """mu, updates on the same groups, each with a fresh mask pair."""
-    estimator: Literal["coupled"] = "coupled"
-    """Likelihood estimator."""
     mask_pairs: Positive = 1
     """lambda, complementary mask pairs per sample."""
     mask_ratio: tuple[float, float] = (0.2, 0.8)

@@ -133,8 +133,9 @@ def doctor(as_json: bool) -> None:
 
 
 def _run(config: Config, resume: str, plain: bool, as_json: bool) -> None:
-    from orchestrator.display import open_display, summary_view
+    from orchestrator.display import open_display
     from orchestrator.run_folder import read_records
+    from orchestrator.summary import summary_view
     from orchestrator.train import train as run_training
 
     console = Console()

@@ -8,9 +8,9 @@ from common.streams import StreamError
 from common.tasks.loader import TaskFileError
 from learner.checkpoints import CheckpointError
 from orchestrator.cluster import ClusterError
+from orchestrator.evaluator import RunDeadlineError
 from orchestrator.health import TooManyRestartsError
 from orchestrator.learner_group import LearnerDiedError
-from orchestrator.run_loop import RunDeadlineError
 from sandbox.types import SandboxUnavailable
 
 #: The user can mend these before starting again.

@@ -57,7 +57,8 @@ _CHARTS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
     ("Response length", "tokens before the end of text", (("response/length_mean", "tokens"),)),
     ("Throughput", "samples per second", (("perf/samples_per_second", "samples/s"),)),
 )
-_SECONDS = ("rollout", "reward", "update", "weights", "wait")
+#: Parts of a learner step; waiting is for rollouts and their rewards.
+_SECONDS = ("wait", "update", "weights", "checkpoint")
 
 
 def write_report(run_folder: Path) -> Path:

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common.config import Config
-from common.records import PromptGroup, Purpose, RecordError, Task, TrajectoryGroup
-from common.streams import EVALUATIONS, PROMPTS, Consumer, Streams
+from common.records import PromptGroup
+from common.streams import PROMPTS, Streams
 from common.telemetry import Telemetry
-from evaluation.rounds import evaluate
 from learner.worker import StepReport
 from orchestrator.admission import Ledger, capacity
 from orchestrator.curriculum import Curriculum
 from orchestrator.display import Display
+from orchestrator.evaluator import Evaluator
 from orchestrator.fleet import WorkerPool
 from orchestrator.learner_group import LearnerDiedError, LearnerGroup
 from orchestrator.run_folder import RunFolder
 
 _TICK_SECONDS = 0.2
 _SAMPLES_KEPT_PER_STEP = 4
-
-
-class RunDeadlineError(TimeoutError):
-    """A part of the run made no progress before its deadline; the message names it."""
 
 
 @dataclass
@@ -47,7 +43,7 @@ class RunLoop:
         folder: RunFolder,
         streams: Streams,
         curriculum: Curriculum,
-        held_out: Sequence[Task],
+        evaluator: Evaluator,
         learner: LearnerGroup,
         rollout: WorkerPool,
         reward: WorkerPool,
@@ -59,7 +55,7 @@ class RunLoop:
         self._folder = folder
         self._streams = streams
         self._curriculum = curriculum
-        self._held_out = held_out
+        self._evaluator = evaluator
         self._learner = learner
         self._rollout = rollout
         self._reward = reward
@@ -203,59 +199,15 @@ class RunLoop:
     def _evaluate_once(self) -> None:
         """Evaluate the current version, unless an earlier life of this run has done so."""
         version = self._learner.version
-        if not self._held_out or version in {r["step"] for r in self._folder.records("evaluations")}:
+        if not self._evaluator.tasks or version in {r["step"] for r in self._folder.records("evaluations")}:
             return
-        self._display.phase(f"evaluating on {len(self._held_out)} held-out tasks")
+        self._display.phase(f"evaluating on {len(self._evaluator.tasks)} held-out tasks")
         started = time.monotonic()
-        self._streams.publish(
-            PROMPTS,
-            [self._evaluation_prompt(index, task) for index, task in enumerate(self._held_out)],
-            deadline=self._config.deadlines.step_seconds,
-        )
-        result = evaluate(version, self._collect_evaluation(version))
+        result = self._evaluator.run(version, self._tend)
         self.totals.add_seconds("evaluate", time.monotonic() - started)
         self._folder.append("evaluations", result.as_record())
         self._telemetry.record({"evaluation/pass_rate": result.pass_rate}, version)
         self._display.evaluation(version, result.pass_rate, result.by_family)
-
-    def _evaluation_prompt(self, index: int, task: Task) -> bytes:
-        config = self._config
-        sampler = config.rollout.sampler().model_copy(update={"temperature": config.evaluation.temperature})
-        return PromptGroup(
-            run_id=self._folder.run_id,
-            purpose=Purpose.EVALUATION,
-            evaluation=self._learner.version,
-            index=index,
-            seed=config.run.seed,
-            task=task,
-            group_size=config.evaluation.samples,
-            min_version=self._learner.version,
-            sampler=sampler,
-        ).encode()
-
-    def _collect_evaluation(self, version: int) -> list[TrajectoryGroup]:
-        consumer = Consumer(self._streams, EVALUATIONS, "orchestrator")
-        deadline = self._config.deadlines.step_seconds
-        end = time.monotonic() + deadline
-        found: dict[int, TrajectoryGroup] = {}
-        while len(found) < len(self._held_out):
-            if time.monotonic() > end:
-                missing = len(self._held_out) - len(found)
-                raise RunDeadlineError(
-                    f"evaluation at version {version}: {missing} of {len(self._held_out)} tasks did not come back "
-                    f"within {deadline:.0f} s (deadlines.step_seconds)"
-                )
-            self._tend()
-            for delivery in consumer.read(64, _TICK_SECONDS):
-                try:
-                    group = TrajectoryGroup.decode(delivery.data)
-                except RecordError as error:
-                    consumer.bury(delivery, str(error))
-                    continue
-                if group.prompt.evaluation == version:
-                    found[group.prompt.index] = group
-                consumer.acknowledge([delivery.id])
-        return list(found.values())
 
 
 def _samples(report: StepReport) -> list[dict[str, object]]:
@@ -277,9 +229,3 @@ def _samples(report: StepReport) -> list[dict[str, object]]:
                 }
             )
     return samples
-
-
-def final_evaluations(folder: RunFolder) -> tuple[dict[str, object], dict[str, object]] | None:
-    """The first and the last evaluation of a run, if it has two."""
-    records = folder.records("evaluations")
-    return (records[0], records[-1]) if len(records) > 1 else None

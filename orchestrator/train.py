@@ -21,6 +21,7 @@ from orchestrator.cluster import ACTOR_ENVIRONMENT, ray_cluster
 from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.display import Display
 from orchestrator.embedded_redis import EmbeddedRedis
+from orchestrator.evaluator import Evaluator
 from orchestrator.fleet import WorkerPool
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.learner_group import LearnerGroup
@@ -133,8 +134,9 @@ def _assemble(
     addresses = [telemetry.address, learner.address, *rollout.addresses, *reward.addresses]
     targets = [{"targets": addresses, "labels": {"run": folder.run_id}}]
     write_text(folder.path / "prometheus-targets.json", json.dumps(targets, indent=2) + "\n")
+    evaluator = Evaluator(config, folder.run_id, streams, held_out)
     loop = RunLoop(
-        config, folder, streams, curriculum, held_out, learner, rollout, reward, display, telemetry, stop.check
+        config, folder, streams, curriculum, evaluator, learner, rollout, reward, display, telemetry, stop.check
     )
     stack.push(_on_success(lambda: _finish(learner, streams, folder)))
     return loop

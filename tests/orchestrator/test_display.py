@@ -17,8 +17,8 @@ from orchestrator.display import (
     PlainDisplay,
     duration,
     open_display,
-    summary_view,
 )
+from orchestrator.summary import summary_view
 
 WIDTHS = (80, 140)
 
@@ -56,7 +56,7 @@ def train(display: Display, clock: Stopwatch, steps: int = 10) -> None:
             "reward/solved": 0.4 + 0.02 * step,
             "policy/kl": 2.5e-4,
         }
-        seconds = {"seconds/rollout": 4.0, "seconds/update": 2.0, "seconds/reward": math.nan}
+        seconds = {"seconds/wait": 4.0, "seconds/update": 2.0, "seconds/weights": math.nan}
         display.step(step, 40, {**values, **seconds, "perf/samples_per_second": 14.2, "other": 1.0})
     display.note("rollout-0 died, restarted [red]\x1b[2J")
 
@@ -77,7 +77,7 @@ def test_live_screen_shows_the_numbers_and_fits(width: int) -> None:
         "41.0%",
         "2.5e-4",
         "14.2",
-        "rollout 4.0s",
+        "wait 4.0s",
     ):
         assert shown in text
     assert "rollout-0 died, restarted [red]" in text

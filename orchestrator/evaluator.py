@@ -1,0 +1,72 @@
+"""Held-out evaluation through the same streams and workers as training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from common.config import Config
+from common.records import PromptGroup, Purpose, RecordError, Task, TrajectoryGroup
+from common.streams import EVALUATIONS, PROMPTS, Consumer, Streams
+from evaluation.rounds import Evaluation, evaluate
+
+_POLL_SECONDS = 0.2
+_READ_COUNT = 64
+
+
+class RunDeadlineError(TimeoutError):
+    """A part of the run made no progress before its deadline; the message names it."""
+
+
+class Evaluator:
+    """Sends the held-out ``tasks`` out as evaluation groups and waits for their scores."""
+
+    def __init__(self, config: Config, run_id: str, streams: Streams, tasks: Sequence[Task]) -> None:
+        self._config = config
+        self._run_id = run_id
+        self._streams = streams
+        self.tasks = tasks
+
+    def run(self, version: int, meanwhile: Callable[[], None]) -> Evaluation:
+        """Evaluate the weights of ``version``; ``meanwhile`` is called while waiting.
+
+        Raises :class:`RunDeadlineError` if the results do not come back in time.
+        """
+        deadline = self._config.deadlines.step_seconds
+        prompts = [self._prompt(version, index, task) for index, task in enumerate(self.tasks)]
+        self._streams.publish(PROMPTS, prompts, deadline=deadline)
+        consumer = Consumer(self._streams, EVALUATIONS, "orchestrator")
+        end = time.monotonic() + deadline
+        found: dict[int, TrajectoryGroup] = {}
+        while len(found) < len(self.tasks):
+            if time.monotonic() > end:
+                raise RunDeadlineError(
+                    f"evaluation at version {version}: {len(self.tasks) - len(found)} of {len(self.tasks)} tasks "
+                    f"did not come back within {deadline:.0f} s (deadlines.step_seconds)"
+                )
+            meanwhile()
+            for delivery in consumer.read(_READ_COUNT, _POLL_SECONDS):
+                try:
+                    group = TrajectoryGroup.decode(delivery.data)
+                except RecordError as error:
+                    consumer.bury(delivery, str(error))
+                    continue
+                if group.prompt.evaluation == version:
+                    found[group.prompt.index] = group
+                consumer.acknowledge([delivery.id])
+        return evaluate(version, list(found.values()))
+
+    def _prompt(self, version: int, index: int, task: Task) -> bytes:
+        config = self._config
+        sampler = config.rollout.sampler().model_copy(update={"temperature": config.evaluation.temperature})
+        return PromptGroup(
+            run_id=self._run_id,
+            purpose=Purpose.EVALUATION,
+            evaluation=version,
+            index=index,
+            seed=config.run.seed,
+            task=task,
+            group_size=config.evaluation.samples,
+            min_version=version,
+            sampler=sampler,
+        ).encode()
