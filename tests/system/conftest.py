@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+from common.processes import die_with_parent
+
 REPOSITORY = Path(__file__).parents[2]
 SMALL = (
     "data.train_tasks=60",
@@ -34,12 +36,12 @@ DEADLINE = 180.0
 class Run:
     """A run in a process of its own. Everything it starts carries ``mark`` in its environment."""
 
-    def __init__(self, folder: Path, *arguments: str, recipe: str = "quickstart") -> None:
+    def __init__(self, folder: Path, *arguments: str, recipe: str = "quickstart", small: bool = True) -> None:
         self.folder = folder
         self.mark = uuid.uuid4().hex
         self._log = folder.with_suffix(f".{self.mark[:6]}.log")
         command = [sys.executable, "-m", "orchestrator.cli", "train", f"recipes/{recipe}.yaml"]
-        command += [f"run.folder={folder}", "ray.dashboard=false", *(SMALL if recipe == "quickstart" else ())]
+        command += [f"run.folder={folder}", "ray.dashboard=false", *(SMALL if small else ())]
         command += [*arguments, "--plain", "--json"]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
@@ -49,6 +51,7 @@ class Run:
                 stderr=log,
                 env={**os.environ, "COUPLET_TEST_MARK": self.mark},
                 start_new_session=True,
+                preexec_fn=die_with_parent,
             )
 
     @property
@@ -62,9 +65,9 @@ class Run:
         except subprocess.TimeoutExpired:
             pytest.fail(f"the run did not end within {deadline:.0f} s:\n{self.output[-4000:]}")
 
-    def finish(self) -> dict[str, Any]:
+    def finish(self, deadline: float = DEADLINE) -> dict[str, Any]:
         """Wait for success and return the summary that --json printed last."""
-        assert self.wait() == 0, self.output[-4000:]
+        assert self.wait(deadline) == 0, self.output[-4000:]
         summary: dict[str, Any] = json.loads(self.output.splitlines()[-1])
         return summary
 
@@ -116,8 +119,8 @@ def start_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Starts runs, in ``tmp_path/run`` unless told otherwise; ends what is left of them."""
     runs: list[Run] = []
 
-    def start(*arguments: str, recipe: str = "quickstart") -> Run:
-        runs.append(Run(tmp_path / "run", *arguments, recipe=recipe))
+    def start(*arguments: str, recipe: str = "quickstart", small: bool = True) -> Run:
+        runs.append(Run(tmp_path / "run", *arguments, recipe=recipe, small=small))
         return runs[-1]
 
     yield start
