@@ -58,10 +58,10 @@ def quickstart(
     """
     folder = run_folder or Path("runs") / f"quickstart-{datetime.now():%Y%m%d-%H%M%S}"
     settings = [
-        f"run.folder={folder}",
+        f"run.folder={json.dumps(str(folder))}",
         f"run.seed={seed}",
         f"reward.shuffle={str(shuffle_rewards).lower()}",
-        *([f"run.about={_CONTROL}"] if shuffle_rewards else []),
+        *([f"run.about={json.dumps(_CONTROL)}"] if shuffle_rewards else []),
         f"rollout.workers={rollout_workers}",
         f"learner.ranks={learner_ranks}",
     ]
