@@ -29,14 +29,8 @@ def main() -> None:
 @click.option("--seed", default=0, show_default=True, help="Keys the tasks and every random number.")
 @click.option("--steps", type=click.IntRange(min=1), help="Learner steps [default: the recipe's].")
 @click.option("--shuffle-rewards", is_flag=True, help="Control experiment: rewards carry no information.")
-@click.option("--rollout-workers", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option(
-    "--learner-ranks",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="More than one trains with ZeRO-2.",
-)
+@click.option("--rollout-workers", type=click.IntRange(min=1), help="[default: the recipe's]")
+@click.option("--learner-ranks", type=click.IntRange(min=1), help="[default: the recipe's]")
 @click.option("--run-folder", type=click.Path(path_type=Path), help="[default: runs/quickstart-<time>]")
 @click.option("--plain", is_flag=True, help="Print lines instead of a live display.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
@@ -45,8 +39,8 @@ def quickstart(
     seed: int,
     steps: int | None,
     shuffle_rewards: bool,
-    rollout_workers: int,
-    learner_ranks: int,
+    rollout_workers: int | None,
+    learner_ranks: int | None,
     run_folder: Path | None,
     plain: bool,
     as_json: bool,
@@ -62,13 +56,14 @@ def quickstart(
         f"run.seed={seed}",
         f"reward.shuffle={str(shuffle_rewards).lower()}",
         *([f"run.about={json.dumps(_CONTROL)}"] if shuffle_rewards else []),
-        f"rollout.workers={rollout_workers}",
-        f"learner.ranks={learner_ranks}",
     ]
-    if steps:
-        settings.append(f"run.steps={steps}")
-    if learner_ranks > 1:
-        settings.append("learner.zero_stage=2")
+    for field, value in (
+        ("run.steps", steps),
+        ("rollout.workers", rollout_workers),
+        ("learner.ranks", learner_ranks),
+    ):
+        if value is not None:
+            settings.append(f"{field}={value}")
     with _explained_errors():
         config = load_config(_RECIPES / "quickstart.yaml", [*settings, *overrides])
         _run(config, "never", plain, as_json)

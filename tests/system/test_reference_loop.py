@@ -37,7 +37,7 @@ def test_a_synchronous_run_equals_a_single_process_loop(start_run):
 def reference_loop(config: Config) -> torch.nn.Module:
     """Coupled-GRPO without Ray, Redis, DeepSpeed or micro-batches."""
     learner, seed = config.learner, config.run.seed
-    torch.set_num_threads(2)
+    torch.set_num_threads(config.model.threads)
     model = load_model(config.model.path)
     policy, reference = Policy(model), Policy(copy.deepcopy(model)).requires_grad_(False)
     optimizer = torch.optim.AdamW(

@@ -13,7 +13,7 @@ from pathlib import Path
 import redis
 from transformers import AutoModelForCausalLM
 
-TWO_OF_EACH = ("rollout.workers=2", "learner.ranks=2", "learner.zero_stage=2")
+TWO_OF_EACH = ("rollout.workers=2", "learner.ranks=2")
 
 
 def test_two_rollout_workers_and_two_zero2_ranks_make_a_run(start_run):
