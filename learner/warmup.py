@@ -38,7 +38,7 @@ class WarmUp:
     """How the warm start is made; the defaults are how the shipped one was."""
 
     seed: int = 0
-    steps: int = 700
+    steps: int = 1600
     batch: int = 64
     completion_length: int = 28
     vocab_size: int = 448

@@ -95,7 +95,7 @@ def train(
 @main.command("warm-up")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--seed", default=0, show_default=True)
-@click.option("--steps", default=700, show_default=True, type=click.IntRange(min=1))
+@click.option("--steps", default=1600, show_default=True, type=click.IntRange(min=1))
 def warm_up_command(folder: Path, seed: int, steps: int) -> None:
     """Train the quick start's weak starting model from nothing into FOLDER (minutes)."""
     from rich.progress import Progress
