@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.records import Sampler
+from common.records import Decoder, Sampler, Temperature, Threshold, TopP, check_sampler
 
 
 class ConfigError(ValueError):
@@ -86,33 +86,47 @@ class RolloutConfig(Section):
     """GPUs Ray reserves for each rollout worker."""
     group_size: Annotated[int, Field(ge=2)] = 8
     """G, completions per task. At least 2: a group of one has no baseline."""
-    temperature: Annotated[float, Field(ge=0)] = 1.2
+    temperature: Temperature = 1.2
     """Sampling temperature; 0 is greedy. The paper's is 1.2 (section 4.2, figure 7)."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """Nucleus mass kept before entropy and sampling."""
-    decoder: Literal["entropy"] = "entropy"
-    """Which masked positions are committed first: those of lowest entropy."""
+    top_p: TopP = 0.95
+    """Nucleus mass kept before entropy and sampling; 1 keeps everything."""
+    top_k: NonNegative = 0
+    """Most likely tokens kept before entropy and sampling; 0 keeps everything."""
+    decoder: Decoder = "entropy"
+    """Which masked positions are committed first. Dream and DiffuCoder: ``entropy`` (lowest), ``topk_margin``
+    (largest gap between the two likeliest tokens), ``maskgit_plus`` (likeliest drawn token), ``origin`` (random).
+    LLaDA: ``low_confidence`` (likeliest drawn token, by the model's own probability) and ``random``. ``threshold``
+    commits every drawn token of probability above ``threshold`` at once, which makes it another policy."""
+    decoder_temperature: Temperature = 0.0
+    """Above 0, positions are drawn from softmax(confidence / decoder_temperature) instead of taken in order."""
+    threshold: Threshold = 0.9
+    """Probability above which the ``threshold`` decoder commits a token."""
     completion_length: Positive = 256
     """L, mask tokens after the prompt."""
     denoising_steps: Positive = 256
     """S; each step commits about L/S tokens."""
-    batch_rows: Positive = 128
-    """Completions denoised together by one worker."""
+    block_length: NonNegative = 0
+    """Semi-autoregressive blocks: one is finished before the next begins. 0 denoises everything at once."""
+    upstream: bool = False
+    """Follow the published step schedule, its integer truncation included, instead of an exact budget per row."""
+    approximate_cache: Literal["none", "prefix", "dual"] = "none"
+    """Approximate: inside a block, reuse the keys and values of the text before it (``prefix``) or of all that is
+    outside it (``dual``). Recorded in every rollout; `couplet bench agreement` shows what it changes."""
+    batch_tokens: Positive = 16384
+    """Tokens, prompts included, that one worker denoises together. Rows that finish make room for waiting ones."""
+    update_between: Literal["batches", "steps"] = "batches"
+    """When new weights are taken: between batches, or between denoising steps of one batch, whose completions then
+    record the versions of their first and last step."""
+    compile: Literal["auto", "never"] = "auto"
+    """``auto`` compiles the statistics over the vocabulary where it is large and a C++ compiler is found."""
 
     @model_validator(mode="after")
-    def _steps_fit(self) -> Self:
-        if self.denoising_steps > self.completion_length:
-            raise ValueError("denoising_steps: more steps than tokens; set it to at most completion_length")
+    def _sampler_is_consistent(self) -> Self:
+        check_sampler(self)
         return self
 
     def sampler(self) -> Sampler:
-        return Sampler(
-            decoder=self.decoder,
-            temperature=self.temperature,
-            top_p=self.top_p,
-            denoising_steps=self.denoising_steps,
-            completion_length=self.completion_length,
-        )
+        return Sampler(**{name: getattr(self, name) for name in Sampler.model_fields})
 
 
 class RewardConfig(Section):
@@ -218,7 +232,7 @@ class AdmissionConfig(Section):
 class EvaluationConfig(Section):
     every_steps: NonNegative = 0
     """Learner steps between evaluations on held-out tasks; 0 evaluates before and after only."""
-    temperature: Annotated[float, Field(ge=0)] = 0.0
+    temperature: Temperature = 0.0
     """0 is greedy."""
     samples: Positive = 1
     """Completions per held-out task."""
@@ -280,8 +294,12 @@ class Config(Section):
                 "streams.capacity: must hold the groups between two checkpoints and those in flight, "
                 f"{unacknowledged + self.admission.max_in_flight} here, or the run would block itself"
             )
-        if self.rollout.batch_rows < self.rollout.group_size:
-            raise ValueError("rollout.batch_rows: smaller than rollout.group_size, so no group would fit")
+        longest = self.data.max_prompt_tokens + self.rollout.completion_length
+        if self.rollout.batch_tokens < longest:
+            raise ValueError(
+                "rollout.batch_tokens: smaller than one row, data.max_prompt_tokens + rollout.completion_length = "
+                f"{longest}"
+            )
         return self
 
     @property

@@ -11,10 +11,10 @@ A *group* (one task, G completions) is the unit everywhere. Its life:
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Self
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class RecordError(ValueError):
@@ -26,7 +26,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    SCHEMA: ClassVar[int] = 1
+    SCHEMA: ClassVar[int] = 2
 
     def encode(self) -> bytes:
         body = self.model_dump(mode="python")
@@ -95,19 +95,96 @@ class Verdict(StrEnum):
     INFRA = "infra"
 
 
-class Sampler(Record):
-    """How a completion is denoised; recorded in every rollout."""
+Decoder = Literal["entropy", "topk_margin", "maskgit_plus", "origin", "low_confidence", "random", "threshold"]
+#: Decoders of Dream and DiffuCoder: one time grid for the whole completion.
+DREAM_DECODERS = ("entropy", "topk_margin", "maskgit_plus", "origin")
+#: Decoders that commit positions in random order, whatever the model says.
+RANDOM_DECODERS = ("origin", "random")
+#: Decoders that rank positions by the token drawn there, so that every candidate is drawn at every step.
+DRAW_FIRST_DECODERS = ("maskgit_plus", "low_confidence", "threshold")
 
-    decoder: Literal["entropy"] = "entropy"
-    temperature: float
-    top_p: float
-    denoising_steps: int
-    completion_length: int
+Temperature = Annotated[float, Field(ge=0)]
+TopP = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+Threshold = Annotated[float, Field(gt=0, lt=1)]
+
+
+class SamplerSettings(Protocol):
+    """What :func:`check_sampler` reads; a recipe's rollout section and a wire record both have it."""
+
+    @property
+    def decoder(self) -> Decoder: ...
+    @property
+    def decoder_temperature(self) -> float: ...
+    @property
+    def denoising_steps(self) -> int: ...
+    @property
+    def completion_length(self) -> int: ...
+    @property
+    def block_length(self) -> int: ...
+    @property
+    def upstream(self) -> bool: ...
+    @property
+    def approximate_cache(self) -> str: ...
+
+
+def check_sampler(settings: SamplerSettings) -> None:
+    """Raise ValueError, naming the field and the remedy, for settings that contradict each other."""
+    steps, length, block = settings.denoising_steps, settings.completion_length, settings.block_length
+    if steps > length:
+        raise ValueError("denoising_steps: more steps than tokens; set it to at most completion_length")
+    if block and length % block:
+        raise ValueError("block_length: must divide completion_length, or be 0 for no blocks")
+    if block and steps % (length // block):
+        raise ValueError(f"denoising_steps: must be a multiple of the number of blocks, {length // block} here")
+    if settings.decoder_temperature and settings.decoder in (*RANDOM_DECODERS, "threshold"):
+        raise ValueError(f"decoder_temperature: the {settings.decoder} decoder ranks nothing; set it to 0")
+    if settings.upstream and settings.decoder == "threshold":
+        raise ValueError("upstream: the threshold decoder has no published schedule; set it to false")
+    if settings.upstream and settings.decoder in DREAM_DECODERS and 0 < block < length:
+        raise ValueError(f"upstream: the published {settings.decoder} decoder has no blocks; use block_length 0")
+    if settings.approximate_cache != "none" and not block:
+        raise ValueError("approximate_cache: is renewed at every block; set block_length")
+
+
+class Sampler(Record):
+    """How a completion is denoised; recorded in every rollout. Fields as in a recipe's rollout section."""
+
+    decoder: Decoder = "entropy"
+    temperature: Temperature
+    top_p: TopP
+    top_k: CountOrNone = 0
+    decoder_temperature: Temperature = 0.0
+    denoising_steps: Count
+    completion_length: Count
+    block_length: CountOrNone = 0
+    threshold: Threshold = 0.9
+    upstream: bool = False
+    approximate_cache: Literal["none", "prefix", "dual"] = "none"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        check_sampler(self)
+        return self
+
+    @property
+    def approximate(self) -> bool:
+        """Whether rollouts differ from one-step-at-a-time decoding with full forward passes."""
+        return self.decoder == "threshold" or self.approximate_cache != "none"
 
 
 class Purpose(StrEnum):
     TRAIN = "train"
     EVALUATION = "evaluation"
+
+
+class NoiseKey(NamedTuple):
+    """Keys the counter-based randomness of one completion (:func:`common.rng.stream`)."""
+
+    seed: int
+    purpose: str
+    indices: tuple[int, ...]
 
 
 class PromptGroup(Record):
@@ -127,13 +204,20 @@ class PromptGroup(Record):
     min_version: int
     sampler: Sampler
 
+    def noise_key(self, sample: int) -> NoiseKey:
+        """The key of the randomness of completion ``sample``."""
+        return NoiseKey(self.seed, f"noise-{self.purpose}", (self.evaluation, self.index, sample))
+
 
 class Rollout(Record):
     """One completion.
 
-    ``step_map[k]`` is the denoising step that committed position k, ``logprobs[k]`` the log-probability of its
-    token under the sampler at that step. ``end`` is the index of the first end-of-text, or the completion
-    length. Positions after ``end`` hold end-of-text.
+    ``step_map[k]`` is the denoising step that committed position k. For its token at that step, ``logprobs[k]`` is
+    the log-probability under the sampler (temperature, top-p, top-k) and ``model_logprobs[k]`` the model's own, at
+    temperature 1 and unfiltered. ``end`` is the index of the first token that ends the text, or the completion
+    length; what comes after is defined, not sampled: padding, step -1, log-probability 0. ``overwritten`` lists
+    what had been committed there, as (position, token, step): later steps saw it. ``forwards`` counts the forward
+    passes that the completion took; ``versions`` are those of the weights at its first and its last one.
     """
 
     sample: int
@@ -142,10 +226,19 @@ class Rollout(Record):
     end: int
     step_map: tuple[int, ...]
     logprobs: tuple[float, ...]
+    model_logprobs: tuple[float, ...]
+    overwritten: tuple[tuple[int, int, int], ...] = ()
+    forwards: int
+    versions: tuple[int, int]
+
+    @property
+    def text_tokens(self) -> int:
+        """Committed tokens of the text, the one that ends it included."""
+        return min(self.end + 1, len(self.completion_ids))
 
 
 class RolloutGroup(Record):
-    """The completions of one prompt group, all from the weights of ``version``."""
+    """The completions of one prompt group; ``version`` is the oldest weights that any of them started from."""
 
     prompt: PromptGroup
     prompt_ids: tuple[int, ...]

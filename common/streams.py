@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -171,14 +171,18 @@ class Consumer:
         self._recovering = True
 
     @contextmanager
-    def holding(self, deliveries: Sequence[Delivery]) -> Iterator[None]:
-        """While the context lasts, show Redis that these messages are being worked on, however long it takes."""
-        ids: Any = [delivery.id for delivery in deliveries]
+    def holding(self, deliveries: Collection[Delivery]) -> Iterator[None]:
+        """While the context lasts, show Redis that these messages are being worked on, however long it takes.
+
+        The collection may change meanwhile.
+        """
         done = threading.Event()
 
         def renew() -> None:
             while not done.wait(self._streams.config.claim_seconds / 3):
-                self._client.xclaim(self._key, self._group, self.name, 0, ids, justid=True)
+                ids: Any = [delivery.id for delivery in tuple(deliveries)]
+                if ids:
+                    self._client.xclaim(self._key, self._group, self.name, 0, ids, justid=True)
 
         keeper = threading.Thread(target=renew, daemon=True)
         keeper.start()

@@ -18,6 +18,7 @@ from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.fence import VersionFence
 from rollout_workers.generator import DenoisingGenerator
+from rollout_workers.kernels import Kernels
 from rollout_workers.worker import RolloutLoop
 
 
@@ -35,29 +36,27 @@ class RolloutWorker:
         streams = Streams(connect(redis_url), run_id, config.streams)
         consumer = Consumer(streams, PROMPTS, name)
         deadline = config.deadlines.step_seconds
+        kernels = Kernels.choose(model.config.vocab_size, device, config.rollout.compile)
         generator = DenoisingGenerator(
             name,
-            DenoiseLoop(self._denoiser),
+            DenoiseLoop(self._denoiser, config.rollout.batch_tokens, kernels),
             PromptEncoder(config.model.path, config.data.chat_template),
             self._fence,
-            config.rollout.batch_rows,
             deadline,
+            config.rollout.update_between,
         )
-        self._loop = RolloutLoop(
-            name,
-            consumer,
-            _Outbox(consumer, deadline),
-            generator,
-            config.rollout.batch_rows,
-            config.streams.deliveries,
-        )
+        outbox = _Outbox(consumer, deadline)
+        self._loop = RolloutLoop(name, consumer, outbox, generator, config.streams.deliveries)
 
     def run(self) -> None:
         """Work until :meth:`stop`."""
-        self._loop.run(self._stopping.is_set, self._count)
+        self._loop.run(self._stopping.is_set, self._count, lambda: self._telemetry.count("worker/refused"))
 
     def load_weights(self, update: WeightsUpdate) -> int:
-        """Replace the weights between two batches. Raises on a damaged bucket or a missed deadline."""
+        """Replace the weights in place, between two batches or two steps (``rollout.update_between``).
+
+        Raises on a damaged bucket or a missed deadline.
+        """
         deadline = self._config.deadlines.weights_seconds
         buckets = ray.get(list(update.buckets), timeout=deadline)
         weights = dict(from_buckets(update.manifest, buckets))
@@ -71,10 +70,12 @@ class RolloutWorker:
     def metrics_address(self) -> str:
         return self._telemetry.address
 
-    def _count(self, groups: int, samples: int, seconds: float) -> None:
-        self._telemetry.count("worker/groups", groups)
-        self._telemetry.count("worker/samples", samples)
-        self._telemetry.count("worker/busy", seconds)
+    def _count(self, group: RolloutGroup) -> None:
+        self._telemetry.count("worker/groups")
+        self._telemetry.count("worker/samples", len(group.rollouts))
+        self._telemetry.count("worker/busy", group.seconds)
+        self._telemetry.count("worker/forwards", sum(rollout.forwards for rollout in group.rollouts))
+        self._telemetry.count("worker/tokens", sum(rollout.text_tokens for rollout in group.rollouts))
 
 
 class _Outbox:

@@ -1,164 +1,143 @@
 """The denoising loop: from a prompt and L mask tokens to a completion.
 
-At each step every row scores its masked positions, commits its budget of them (those of lowest entropy) and
-draws their tokens. Only masked positions see the vocabulary; only committed ones are sampled. A row whose text is
-complete up to its first end-of-text leaves the batch.
+At each step every row scores its masked positions, commits its budget of them and draws their tokens. Only masked
+positions see the vocabulary; only committed ones are sampled, unless the decoder ranks by the drawn token. A row
+whose text is complete up to its end leaves the batch, and a waiting one takes its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from common import rng
-from common.models.packing import Packing
-from common.records import Sampler
+from common.records import DRAW_FIRST_DECODERS, RANDOM_DECODERS, Sampler
+from rollout_workers.batch import Batch
+from rollout_workers.decoders import (
+    confidence_of_draws,
+    confidence_of_logits,
+    most_confident,
+    perturb,
+)
 from rollout_workers.denoiser import Denoiser
-from rollout_workers.sampling import draw, nucleus_entropy, token_probabilities
-from rollout_workers.schedule import budget
+from rollout_workers.kernels import Kernels
+from rollout_workers.requests import Completion, Request, check_prompt
+from rollout_workers.sampling import Draws, TokenSampler
 
-#: Step recorded for positions that no step committed, because the text ended before them.
-NOT_COMMITTED = -1
+#: Logits held at once: 32 MiB on a CPU, where a cache should hold most of it; 1 GiB on a GPU.
+_CHUNK_LOGITS = {"cpu": 2**23, "cuda": 2**28}
 
-
-@dataclass(frozen=True)
-class Request:
-    """One completion to denoise; (seed, purpose, indices) key its randomness."""
-
-    prompt_ids: tuple[int, ...]
-    seed: int
-    purpose: str
-    indices: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Completion:
-    """Token ids [L], the step that committed each, its log-probability under the sampler, and the end index."""
-
-    ids: tuple[int, ...]
-    step_map: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    end: int
-
-
-@dataclass
-class _Rows:
-    """The unfinished rows of a batch: all tensors are [n, L]; ``order`` maps them to the requests."""
-
-    order: Tensor
-    tokens: Tensor
-    step_map: Tensor
-    logprobs: Tensor
-    uniforms: Tensor
-
-    def select(self, keep: Tensor) -> _Rows:
-        return _Rows(*(t[keep] for t in (self.order, self.tokens, self.step_map, self.logprobs, self.uniforms)))
+#: Gives requests that should join the batch; none means that there are none now.
+Supply = Callable[[], Sequence[Request]]
+#: Holds the weights still for one step and tells their version.
+Guard = Callable[[], AbstractContextManager[int]]
 
 
 class DenoiseLoop:
-    """Runs requests that share a sampler through a denoiser, in one batch."""
+    """Runs requests through a denoiser, about ``batch_tokens`` tokens (prompts included) at a time."""
 
-    def __init__(self, denoiser: Denoiser) -> None:
+    def __init__(self, denoiser: Denoiser, batch_tokens: int = 16384, kernels: Kernels | None = None) -> None:
         self._denoiser = denoiser
+        self._batch_tokens = batch_tokens
+        self._kernels = kernels or Kernels()
+
+    def check(self, prompt_ids: tuple[int, ...], sampler: Sampler) -> None:
+        """Raise RequestError for a prompt that cannot be denoised."""
+        check_prompt(prompt_ids, sampler, self._denoiser.config)
 
     def run(self, requests: Sequence[Request], sampler: Sampler) -> list[Completion]:
-        """The completions, in the order of the requests."""
-        rows = self._start(requests, sampler)
-        prompts = [request.prompt_ids for request in requests]
-        finished: dict[int, Completion] = {}
-        canvas = _Canvas(prompts, rows, self._denoiser.device)
-        for step in range(sampler.denoising_steps):
-            count = budget(step, sampler.denoising_steps, sampler.completion_length)
-            if count:
-                self._commit(rows, canvas, sampler, step, count)
-            done = self._complete(rows)
-            if step == sampler.denoising_steps - 1:
-                done = torch.ones_like(done)
-            if bool(done.any()):
-                finished |= self._finish(rows.select(done))
-                rows = rows.select(~done)
-                if not len(rows.order):
-                    break
-                canvas = _Canvas(prompts, rows, self._denoiser.device)
-        return [finished[i] for i in range(len(requests))]
+        """The completions, in the order of the requests. Raises RequestError before anything is denoised."""
+        for request in requests:
+            self.check(request.prompt_ids, sampler)
+        waiting = [list(requests)]
+        done = self.stream(lambda: waiting.pop() if waiting else (), sampler, lambda: nullcontext(0))
+        found = {request.key: completion for request, completion in done}
+        return [found[request.key] for request in requests]
 
-    def _start(self, requests: Sequence[Request], sampler: Sampler) -> _Rows:
-        shape = (len(requests), sampler.completion_length)
-        noise = np.stack([rng.stream(r.seed, r.purpose, *r.indices).random(shape[1]) for r in requests])
-        device = self._denoiser.device
-        return _Rows(
-            order=torch.arange(shape[0], device=device),
-            tokens=torch.full(shape, self._denoiser.mask_token_id, device=device),
-            step_map=torch.full(shape, NOT_COMMITTED, device=device),
-            logprobs=torch.zeros(shape, device=device),
-            uniforms=torch.from_numpy(noise).to(device),
-        )
+    def stream(self, supply: Supply, sampler: Sampler, guard: Guard) -> Iterator[tuple[Request, Completion]]:
+        """Completions as they finish, until nothing is left and ``supply`` has no more.
 
-    def _commit(self, rows: _Rows, canvas: _Canvas, sampler: Sampler, step: int, count: int) -> None:
-        masked = rows.tokens == self._denoiser.mask_token_id
-        logits = self._denoiser.masked_logits(canvas.fill(rows.tokens), canvas.packing, canvas.positions[masked])
-        probabilities = token_probabilities(logits, sampler.temperature)
-        confidence = torch.full(masked.shape, -torch.inf, device=masked.device)
-        confidence[masked] = -nucleus_entropy(probabilities, sampler.top_p)
-        # Ties are common (a nucleus of one token has entropy 0); topk would break them as each device pleases.
-        order = confidence.sort(dim=1, descending=True, stable=True).indices
-        chosen = torch.zeros_like(masked).scatter_(1, order[:, :count], True)
-        tokens, logprobs = draw(
-            probabilities[chosen[masked]],
-            sampler.top_p,
-            rows.uniforms[chosen],
-            greedy=sampler.temperature == 0,
-        )
-        rows.tokens[chosen] = tokens
-        rows.logprobs[chosen] = logprobs
-        rows.step_map[chosen] = step
+        Requests must have passed :meth:`check`.
+        """
+        batch = Batch(sampler, self._denoiser.config, self._denoiser.device, self._batch_tokens)
+        tokens = TokenSampler(sampler, self._kernels)
+        while True:
+            while batch.hungry and (more := supply()):
+                batch.enqueue(more)
+                batch.admit()
+            batch.admit()
+            if not batch.rows:
+                return
+            with guard() as version:
+                started = time.perf_counter()
+                self._step(batch, tokens)
+                batch.advance(version, time.perf_counter() - started)
+            yield from batch.retire()
 
-    def _complete(self, rows: _Rows) -> Tensor:
-        """[n] rows in which every position up to the first end-of-text is committed."""
-        committed = rows.tokens != self._denoiser.mask_token_id
-        prefix_committed = committed.int().cumprod(1).bool()
-        return (prefix_committed & (rows.tokens == self._denoiser.eos_token_id)).any(1)
+    @torch.inference_mode()
+    def _step(self, batch: Batch, tokens: TokenSampler) -> None:
+        """One denoising step of every row."""
+        sampler = tokens.sampler
+        hidden = self._denoiser.hidden(batch.canvas.ids, batch.canvas.packing)
+        candidates = _current_block(batch.masked(), sampler)
 
-    def _finish(self, rows: _Rows) -> dict[int, Completion]:
-        finished = {}
-        eos = self._denoiser.eos_token_id
-        for order, tokens, steps, logprobs in zip(
-            rows.order.tolist(),
-            rows.tokens.tolist(),
-            rows.step_map.tolist(),
-            rows.logprobs.tolist(),
-            strict=True,
-        ):
-            end = tokens.index(eos) if eos in tokens else len(tokens)
-            tail = max(0, len(tokens) - end - 1)
-            finished[order] = Completion(
-                ids=(*tokens[: end + 1], *[eos] * tail),
-                step_map=(*steps[: end + 1], *[NOT_COMMITTED] * tail),
-                logprobs=(*logprobs[: end + 1], *[0.0] * tail),
-                end=end,
+        def rows(where: Tensor) -> Tensor:
+            """Hidden rows [m, H] that predict the tokens at the positions [n, L] that are set."""
+            return hidden[batch.canvas.positions[where] - int(self._denoiser.config.shift)]
+
+        def draw(where: Tensor) -> Draws:
+            return self._draw(rows(where), batch.uniforms()[where], tokens)
+
+        if sampler.decoder in RANDOM_DECODERS:
+            chosen = batch.cells.planned == batch.next_steps().unsqueeze(1)
+            drawn = draw(chosen)
+        elif sampler.decoder in DRAW_FIRST_DECODERS:
+            every = draw(candidates)
+            chosen = self._choose(batch, candidates, confidence_of_draws(sampler.decoder, every), sampler)
+            drawn = every.select(chosen[candidates])
+        else:
+            chosen = self._choose(batch, candidates, self._confidence(rows(candidates), tokens), sampler)
+            drawn = draw(chosen)
+        batch.commit(chosen, drawn.tokens, drawn.logprobs, drawn.model_logprobs)
+
+    def _choose(self, batch: Batch, candidates: Tensor, confidence: Tensor, sampler: Sampler) -> Tensor:
+        """[n, L] positions to commit, given the confidence [m] of the candidates."""
+        table = torch.full(candidates.shape, -torch.inf, device=candidates.device, dtype=confidence.dtype)
+        table[candidates] = confidence
+        counts = batch.scheduled()
+        if sampler.decoder == "threshold":
+            counts = torch.maximum((table > sampler.threshold).sum(1), batch.due().clamp(min=1))
+        if sampler.decoder_temperature:
+            rows = batch.rows
+            table = perturb(
+                table, sampler.decoder_temperature, [row.request.key for row in rows], [row.step for row in rows]
             )
-        return finished
+        return most_confident(table, counts)
+
+    def _confidence(self, rows: Tensor, tokens: TokenSampler) -> Tensor:
+        parts = [confidence_of_logits(tokens, self._denoiser.logits(part)) for part in self._chunks(rows)]
+        return torch.cat(parts)
+
+    def _draw(self, rows: Tensor, uniforms: Tensor, tokens: TokenSampler) -> Draws:
+        parts = [
+            tokens.draw(self._denoiser.logits(part), numbers)
+            for part, numbers in zip(self._chunks(rows), self._chunks(uniforms), strict=True)
+        ]
+        return Draws(*map(torch.cat, zip(*parts, strict=True)))
+
+    def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
+        size = max(1, _CHUNK_LOGITS[self._denoiser.device.type] // self._denoiser.config.vocab_size)
+        return torch.split(rows, size)
 
 
-class _Canvas:
-    """The packed token row of a batch; ``positions`` [n, L] are the flat places of the completions."""
-
-    def __init__(self, prompts: Sequence[Sequence[int]], rows: _Rows, device: torch.device) -> None:
-        length = rows.tokens.shape[1]
-        own = [prompts[i] for i in rows.order.tolist()]
-        self.packing = Packing.of([len(prompt) + length for prompt in own], device)
-        self._ids = self.packing.pack([[*prompt, *[0] * length] for prompt in own])
-        first = torch.tensor(
-            [start + len(prompt) for start, prompt in zip(self.packing.starts, own, strict=True)],
-            device=device,
-        )
-        self.positions = first.unsqueeze(1) + torch.arange(length, device=device)
-
-    def fill(self, tokens: Tensor) -> Tensor:
-        """The packed row with the completions [n, L] written in."""
-        self._ids[self.positions] = tokens
-        return self._ids
+def _current_block(masked: Tensor, sampler: Sampler) -> Tensor:
+    """[n, L] masked positions of each row's first unfinished block."""
+    if not sampler.block_length:
+        return masked
+    places = torch.arange(masked.shape[1], device=masked.device)
+    blocks = places // sampler.block_length
+    first_open = torch.where(masked, places, masked.shape[1] - 1).amin(1, keepdim=True)
+    return masked & (blocks == first_open // sampler.block_length)

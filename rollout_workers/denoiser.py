@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from common.models.config import ModelConfig
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel
 
@@ -15,12 +16,14 @@ from common.models.transformer import MaskedDiffusionModel
 class Denoiser(Protocol):
     """A model behind the denoising loop; knows nothing about diffusion."""
 
-    mask_token_id: int
-    eos_token_id: int
+    config: ModelConfig
     device: torch.device
 
-    def masked_logits(self, ids: Tensor, packing: Packing, targets: Tensor) -> Tensor:
-        """fp32 logits [m, V] for the flat positions ``targets`` [m] of a packed batch ``ids`` [N]."""
+    def hidden(self, ids: Tensor, packing: Packing) -> Tensor:
+        """Hidden states [N, H] of a packed batch of token ids [N]."""
+
+    def logits(self, rows: Tensor) -> Tensor:
+        """fp32 logits [n, V] of hidden rows [n, H]; -inf at tokens that are never predicted."""
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Overwrite the weights in place."""
@@ -32,15 +35,18 @@ class TorchDenoiser:
     def __init__(self, model: MaskedDiffusionModel, dtype: torch.dtype = torch.float32) -> None:
         self._model = model.eval().requires_grad_(False)
         self._dtype = dtype
-        self.mask_token_id = model.config.mask_token_id
-        self.eos_token_id = model.config.eos_token_id
+        self.config = model.config
         self.device = next(model.parameters()).device
 
     @torch.inference_mode()
-    def masked_logits(self, ids: Tensor, packing: Packing, targets: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32):
-            hidden = self._model.hidden(ids, packing)
-            return self._model.logits(hidden[self._model.source_rows(targets)])
+    def hidden(self, ids: Tensor, packing: Packing) -> Tensor:
+        with self._precision():
+            return self._model.hidden(ids, packing)
+
+    @torch.inference_mode()
+    def logits(self, rows: Tensor) -> Tensor:
+        with self._precision():
+            return self._model.logits(rows)
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Tensor]) -> None:
@@ -49,3 +55,6 @@ class TorchDenoiser:
             raise ValueError(f"weights do not fit the model: {sorted(own.keys() ^ weights.keys())[:5]}")
         for name, parameter in own.items():
             parameter.copy_(weights[name])
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)

@@ -1,4 +1,4 @@
-"""The version fence: weights never change under a batch, and no batch starts on weights that are too old."""
+"""The version fence: weights never change under a reader, and no reader starts on weights that are too old."""
 
 from __future__ import annotations
 
@@ -12,19 +12,28 @@ class FenceTimeoutError(TimeoutError):
 
 
 class VersionFence:
-    """Guards the weights of one worker. ``version`` is -1 until the first weights have been loaded."""
+    """Guards the weights of one worker. ``version`` is -1 until the first weights have been loaded.
+
+    A waiting writer goes before new readers: one that reads step after step would otherwise never let it in.
+    """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._busy = False
+        self._writers = 0
         self.version = -1
+
+    @property
+    def writer_waiting(self) -> bool:
+        """Whether new weights wait for the current reader to finish."""
+        return self._writers > 0
 
     @contextmanager
     def reading(self, min_version: int, deadline: float) -> Iterator[int]:
-        """Hold the weights still for one batch; waits until they are at least ``min_version``."""
+        """Hold the weights still, and tell their version; waits until it is at least ``min_version``."""
         with self._condition:
             ready = self._condition.wait_for(
-                lambda: not self._busy and self.version >= min_version, timeout=deadline
+                lambda: not self._busy and not self._writers and self.version >= min_version, timeout=deadline
             )
             if not ready:
                 raise FenceTimeoutError(
@@ -40,7 +49,11 @@ class VersionFence:
     def writing(self, version: int, deadline: float) -> Iterator[None]:
         """Exclude readers while weights are replaced; a failed write leaves the worker without a version."""
         with self._condition:
-            if not self._condition.wait_for(lambda: not self._busy, timeout=deadline):
+            self._writers += 1
+            ready = self._condition.wait_for(lambda: not self._busy, timeout=deadline)
+            self._writers -= 1
+            if not ready:
+                self._condition.notify_all()
                 raise FenceTimeoutError(f"a batch held the weights for more than {deadline:.0f} s")
             self._busy = True
         done = -1

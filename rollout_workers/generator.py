@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from common.models.prompts import PromptEncoder
-from common.records import PromptGroup, Rollout, RolloutGroup
-from rollout_workers.denoise import Completion, DenoiseLoop, Request
+from common.records import NoiseKey, PromptGroup, Rollout, RolloutGroup, Sampler
+from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.fence import VersionFence
+from rollout_workers.requests import Completion, Request
+
+
+class Prompts(Protocol):
+    """Where prompt groups come from."""
+
+    def peek(self) -> PromptGroup | None:
+        """The next group, left where it is; None if there is none now."""
+
+    def take(self) -> PromptGroup:
+        """Remove the group that ``peek`` showed."""
 
 
 class DenoisingGenerator:
-    """Denoises prompt groups with the worker's current weights, at most ``batch_rows`` completions at once."""
+    """Denoises prompt groups with the worker's weights, which change between batches or between steps."""
 
     def __init__(
         self,
@@ -21,59 +33,70 @@ class DenoisingGenerator:
         loop: DenoiseLoop,
         encoder: PromptEncoder,
         fence: VersionFence,
-        batch_rows: int,
         deadline: float,
+        update_between: Literal["batches", "steps"] = "batches",
     ) -> None:
         self._name = name
         self._loop = loop
         self._encoder = encoder
         self._fence = fence
-        self._batch_rows = batch_rows
         self._deadline = deadline
+        self._update_between = update_between
 
-    def generate(self, prompts: Sequence[PromptGroup]) -> list[RolloutGroup]:
-        """The rollout groups, in the order of the prompts. Raises FenceTimeoutError without new enough weights."""
-        results: list[RolloutGroup] = []
-        for batch in self._batches(prompts):
-            newest = max(prompt.min_version for prompt in batch)
-            with self._fence.reading(newest, self._deadline) as version:
-                results += self._denoise(batch, version)
-        return results
+    def check(self, prompt: PromptGroup) -> None:
+        """Raise RequestError for a group that the model cannot complete."""
+        self._loop.check(self._encoder.encode(prompt.task), prompt.sampler)
 
-    def _batches(self, prompts: Sequence[PromptGroup]) -> Iterator[list[PromptGroup]]:
-        """Runs of groups with one sampler, cut at ``batch_rows`` completions."""
-        for _, run in groupby(prompts, key=lambda prompt: prompt.sampler):
-            batch: list[PromptGroup] = []
-            for prompt in run:
-                rows = sum(p.group_size for p in batch) + prompt.group_size
-                if batch and rows > self._batch_rows:
-                    yield batch
-                    batch = []
-                batch.append(prompt)
-            yield batch
+    def generate(self, prompts: Prompts) -> Iterator[RolloutGroup]:
+        """Finished groups, as they finish, of the next prompt and of all that can join its batch.
 
-    def _denoise(self, batch: Sequence[PromptGroup], version: int) -> list[RolloutGroup]:
-        started = time.perf_counter()
-        encoded = [self._encoder.encode(prompt.task) for prompt in batch]
-        requests = [
-            Request(ids, prompt.seed, f"noise-{prompt.purpose}", (prompt.evaluation, prompt.index, sample))
-            for prompt, ids in zip(batch, encoded, strict=True)
-            for sample in range(prompt.group_size)
-        ]
-        completions = iter(self._loop.run(requests, batch[0].sampler))
-        seconds = (time.perf_counter() - started) / len(batch)
-        return [
-            RolloutGroup(
-                prompt=prompt,
-                prompt_ids=ids,
-                tokenizer_hash=self._encoder.fingerprint,
-                version=version,
-                worker=self._name,
-                seconds=seconds,
-                rollouts=tuple(self._rollout(i, next(completions)) for i in range(prompt.group_size)),
-            )
-            for prompt, ids in zip(batch, encoded, strict=True)
-        ]
+        Groups of the same sampler join while the weights they need are here; when new weights wait, the batch runs
+        out so that they can be loaded. Raises FenceTimeoutError without weights new enough.
+        """
+        first = prompts.peek()
+        if first is None:
+            return
+        with ExitStack() as stack:
+            batch = _Open(first.sampler, first.min_version)
+            if self._update_between == "batches":
+                version = stack.enter_context(self._fence.reading(first.min_version, self._deadline))
+
+            def guard() -> AbstractContextManager[int]:
+                if self._update_between == "batches":
+                    return nullcontext(version)
+                return self._fence.reading(batch.min_version, self._deadline)
+
+            def supply() -> Sequence[Request]:
+                prompt = prompts.peek()
+                if prompt is None or not self._may_join(prompt, batch):
+                    return ()
+                return batch.add(prompts.take(), self._encoder.encode(prompt.task))
+
+            for request, completion in self._loop.stream(supply, first.sampler, guard):
+                finished = batch.finish(request, completion)
+                if finished is not None:
+                    yield self._group(*finished)
+
+    def _may_join(self, prompt: PromptGroup, batch: _Open) -> bool:
+        if prompt.sampler != batch.sampler:
+            return False
+        if not batch.begun:
+            return True
+        drains = self._update_between == "batches" and self._fence.writer_waiting
+        return not drains and prompt.min_version <= self._fence.version
+
+    def _group(
+        self, prompt: PromptGroup, prompt_ids: tuple[int, ...], completions: Sequence[Completion]
+    ) -> RolloutGroup:
+        return RolloutGroup(
+            prompt=prompt,
+            prompt_ids=prompt_ids,
+            tokenizer_hash=self._encoder.fingerprint,
+            version=min(completion.versions[0] for completion in completions),
+            worker=self._name,
+            seconds=sum(completion.seconds for completion in completions),
+            rollouts=tuple(self._rollout(i, completion) for i, completion in enumerate(completions)),
+        )
 
     def _rollout(self, sample: int, completion: Completion) -> Rollout:
         return Rollout(
@@ -81,6 +104,41 @@ class DenoisingGenerator:
             completion_ids=completion.ids,
             text=self._encoder.decode(completion.ids[: completion.end]),
             end=completion.end,
+            overwritten=completion.overwritten,
             step_map=completion.step_map,
             logprobs=completion.logprobs,
+            model_logprobs=completion.model_logprobs,
+            forwards=completion.forwards,
+            versions=completion.versions,
         )
+
+
+@dataclass
+class _Open:
+    """The groups of a running batch, until their last completion is there."""
+
+    sampler: Sampler
+    min_version: int
+    begun: bool = False
+    groups: dict[NoiseKey, tuple[PromptGroup, tuple[int, ...]]] = field(default_factory=dict)
+    _found: dict[NoiseKey, Completion] = field(default_factory=dict)
+
+    def add(self, prompt: PromptGroup, prompt_ids: tuple[int, ...]) -> list[Request]:
+        self.begun = True
+        self.min_version = max(self.min_version, prompt.min_version)
+        keys = [prompt.noise_key(sample) for sample in range(prompt.group_size)]
+        self.groups |= dict.fromkeys(keys, (prompt, prompt_ids))
+        return [Request(prompt_ids, key) for key in keys]
+
+    def finish(
+        self, request: Request, completion: Completion
+    ) -> tuple[PromptGroup, tuple[int, ...], list[Completion]] | None:
+        """The group that this completion completes, with all its completions."""
+        self._found[request.key] = completion
+        prompt, prompt_ids = self.groups[request.key]
+        keys = [prompt.noise_key(sample) for sample in range(prompt.group_size)]
+        if not all(key in self._found for key in keys):
+            return None
+        for key in keys:
+            del self.groups[key]
+        return prompt, prompt_ids, [self._found.pop(key) for key in keys]

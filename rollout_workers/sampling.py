@@ -1,60 +1,104 @@
-"""From logits to tokens: temperature, nucleus, entropy, and inverse-CDF sampling.
+"""From logits to tokens: temperature, top-p, top-k, and inverse-CDF sampling.
 
-A token is drawn from one uniform number, so a sample's noise does not depend on the batch it runs in.
+A token is drawn from one uniform number, by walking the vocabulary in the order of its ids: no sort, no noise over
+the vocabulary, and a sample's noise does not depend on the batch it runs in.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-#: Rows whose nucleus lies within this many most likely tokens need no sort of the vocabulary.
-_FAST_WIDTH = 64
+from common.records import Sampler
+from rollout_workers.kernels import BLOCK, TINY, Kernels
 
 
-def token_probabilities(logits: Tensor, temperature: float) -> Tensor:
-    """softmax(logits / T) [n, V] in fp32; at T = 0, where the choice is greedy, softmax(logits)."""
-    return (logits / temperature if temperature > 0 else logits).softmax(-1)
+class Draws(NamedTuple):
+    """One token per row, all [n].
 
-
-def nucleus_entropy(probabilities: Tensor, top_p: float) -> Tensor:
-    """Entropy [n] in nats of each row [n, V] restricted to its nucleus and renormalized."""
-    vocabulary = probabilities.shape[-1]
-    top = probabilities.topk(min(_FAST_WIDTH, vocabulary)).values
-    entropy = _entropy_of_sorted(top, top_p)
-    wide = (top.sum(-1) < top_p).nonzero().squeeze(-1)
-    if wide.numel() and vocabulary > _FAST_WIDTH:
-        entropy[wide] = _entropy_of_sorted(probabilities[wide].sort(descending=True).values, top_p)
-    return entropy
-
-
-def draw(probabilities: Tensor, top_p: float, uniforms: Tensor, greedy: bool) -> tuple[Tensor, Tensor]:
-    """One token per row, and its log-probability under the sampler.
-
-    ``probabilities`` [n, V], ``uniforms`` [n] in [0, 1). Greedy rows take the most likely token, whose
-    log-probability is then 0.
+    ``probabilities`` are the tokens' under temperature and filters, ``logprobs`` the log-probabilities of the
+    sampler's choice (0 where it is greedy), ``model_logprobs`` those at temperature 1 and unfiltered.
     """
-    if greedy:
-        return probabilities.argmax(-1), torch.zeros(len(probabilities), device=probabilities.device)
-    ordered, ids = probabilities.sort(descending=True)
-    kept = _nucleus(ordered, top_p).double()
-    cumulative = kept.cumsum(-1)
-    targets = uniforms.double().unsqueeze(-1) * cumulative[:, -1:]
-    choice = torch.searchsorted(cumulative, targets, right=True)
-    last = (kept > 0).sum(-1, keepdim=True) - 1  # rounding must not carry the choice past the nucleus
-    choice = torch.minimum(choice, last)
-    chosen = kept.gather(-1, choice) / cumulative[:, -1:]
-    return ids.gather(-1, choice).squeeze(-1), chosen.log().squeeze(-1).float()
+
+    tokens: Tensor
+    probabilities: Tensor
+    logprobs: Tensor
+    model_logprobs: Tensor
+
+    def select(self, keep: Tensor) -> Draws:
+        return Draws(*(t[keep] for t in self))
 
 
-def _nucleus(ordered: Tensor, top_p: float) -> Tensor:
-    """Zero what lies outside the smallest set of most likely tokens with mass >= top_p. [n, K] sorted."""
-    before = ordered.cumsum(-1) - ordered
-    return torch.where(before < top_p, ordered, 0.0)
+@dataclass(frozen=True)
+class TokenSampler:
+    """Temperature, filters and draws of one sampler. Temperature 0 is greedy; its statistics are those of 1."""
+
+    sampler: Sampler
+    kernels: Kernels
+
+    def entropies(self, logits: Tensor) -> Tensor:
+        """Entropy [n] in nats of the filtered distribution of each row of logits [n, V]."""
+        return self.kernels.entropies(*self._filtered(logits))
+
+    def margins(self, logits: Tensor) -> Tensor:
+        """Gap [n] between the two largest filtered probabilities."""
+        weights, floor = self._filtered(logits)
+        top = weights.topk(2).values
+        top = torch.where(top >= floor.unsqueeze(-1), top, 0.0)
+        return (top[:, 0] - top[:, 1]) / self.kernels.masses(weights, floor.unsqueeze(-1)).squeeze(-1)
+
+    def draw(self, logits: Tensor, uniforms: Tensor) -> Draws:
+        """Sample each row of logits [n, V] with its number in [0, 1) from ``uniforms`` [n] (fp64)."""
+        weights, floor = self._filtered(logits)
+        if self.sampler.temperature == 0:
+            tokens = logits.argmax(-1)
+            totals = self.kernels.masses(weights, floor.unsqueeze(-1)).squeeze(-1)
+        else:
+            tokens, totals = self._invert(weights, floor, uniforms)
+        probabilities = (_at(weights, tokens) / totals).float()
+        greedy = self.sampler.temperature == 0
+        return Draws(
+            tokens,
+            probabilities,
+            torch.zeros_like(probabilities) if greedy else probabilities.log(),
+            _at(logits, tokens) - logits.logsumexp(-1),
+        )
+
+    def _filtered(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Unnormalized probabilities [n, V] and the smallest [n] that the filters keep."""
+        weights, totals = self.kernels.exponentials(logits, self.sampler.temperature or 1.0)
+        floor = torch.full_like(totals, TINY)
+        if self.sampler.top_p < 1:
+            floor = torch.maximum(floor, self.kernels.nucleus(weights, totals, self.sampler.top_p))
+        if 0 < self.sampler.top_k < weights.shape[-1]:
+            floor = torch.maximum(floor, weights.topk(self.sampler.top_k).values[:, -1])
+        return weights, floor
+
+    def _invert(self, weights: Tensor, floor: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens and total kept weight, by inverse CDF on two levels: a block of the vocabulary, then in it."""
+        spare = -weights.shape[-1] % BLOCK
+        if spare:
+            weights = torch.nn.functional.pad(weights, (0, spare))
+        blocks = self.kernels.block_masses(weights, floor).cumsum(-1)
+        totals = blocks[:, -1]
+        targets = _below(uniforms * totals, totals)
+        block = torch.searchsorted(blocks, targets.unsqueeze(-1), right=True)
+        before = torch.where(block > 0, blocks.gather(-1, (block - 1).clamp(min=0)), 0.0)
+        columns = block * BLOCK + torch.arange(BLOCK, device=weights.device)
+        inside = weights.gather(-1, columns).double()
+        inside = torch.where(inside >= floor.unsqueeze(-1), inside, 0.0).cumsum(-1)
+        rest = _below(targets - before.squeeze(-1), inside[:, -1])
+        offset = torch.searchsorted(inside, rest.unsqueeze(-1), right=True)
+        return (block * BLOCK + offset).squeeze(-1), totals
 
 
-def _entropy_of_sorted(ordered: Tensor, top_p: float) -> Tensor:
-    kept = _nucleus(ordered, top_p)
-    normalized = kept / kept.sum(-1, keepdim=True)
-    entropy: Tensor = torch.special.entr(normalized).sum(-1)
-    return entropy
+def _at(table: Tensor, tokens: Tensor) -> Tensor:
+    return table.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+
+def _below(targets: Tensor, totals: Tensor) -> Tensor:
+    """Keep targets under their totals, so that rounding never carries a draw past the last kept token."""
+    return torch.minimum(targets, totals.nextafter(torch.zeros_like(totals)))

@@ -11,25 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-from transformers import AutoTokenizer
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
-from common.models.config import ModelConfig, ModelError
+from common.models.checkpoint import read_weights
+from common.models.config import ModelConfig, ModelError, read_config
+from common.models.families import checkpoint_name
+from common.models.tokenizer import TOKENIZER_FILES, read_tokenizer, special_tokens
 from common.models.transformer import MaskedDiffusionModel
 
 #: The warm start that ships with the package.
 _BUILTIN = {"builtin:quickstart": Path(__file__).parent / "quickstart"}
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
 
 
 def model_folder(path: str) -> Path:
@@ -56,37 +48,29 @@ def model_folder(path: str) -> Path:
 def load_model(path: str, device: torch.device | str = "cpu") -> MaskedDiffusionModel:
     """A model with fp32 weights on ``device``. Raises :class:`ModelError`."""
     folder = model_folder(path)
-    model = MaskedDiffusionModel(ModelConfig.from_folder(folder))
-    weights: dict[str, Tensor] = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        try:
-            weights |= load_file(file)
-        except SafetensorError as error:
-            raise ModelError(f"{file}: cannot be read: {error}") from error
-    if not weights:
-        raise ModelError(f"{folder}: holds no .safetensors file")
-    if model.config.tie_word_embeddings and "model.embed_tokens.weight" in weights:
-        weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
-    try:
-        missing, unexpected = model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:  # shapes
-        raise ModelError(f"{folder}: weights do not fit config.json: {error}") from error
-    if missing or unexpected:
-        raise ModelError(
-            f"{folder}: weights do not fit config.json: missing {missing[:3]}, unexpected {unexpected[:3]}"
-        )
-    return model.float().to(device)
+    model = _allocate(ModelConfig.from_folder(folder), device)
+    model_type = read_config(folder)["model_type"]
+    parameters = {checkpoint_name(model_type, name): tensor for name, tensor in model.named_parameters()}
+    # Some writers of a model whose output layer is its embedding store that tensor under both names.
+    head = checkpoint_name(model_type, "lm_head.weight")
+    read_weights(folder, parameters, ignored={head} - parameters.keys())
+    return model
 
 
 def load_tokenizer(path: str) -> Any:
-    """The tokenizer in the model's folder; its special ids must agree with config.json."""
+    """The tokenizer in the model's folder; its special ids must agree with config.json.
+
+    Runs no code of the folder. Raises :class:`ModelError`.
+    """
     folder = model_folder(path)
     config = ModelConfig.from_folder(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    for name in ("mask", "eos"):
-        theirs, ours = getattr(tokenizer, f"{name}_token_id"), getattr(config, f"{name}_token_id")
-        if theirs is not None and theirs != ours:
-            raise ModelError(f"{folder}: {name}_token_id is {ours} in config.json and {theirs} in the tokenizer")
+    tokenizer = read_tokenizer(folder, config.family)
+    if tokenizer is None:
+        raise ModelError(f"{folder}: no tokenizer: needs tokenizer.json, or vocab.json and merges.txt")
+    try:
+        special_tokens(tokenizer, config.family).check(config)
+    except ValueError as error:
+        raise ModelError(f"{folder}: {error}") from error
     return tokenizer
 
 
@@ -94,7 +78,7 @@ def tokenizer_hash(path: str) -> str:
     """Fingerprint of the tokenizer files, template included; recorded in every rollout."""
     folder = model_folder(path)
     digest = hashlib.sha256()
-    for name in _TOKENIZER_FILES:
+    for name in TOKENIZER_FILES:
         file = folder / name
         digest.update(file.read_bytes() if file.is_file() else b"")
     return digest.hexdigest()[:16]
@@ -118,9 +102,21 @@ def save_model(
     }
     save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
     (temporary / "config.json").write_text(json.dumps(config.to_hugging_face(dtype), indent=2) + "\n")
-    for name in _TOKENIZER_FILES:
+    for name in TOKENIZER_FILES:
         if (tokenizer_from / name).is_file():
             shutil.copyfile(tokenizer_from / name, temporary / name)
     if target.exists():
         shutil.rmtree(target)
     temporary.rename(target)
+
+
+def _allocate(config: ModelConfig, device: torch.device | str) -> MaskedDiffusionModel:
+    """A model whose weights hold anything: to draw billions of them, only to overwrite them, takes minutes."""
+    with torch.device("meta"):
+        model = MaskedDiffusionModel(config)
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            setattr(module, name, nn.Parameter(torch.empty_like(parameter, device=device)))
+    if config.tie_word_embeddings:
+        model.lm_head.weight = model.model.embed_tokens.weight
+    return model.to(device)

@@ -1,6 +1,6 @@
-"""A bidirectional Qwen2 transformer over packed batches.
+"""A bidirectional Qwen2 or Llama transformer over packed batches.
 
-Parameter names are Qwen2's, so a Hugging Face checkpoint of that architecture loads as it is. The same forward
+Parameter names are theirs, so a Hugging Face checkpoint of either architecture loads as it is. The same forward
 pass samples (rollout workers) and scores (learner): what one sees is what the other sees.
 """
 
@@ -37,9 +37,9 @@ class Attention(nn.Module):
             config.num_key_value_heads,
             config.head_dim,
         )
-        self.q_proj = nn.Linear(width, width, bias=True)
-        self.k_proj = nn.Linear(width, kv, bias=True)
-        self.v_proj = nn.Linear(width, kv, bias=True)
+        self.q_proj = nn.Linear(width, width, bias=config.attention_bias)
+        self.k_proj = nn.Linear(width, kv, bias=config.attention_bias)
+        self.v_proj = nn.Linear(width, kv, bias=config.attention_bias)
         self.o_proj = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Tensor, packing: Packing, cos: Tensor, sin: Tensor) -> Tensor:
@@ -95,6 +95,8 @@ class Backbone(nn.Module):
 class MaskedDiffusionModel(nn.Module):
     """log p(token at masked position | the rest), for every masked position at once."""
 
+    _forbidden: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -102,6 +104,9 @@ class MaskedDiffusionModel(nn.Module):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
+        # On the CPU also where the weights are built on the meta device, which would hold no ids.
+        forbidden = torch.tensor(config.forbidden_token_ids, device="cpu")
+        self.register_buffer("_forbidden", forbidden, persistent=False)
 
     def hidden(self, ids: Tensor, packing: Packing) -> Tensor:
         """Hidden states [N, H] of a packed batch of token ids [N]; every sequence sees all of itself."""
@@ -114,9 +119,9 @@ class MaskedDiffusionModel(nn.Module):
         return out
 
     def logits(self, rows: Tensor) -> Tensor:
-        """fp32 logits [n, V] of hidden rows [n, H]. The mask token gets -inf: it is never a prediction."""
+        """fp32 logits [n, V] of hidden rows [n, H]; -inf at tokens that are never predicted."""
         scores: Tensor = self.lm_head(rows).float()
-        return scores.index_fill(-1, torch.tensor([self.config.mask_token_id], device=rows.device), -torch.inf)
+        return scores.index_fill_(-1, self._forbidden, -torch.inf)
 
     def source_rows(self, target_rows: Tensor) -> Tensor:
         """The flat row whose hidden state predicts each target row (one to the left where logits shift)."""

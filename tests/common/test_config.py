@@ -3,11 +3,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from common.config import Config, ConfigError, dump_config, load_config
+from common.records import Decoder, Sampler
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -71,7 +73,20 @@ def test_unknown_key_names_the_known_keys_of_its_section(recipe: Path, key: str,
         ("rollout.top_p=0", "rollout.top_p"),
         ("rollout.decoder=magic", "rollout.decoder"),
         ("rollout.denoising_steps=257", "denoising_steps"),
-        ("rollout.batch_rows=4", "rollout.batch_rows"),
+        ("rollout.top_k=-1", "rollout.top_k"),
+        ("rollout.decoder_temperature=-0.5", "rollout.decoder_temperature"),
+        ("rollout.threshold=0", "rollout.threshold"),
+        ("rollout.threshold=1", "rollout.threshold"),
+        ("rollout.block_length=-1", "rollout.block_length"),
+        ("rollout.block_length=100", "block_length: must divide completion_length"),
+        ("rollout.block_length=512", "block_length: must divide completion_length"),
+        ("rollout.upstream=maybe", "rollout.upstream"),
+        ("rollout.approximate_cache=full", "rollout.approximate_cache"),
+        ("rollout.approximate_cache=prefix", "approximate_cache: is renewed at every block"),
+        ("rollout.batch_tokens=0", "rollout.batch_tokens"),
+        ("rollout.batch_tokens=767", "rollout.batch_tokens: smaller than one row, .* = 768"),
+        ("rollout.update_between=tokens", "rollout.update_between"),
+        ("rollout.compile=always", "rollout.compile"),
         ("learner.mask_ratio=[0.8, 0.2]", "mask_ratio"),
         ("learner.mask_ratio=[0, 0.5]", "mask_ratio"),
         ("admission.max_in_flight=3", "admission.max_in_flight"),
@@ -85,6 +100,63 @@ def test_value_that_cannot_be_used_names_its_field(recipe: Path, override: str, 
     with pytest.raises(ConfigError, match=message) as caught:
         load_config(recipe, [override])
     assert str(recipe) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["block_length=64", "denoising_steps=254"], "denoising_steps: must be a multiple of .* 4 here"),
+        (["decoder=origin", "decoder_temperature=0.5"], "decoder_temperature: the origin decoder"),
+        (["decoder=random", "decoder_temperature=0.5"], "decoder_temperature: the random decoder"),
+        (["decoder=threshold", "decoder_temperature=0.5"], "decoder_temperature: the threshold decoder"),
+        (["decoder=threshold", "upstream=true"], "upstream: the threshold decoder"),
+        (["decoder=entropy", "upstream=true", "block_length=64"], "upstream: the published entropy decoder"),
+        (["approximate_cache=dual", "block_length=0"], "approximate_cache: is renewed at every block"),
+        (["completion_length=128"], "denoising_steps: more steps than tokens"),
+        (["batch_tokens=800", "completion_length=320"], "rollout.batch_tokens: smaller than one row, .* = 832"),
+    ],
+)
+def test_rollout_settings_that_contradict_each_other_name_a_field(
+    recipe: Path, settings: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(recipe, [f"rollout.{setting}" for setting in settings])
+    assert str(recipe) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *([f"decoder={decoder}"] for decoder in get_args(Decoder)),
+        ["decoder=entropy", "upstream=true", "block_length=256"],
+        ["decoder=low_confidence", "upstream=true", "block_length=32", "decoder_temperature=0.5"],
+        ["decoder=threshold", "approximate_cache=dual", "block_length=32", "threshold=0.8"],
+        ["batch_tokens=768"],
+    ],
+)
+def test_rollout_settings_that_agree_are_taken(recipe: Path, settings: list[str]) -> None:
+    load_config(recipe, [f"rollout.{setting}" for setting in settings])
+
+
+def test_the_sampler_carries_every_setting_over(recipe: Path) -> None:
+    settings = {
+        "decoder": "low_confidence",
+        "temperature": 0.7,
+        "top_p": 0.8,
+        "top_k": 5,
+        "decoder_temperature": 0.3,
+        "denoising_steps": 16,
+        "completion_length": 64,
+        "block_length": 16,
+        "threshold": 0.6,
+        "upstream": True,
+        "approximate_cache": "dual",
+    }
+    assert settings.keys() == Sampler.model_fields.keys()
+    default = load_config(recipe).rollout.sampler()
+    assert all(getattr(default, name) != value for name, value in settings.items())
+    config = load_config(recipe, [f"rollout.{name}={value}" for name, value in settings.items()])
+    assert config.rollout.sampler().model_dump() == settings
 
 
 @pytest.mark.parametrize("override", ["learner.clip", "=1", "learner.clip=[1", "learner.clip.deep=1"])

@@ -22,7 +22,7 @@ BUILTIN = model_folder("builtin:quickstart")
 
 @pytest.fixture
 def saved(make_model: MakeModel, tmp_path: Path) -> Path:
-    model = make_model()
+    model = make_model(vocab_size=448)  # as many tokens as the tokenizer has
     save_model(model.config, model.named_parameters(), tmp_path / "model", BUILTIN)
     return tmp_path / "model"
 
@@ -109,8 +109,17 @@ def test_folder_without_config(tmp_path: Path) -> None:
         ({"vocab_size": 0}, "vocab_size"),
         ({"num_hidden_layers": 0}, "num_hidden_layers"),
         ({"mask_token_id": None}, "mask_token_id"),
-        ({"model_type": "llama"}, "model_type 'llama'"),
+        ({"model_type": "gpt2"}, "model_type 'gpt2'"),
         ({"masked_diffusion": {"unknown": 1}}, "unknown"),
+        ({"masked_diffusion": {"family": "bert"}}, r"masked_diffusion\.family 'bert'"),
+        ({"masked_diffusion": {"family": "llada"}}, "does not go with model_type 'qwen2'"),
+        ({"masked_diffusion": 1}, "masked_diffusion: must be a section"),
+        ({"masked_diffusion": {"token_count": 449}}, "token_count 449 must not exceed vocab_size 448"),
+        ({"masked_diffusion": {"token_count": 100}, "mask_token_id": 100}, "mask_token_id 100 must lie in"),
+        ({"eos_token_id": -1}, "eos_token_id -1 must lie in the vocabulary of 448"),
+        ({"pad_token_id": 448}, "pad_token_id 448 must lie in"),
+        ({"masked_diffusion": {"end_of_turn_token_id": 448}}, "end_of_turn_token_id 448 must lie in"),
+        ({"eos_token_id": 1}, "mask_token_id 1 must not be a token that ends the text"),
     ],
 )
 def test_bad_config_field_is_named(saved: Path, changes: dict[str, Any], named: str) -> None:
@@ -119,8 +128,9 @@ def test_bad_config_field_is_named(saved: Path, changes: dict[str, Any], named: 
         load_model(str(saved))
 
 
-def test_config_that_is_not_json(saved: Path) -> None:
-    (saved / "config.json").write_text("{")
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_config_that_is_not_json(saved: Path, text: str) -> None:
+    (saved / "config.json").write_text(text)
     with pytest.raises(ModelError, match="not JSON"):
         load_model(str(saved))
 
@@ -139,6 +149,18 @@ def test_published_diffusion_config_is_understood(saved: Path) -> None:
     config = ModelConfig.from_folder(saved)
     assert (config.family, config.shift, config.rope_theta) == ("dream", True, 777.0)
     assert (config.pad_token_id, config.tie_word_embeddings) == (config.eos_token_id, False)
+
+
+def test_section_of_an_older_folder_is_completed(saved: Path) -> None:
+    change_config(saved, masked_diffusion={"family": "dream", "shift": False})
+    config = ModelConfig.from_folder(saved)
+    assert (config.family, config.shift, config.token_count, config.end_of_turn_token_id) == (
+        "dream",
+        False,
+        None,
+        None,
+    )
+    assert config.forbidden_token_ids == (1,)
 
 
 @pytest.mark.parametrize("name", ["model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight"])
@@ -163,6 +185,31 @@ def test_weights_of_another_shape(saved: Path) -> None:
         load_model(str(saved))
 
 
+def test_weights_of_another_dtype(saved: Path) -> None:
+    weights = load_file(saved / "model.safetensors")
+    save_file(weights | {"model.norm.weight": torch.ones(32, dtype=torch.int8)}, saved / "model.safetensors")
+    with pytest.raises(ModelError, match=r"dtype that is not implemented: model\.norm\.weight I8"):
+        load_model(str(saved))
+
+
+def test_tied_output_layer_may_be_stored_as_well(saved: Path) -> None:
+    weights = load_file(saved / "model.safetensors")
+    twice = weights | {"lm_head.weight": weights["model.embed_tokens.weight"].clone()}
+    save_file(twice, saved / "model.safetensors")
+    model = load_model(str(saved))
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+def test_loaded_model_is_as_ready_as_one_built_from_its_config(saved: Path) -> None:
+    loaded, built = load_model(str(saved)), MaskedDiffusionModel(ModelConfig.from_folder(saved))
+    assert loaded.state_dict().keys() == built.state_dict().keys()
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+    assert {t.dtype for t in loaded.parameters()} == {torch.float32}
+    assert dict(loaded.named_buffers()).keys() == dict(built.named_buffers()).keys()
+    for name, buffer in built.named_buffers():
+        assert torch.equal(loaded.get_buffer(name), buffer)
+
+
 def test_damaged_and_absent_weights(saved: Path) -> None:
     file = saved / "model.safetensors"
     file.write_bytes(file.read_bytes()[:100])
@@ -173,9 +220,28 @@ def test_damaged_and_absent_weights(saved: Path) -> None:
         load_model(str(saved))
 
 
-@pytest.mark.parametrize("name", ["mask_token_id", "eos_token_id"])
+@pytest.mark.parametrize("name", ["mask_token_id", "eos_token_id", "pad_token_id"])
 def test_special_id_that_differs_between_tokenizer_and_config(saved: Path, name: str) -> None:
     load_tokenizer(str(saved))
     change_config(saved, **{name: 5})
+    load_model(str(saved))  # which does not look at the tokenizer of a folder we saved
     with pytest.raises(ModelError, match=f"{name} is 5 in config.json"):
         load_tokenizer(str(saved))
+
+
+def test_folder_without_tokenizer(saved: Path) -> None:
+    (saved / "tokenizer.json").unlink()
+    load_model(str(saved))
+    with pytest.raises(ModelError, match=r"needs tokenizer\.json"):
+        load_tokenizer(str(saved))
+
+
+def test_tokenizer_with_more_tokens_than_the_model(saved: Path) -> None:
+    change_config(saved, vocab_size=447)
+    with pytest.raises(ModelError, match=r"vocab_size is 447 in config\.json and the tokenizer has 448 tokens"):
+        load_tokenizer(str(saved))
+
+
+def test_chat_prompts_need_a_chat_template() -> None:
+    with pytest.raises(ModelError, match=r"data\.chat_template: the tokenizer of 'builtin:quickstart' has no"):
+        PromptEncoder("builtin:quickstart", chat_template=True)

@@ -117,13 +117,37 @@ def test_equals_transformers_qwen2_without_the_causal_mask(
         assert_close(ours[:, real], expected[:, real], 1e-4)
 
 
-def test_mask_token_is_never_a_prediction(make_model: MakeModel) -> None:
-    model = make_model()
+@pytest.mark.parametrize(("token_count", "forbidden"), [(None, [1]), (37, [1, 37, 38, 39])])
+def test_forbidden_tokens_and_no_others_get_minus_infinity(
+    make_model: MakeModel, token_count: int | None, forbidden: list[int]
+) -> None:
+    model = make_model(token_count=token_count)
     rows = torch.randn(5, 32)
     logits = model.logits(rows)
     assert logits.dtype is torch.float32
-    assert bool((logits[:, 1] == -torch.inf).all())
-    assert int(logits.isinf().sum()) == 5
+    assert logits.isneginf().any(0).nonzero().flatten().tolist() == forbidden
+    assert bool(logits[:, forbidden].isneginf().all())
+    allowed = [token for token in range(40) if token not in forbidden]
+    assert torch.equal(logits[:, allowed], model.lm_head(rows)[:, allowed])
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_forbidden_tokens_leave_the_other_gradients_alone(make_model: MakeModel, tied: bool) -> None:
+    """Against a softmax over the allowed tokens alone."""
+    model = make_model(token_count=37, tie_word_embeddings=tied).requires_grad_(True)
+    allowed = [token for token in range(37) if token != 1]
+    rows = torch.randn(5, 32, requires_grad=True)
+    inputs = (rows, model.lm_head.weight)
+    actual = torch.autograd.grad(model.logits(rows).logsumexp(-1).sum(), inputs)
+    expected = torch.autograd.grad((rows @ model.lm_head.weight[allowed].T).logsumexp(-1).sum(), inputs)
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert_close(ours, theirs, 1e-6)
+
+
+def test_forbidden_tokens_are_no_weights(make_model: MakeModel) -> None:
+    model, whole = make_model(token_count=37), make_model()
+    assert model.state_dict().keys() == whole.state_dict().keys()
+    assert dict(model.named_parameters()).keys() == dict(whole.named_parameters()).keys()
 
 
 @pytest.mark.parametrize(("shift", "expected"), [(True, [4, 7]), (False, [5, 8])])

@@ -40,7 +40,17 @@ def prompt(index: int, family: str, samples: int) -> PromptGroup:
 def scored(index: int, family: str, *verdicts: tuple[Verdict, ...]) -> TrajectoryGroup:
     asked = prompt(index, family, len(verdicts))
     rollouts = tuple(
-        Rollout(sample=i, completion_ids=(2,), text=f"{index}.{i}", end=1, step_map=(0,), logprobs=(0.0,))
+        Rollout(
+            sample=i,
+            completion_ids=(2,),
+            text=f"{index}.{i}",
+            end=1,
+            step_map=(0,),
+            logprobs=(0.0,),
+            model_logprobs=(0.0,),
+            forwards=1,
+            versions=(4, 4),
+        )
         for i in range(len(verdicts))
     )
     return TrajectoryGroup(

@@ -10,6 +10,7 @@ from common import rng
 from common.models.config import ModelConfig
 from common.models.transformer import MaskedDiffusionModel, initialize
 from common.records import (
+    Decoder,
     PromptGroup,
     Rollout,
     RolloutGroup,
@@ -76,12 +77,13 @@ def make_group(
     masked: Sequence[bool] | None = None,
     ends: Sequence[int] | None = None,
     seconds: float = 1.0,
+    decoder: Decoder = "entropy",
 ) -> TrajectoryGroup:
-    """A scored group of completions of :data:`LENGTH` tokens."""
+    """A scored group of completions of :data:`LENGTH` tokens; later samples took more forward passes."""
     count = len(rewards)
     masked = masked or [False] * count
     ends = ends or [LENGTH] * count
-    prompt = make_prompt(index, count)
+    prompt = make_prompt(index, count, decoder)
     rollouts = RolloutGroup(
         prompt=prompt,
         prompt_ids=(5, 6, 7),
@@ -97,6 +99,9 @@ def make_group(
                 end=ends[i],
                 step_map=tuple((k * (i + 2)) % LENGTH for k in range(LENGTH)),
                 logprobs=(-0.5,) * LENGTH,
+                model_logprobs=tuple(-0.25 * (1 + index + i + k) for k in range(LENGTH)),
+                forwards=LENGTH + i,
+                versions=(version + i, version + i),
             )
             for i in range(count)
         ),
@@ -119,7 +124,7 @@ def lost_group(index: int) -> TrajectoryGroup:
     return TrajectoryGroup.from_lost(make_prompt(index, 2), "rollout-0", "killed its worker 3 times")
 
 
-def make_prompt(index: int, group_size: int) -> PromptGroup:
+def make_prompt(index: int, group_size: int, decoder: Decoder = "entropy") -> PromptGroup:
     return PromptGroup(
         run_id="test",
         index=index,
@@ -127,5 +132,7 @@ def make_prompt(index: int, group_size: int) -> PromptGroup:
         task=Task(id=f"task-{index}", prompt="def f():", tests=(TestCase(call="f()", expected="1"),)),
         group_size=group_size,
         min_version=0,
-        sampler=Sampler(temperature=1.2, top_p=0.95, denoising_steps=LENGTH, completion_length=LENGTH),
+        sampler=Sampler(
+            decoder=decoder, temperature=1.2, top_p=0.95, denoising_steps=LENGTH, completion_length=LENGTH
+        ),
     )

@@ -12,7 +12,7 @@ from learner.metrics import batch_metrics
 GROUPS = [
     make_group(0, (0.0, 1.0, 1.0), version=4, masked=[False, False, True], ends=[2, LENGTH, 1], seconds=1.0),
     make_group(1, (1.0, 1.0), version=3, ends=[3, LENGTH], seconds=2.0),
-    make_group(2, (0.25, 0.5, 0.0), version=1, ends=[0, 4, 5], seconds=3.0),
+    make_group(2, (0.25, 0.5, 0.0), version=1, ends=[0, 4, 5], seconds=3.0, decoder="threshold"),
 ]
 
 
@@ -57,22 +57,64 @@ def test_groups_staleness_and_lengths_against_a_loop() -> None:
     assert metrics["seconds/reward"] == pytest.approx(6.0)
 
 
-def test_ar_ness_against_a_loop() -> None:
+@pytest.mark.parametrize(("k", "suffix"), [(1, ""), (4, "_at_4")])
+def test_ar_ness_against_a_loop(k: int, suffix: str) -> None:
     local, overall, samples = 0.0, 0.0, 0
     for group in GROUPS:
         assert group.rollouts is not None
         for rollout in group.rollouts.rollouts:
             steps = rollout.step_map[: rollout.end + 1]
             order = [k for step in range(LENGTH) for k in range(len(steps)) if steps[k] == step]
-            hits = [order[i] == order[i - 1] + 1 for i in range(1, len(order))]
+            hits = [set(order[i - k : i]) == set(range(order[i] - k, order[i])) for i in range(k, len(order))]
             local += sum(hits) / len(hits) if hits else 1.0
-            leftmost = [order[i] == min(order[i:]) for i in range(len(order))]
+            leftmost = [order[i] in sorted(order[i:])[:k] for i in range(len(order))]
             overall += sum(leftmost) / len(leftmost)
             samples += 1
     metrics = batch_metrics(GROUPS, version=4)
-    assert metrics["diffusion/ar_ness_local"] == pytest.approx(local / samples)
-    assert metrics["diffusion/ar_ness_global"] == pytest.approx(overall / samples)
-    assert 0 < metrics["diffusion/ar_ness_local"] < 1
+    assert metrics[f"diffusion/ar_ness_local{suffix}"] == pytest.approx(local / samples)
+    assert metrics[f"diffusion/ar_ness_global{suffix}"] == pytest.approx(overall / samples)
+    assert 0 < metrics[f"diffusion/ar_ness_local{suffix}"] < 1
+
+
+def test_ar_ness_of_right_to_left_decoding() -> None:
+    group = make_group(0, (0.0, 1.0))
+    assert group.rollouts is not None
+    backwards = [r.model_copy(update={"step_map": tuple(range(LENGTH))[::-1]}) for r in group.rollouts.rollouts]
+    rolled = group.rollouts.model_copy(update={"rollouts": tuple(backwards)})
+    metrics = batch_metrics([group.model_copy(update={"rollouts": rolled})], version=0)
+    assert metrics["diffusion/ar_ness_local"] == metrics["diffusion/ar_ness_local_at_4"] == 0
+    assert metrics["diffusion/ar_ness_global"] == pytest.approx(1 / LENGTH)
+    assert metrics["diffusion/ar_ness_global_at_4"] == pytest.approx(4 / LENGTH)
+
+
+def test_forward_passes_and_surprisal_against_a_loop() -> None:
+    metrics = batch_metrics(GROUPS, version=4)
+    forwards, tokens, surprisals = [], 0, []
+    for index, ends in enumerate(([2, LENGTH, 1], [3, LENGTH], [0, 4, 5])):
+        for sample, end in enumerate(ends):
+            forwards.append(LENGTH + sample)
+            for k in range(LENGTH):
+                if k <= end:  # the token that ends the text was sampled, those after it were not
+                    tokens += 1
+                    surprisals.append(0.25 * (1 + index + sample + k))
+    assert metrics["diffusion/steps"] == pytest.approx(sum(forwards) / 8)
+    assert metrics["diffusion/tokens_per_forward"] == pytest.approx(tokens / sum(forwards))
+    assert metrics["diffusion/surprisal"] == pytest.approx(sum(surprisals) / tokens)
+    assert metrics["diffusion/approximate"] == pytest.approx(1 / 3)
+
+
+def test_staleness_goes_by_the_oldest_start_of_a_group() -> None:
+    group = make_group(0, (0.0, 1.0, 2.0), version=2)
+    assert group.rollouts is not None
+    assert {rollout.versions for rollout in group.rollouts.rollouts} == {(2, 2), (3, 3), (4, 4)}
+    metrics = batch_metrics([group], version=5)
+    assert (metrics["staleness/mean"], metrics["staleness/max"]) == (3, 3)
+
+
+def test_groups_without_completions_say_nothing_about_denoising() -> None:
+    metrics = batch_metrics([lost_group(0)], version=0)
+    assert (metrics["diffusion/steps"], metrics["diffusion/tokens_per_forward"]) == (0, 0)
+    assert (metrics["diffusion/ar_ness_local_at_4"], metrics["diffusion/surprisal"]) == (1, 0)
 
 
 @pytest.mark.parametrize(

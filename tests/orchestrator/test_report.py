@@ -42,6 +42,12 @@ def metric(step: int, steps: int) -> dict[str, Any]:
         "response/length_mean": 24 + noise.gauss(0, 1),
         "diffusion/ar_ness_local": 0.6 + 0.1 * share + noise.gauss(0, 0.01),
         "diffusion/ar_ness_global": 0.7 + 0.05 * share + noise.gauss(0, 0.01),
+        "diffusion/ar_ness_local_at_4": 0.4 + 0.1 * share + noise.gauss(0, 0.01),
+        "diffusion/ar_ness_global_at_4": 0.8 + 0.05 * share + noise.gauss(0, 0.01),
+        "diffusion/steps": 14 - 2 * share + noise.gauss(0, 0.1),
+        "diffusion/tokens_per_forward": 1.6 + 0.2 * share + noise.gauss(0, 0.02),
+        "diffusion/surprisal": 0.5 - 0.2 * share + noise.gauss(0, 0.02),
+        "diffusion/approximate": 0.0,
         "perf/samples_per_second": 14 + noise.gauss(0, 1),
         "seconds/step": 9.0,
         "seconds/rollout": 4 + noise.gauss(0, 0.3),
@@ -157,11 +163,28 @@ def test_a_finished_run(tmp_path: Path) -> None:
     page = Page(text)
     assert path.name == "report.html"
     assert [p.name for p in path.parent.glob(".report*")] == []
-    assert page.tags.count("svg") > 12
+    assert page.tags.count("svg") > 16
     for shown in ("quickstart", "finished", "Held-out tasks by family", "sum of squares", "6 min 52 s"):
         assert shown in text
     assert "newly passed" in text
     assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("title", "curves"),
+    [
+        ("Local AR-ness", ["k = 1", "k = 4"]),
+        ("Global AR-ness", ["k = 1", "k = 4"]),
+        ("Denoising steps", []),
+        ("Tokens per forward pass", []),
+        ("Surprisal", []),
+    ],
+)
+def test_the_denoising_charts_are_drawn(tmp_path: Path, title: str, curves: list[str]) -> None:
+    text = write_report(make_run(tmp_path / "run")).read_text()
+    figure = next(part for part in text.split("<figure") if f"<b>{title}</b>" in part).partition("</figure>")[0]
+    assert "<svg" in figure
+    assert all(f"{curve}, smoothed" in figure for curve in curves)
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:

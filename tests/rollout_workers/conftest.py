@@ -1,33 +1,52 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from common.models.prompts import PromptEncoder
 from common.models.transformer import MaskedDiffusionModel
-from common.records import PromptGroup, Sampler, Task, TestCase
-from rollout_workers.denoise import Completion, DenoiseLoop, Request
+from common.records import PromptGroup, RolloutGroup, Sampler, Task, TestCase
+from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.fence import VersionFence
 from rollout_workers.generator import DenoisingGenerator
+from rollout_workers.requests import Completion, Request
 
 
 class RecordingLoop(DenoiseLoop):
-    """The real loop; ``batches`` lists the size of every batch it ran."""
+    """The real loop; ``batches`` lists how many completions each batch gave."""
 
     batches: list[int]
 
-    def run(self, requests: Sequence[Request], sampler: Sampler) -> list[Completion]:
-        self.batches.append(len(requests))
-        return super().run(requests, sampler)
+    def stream(self, *arguments: Any) -> Iterator[tuple[Request, Completion]]:
+        self.batches.append(0)
+        for done in super().stream(*arguments):
+            self.batches[-1] += 1
+            yield done
+
+
+class Waiting:
+    """Prompt groups that wait in memory."""
+
+    def __init__(self, *prompts: PromptGroup) -> None:
+        self._prompts = list(prompts)
+
+    def peek(self) -> PromptGroup | None:
+        return self._prompts[0] if self._prompts else None
+
+    def take(self) -> PromptGroup:
+        return self._prompts.pop(0)
+
+    def add(self, prompt: PromptGroup) -> None:
+        self._prompts.append(prompt)
 
 
 @pytest.fixture
 def loop(make_model: Callable[..., MaskedDiffusionModel]) -> RecordingLoop:
     """A tiny random model with the vocabulary of the built-in tokenizer."""
-    recording = RecordingLoop(TorchDenoiser(make_model(vocab_size=448)))
+    recording = RecordingLoop(TorchDenoiser(make_model(vocab_size=448)), batch_tokens=150)
     recording.batches = []
     return recording
 
@@ -43,7 +62,20 @@ def fence() -> VersionFence:
 @pytest.fixture
 def generator(loop: RecordingLoop, fence: VersionFence) -> DenoisingGenerator:
     encoder = PromptEncoder("builtin:quickstart", chat_template=False)
-    return DenoisingGenerator("rollout-0", loop, encoder, fence, batch_rows=8, deadline=0.1)
+    return DenoisingGenerator("rollout-0", loop, encoder, fence, deadline=0.1)
+
+
+@pytest.fixture
+def generate_all(generator: DenoisingGenerator) -> Callable[..., list[RolloutGroup]]:
+    """All groups of the prompts, in the order in which they finished."""
+
+    def run(*prompts: PromptGroup) -> list[RolloutGroup]:
+        waiting, groups = Waiting(*prompts), []
+        while waiting.peek() is not None:
+            groups += generator.generate(waiting)
+        return groups
+
+    return run
 
 
 @pytest.fixture

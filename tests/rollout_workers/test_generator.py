@@ -1,52 +1,54 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from conftest import Waiting
 
 from common.models.loading import load_tokenizer, tokenizer_hash
 from common.records import PromptGroup, Purpose, RolloutGroup
 from rollout_workers.fence import FenceTimeoutError, VersionFence
 from rollout_workers.generator import DenoisingGenerator
+from rollout_workers.requests import RequestError
 
 MakePrompt = Callable[..., PromptGroup]
+GenerateAll = Callable[..., list[RolloutGroup]]
 
 
 def completions(group: RolloutGroup) -> list[tuple[Any, ...]]:
     return [(rollout.completion_ids, rollout.step_map) for rollout in group.rollouts]
 
 
-@pytest.mark.parametrize(
-    ("sizes", "batches"),
-    [([2, 2], [4]), ([4, 4, 4], [8, 4]), ([3, 3, 3], [6, 3]), ([8, 1], [8, 1]), ([12, 2], [12, 2]), ([5], [5])],
-)
-def test_batches_hold_at_most_batch_rows_unless_one_group_is_larger(
-    generator: DenoisingGenerator, loop: Any, make_prompt: MakePrompt, sizes: list[int], batches: list[int]
+def test_groups_join_one_batch_beyond_its_token_budget(
+    generate_all: GenerateAll, loop: Any, make_prompt: MakePrompt
 ) -> None:
-    groups = generator.generate([make_prompt(i, size) for i, size in enumerate(sizes)])
-    assert loop.batches == batches
-    assert [len(group.rollouts) for group in groups] == sizes
-    assert [group.prompt.index for group in groups] == list(range(len(sizes)))
+    """Seven groups of three are far more than 150 tokens: rows wait, and groups come as they finish."""
+    prompts = [make_prompt(i, 3) for i in range(7)]
+    groups = generate_all(*prompts)
+    assert loop.batches == [21]
+    assert sorted(group.prompt.index for group in groups) == list(range(7))
+    assert [len(group.rollouts) for group in groups] == [3] * 7
 
 
 def test_groups_of_different_samplers_run_apart(
-    generator: DenoisingGenerator, loop: Any, make_prompt: MakePrompt
+    generate_all: GenerateAll, loop: Any, make_prompt: MakePrompt
 ) -> None:
     prompts = [make_prompt(i, 1, temperature) for i, temperature in enumerate([1.2, 1.2, 0.0, 1.2])]
-    groups = generator.generate(prompts)
+    groups = generate_all(*prompts)
     assert loop.batches == [2, 1, 1]
-    assert [group.prompt for group in groups] == prompts
+    assert sorted(group.prompt.index for group in groups) == [0, 1, 2, 3]
 
 
 def test_nothing_to_generate(generator: DenoisingGenerator, loop: Any) -> None:
-    assert generator.generate([]) == []
+    assert list(generator.generate(Waiting())) == []
     assert loop.batches == []
 
 
-def test_a_rollout_group_says_all_about_its_origin(generator: DenoisingGenerator, make_prompt: MakePrompt) -> None:
+def test_a_rollout_group_says_all_about_its_origin(generate_all: GenerateAll, make_prompt: MakePrompt) -> None:
     prompt = make_prompt(3, 4)
-    (group,) = generator.generate([prompt])
+    (group,) = generate_all(prompt)
     tokenizer = load_tokenizer("builtin:quickstart")
     assert (group.prompt, group.version, group.worker) == (prompt, 5, "rollout-0")
     assert group.prompt_ids == tuple(tokenizer(prompt.task.prompt)["input_ids"])
@@ -54,20 +56,23 @@ def test_a_rollout_group_says_all_about_its_origin(generator: DenoisingGenerator
     assert group.seconds > 0
     for sample, rollout in enumerate(group.rollouts):
         assert rollout.sample == sample
-        assert len(rollout.completion_ids) == len(rollout.step_map) == len(rollout.logprobs) == 6
+        assert rollout.versions == (5, 5)
+        assert 1 <= rollout.forwards <= 3
+        lengths = [len(row) for row in (rollout.completion_ids, rollout.step_map, rollout.logprobs)]
+        assert lengths == [6, 6, 6]
         assert rollout.text == tokenizer.decode(rollout.completion_ids[: rollout.end], skip_special_tokens=True)
     assert RolloutGroup.decode(group.encode()) == group
 
 
-def test_a_group_is_the_same_alone_or_in_company(generator: DenoisingGenerator, make_prompt: MakePrompt) -> None:
+def test_a_group_is_the_same_alone_or_in_company(generate_all: GenerateAll, make_prompt: MakePrompt) -> None:
     prompts = [make_prompt(i, 3) for i in range(4)]
-    together = generator.generate(prompts)
-    alone = [generator.generate([prompt])[0] for prompt in prompts]
+    together = sorted(generate_all(*prompts), key=lambda group: group.prompt.index)
+    alone = [generate_all(prompt)[0] for prompt in prompts]
     assert list(map(completions, together)) == list(map(completions, alone))
 
 
 def test_samples_groups_purposes_rounds_and_seeds_have_noise_of_their_own(
-    generator: DenoisingGenerator, make_prompt: MakePrompt
+    generate_all: GenerateAll, make_prompt: MakePrompt
 ) -> None:
     task = make_prompt(0).task
     variants: list[dict[str, Any]] = [
@@ -77,17 +82,94 @@ def test_samples_groups_purposes_rounds_and_seeds_have_noise_of_their_own(
         {"purpose": Purpose.EVALUATION},
         {"purpose": Purpose.EVALUATION, "evaluation": 1},
     ]
-    groups = generator.generate([make_prompt(**{"task": task} | variant) for variant in variants])
+    groups = generate_all(*(make_prompt(**{"task": task} | variant) for variant in variants))
     drawn = [completion for group in groups for completion in completions(group)]
     assert len(set(drawn)) == 2 * len(variants)
 
 
-def test_the_newest_version_asked_for_must_be_there(
-    generator: DenoisingGenerator, fence: VersionFence, make_prompt: MakePrompt
+def test_a_prompt_waits_for_the_version_it_asks_for(
+    generate_all: GenerateAll, fence: VersionFence, loop: Any, make_prompt: MakePrompt
 ) -> None:
-    prompts = [make_prompt(0, min_version=5), make_prompt(1, min_version=6)]
+    """It does not join the batch that runs on older weights, and does not spoil it."""
     with pytest.raises(FenceTimeoutError, match="version 6; holding 5"):
-        generator.generate(prompts)
+        generate_all(make_prompt(0, min_version=5), make_prompt(1, min_version=6))
+    assert loop.batches == [2]
     with fence.writing(6, 1.0):
         pass
-    assert [group.version for group in generator.generate(prompts)] == [6, 6]
+    groups = generate_all(make_prompt(0, min_version=5), make_prompt(1, min_version=6))
+    assert [group.version for group in groups] == [6, 6]
+
+
+class Endless(Waiting):
+    """Always has a prompt; ``after`` takes happened, ``then`` is called once."""
+
+    def __init__(self, make_prompt: MakePrompt, after: int, then: Callable[[], None]) -> None:
+        super().__init__()
+        self._make, self._after, self._then, self.taken = make_prompt, after, then, 0
+
+    def peek(self) -> PromptGroup | None:
+        return self._make(self.taken, 2)
+
+    def take(self) -> PromptGroup:
+        self.taken += 1
+        if self.taken == self._after:
+            self._then()
+        return self._make(self.taken - 1, 2)
+
+
+def start_writer(fence: VersionFence, version: int) -> threading.Thread:
+    """A thread that wants to load weights; returns once it waits for the fence."""
+
+    def write() -> None:
+        with fence.writing(version, 30.0):
+            pass
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not fence.writer_waiting:
+        writer.join(0.001)
+        assert writer.is_alive()
+    return writer
+
+
+def test_waiting_weights_end_a_batch_that_would_go_on_for_ever(
+    generator: DenoisingGenerator, fence: VersionFence, make_prompt: MakePrompt
+) -> None:
+    writers: list[threading.Thread] = []
+    prompts = Endless(make_prompt, 5, lambda: writers.append(start_writer(fence, 6)))
+    groups = list(generator.generate(prompts))
+    writers[0].join(30.0)
+    assert sorted(group.prompt.index for group in groups) == [0, 1, 2, 3, 4]
+    assert {rollout.versions for group in groups for rollout in group.rollouts} == {(5, 5)}
+    assert fence.version == 6
+
+
+def test_between_steps_completions_record_the_versions_of_their_first_and_last_step(
+    loop: Any, generator: DenoisingGenerator, fence: VersionFence, make_prompt: MakePrompt
+) -> None:
+    """With ``update_between: steps`` new weights come in while a batch is half denoised."""
+    generator._update_between = "steps"
+    steps: list[int] = []
+    hidden = loop._denoiser.hidden
+
+    def watched(*arguments: Any) -> Any:
+        steps.append(fence.version)
+        if len(steps) == 2:  # the second of three steps: the weights wait until it is done
+            start_writer(fence, 6)
+        return hidden(*arguments)
+
+    loop._denoiser.hidden = watched
+    (group,) = generator.generate(Waiting(make_prompt(0, 2)))
+    assert steps == [5, 5, 6]
+    assert group.version == 5
+    assert [rollout.versions for rollout in group.rollouts] == [(5, 6)] * 2
+
+
+def test_a_prompt_that_cannot_be_denoised_is_refused(
+    generator: DenoisingGenerator, make_prompt: MakePrompt
+) -> None:
+    prompt = make_prompt(0)
+    generator.check(prompt)
+    empty = prompt.model_copy(update={"task": prompt.task.model_copy(update={"prompt": ""})})
+    with pytest.raises(RequestError, match="empty"):
+        generator.check(empty)

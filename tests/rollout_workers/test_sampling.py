@@ -1,115 +1,216 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from rollout_workers.sampling import draw, nucleus_entropy, token_probabilities
+from common.records import Sampler
+from rollout_workers.kernels import Kernels
+from rollout_workers.sampling import Draws, TokenSampler
+
+EXACT = torch.float64
+
+
+@pytest.fixture(scope="module")
+def compiled() -> Kernels:
+    """Compiled kernels; a machine without a compiler would silently test the plain ones twice."""
+    kernels = Kernels.choose(8192, torch.device("cpu"))
+    if not kernels.compiled:
+        pytest.skip("torch.compile needs a C++ compiler, and there is none")
+    return kernels
+
+
+@pytest.fixture(params=["plain", "compiled"])
+def kernels(request: pytest.FixtureRequest) -> Kernels:
+    return Kernels() if request.param == "plain" else request.getfixturevalue("compiled")
+
+
+def sampler(kernels: Kernels | None = None, **fields: Any) -> TokenSampler:
+    defaults = {"temperature": 1.0, "top_p": 1.0, "denoising_steps": 1, "completion_length": 1}
+    return TokenSampler(Sampler.model_validate(defaults | fields), kernels or Kernels())
 
 
 def rows(count: int, vocabulary: int, std: float, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return (torch.randn(count, vocabulary, generator=generator) * std).softmax(-1)
+    return torch.randn(count, vocabulary, generator=generator) * std
 
 
-def nucleus_by_definition(row: Tensor, top_p: float) -> dict[int, float]:
-    """The smallest set of most likely tokens with mass >= top_p, renormalized."""
-    ranked = sorted(enumerate(row.double().tolist()), key=lambda pair: -pair[1])
-    kept: dict[int, float] = {}
-    for token, probability in ranked:
-        kept[token] = probability
-        if math.fsum(kept.values()) >= top_p:
-            break
-    mass = math.fsum(kept.values())
-    return {token: probability / mass for token, probability in kept.items()}
+def kept_by_definition(logits: Tensor, top_p: float, temperature: float = 1.0, top_k: int = 0) -> dict[int, float]:
+    """The smallest set of most likely tokens with mass >= top_p, at most top_k of them, renormalized."""
+    ranked = (logits.to(EXACT) / temperature).softmax(-1).sort(descending=True, stable=True)
+    size = int((ranked.values.cumsum(0) < top_p).sum()) + 1
+    kept = ranked.values[: min(size, top_k or size)]
+    return dict(zip(ranked.indices.tolist(), (kept / kept.sum()).tolist(), strict=False))
 
 
-def entropy_by_definition(row: Tensor, top_p: float) -> float:
-    return -math.fsum(p * math.log(p) for p in nucleus_by_definition(row, top_p).values() if p > 0)
+def entropy_by_definition(logits: Tensor, top_p: float, temperature: float = 1.0) -> float:
+    return -math.fsum(p * math.log(p) for p in kept_by_definition(logits, top_p, temperature).values() if p > 0)
 
 
 @pytest.mark.parametrize("top_p", [0.05, 0.5, 0.95, 1.0])
 @pytest.mark.parametrize(("vocabulary", "std"), [(5, 1.0), (64, 1.0), (65, 0.1), (400, 3.0), (400, 0.01)])
-def test_nucleus_entropy_equals_its_definition(vocabulary: int, std: float, top_p: float) -> None:
-    probabilities = rows(16, vocabulary, std)
-    expected = torch.tensor([entropy_by_definition(row, top_p) for row in probabilities])
-    torch.testing.assert_close(nucleus_entropy(probabilities, top_p), expected, atol=1e-5, rtol=1e-5)
+def test_entropy_equals_its_definition(kernels: Kernels, vocabulary: int, std: float, top_p: float) -> None:
+    logits = rows(16, vocabulary, std)
+    expected = torch.tensor([entropy_by_definition(row, top_p, 1.2) for row in logits])
+    actual = sampler(kernels, top_p=top_p, temperature=1.2).entropies(logits)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_narrow_and_wide_rows_mix_in_one_batch() -> None:
-    probabilities = torch.cat([rows(8, 300, 4.0), rows(8, 300, 0.1)])[torch.arange(16).view(2, 8).T.reshape(-1)]
-    covered = probabilities.topk(64).values.sum(-1) >= 0.95
-    assert 0 < int(covered.sum()) < 16  # both paths run
-    expected = torch.tensor([entropy_by_definition(row, 0.95) for row in probabilities])
-    torch.testing.assert_close(nucleus_entropy(probabilities, 0.95), expected, atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("std", [0.02, 1.0, 3.0, 10.0])
+@pytest.mark.parametrize("top_p", [0.5, 0.95, 0.999])
+def test_entropy_over_a_large_vocabulary(kernels: Kernels, std: float, top_p: float) -> None:
+    """Within 1e-3 of the sorted definition, from nearly uniform rows to nearly certain ones."""
+    logits = rows(8, 32_000, std)
+    logits[:, 5] = -torch.inf
+    expected = torch.tensor([entropy_by_definition(row, top_p, 1.2) for row in logits])
+    actual = sampler(kernels, top_p=top_p, temperature=1.2).entropies(logits)
+    torch.testing.assert_close(actual, expected, atol=1e-3, rtol=0)
 
 
-def test_certain_row_has_no_entropy() -> None:
-    probabilities = torch.tensor([[0.0, 1.0, 0.0], [0.02, 0.96, 0.02]])
-    assert nucleus_entropy(probabilities, 0.95).tolist() == [0.0, 0.0]
+@pytest.mark.parametrize("std", [0.02, 3.0, 10.0])
+@pytest.mark.parametrize("top_p", [0.3, 0.95])
+def test_searched_nucleus_is_the_sorted_one(compiled: Kernels, std: float, top_p: float) -> None:
+    """But for a token at the edge, where the sums of fp32 disagree in their last bits."""
+    weights, totals = compiled.exponentials(rows(32, 20_000, std), 1.2)
+    searched = (weights >= compiled.nucleus(weights, totals, top_p).unsqueeze(-1)).sum(-1)
+    by_sorting = (weights >= Kernels().nucleus(weights, totals, top_p).unsqueeze(-1)).sum(-1)
+    assert int((searched - by_sorting).abs().max()) <= 2
+    assert int(searched.min()) >= 1
 
 
-def test_temperature_divides_logits_and_zero_leaves_them() -> None:
-    logits = torch.tensor([[0.0, 1.0, -torch.inf]])
-    for temperature, scale in ((0.0, 1.0), (1.0, 1.0), (0.5, 2.0), (2.0, 0.5)):
-        ratio = token_probabilities(logits, temperature)[0]
-        assert float(ratio[1] / ratio[0]) == pytest.approx(math.exp(scale), rel=1e-5)
-        assert float(ratio[2]) == 0.0
+def test_tokens_that_tie_at_the_edge_of_the_nucleus_are_all_in(kernels: Kernels) -> None:
+    weights = torch.tensor([[1.0, 0.5, 0.5, 0.5, 0.25, 0.0]])
+    assert kernels.nucleus(weights, weights.sum(-1), 0.5).tolist() == [0.5]
+    assert kernels.nucleus(weights, weights.sum(-1), 0.999).tolist() == [0.25]
+    assert kernels.nucleus(weights, weights.sum(-1), 0.1).tolist() == [1.0]
 
 
-@pytest.mark.parametrize("top_p", [1.0, 0.9, 0.6, 0.3])
-def test_a_grid_of_uniforms_gives_every_token_its_exact_share(top_p: float) -> None:
-    row = torch.tensor([0.1, 0.35, 0.05, 0.2, 0.3])
+def test_narrow_and_wide_rows_mix_in_one_batch(kernels: Kernels) -> None:
+    logits = torch.cat([rows(8, 300, 4.0), rows(8, 300, 0.1)])[torch.arange(16).view(2, 8).T.reshape(-1)]
+    covered = logits.softmax(-1).topk(64).values.sum(-1) >= 0.95
+    assert 0 < int(covered.sum()) < 16  # both ways of sorting run
+    expected = torch.tensor([entropy_by_definition(row, 0.95) for row in logits])
+    torch.testing.assert_close(sampler(kernels, top_p=0.95).entropies(logits), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_certain_row_has_no_entropy_and_full_margin(kernels: Kernels) -> None:
+    logits = torch.tensor([[0.0, 1.0, 0.0], [0.02, 0.96, 0.02]]).log()
+    certain = sampler(kernels, top_p=0.95)
+    assert certain.entropies(logits).tolist() == [0.0, 0.0]
+    assert certain.margins(logits).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.7, 0), (1.0, 3), (0.95, 5), (0.2, 5)])
+def test_margin_equals_its_definition(kernels: Kernels, top_p: float, top_k: int) -> None:
+    logits = rows(16, 40, 1.5)
+    expected = []
+    for row in logits:
+        kept = sorted(kept_by_definition(row, top_p, 1.2, top_k).values(), reverse=True)
+        expected.append(kept[0] - (kept[1] if len(kept) > 1 else 0.0))
+    actual = sampler(kernels, top_p=top_p, top_k=top_k, temperature=1.2).margins(logits)
+    torch.testing.assert_close(actual, torch.tensor(expected), atol=1e-5, rtol=1e-5)
+
+
+def draw(logits: Tensor, uniforms: Tensor, kernels: Kernels | None = None, **fields: Any) -> Draws:
+    return sampler(kernels, **fields).draw(logits, uniforms)
+
+
+@pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.9, 0), (0.6, 0), (0.3, 0), (1.0, 2), (0.9, 1)])
+def test_a_grid_of_uniforms_gives_every_token_its_exact_share(kernels: Kernels, top_p: float, top_k: int) -> None:
+    row = torch.tensor([0.1, 0.35, 0.05, 0.2, 0.3]).log()
     n = 2000
-    uniforms = (torch.arange(n, dtype=torch.float64) + 0.5) / n
-    tokens, logprobs = draw(row.expand(n, -1), top_p, uniforms, greedy=False)
-    expected = nucleus_by_definition(row, top_p)
-    counts = torch.bincount(tokens, minlength=5).tolist()
+    uniforms = (torch.arange(n, dtype=EXACT) + 0.5) / n
+    draws = draw(row.expand(n, -1), uniforms, kernels, top_p=top_p, top_k=top_k)
+    expected = kept_by_definition(row, top_p, top_k=top_k)
+    counts = torch.bincount(draws.tokens, minlength=5).tolist()
     for token in range(5):
         assert abs(counts[token] - n * expected.get(token, 0.0)) <= 1
-    chi_square = sum((counts[token] - n * p) ** 2 / (n * p) for token, p in expected.items())
-    assert chi_square < 0.1
-    for token, logprob in zip(tokens.tolist(), logprobs.tolist(), strict=True):
+    for token, logprob, own in zip(
+        draws.tokens.tolist(), draws.logprobs.tolist(), draws.model_logprobs.tolist(), strict=True
+    ):
         assert logprob == pytest.approx(math.log(expected[token]), abs=1e-5)
+        assert own == pytest.approx(float(row[token]), abs=1e-5)
 
 
-def test_larger_uniforms_draw_less_likely_tokens() -> None:
-    row = rows(1, 30, 1.0)
-    uniforms = torch.linspace(0, 0.999, 50, dtype=torch.float64)
-    tokens, _ = draw(row.expand(50, -1), 0.95, uniforms, greedy=False)
-    drawn = row[0, tokens]
-    assert bool((drawn[1:] <= drawn[:-1]).all())
+def test_shares_are_exact_across_the_blocks_of_a_large_vocabulary(kernels: Kernels) -> None:
+    """The two levels of the inverse CDF, with a vocabulary that is not a multiple of the block."""
+    row = rows(1, 1000, 2.0)
+    n = 20_000
+    uniforms = (torch.arange(n, dtype=EXACT) + 0.5) / n
+    tokens = draw(row.expand(n, -1), uniforms, kernels, top_p=0.9, temperature=1.2).tokens
+    expected = kept_by_definition(row[0], 0.9, 1.2)
+    counts = torch.bincount(tokens, minlength=1000)
+    assert set(tokens.tolist()) <= set(expected)
+    for token, probability in expected.items():
+        assert abs(int(counts[token]) - n * probability) <= 1.01
+    assert bool((tokens[1:] >= tokens[:-1]).all()), "the vocabulary is walked in the order of its ids"
 
 
 @pytest.mark.parametrize("top_p", [1e-9, 0.5, 0.95, 1.0])
 @pytest.mark.parametrize("uniform", [0.0, 1.0 - 2**-53, 1.0])  # 1.0: as if the product had been rounded up
-def test_extreme_uniforms_stay_in_the_nucleus(uniform: float, top_p: float) -> None:
-    probabilities = rows(200, 90, 2.0)
-    probabilities[:, 7] = 0.0  # as the mask token
-    probabilities /= probabilities.sum(-1, keepdim=True)
-    uniforms = torch.full((200,), uniform, dtype=torch.float64)
-    tokens, logprobs = draw(probabilities, top_p, uniforms, greedy=False)
-    assert bool(logprobs.isfinite().all())
-    for row, token in zip(probabilities, tokens.tolist(), strict=True):
-        inside = list(nucleus_by_definition(row, min(top_p, 1 - 1e-6)))
-        assert token == inside[0] if uniform == 0 else row[token] <= row[inside[-1]] and row[token] > 0
+@pytest.mark.parametrize("vocabulary", [90, 256, 700])
+def test_extreme_uniforms_stay_in_the_nucleus(
+    kernels: Kernels, vocabulary: int, uniform: float, top_p: float
+) -> None:
+    logits = rows(200, vocabulary, 2.0)
+    logits[:, [0, 7, vocabulary - 1]] = -torch.inf
+    draws = draw(logits, torch.full((200,), uniform, dtype=EXACT), kernels, top_p=top_p)
+    assert bool(draws.logprobs.isfinite().all())
+    for row, token in zip(logits, draws.tokens.tolist(), strict=True):
+        inside = sorted(token for token, p in kept_by_definition(row, min(top_p, 1 - 1e-12)).items() if p > 0)
+        assert token in inside
         if top_p < 1:
-            assert token in inside
+            assert token == (inside[0] if uniform == 0 else inside[-1])
 
 
-def test_greedy_takes_the_most_likely_token_whatever_the_uniform() -> None:
-    probabilities = rows(20, 90, 1.0)
-    tokens, logprobs = draw(probabilities, 0.95, torch.full((20,), 0.999), greedy=True)
-    assert torch.equal(tokens, probabilities.argmax(-1))
-    assert logprobs.tolist() == [0.0] * 20
+def test_temperature_shapes_the_draw_but_not_the_models_log_probability() -> None:
+    logits = rows(50, 30, 1.0)
+    uniforms = torch.linspace(0, 0.99, 50, dtype=EXACT)
+    for temperature in (0.5, 1.0, 1.7):
+        draws = draw(logits, uniforms, temperature=temperature)
+        at = draws.tokens.unsqueeze(-1)
+        torch.testing.assert_close(
+            draws.logprobs, (logits / temperature).log_softmax(-1).gather(-1, at).squeeze(-1), atol=1e-5, rtol=0
+        )
+        torch.testing.assert_close(
+            draws.model_logprobs, logits.log_softmax(-1).gather(-1, at).squeeze(-1), atol=1e-5, rtol=0
+        )
 
 
-def test_a_row_draws_the_same_in_any_batch() -> None:
-    probabilities = rows(30, 200, 1.0)
-    uniforms = torch.linspace(0, 0.99, 30, dtype=torch.float64)
-    tokens, logprobs = draw(probabilities, 0.95, uniforms, greedy=False)
+def test_greedy_takes_the_most_likely_token_whatever_the_uniform(kernels: Kernels) -> None:
+    logits = rows(20, 90, 1.0)
+    draws = draw(logits, torch.full((20,), 0.999, dtype=EXACT), kernels, temperature=0.0, top_p=0.9)
+    assert torch.equal(draws.tokens, logits.argmax(-1))
+    assert draws.logprobs.tolist() == [0.0] * 20
+    expected = [max(kept_by_definition(row, 0.9).values()) for row in logits]
+    torch.testing.assert_close(draws.probabilities, torch.tensor(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_a_row_draws_the_same_in_any_batch(kernels: Kernels) -> None:
+    logits = rows(30, 600, 1.0)
+    uniforms = torch.linspace(0, 0.99, 30, dtype=EXACT)
+    together = draw(logits, uniforms, kernels, top_p=0.95)
     for i in range(30):
-        token, logprob = draw(probabilities[i : i + 1], 0.95, uniforms[i : i + 1], greedy=False)
-        assert (int(token), float(logprob)) == (int(tokens[i]), float(logprobs[i]))
+        alone = draw(logits[i : i + 1], uniforms[i : i + 1], kernels, top_p=0.95)
+        assert int(alone.tokens) == int(together.tokens[i])
+        assert float(alone.logprobs) == pytest.approx(float(together.logprobs[i]), abs=1e-6)
+
+
+def test_a_small_vocabulary_is_not_compiled() -> None:
+    assert not Kernels.choose(448, torch.device("cpu")).compiled
+    assert not Kernels.choose(100_000, torch.device("cpu"), "never").compiled
+
+
+def test_without_a_compiler_the_plain_kernels_serve(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Any
+) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "no-such-compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "no-such-compiler"),))
+    torch.compiler.reset()
+    kernels = Kernels.choose(9000, torch.device("cpu"))
+    assert not kernels.compiled
+    assert "uncompiled" in caplog.text

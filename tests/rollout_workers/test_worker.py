@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,8 @@ class Worker:
 
     streams: Streams
     generator: DenoisingGenerator
-    batches: list[tuple[int, int]] = field(default_factory=list)
+    handed_over: list[int] = field(default_factory=list)
+    refused: int = 0
 
     def send(self, *prompts: PromptGroup) -> None:
         self.streams.publish(PROMPTS, [prompt.encode() for prompt in prompts], deadline=1)
@@ -43,12 +45,15 @@ class Worker:
     def work(self) -> None:
         """Start a worker and let it run until no prompt is left."""
         consumer = Consumer(self.streams, PROMPTS, "rollout-0")
-        loop = RolloutLoop("rollout-0", consumer, _Outbox(consumer, 5), self.generator, 8, DELIVERIES)
-        loop.run(lambda: self.streams.depth(PROMPTS) == 0, self._on_batch)
+        loop = RolloutLoop("rollout-0", consumer, _Outbox(consumer, 5), self.generator, DELIVERIES)
+        loop.run(lambda: self.streams.depth(PROMPTS) == 0, self._on_group, self._on_refused)
 
-    def _on_batch(self, groups: int, samples: int, seconds: float) -> None:
-        assert seconds > 0
-        self.batches.append((groups, samples))
+    def _on_group(self, group: RolloutGroup) -> None:
+        assert group.seconds > 0
+        self.handed_over.append(group.prompt.index)
+
+    def _on_refused(self) -> None:
+        self.refused += 1
 
     def rolled_out(self) -> list[int]:
         return [RolloutGroup.decode(data).prompt.index for data in self.streams.messages(ROLLOUTS)]
@@ -63,29 +68,59 @@ def worker(redis_url: str, run_id: str, generator: DenoisingGenerator) -> Iterat
     client.close()
 
 
-def test_prompts_become_rollouts_in_batches_that_fit(worker: Worker, make_prompt: MakePrompt) -> None:
+def test_prompts_become_rollouts_in_one_batch_that_is_refilled(
+    worker: Worker, loop: Any, make_prompt: MakePrompt
+) -> None:
     worker.send(*(make_prompt(i, 2) for i in range(7)))
     worker.work()
-    assert worker.batches == [(4, 8), (3, 6)]
-    assert worker.rolled_out() == list(range(7))
+    assert loop.batches == [14]
+    assert sorted(worker.rolled_out()) == list(range(7))
+    assert worker.handed_over == worker.rolled_out()
     assert not worker.streams.depth(PROMPTS)
 
 
-@pytest.mark.parametrize(("size", "batches"), [(5, [(1, 5), (1, 5)]), (8, [(1, 8), (1, 8)]), (1, [(2, 2)])])
-def test_a_batch_holds_as_many_groups_of_the_first_ones_size_as_fit(
-    worker: Worker, make_prompt: MakePrompt, size: int, batches: list[tuple[int, int]]
-) -> None:
-    worker.send(make_prompt(0, size), make_prompt(1, size))
+def test_a_worker_claims_no_more_than_it_has_room_for(worker: Worker, loop: Any, make_prompt: MakePrompt) -> None:
+    """What it does not claim, its neighbours can denoise meanwhile."""
+    worker.send(*(make_prompt(i, 4) for i in range(7)))
+    claimed: list[int] = []
+    hidden = loop._denoiser.hidden
+
+    def watched(*arguments: Any) -> Any:
+        info = worker.streams.client.xinfo_groups(worker.streams.key(PROMPTS))
+        claimed.append(int(info[0]["pending"]))
+        return hidden(*arguments)
+
+    loop._denoiser.hidden = watched
     worker.work()
-    assert worker.batches == batches
+    # Rows of about 13 tokens: three groups of four do not fill the 150, and the fourth waits with its last rows.
+    assert claimed[0] == 4
+    assert sorted(worker.rolled_out()) == list(range(7))
 
 
-def test_left_over_prompts_run_alone_and_the_rest_together(worker: Worker, make_prompt: MakePrompt) -> None:
+def test_left_over_prompts_run_alone_and_the_rest_together(
+    worker: Worker, loop: Any, make_prompt: MakePrompt
+) -> None:
     worker.send(*(make_prompt(i, 2) for i in range(5)))
     worker.crash_while_holding(2)
     worker.work()
-    assert worker.batches == [(1, 2), (1, 2), (3, 6)]
-    assert worker.rolled_out() == list(range(5))
+    assert loop.batches == [2, 2, 6]
+    assert worker.rolled_out()[:2] == [0, 1]
+    assert sorted(worker.rolled_out()) == list(range(5))
+
+
+def test_a_prompt_that_cannot_be_denoised_is_declared_lost_at_once(
+    worker: Worker, make_prompt: MakePrompt
+) -> None:
+    bad = make_prompt(0)
+    bad = bad.model_copy(update={"task": bad.task.model_copy(update={"prompt": ""})})
+    worker.send(bad, make_prompt(1))
+    worker.work()
+    (lost,) = [TrajectoryGroup.decode(data) for data in worker.streams.messages(TRAJECTORIES)]
+    assert (lost.prompt.index, lost.rollouts) == (0, None)
+    assert lost.lost is not None
+    assert "the prompt is empty" in lost.lost
+    assert worker.refused == 1
+    assert worker.rolled_out() == [1]
 
 
 @pytest.mark.parametrize(("purpose", "target"), [(Purpose.TRAIN, TRAJECTORIES), (Purpose.EVALUATION, EVALUATIONS)])
@@ -130,5 +165,4 @@ def test_batch_that_fails_stays_with_its_worker(worker: Worker, make_prompt: Mak
     with pytest.raises(FenceTimeoutError):
         worker.work()
     assert worker.streams.depth(PROMPTS) == 2
-    assert worker.rolled_out() == []
-    assert worker.batches == []
+    assert worker.handed_over == worker.rolled_out() == []

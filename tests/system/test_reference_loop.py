@@ -10,6 +10,7 @@ from common.config import Config, load_config
 from common.models.config import ModelConfig
 from common.models.loading import load_model, model_folder
 from common.models.prompts import PromptEncoder
+from common.records import NoiseKey
 from learner.advantages import group_advantages, has_variance
 from learner.batch import TrainingSample, pack_views
 from learner.estimator import CoupledEstimator, SampleKey
@@ -17,8 +18,9 @@ from learner.objective import grpo_loss
 from learner.policy import Policy
 from orchestrator.curriculum import Curriculum, load_data
 from reward_service.actor import make_scorer
-from rollout_workers.denoise import DenoiseLoop, Request
+from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.requests import Request
 
 
 def test_a_synchronous_run_equals_a_single_process_loop(start_run):
@@ -85,9 +87,10 @@ def reference_loop(config: Config) -> torch.nn.Module:
 def roll_out(config: Config, model, encoder, scorer, task, index: int) -> list[TrainingSample]:
     ids = encoder.encode(task)
     requests = [
-        Request(ids, config.run.seed, "noise-train", (0, index, i)) for i in range(config.rollout.group_size)
+        Request(ids, NoiseKey(config.run.seed, "noise-train", (0, index, i)))
+        for i in range(config.rollout.group_size)
     ]
-    loop = DenoiseLoop(TorchDenoiser(copy.deepcopy(model)))
+    loop = DenoiseLoop(TorchDenoiser(copy.deepcopy(model)), config.rollout.batch_tokens)
     completions = loop.run(requests, config.rollout.sampler())
     scores = scorer.score_group(task, [encoder.decode(c.ids[: c.end]) for c in completions])
     rewards, valid = [score.reward for score in scores], [not score.masked for score in scores]

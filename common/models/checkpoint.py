@@ -1,0 +1,99 @@
+"""Weights from .safetensors files into a model, one tensor at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from common.models.config import ModelError
+
+_INDEX = "model.safetensors.index.json"
+_DTYPES = ("F64", "F32", "F16", "BF16")
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What the head of a file says about a tensor."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def read_weights(folder: Path, parameters: Mapping[str, Tensor], ignored: Set[str] = frozenset()) -> None:
+    """Copy the weights in ``folder`` into ``parameters``, which go by the checkpoint's own names.
+
+    Raises :class:`ModelError`, before anything is copied, for a shard that is missing or cannot be read and for
+    weights that are missing, of another shape or dtype, or neither in ``parameters`` nor ``ignored``.
+    """
+    files = shards(folder)
+    found: dict[str, _Entry] = {}
+    for path in files:
+        found |= _entries(path)
+    _check(folder, {name: entry for name, entry in found.items() if name not in ignored}, parameters)
+    # A file that stays open keeps what was read of it in memory, so there is one open at a time.
+    for path in files:
+        names = [name for name in parameters if found[name].path == path]
+        with safe_open(path, framework="pt") as file, torch.no_grad():
+            for name in names:
+                parameters[name].copy_(file.get_tensor(name))
+
+
+def shards(folder: Path) -> list[Path]:
+    """The .safetensors files of a checkpoint: those its index names, else all. Raises :class:`ModelError`."""
+    index = folder / _INDEX
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(f"{index}: is not an index of weights: {error!r}; fetch it again") from error
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise ModelError(f"{index}: names {missing[:_NAMED]}, which the folder lacks; fetch these shards")
+        return [folder / name for name in names]
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder}: holds no .safetensors file; convert the weights to that format")
+    return files
+
+
+def _entries(path: Path) -> dict[str, _Entry]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            heads = {name: file.get_slice(name) for name in names}
+            return {name: _Entry(path, tuple(head.get_shape()), head.get_dtype()) for name, head in heads.items()}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path}: cannot be read: {error}; fetch it again") from error
+
+
+def _check(folder: Path, found: Mapping[str, _Entry], parameters: Mapping[str, Tensor]) -> None:
+    missing = sorted(parameters.keys() - found.keys())
+    unexpected = sorted(found.keys() - parameters.keys())
+    both = sorted(parameters.keys() & found.keys())
+    misshapen = [
+        f"{name} {found[name].shape} instead of {tuple(parameters[name].shape)}"
+        for name in both
+        if found[name].shape != tuple(parameters[name].shape)
+    ]
+    other_dtypes = [f"{name} {found[name].dtype}" for name in both if found[name].dtype not in _DTYPES]
+    problems = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": misshapen,
+        "of a dtype that is not implemented": other_dtypes,
+    }
+    if any(problems.values()):
+        listed = "; ".join(
+            f"{len(names)} {problem}: {', '.join(names[:_NAMED])}{', ...' if len(names) > _NAMED else ''}"
+            for problem, names in problems.items()
+            if names
+        )
+        raise ModelError(f"{folder}: weights do not fit config.json: {listed}; take both from one checkpoint")

@@ -1,0 +1,117 @@
+"""A model's tokenizer from the files in its folder, without running code that lies there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
+
+from common.models.config import ModelConfig, ModelError
+from common.models.families import FAMILIES, Family
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+
+
+def read_tokenizer(folder: Path, family: Family) -> Any:
+    """The tokenizer in ``folder``, or None where none lies there. Raises :class:`ModelError`.
+
+    The classes are named here, so what ``tokenizer_config.json`` names in ``auto_map`` is never looked at. The
+    learned pad token of a family is declared as the pad if the tokenizer has it.
+    """
+    if (folder / "tokenizer.json").is_file():
+        kind = PreTrainedTokenizerFast
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        if FAMILIES[family].layout != "qwen2":
+            raise ModelError(f"{folder}: a tokenizer of family {family!r} needs tokenizer.json")
+        kind = Qwen2Tokenizer
+    else:
+        return None
+    try:
+        tokenizer = kind.from_pretrained(folder, local_files_only=True)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        raise ModelError(f"{folder}: the tokenizer cannot be read: {error}") from error
+    vocabulary = tokenizer.get_vocab()
+    _check_added_tokens(folder, vocabulary)
+    if FAMILIES[family].pad in vocabulary:
+        tokenizer.add_special_tokens({"pad_token": FAMILIES[family].pad})
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """What a tokenizer says about special tokens. ``count`` is one more than the highest id of a token.
+
+    ``learned_pad``: the pad is the family's own token, whatever config.json says.
+    """
+
+    count: int
+    mask: int | None
+    eos: int | None
+    pad: int | None
+    end_of_turn: int | None
+    learned_pad: bool
+
+    def complete(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Fields of a published config.json, which counts no tokens, with what it leaves open filled in."""
+        known = {"mask_token_id": self.mask, "eos_token_id": self.eos, "pad_token_id": self.pad}
+        ids = {name: token if fields[name] is None else fields[name] for name, token in known.items()}
+        if self.learned_pad:
+            ids["pad_token_id"] = self.pad
+        return fields | ids | {"end_of_turn_token_id": self.end_of_turn, "token_count": self.count}
+
+    def check(self, config: ModelConfig) -> None:
+        """Raise ValueError, which names the field, where ``config`` says otherwise."""
+        for name, ours, theirs in (
+            ("mask_token_id", config.mask_token_id, self.mask),
+            ("eos_token_id", config.eos_token_id, self.eos),
+            ("pad_token_id", config.pad_token_id, self.pad),
+            ("end_of_turn_token_id", config.end_of_turn_token_id, self.end_of_turn),
+            ("token_count", config.token_count, self.count),
+        ):
+            if ours is not None and theirs is not None and ours != theirs:
+                raise ValueError(
+                    f"{name} is {ours} in config.json and {theirs} in the tokenizer; correct the one that differs "
+                    "from what the model was trained with"
+                )
+        if self.count > config.vocab_size:
+            raise ValueError(
+                f"vocab_size is {config.vocab_size} in config.json and the tokenizer has {self.count} tokens; "
+                "take the tokenizer that the model was trained with"
+            )
+
+
+def special_tokens(tokenizer: Any, family: Family) -> SpecialTokens:
+    """What ``tokenizer`` knows of the tokens that are special to ``family``."""
+    traits, vocabulary = FAMILIES[family], tokenizer.get_vocab()
+    mask = tokenizer.mask_token_id
+    return SpecialTokens(
+        count=max(vocabulary.values()) + 1,
+        mask=vocabulary.get(traits.mask) if mask is None else mask,
+        eos=tokenizer.eos_token_id,
+        pad=tokenizer.pad_token_id,
+        end_of_turn=vocabulary.get(traits.end_of_turn),
+        learned_pad=traits.pad in vocabulary,
+    )
+
+
+def _check_added_tokens(folder: Path, vocabulary: dict[str, int]) -> None:
+    """Tokens join a vocabulary in their order, so after a cut file they would get other ids than they state."""
+    path = folder / "tokenizer_config.json"
+    stated = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    for token, entry in stated.get("added_tokens_decoder", {}).items():
+        if vocabulary.get(entry["content"]) != int(token):
+            raise ModelError(
+                f"{path}: added_tokens_decoder says {entry['content']!r} is {token}, the vocabulary makes it "
+                f"{vocabulary.get(entry['content'])}; fetch the tokenizer files again"
+            )

@@ -1,0 +1,148 @@
+"""The passes over [rows, vocabulary] that sampling needs, compiled where that pays.
+
+Compiled, each is one loop over memory; as plain torch operations they write several temporaries of that size.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
+
+_LOG = logging.getLogger(__name__)
+
+#: Below this vocabulary the compiler's minute buys nothing.
+_LARGE_VOCABULARY = 8192
+#: Thresholds tried in one pass of the search; more are no longer free beside the memory traffic.
+_WAYS = 8
+#: Rows whose nucleus lies within this many most likely tokens need no sort of the vocabulary.
+_FAST_WIDTH = 64
+#: Tokens in one block of the two-level inverse CDF.
+BLOCK = 256
+
+#: Smallest weight that counts as kept when nothing is filtered; forbidden tokens have weight 0.
+TINY = torch.finfo(torch.float32).tiny
+
+
+def exponentials(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Weights exp((x - max) / T) [n, V], whose largest is 1, and their sums [n]."""
+    weights = ((logits - logits.amax(-1, keepdim=True)) / temperature).exp()
+    return weights, weights.sum(-1)
+
+
+def masses(weights: Tensor, floors: Tensor) -> Tensor:
+    """[n, k] sums of the weights [n, V] that are at least each of ``floors`` [n, k]."""
+    columns = [torch.where(weights >= floors[:, k : k + 1], weights, 0.0).sum(-1) for k in range(floors.shape[1])]
+    return torch.stack(columns, -1)
+
+
+def entropies(weights: Tensor, floor: Tensor) -> Tensor:
+    """Entropy [n] in nats of each row restricted to weights of at least ``floor`` [n] and renormalized."""
+    kept = torch.where(weights >= floor.unsqueeze(-1), weights, 0.0)
+    total = kept.sum(-1)
+    # entr(w) = -w log w, and 0 at 0.
+    entropy: Tensor = total.log() + torch.special.entr(kept).sum(-1) / total
+    return entropy
+
+
+def block_masses(weights: Tensor, floor: Tensor) -> Tensor:
+    """[n, V / BLOCK] sums in fp64 of the kept weights of each block of consecutive tokens."""
+    kept = torch.where(weights >= floor.unsqueeze(-1), weights, 0.0)
+    return kept.view(len(kept), -1, BLOCK).sum(-1, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The four passes and the way to a nucleus: by sorting, or, compiled, by searching for its smallest weight."""
+
+    exponentials: Callable[[Tensor, float], tuple[Tensor, Tensor]] = exponentials
+    masses: Callable[[Tensor, Tensor], Tensor] = masses
+    entropies: Callable[[Tensor, Tensor], Tensor] = entropies
+    block_masses: Callable[[Tensor, Tensor], Tensor] = block_masses
+    compiled: bool = False
+
+    @classmethod
+    def choose(cls, vocabulary: int, device: torch.device, mode: Literal["auto", "never"] = "auto") -> Kernels:
+        """Compiled kernels, tried out, for a large vocabulary; plain ones otherwise or without a compiler."""
+        if mode == "never" or vocabulary < _LARGE_VOCABULARY:
+            return cls()
+        kernels = cls(
+            torch.compile(exponentials, dynamic=True),
+            torch.compile(masses, dynamic=True),
+            torch.compile(entropies, dynamic=True),
+            torch.compile(block_masses, dynamic=True),
+            compiled=True,
+        )
+        try:
+            _try_out(kernels, vocabulary, device)
+        except TorchDynamoException as error:
+            reason = str(error).strip().splitlines()[0]
+            _LOG.warning(
+                "statistics over the vocabulary run uncompiled and slower; torch.compile says: %s", reason
+            )
+            return cls()
+        return kernels
+
+    def nucleus(self, weights: Tensor, totals: Tensor, top_p: float) -> Tensor:
+        """The smallest weight [n] of each row's nucleus: the most likely tokens whose mass reaches ``top_p``.
+
+        Tokens that tie with the last one are all in. ``totals`` [n] are the sums of the weights [n, V].
+        """
+        if self.compiled:
+            return self._by_search(weights, totals, top_p)
+        return _by_sort(weights, top_p * totals)
+
+    def _by_search(self, weights: Tensor, totals: Tensor, top_p: float) -> Tensor:
+        """The largest floor whose mass is enough; bit patterns of positive floats are ordered as integers."""
+        needed = top_p * totals
+        # Weights below this cannot add up to what the nucleus may leave out.
+        surely = (totals - needed).clamp(min=0) / (2 * weights.shape[-1])
+        low = surely.view(torch.int32).long()
+        high = torch.full_like(low, _bits(1.0) + 1)
+        ways = torch.arange(1, _WAYS, device=weights.device)
+        for _ in range(math.ceil(math.log(_bits(1.0) + 1, _WAYS)) + 1):
+            if not bool((high - low > 1).any()):
+                break
+            grid = low.unsqueeze(-1) + (high - low).unsqueeze(-1) * ways // _WAYS
+            enough = self.masses(weights, grid.int().view(torch.float32)) >= needed.unsqueeze(-1)
+            bounds = torch.cat([low.unsqueeze(-1), grid, high.unsqueeze(-1)], -1)
+            at = enough.sum(-1, keepdim=True)
+            low, high = bounds.gather(-1, at).squeeze(-1), bounds.gather(-1, at + 1).squeeze(-1)
+        return low.int().view(torch.float32).clamp(min=TINY)
+
+
+def _by_sort(weights: Tensor, needed: Tensor) -> Tensor:
+    vocabulary = weights.shape[-1]
+    top = weights.topk(min(_FAST_WIDTH, vocabulary)).values
+    floor = _floor_of_sorted(top, needed)
+    wide = (top.sum(-1) < needed).nonzero().squeeze(-1)
+    if wide.numel() and vocabulary > _FAST_WIDTH:
+        floor[wide] = _floor_of_sorted(weights[wide].sort(descending=True).values, needed[wide])
+    return floor
+
+
+def _floor_of_sorted(ordered: Tensor, needed: Tensor) -> Tensor:
+    before = ordered.cumsum(-1) - ordered
+    kept = (before < needed.unsqueeze(-1)) & (ordered >= TINY)
+    return ordered.gather(-1, kept.sum(-1, keepdim=True) - 1).squeeze(-1)
+
+
+def _bits(value: float) -> int:
+    return int(torch.tensor(value).view(torch.int32))
+
+
+def _try_out(kernels: Kernels, vocabulary: int, device: torch.device) -> None:
+    """Compile now: the first batch should not have to, and a machine that cannot should say so at the start."""
+    with torch.inference_mode():
+        for rows in (3, 5):  # two sizes, so that the row count becomes a variable of the compiled code
+            weights, totals = kernels.exponentials(torch.randn(rows, vocabulary, device=device), 1.0)
+            floor = kernels.nucleus(weights, totals, 0.5)
+            kernels.entropies(weights, floor)
+            if not vocabulary % BLOCK:
+                kernels.block_masses(weights, floor)

@@ -1,0 +1,59 @@
+"""What goes into the denoising loop and what comes out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from common.models.config import ModelConfig
+from common.records import NoiseKey, Sampler
+
+#: Step recorded for positions that no step committed, because the text ended before them.
+NOT_COMMITTED = -1
+
+
+class RequestError(ValueError):
+    """A completion that this model cannot denoise; the message says why."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion to denoise; ``key`` keys its randomness."""
+
+    prompt_ids: tuple[int, ...]
+    key: NoiseKey
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One completion of L tokens; the fields are those of :class:`common.records.Rollout`.
+
+    ``seconds`` is its share of the batches it ran in.
+    """
+
+    ids: tuple[int, ...]
+    step_map: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    model_logprobs: tuple[float, ...]
+    end: int
+    overwritten: tuple[tuple[int, int, int], ...]
+    forwards: int
+    versions: tuple[int, int]
+    seconds: float = field(compare=False)
+
+
+def check_prompt(prompt_ids: tuple[int, ...], sampler: Sampler, config: ModelConfig) -> None:
+    """Raise :class:`RequestError` for a prompt that the model cannot complete with this sampler."""
+    total = len(prompt_ids) + sampler.completion_length
+    if not prompt_ids:
+        raise RequestError("the prompt is empty; it needs at least one token")
+    if total > config.max_position_embeddings:
+        raise RequestError(
+            f"the prompt is too long: {len(prompt_ids)} tokens and {sampler.completion_length} to write are "
+            f"{total}, and the model knows {config.max_position_embeddings} positions; shorten one of them"
+        )
+    outside = [token for token in prompt_ids if not 0 <= token < config.vocab_size]
+    if outside:
+        raise RequestError(
+            f"prompt token {outside[0]} is not in the vocabulary of {config.vocab_size}; "
+            "encode the prompt with the model's own tokenizer"
+        )
