@@ -104,6 +104,11 @@ class Batch:
         """[n, L] positions that are not committed yet."""
         return self.cells.tokens == self._config.mask_token_id
 
+    def first_open(self) -> Tensor:
+        """[n] the first position that is not committed yet, or L."""
+        length = self._sampler.completion_length
+        return torch.where(self.masked(), torch.arange(length, device=self._device), length).amin(1)
+
     def next_steps(self) -> Tensor:
         """[n] the step that each row makes next."""
         return torch.tensor([row.step for row in self.rows], device=self._device)
@@ -147,7 +152,7 @@ class Batch:
         length = self._sampler.completion_length
         places = torch.arange(length, device=self._device)
         ending = torch.tensor(self._config.end_token_ids, device=self._device)
-        first_open = torch.where(self.masked(), places, length).amin(1)
+        first_open = self.first_open()
         first_end = torch.where(torch.isin(self.cells.tokens, ending), places, length).amin(1)
         done = (first_end < first_open) | (first_open == length)
         finished = done.tolist()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from common.records import DRAW_FIRST_DECODERS, RANDOM_DECODERS, Sampler
+from rollout_workers.approximate import BlockCache
 from rollout_workers.batch import Batch
 from rollout_workers.decoders import (
     confidence_of_draws,
@@ -64,6 +65,7 @@ class DenoiseLoop:
         """
         batch = Batch(sampler, self._denoiser.config, self._denoiser.device, self._batch_tokens)
         tokens = TokenSampler(sampler, self._kernels)
+        cache = BlockCache(self._denoiser, sampler) if sampler.approximate_cache != "none" else None
         while True:
             while batch.hungry and (more := supply()):
                 batch.enqueue(more)
@@ -73,16 +75,16 @@ class DenoiseLoop:
                 return
             with guard() as version:
                 started = time.perf_counter()
-                self._step(batch, tokens)
+                self._step(batch, tokens, cache)
                 batch.advance(version, time.perf_counter() - started)
             yield from batch.retire()
 
     @torch.inference_mode()
-    def _step(self, batch: Batch, tokens: TokenSampler) -> None:
+    def _step(self, batch: Batch, tokens: TokenSampler, cache: BlockCache | None) -> None:
         """One denoising step of every row."""
         sampler = tokens.sampler
-        hidden = self._denoiser.hidden(batch.canvas.ids, batch.canvas.packing)
-        candidates = _current_block(batch.masked(), sampler)
+        hidden = cache.hidden(batch) if cache else self._denoiser.hidden(batch.canvas.ids, batch.canvas.packing)
+        candidates = _current_block(batch, sampler)
 
         def rows(where: Tensor) -> Tensor:
             """Hidden rows [m, H] that predict the tokens at the positions [n, L] that are set."""
@@ -133,11 +135,10 @@ class DenoiseLoop:
         return torch.split(rows, size)
 
 
-def _current_block(masked: Tensor, sampler: Sampler) -> Tensor:
+def _current_block(batch: Batch, sampler: Sampler) -> Tensor:
     """[n, L] masked positions of each row's first unfinished block."""
+    masked = batch.masked()
     if not sampler.block_length:
         return masked
-    places = torch.arange(masked.shape[1], device=masked.device)
-    blocks = places // sampler.block_length
-    first_open = torch.where(masked, places, masked.shape[1] - 1).amin(1, keepdim=True)
-    return masked & (blocks == first_open // sampler.block_length)
+    blocks = torch.arange(sampler.completion_length, device=masked.device) // sampler.block_length
+    return masked & (blocks == batch.first_open().unsqueeze(1) // sampler.block_length)

@@ -6,12 +6,20 @@ pass samples (rollout workers) and scores (learner): what one sees is what the o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.models.config import ModelConfig
 from common.models.packing import Packing
+from common.models.precision import Linear, attend
+from common.models.window import Memory, Window
+
+#: Attention of packed q, k, v, each [rows, heads, d], as [rows, heads * d].
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def rotary_tables(config: ModelConfig, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -28,6 +36,16 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat([-second, first], dim=-1) * sin
 
 
+def attend_within(packing: Packing, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """[N, heads * d] attention of every token over its whole sequence, one call for each length."""
+    attended = []
+    for start, count, length in packing.blocks:
+        span = slice(start, start + count * length)
+        heads = [t[span].view(count, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v)]
+        attended.append(attend(heads[0], heads[1], heads[2]).transpose(1, 2).reshape(count * length, -1))
+    return torch.cat(attended)
+
+
 class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -37,33 +55,25 @@ class Attention(nn.Module):
             config.num_key_value_heads,
             config.head_dim,
         )
-        self.q_proj = nn.Linear(width, width, bias=config.attention_bias)
-        self.k_proj = nn.Linear(width, kv, bias=config.attention_bias)
-        self.v_proj = nn.Linear(width, kv, bias=config.attention_bias)
-        self.o_proj = nn.Linear(width, width, bias=False)
+        self.q_proj = Linear(width, width, bias=config.attention_bias)
+        self.k_proj = Linear(width, kv, bias=config.attention_bias)
+        self.v_proj = Linear(width, kv, bias=config.attention_bias)
+        self.o_proj = Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, packing: Packing, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, attention: Attend, cos: Tensor, sin: Tensor) -> Tensor:
         q = rotate(self.q_proj(x).view(-1, self.heads, self.head_dim), cos, sin)
         k = rotate(self.k_proj(x).view(-1, self.kv_heads, self.head_dim), cos, sin)
         v = self.v_proj(x).view(-1, self.kv_heads, self.head_dim)
-        attended = []
-        for start, count, length in packing.blocks:
-            span = slice(start, start + count * length)
-            heads = [t[span].view(count, length, -1, self.head_dim).transpose(1, 2) for t in (q, k, v)]
-            out = F.scaled_dot_product_attention(
-                heads[0], heads[1], heads[2], enable_gqa=self.kv_heads != self.heads
-            )
-            attended.append(out.transpose(1, 2).reshape(count * length, -1))
-        projected: Tensor = self.o_proj(torch.cat(attended))
-        return projected
+        out: Tensor = self.o_proj(attention(q, k, v))
+        return out
 
 
 class FeedForward(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -78,8 +88,8 @@ class Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp = FeedForward(config)
 
-    def forward(self, x: Tensor, packing: Packing, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), packing, cos, sin)
+    def forward(self, x: Tensor, attention: Attend, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), attention, cos, sin)
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
 
@@ -101,7 +111,7 @@ class MaskedDiffusionModel(nn.Module):
         super().__init__()
         self.config = config
         self.model = Backbone(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         # On the CPU also where the weights are built on the meta device, which would hold no ids.
@@ -110,17 +120,32 @@ class MaskedDiffusionModel(nn.Module):
 
     def hidden(self, ids: Tensor, packing: Packing) -> Tensor:
         """Hidden states [N, H] of a packed batch of token ids [N]; every sequence sees all of itself."""
-        cos, sin = rotary_tables(self.config, max(packing.lengths), ids.device)
+        attention = partial(attend_within, packing)
+        return self._run(ids, packing.positions, max(packing.lengths), lambda layer: attention)
+
+    def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
+        """Hidden states [A, H] of the window's rows alone, which see the rest of their sequences as remembered."""
+        positions = packing.positions[window.rows]
+        return self._run(
+            ids[window.rows],
+            positions,
+            max(packing.lengths),
+            lambda layer: partial(memory.attend, window, layer),
+        )
+
+    def _run(self, ids: Tensor, positions: Tensor, length: int, attention: Callable[[int], Attend]) -> Tensor:
+        """The layers over tokens at the given positions, all below ``length``."""
+        cos, sin = rotary_tables(self.config, length, ids.device)
         x = self.model.embed_tokens(ids)
-        cos, sin = (t[packing.positions].unsqueeze(1).to(x.dtype) for t in (cos, sin))
-        for layer in self.model.layers:
-            x = layer(x, packing, cos, sin)
+        cos, sin = (t[positions].unsqueeze(1).to(x.dtype) for t in (cos, sin))
+        for number, layer in enumerate(self.model.layers):
+            x = layer(x, attention(number), cos, sin)
         out: Tensor = self.model.norm(x)
         return out
 
     def logits(self, rows: Tensor) -> Tensor:
         """fp32 logits [n, V] of hidden rows [n, H]; -inf at tokens that are never predicted."""
-        scores: Tensor = self.lm_head(rows).float()
+        scores: Tensor = self.lm_head(rows, widen=True)
         return scores.index_fill_(-1, self._forbidden, -torch.inf)
 
     def source_rows(self, target_rows: Tensor) -> Tensor:

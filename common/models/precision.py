@@ -1,0 +1,76 @@
+"""bf16 products, also on a CPU that has no instructions for them.
+
+There, torch's own bf16 kernels take several times as long as fp32. The same numbers come from fp32 products of
+values rounded to bf16: a product of two bf16 numbers is exact in fp32, and both ways add up in fp32.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@lru_cache
+def cpu_multiplies_bf16() -> bool:
+    """Whether this CPU has kernels for bf16 products that are worth using."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def emulates_bf16(device: torch.device) -> bool:
+    """Whether bf16 was asked for, by autocast, on a CPU that has no instructions for it."""
+    return (
+        device.type == "cpu"
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") is torch.bfloat16
+        and not cpu_multiplies_bf16()
+    )
+
+
+def rounded(values: Tensor) -> Tensor:
+    """The values as bf16 holds them, in fp32."""
+    return values.bfloat16().float()
+
+
+class Linear(nn.Linear):
+    """``nn.Linear`` whose bf16 products are emulated where the CPU has none.
+
+    ``holds_bf16`` says that the parameters are bf16 values already, so that no pass has to round them.
+    """
+
+    holds_bf16 = False
+
+    def forward(self, x: Tensor, widen: bool = False) -> Tensor:
+        """``widen`` gives fp32 results, unrounded where the sums are at hand in fp32."""
+        if not emulates_bf16(x.device):
+            out = super().forward(x)
+            return out.float() if widen else out
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
+        if not self.holds_bf16:
+            weight, bias = rounded(weight), None if bias is None else rounded(bias)
+        with torch.autocast("cpu", enabled=False):
+            out = F.linear(rounded(x), weight, bias)
+        return out if widen else out.bfloat16()
+
+    @torch.no_grad()
+    def hold(self, dtype: torch.dtype) -> None:
+        """Keep the parameters as values of ``dtype`` from now on; for inference."""
+        if dtype is not torch.bfloat16:
+            return
+        native = self.weight.device.type != "cpu" or cpu_multiplies_bf16()
+        for parameter in self.parameters():
+            parameter.data = parameter.data.bfloat16() if native else rounded(parameter.data)
+        self.holds_bf16 = True
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Full attention of q [n, heads, queries, d] over k, v [n, kv heads, keys, d]."""
+    grouped = k.shape[1] != q.shape[1]
+    if not emulates_bf16(q.device):
+        return F.scaled_dot_product_attention(q, k, v, enable_gqa=grouped)
+    with torch.autocast("cpu", enabled=False):
+        out = F.scaled_dot_product_attention(rounded(q), rounded(k), rounded(v), enable_gqa=grouped)
+    return out.bfloat16()

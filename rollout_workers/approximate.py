@@ -1,0 +1,70 @@
+"""Approximate: denoise a block on keys and values remembered from when it began (Fast-dLLM, arXiv 2505.22618).
+
+A full pass at the start of each block remembers everything. Inside the block a pass computes only the block
+(``dual``), or the block and all behind it (``prefix``). What is remembered goes stale as tokens are committed, so
+the distributions differ from the exact engine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from common.models.window import Memory, Window
+from common.records import NoiseKey, Sampler
+from rollout_workers.batch import Batch, Row
+from rollout_workers.denoiser import Denoiser
+
+
+class BlockCache:
+    """The remembered keys and values of one batch's rows; they follow the rows when the batch changes."""
+
+    def __init__(self, denoiser: Denoiser, sampler: Sampler) -> None:
+        self._denoiser = denoiser
+        self._sampler = sampler
+        self._memory = Memory(0)
+        self._begins: dict[NoiseKey, tuple[int, int]] = {}
+        self._blocks: dict[NoiseKey, int] = {}
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Hidden states [N, H] of the batch; those that predict tokens of a row's current block are meaningful."""
+        canvas = batch.canvas
+        self._follow(batch.rows, canvas.packing.starts, canvas.packing.lengths)
+        blocks = (batch.first_open() // self._sampler.block_length).tolist()
+        spans = [
+            self._span(row, length, block)
+            for row, length, block in zip(batch.rows, canvas.packing.lengths, blocks, strict=True)
+        ]
+        window = Window.of(canvas.packing, spans)
+        part = self._denoiser.refresh(canvas.ids, canvas.packing, window, self._memory)
+        whole = part.new_zeros(canvas.packing.total, part.shape[-1])
+        whole[window.rows] = part
+        return whole
+
+    def _span(self, row: Row, length: int, block: int) -> tuple[int, int]:
+        """Positions to compute: all when the row's block begins, then only what the mode says."""
+        if self._blocks.get(row.request.key) != block:
+            self._blocks[row.request.key] = block
+            return 0, length
+        width = self._sampler.block_length
+        begin = len(row.request.prompt_ids) + block * width
+        # With shifted logits the block's first token is predicted by the row before it.
+        first = begin - int(self._denoiser.config.shift)
+        return first, begin + width if self._sampler.approximate_cache == "dual" else length
+
+    def _follow(self, rows: Sequence[Row], starts: Sequence[int], lengths: Sequence[int]) -> None:
+        """Move what is remembered to where the rows lie now."""
+        places = zip(starts, lengths, strict=True)
+        begins = {row.request.key: place for row, place in zip(rows, places, strict=True)}
+        if begins == self._begins:
+            return
+        origins = torch.full((sum(lengths),), -1)
+        for key, (start, length) in begins.items():
+            if key in self._begins:
+                old = self._begins[key][0]
+                origins[start : start + length] = torch.arange(old, old + length)
+        self._memory = self._memory.moved(origins.to(self._denoiser.device))
+        self._blocks = {key: block for key, block in self._blocks.items() if key in begins}
+        self._begins = begins
