@@ -11,6 +11,7 @@ from orchestrator.cluster import ClusterError
 from orchestrator.evaluator import RunDeadlineError
 from orchestrator.health import TooManyRestartsError
 from orchestrator.learner_group import LearnerDiedError
+from rollout_workers.requests import RequestError
 from sandbox.types import SandboxUnavailable
 
 #: The user can mend these before starting again.
@@ -21,6 +22,7 @@ MENDABLE = (
     TaskFileError,
     CheckpointError,
     ClusterError,
+    RequestError,
     SandboxUnavailable,
 )
 

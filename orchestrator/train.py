@@ -12,6 +12,7 @@ from typing import Any
 import ray
 
 from common.config import Config, ConfigError
+from common.models.config import ModelConfig
 from common.models.loading import model_folder
 from common.streams import Streams, connect
 from common.telemetry import Telemetry
@@ -41,7 +42,7 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
     """
     notes: list[str] = []
     checkpoint = _checkpoint_to_resume(config, resume)
-    model_folder(config.model.path)
+    _check_model(config)
     probe().require(Level(config.reward.sandbox_level))
     if config.streams.url != "embedded":
         connect(config.streams.url).close()
@@ -70,6 +71,16 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
         write_report(folder.path)
         folder.close()
     return summary
+
+
+def _check_model(config: Config) -> None:
+    model = ModelConfig.from_folder(model_folder(config.model.path))
+    longest = config.data.max_prompt_tokens + config.rollout.completion_length
+    if longest > model.max_position_embeddings:
+        raise ConfigError(
+            f"rollout.completion_length: with data.max_prompt_tokens a row can have {longest} tokens, and the "
+            f"model knows {model.max_position_embeddings} positions; lower one of them"
+        )
 
 
 def _checkpoint_to_resume(config: Config, resume: str) -> Path | None:

@@ -15,6 +15,7 @@ from common.models.transformer import MaskedDiffusionModel
 from common.records import NoiseKey, Sampler
 from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.replay import replay
 from rollout_workers.requests import Completion, Request, RequestError
 
 MakeModel = Callable[..., MaskedDiffusionModel]
@@ -204,6 +205,8 @@ def test_scoring_the_recorded_trace_gives_the_recorded_log_probabilities(
             scores = model.logits(hidden[sources]).log_softmax(-1)
             for row, k in zip(scores, places, strict=True):
                 assert float(row[done.ids[k]]) == pytest.approx(done.model_logprobs[k], abs=1e-5)
+        again = replay(TorchDenoiser(model), request.prompt_ids, done)
+        assert again == pytest.approx(done.model_logprobs, abs=1e-5)
 
 
 def test_forward_passes_are_counted_until_the_text_is_complete(make_model: MakeModel) -> None:
