@@ -1,9 +1,9 @@
 """The published sampler of Dream and DiffuCoder (``diffusion_generate``) with the entropy decoder, plainly.
 
 Prompts are padded on the left, the vocabulary is scored at every position in the model's dtype, top-p sorts it for
-every masked position, and no row ends early. Written again from the algorithm; two departures keep it comparable:
-the mask token and vocabulary padding are never predicted, and the sampling does not check that probabilities sum to
-one: bf16 ones can miss it, upon which the published code takes the most likely tokens instead of sampling.
+every masked position, and no row ends early. Two departures keep it comparable: the mask token and vocabulary
+padding are never predicted, and probabilities are not checked to sum to one before sampling (bf16 ones can miss
+it, upon which the published code takes the most likely tokens instead).
 """
 
 from __future__ import annotations
@@ -73,8 +73,7 @@ def _sample(logits: Tensor, sampler: Sampler) -> tuple[Tensor, Tensor]:
         logits = _nucleus(logits, sampler.top_p)
     probabilities = logits.softmax(-1)
     if sampler.temperature:
-        tokens = Categorical(probs=probabilities, validate_args=False).sample()
-        probabilities.gather(-1, tokens.unsqueeze(-1))  # its confidence; the entropy takes its place below
+        tokens: Tensor = Categorical(probs=probabilities, validate_args=False).sample()  # type: ignore[no-untyped-call]
     else:
         tokens = probabilities.argmax(-1)
     return tokens, (probabilities * (probabilities + _INSIDE_LOG).log()).sum(-1)

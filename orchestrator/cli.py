@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 
 from common.config import Config, load_config
+from orchestrator.bench import bench
 
 _CONTROL = "Control experiment: rewards are dealt out at random inside each group, so there is nothing to learn."
 _RECIPES = Path(__file__).parent.parent / "recipes"
@@ -23,6 +24,9 @@ _RECIPES = Path(__file__).parent.parent / "recipes"
 @click.version_option(package_name="couplet-rl")
 def main() -> None:
     """Reinforcement learning for masked-diffusion code models."""
+
+
+main.add_command(bench)
 
 
 @main.command()
@@ -90,6 +94,47 @@ def train(
             Console().print(plan_view(config))
         else:
             _run(config, resume, plain, as_json)
+
+
+@main.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--prompt", help="Text to complete; - reads standard input [default: the first held-out task's].")
+@click.option("--samples", default=2, show_default=True, type=click.IntRange(min=1), help="Completions.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each completion.")
+def generate(recipe: Path, overrides: tuple[str, ...], prompt: str | None, samples: int, as_json: bool) -> None:
+    """Complete a prompt with RECIPE's model and sampler, and show the order of decoding.
+
+    OVERRIDES are section.field=value, for example rollout.decoder=low_confidence.
+    """
+    with _explained_errors():
+        config = load_config(_find_recipe(recipe), overrides)
+        from orchestrator.generate import generate as complete
+        from orchestrator.generate import generation_view
+
+        group = complete(config, sys.stdin.read() if prompt == "-" else prompt, samples)
+        if as_json:
+            for rollout in group.rollouts:
+                click.echo(rollout.model_dump_json())
+        else:
+            Console().print(generation_view(config, group))
+
+
+@bench.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--tasks", default=64, show_default=True, type=click.IntRange(min=1), help="Prompts to complete.")
+@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+def agreement(recipe: Path, overrides: tuple[str, ...], tasks: int, as_json: bool) -> None:
+    """How far RECIPE's approximate sampler is from the exact one, on its model and held-out tasks."""
+    with _explained_errors():
+        config = load_config(_find_recipe(recipe), overrides)
+        from orchestrator import agreement as probe
+
+        found = probe.compare(config, tasks)
+        Console().print(probe.agreement_view(config, found))
+        if as_json:
+            click.echo(json.dumps(probe.as_record(config, found)))
 
 
 @main.command("warm-up")

@@ -33,6 +33,7 @@ PROBES: dict[str, Probe] = {
     "memory": machine.memory,
     "disk": machine.disk,
     "GPU": machine.gpu,
+    "C++ compiler": machine.compiler,
     **{probe.args[0]: probe for probe in services.PACKAGES},
     "embedded Redis": services.embedded_redis,
     "REDIS_URL": services.redis_url,

@@ -11,12 +11,14 @@ import resource
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
 from orchestrator.doctor_check import Check
 
 _ROOT = Path("/")
+_HEADERS = Path(sysconfig.get_path("include"))
 _GIB = 1024**3
 _GPU_DEVICES = ("dev/nvidiactl", "dev/kfd", "dev/dxg")
 _TORCH_SECONDS = 9.0
@@ -94,6 +96,17 @@ def open_files(limits: Callable[[int], tuple[int, int]] = resource.getrlimit) ->
     if soft != resource.RLIM_INFINITY and soft < 4096:
         return Check("open files", "warning", detail, f"ulimit -n {min(hard, 65536) if hard > 0 else 65536}")
     return Check("open files", "ok", detail)
+
+
+def compiler(find: Callable[[str], str | None] = shutil.which, headers: Path = _HEADERS) -> Check:
+    """torch.compile needs a C++ compiler and Python's headers."""
+    found = next(filter(None, map(find, [os.environ.get("CXX", "g++"), "g++", "clang++"])), None)
+    remedy = "apt-get install g++ python3-dev: sampling from a large vocabulary is several times faster compiled"
+    if found is None:
+        return Check("C++ compiler", "warning", "none", remedy)
+    if not (headers / "Python.h").is_file():
+        return Check("C++ compiler", "warning", f"{found}, but no Python.h in {headers}", remedy)
+    return Check("C++ compiler", "ok", found)
 
 
 def ask_torch() -> str:

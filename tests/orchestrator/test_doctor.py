@@ -187,6 +187,16 @@ def test_a_machine_without_anything(tmp_path: Path) -> None:
     assert machine.cores(tmp_path).detail
 
 
+def test_compiler(tmp_path: Path) -> None:
+    assert machine.compiler(lambda name: None, tmp_path).detail == "none"
+    without_headers = machine.compiler(lambda name: f"/usr/bin/{name}", tmp_path)
+    assert (without_headers.status, "Python.h" in without_headers.detail) == ("warning", True)
+    assert "g++ python3-dev" in without_headers.remedy
+    (tmp_path / "Python.h").touch()
+    found = machine.compiler(lambda name: "/usr/bin/clang++" if name == "clang++" else None, tmp_path)
+    assert (found.status, found.detail) == ("ok", "/usr/bin/clang++")
+
+
 def test_open_files() -> None:
     found = machine.open_files(lambda _: (1024, resource.RLIM_INFINITY))
     assert (found.status, found.remedy) == ("warning", "ulimit -n 65536")

@@ -1,0 +1,104 @@
+"""What a benchmark reads off the machine: its description, the peak of memory, where the time of a call goes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.autograd.profiler import record_function
+from torch.profiler import ProfilerActivity, profile
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
+#: The profiler otherwise writes its comings and goings to stderr, through the progress display.
+_SILENT = "6"
+
+#: Operators that multiply matrices, attention included.
+_PRODUCTS = re.compile(
+    r"(aten|mkldnn)::_?"
+    r"(mm|addmm|bmm|baddbmm|matmul|linear|linear_pointwise|mkldnn_linear"
+    r"|scaled_dot_product_\w+|flash_attention_\w+|efficient_attention_\w+)"
+)
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Names and numbers that a timing depends on. ``bf16_instructions`` are those of the device."""
+    cpu = torch.cpu.get_capabilities()
+    on_gpu = device.type == "cuda"
+    return {
+        "cpu": cpu.get("cpu_name") or platform.processor() or platform.machine(),
+        "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "bf16_instructions": torch.cuda.is_bf16_supported(including_emulation=False)
+        if on_gpu
+        else any(cpu.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")),
+    }
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """How long the work takes, its share on the device included."""
+    _synchronize(device)
+    started = time.perf_counter()
+    work()
+    _synchronize(device)
+    return time.perf_counter() - started
+
+
+def peak_bytes(work: Callable[[], object], device: torch.device) -> int | None:
+    """Most memory in use during the work, above what was in use before it; None where the system does not tell."""
+    if device.type == "cuda":
+        _synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        return torch.cuda.max_memory_allocated(device) - before
+    # Freed memory that the allocator keeps would count as in use before.
+    ctypes.CDLL(None).malloc_trim(0)
+    try:
+        _CLEAR.write_text(_RESET_PEAK)
+    except OSError:
+        work()
+        return None
+    before = _resident("VmRSS")
+    work()
+    return _resident("VmHWM") - before
+
+
+def product_share(work: Callable[[], object], device: torch.device) -> float:
+    """Share of the work's time that goes into matrix products: of kernel time on a GPU, else of all time."""
+    on_gpu = device.type == "cuda"
+    os.environ.setdefault("KINETO_LOG_LEVEL", _SILENT)
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as profiler:
+        # Around everything, so that time between operators counts as time.
+        with record_function("work"):
+            work()
+        _synchronize(device)
+    # A kernel is listed under the operator that launched it and once more by itself.
+    operators = [event for event in profiler.key_averages() if event.device_type.name == "CPU"]
+    times = [
+        (event.key, event.self_device_time_total if on_gpu else event.self_cpu_time_total) for event in operators
+    ]
+    products = sum(taken for key, taken in times if _PRODUCTS.fullmatch(key))
+    return float(products / sum(taken for _, taken in times))
+
+
+def _resident(field: str) -> int:
+    found = re.search(rf"^{field}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+    if found is None:
+        raise LookupError(f"{_STATUS} has no {field}")
+    return 1024 * int(found[1])
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,284 @@
+"""The denoising engine beside the published sampler: the same weights, prompts and schedule, in turns, in one run.
+
+The model is random, with a vocabulary as peaked as a trained model's. Its end tokens are so unlikely that no row
+ends early, which only the engine would make use of: a step is a step of the whole batch on both sides.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from benchmarks.measure import peak_bytes, product_share, seconds
+from benchmarks.naive_denoise import denoise, stock_model
+from common.models.config import ModelConfig
+from common.models.transformer import MaskedDiffusionModel, initialize
+from common.records import NoiseKey, Sampler
+from rollout_workers.canvas import Canvas
+from rollout_workers.denoise import DenoiseLoop
+from rollout_workers.denoiser import Denoiser, TorchDenoiser
+from rollout_workers.kernels import Kernels
+from rollout_workers.requests import Completion, Request
+
+#: Decodes of a case beside the timed pairs, for the progress display.
+EXTRA_DECODES = 6
+
+_TEMPERATURE, _TOP_P = 1.2, 0.95
+_END, _PAD = 0, 1
+#: So large that attention and feed-forward tell the mask tokens of different positions apart.
+_STD = 0.1
+#: Standard deviation of the logits in units of sqrt(2 ln V), about the largest of V normal numbers.
+_PEAKEDNESS = 1.35
+_ROWS_AT_ONCE = 64
+_MIB = 2**20
+
+_LEGEND = (
+    "One run, the same weights, the sides in turns: medians; the range is that of the pairs. "
+    "matmul: share of the time in matrix products and attention. MiB: peak memory above the loaded model. "
+    "greedy: tokens on which the sides agree at temperature 0; in fp32 all of them, but for exact ties. In bf16 the "
+    "published sampler rounds logits, probabilities and entropies to bf16, where the engine samples in fp32: near-ties "
+    "about which positions go first are decided otherwise, and what is committed later depends on it."
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The batch: ``rows`` prompts of about ``prompt`` tokens, in turns an eighth longer and shorter."""
+
+    rows: int = 2
+    prompt: int = 128
+    completion: int = 128
+    steps: int = 4
+    repeats: int = 3
+
+    @property
+    def prompt_lengths(self) -> tuple[int, ...]:
+        off = max(1, self.prompt // 8)
+        return tuple(max(1, self.prompt - off) if row % 2 else self.prompt + off for row in range(self.rows))
+
+    @property
+    def tokens(self) -> int:
+        return sum(self.prompt_lengths) + self.rows * self.completion
+
+    def sampler(self, temperature: float) -> Sampler:
+        """The published schedule, so that both sides commit the same number of tokens at every step."""
+        return Sampler(
+            temperature=temperature,
+            top_p=_TOP_P,
+            denoising_steps=self.steps,
+            completion_length=self.completion,
+            upstream=True,
+        )
+
+
+@dataclass(frozen=True)
+class Side:
+    """One sampler: seconds per denoising step, share of the time in matrix products, peak memory in bytes."""
+
+    step_seconds: float
+    product_share: float
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """Both samplers on one model. Ratios are naive time over engine time: of the medians, and of the pairs."""
+
+    vocabulary: int
+    dtype: str
+    nucleus_tokens: float
+    greedy_agreement: float
+    naive: Side
+    engine: Side
+    ratio: float
+    ratio_min: float
+    ratio_max: float
+
+
+def run(
+    vocabulary: int, dtype: torch.dtype, device: torch.device, settings: Settings, said: Callable[[str], None]
+) -> Case:
+    """Compare the samplers on one model. ``said`` hears of every decode before it begins."""
+    model = peaked_model(_config(vocabulary, settings), seed=0).to(device)
+    # First, as the denoiser may round the weights in place.
+    stock = stock_model(model, dtype)
+    denoiser = TorchDenoiser(model, dtype)
+    said("compiling")
+    kernels = Kernels.choose(vocabulary, device)
+    loop = DenoiseLoop(denoiser, settings.tokens, kernels)
+    prompts = _prompts(vocabulary, settings)
+    greedy, sampler = settings.sampler(0.0), settings.sampler(_TEMPERATURE)
+
+    def engine(setting: Sampler, seed: int = 0) -> list[Completion]:
+        requests = [Request(prompt, NoiseKey(seed, "bench", (row,))) for row, prompt in enumerate(prompts)]
+        return loop.run(requests, setting)
+
+    def naive(setting: Sampler, seed: int = 0) -> list[list[int]]:
+        torch.manual_seed(seed)
+        tokens: list[list[int]] = denoise(stock, model.config, prompts, setting).tolist()
+        return tokens
+
+    # The greedy decodes warm up all that does not depend on the temperature.
+    said("naive, greedy")
+    naive_tokens = naive(greedy)
+    said("engine, greedy")
+    agreement = greedy_agreement(engine(greedy), naive_tokens)
+    said("engine, warm-up")
+    engine(sampler)
+    said("naive, profiled")
+    naive_share = product_share(lambda: naive(sampler), device)
+    said("engine, profiled")
+    engine_share = product_share(lambda: engine(sampler), device)
+    slow = _Measured(partial(naive, sampler), device)
+    fast = _Measured(partial(engine, sampler), device)
+    for seed in range(settings.repeats):
+        for name, side in (("naive", slow), ("engine", fast)):
+            said(f"{name}, {seed + 1} of {settings.repeats}")
+            side.measure(seed)
+    ratios = [one / other for one, other in zip(slow.times, fast.times, strict=True)]
+    return Case(
+        vocabulary=vocabulary,
+        dtype=str(dtype).removeprefix("torch."),
+        nucleus_tokens=_nucleus_tokens(denoiser, kernels, prompts, settings),
+        greedy_agreement=agreement,
+        naive=slow.side(settings.steps, naive_share),
+        engine=fast.side(settings.steps, engine_share),
+        ratio=statistics.median(slow.times) / statistics.median(fast.times),
+        ratio_min=min(ratios),
+        ratio_max=max(ratios),
+    )
+
+
+class _Measured:
+    """Seconds and peak memory of every decode of one side; ``decode`` takes a seed."""
+
+    def __init__(self, decode: Callable[[int], object], device: torch.device) -> None:
+        self.times: list[float] = []
+        self._decode = decode
+        self._device = device
+        self._peaks: list[int | None] = []
+
+    def measure(self, seed: int) -> None:
+        def timed() -> None:
+            self.times.append(seconds(lambda: self._decode(seed), self._device))
+
+        self._peaks.append(peak_bytes(timed, self._device))
+
+    def side(self, steps: int, share: float) -> Side:
+        peaks = [peak for peak in self._peaks if peak is not None]
+        return Side(statistics.median(self.times) / steps, share, max(peaks, default=None))
+
+
+def peaked_model(config: ModelConfig, seed: int) -> MaskedDiffusionModel:
+    """Random weights whose distributions have a nucleus of tens to hundreds of tokens, and no end of the text."""
+    model = MaskedDiffusionModel(config)
+    initialize(model, torch.Generator().manual_seed(seed), _STD)
+    # The last norm gives every hidden state the length sqrt(hidden_size).
+    deviation = _PEAKEDNESS * math.sqrt(2 * math.log(config.vocab_size)) / math.sqrt(config.hidden_size)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(deviation / _STD)
+        model.lm_head.weight[list(config.end_token_ids)] = 0.0
+    return model.eval().requires_grad_(False)
+
+
+def greedy_agreement(completions: Sequence[Completion], tokens: Sequence[Sequence[int]]) -> float:
+    """Share of the engine's tokens, up to the end of each text, that are the other sampler's too."""
+    same = [
+        ours == theirs
+        for completion, row in zip(completions, tokens, strict=True)
+        for ours, theirs in zip(completion.ids[: completion.end + 1], row, strict=False)
+    ]
+    return sum(same) / len(same)
+
+
+def as_json(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> dict[str, Any]:
+    return {
+        "bench": "rollout",
+        "machine": machine,
+        "settings": asdict(settings) | {"temperature": _TEMPERATURE, "top_p": _TOP_P, "decoder": "entropy"},
+        "cases": [asdict(case) for case in cases],
+    }
+
+
+def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> Group:
+    """The header, the table and what its columns mean."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("vocabulary", "dtype", "sampler"):
+        table.add_column(title)
+    for title in ("s/step", "ratio", "range", "matmul", "MiB", "greedy"):
+        table.add_column(title, justify="right")
+    for case in cases:
+        spread = f"{case.ratio_min:.1f}-{case.ratio_max:.1f}"
+        table.add_row(f"{case.vocabulary:,}", case.dtype, "naive", *_cells(case.naive, "", "", ""))
+        agreed = f"{case.greedy_agreement:.0%}"
+        table.add_row("", "", "engine", *_cells(case.engine, f"{case.ratio:.1f}x", spread, agreed))
+    return Group(Text(_header(machine, settings, cases)), Text(), table, Text(), Text(_LEGEND))
+
+
+def _header(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> str:
+    name = machine["gpu"] or machine["cpu"]
+    bf16 = "" if machine["bf16_instructions"] else "no bf16 instructions, so plain bf16 products are slow; "
+    lengths = " and ".join(map(str, sorted(set(settings.prompt_lengths))))
+    nuclei = {case.vocabulary: case.nucleus_tokens for case in cases}
+    return (
+        f"{name}, {bf16}{machine['threads']} threads, torch {machine['torch']}\n"
+        f"{settings.rows} rows, prompts of {lengths} tokens and {settings.completion} to write in "
+        f"{settings.steps} steps, {settings.tokens:,} tokens in all; entropy decoder, temperature {_TEMPERATURE}, "
+        f"top-p {_TOP_P}\n"
+        "mean nucleus at the first step: "
+        + ", ".join(f"{size:.0f} tokens of {vocabulary:,}" for vocabulary, size in nuclei.items())
+    )
+
+
+def _cells(side: Side, ratio: str, spread: str, agreed: str) -> tuple[str, ...]:
+    peak = "unknown" if side.peak_bytes is None else f"{side.peak_bytes / _MIB:,.0f}"
+    return f"{side.step_seconds:.3f}", ratio, spread, f"{side.product_share:.0%}", peak, agreed
+
+
+def _config(vocabulary: int, settings: Settings) -> ModelConfig:
+    return ModelConfig(
+        vocab_size=vocabulary,
+        hidden_size=256,
+        intermediate_size=1024,
+        num_hidden_layers=8,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=max(settings.prompt_lengths) + settings.completion,
+        tie_word_embeddings=False,
+        mask_token_id=vocabulary - 1,
+        eos_token_id=_END,
+        pad_token_id=_PAD,
+    )
+
+
+def _prompts(vocabulary: int, settings: Settings) -> list[tuple[int, ...]]:
+    numbers = np.random.default_rng(0)
+    return [
+        tuple(numbers.integers(_PAD + 1, vocabulary - 1, length).tolist()) for length in settings.prompt_lengths
+    ]
+
+
+def _nucleus_tokens(
+    denoiser: Denoiser, kernels: Kernels, prompts: Sequence[Sequence[int]], settings: Settings
+) -> float:
+    """Mean number of tokens in the nucleus of a position at the first step, when all are masked."""
+    canvas = Canvas(prompts, settings.completion, denoiser.device)
+    canvas.write(torch.full_like(canvas.positions, denoiser.config.mask_token_id))
+    hidden = denoiser.hidden(canvas.ids, canvas.packing)
+    sizes = []
+    with torch.inference_mode():
+        for rows in torch.split(hidden[canvas.positions.flatten() - 1], _ROWS_AT_ONCE):
+            weights, totals = kernels.exponentials(denoiser.logits(rows), _TEMPERATURE)
+            floor = kernels.nucleus(weights, totals, _TOP_P)
+            sizes += (weights >= floor.unsqueeze(-1)).sum(-1).tolist()
+    return statistics.fmean(sizes)

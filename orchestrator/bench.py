@@ -1,0 +1,120 @@
+"""``couplet bench``: this project's parts beside the plain way to do the same, measured in one run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+_DTYPES = ("float32", "bfloat16")
+#: Room for two end tokens, the mask token and some to choose from.
+_SMALLEST_VOCABULARY = 16
+
+
+def _vocabularies(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
+    parts = value.split(",")
+    if not all(part.isdecimal() and int(part) >= _SMALLEST_VOCABULARY for part in parts):
+        raise click.BadParameter(
+            f"{value!r} is not a list of numbers from {_SMALLEST_VOCABULARY} up, with commas between them."
+        )
+    return tuple(map(int, parts))
+
+
+def _dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
+    parts = tuple(value.split(","))
+    if not set(parts) <= set(_DTYPES):
+        raise click.BadParameter(f"{value!r} is not a list of {' and '.join(_DTYPES)}, with commas between them.")
+    return parts
+
+
+@click.group()
+def bench() -> None:
+    """Measure parts of the project on this machine."""
+
+
+@bench.command()
+@click.option(
+    "--vocab",
+    "vocabularies",
+    metavar="SIZE,...",
+    callback=_vocabularies,
+    default="32000,152064",
+    show_default=True,
+    help="Vocabularies.",
+)
+@click.option(
+    "--dtype",
+    "dtypes",
+    metavar="DTYPE,...",
+    callback=_dtypes,
+    default=",".join(_DTYPES),
+    show_default=True,
+    help="Of the model's computation.",
+)
+@click.option("--repeats", default=2, show_default=True, type=click.IntRange(min=1), help="Timed pairs.")
+@click.option("--steps", default=4, show_default=True, type=click.IntRange(min=1), help="Denoising steps.")
+@click.option("--rows", default=2, show_default=True, type=click.IntRange(min=1), help="Prompts in the batch.")
+@click.option(
+    "--prompt",
+    default=128,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Mean prompt tokens; rows are in turns an eighth longer and shorter.",
+)
+@click.option(
+    "--completion", default=128, show_default=True, type=click.IntRange(min=1), help="Tokens to write in a row."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="[default: one per usable core]")
+@click.option("--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+def rollout(
+    vocabularies: Sequence[int],
+    dtypes: Sequence[str],
+    repeats: int,
+    steps: int,
+    rows: int,
+    prompt: int,
+    completion: int,
+    threads: int | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """The denoising engine beside the published sampler, on a small random model.
+
+    The defaults take about five minutes on two slow cores.
+    """
+    if steps > completion:
+        raise click.BadParameter(
+            f"{steps} is more than the {completion} tokens of --completion.", param_hint="'--steps'"
+        )
+    # Takes seconds to import.
+    import torch
+
+    from benchmarks import measure
+    from benchmarks import rollout as comparison
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise click.BadParameter("torch sees no GPU.", param_hint="'--device'")
+    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    where = torch.device("cuda" if on_gpu else "cpu")
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    settings = comparison.Settings(rows, prompt, completion, steps, repeats)
+    cases = []
+    with Progress(console=Console(stderr=True)) as bar:
+        decodes = len(vocabularies) * len(dtypes) * (comparison.EXTRA_DECODES + 2 * repeats)
+        task = bar.add_task("", total=decodes)
+        for vocabulary in vocabularies:
+            for dtype in dtypes:
+
+                def said(stage: str, case: str = f"{vocabulary:,} {dtype}") -> None:
+                    bar.update(task, advance=1, description=f"{case}: {stage}")
+
+                cases.append(comparison.run(vocabulary, getattr(torch, dtype), where, settings, said))
+    machine = measure.describe(where)
+    Console().print(comparison.view(machine, settings, cases))
+    if as_json:
+        click.echo(json.dumps(comparison.as_json(machine, settings, cases)))
