@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch._dynamo.exc import TorchDynamoException
+from torch._inductor import config as inductor
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class Kernels:
         """Compiled kernels, tried out, for a large vocabulary; plain ones otherwise or without a compiler."""
         if mode == "never" or vocabulary < _LARGE_VOCABULARY:
             return cls()
+        # A pool of compiler processes would outlive a worker that is killed.
+        inductor.compile_threads = 1
         kernels = cls(
             torch.compile(exponentials, dynamic=True),
             torch.compile(masses, dynamic=True),
@@ -140,7 +143,7 @@ def _bits(value: float) -> int:
 def _try_out(kernels: Kernels, vocabulary: int, device: torch.device) -> None:
     """Compile now: the first batch should not have to, and a machine that cannot should say so at the start."""
     with torch.inference_mode():
-        for rows in (3, 5):  # two sizes, so that the row count becomes a variable of the compiled code
+        for rows in (3, 5, 1):  # two sizes make the row count a variable of the compiled code; one row is special
             weights, totals = kernels.exponentials(torch.randn(rows, vocabulary, device=device), 1.0)
             floor = kernels.nucleus(weights, totals, 0.5)
             kernels.entropies(weights, floor)

@@ -70,6 +70,8 @@ class TokenSampler:
     def _filtered(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Unnormalized probabilities [n, V] and the smallest [n] that the filters keep."""
         weights, totals = self.kernels.exponentials(logits, self.sampler.temperature or 1.0)
+        if not bool(totals.isfinite().all()):
+            raise FloatingPointError("the model's logits are not finite: its weights have diverged or are damaged")
         floor = torch.full_like(totals, TINY)
         if self.sampler.top_p < 1:
             floor = torch.maximum(floor, self.kernels.nucleus(weights, totals, self.sampler.top_p))

@@ -293,6 +293,14 @@ def test_bfloat16_runs_and_returns_valid_completions(make_model: MakeModel) -> N
         assert all(math.isfinite(logprob) for logprob in completion.logprobs)
 
 
+@pytest.mark.parametrize("decoder", ["entropy", "maskgit_plus", "origin"])
+def test_weights_that_are_not_numbers_are_an_error(make_model: MakeModel, decoder: str) -> None:
+    model = make_model()
+    model.model.norm.weight[0] = torch.nan
+    with pytest.raises(FloatingPointError, match="not finite"):
+        engine(model).run(requests(2, 40), sampler(decoder=decoder))
+
+
 def test_loaded_weights_are_the_ones_that_sample(make_model: MakeModel) -> None:
     old, new = make_model(seed=0), make_model(seed=1)
     denoiser = TorchDenoiser(old)
