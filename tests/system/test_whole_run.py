@@ -63,6 +63,29 @@ def test_a_run_shows_its_actors_streams_and_metrics_and_stops_on_ctrl_c(start_ru
     run.assert_nothing_left()
 
 
+def test_rollouts_overlap_training_and_take_weights_between_steps(start_run):
+    """One version of staleness, LLaDA's decoder in blocks, and an approximate cache that the metrics admit to."""
+    run = start_run(
+        "run.steps=4",
+        "admission.max_staleness=1",
+        "rollout.update_between=steps",
+        "rollout.decoder=low_confidence",
+        "rollout.block_length=14",
+        "rollout.denoising_steps=14",
+        "rollout.approximate_cache=dual",
+    )
+    assert run.finish()["updates"] == 4
+    metrics = run.metrics()
+    assert max(line["staleness/max"] for line in metrics) == 1
+    for line in metrics:
+        assert line["diffusion/approximate"] == 1
+        assert 1 <= line["diffusion/steps"] <= 14
+        assert line["diffusion/tokens_per_forward"] >= 1
+        ended = line["ledger/trained"] + line["ledger/filtered"] + line["ledger/dropped"]
+        assert line["ledger/admitted"] == ended + line["ledger/in_flight"]
+    run.assert_nothing_left()
+
+
 def test_mbpp_records_go_through_the_same_path(start_run, tmp_path):
     records = [
         {
