@@ -30,13 +30,16 @@ _PRODUCTS = re.compile(
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """Names and numbers that a timing depends on. ``bf16_instructions`` are those of the device."""
+    """What a timing depends on, other work on the machine (``load``, before the benchmark) included.
+
+    ``bf16_instructions`` are those of the device that is measured."""
     cpu = torch.cpu.get_capabilities()
     on_gpu = device.type == "cuda"
     return {
         "cpu": cpu.get("cpu_name") or platform.processor() or platform.machine(),
         "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
         "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
         "torch": torch.__version__,
         "bf16_instructions": torch.cuda.is_bf16_supported(including_emulation=False)
         if on_gpu

@@ -30,8 +30,8 @@ from rollout_workers.denoiser import Denoiser, TorchDenoiser
 from rollout_workers.kernels import Kernels
 from rollout_workers.requests import Completion, Request
 
-#: Decodes of a case beside the timed pairs, for the progress display.
-EXTRA_DECODES = 6
+#: What a case does beside the timed decodes, for the progress display.
+EXTRA_STAGES = 6
 
 _TEMPERATURE, _TOP_P = 1.2, 0.95
 _END, _PAD = 0, 1
@@ -45,9 +45,9 @@ _MIB = 2**20
 _LEGEND = (
     "One run, the same weights, the sides in turns: medians; the range is that of the pairs. "
     "matmul: share of the time in matrix products and attention. MiB: peak memory above the loaded model. "
-    "greedy: tokens on which the sides agree at temperature 0; in fp32 all of them, but for exact ties. In bf16 the "
-    "published sampler rounds logits, probabilities and entropies to bf16, where the engine samples in fp32: near-ties "
-    "about which positions go first are decided otherwise, and what is committed later depends on it."
+    "greedy: tokens on which the sides agree at temperature 0, top-p 1; all in fp32, but for near-ties. In bf16 "
+    "the published sampler rounds logits, probabilities and entropies to bf16, where the engine samples in fp32: "
+    "near-ties about which positions go first are decided otherwise, and what is committed later depends on it."
 )
 
 
@@ -55,11 +55,11 @@ _LEGEND = (
 class Settings:
     """The batch: ``rows`` prompts of about ``prompt`` tokens, in turns an eighth longer and shorter."""
 
-    rows: int = 2
-    prompt: int = 128
-    completion: int = 128
-    steps: int = 4
-    repeats: int = 3
+    rows: int
+    prompt: int
+    completion: int
+    steps: int
+    repeats: int
 
     @property
     def prompt_lengths(self) -> tuple[int, ...]:
@@ -70,11 +70,11 @@ class Settings:
     def tokens(self) -> int:
         return sum(self.prompt_lengths) + self.rows * self.completion
 
-    def sampler(self, temperature: float) -> Sampler:
+    def sampler(self, temperature: float, top_p: float) -> Sampler:
         """The published schedule, so that both sides commit the same number of tokens at every step."""
         return Sampler(
             temperature=temperature,
-            top_p=_TOP_P,
+            top_p=top_p,
             denoising_steps=self.steps,
             completion_length=self.completion,
             upstream=True,
@@ -108,7 +108,7 @@ class Case:
 def run(
     vocabulary: int, dtype: torch.dtype, device: torch.device, settings: Settings, said: Callable[[str], None]
 ) -> Case:
-    """Compare the samplers on one model. ``said`` hears of every decode before it begins."""
+    """Compare the samplers on one model. ``said`` hears of every stage before it begins."""
     model = peaked_model(_config(vocabulary, settings), seed=0).to(device)
     # First, as the denoiser may round the weights in place.
     stock = stock_model(model, dtype)
@@ -117,7 +117,9 @@ def run(
     kernels = Kernels.choose(vocabulary, device)
     loop = DenoiseLoop(denoiser, settings.tokens, kernels)
     prompts = _prompts(vocabulary, settings)
-    greedy, sampler = settings.sampler(0.0), settings.sampler(_TEMPERATURE)
+    sampler = settings.sampler(_TEMPERATURE, _TOP_P)
+    # Nuclei of one token all have entropy 0, and the published sampler leaves open which of them goes first.
+    greedy = settings.sampler(0.0, 1.0)
 
     def engine(setting: Sampler, seed: int = 0) -> list[Completion]:
         requests = [Request(prompt, NoiseKey(seed, "bench", (row,))) for row, prompt in enumerate(prompts)]
@@ -231,7 +233,8 @@ def _header(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) 
     lengths = " and ".join(map(str, sorted(set(settings.prompt_lengths))))
     nuclei = {case.vocabulary: case.nucleus_tokens for case in cases}
     return (
-        f"{name}, {bf16}{machine['threads']} threads, torch {machine['torch']}\n"
+        f"{name}, {bf16}{machine['threads']} threads, torch {machine['torch']}, "
+        f"load {machine['load']:.1f} at the start\n"
         f"{settings.rows} rows, prompts of {lengths} tokens and {settings.completion} to write in "
         f"{settings.steps} steps, {settings.tokens:,} tokens in all; entropy decoder, temperature {_TEMPERATURE}, "
         f"top-p {_TOP_P}\n"

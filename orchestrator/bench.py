@@ -55,7 +55,7 @@ def bench() -> None:
     show_default=True,
     help="Of the model's computation.",
 )
-@click.option("--repeats", default=2, show_default=True, type=click.IntRange(min=1), help="Timed pairs.")
+@click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1), help="Timed pairs.")
 @click.option("--steps", default=4, show_default=True, type=click.IntRange(min=1), help="Denoising steps.")
 @click.option("--rows", default=2, show_default=True, type=click.IntRange(min=1), help="Prompts in the batch.")
 @click.option(
@@ -103,10 +103,11 @@ def rollout(
     where = torch.device("cuda" if on_gpu else "cpu")
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     settings = comparison.Settings(rows, prompt, completion, steps, repeats)
+    machine = measure.describe(where)
     cases = []
     with Progress(console=Console(stderr=True)) as bar:
-        decodes = len(vocabularies) * len(dtypes) * (comparison.EXTRA_DECODES + 2 * repeats)
-        task = bar.add_task("", total=decodes)
+        stages = len(vocabularies) * len(dtypes) * (comparison.EXTRA_STAGES + 2 * repeats)
+        task = bar.add_task("", total=stages)
         for vocabulary in vocabularies:
             for dtype in dtypes:
 
@@ -114,7 +115,6 @@ def rollout(
                     bar.update(task, advance=1, description=f"{case}: {stage}")
 
                 cases.append(comparison.run(vocabulary, getattr(torch, dtype), where, settings, said))
-    machine = measure.describe(where)
     Console().print(comparison.view(machine, settings, cases))
     if as_json:
         click.echo(json.dumps(comparison.as_json(machine, settings, cases)))

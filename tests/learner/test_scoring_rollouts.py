@@ -1,4 +1,4 @@
-"""The learner scores a token as the sampler did: the same model function, mask and positions, on packed batches."""
+"""The learner scores a token as the sampler did: the same model function, mask and positions, on packed rows."""
 
 from __future__ import annotations
 
