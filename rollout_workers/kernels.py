@@ -13,8 +13,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
-from torch._inductor import config as inductor
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,6 +71,10 @@ class Kernels:
         """Compiled kernels, tried out, for a large vocabulary; plain ones otherwise or without a compiler."""
         if mode == "never" or vocabulary < _LARGE_VOCABULARY:
             return cls()
+        # The compiler takes seconds to import; with a small vocabulary nobody should wait for it.
+        from torch._dynamo.exc import TorchDynamoException
+        from torch._inductor import config as inductor
+
         # A pool of compiler processes would outlive a worker that is killed.
         inductor.compile_threads = 1
         kernels = cls(
