@@ -8,15 +8,11 @@ from typing import Any
 from rich.table import Table
 
 from common.config import Config, ConfigError
-from common.models import runtime
-from common.models.loading import load_model
 from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, Sampler
 from evaluation.agreement import Agreement, exact_counterpart, measure_agreement
 from orchestrator.curriculum import load_data
-from rollout_workers.denoise import DenoiseLoop
-from rollout_workers.denoiser import TorchDenoiser
-from rollout_workers.kernels import Kernels
+from rollout_workers.engine import build_engine
 from rollout_workers.requests import Request
 
 
@@ -31,10 +27,7 @@ def compare(config: Config, tasks: int) -> Agreement:
             "rollout: approximates nothing, so there is nothing to compare; set rollout.approximate_cache and "
             "rollout.block_length, or rollout.decoder=threshold"
         )
-    device = runtime.configure(config.model)
-    model = load_model(config.model.path, device)
-    kernels = Kernels.choose(model.config.vocab_size, device, config.rollout.compile)
-    denoiser = TorchDenoiser(model, runtime.compute_dtype(config.model))
+    denoiser, loop = build_engine(config)
     encoder = PromptEncoder(config.model.path, config.data.chat_template)
     train, held_out = load_data(config, [])
     requests = []
@@ -50,9 +43,7 @@ def compare(config: Config, tasks: int) -> Agreement:
             sampler=sampler,
         )
         requests.append(Request(encoder.encode(task), group.noise_key(0)))
-    return measure_agreement(
-        DenoiseLoop(denoiser, config.rollout.batch_tokens, kernels), denoiser, requests, sampler
-    )
+    return measure_agreement(loop, denoiser, requests, sampler)
 
 
 def agreement_view(config: Config, found: Agreement) -> Table:

@@ -10,16 +10,13 @@ from rich.text import Text
 
 from common.ar_ness import decode_order, global_ar_ness, local_ar_ness
 from common.config import Config
-from common.models import runtime
-from common.models.loading import load_model, load_tokenizer
+from common.models.loading import load_tokenizer
 from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, Rollout, RolloutGroup, Task
 from orchestrator.curriculum import load_data
-from rollout_workers.denoise import DenoiseLoop
-from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.engine import build_engine
 from rollout_workers.fence import VersionFence
 from rollout_workers.generator import DenoisingGenerator
-from rollout_workers.kernels import Kernels
 
 
 def generate(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
@@ -27,16 +24,13 @@ def generate(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
 
     Goes through the rollout worker's own code. Raises ModelError, ConfigError and RequestError.
     """
-    device = runtime.configure(config.model)
-    model = load_model(config.model.path, device)
+    _, loop = build_engine(config)
     fence = VersionFence()
     with fence.writing(0, 1.0):
         pass  # the loaded weights are version 0
-    kernels = Kernels.choose(model.config.vocab_size, device, config.rollout.compile)
-    denoiser = TorchDenoiser(model, runtime.compute_dtype(config.model))
     generator = DenoisingGenerator(
         "generate",
-        DenoiseLoop(denoiser, config.rollout.batch_tokens, kernels),
+        loop,
         PromptEncoder(config.model.path, config.data.chat_template),
         fence,
         config.deadlines.step_seconds,

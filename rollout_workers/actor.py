@@ -7,18 +7,14 @@ import threading
 import ray
 
 from common.config import Config
-from common.models import runtime
-from common.models.loading import load_model
 from common.models.prompts import PromptEncoder
 from common.models.weights import WeightsUpdate, from_buckets
 from common.records import Purpose, RolloutGroup, TrajectoryGroup
 from common.streams import EVALUATIONS, PROMPTS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
 from common.telemetry import Telemetry
-from rollout_workers.denoise import DenoiseLoop
-from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.engine import build_engine
 from rollout_workers.fence import VersionFence
 from rollout_workers.generator import DenoisingGenerator
-from rollout_workers.kernels import Kernels
 from rollout_workers.worker import RolloutLoop
 
 
@@ -26,20 +22,17 @@ class RolloutWorker:
     """Runs the rollout loop in one thread and takes new weights in another."""
 
     def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
-        device = runtime.configure(config.model)
-        model = load_model(config.model.path, device)
         self._config = config
-        self._denoiser = TorchDenoiser(model, runtime.compute_dtype(config.model))
+        self._denoiser, loop = build_engine(config)
         self._fence = VersionFence()
         self._stopping = threading.Event()
         self._telemetry = Telemetry("rollout", name)
         streams = Streams(connect(redis_url), run_id, config.streams)
         consumer = Consumer(streams, PROMPTS, name)
         deadline = config.deadlines.step_seconds
-        kernels = Kernels.choose(model.config.vocab_size, device, config.rollout.compile)
         generator = DenoisingGenerator(
             name,
-            DenoiseLoop(self._denoiser, config.rollout.batch_tokens, kernels),
+            loop,
             PromptEncoder(config.model.path, config.data.chat_template),
             self._fence,
             deadline,
