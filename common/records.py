@@ -26,7 +26,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    SCHEMA: ClassVar[int] = 2
+    SCHEMA: ClassVar[int] = 3
 
     def encode(self) -> bytes:
         body = self.model_dump(mode="python")
@@ -218,6 +218,8 @@ class Rollout(Record):
     length; what comes after is defined, not sampled: padding, step -1, log-probability 0. ``overwritten`` lists
     what had been committed there, as (position, token, step): later steps saw it. ``forwards`` counts the forward
     passes that the completion took; ``versions`` are those of the weights at its first and its last one.
+    ``sampling_logprobs``, where staleness is corrected for, are the learner's estimates of the token likelihoods
+    under the weights of the last pass, for the masks of its first inner iteration.
     """
 
     sample: int
@@ -230,6 +232,7 @@ class Rollout(Record):
     overwritten: tuple[tuple[int, int, int], ...] = ()
     forwards: int
     versions: tuple[int, int]
+    sampling_logprobs: tuple[float, ...] = ()
 
     @property
     def text_tokens(self) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -47,7 +49,7 @@ class Packing:
         positions = torch.cat([torch.arange(length).repeat(count) for _, count, length in blocks])
         return cls(tuple(starts), tuple(lengths), tuple(blocks), positions.to(device), offsets[-1])
 
-    def pack(self, sequences: Sequence[Sequence[int]]) -> Tensor:
+    def pack(self, sequences: Sequence[Sequence[int] | npt.NDArray[np.int64]]) -> Tensor:
         """Token ids of the sequences (caller's order) as one flat [total] row."""
         row = torch.empty(self.total, dtype=torch.long)
         for start, length, ids in zip(self.starts, self.lengths, sequences, strict=True):

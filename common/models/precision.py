@@ -6,6 +6,7 @@ values rounded to bf16: a product of two bf16 numbers is exact in fp32, and both
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -32,6 +33,16 @@ def emulates_bf16(device: torch.device) -> bool:
 def rounded(values: Tensor) -> Tensor:
     """The values as bf16 holds them, in fp32."""
     return values.bfloat16().float()
+
+
+def operand_type(device: torch.device) -> Callable[[Tensor], Tensor]:
+    """How autocast, as it stands, has the operands of a product written: as they are, in bf16, or rounded to
+    it."""
+    if emulates_bf16(device):
+        return rounded
+    if torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) is torch.bfloat16:
+        return Tensor.bfloat16
+    return Tensor.float
 
 
 class Linear(nn.Linear):

@@ -1,0 +1,86 @@
+"""What a likelihood estimator is: views of a completion, and weights.
+
+A masked-diffusion model has no exact token likelihood. An estimator names *views* of the text (which positions are
+masked in each) and *weights*, and the estimate is
+
+    l_k = sum over views v of weights[v, k] * log p(o_k | prompt and o as view v shows them).
+
+Views are data: a pure function of the sample's key and the text, the same for the policies that are compared, and
+for any split of the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Masks = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class SampleKey:
+    """Identifies a sample's masks: run seed, group index, sample index and inner iteration."""
+
+    seed: int
+    group: int
+    sample: int
+    iteration: int
+
+
+@dataclass(frozen=True)
+class Text:
+    """A completion of L tokens as an estimator sees it.
+
+    ``valid_tokens`` counts those up to and including the end of the text: only they are scored. ``step_map`` and
+    ``overwritten`` are the rollout's (:class:`common.records.Rollout`), for estimators that follow its steps.
+    """
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    valid_tokens: int
+    step_map: tuple[int, ...] = ()
+    overwritten: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Views:
+    """V views of a completion of L tokens.
+
+    ``masks`` [V, L] says what is masked and ``weights`` float64 [V, L] what a token's log-probability there counts
+    for: 0 wherever it is not masked. ``visible`` [V, L] are the tokens under positions that are not masked, where
+    they differ from the completion's; ``prompt_masks`` [V, P] masks prompt tokens.
+    """
+
+    masks: Masks
+    weights: npt.NDArray[np.float64]
+    visible: npt.NDArray[np.int64] | None = None
+    prompt_masks: Masks | None = None
+
+    def canvases(self, text: Text, mask_token_id: int) -> npt.NDArray[np.int64]:
+        """Token ids [V, P + L] as the model sees them."""
+        visible = np.asarray(text.completion_ids) if self.visible is None else self.visible
+        completion = np.where(self.masks, mask_token_id, visible)
+        prompt = np.broadcast_to(
+            np.asarray(text.prompt_ids, dtype=np.int64), (len(completion), len(text.prompt_ids))
+        )
+        if self.prompt_masks is not None:
+            prompt = np.where(self.prompt_masks, mask_token_id, prompt)
+        return np.concatenate([prompt, completion], axis=1)
+
+    def scored(self, text: Text) -> Masks:
+        """Which log-probabilities count, [V, L]: those with a weight, of valid tokens."""
+        scored: Masks = self.weights != 0
+        scored[:, text.valid_tokens :] = False
+        return scored
+
+
+class Estimator(Protocol):
+    @property
+    def complete(self) -> bool:
+        """Whether every valid token has a weight in some view, whatever the masks."""
+
+    def views(self, key: SampleKey, text: Text) -> Views:
+        """The views of a completion."""

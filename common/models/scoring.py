@@ -1,0 +1,164 @@
+"""Log-probabilities of chosen tokens without the logits of a whole batch.
+
+The output layer is by far the widest of the model. Here its logits exist for one chunk of rows at a time, in fp32;
+the backward pass computes them again (:class:`TokenScores`), or the loss is differentiated chunk by chunk while
+they are at hand (:class:`ScoredLoss`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from common.models.precision import operand_type
+
+#: Made of hidden rows [m, H] and the output layer's weight [V, H].
+Score = Callable[[Tensor, Tensor], Any]
+#: The loss of a chunk of rows, given their log-probabilities.
+ChunkLoss = Callable[[slice, Tensor], Tensor]
+
+# Finite, as an entropy multiplies it by a probability of 0.
+_NEVER = -1e30
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The tokens [m] to be scored and the ids that are never predicted; ``chunks`` are consecutive slices of m."""
+
+    tokens: Tensor
+    forbidden: Tensor
+    chunks: Sequence[slice]
+
+    @classmethod
+    def evenly(cls, tokens: Tensor, forbidden: Tensor, rows: int) -> Targets:
+        """Chunks of ``rows``."""
+        count = tokens.numel()
+        return cls(tokens, forbidden, [slice(at, min(at + rows, count)) for at in range(0, count, rows)])
+
+
+class _Vocabulary:
+    """The output layer over one chunk of rows at a time, its operands in the type that autocast asks for."""
+
+    def __init__(self, weight: Tensor, targets: Targets, operand: Callable[[Tensor], Tensor]) -> None:
+        self.weight = operand(weight)
+        self._targets = targets
+        self._operand = operand
+        self._logits = self.room()
+
+    def room(self) -> Tensor:
+        """Memory [c, V] for the largest chunk, to be used by all: the system would take and clear it every
+        time."""
+        most = max((rows.stop - rows.start for rows in self._targets.chunks), default=0)
+        return torch.empty(most, len(self.weight), device=self.weight.device)
+
+    def log_odds(self, hidden: Tensor, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+        """The rows as an operand, their logits minus the largest [c, V], and the chosen ones of these [c]."""
+        x = self._operand(hidden[rows])
+        logits = self._logits[: len(x)]
+        if x.dtype == logits.dtype:
+            torch.mm(x, self.weight.T, out=logits)
+        else:
+            logits.copy_(x @ self.weight.T)
+        logits.index_fill_(1, self._targets.forbidden, _NEVER)
+        logits.sub_(logits.amax(1, keepdim=True))
+        return x, logits, logits.gather(1, self._targets.tokens[rows, None]).squeeze(1)
+
+    def gradients(self, slope: Tensor, share: Tensor, total: Tensor, rows: slice) -> Tensor:
+        """d loss / d logits [c, V], in place of ``share``, whose rows over ``total`` are probabilities."""
+        share.mul_((-slope / total).unsqueeze(1))
+        share.scatter_add_(1, self._targets.tokens[rows, None], slope.unsqueeze(1))
+        return self._operand(share)
+
+
+class TokenScores(Function):
+    """log p of the target tokens [m], fp32."""
+
+    @staticmethod
+    def forward(ctx: Any, targets: Targets, hidden: Tensor, weight: Tensor) -> Tensor:
+        ctx.operand = operand_type(hidden.device)
+        ctx.targets = targets
+        ctx.save_for_backward(hidden, weight)
+        scores = torch.empty(targets.tokens.shape, device=hidden.device)
+        with torch.autocast(hidden.device.type, enabled=False):
+            vocabulary = _Vocabulary(weight, targets, ctx.operand)
+            for rows in targets.chunks:
+                _, logits, chosen = vocabulary.log_odds(hidden, rows)
+                scores[rows] = chosen - logits.exp_().sum(1).log_()
+        return scores
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slopes: Tensor) -> tuple[None, Tensor, Tensor | None]:
+        hidden, weight = ctx.saved_tensors
+        to_hidden = torch.empty_like(hidden)
+        to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[2] else None
+        vocabulary = _Vocabulary(weight, ctx.targets, ctx.operand)
+        for rows in ctx.targets.chunks:
+            x, logits, _ = vocabulary.log_odds(hidden, rows)
+            total = logits.exp_().sum(1)
+            gradient = vocabulary.gradients(slopes[rows], logits, total, rows)
+            to_hidden[rows] = gradient @ vocabulary.weight
+            _accumulate(to_weight, gradient, x)
+        return None, to_hidden, to_weight
+
+
+class ScoredLoss(Function):
+    """The sum of ``loss`` over all chunks, the scores [m], and the entropies [m] of their distributions, in nats.
+
+    Only the sum can be differentiated. Its gradient is made in the forward pass, one product cheaper than making
+    the logits again, so ``loss`` must be a sum over chunks and is called with gradients enabled.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, targets: Targets, loss: ChunkLoss, hidden: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        operand = operand_type(hidden.device)
+        value = torch.zeros((), device=hidden.device)
+        scores, entropies = torch.empty(2, targets.tokens.numel(), device=hidden.device)
+        to_hidden = torch.empty_like(hidden)
+        to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[3] else None
+        with torch.autocast(hidden.device.type, enabled=False):
+            vocabulary = _Vocabulary(weight, targets, operand)
+            shares = vocabulary.room()
+            for rows in targets.chunks:
+                x, logits, chosen = vocabulary.log_odds(hidden, rows)
+                share = torch.exp(logits, out=shares[: len(x)])
+                total = share.sum(1)
+                mean_logit = (share.unsqueeze(1) @ logits.unsqueeze(2)).view(-1) / total
+                entropies[rows] = total.log() - mean_logit
+                scores[rows] = chosen - total.log()
+                with torch.enable_grad():
+                    leaf = scores[rows].clone().requires_grad_()
+                    part = loss(rows, leaf)
+                    (slope,) = torch.autograd.grad(part, leaf)
+                value += part.detach()
+                gradient = vocabulary.gradients(slope, share, total, rows)
+                to_hidden[rows] = gradient @ vocabulary.weight
+                _accumulate(to_weight, gradient, x)
+        ctx.gradients = to_hidden, to_weight
+        ctx.mark_non_differentiable(scores, entropies)
+        return value, scores, entropies
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[None, None, Tensor, Tensor | None]:
+        to_hidden, to_weight = ctx.gradients
+        del ctx.gradients  # scaled in place below: as wide as the output layer, they are not copied
+        return None, None, to_hidden.mul_(slope), None if to_weight is None else to_weight.mul_(slope)
+
+
+def _accumulate(total: Tensor | None, gradient: Tensor, x: Tensor) -> None:
+    """total += gradient^T x, in the type of ``total``; nothing where the weight is not trained."""
+    if total is None:
+        return
+    if gradient.dtype == total.dtype:
+        total.addmm_(gradient.T, x)
+    else:
+        total += gradient.T @ x

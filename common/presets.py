@@ -1,0 +1,134 @@
+"""Published algorithms as values of the learner's fields.
+
+What a paper or its released code does not fix keeps our default. Learning rate, batch and ranks are a recipe's
+part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Preset = Literal[
+    "diffucoder",
+    "diffucoder_loo",
+    "d1",
+    "unigrpo",
+    "espo",
+    "gdpo",
+    "wd1",
+    "tracerl",
+    "justgrpo",
+    "spg",
+    "vrpo",
+]
+
+_DIFFUCODER = {
+    "estimator": "coupled",
+    "objective": "grpo",
+    "mask_pairs": 1,
+    "mask_ratio": (0.2, 0.8),
+    "weighting": "paper",
+    "advantage": "mean",
+    "clip": 0.5,
+    "kl_weight": 0.01,
+    "kl": "k3",
+    "inner_iterations": 2,
+    "reference_sync_steps": 64,
+    "reference_sync_share": 0.6,
+}
+
+PRESETS: Mapping[str | None, Mapping[str, Any]] = {
+    # arXiv 2506.20639, algorithm 1.
+    "diffucoder": _DIFFUCODER,
+    # The same as its code was released.
+    "diffucoder_loo": {**_DIFFUCODER, "advantage": "loo"},
+    # arXiv 2504.12216 (diffu-GRPO) with the values of its released runs.
+    "d1": {
+        "estimator": "full_mask",
+        "prompt_mask": 0.15,
+        "objective": "grpo",
+        "advantage": "mean",
+        "clip": 0.5,
+        "kl_weight": 0.04,
+        "inner_iterations": 12,
+    },
+    # arXiv 2505.15809 (MMaDA), section 3.3: random mask ratios, evenly spaced over the inner iterations.
+    "unigrpo": {
+        "estimator": "random_mask",
+        "objective": "grpo",
+        "advantage": "mean_std",
+        "clip": 0.2,
+        "kl_weight": 0.01,
+        "inner_iterations": 4,
+    },
+    # arXiv 2512.03759 with the values of its released code run.
+    "espo": {
+        "estimator": "elbo",
+        "mask_pairs": 2,
+        "objective": "sequence",
+        "advantage": "mean",
+        "clip": 0.2,
+        "kl_weight": 0.01,
+        "kl": "k2",
+        "inner_iterations": 8,
+    },
+    # arXiv 2510.08554.
+    "gdpo": {
+        "estimator": "elbo_quadrature",
+        "quadrature_nodes": 2,
+        "objective": "sequence",
+        "advantage": "mean",
+        "clip": 0.5,
+        "kl_weight": 0.0,
+    },
+    # arXiv 2507.08838: neither old nor reference policy.
+    "wd1": {
+        "estimator": "full_mask",
+        "prompt_mask": 0.15,
+        "objective": "wd1",
+        "advantage": "mean",
+        "kl_weight": 0.0,
+    },
+    # arXiv 2509.06949; its KL is to the policy that the step began with, which a full sync at every step gives.
+    "tracerl": {
+        "estimator": "trace",
+        "trace_merged_steps": 8,
+        "objective": "grpo",
+        "advantage": "mean_std",
+        "clip": 0.2,
+        "kl_weight": 0.01,
+        "kl": "k3",
+        "inner_iterations": 1,
+        "reference_sync_steps": 1,
+        "reference_sync_share": 1.0,
+    },
+    # arXiv 2601.15165; its rollouts go from left to right as well.
+    "justgrpo": {
+        "estimator": "left_to_right",
+        "objective": "grpo",
+        "advantage": "mean_std",
+        "clip": 0.2,
+        "kl_weight": 0.0,
+        "inner_iterations": 1,
+    },
+    # arXiv 2510.09541; the paper masks whole blocks, we mask subsets of exact size.
+    "spg": {
+        "estimator": "elbo",
+        "mask_pairs": 1,
+        "objective": "spg",
+        "advantage": "mean",
+        "spg_beta": 1.5,
+        "spg_mix": 0.5,
+        "kl_weight": 0.0,
+    },
+    # arXiv 2505.19223 (LLaDA 1.5), on pairs from the rollouts in place of a data set of preferences.
+    "vrpo": {
+        "estimator": "elbo",
+        "mask_pairs": 4,
+        "objective": "vrpo",
+        "vrpo_beta": 0.2,
+        "inner_iterations": 1,
+        "reference_sync_steps": 0,
+    },
+}
