@@ -1,73 +1,142 @@
-"""Samples on their way into the model: from trajectories to packed views."""
+"""Views of samples packed into one row, and which of its positions are scored."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from common.likelihood.views import Views
 from common.models.packing import Packing
-from learner.estimator import Views
+from learner.plan import Piece
+from learner.samples import TrainingSample
+
+Row = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class TrainingSample:
-    """One completion as the update sees it; ``valid_tokens`` counts those up to and including end-of-text."""
+class ScoredTokens:
+    """m scored rows, one for each token and view that measures it, of T tokens of n pieces of samples.
 
-    group: int
-    sample: int
-    prompt_ids: tuple[int, ...]
-    completion_ids: tuple[int, ...]
-    valid_tokens: int
-    advantage: float
+    ``weights`` [m] and ``token`` [m], which of the T tokens a row measures, ascending; ``owner`` [T], which of the
+    n pieces a token belongs to, ascending; ``position`` [T], where in its completion it is; ``advantages`` [n].
+    Where they are needed, ``old`` and ``reference`` [T] are estimates under other policies, and ``importance`` [T]
+    weighs tokens against staleness.
+    """
+
+    samples: Sequence[TrainingSample]
+    advantages: Tensor
+    weights: Tensor
+    token: Tensor
+    owner: Tensor
+    position: Tensor
+    old: Tensor | None = None
+    reference: Tensor | None = None
+    importance: Tensor | None = None
+
+    def estimates(self, scores: Tensor) -> Tensor:
+        """Estimated token log-likelihoods [T] from the log-probabilities [m] of all rows."""
+        zeros = torch.zeros(self.owner.numel(), device=scores.device)
+        return zeros.index_add(0, self.token, self.weights * scores)
+
+    def part(self, rows: slice, tokens: slice) -> ScoredTokens:
+        """Some consecutive tokens and the rows that measure them."""
+        return replace(
+            self,
+            weights=self.weights[rows],
+            token=self.token[rows] - tokens.start,
+            owner=self.owner[tokens],
+            position=self.position[tokens],
+            old=None if self.old is None else self.old[tokens],
+            reference=None if self.reference is None else self.reference[tokens],
+            importance=None if self.importance is None else self.importance[tokens],
+        )
+
+    def of_samples(self, value: Callable[[TrainingSample], float]) -> Tensor:
+        """A number of every piece's sample, [n]."""
+        numbers = [value(sample) for sample in self.samples]
+        return torch.tensor(numbers, dtype=torch.float32, device=self.weights.device)
 
 
 @dataclass(frozen=True)
 class PackedViews:
-    """Every view of a micro-batch of n samples (V views each), packed into one row of N tokens.
+    """The views of a micro-batch in one row of N tokens.
 
-    ``ids`` [N]; ``rows`` [m] are the flat positions whose tokens are scored and ``tokens`` [m] those tokens;
-    ``cells`` [m] say where their log-probability belongs in a flat [n * V * L] table; ``weights`` [n, V, L].
+    ``ids`` [N]; ``rows`` [m] are the flat positions whose tokens are scored and ``targets`` [m] those tokens;
+    ``first_rows`` (length T + 1) says at which row each token's begin.
     """
 
     ids: Tensor
     packing: Packing
     rows: Tensor
-    tokens: Tensor
-    cells: Tensor
-    weights: Tensor
+    targets: Tensor
+    first_rows: Sequence[int]
+    tokens: ScoredTokens
+
+    def beside(
+        self, *, old: Tensor | None = None, reference: Tensor | None = None, importance: Tensor | None = None
+    ) -> PackedViews:
+        """The same with what is given put in."""
+        given = {"old": old, "reference": reference, "importance": importance}
+        known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        return replace(self, tokens=replace(self.tokens, **known))
+
+    def chunks(self, rows: int) -> list[tuple[slice, slice]]:
+        """Row and token spans of at most ``rows`` rows that do not cut a token's rows apart (or of one token)."""
+        spans, first = [], 0
+        for token in range(1, len(self.first_rows)):
+            following = self.first_rows[min(token + 1, len(self.first_rows) - 1)]
+            if token == len(self.first_rows) - 1 or following - self.first_rows[first] > rows:
+                spans.append((slice(self.first_rows[first], self.first_rows[token]), slice(first, token)))
+                first = token
+        return spans
 
 
 def pack_views(
-    samples: Sequence[TrainingSample], views: Sequence[Views], mask_token_id: int, device: torch.device
+    pieces: Sequence[Piece], views: Sequence[Views], mask_token_id: int, device: torch.device
 ) -> PackedViews:
-    """Lay out all views. Only masked, valid positions are scored: the others carry no weight in the loss."""
-    length = len(samples[0].completion_ids)
-    count = len(views[0].masks)
-    sequences: list[list[int]] = []
-    scored = np.zeros((len(samples), count, length), dtype=bool)
-    targets = np.zeros((len(samples), count, length), dtype=np.int64)
-    for i, (sample, view) in enumerate(zip(samples, views, strict=True)):
-        completion = np.asarray(sample.completion_ids)
-        targets[i] = completion
-        scored[i] = view.masks
-        scored[i, :, sample.valid_tokens :] = False
-        for mask in view.masks:
-            canvas = np.where(mask, mask_token_id, completion)
-            sequences.append([*sample.prompt_ids, *canvas.tolist()])
-    packing = Packing.of([len(sequence) for sequence in sequences], device)
-    first = np.asarray(packing.starts).reshape(len(samples), count) + np.asarray(
-        [[len(sample.prompt_ids)] for sample in samples]
-    )
-    positions = first[..., None] + np.arange(length)
+    """Lay out the views of all pieces. ``views`` are those of each piece's whole sample."""
+    sequences: list[Row] = []
+    places, weights = [], []
+    for number, (piece, drawn) in enumerate(zip(pieces, views, strict=True)):
+        chosen = list(piece.views)
+        scored = drawn.scored(piece.sample)[chosen]
+        if piece.idle:
+            scored[:] = False
+        # By token first, then by view: what measures one token lies together.
+        positions, numbers = np.nonzero(scored.T)
+        places.append(np.stack([np.full(len(positions), number), len(sequences) + numbers, positions]))
+        weights.append(drawn.weights[chosen][numbers, positions])
+        sequences += list(drawn.canvases(piece.sample, mask_token_id)[chosen])
+    owner, sequence, position = np.concatenate(places, axis=1)
+    packing = Packing.of([len(ids) for ids in sequences], device)
+    starts = np.asarray(packing.starts)
+    prompts = np.asarray([len(piece.sample.prompt_ids) for piece in pieces])
+    completions = [piece.sample.completion_ids for piece in pieces]
+    targets = [completions[i][k] for i, k in zip(owner, position, strict=True)]
+    new = np.ones(len(owner), dtype=bool)
+    new[1:] = (np.diff(owner) != 0) | (np.diff(position) != 0)
+
+    def tensor(values: Sequence[Any] | Row, kind: torch.dtype = torch.long) -> Tensor:
+        return torch.as_tensor(values, dtype=kind, device=device)
+
     return PackedViews(
         ids=packing.pack(sequences),
         packing=packing,
-        rows=torch.from_numpy(positions[scored]).to(device),
-        tokens=torch.from_numpy(targets[scored]).to(device),
-        cells=torch.from_numpy(np.flatnonzero(scored)).to(device),
-        weights=torch.from_numpy(np.stack([view.weights for view in views])).float().to(device),
+        rows=tensor(starts[sequence] + prompts[owner] + position),
+        targets=tensor(targets),
+        first_rows=[*np.flatnonzero(new).tolist(), len(owner)],
+        tokens=ScoredTokens(
+            samples=[piece.sample for piece in pieces],
+            advantages=tensor([piece.sample.advantage for piece in pieces], torch.float32),
+            weights=tensor(np.concatenate(weights), torch.float32),
+            token=tensor(np.cumsum(new) - 1),
+            owner=tensor(owner[new]),
+            position=tensor(position[new]),
+        ),
     )

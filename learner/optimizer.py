@@ -13,9 +13,9 @@ _EPSILON = 1e-8
 
 
 def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over all parameters of ``module``."""
+    """AdamW over the parameters of ``module`` that are trained."""
     return torch.optim.AdamW(
-        module.parameters(),
+        [parameter for parameter in module.parameters() if parameter.requires_grad],
         lr=config.learning_rate,
         betas=config.betas,
         eps=_EPSILON,

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learner.batch import TrainingSample, pack_views
-from learner.estimator import Views
+from common.likelihood.views import Views
+from learner.batch import pack_views
+from learner.plan import Piece
 from learner.policy import Policy
+from learner.samples import TrainingSample
 
 _SMALLEST_RATIO = 1e-3
 
@@ -30,8 +32,7 @@ def denoising_loss(
     for ratio in ratios:
         mask = random.random((1, length)) < ratio
         views.append(Views(mask, mask / ratio))
-    packed = pack_views(samples, views, policy.model.config.mask_token_id, device)
-    if not packed.rows.numel():
-        return torch.zeros((), device=device, requires_grad=True)
-    loss: Tensor = -policy(packed).sum() / (count * length)
-    return loss
+    pieces = [Piece(sample, (0,)) for sample in samples]
+    packed = pack_views(pieces, views, policy.model.config.mask_token_id, device)
+    loss: Tensor = policy(packed, lambda tokens, scores: -tokens.estimates(scores).sum())[0]
+    return loss / (count * length)

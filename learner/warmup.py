@@ -22,9 +22,9 @@ from common.models.loading import save_model
 from common.models.transformer import MaskedDiffusionModel, initialize
 from common.tasks.synthetic import SyntheticTask, noisy_solution
 from common.tasks.tokenizer import END_ID, MASK_ID, save_tokenizer, train_tokenizer
-from learner.batch import TrainingSample
 from learner.optimizer import learning_rate, set_learning_rate
 from learner.policy import Policy
+from learner.samples import TrainingSample
 from learner.supervised import denoising_loss
 
 # Muon for the hidden matrices, AdamW for the rest: in minutes on a CPU, AdamW alone learns hardly anything.

@@ -12,10 +12,9 @@ from typing import Protocol
 
 from common.config import LearnerConfig
 from common.records import TrajectoryGroup
-from learner.advantages import group_advantages, has_variance
-from learner.batch import TrainingSample
 from learner.collector import Progress
 from learner.metrics import batch_metrics
+from learner.samples import TrainingSample, training_samples
 
 
 class GroupSource(Protocol):
@@ -41,31 +40,6 @@ class StepReport:
     metrics: dict[str, float]
     samples: int
     groups: Sequence[TrajectoryGroup]
-
-
-def training_samples(groups: Sequence[TrajectoryGroup], config: LearnerConfig) -> list[TrainingSample]:
-    """The samples of a step with their advantages; groups without a learning signal add none."""
-    samples = []
-    for group in groups:
-        rewards = [score.reward for score in group.scores]
-        valid = [not score.masked for score in group.scores]
-        if group.rollouts is None or not has_variance(rewards, valid):
-            continue
-        advantages = group_advantages(rewards, valid, config.advantage)
-        for rollout, advantage, ok in zip(group.rollouts.rollouts, advantages, valid, strict=True):
-            if ok:
-                length = len(rollout.completion_ids)
-                samples.append(
-                    TrainingSample(
-                        group=group.prompt.index,
-                        sample=rollout.sample,
-                        prompt_ids=group.rollouts.prompt_ids,
-                        completion_ids=rollout.completion_ids,
-                        valid_tokens=min(rollout.end + 1, length),
-                        advantage=advantage,
-                    )
-                )
-    return samples
 
 
 class LearnerLoop:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from common.likelihood.views import SampleKey, Text
 from common.models.prompts import PromptEncoder
-from common.records import NoiseKey, PromptGroup, Rollout, RolloutGroup, Sampler
+from common.records import NoiseKey, PromptGroup, Purpose, Rollout, RolloutGroup, Sampler
 from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.fence import VersionFence
 from rollout_workers.requests import Completion, Request
@@ -24,8 +25,15 @@ class Prompts(Protocol):
         """Remove the group that ``peek`` showed."""
 
 
+#: Token log-likelihoods of a completion as the learner will estimate them, under the weights held now.
+Estimate = Callable[[SampleKey, Text], tuple[float, ...]]
+
+
 class DenoisingGenerator:
-    """Denoises prompt groups with the worker's weights, which change between batches or between steps."""
+    """Denoises prompt groups with the worker's weights, which change between batches or between steps.
+
+    With an ``estimate``, every completion of a training group records it.
+    """
 
     def __init__(
         self,
@@ -35,6 +43,7 @@ class DenoisingGenerator:
         fence: VersionFence,
         deadline: float,
         update_between: Literal["batches", "steps"] = "batches",
+        estimate: Estimate | None = None,
     ) -> None:
         self._name = name
         self._loop = loop
@@ -42,6 +51,7 @@ class DenoisingGenerator:
         self._fence = fence
         self._deadline = deadline
         self._update_between = update_between
+        self._estimate = estimate
 
     def check(self, prompt: PromptGroup) -> None:
         """Raise RequestError for a group that the model cannot complete."""
@@ -75,7 +85,9 @@ class DenoisingGenerator:
             for request, completion in self._loop.stream(supply, first.sampler, guard):
                 finished = batch.finish(request, completion)
                 if finished is not None:
-                    yield self._group(*finished)
+                    with guard():
+                        group = self._group(*finished)
+                    yield group
 
     def _may_join(self, prompt: PromptGroup, batch: _Open) -> bool:
         if prompt.sampler != batch.sampler:
@@ -95,11 +107,15 @@ class DenoisingGenerator:
             version=min(completion.versions[0] for completion in completions),
             worker=self._name,
             seconds=sum(completion.seconds for completion in completions),
-            rollouts=tuple(self._rollout(i, completion) for i, completion in enumerate(completions)),
+            rollouts=tuple(
+                self._rollout(prompt, prompt_ids, i, completion) for i, completion in enumerate(completions)
+            ),
         )
 
-    def _rollout(self, sample: int, completion: Completion) -> Rollout:
-        return Rollout(
+    def _rollout(
+        self, prompt: PromptGroup, prompt_ids: tuple[int, ...], sample: int, completion: Completion
+    ) -> Rollout:
+        rollout = Rollout(
             sample=sample,
             completion_ids=completion.ids,
             text=self._encoder.decode(completion.ids[: completion.end]),
@@ -111,6 +127,13 @@ class DenoisingGenerator:
             forwards=completion.forwards,
             versions=completion.versions,
         )
+        if self._estimate is None or prompt.purpose is not Purpose.TRAIN:
+            return rollout
+        text = Text(
+            prompt_ids, rollout.completion_ids, rollout.text_tokens, rollout.step_map, rollout.overwritten
+        )
+        found = self._estimate(SampleKey(prompt.seed, prompt.index, sample, iteration=0), text)
+        return rollout.model_copy(update={"sampling_logprobs": found})
 
 
 @dataclass

@@ -6,16 +6,19 @@ pass samples (rollout workers) and scores (learner): what one sees is what the o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from common.models.config import ModelConfig
 from common.models.packing import Packing
 from common.models.precision import Linear, attend
+from common.models.scoring import Score
 from common.models.window import Memory, Window
 
 #: Attention of packed q, k, v, each [rows, heads, d], as [rows, heads * d].
@@ -60,11 +63,12 @@ class Attention(nn.Module):
         self.v_proj = Linear(width, kv, bias=config.attention_bias)
         self.o_proj = Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, attention: Attend, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, attention: Attend, cos: Tensor, sin: Tensor, rows: Tensor | None) -> Tensor:
         q = rotate(self.q_proj(x).view(-1, self.heads, self.head_dim), cos, sin)
         k = rotate(self.k_proj(x).view(-1, self.kv_heads, self.head_dim), cos, sin)
         v = self.v_proj(x).view(-1, self.kv_heads, self.head_dim)
-        out: Tensor = self.o_proj(attention(q, k, v))
+        attended = attention(q, k, v)
+        out: Tensor = self.o_proj(attended if rows is None else attended[rows])
         return out
 
 
@@ -88,10 +92,22 @@ class Layer(nn.Module):
         self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp = FeedForward(config)
 
-    def forward(self, x: Tensor, attention: Attend, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), attention, cos, sin)
+    def forward(
+        self, x: Tensor, attention: Attend, cos: Tensor, sin: Tensor, rows: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states of all rows, or only of ``rows``, which still see all of their sequences."""
+        update = self.self_attn(self.input_layernorm(x), attention, cos, sin, rows)
+        x = (x if rows is None else x[rows]) + update
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
+
+
+class Head(Linear):
+    """The output layer. ``score`` is given the rows and the weight in place of the usual product: inside the
+    forward pass, as under ZeRO-3 the weight is whole only there."""
+
+    def forward(self, x: Tensor, widen: bool = False, score: Score | None = None) -> Any:
+        return super().forward(x, widen) if score is None else score(x, self.weight)
 
 
 class Backbone(nn.Module):
@@ -106,22 +122,27 @@ class MaskedDiffusionModel(nn.Module):
     """log p(token at masked position | the rest), for every masked position at once."""
 
     _forbidden: Tensor
+    #: Keep only each layer's input for the backward pass, which computes the rest again.
+    checkpoint_layers = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.model = Backbone(config)
-        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Head(config.hidden_size, config.vocab_size, bias=False)
         if config.tie_word_embeddings:
             self.lm_head.weight = self.model.embed_tokens.weight
         # On the CPU also where the weights are built on the meta device, which would hold no ids.
         forbidden = torch.tensor(config.forbidden_token_ids, device="cpu")
         self.register_buffer("_forbidden", forbidden, persistent=False)
 
-    def hidden(self, ids: Tensor, packing: Packing) -> Tensor:
-        """Hidden states [N, H] of a packed batch of token ids [N]; every sequence sees all of itself."""
+    def hidden(self, ids: Tensor, packing: Packing, rows: Tensor | None = None) -> Tensor:
+        """Hidden states [N, H] of a packed batch of token ids [N]; every sequence sees all of itself.
+
+        With ``rows`` [m], only those [m, H]: the last layer leaves out what they do not need.
+        """
         attention = partial(attend_within, packing)
-        return self._run(ids, packing.positions, max(packing.lengths), lambda layer: attention)
+        return self._run(ids, packing.positions, max(packing.lengths), lambda layer: attention, rows)
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
         """Hidden states [A, H] of the window's rows alone, which see the rest of their sequences as remembered."""
@@ -133,13 +154,25 @@ class MaskedDiffusionModel(nn.Module):
             lambda layer: partial(memory.attend, window, layer),
         )
 
-    def _run(self, ids: Tensor, positions: Tensor, length: int, attention: Callable[[int], Attend]) -> Tensor:
+    def _run(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        length: int,
+        attention: Callable[[int], Attend],
+        rows: Tensor | None = None,
+    ) -> Tensor:
         """The layers over tokens at the given positions, all below ``length``."""
         cos, sin = rotary_tables(self.config, length, ids.device)
         x = self.model.embed_tokens(ids)
         cos, sin = (t[positions].unsqueeze(1).to(x.dtype) for t in (cos, sin))
+        last = len(self.model.layers) - 1
         for number, layer in enumerate(self.model.layers):
-            x = layer(x, attention(number), cos, sin)
+            inputs = (x, attention(number), cos, sin, rows if number == last else None)
+            if self.checkpoint_layers and torch.is_grad_enabled():
+                x = checkpoint(layer, *inputs, use_reentrant=False)
+            else:
+                x = layer(*inputs)
         out: Tensor = self.model.norm(x)
         return out
 
@@ -147,6 +180,29 @@ class MaskedDiffusionModel(nn.Module):
         """fp32 logits [n, V] of hidden rows [n, H]; -inf at tokens that are never predicted."""
         scores: Tensor = self.lm_head(rows, widen=True)
         return scores.index_fill_(-1, self._forbidden, -torch.inf)
+
+    def score(self, rows: Tensor, how: Score) -> Any:
+        """What ``how`` makes of hidden rows [n, H] and the output layer's weight [V, H]; see :mod:`.scoring`."""
+        return self.lm_head(rows, score=how)
+
+    @property
+    def forbidden(self) -> Tensor:
+        """Ids of the tokens that are never predicted."""
+        return self._forbidden
+
+    def products(self) -> Iterator[tuple[str, Linear]]:
+        """The names and modules whose parameters every pass rounds to the type it computes in. A head that is the
+        embedding too is not one of them: the embedding is read as it is."""
+        for name, module in self.named_modules():
+            if isinstance(module, Linear) and module.weight is not self.model.embed_tokens.weight:
+                yield name, module
+
+    def held_types(self, dtype: torch.dtype) -> dict[str, torch.dtype]:
+        """The type in which a worker that computes in ``dtype`` holds each parameter, by name."""
+        types = {name: torch.float32 for name, _ in self.named_parameters()}
+        for name, module in self.products():
+            types |= {f"{name}.{leaf}": dtype for leaf, _ in module.named_parameters()}
+        return types
 
     def source_rows(self, target_rows: Tensor) -> Tensor:
         """The flat row whose hidden state predicts each target row (one to the left where logits shift)."""

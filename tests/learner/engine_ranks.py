@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,20 +14,22 @@ from typing import Any
 import torch
 import torch.multiprocessing as mp
 from learner_tools import make_samples, tiny_policy
-from safetensors.torch import load_file
 
 from common.config import LearnerConfig, OptimizerConfig
-from common.models.weights import from_buckets, to_buckets
+from common.likelihood.estimators import make_estimator
+from common.models.weights import Manifest, fill_buckets, plan_layout, read_buckets
 from learner.checkpoints import CheckpointError
+from learner.gather import full_parameters
+from learner.objectives import make_objective
 
 SEED = 5
-STEPS = 3
+STEPS = 5
 CONFIG = LearnerConfig(
     inner_iterations=2,
     kl_weight=0.1,
     clip=0.05,
     reference_sync_steps=4,
-    micro_batch=8,
+    batch_tokens=10_000,
     optimizer=OptimizerConfig(learning_rate=1e-3, max_grad_norm=2.0),
 )
 TOTAL_UPDATES = 2 * STEPS * CONFIG.inner_iterations
@@ -35,13 +37,19 @@ TOTAL_UPDATES = 2 * STEPS * CONFIG.inner_iterations
 
 @dataclass(frozen=True)
 class Case:
-    """One run of three learner steps. ``reload_after``: save after that step and go on in a fresh engine."""
+    """One run of :data:`STEPS` learner steps.
+
+    ``reload_after``: save after that step and go on in a fresh engine. ``settings`` change :data:`CONFIG`.
+    ``sgd``: plain gradient descent in place of AdamW, which would hide the scale of a gradient.
+    """
 
     name: str
     samples: int = 8
-    micro_batch: int = 8
     zero_stage: int = 0
     reload_after: int = 0
+    chunk_rows: int = 1000
+    sgd: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_cases(world: int, cases: Sequence[Case], folder: Path, deadline: float = 240.0) -> dict[str, Any]:
@@ -91,26 +99,48 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
 
     folder.mkdir(exist_ok=True)
     engine = _engine(case, seed=0)
+    iterations = case.settings.get("inner_iterations", CONFIG.inner_iterations)
     updates, metrics = 0, []
     for step in range(STEPS):
         metrics.append(engine.train(make_samples(case.samples, step), updates))
-        updates += CONFIG.inner_iterations
+        updates += iterations
         if step + 1 == case.reload_after:
             engine.save(folder)
             dist.barrier()
-            engine = _engine(case, seed=99)
+            # A checkpoint replaces all weights; but for adapters, whose base stays that of the model.
+            engine = _engine(case, seed=0 if "lora" in case.settings else 99)
             engine.load(folder)
     weights = {name: tensor.detach().clone() for name, tensor in engine.parameters()}
     engine.save(folder)
     dist.barrier()
     return {
         "weights": weights,
-        "reference": load_file(folder / "reference.safetensors"),
+        "reference": _reference(engine),
         "metrics": metrics,
-        "published": dict(from_buckets(*to_buckets(engine.parameters(), version=1, bucket_bytes=4000))),
+        "published": _published(engine),
         "listed": {name: tensor.detach().clone() for name, tensor in list(engine.parameters())},
         "refusal": _refusal(engine, folder / "nothing"),
     }
+
+
+def _make_sgd(module: torch.nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    return torch.optim.SGD((p for p in module.parameters() if p.requires_grad), lr=config.learning_rate)
+
+
+def _reference(engine: Any) -> dict[str, torch.Tensor]:
+    """Whole weights of the reference, without a prefix."""
+    if engine._reference is None:
+        return {}
+    parameters = engine._reference.policy.model.named_parameters()
+    return {n: p.detach().clone() for n, p in full_parameters(parameters, engine._config.zero_stage, 4000)}
+
+
+def _published(engine: Any) -> dict[str, torch.Tensor]:
+    model = tiny_policy().model
+    layout = plan_layout(model.named_parameters(), model.held_types(torch.float32), bucket_bytes=4000)
+    manifest = Manifest(1, layout)
+    buckets = (bucket.clone() for bucket in fill_buckets(manifest, engine.parameters()))
+    return dict(read_buckets(manifest, buckets))
 
 
 def _refusal(engine: Any, folder: Path) -> str:
@@ -122,9 +152,14 @@ def _refusal(engine: Any, folder: Path) -> str:
 
 
 def _engine(case: Case, seed: int) -> Any:
+    import learner.engine
     from learner.engine import Engine
-    from learner.estimator import CoupledEstimator
+    from learner.optimizer import make_optimizer
+    from learner.preparation import prepare
 
-    config = CONFIG.model_copy(update={"micro_batch": case.micro_batch, "zero_stage": case.zero_stage})
-    estimator = CoupledEstimator(config.mask_pairs, config.mask_ratio, config.weighting)
-    return Engine(tiny_policy(seed), estimator, config, SEED, TOTAL_UPDATES)
+    learner.engine.make_optimizer = _make_sgd if case.sgd else make_optimizer
+
+    config = LearnerConfig.model_validate({**CONFIG.model_dump(), "zero_stage": case.zero_stage, **case.settings})
+    policy = tiny_policy(seed, chunk_rows=case.chunk_rows)
+    prepare(policy.model, config, seed)
+    return Engine(policy, make_estimator(config), make_objective(config), config, SEED, TOTAL_UPDATES)

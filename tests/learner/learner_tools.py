@@ -21,8 +21,8 @@ from common.records import (
     TrajectoryGroup,
     Verdict,
 )
-from learner.batch import TrainingSample
 from learner.policy import Policy
+from learner.samples import TrainingSample
 
 VOCABULARY = 20
 MASK_ID = 0
@@ -43,11 +43,11 @@ CONFIG = ModelConfig(
 )
 
 
-def tiny_policy(seed: int = 0, config: ModelConfig = CONFIG) -> Policy:
-    """A random model whose predictions are far from uniform."""
+def tiny_policy(seed: int = 0, config: ModelConfig = CONFIG, chunk_rows: int = 1000) -> Policy:
+    """A random model whose predictions are far from uniform, which scores ``chunk_rows`` rows at a time."""
     model = MaskedDiffusionModel(config)
     initialize(model, torch.Generator().manual_seed(seed), std=0.3)
-    return Policy(model)
+    return Policy(model, logits_bytes=4 * config.vocab_size * chunk_rows)
 
 
 def make_samples(count: int, step: int = 0) -> list[TrainingSample]:
@@ -63,6 +63,8 @@ def make_samples(count: int, step: int = 0) -> list[TrainingSample]:
                 prompt_ids=tuple(2 + (7 * group + k + step) % (VOCABULARY - 2) for k in range(3 + 2 * group)),
                 completion_ids=tuple(int(t) for t in draw.integers(2, VOCABULARY, LENGTH)),
                 valid_tokens=1 + (i + step) % LENGTH,
+                step_map=tuple((k * (i + 2) + i) % (2 * LENGTH - 1) for k in range(LENGTH)),
+                reward=float(draw.random()),
                 advantage=(-1.0) ** i * (0.25 + 0.5 * float(draw.random())),
             )
         )

@@ -1,7 +1,7 @@
 """Coupled-GRPO as the paper writes it: one sample, one view, one token at a time, in plain torch.
 
-Nothing of the learner's packing, policy, objective, optimizer or schedule is used here; the estimator gives the
-random subsets, and everything made of them is made again.
+Nothing of the learner is used here but the record of a sample: no estimator, packing, policy, objective, optimizer
+or schedule. The random numbers are the run's, from the same keys.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from common import rng
 from common.config import LearnerConfig
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel
-from learner.batch import TrainingSample
-from learner.estimator import CoupledEstimator, SampleKey
+from learner.samples import TrainingSample
 
 
 def view_log_probabilities(
@@ -42,20 +41,16 @@ def token_estimates(
     model: MaskedDiffusionModel, sample: TrainingSample, config: LearnerConfig, seed: int, iteration: int
 ) -> list[Tensor]:
     """Equation 4 for every token: (full mask + for each pair the side that masks it / its rate) / (pairs + 1)."""
-    estimator = CoupledEstimator(config.mask_pairs, config.mask_ratio, config.weighting)
     length = len(sample.completion_ids)
-    views = estimator.views(SampleKey(seed, sample.group, sample.sample, iteration), length)
     draws = rng.stream(seed, "masks", sample.group, sample.sample, iteration)
     everything = view_log_probabilities(model, sample, [True] * length)
     pairs = []
-    for pair in range(config.mask_pairs):
+    for _ in range(config.mask_pairs):
         low, high = config.mask_ratio
         rate = low + (high - low) * draws.random()
-        draws.random(length)
-        subset = [bool(bit) for bit in views.masks[1 + 2 * pair]]
-        complement = [not bit for bit in subset]
+        subset = [bool(draw < rate) for draw in draws.random(length)]
         inside = view_log_probabilities(model, sample, subset)
-        outside = view_log_probabilities(model, sample, complement)
+        outside = view_log_probabilities(model, sample, [not bit for bit in subset])
         pairs.append((rate, subset, inside, outside))
     total = config.mask_pairs + 1 if config.weighting == "paper" else 2 * config.mask_pairs + 1
     estimates = []

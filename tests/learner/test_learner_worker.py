@@ -10,9 +10,9 @@ from common.config import LearnerConfig
 from common.records import TrajectoryGroup
 from common.telemetry import STEP_METRICS
 from learner.advantages import group_advantages
-from learner.batch import TrainingSample
 from learner.collector import Progress
-from learner.worker import LearnerLoop, training_samples
+from learner.samples import TrainingSample, training_samples
+from learner.worker import LearnerLoop
 
 CONFIG = LearnerConfig(inner_iterations=2, advantage="loo")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
 import naive_grpo
 import pytest
@@ -10,31 +11,49 @@ import torch
 from learner_tools import CONFIG, LENGTH, MASK_ID, make_samples, tiny_policy
 from torch import Tensor
 
+from benchmarks.naive_denoise import stock_model
 from common.config import LearnerConfig
-from learner.batch import PackedViews, TrainingSample, pack_views
-from learner.estimator import CoupledEstimator, SampleKey
-from learner.objective import LossSums, grpo_loss
+from common.likelihood.estimators import make_estimator
+from learner.batch import PackedViews, ScoredTokens, pack_views
+from learner.objectives import make_objective
+from learner.plan import Piece
 from learner.policy import Policy
+from learner.samples import TrainingSample
 
 SEED = 3
 CPU = torch.device("cpu")
 
 
 def packed(samples: list[TrainingSample], config: LearnerConfig, iteration: int = 0) -> PackedViews:
-    estimator = CoupledEstimator(config.mask_pairs, config.mask_ratio, config.weighting)
-    views = [estimator.views(SampleKey(SEED, s.group, s.sample, iteration), LENGTH) for s in samples]
-    return pack_views(samples, views, MASK_ID, CPU)
+    estimator = make_estimator(config)
+    views = [estimator.views(sample.key(SEED, iteration), sample) for sample in samples]
+    pieces = [Piece(s, tuple(range(len(v.masks)))) for s, v in zip(samples, views, strict=True)]
+    return pack_views(pieces, views, MASK_ID, CPU)
+
+
+def estimates(policy: Policy, batch: PackedViews) -> Tensor:
+    return batch.tokens.estimates(policy(batch))
 
 
 def loss_sums(
     samples: list[TrainingSample], new: Policy, old: Policy, reference: Policy, config: LearnerConfig
-) -> LossSums:
+) -> tuple[Tensor, Mapping[str, float]]:
+    """The loss as the engine takes it, chunk by chunk, and the sums of the metrics."""
     batch = packed(samples, config)
+    objective = make_objective(config)
     with torch.no_grad():
-        before, anchor = old(batch), reference(batch)
-    valid = torch.arange(LENGTH) < torch.tensor([s.valid_tokens for s in samples]).unsqueeze(1)
-    advantages = torch.tensor([s.advantage for s in samples])
-    return grpo_loss(new(batch), before, anchor, advantages, valid, config.clip, config.kl_weight)
+        batch = batch.beside(old=estimates(old, batch), reference=estimates(reference, batch))
+    metrics = dict.fromkeys(objective.metric_names, 0.0)
+
+    def loss_of(tokens: ScoredTokens, scores: Tensor) -> Tensor:
+        sums = objective.sums(tokens, scores)
+        for name, value in sums.metrics.items():
+            metrics[name] += float(value)
+        return sums.loss
+
+    if objective.by_token:
+        return new(batch, loss_of)[0], metrics
+    return loss_of(batch.tokens, new(batch)), metrics
 
 
 def nearby(policy: Policy, seed: int, distance: float) -> Policy:
@@ -52,17 +71,18 @@ def gradients(policy: Policy) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(("pairs", "weighting"), [(1, "paper"), (2, "paper"), (2, "normalized")])
-def test_loss_and_gradient_equal_the_naive_formula(pairs: int, weighting: Literal["paper", "normalized"]) -> None:
+@pytest.mark.parametrize("chunk_rows", [1, 5, 1000])
+def test_loss_and_gradient_equal_the_naive_formula(pairs: int, weighting: Any, chunk_rows: int) -> None:
     config = LearnerConfig(mask_pairs=pairs, weighting=weighting, clip=0.2, kl_weight=0.3)
     samples = make_samples(7)
     assert len({len(s.prompt_ids) for s in samples}) > 1
     assert {1, LENGTH} <= {s.valid_tokens for s in samples}
-    new = tiny_policy()
+    new = tiny_policy(chunk_rows=chunk_rows)
     old, reference = nearby(new, 1, 0.03), nearby(new, 2, 0.03)
 
-    sums = loss_sums(samples, new, old, reference, config)
-    assert 0 < int(sums.clipped) < sum(s.valid_tokens for s in samples)
-    loss = sums.loss / sum(s.valid_tokens for s in samples)
+    total, metrics = loss_sums(samples, new, old, reference, config)
+    assert 0 < metrics["policy/clip_fraction"] < sum(s.valid_tokens for s in samples)
+    loss = total / sum(s.valid_tokens for s in samples)
     torch.autograd.backward(loss)
     found = gradients(new)
 
@@ -76,36 +96,72 @@ def test_loss_and_gradient_equal_the_naive_formula(pairs: int, weighting: Litera
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=0, msg=name)
 
 
-def test_estimates_equal_the_naive_ones_without_the_shift() -> None:
-    policy = tiny_policy(config=CONFIG.model_copy(update={"shift": False}))
-    shifted = tiny_policy()
-    config = LearnerConfig()
-    samples = make_samples(2)
-    with torch.no_grad():
-        assert not torch.allclose(policy(packed(samples, config)), shifted(packed(samples, config)))
-        for row, sample in zip(shifted(packed(samples, config)), samples, strict=True):
-            expected = naive_grpo.token_estimates(shifted.model, sample, config, SEED, iteration=0)
-            valid = sample.valid_tokens
-            torch.testing.assert_close(row[:valid], torch.stack(expected[:valid]), atol=1e-5, rtol=0)
+@pytest.mark.parametrize("shift", [True, False])
+def test_packed_and_left_padded_scoring_have_one_gradient(shift: bool) -> None:
+    """The padded side is transformers' own model: every view a row, pads on the left that no query sees."""
+    policy = tiny_policy(config=CONFIG.model_copy(update={"shift": shift}))
+    samples, config = make_samples(7), LearnerConfig(mask_pairs=2)
+    batch = packed(samples, config)
+    found = batch.tokens.estimates(policy(batch))
+    torch.autograd.backward(found.sum())
+    expected_gradients = gradients(policy)
+
+    stock = stock_model(policy.model, torch.float32).requires_grad_(True)
+    estimator = make_estimator(config)
+    width = max(len(sample.prompt_ids) for sample in samples)
+    expected = []
+    for sample in samples:
+        views = estimator.views(sample.key(SEED, 0), sample)
+        pads = width - len(sample.prompt_ids)
+        rows = torch.nn.functional.pad(torch.from_numpy(views.canvases(sample, MASK_ID)), (pads, 0), value=1)
+        real = torch.arange(rows.shape[1]) >= pads
+        bias = torch.zeros(rows.shape[1]).masked_fill(~real, torch.finfo(torch.float32).min)
+        positions = (real.cumsum(0) - 1).clamp(min=0).expand(rows.shape)
+        logits = stock(
+            rows, attention_mask=bias.expand(len(rows), 1, rows.shape[1], -1), position_ids=positions
+        ).logits
+        logits[..., MASK_ID] = -torch.inf
+        first = width - int(shift)
+        scores = logits[:, first : first + LENGTH].log_softmax(-1)
+        chosen = scores.gather(
+            -1, torch.tensor(sample.completion_ids).expand(len(rows), -1).unsqueeze(-1)
+        ).squeeze(-1)
+        expected.append((chosen * torch.from_numpy(views.weights).float()).sum(0)[: sample.valid_tokens])
+    torch.testing.assert_close(found, torch.cat(expected), atol=1e-5, rtol=0)
+    torch.autograd.backward(torch.cat(expected).sum())
+    stock_gradients = {name: p.grad for name, p in stock.named_parameters() if p.grad is not None}
+    assert len(stock_gradients) == len(expected_gradients)
+    for name, gradient in stock_gradients.items():
+        torch.testing.assert_close(expected_gradients[f"model.{name}"], gradient, atol=2e-5, rtol=1e-5, msg=name)
 
 
-def test_estimates_do_not_depend_on_the_batch() -> None:
-    policy, config, samples = tiny_policy(), LearnerConfig(mask_pairs=2), make_samples(9)
+def test_estimates_equal_the_naive_ones() -> None:
+    policy, config, samples = tiny_policy(), LearnerConfig(), make_samples(2)
     with torch.no_grad():
-        together = policy(packed(samples, config))
-        for i, sample in enumerate(samples):
-            torch.testing.assert_close(policy(packed([sample], config))[0], together[i], atol=1e-5, rtol=0)
+        found = estimates(policy, packed(samples, config))
+        expected = [
+            torch.stack(naive_grpo.token_estimates(policy.model, s, config, SEED, iteration=0)[: s.valid_tokens])
+            for s in samples
+        ]
+    torch.testing.assert_close(found, torch.cat(expected), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["coupled", "full_mask", "elbo", "trace", "left_to_right"])
+def test_estimates_do_not_depend_on_the_batch(name: Any) -> None:
+    policy, config, samples = tiny_policy(), LearnerConfig(mask_pairs=2, estimator=name), make_samples(9)
+    with torch.no_grad():
+        together = estimates(policy, packed(samples, config))
+        apart = [estimates(policy, packed([sample], config)) for sample in samples]
+    torch.testing.assert_close(torch.cat(apart), together, atol=1e-5, rtol=0)
 
 
 def test_tokens_after_the_end_are_not_scored() -> None:
-    policy, config, samples = tiny_policy(), LearnerConfig(), make_samples(8)
-    batch = packed(samples, config)
-    with torch.no_grad():
-        estimates = policy(batch)
-    for row, sample in zip(estimates, samples, strict=True):
-        assert (row[: sample.valid_tokens] < 0).all()
-        assert (row[sample.valid_tokens :] == 0).all()
+    samples = make_samples(8)
+    batch = packed(samples, LearnerConfig())
     assert batch.rows.numel() == 2 * sum(s.valid_tokens for s in samples)
+    assert batch.tokens.owner.tolist() == [i for i, s in enumerate(samples) for _ in range(s.valid_tokens)]
+    assert batch.tokens.position.tolist() == [k for s in samples for k in range(s.valid_tokens)]
+    assert batch.targets[::2].tolist() == [t for s in samples for t in s.completion_ids[: s.valid_tokens]]
 
 
 def test_only_the_completion_is_ever_masked() -> None:
@@ -123,21 +179,34 @@ def test_only_the_completion_is_ever_masked() -> None:
         assert (hidden[1] ^ hidden[2]).all()
 
 
-def test_first_update_has_ratio_one_and_the_gradient_of_reinforce() -> None:
-    config = LearnerConfig(kl_weight=0.0)
+def test_chunks_never_cut_a_token_apart() -> None:
+    batch = packed(make_samples(6), LearnerConfig(mask_pairs=2))
+    for rows in (1, 3, 4, 7, 10_000):
+        spans = batch.chunks(rows)
+        assert [i for span, _ in spans for i in range(span.start, span.stop)] == list(range(batch.rows.numel()))
+        for span, tokens in spans:
+            assert set(batch.tokens.token[span].tolist()) == set(range(tokens.start, tokens.stop))
+            assert span.stop - span.start <= max(rows, 3)
+
+
+@pytest.mark.parametrize("objective", ["grpo", "sequence"])
+def test_first_update_has_ratio_one_and_the_gradient_of_reinforce(objective: Any) -> None:
+    config = LearnerConfig(kl_weight=0.0, objective=objective)
     samples = make_samples(6)
     policy = tiny_policy()
-    sums = loss_sums(samples, policy, policy, policy, config)
-    assert float(sums.ratio) == sum(s.valid_tokens for s in samples)
-    assert float(sums.clipped) == 0
-    torch.autograd.backward(sums.loss)
+    total, metrics = loss_sums(samples, policy, policy, policy, config)
+    units = len(samples) if objective == "sequence" else sum(s.valid_tokens for s in samples)
+    assert metrics["policy/ratio_mean"] == units
+    assert metrics["policy/clip_fraction"] == 0
+    torch.autograd.backward(total)
     found = gradients(policy)
 
     policy.zero_grad()
-    estimates = policy(packed(samples, config))
+    batch = packed(samples, config)
+    means = torch.split(estimates(policy, batch), [s.valid_tokens for s in samples])
     reinforce = torch.zeros(())
-    for row, sample in zip(estimates, samples, strict=True):
-        reinforce = reinforce - sample.advantage * row[: sample.valid_tokens].sum()
+    for row, sample in zip(means, samples, strict=True):
+        reinforce = reinforce - sample.advantage * (row.mean() if objective == "sequence" else row.sum())
     torch.autograd.backward(reinforce)
     for name, gradient in gradients(policy).items():
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-5, msg=name)

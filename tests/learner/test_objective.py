@@ -1,72 +1,86 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
+from learner_tools import make_samples
 from torch import Tensor
 
-from learner.objective import LossSums, grpo_loss
-
-ALL_VALID = torch.ones(1, 4, dtype=torch.bool)
-
-
-def one_row(log_ratios: list[float], advantage: float, clip: float = 0.5, valid: Tensor = ALL_VALID) -> LossSums:
-    new = torch.tensor([log_ratios], dtype=torch.float64, requires_grad=True)
-    advantages = torch.tensor([advantage], dtype=torch.float64)
-    return grpo_loss(new, torch.zeros_like(new), None, advantages, valid, clip, 0.0)
+from learner.batch import ScoredTokens
+from learner.objective import Clip, KlEstimator, Sums, TokenGrpo, kl_to_reference
 
 
-# Ratios 1, 1.4, 1.6, 0.4 with epsilon 0.5: only 1.6 can be clipped from above, only 0.4 from below.
-LOG_RATIOS = torch.tensor([1.0, 1.4, 1.6, 0.4]).double().log().tolist()
+def tokens_of(count: int, advantage: float, **estimates: Tensor) -> ScoredTokens:
+    """``count`` tokens of one sample, each measured in one row of weight 1."""
+    return ScoredTokens(
+        samples=make_samples(1),
+        advantages=torch.tensor([advantage]),
+        weights=torch.ones(count),
+        token=torch.arange(count),
+        owner=torch.zeros(count, dtype=torch.long),
+        position=torch.arange(count),
+        **estimates,
+    )
+
+
+def of_ratios(ratios: list[float], advantage: float, clip: Clip, importance: Tensor | None = None) -> Sums:
+    tokens = tokens_of(len(ratios), advantage, old=torch.zeros(len(ratios)))
+    if importance is not None:
+        tokens = tokens_of(len(ratios), advantage, old=torch.zeros(len(ratios)), importance=importance)
+    return TokenGrpo(clip, 0.0).sums(tokens, torch.tensor(ratios).log())
+
+
+RATIOS = [1.0, 1.4, 1.6, 0.4]
 
 
 @pytest.mark.parametrize(
-    ("advantage", "loss", "clipped"),
-    [(2.0, -2.0 * (1.0 + 1.4 + 1.5 + 0.4), 1), (-2.0, 2.0 * (1.0 + 1.4 + 1.6 + 0.5), 1), (0.0, 0.0, 0)],
+    ("clip", "advantage", "loss", "low", "high"),
+    [
+        (Clip(0.5, 0.5), 2.0, -2.0 * (1.0 + 1.4 + 1.5 + 0.4), 0, 1),
+        (Clip(0.5, 0.5), -2.0, 2.0 * (1.0 + 1.4 + 1.6 + 0.5), 1, 0),
+        (Clip(0.5, 0.3), 2.0, -2.0 * (1.0 + 1.3 + 1.3 + 0.4), 0, 2),
+        (Clip(0.7, 0.3), -2.0, 2.0 * (1.0 + 1.4 + 1.6 + 0.4), 0, 0),
+        (Clip(0.5, 0.5), 0.0, 0.0, 0, 0),
+    ],
 )
-def test_surrogate_and_clip_count(advantage: float, loss: float, clipped: int) -> None:
-    sums = one_row(LOG_RATIOS, advantage)
+def test_surrogate_and_clip_counts(clip: Clip, advantage: float, loss: float, low: int, high: int) -> None:
+    sums = of_ratios(RATIOS, advantage, clip)
     assert float(sums.loss) == pytest.approx(loss)
-    assert int(sums.clipped) == clipped
-    assert float(sums.ratio) == pytest.approx(4.4)
+    assert int(sums.metrics["policy/clip_low_fraction"]) == low
+    assert int(sums.metrics["policy/clip_high_fraction"]) == high
+    assert int(sums.metrics["policy/clip_fraction"]) == low + high
+    assert float(sums.metrics["policy/ratio_mean"]) == pytest.approx(4.4)
 
 
 def test_a_clipped_token_has_no_gradient() -> None:
-    new = torch.tensor([LOG_RATIOS], requires_grad=True)
-    sums = grpo_loss(new, torch.zeros_like(new), None, torch.tensor([2.0]), ALL_VALID, 0.5, 0.0)
-    (gradient,) = torch.autograd.grad(sums.loss, new)
-    assert gradient[0].tolist() == pytest.approx([-2.0, -2.8, 0.0, -0.8])
+    scores = torch.tensor(RATIOS).log().requires_grad_()
+    sums = TokenGrpo(Clip(0.5, 0.5), 0.0).sums(tokens_of(4, 2.0, old=torch.zeros(4)), scores)
+    (gradient,) = torch.autograd.grad(sums.loss, scores)
+    assert gradient.tolist() == pytest.approx([-2.0, -2.8, 0.0, -0.8])
 
 
-def test_invalid_tokens_count_in_nothing_even_when_not_finite() -> None:
-    valid = torch.tensor([[True, True, False, False]])
-    sums = one_row([*LOG_RATIOS[:2], 800.0, float("inf")], 2.0, valid=valid)
-    assert float(sums.loss) == pytest.approx(-4.8)
-    assert float(sums.ratio) == pytest.approx(2.4)
-    assert int(sums.clipped) == 0
+def test_importance_weighs_the_surrogate_and_not_the_kl() -> None:
+    weights = torch.tensor([0.5, 1.0, 2.0, 0.0])
+    sums = of_ratios(RATIOS, 2.0, Clip(0.5, 0.5), weights)
+    assert float(sums.loss) == pytest.approx(-2.0 * (0.5 * 1.0 + 1.4 + 2.0 * 1.5))
+    tokens = tokens_of(4, 0.0, old=torch.zeros(4), reference=torch.ones(4), importance=weights)
+    loss = TokenGrpo(Clip(0.5, 0.5), 0.25).sums(tokens, torch.zeros(4)).loss
+    assert float(loss) == pytest.approx(0.25 * 4 * (math.e - 2))
 
 
-def test_kl_is_k3_never_negative_and_zero_for_equal_policies() -> None:
-    generator = torch.Generator().manual_seed(0)
-    new = torch.randn(5, 4, generator=generator, dtype=torch.float64)
-    reference = torch.randn(5, 4, generator=generator, dtype=torch.float64)
-    everything = torch.ones(5, 4, dtype=torch.bool)
-    zeros = torch.zeros(5, dtype=torch.float64)
-    sums = grpo_loss(new, new, reference, zeros, everything, 0.5, 0.25)
-    expected = sum(float(d.exp() - d - 1) for d in (reference - new).flatten())
-    assert float(sums.kl) == pytest.approx(expected)
-    assert float(sums.loss) == pytest.approx(0.25 * expected)
-    for i in range(5):
-        for k in range(4):
-            only = torch.zeros(5, 4, dtype=torch.bool)
-            only[i, k] = True
-            assert float(grpo_loss(new, new, reference, zeros, only, 0.5, 1.0).kl) >= 0
-    assert float(grpo_loss(new, new, new, zeros, everything, 0.5, 1.0).kl) == 0
+@pytest.mark.parametrize(
+    ("estimator", "value"), [("k3", lambda d: math.exp(d) - d - 1), ("k2", lambda d: d * d / 2)]
+)
+def test_kl_of_each_token(estimator: KlEstimator, value: object) -> None:
+    new, reference = torch.tensor([-1.0, -3.0, -2.0]), torch.tensor([-2.0, -2.0, -2.0])
+    found = kl_to_reference(new, reference, estimator)
+    assert found.tolist() == pytest.approx([value(-1.0), value(1.0), 0.0])  # type: ignore[operator]
+    assert kl_to_reference(new, None, estimator).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_kl_pulls_towards_the_reference() -> None:
-    new = torch.tensor([[-1.0, -3.0]], requires_grad=True)
-    reference = torch.tensor([[-2.0, -2.0]])
-    valid = torch.ones(1, 2, dtype=torch.bool)
-    sums = grpo_loss(new, new.detach(), reference, torch.zeros(1), valid, 0.5, 1.0)
-    (gradient,) = torch.autograd.grad(sums.loss, new)
-    assert gradient[0, 0] > 0 > gradient[0, 1]
+    scores = torch.tensor([-1.0, -3.0], requires_grad=True)
+    tokens = tokens_of(2, 0.0, old=scores.detach(), reference=torch.tensor([-2.0, -2.0]))
+    (gradient,) = torch.autograd.grad(TokenGrpo(Clip(0.5, 0.5), 1.0).sums(tokens, scores).loss, scores)
+    assert gradient[0] > 0 > gradient[1]

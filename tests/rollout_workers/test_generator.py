@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from conftest import Waiting
 
+from common.likelihood.views import SampleKey, Text
 from common.models.loading import load_tokenizer, tokenizer_hash
+from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, RolloutGroup
 from rollout_workers.fence import FenceTimeoutError, VersionFence
 from rollout_workers.generator import DenoisingGenerator
@@ -173,3 +175,25 @@ def test_a_prompt_that_cannot_be_denoised_is_refused(
     empty = prompt.model_copy(update={"task": prompt.task.model_copy(update={"prompt": ""})})
     with pytest.raises(RequestError, match="empty"):
         generator.check(empty)
+
+
+def test_training_completions_record_an_estimate_where_one_is_asked_for(
+    loop: Any, fence: VersionFence, make_prompt: MakePrompt
+) -> None:
+    asked = []
+
+    def estimate(key: SampleKey, text: Text) -> tuple[float, ...]:
+        asked.append((key, text))
+        return tuple(-1.0 - k for k in range(len(text.completion_ids)))
+
+    encoder = PromptEncoder("builtin:quickstart", chat_template=False)
+    generator = DenoisingGenerator("rollout-0", loop, encoder, fence, 1.0, "steps", estimate)
+    training, held_out = make_prompt(3, 2), make_prompt(4, 1).model_copy(update={"purpose": Purpose.EVALUATION})
+    groups = {group.prompt.index: group for group in generator.generate(Waiting(training, held_out))}
+    assert [key for key, _ in asked] == [SampleKey(training.seed, 3, i, 0) for i in range(2)]
+    for rollout, (_, text) in zip(groups[3].rollouts, asked, strict=True):
+        assert text.completion_ids == rollout.completion_ids
+        assert text.valid_tokens == rollout.text_tokens
+        assert text.step_map == rollout.step_map
+        assert rollout.sampling_logprobs == tuple(-1.0 - k for k in range(len(text.completion_ids)))
+    assert groups[4].rollouts[0].sampling_logprobs == ()

@@ -7,15 +7,17 @@ import copy
 import torch
 
 from common.config import Config, load_config
+from common.likelihood.random_masks import CoupledEstimator
 from common.models.config import ModelConfig
 from common.models.loading import load_model, model_folder
 from common.models.prompts import PromptEncoder
 from common.records import NoiseKey
 from learner.advantages import group_advantages, has_variance
-from learner.batch import TrainingSample, pack_views
-from learner.estimator import CoupledEstimator, SampleKey
-from learner.objective import grpo_loss
+from learner.batch import PackedViews, pack_views
+from learner.objective import Clip, TokenGrpo
+from learner.plan import Piece
 from learner.policy import Policy
+from learner.samples import TrainingSample
 from orchestrator.curriculum import Curriculum, load_data
 from reward_service.actor import make_scorer
 from rollout_workers.denoise import DenoiseLoop
@@ -58,24 +60,15 @@ def reference_loop(config: Config) -> torch.nn.Module:
         tokens = sum(sample.valid_tokens for sample in samples)
         if not samples:
             continue
+        objective = TokenGrpo(Clip(learner.clip, learner.clip), learner.kl_weight)
         with torch.no_grad():
-            old = [policy(views(config, samples, i)) for i in range(learner.inner_iterations)]
+            old = [estimates(policy, views(config, samples, i)) for i in range(learner.inner_iterations)]
         for iteration in range(learner.inner_iterations):
             packed = views(config, samples, iteration)
             with torch.no_grad():
-                anchor = reference(packed)
-            sums = grpo_loss(
-                policy(packed),
-                old[iteration],
-                anchor,
-                torch.tensor([sample.advantage for sample in samples]),
-                torch.arange(config.rollout.completion_length)
-                < torch.tensor([[sample.valid_tokens] for sample in samples]),
-                learner.clip,
-                learner.kl_weight,
-            )
+                packed = packed.beside(old=old[iteration], reference=estimates(reference, packed))
             optimizer.zero_grad()
-            (sums.loss / tokens).backward()
+            (objective.sums(packed.tokens, policy(packed)).loss / tokens).backward()
             torch.nn.utils.clip_grad_norm_(policy.parameters(), learner.optimizer.max_grad_norm)
             share = 1.0 - (1.0 - learner.optimizer.final_share) * update / updates
             optimizer.param_groups[0]["lr"] = learner.optimizer.learning_rate * share
@@ -98,18 +91,24 @@ def roll_out(config: Config, model, encoder, scorer, task, index: int) -> list[T
         return []
     advantages = group_advantages(rewards, valid, config.learner.advantage)
     return [
-        TrainingSample(index, i, ids, c.ids, min(c.end + 1, len(c.ids)), advantage)
+        TrainingSample(
+            group=index,
+            sample=i,
+            prompt_ids=ids,
+            completion_ids=c.ids,
+            valid_tokens=min(c.end + 1, len(c.ids)),
+            advantage=advantage,
+        )
         for i, (c, advantage) in enumerate(zip(completions, advantages, strict=True))
     ]
 
 
-def views(config: Config, samples: list[TrainingSample], iteration: int):
-    estimator = CoupledEstimator()
-    length = config.rollout.completion_length
-    drawn = [
-        estimator.views(SampleKey(config.run.seed, sample.group, sample.sample, iteration), length)
-        for sample in samples
-    ]
-    return pack_views(
-        samples, drawn, ModelConfig.from_folder(model_folder(config.model.path)).mask_token_id, torch.device("cpu")
-    )
+def estimates(policy: Policy, packed: PackedViews) -> torch.Tensor:
+    return packed.tokens.estimates(policy(packed))
+
+
+def views(config: Config, samples: list[TrainingSample], iteration: int) -> PackedViews:
+    drawn = [CoupledEstimator().views(sample.key(config.run.seed, iteration), sample) for sample in samples]
+    mask_token_id = ModelConfig.from_folder(model_folder(config.model.path)).mask_token_id
+    pieces = [Piece(sample, (0, 1, 2)) for sample in samples]
+    return pack_views(pieces, drawn, mask_token_id, torch.device("cpu"))

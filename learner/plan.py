@@ -1,0 +1,83 @@
+"""How the samples of an update are cut into ranks and micro-batches.
+
+Pure and the same on every rank: nothing of it may change a gradient, only the time and memory that it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.likelihood.views import Estimator, Text, Views
+from learner.samples import TrainingSample
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some of a sample's views: ``views`` are their numbers. None are scored where ``idle``."""
+
+    sample: TrainingSample
+    views: tuple[int, ...]
+    idle: bool = False
+
+
+#: Pieces that must be scored in one pass, and micro-batches of them.
+Unit = tuple[Piece, ...]
+MicroBatch = tuple[Piece, ...]
+
+
+def units(
+    linked: Sequence[Sequence[TrainingSample]], estimator: Estimator, seed: int, by_token: bool
+) -> list[Unit]:
+    """The smallest parts that can be scored apart, given the samples that an objective links.
+
+    Where the loss is a sum over tokens and no token is measured in two views, each view can be; else the views of
+    all linked samples stay together.
+    """
+    found: list[Unit] = []
+    for samples in linked:
+        drawn = [(sample, estimator.views(sample.key(seed, 0), sample)) for sample in samples]
+        if by_token and all(_measures_once(views, sample) for sample, views in drawn):
+            found += [(Piece(sample, (v,)),) for sample, views in drawn for v in range(len(views.masks))]
+        else:
+            found.append(tuple(Piece(sample, tuple(range(len(views.masks)))) for sample, views in drawn))
+    return found
+
+
+def micro_batches(parts: Sequence[Unit], ranks: int, batch_tokens: int) -> list[list[MicroBatch]]:
+    """The micro-batches of each rank, as many for every rank: backward passes are collective.
+
+    Ranks get about the same number of tokens (largest first, each to the rank with the least). Micro-batches hold
+    parts of like length up to ``batch_tokens``, one part at least. A rank with fewer gets idle ones: one view of
+    which nothing is scored.
+    """
+    sizes = [sum(_tokens(piece) for piece in part) for part in parts]
+    shares: list[list[int]] = [[] for _ in range(ranks)]
+    loads = np.zeros(ranks, dtype=np.int64)
+    for part in sorted(range(len(parts)), key=lambda number: -sizes[number]):
+        rank = int(loads.argmin())
+        shares[rank].append(part)
+        loads[rank] += sizes[part]
+    batches: list[list[MicroBatch]] = []
+    for share in shares:
+        batches.append([])
+        room = 0
+        for part in share:
+            if sizes[part] > room:
+                batches[-1].append(())
+                room = batch_tokens
+            batches[-1][-1] += parts[part]
+            room -= sizes[part]
+    idle = (Piece(parts[0][0].sample, (0,), idle=True),)
+    most = max(map(len, batches))
+    return [mine + [idle] * (most - len(mine)) for mine in batches]
+
+
+def _tokens(piece: Piece) -> int:
+    return len(piece.views) * (len(piece.sample.prompt_ids) + len(piece.sample.completion_ids))
+
+
+def _measures_once(views: Views, text: Text) -> bool:
+    return bool((views.scored(text).sum(0) <= 1).all())

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from learner_tools import LENGTH, make_samples
+
+from common.likelihood.ordered import LeftToRightEstimator, TraceEstimator
+from common.likelihood.random_masks import CoupledEstimator, RandomMaskEstimator
+from common.likelihood.views import Estimator
+from learner.plan import MicroBatch, Piece, micro_batches, units
+
+SAMPLES = make_samples(9)
+LINKED = [[sample] for sample in SAMPLES]
+
+
+def tokens_of(batch: MicroBatch) -> int:
+    return sum(len(p.views) * (len(p.sample.prompt_ids) + LENGTH) for p in batch)
+
+
+def work_of(batches: list[list[MicroBatch]]) -> Counter[tuple[int, int, int]]:
+    """How often each view of each sample is scored."""
+    return Counter(
+        (p.sample.group, p.sample.sample, view)
+        for share in batches
+        for batch in share
+        for p in batch
+        if not p.idle
+        for view in p.views
+    )
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 20])
+@pytest.mark.parametrize("batch_tokens", [1, 70, 100_000])
+@pytest.mark.parametrize("estimator", [CoupledEstimator(2), LeftToRightEstimator()])
+def test_every_view_is_scored_once_and_ranks_take_as_many_passes(
+    ranks: int, batch_tokens: int, estimator: Estimator
+) -> None:
+    parts = units(LINKED, estimator, seed=0, by_token=True)
+    batches = micro_batches(parts, ranks, batch_tokens)
+    assert len(batches) == ranks
+    assert len({len(share) for share in batches}) == 1
+    views = {(s.group, s.sample): len(estimator.views(s.key(0, 0), s).masks) for s in SAMPLES}
+    assert work_of(batches) == Counter({(*key, v): 1 for key, count in views.items() for v in range(count)})
+    largest = max(tokens_of(part) for part in parts)
+    assert all(tokens_of(batch) <= max(batch_tokens, largest) for share in batches for batch in share)
+
+
+def test_ranks_get_about_the_same_work() -> None:
+    parts = units(LINKED, CoupledEstimator(), seed=0, by_token=True)
+    loads = [sum(tokens_of(batch) for batch in share) for share in micro_batches(parts, 3, 100)]
+    assert max(loads) - min(loads) <= max(tokens_of(part) for part in parts)
+
+
+def test_a_rank_without_work_scores_nothing() -> None:
+    parts = units(LINKED[:1], CoupledEstimator(), seed=0, by_token=True)
+    first, second = micro_batches(parts, 2, 100)
+    assert second == [(Piece(SAMPLES[0], (0,), idle=True),)]
+    assert not first[0][0].idle
+
+
+@pytest.mark.parametrize(
+    ("estimator", "by_token", "apart"),
+    [
+        (CoupledEstimator(), True, False),  # a token is measured by the full mask and by one of a pair
+        (TraceEstimator(), True, True),
+        (TraceEstimator(), False, False),
+        (LeftToRightEstimator(), True, True),
+        (RandomMaskEstimator(), True, True),
+    ],
+)
+def test_views_are_scored_apart_where_the_loss_allows_it(
+    estimator: Estimator, by_token: bool, apart: bool
+) -> None:
+    parts = units(LINKED, estimator, seed=0, by_token=by_token)
+    assert all(len(part) == 1 for part in parts)
+    if apart:
+        assert all(len(part[0].views) == 1 for part in parts)
+    else:
+        assert len(parts) == len(SAMPLES)
+
+
+def test_linked_samples_stay_together() -> None:
+    pairs = [SAMPLES[:2], SAMPLES[2:4]]
+    parts = units(pairs, CoupledEstimator(), seed=0, by_token=False)
+    assert [[piece.sample for piece in part] for part in parts] == pairs
+    (share,) = micro_batches(parts, 1, 1)
+    assert sorted(len(batch) for batch in share) == [2, 2]
