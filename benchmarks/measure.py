@@ -6,6 +6,7 @@ import ctypes
 import os
 import platform
 import re
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch.autograd.profiler import record_function
 from torch.profiler import ProfilerActivity, profile
 
 _STATUS = Path("/proc/self/status")
+_MEMORY = Path("/proc/meminfo")
 _CLEAR = Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"
 #: The profiler otherwise writes its comings and goings to stderr, through the progress display.
@@ -47,6 +49,35 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
 
 
+def headline(machine: dict[str, Any]) -> str:
+    """What :func:`describe` found, in one line."""
+    bf16 = "" if machine["bf16_instructions"] else "no bf16 instructions, so plain bf16 products are slow; "
+    return (
+        f"{machine['gpu'] or machine['cpu']}, {bf16}{machine['threads']} threads, torch {machine['torch']}, "
+        f"load {machine['load']:.1f} at the start"
+    )
+
+
+class Meter:
+    """Seconds and peak memory of every call of one side of a comparison."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.times: list[float] = []
+        self._device = device
+        self._peaks: list[int | None] = []
+
+    def measure(self, work: Callable[[], object]) -> None:
+        self._peaks.append(peak_bytes(lambda: self.times.append(seconds(work, self._device)), self._device))
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.times)
+
+    @property
+    def peak(self) -> int | None:
+        return max((peak for peak in self._peaks if peak is not None), default=None)
+
+
 def seconds(work: Callable[[], object], device: torch.device) -> float:
     """How long the work takes, its share on the device included."""
     _synchronize(device)
@@ -71,9 +102,16 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int | None:
     except OSError:
         work()
         return None
-    before = _resident("VmRSS")
+    before = _bytes_of(_STATUS, "VmRSS")
     work()
-    return _resident("VmHWM") - before
+    return _bytes_of(_STATUS, "VmHWM") - before
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Memory that can still be taken; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return _bytes_of(_MEMORY, "MemAvailable") if _MEMORY.exists() else None
 
 
 def product_share(work: Callable[[], object], device: torch.device) -> float:
@@ -95,10 +133,11 @@ def product_share(work: Callable[[], object], device: torch.device) -> float:
     return float(products / sum(taken for _, taken in times))
 
 
-def _resident(field: str) -> int:
-    found = re.search(rf"^{field}:\s+(\d+) kB$", _STATUS.read_text(), re.MULTILINE)
+def _bytes_of(file: Path, field: str) -> int:
+    """The field's value in bytes."""
+    found = re.search(rf"^{field}:\s+(\d+) kB$", file.read_text(), re.MULTILINE)
     if found is None:
-        raise LookupError(f"{_STATUS} has no {field}")
+        raise LookupError(f"{file} has no {field}")
     return 1024 * int(found[1])
 
 

@@ -19,7 +19,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.measure import peak_bytes, product_share, seconds
+from benchmarks.measure import Meter, headline, product_share
 from benchmarks.naive_denoise import denoise, stock_model
 from common.models.config import ModelConfig
 from common.models.transformer import MaskedDiffusionModel, initialize
@@ -141,44 +141,24 @@ def run(
     naive_share = product_share(lambda: naive(sampler), device)
     said("engine, profiled")
     engine_share = product_share(lambda: engine(sampler), device)
-    slow = _Measured(partial(naive, sampler), device)
-    fast = _Measured(partial(engine, sampler), device)
+    slow, fast = Meter(device), Meter(device)
     for seed in range(settings.repeats):
-        for name, side in (("naive", slow), ("engine", fast)):
-            said(f"{name}, {seed + 1} of {settings.repeats}")
-            side.measure(seed)
+        said(f"naive, {seed + 1} of {settings.repeats}")
+        slow.measure(partial(naive, sampler, seed))
+        said(f"engine, {seed + 1} of {settings.repeats}")
+        fast.measure(partial(engine, sampler, seed))
     ratios = [one / other for one, other in zip(slow.times, fast.times, strict=True)]
     return Case(
         vocabulary=vocabulary,
         dtype=str(dtype).removeprefix("torch."),
         nucleus_tokens=_nucleus_tokens(denoiser, kernels, prompts, settings),
         greedy_agreement=agreement,
-        naive=slow.side(settings.steps, naive_share),
-        engine=fast.side(settings.steps, engine_share),
-        ratio=statistics.median(slow.times) / statistics.median(fast.times),
+        naive=Side(slow.median / settings.steps, naive_share, slow.peak),
+        engine=Side(fast.median / settings.steps, engine_share, fast.peak),
+        ratio=slow.median / fast.median,
         ratio_min=min(ratios),
         ratio_max=max(ratios),
     )
-
-
-class _Measured:
-    """Seconds and peak memory of every decode of one side; ``decode`` takes a seed."""
-
-    def __init__(self, decode: Callable[[int], object], device: torch.device) -> None:
-        self.times: list[float] = []
-        self._decode = decode
-        self._device = device
-        self._peaks: list[int | None] = []
-
-    def measure(self, seed: int) -> None:
-        def timed() -> None:
-            self.times.append(seconds(lambda: self._decode(seed), self._device))
-
-        self._peaks.append(peak_bytes(timed, self._device))
-
-    def side(self, steps: int, share: float) -> Side:
-        peaks = [peak for peak in self._peaks if peak is not None]
-        return Side(statistics.median(self.times) / steps, share, max(peaks, default=None))
 
 
 def peaked_model(config: ModelConfig, seed: int) -> MaskedDiffusionModel:
@@ -228,13 +208,10 @@ def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> 
 
 
 def _header(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> str:
-    name = machine["gpu"] or machine["cpu"]
-    bf16 = "" if machine["bf16_instructions"] else "no bf16 instructions, so plain bf16 products are slow; "
     lengths = " and ".join(map(str, sorted(set(settings.prompt_lengths))))
     nuclei = {case.vocabulary: case.nucleus_tokens for case in cases}
     return (
-        f"{name}, {bf16}{machine['threads']} threads, torch {machine['torch']}, "
-        f"load {machine['load']:.1f} at the start\n"
+        f"{headline(machine)}\n"
         f"{settings.rows} rows, prompts of {lengths} tokens and {settings.completion} to write in "
         f"{settings.steps} steps, {settings.tokens:,} tokens in all; entropy decoder, temperature {_TEMPERATURE}, "
         f"top-p {_TOP_P}\n"

@@ -189,8 +189,8 @@ class LoraConfig(Section):
 
 class LearnerConfig(Section):
     preset: Preset | None = None
-    """A published algorithm: gives the fields below the values of its paper, where the recipe does not set
-    them."""
+    """A published algorithm: gives the fields below the values of its paper, where the recipe does not set them.
+    As an override it goes before the recipe's values."""
     ranks: Positive = 1
     """DeepSpeed ranks, each a Ray actor."""
     gpus_per_rank: Annotated[float, Field(ge=0)] = 0.0
@@ -421,6 +421,9 @@ def load_config(recipe: Path, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(raw, dict):
         raise ConfigError(f"recipe {recipe}: expected a mapping of sections")
     for override in overrides:
+        if override.startswith("learner.preset="):
+            _clear_for_preset(raw, override.partition("=")[2])
+    for override in overrides:
         _apply(raw, override)
     try:
         return Config.model_validate(raw)
@@ -459,6 +462,15 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         node[field] = float(value) if isinstance(value, str) and _is_number(value) else value
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+
+
+def _clear_for_preset(raw: dict[str, Any], preset: str) -> None:
+    """A preset asked for beside a recipe replaces what the recipe says of the algorithm, not the other way
+    round."""
+    learner = raw.get("learner")
+    if isinstance(learner, dict):
+        for field in PRESETS.get(preset, {}):
+            learner.pop(field, None)
 
 
 def _is_number(text: str) -> bool:

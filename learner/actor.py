@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import deque
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,16 +12,20 @@ import ray
 import torch.distributed as dist
 
 from common.config import Config
+from common.likelihood.estimators import make_estimator
 from common.models import runtime
+from common.models.broadcast import Location, Plan
 from common.models.loading import load_model, model_folder, save_model
-from common.models.weights import WeightsUpdate, to_buckets
+from common.models.weights import plan_layout
 from common.streams import TRAJECTORIES, Consumer, Streams, connect
 from common.telemetry import Telemetry
 from learner.batch_exchange import broadcast_groups
 from learner.checkpoints import Checkpoints, load_progress
 from learner.collector import Collector, Progress
-from learner.estimator import CoupledEstimator
+from learner.objectives import make_objective
 from learner.policy import Policy
+from learner.preparation import prepare
+from learner.publisher import Publication, Publisher
 from learner.source import TrajectorySource
 from learner.worker import LearnerLoop, StepReport
 
@@ -49,11 +54,18 @@ class LearnerRank:
         config = self._config
         self._join(rendezvous)
         device = runtime.configure(config.model)
-        policy = Policy(load_model(config.model.path, device), runtime.compute_dtype(config.model))
         settings = config.learner
-        estimator = CoupledEstimator(settings.mask_pairs, settings.mask_ratio, settings.weighting)
+        model = load_model(config.model.path, device)
+        dtype = runtime.compute_dtype(config.model)
+        # Now: later the model may hold adapters, or parts of its parameters.
+        layout = plan_layout(model.named_parameters(), model.held_types(dtype), settings.bucket_mb << 20)
+        self._publisher = Publisher(layout, config.deadlines.weights_seconds)
+        prepare(model, settings, config.run.seed)
+        policy = Policy(model, dtype, settings.logits_mb << 20)
         total_updates = config.run.steps * settings.inner_iterations
-        self._engine = Engine(policy, estimator, settings, config.run.seed, total_updates)
+        self._engine = Engine(
+            policy, make_estimator(settings), make_objective(settings), settings, config.run.seed, total_updates
+        )
         self._progress = Progress()
         if checkpoint is not None:
             self._engine.load(checkpoint)
@@ -78,23 +90,38 @@ class LearnerRank:
         self._telemetry.record(report.metrics, report.version)
         return report if self._rank == 0 else None
 
-    def publish(self) -> WeightsUpdate | None:
-        """Put the weights into the object store in buckets; rank 0 returns their references."""
-        bucket_bytes = self._config.learner.bucket_mb << 20
-        manifest, buckets = to_buckets(self._engine.parameters(), self._progress.version, bucket_bytes)
+    def location(self) -> Location:
+        return Location.here()
+
+    def meeting_point(self) -> tuple[str, int]:
+        """Where rank 0 and the rollout workers meet for a broadcast; asked of rank 0."""
+        return self._publisher.meeting_point()
+
+    def publish(self, plan: Plan | None) -> Publication | None:
+        """Publish the weights, by broadcast too if there is a plan; rank 0 returns the update."""
         if self._rank:
+            self._gather_along()
             return None
-        return WeightsUpdate(manifest, tuple(ray.put(bucket) for bucket in buckets))
+        return self._publisher.publish(self._engine.parameters(), self._progress.version, plan)
+
+    def call_off_broadcast(self, reason: str) -> None:
+        """While rank 0 publishes: one of the receivers is known to be dead."""
+        self._publisher.call_off(reason)
 
     def export(self, folder: Path) -> None:
         """Write a Hugging Face folder of the current weights; rank 0 writes."""
-        parameters = list(self._engine.parameters())
-        if self._rank == 0:
-            source = model_folder(self._config.model.path)
-            save_model(self._engine.model_config, parameters, folder, tokenizer_from=source)
+        if self._rank:
+            self._gather_along()
+            return
+        source = model_folder(self._config.model.path)
+        save_model(self._engine.model_config, self._engine.parameters(), folder, tokenizer_from=source)
 
     def metrics_address(self) -> str:
         return self._telemetry.address
+
+    def _gather_along(self) -> None:
+        """What rank 0 takes from the engine, it can only gather together with the other ranks."""
+        deque(self._engine.parameters(), maxlen=0)
 
     def _join(self, rendezvous: tuple[str, int]) -> None:
         host, port = rendezvous

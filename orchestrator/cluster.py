@@ -12,6 +12,7 @@ from pathlib import Path
 import ray
 
 from common.config import Config
+from common.models.loading import model_folder
 
 #: Memory that actors free and take again in every step stays theirs: on small machines page faults cost more than
 #: the arithmetic. One arena, because actors work in threads and glibc keeps large blocks in its main arena alone.
@@ -26,6 +27,8 @@ ACTOR_ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 
+_SMALL_STORE_BYTES = 256 << 20
+
 
 class ClusterError(RuntimeError):
     """Ray cannot be started or joined, or lacks the resources of the run."""
@@ -35,7 +38,8 @@ class ClusterError(RuntimeError):
 def ray_cluster(config: Config, folder: Path) -> Iterator[str]:
     """Start or join Ray for the length of the context; yields the command that lists its actors."""
     if config.ray.address == "local":
-        yield from _local(config, folder)
+        with local_ray(folder, config.ray.dashboard, _object_store_bytes(config)) as listing:
+            yield listing
     else:
         yield from _joined(config)
 
@@ -49,10 +53,17 @@ def required_resources(config: Config) -> dict[str, float]:
     return {"GPU": gpus} if gpus else {}
 
 
-def _local(config: Config, folder: Path) -> Iterator[str]:
+@contextmanager
+def local_ray(folder: Path, dashboard: bool, object_store_bytes: int | None) -> Iterator[str]:
+    """Ray of one's own for the length of the context, its token in ``folder``; yields the listing command.
+
+    The object store takes Ray's default share of memory where its size is not given. Once in the life of a
+    process: Ray remembers the first token.
+    """
     # Ray turns token authentication on for a local cluster. The token is the run's own: nobody else on this
     # machine may submit code to its Ray, and no file in the home directory changes what other Rays do.
-    if "RAY_AUTH_MODE" not in os.environ:
+    own_token = "RAY_AUTH_MODE" not in os.environ
+    if own_token:
         token_file = folder / "ray-token"
         token_file.touch(mode=0o600)
         token_file.write_text(secrets.token_hex(32))
@@ -60,11 +71,11 @@ def _local(config: Config, folder: Path) -> Iterator[str]:
     try:
         ray.init(
             address="local",
-            include_dashboard=config.ray.dashboard,
+            include_dashboard=dashboard,
             dashboard_host="127.0.0.1",
             log_to_driver=False,
             logging_level=logging.ERROR,
-            object_store_memory=256 << 20,
+            object_store_memory=object_store_bytes,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ClusterError(f"ray.address local: Ray did not start: {error}") from error
@@ -74,7 +85,16 @@ def _local(config: Config, folder: Path) -> Iterator[str]:
         yield f"{access}ray list actors --address {ray.get_runtime_context().gcs_address}"
     finally:
         ray.shutdown()
-        os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
+        if own_token:  # and the mode, which Ray has set: a child process would find a mode without a token
+            os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
+            os.environ.pop("RAY_AUTH_MODE", None)
+
+
+def _object_store_bytes(config: Config) -> int | None:
+    """Little for a small model, so that a small machine does; weights that do not fit would be spilled to disk."""
+    files = model_folder(config.model.path).glob("*.safetensors")
+    weights = sum(file.stat().st_size for file in files)
+    return _SMALL_STORE_BYTES if 4 * weights < _SMALL_STORE_BYTES else None
 
 
 def _joined(config: Config) -> Iterator[str]:

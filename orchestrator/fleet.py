@@ -8,24 +8,34 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from common.config import DeadlinesConfig
+from common.models.broadcast import Location
 from common.models.weights import WeightsUpdate
 from orchestrator.health import Health, WorkerHealth
+from orchestrator.transport import BroadcastPlanner, Transport, WeightsSource
 
 #: Makes the actor of a worker: (consumer name, actor name) -> handle.
 Spawn = Callable[[str, str], Any]
 
+#: Once the sender of a broadcast is through, or has given up, its receivers are too, unless they hang.
+_SETTLE_SECONDS = 10.0
+
 
 @dataclass
 class _Worker:
+    """``update`` numbers the weights that ``loading`` loads."""
+
     health: WorkerHealth
+    actor: str = ""
     handle: Any = None
     starting: Any = None
     loading: Any = None
+    update: int = 0
     running: Any = None
     address: str = ""
+    location: Location | None = None
     restart_at: float = 0.0
 
 
@@ -37,11 +47,19 @@ class WorkerPool:
     """
 
     def __init__(
-        self, role: str, count: int, spawn: Spawn, deadlines: DeadlinesConfig, needs_weights: bool
+        self,
+        role: str,
+        count: int,
+        spawn: Spawn,
+        deadlines: DeadlinesConfig,
+        needs_weights: bool,
+        transport: Transport = "auto",
     ) -> None:
         self._spawn = spawn
         self._deadlines = deadlines
         self._update: WeightsUpdate | None = None
+        self._updates = 0
+        self._planner = BroadcastPlanner(transport)
         self._workers = [
             _Worker(WorkerHealth(f"{role}-{i}", deadlines.restarts, time.monotonic, needs_weights))
             for i in range(count)
@@ -57,6 +75,11 @@ class WorkerPool:
     def addresses(self) -> list[str]:
         """Metrics endpoints of the live workers."""
         return [worker.address for worker in self._workers if worker.address]
+
+    @property
+    def all_healthy(self) -> bool:
+        """Whether every worker works, or could: started, and with weights if it needs them."""
+        return all(worker.health.state is Health.HEALTHY for worker in self._workers)
 
     def tend(self) -> list[str]:
         """Move every worker on; returns a line for each that died. Raises TooManyRestartsError."""
@@ -76,21 +99,39 @@ class WorkerPool:
             time.sleep(0.05)
         return notes
 
-    def publish(self, update: WeightsUpdate) -> list[str]:
-        """Load new weights into all workers and wait for them; late ones are evicted and restarted."""
-        self._update = update
-        loading = []
-        for worker in self._workers:
-            if worker.health.state is Health.HEALTHY:
-                worker.loading = worker.handle.load_weights.remote(update)
-                loading.append(worker)
+    def publish(self, source: WeightsSource) -> list[str]:
+        """Get the source's weights into all workers and wait for them; late ones are evicted and restarted.
+
+        Whoever misses a broadcast but lives takes the weights out of the object store. Raises what the source
+        raises.
+        """
+        notes = self.tend()  # a broadcast would wait for a worker that has died meanwhile
+        self._update = None  # two versions at once would need twice the memory
+        self._updates += 1
+        members = [worker for worker in self._workers if worker.health.state is Health.HEALTHY]
+        plan = self._planner.plan(source, {w.actor: w.location for w in members if w.location is not None})
+        source.begin_publish(plan)
+        if plan is not None:
+            for rank, worker in enumerate(members, 1):
+                worker.loading = worker.handle.receive_weights.remote(plan, rank)
+        publication = source.end_publish(lambda: _casualty(members) if plan is not None else None)
+        self._update = update = publication.update
+        version = update.manifest.version
+        if plan is not None:
+            members, replaced = self._settle(members, version)
+            notes += replaced
+            if publication.failure or members or replaced:
+                self._planner.failed()
+                reason = publication.failure or "not all workers took it"
+                notes.append(f"weights {version}: broadcast failed ({reason}); the object store makes up for it")
+        for worker in members:
+            worker.loading = worker.handle.load_weights.remote(update)
         end = time.monotonic() + self._deadlines.weights_seconds
-        notes = []
-        for worker in loading:
+        for worker in members:
             failure = _outcome(worker.loading, max(0.0, end - time.monotonic()))
             worker.loading = None
             if failure:
-                notes.append(self._replace(worker, f"weights {update.manifest.version}: {failure}"))
+                notes.append(self._replace(worker, f"weights {version}: {failure}"))
         return notes
 
     def stop(self) -> None:
@@ -101,9 +142,11 @@ class WorkerPool:
 
     def _start(self, worker: _Worker) -> None:
         health = worker.health
-        suffix = f"-restart-{health.restarts}" if health.restarts else ""
-        worker.handle = self._spawn(health.name, health.name + suffix)
-        worker.starting = worker.handle.metrics_address.remote()
+        worker.actor = health.name + (f"-restart-{health.restarts}" if health.restarts else "")
+        worker.handle = self._spawn(health.name, worker.actor)
+        worker.starting = [worker.handle.metrics_address.remote()]
+        if health.needs_weights:
+            worker.starting.append(worker.handle.location.remote())
         worker.loading = worker.running = None
 
     def _advance(self, worker: _Worker) -> str | None:
@@ -116,30 +159,58 @@ class WorkerPool:
         elif health.state is Health.STARTING:
             failure, done = self._poll(worker.starting, health, self._deadlines.start_seconds, "start")
             if done:
-                worker.address = ray.get(worker.starting)
+                worker.address, *locations = ray.get(worker.starting, timeout=1.0)
+                worker.location = locations[0] if locations else None
                 health.started()
                 if not health.needs_weights:
                     worker.running = worker.handle.run.remote()
             return failure
-        elif health.state is Health.STALE and self._update is not None:
-            if worker.loading is None:
-                worker.loading = worker.handle.load_weights.remote(self._update)
-                health.since = time.monotonic()
-            failure, done = self._poll(worker.loading, health, self._deadlines.weights_seconds, "weights")
-            if done:
-                worker.loading = None
-                health.weights_loaded()
-                worker.running = worker.handle.run.remote()
-            return failure
+        elif health.state is Health.STALE:
+            return self._catch_up(worker)
         elif health.state is Health.HEALTHY:
             return _outcome(worker.running, 0.0, pending=None)
         return None
 
-    def _poll(self, reference: Any, health: WorkerHealth, deadline: float, what: str) -> tuple[str | None, bool]:
-        ready, _ = ray.wait([reference], timeout=0)
-        if ready:
+    def _catch_up(self, worker: _Worker) -> str | None:
+        """Load the current weights into a worker that has none; the reason if that failed."""
+        health = worker.health
+        if worker.loading is None:
+            if self._update is None:
+                return None
+            worker.loading = worker.handle.load_weights.remote(self._update)
+            worker.update = self._updates
+            health.since = time.monotonic()
+        failure, done = self._poll([worker.loading], health, self._deadlines.weights_seconds, "weights")
+        if done:
+            worker.loading = None
+            if worker.update == self._updates:  # else newer ones have come, and it loads those
+                health.weights_loaded()
+                worker.running = worker.handle.run.remote()
+        return failure
+
+    def _settle(self, members: list[_Worker], version: int) -> tuple[list[_Worker], list[str]]:
+        """After a broadcast: the members that missed it and live, and a line for each that was replaced."""
+        end = time.monotonic() + _SETTLE_SECONDS
+        missed, notes = [], []
+        for worker in members:
+            ready, _ = ray.wait([worker.loading], timeout=max(0.0, end - time.monotonic()))
+            if ready and _raised(worker.loading):
+                missed.append(worker)
+            elif failure := _outcome(worker.loading, 0.0):
+                notes.append(self._replace(worker, f"weights {version}: {failure}"))
+            worker.loading = None
+        return missed, notes
+
+    def _poll(
+        self, references: list[Any], health: WorkerHealth, deadline: float, what: str
+    ) -> tuple[str | None, bool]:
+        ready, pending = ray.wait(references, num_returns=len(references), timeout=0)
+        for reference in ready:
             failure = _outcome(reference, 0.0)
-            return failure, failure is None
+            if failure:
+                return failure, False
+        if not pending:
+            return None, True
         late = time.monotonic() - health.since > deadline
         return (f"{what} took more than {deadline:.0f} s" if late else None), False
 
@@ -161,6 +232,26 @@ def _outcome(reference: Any, timeout: float, pending: str | None = "no answer be
     except (RayError, GetTimeoutError) as error:
         return last_line(error)
     return None
+
+
+def _casualty(members: list[_Worker]) -> str | None:
+    """The first of the members whose receiving has failed, and why."""
+    for worker in members:
+        failure = _outcome(worker.loading, 0.0, pending=None)
+        if failure:
+            return f"{worker.health.name}: {failure}"
+    return None
+
+
+def _raised(reference: Any) -> bool:
+    """Whether the call ended in an exception of its own: the actor lives."""
+    try:
+        ray.get(reference, timeout=1.0)
+    except RayTaskError:
+        return True
+    except (RayError, GetTimeoutError):
+        return False
+    return False
 
 
 def last_line(error: BaseException) -> str:

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from common.config import Config
-from common.models.weights import WeightsUpdate
+from common.models.broadcast import GRACE_SECONDS, Location, Plan
 from learner.checkpoints import latest_checkpoint
+from learner.publisher import Publication
 from learner.worker import StepReport
 from orchestrator.fleet import last_line
 from orchestrator.health import TooManyRestartsError
 
 _TICK_SECONDS = 0.2
+#: When a rank fails, its peers fail too, some of them before Ray knows of a dead process.
+_GRACE_SECONDS = 3.0
 
 #: Makes the actor of a rank: (rank, actor name) -> handle.
 SpawnRank = Callable[[int, str], Any]
@@ -35,20 +38,40 @@ class LearnerGroup:
         self._check_stop = check_stop
         self._spawn = spawn
         self._ranks: list[Any] = []
+        self._names: list[str] = []
         self._stepping: list[Any] = []
+        self._publishing: list[Any] = []
+        self._location: Location | None = None
+        self._meeting_point: tuple[str, int] | None = None
         self.restarts = 0
         self.address = ""
         self.version = 0
 
+    @property
+    def name(self) -> str:
+        """Of rank 0's actor."""
+        return self._names[0]
+
+    @property
+    def location(self) -> Location:
+        """Of rank 0."""
+        if self._location is None:
+            raise RuntimeError("the learner has not been started")
+        return self._location
+
     def start(self, checkpoint: Path | None) -> None:
         """Spawn and join the ranks, from ``checkpoint`` or from the model."""
         suffix = f"-restart-{self.restarts}" if self.restarts else ""
-        self._ranks = [self._spawn(rank, f"learner-{rank}{suffix}") for rank in range(self._config.learner.ranks)]
+        self._names = [f"learner-{rank}{suffix}" for rank in range(self._config.learner.ranks)]
+        self._ranks = [self._spawn(rank, name) for rank, name in enumerate(self._names)]
+        self._meeting_point = None
         deadline = self._config.deadlines.start_seconds
-        rendezvous = self._get([self._ranks[0].rendezvous.remote()], deadline)[0]
+        leader = self._ranks[0]
+        rendezvous = self._get([leader.rendezvous.remote()], deadline)[0]
         versions = self._get([rank.start.remote(rendezvous, checkpoint) for rank in self._ranks], deadline)
         self.version = versions[0]
-        self.address = self._get([self._ranks[0].metrics_address.remote()], deadline)[0]
+        self.address = self._get([leader.metrics_address.remote()], deadline)[0]
+        self._location = self._get([leader.location.remote()], deadline)[0]
 
     def begin_step(self, checkpoint: bool) -> None:
         self._stepping = [rank.step.remote(checkpoint) for rank in self._ranks]
@@ -58,8 +81,7 @@ class LearnerGroup:
         end = time.monotonic() + wait
         while True:
             ready, pending = ray.wait(self._stepping, num_returns=len(self._stepping), timeout=wait)
-            if ready:
-                self._get(ready, 1.0)
+            self._check(self._stepping, ready)
             if not pending:
                 report: StepReport = self._get(self._stepping, 1.0)[0]
                 self.version = report.version
@@ -67,11 +89,34 @@ class LearnerGroup:
             if time.monotonic() >= end:
                 return None
 
-    def publish(self) -> WeightsUpdate:
-        """The current weights, in the object store."""
-        deadline = self._config.deadlines.weights_seconds
-        update: WeightsUpdate = self._get([rank.publish.remote() for rank in self._ranks], deadline)[0]
-        return update
+    def meeting_point(self) -> tuple[str, int]:
+        """Where rank 0 meets the members of a broadcast. Raises LearnerDiedError."""
+        if self._meeting_point is None:
+            deadline = self._config.deadlines.weights_seconds
+            self._meeting_point = self._get([self._ranks[0].meeting_point.remote()], deadline)[0]
+        return self._meeting_point
+
+    def begin_publish(self, plan: Plan | None) -> None:
+        """Begin to publish the current weights, by broadcast too if there is a plan."""
+        self._publishing = [rank.publish.remote(plan) for rank in self._ranks]
+
+    def end_publish(self, casualty: Callable[[], str | None]) -> Publication:
+        """What became of it; once ``casualty`` tells of a member that is lost, a broadcast is called off.
+
+        Raises LearnerDiedError.
+        """
+
+        def watch() -> None:
+            self._check_stop()
+            reason = casualty()
+            if reason is not None:  # told again until it ends: the broadcast may not have begun yet
+                self._ranks[0].call_off_broadcast.remote(reason)
+
+        # Rank 0 gives a broadcast up after the deadline, asks who is there, and then still has weights to store.
+        deadline = 2 * (self._config.deadlines.weights_seconds + GRACE_SECONDS)
+        publication: Publication = self._get(self._publishing, deadline, watch)[0]
+        self._publishing = []  # Ray keeps the buckets for as long as somebody holds the call that named them
+        return publication
 
     def export(self, folder: Path) -> None:
         """Write the weights as a Hugging Face folder."""
@@ -92,20 +137,51 @@ class LearnerGroup:
         self.start(checkpoint)
         return f"learner died ({reason}); restart {self.restarts} from version {self.version}"
 
-    def _get(self, references: list[Any], deadline: float) -> list[Any]:
+    def _get(self, calls: list[Any], deadline: float, watch: Callable[[], None] | None = None) -> list[Any]:
+        """The results of one call of each rank, or of the first ranks, ``watch`` being called meanwhile.
+
+        Raises LearnerDiedError.
+        """
         end = time.monotonic() + deadline
-        pending = references
+        pending = calls
         while pending:
-            self._check_stop()
+            (watch or self._check_stop)()
             if time.monotonic() > end:
-                raise LearnerDiedError(f"{len(pending)} of its ranks gave no answer within {deadline:.0f} s")
+                late = [name for name, call in zip(self._names, calls, strict=False) if call in pending]
+                raise LearnerDiedError(f"no answer from {', '.join(late)} within {deadline:.0f} s")
             done, pending = ray.wait(pending, timeout=_TICK_SECONDS)
-            try:
-                ray.get(done, timeout=_TICK_SECONDS)  # a failed rank is named at once, while its peers wait for it
-            except RayError as error:
-                raise LearnerDiedError(last_line(error)) from error
-        try:
-            results: list[Any] = ray.get(references, timeout=deadline)
-        except RayError as error:
-            raise LearnerDiedError(last_line(error)) from error
+            self._check(calls, done)
+        results: list[Any] = ray.get(calls, timeout=deadline)
         return results
+
+    def _check(self, calls: list[Any], done: list[Any]) -> None:
+        """Raises LearnerDiedError if one of the calls that are done failed.
+
+        It names the rank whose process died, if there is one, before ranks that then had nobody to work with.
+        """
+        first = failures = self._failures(calls, done)
+        if not first:
+            return
+        end = time.monotonic() + _GRACE_SECONDS
+        pending = calls
+        while pending and not _dead(failures) and time.monotonic() < end:
+            self._check_stop()
+            done, pending = ray.wait(calls, num_returns=len(calls), timeout=_TICK_SECONDS)
+            failures = self._failures(calls, done)
+        name, error = next(iter((_dead(failures) or first).items()))
+        raise LearnerDiedError(f"{name}: {last_line(error)}") from error
+
+    def _failures(self, calls: list[Any], done: list[Any]) -> dict[str, RayError]:
+        failures = {}
+        for name, call in zip(self._names, calls, strict=False):
+            if call in done:
+                try:
+                    ray.get(call, timeout=1.0)
+                except RayError as error:
+                    failures[name] = error
+        return failures
+
+
+def _dead(failures: dict[str, RayError]) -> dict[str, RayError]:
+    """Those that are no exception of the rank's own."""
+    return {name: error for name, error in failures.items() if not isinstance(error, RayTaskError)}

@@ -28,13 +28,19 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e
 
 # Title, explanation, and the metrics that are drawn: (key, label).
 _CHARTS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
-    ("KL to the reference", "k3 estimate", (("policy/kl", "KL"),)),
+    ("KL to the reference", "per token or completion", (("policy/kl", "KL"),)),
     (
-        "Clipped tokens",
-        "share of tokens whose ratio left the clip range",
-        (("policy/clip_fraction", "clipped"),),
+        "Clipped ratios",
+        "share that left the clip range on the side that counts",
+        (("policy/clip_low_fraction", "below"), ("policy/clip_high_fraction", "above")),
     ),
     ("Probability ratio", "new over old policy, mean", (("policy/ratio_mean", "ratio"),)),
+    ("Entropy", "nats, of the rows that are scored", (("policy/entropy", "entropy"),)),
+    (
+        "Estimator variance",
+        "of a token's likelihood, over masks",
+        (("policy/estimator_variance", "variance"),),
+    ),
     ("Policy loss", "", (("policy/loss", "loss"),)),
     ("Gradient norm", "before clipping", (("optim/grad_norm", "norm"),)),
     ("Learning rate", "", (("optim/learning_rate", "rate"),)),

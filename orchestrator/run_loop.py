@@ -172,7 +172,7 @@ class RunLoop:
     def _publish(self) -> float:
         """Hand the learner's weights to all rollout workers; the seconds it took."""
         started = time.monotonic()
-        for note in self._rollout.publish(self._learner.publish()):
+        for note in self._rollout.publish(self._learner):
             self._display.note(note)
         return time.monotonic() - started
 

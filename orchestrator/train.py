@@ -124,6 +124,7 @@ def _assemble(
         _spawner(RolloutWorker, config, folder.run_id, redis_url, config.rollout.gpus_per_worker),
         config.deadlines,
         needs_weights=True,
+        transport=config.learner.weights_transport,
     )
     reward = WorkerPool(
         "reward",

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
-
-import ray
+from functools import partial
 
 from common.config import Config
+from common.likelihood.estimators import make_estimator
+from common.models.broadcast import Location, Plan
 from common.models.prompts import PromptEncoder
-from common.models.weights import WeightsUpdate, from_buckets
+from common.models.weights import WeightsUpdate
 from common.records import Purpose, RolloutGroup, TrajectoryGroup
 from common.streams import EVALUATIONS, PROMPTS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
 from common.telemetry import Telemetry
 from rollout_workers.engine import build_engine
+from rollout_workers.estimates import token_estimates
 from rollout_workers.fence import VersionFence
 from rollout_workers.generator import DenoisingGenerator
+from rollout_workers.loader import WeightsLoader
 from rollout_workers.worker import RolloutLoop
 
 
@@ -22,21 +25,25 @@ class RolloutWorker:
     """Runs the rollout loop in one thread and takes new weights in another."""
 
     def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
-        self._config = config
-        self._denoiser, loop = build_engine(config)
-        self._fence = VersionFence()
+        denoiser, loop = build_engine(config)
+        fence = VersionFence()
+        self._loader = WeightsLoader(denoiser.load, fence, config.deadlines.weights_seconds)
         self._stopping = threading.Event()
         self._telemetry = Telemetry("rollout", name)
         streams = Streams(connect(redis_url), run_id, config.streams)
         consumer = Consumer(streams, PROMPTS, name)
         deadline = config.deadlines.step_seconds
+        estimate = None
+        if config.learner.off_policy_cap is not None:
+            estimate = partial(token_estimates, denoiser, make_estimator(config.learner))
         generator = DenoisingGenerator(
             name,
             loop,
             PromptEncoder(config.model.path, config.data.chat_template),
-            self._fence,
+            fence,
             deadline,
             config.rollout.update_between,
+            estimate,
         )
         outbox = _Outbox(consumer, deadline)
         self._loop = RolloutLoop(name, consumer, outbox, generator, config.streams.deliveries)
@@ -46,16 +53,15 @@ class RolloutWorker:
         self._loop.run(self._stopping.is_set, self._count, lambda: self._telemetry.count("worker/refused"))
 
     def load_weights(self, update: WeightsUpdate) -> int:
-        """Replace the weights in place, between two batches or two steps (``rollout.update_between``).
+        """Replace the weights in place, between two batches or two steps (``rollout.update_between``)."""
+        return self._loader.from_store(update)
 
-        Raises on a damaged bucket or a missed deadline.
-        """
-        deadline = self._config.deadlines.weights_seconds
-        buckets = ray.get(list(update.buckets), timeout=deadline)
-        weights = dict(from_buckets(update.manifest, buckets))
-        with self._fence.writing(update.manifest.version, deadline):
-            self._denoiser.load(weights)
-        return update.manifest.version
+    def receive_weights(self, plan: Plan, rank: int) -> int:
+        """The same, by broadcast."""
+        return self._loader.by_broadcast(plan, rank)
+
+    def location(self) -> Location:
+        return Location.here()
 
     def stop(self) -> None:
         self._stopping.set()

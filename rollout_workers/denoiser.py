@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Protocol
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from common.models.config import ModelConfig
 from common.models.packing import Packing
-from common.models.precision import Linear
 from common.models.transformer import MaskedDiffusionModel
+from common.models.weights import overwrite
 from common.models.window import Memory, Window
 
 
@@ -30,8 +30,11 @@ class Denoiser(Protocol):
     def logits(self, rows: Tensor) -> Tensor:
         """fp32 logits [n, V] of hidden rows [n, H]; -inf at tokens that are never predicted."""
 
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Overwrite the weights in place."""
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Overwrite all weights in place; each tensor is valid until the next.
+
+        Raises WeightsError for weights of another model, when some may be overwritten already.
+        """
 
 
 class TorchDenoiser:
@@ -60,19 +63,14 @@ class TorchDenoiser:
             return self._model.logits(rows)
 
     @torch.no_grad()
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        own = dict(self._model.named_parameters())
-        if own.keys() != weights.keys():
-            raise ValueError(f"weights do not fit the model: {sorted(own.keys() ^ weights.keys())[:5]}")
-        for name, parameter in own.items():
-            parameter.copy_(weights[name])
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        overwrite(self._model.named_parameters(), weights)
         self._hold()
 
     def _hold(self) -> None:
-        """Round once what every pass would have to round. An embedding that is the head too stays as it is."""
-        for module in self._model.modules():
-            if isinstance(module, Linear) and module.weight is not self._model.model.embed_tokens.weight:
-                module.hold(self._dtype)
+        """Round once what every pass would have to round."""
+        for _, module in self._model.products():
+            module.hold(self._dtype)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)

@@ -1,35 +1,87 @@
-"""Weights on their way from the learner to the rollout workers: few large buckets, a version and a checksum."""
+"""Weights on their way from the learner to the rollout workers: few large buckets of bytes, each sealed.
+
+A bucket holds parameters one after another, each in its own type, and ends with a checksum of what is before it,
+keyed by version and place: a bucket of another version, or in another one's place, is as wrong as a damaged one.
+"""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterable, Iterator
+import json
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import xxhash
 from torch import Tensor
 
-Bucket = npt.NDArray[np.float32]
+#: What the object store holds of a bucket.
+Bucket = npt.NDArray[np.uint8]
+
+_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_NAMES = {dtype: name for name, dtype in _TYPES.items()}
+_SEAL_BYTES = 8
+#: Suits every type that a parameter or the seal is viewed as.
+_ALIGNMENT = 8
 
 
 class WeightsError(RuntimeError):
-    """Buckets that do not hold what their manifest says."""
+    """Buckets or parameters that are not what their manifest says."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A parameter in a bucket; ``offset`` in bytes."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    offset: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + math.prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where every parameter lies: ``buckets[b]`` lists what is in bucket b, in the order of the model."""
+
+    buckets: tuple[tuple[Entry, ...], ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Bytes of each bucket, its seal included."""
+        return tuple(_aligned(entries[-1].end) + _SEAL_BYTES for entries in self.buckets)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What lies in a sequence of buckets.
-
-    ``entries[b]`` lists (parameter name, shape) in the order they lie in bucket b; ``checksums[b]`` is its
-    CRC-32.
-    """
+    """What lies in a sequence of buckets."""
 
     version: int
-    entries: tuple[tuple[tuple[str, tuple[int, ...]], ...], ...]
-    checksums: tuple[int, ...]
+    layout: Layout
+
+    def encode(self) -> bytes:
+        buckets = [[[e.name, e.shape, _NAMES[e.dtype], e.offset] for e in b] for b in self.layout.buckets]
+        return json.dumps({"version": self.version, "buckets": buckets}, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, text: bytes) -> Manifest:
+        """Raises :class:`WeightsError` for anything that :meth:`encode` does not write."""
+        try:
+            values = json.loads(text)
+            buckets = tuple(
+                tuple(Entry(name, tuple(shape), _TYPES[dtype], offset) for name, shape, dtype, offset in bucket)
+                for bucket in values["buckets"]
+            )
+            return cls(values["version"], Layout(buckets))
+        except (ValueError, KeyError, TypeError) as error:
+            raise WeightsError(f"not a manifest of weights: {text[:80]!r}") from error
 
 
 @dataclass(frozen=True)
@@ -40,43 +92,108 @@ class WeightsUpdate:
     buckets: tuple[Any, ...]
 
 
-def to_buckets(
-    parameters: Iterable[tuple[str, Tensor]], version: int, bucket_bytes: int
-) -> tuple[Manifest, list[Bucket]]:
-    """Flatten full fp32 parameters into buckets of about ``bucket_bytes`` (a larger parameter gets its own)."""
-    buckets: list[Bucket] = []
-    entries: list[tuple[tuple[str, tuple[int, ...]], ...]] = []
-    pending: list[tuple[str, Tensor]] = []
+def plan_layout(
+    parameters: Iterable[tuple[str, Tensor]], types: Mapping[str, torch.dtype], bucket_bytes: int
+) -> Layout:
+    """Buckets of about ``bucket_bytes`` (a larger parameter gets its own).
 
-    def flush() -> None:
-        if pending:
-            flat = torch.cat([t.detach().reshape(-1).to("cpu", torch.float32) for _, t in pending])
-            buckets.append(flat.numpy())
-            entries.append(tuple((name, tuple(t.shape)) for name, t in pending))
-            pending.clear()
-
-    size = 0
+    ``types`` says, by name, in which type a parameter travels; of the tensors only the shapes matter.
+    """
+    buckets: list[list[Entry]] = []
     for name, tensor in parameters:
-        if pending and size + 4 * tensor.numel() > bucket_bytes:
-            flush()
-            size = 0
-        pending.append((name, tensor))
-        size += 4 * tensor.numel()
-    flush()
-    checksums = tuple(zlib.crc32(bucket.data) for bucket in buckets)
-    return Manifest(version, tuple(entries), checksums), buckets
+        dtype = types[name]
+        size = tensor.numel() * dtype.itemsize
+        offset = _aligned(buckets[-1][-1].end) if buckets else 0
+        if not buckets or offset + size > bucket_bytes:
+            buckets.append([])
+            offset = 0
+        buckets[-1].append(Entry(name, tuple(tensor.shape), dtype, offset))
+    return Layout(tuple(map(tuple, buckets)))
 
 
-def from_buckets(manifest: Manifest, buckets: Iterable[Bucket]) -> Iterator[tuple[str, Tensor]]:
-    """Parameters in the order they were flattened. Raises :class:`WeightsError` on a checksum that is off."""
-    for number, (entries, bucket, checksum) in enumerate(
-        zip(manifest.entries, buckets, manifest.checksums, strict=True)
+def fill_buckets(manifest: Manifest, parameters: Iterable[tuple[str, Tensor]]) -> Iterator[Tensor]:
+    """Sealed buckets, each a CPU tensor of bytes that is valid until the next is asked for.
+
+    Values are rounded once to the type of their entry. ``parameters`` are taken one after another and may reuse
+    their memory; they must be those of the layout, or :class:`WeightsError` is raised.
+    """
+    layout, source = manifest.layout, iter(parameters)
+    sizes = layout.sizes
+    # Zeros, so that the gaps between parameters do not carry away whatever the memory held.
+    memory = torch.zeros(max(sizes), dtype=torch.uint8)
+    for number, entries in enumerate(layout.buckets):
+        bucket = memory[: sizes[number]]
+        for entry in entries:
+            name, tensor = next(source, ("nothing", torch.empty(0)))
+            if name != entry.name or tensor.shape != entry.shape:
+                raise WeightsError(
+                    f"weights of version {manifest.version}: {entry.name} {list(entry.shape)} was to come, "
+                    f"and {name} {list(tensor.shape)} came"
+                )
+            _view(bucket, entry).copy_(tensor.detach())
+        bucket[-_SEAL_BYTES:].numpy().view(np.uint64)[0] = _checksum(manifest, number, bucket.numpy())
+        yield bucket
+    extra = next(source, None)
+    if extra is not None:
+        raise WeightsError(f"weights of version {manifest.version}: {extra[0]} has no place in the layout")
+
+
+def check_bucket(manifest: Manifest, number: int, bucket: Bucket) -> None:
+    """Raises :class:`WeightsError` unless this is bucket ``number`` as it was sealed."""
+    if bucket.nbytes != manifest.layout.sizes[number] or bucket[-_SEAL_BYTES:].view(np.uint64)[0] != _checksum(
+        manifest, number, bucket
     ):
-        if zlib.crc32(bucket.data) != checksum:
-            raise WeightsError(f"weights of version {manifest.version}: bucket {number} is damaged")
-        offset = 0
-        for name, shape in entries:
-            count = int(np.prod(shape))
-            # The object store's memory is read-only; torch wants its own copy.
-            yield name, torch.from_numpy(bucket[offset : offset + count].copy()).view(shape)
-            offset += count
+        raise WeightsError(f"weights of version {manifest.version}: bucket {number} is damaged")
+
+
+def read_buckets(manifest: Manifest, buckets: Iterable[Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Parameters in order, as views of their buckets: valid until the next bucket, and not to be written to.
+
+    Raises ValueError unless there are as many buckets as the manifest has; checks nothing else.
+    """
+    for entries, bucket in zip(manifest.layout.buckets, buckets, strict=True):
+        for entry in entries:
+            yield entry.name, _view(bucket, entry)
+
+
+def overwrite(own: Iterable[tuple[str, Tensor]], weights: Iterable[tuple[str, Tensor]]) -> None:
+    """Copy every weight into the parameter of its name, rounding to its type.
+
+    Raises :class:`WeightsError` for weights of another model, when some may be overwritten already.
+    """
+    missing = dict(own)
+    for name, tensor in weights:
+        parameter = missing.pop(name, None)
+        if parameter is None or parameter.shape != tensor.shape:
+            raise WeightsError(f"weights do not fit the model: no place for {name} {list(tensor.shape)}")
+        parameter.copy_(tensor)
+    if missing:
+        raise WeightsError(f"weights do not fit the model: without {', '.join(sorted(missing)[:5])}")
+
+
+def stored_buckets(manifest: Manifest, buckets: Iterable[Bucket]) -> list[Tensor]:
+    """Buckets out of the object store as tensors that share their memory, all checked.
+
+    Raises :class:`WeightsError` for a damaged bucket and ValueError for missing ones.
+    """
+    checked = []
+    for number, (_, bucket) in enumerate(zip(manifest.layout.buckets, buckets, strict=True)):
+        check_bucket(manifest, number, bucket)
+        with warnings.catch_warnings():
+            # The object store's memory is read-only, which torch has no word for; nobody writes to it.
+            warnings.simplefilter("ignore", UserWarning)
+            checked.append(torch.from_numpy(bucket))
+    return checked
+
+
+def _view(bucket: Tensor, entry: Entry) -> Tensor:
+    return bucket[entry.offset : entry.end].view(entry.dtype).view(entry.shape)
+
+
+def _checksum(manifest: Manifest, number: int, bucket: Bucket) -> int:
+    key = (manifest.version << 20) + number
+    return xxhash.xxh3_64_intdigest(bucket[:-_SEAL_BYTES].data, key)
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // _ALIGNMENT) * _ALIGNMENT

@@ -47,6 +47,13 @@ def test_what_a_recipe_sets_goes_before_the_preset(recipe: Path) -> None:
     assert learner.kl_weight == 0.04
 
 
+def test_a_preset_on_the_command_line_goes_before_the_recipe_and_not_before_other_overrides(recipe: Path) -> None:
+    recipe.write_text(yaml.safe_dump(MINIMAL | {"learner": {"clip": 0.9, "advantage": "loo", "ranks": 2}}))
+    learner = load_config(recipe, ["learner.kl_weight=0.5", "learner.preset=d1"]).learner
+    assert (learner.clip, learner.advantage, learner.estimator) == (0.5, "mean", "full_mask")
+    assert (learner.kl_weight, learner.ranks) == (0.5, 2)
+
+
 @pytest.mark.parametrize(
     ("name", "objective"),
     [

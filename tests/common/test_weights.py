@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -8,9 +9,21 @@ import torch
 from torch import Tensor
 
 from common.models.transformer import MaskedDiffusionModel
-from common.models.weights import WeightsError, from_buckets, to_buckets
+from common.models.weights import (
+    Bucket,
+    Manifest,
+    WeightsError,
+    check_bucket,
+    fill_buckets,
+    plan_layout,
+    read_buckets,
+    stored_buckets,
+)
+from rollout_workers.denoiser import TorchDenoiser
 
+MakeModel = Callable[..., MaskedDiffusionModel]
 SHAPES: dict[str, tuple[int, ...]] = {"b": (3, 5), "a": (7,), "scalar": (), "wide": (2, 3, 4), "z": (1,)}
+FP32, BF16 = torch.float32, torch.bfloat16
 
 
 def parameters() -> dict[str, Tensor]:
@@ -18,69 +31,135 @@ def parameters() -> dict[str, Tensor]:
     return {name: torch.randn(shape, generator=generator) for name, shape in SHAPES.items()}
 
 
-@pytest.mark.parametrize("bucket_bytes", [1, 4, 64, 92, 100, 10**6])
-def test_buckets_round_trip_in_order_and_bit_for_bit(bucket_bytes: int) -> None:
+def types(*in_bf16: str) -> dict[str, torch.dtype]:
+    return {name: BF16 if name in in_bf16 else FP32 for name in SHAPES}
+
+
+def publish(
+    sent: dict[str, Tensor], types: dict[str, torch.dtype], bucket_bytes: int, version: int = 7
+) -> tuple[Manifest, list[Bucket]]:
+    """Copies of the buckets, read-only as the object store gives them."""
+    manifest = Manifest(version, plan_layout(sent.items(), types, bucket_bytes))
+    buckets = [bucket.numpy().copy() for bucket in fill_buckets(manifest, sent.items())]
+    for bucket in buckets:
+        bucket.flags.writeable = False
+    return manifest, buckets
+
+
+def receive(manifest: Manifest, buckets: list[Bucket]) -> dict[str, Tensor]:
+    return dict(read_buckets(manifest, stored_buckets(manifest, buckets)))
+
+
+@pytest.mark.parametrize("in_bf16", [(), ("b", "a", "z"), tuple(SHAPES)])
+@pytest.mark.parametrize("bucket_bytes", [1, 64, 100, 10**6])
+def test_buckets_round_trip_in_order_rounded_once(bucket_bytes: int, in_bf16: tuple[str, ...]) -> None:
     sent = parameters()
-    manifest, buckets = to_buckets(sent.items(), 7, bucket_bytes)
-    received = list(from_buckets(manifest, buckets))
-    assert [name for name, _ in received] == list(SHAPES)
-    for name, tensor in received:
+    manifest, buckets = publish(sent, types(*in_bf16), bucket_bytes)
+    received = receive(Manifest.decode(manifest.encode()), buckets)
+    assert list(received) == list(SHAPES)
+    for name, tensor in received.items():
+        assert tensor.dtype is (BF16 if name in in_bf16 else FP32)
         assert tensor.shape == sent[name].shape
+        assert torch.equal(tensor, sent[name].to(tensor.dtype))
+
+
+def test_bf16_takes_half_of_the_bytes() -> None:
+    sent = {"only": torch.zeros(1000)}
+    sizes = [publish(sent, {"only": dtype}, 10**6)[1][0].nbytes for dtype in (FP32, BF16)]
+    assert sizes == [4008, 2008]
+
+
+@pytest.mark.parametrize(
+    ("bucket_bytes", "names"), [(1, ["b", "a", "scalar", "wide", "z"]), (108, ["b a scalar", "wide z"])]
+)
+def test_buckets_fill_up_and_keep_parameters_whole(bucket_bytes: int, names: list[str]) -> None:
+    manifest, buckets = publish(parameters(), types(), bucket_bytes)
+    assert [" ".join(entry.name for entry in bucket) for bucket in manifest.layout.buckets] == names
+    assert [bucket.nbytes for bucket in buckets] == list(manifest.layout.sizes)
+
+
+@pytest.mark.parametrize("dtype", [FP32, BF16])
+@pytest.mark.parametrize("tie", [False, True])
+def test_a_worker_gets_what_rounding_the_weights_once_gives(
+    make_model: MakeModel, dtype: torch.dtype, tie: bool
+) -> None:
+    learner, expected = (make_model(seed=1, tie_word_embeddings=tie) for _ in range(2))
+    TorchDenoiser(expected, dtype)  # holds the model's weights in that type from here on
+    worker = make_model(seed=2, tie_word_embeddings=tie)
+    denoiser = TorchDenoiser(worker, dtype)
+    manifest, buckets = publish(dict(learner.named_parameters()), learner.held_types(dtype), 4096)
+    assert len(buckets) > 2
+    denoiser.load(receive(manifest, buckets).items())
+    loaded = dict(worker.named_parameters())
+    for name, parameter in expected.named_parameters():
+        assert loaded[name].dtype is parameter.dtype
+        assert torch.equal(loaded[name], parameter), name
+
+
+def test_received_parameters_are_views_of_their_buckets_without_a_warning() -> None:
+    manifest, buckets = publish(parameters(), types("b"), 64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        received = receive(manifest, buckets)
+    for entries, bucket in zip(manifest.layout.buckets, buckets, strict=True):
+        for entry in entries:
+            assert received[entry.name].data_ptr() == bucket.ctypes.data + entry.offset
+
+
+def test_parameters_may_reuse_their_memory_and_so_do_buckets() -> None:
+    memory = torch.empty(4)
+    sent = {name: torch.full((4,), float(value)) for value, name in enumerate("abcd")}
+    manifest = Manifest(1, plan_layout(sent.items(), dict.fromkeys(sent, FP32), 32))
+    buckets, addresses = [], set()
+    for bucket in fill_buckets(manifest, ((name, memory.copy_(tensor)) for name, tensor in sent.items())):
+        addresses.add(bucket.data_ptr())
+        buckets.append(bucket.numpy().copy())
+    assert len(buckets) == 2
+    assert len(addresses) == 1
+    for name, tensor in receive(manifest, buckets).items():
         assert torch.equal(tensor, sent[name])
 
 
-@pytest.mark.parametrize(("bucket_bytes", "sizes"), [(1, [15, 7, 1, 24, 1]), (92, [23, 24, 1]), (10**6, [48])])
-def test_buckets_fill_up_and_keep_parameters_whole(bucket_bytes: int, sizes: list[int]) -> None:
-    manifest, buckets = to_buckets(parameters().items(), 7, bucket_bytes)
-    assert [len(bucket) for bucket in buckets] == sizes
-    assert manifest.version == 7
-    assert len(manifest.entries) == len(manifest.checksums) == len(buckets)
-    assert [name for entries in manifest.entries for name, _ in entries] == list(SHAPES)
-
-
-def test_a_real_model_in_half_precision_arrives_as_float32(
-    make_model: Callable[..., MaskedDiffusionModel],
-) -> None:
-    sent = dict(make_model().bfloat16().named_parameters())
-    manifest, buckets = to_buckets(sent.items(), 1, 4096)
-    assert len(buckets) > 2
-    received = dict(from_buckets(manifest, buckets))
-    assert received.keys() == sent.keys()
-    for name, tensor in received.items():
-        assert tensor.dtype is torch.float32
-        assert torch.equal(tensor, sent[name].float())
-
-
-def test_buckets_do_not_share_memory_with_the_parameters() -> None:
-    sent = {"only": torch.zeros(4)}
-    manifest, buckets = to_buckets(sent.items(), 1, 100)
-    sent["only"].fill_(1.0)
-    received = dict(from_buckets(manifest, buckets))["only"]
-    assert received.tolist() == [0.0] * 4
-    received.fill_(2.0)
-    assert buckets[0].tolist() == [0.0] * 4
-
-
-def test_read_only_buckets_of_the_object_store_are_read() -> None:
-    manifest, buckets = to_buckets(parameters().items(), 1, 64)
-    for bucket in buckets:
-        bucket.flags.writeable = False
-    assert len(list(from_buckets(manifest, buckets))) == len(SHAPES)
-
-
 @pytest.mark.parametrize("number", [0, 1])
-def test_damaged_bucket_is_named_before_it_is_used(number: int) -> None:
-    manifest, buckets = to_buckets(parameters().items(), 7, 92)
-    buckets[number].view(np.uint8)[5] ^= 1
+@pytest.mark.parametrize("place", [5, -1])
+def test_damaged_bucket_is_named_before_it_is_used(number: int, place: int) -> None:
+    manifest, buckets = publish(parameters(), types(), 108)
+    damaged = buckets[number].copy()
+    damaged[place] ^= 1
+    buckets[number] = damaged
     with pytest.raises(WeightsError, match=f"version 7: bucket {number} is damaged"):
-        dict(from_buckets(manifest, buckets))
+        stored_buckets(manifest, buckets)
 
 
-def test_swapped_truncated_or_missing_buckets_are_refused() -> None:
-    manifest, buckets = to_buckets(parameters().items(), 7, 92)
-    with pytest.raises(WeightsError):
-        dict(from_buckets(manifest, buckets[::-1]))
-    with pytest.raises(WeightsError):
-        dict(from_buckets(manifest, [buckets[0], buckets[1][:-1]]))
+def test_swapped_truncated_missing_or_old_buckets_are_refused() -> None:
+    # Two buckets of one size and one content: only their places tell them apart.
+    twins = {"one": torch.ones(4), "two": torch.ones(4)}
+    manifest, buckets = publish(twins, dict.fromkeys(twins, FP32), 16)
+    assert np.array_equal(buckets[0][:16], buckets[1][:16])
+    with pytest.raises(WeightsError, match="bucket 0"):
+        stored_buckets(manifest, buckets[::-1])
+    with pytest.raises(WeightsError, match="bucket 1"):
+        stored_buckets(manifest, [buckets[0], buckets[1][:-1]])
     with pytest.raises(ValueError, match="zip"):
-        dict(from_buckets(manifest, buckets[:1]))
+        stored_buckets(manifest, buckets[:1])
+    with pytest.raises(WeightsError, match="version 8: bucket 0"):
+        check_bucket(Manifest(8, manifest.layout), 0, buckets[0])
+
+
+def test_parameters_that_do_not_fit_the_layout_are_refused() -> None:
+    sent = parameters()
+    manifest = Manifest(7, plan_layout(sent.items(), types(), 108))
+    for wrong in (
+        dict(list(sent.items())[:-1]),
+        sent | {"more": torch.zeros(1)},
+        sent | {"a": torch.zeros(8)},
+        dict(reversed(sent.items())),
+    ):
+        with pytest.raises(WeightsError, match="version 7"):
+            list(fill_buckets(manifest, wrong.items()))
+
+
+@pytest.mark.parametrize("text", [b"", b"{}", b'{"version":1,"buckets":[[["a",[1],"int8",0]]]}', b"[1]", b"\xff"])
+def test_what_is_no_manifest_is_refused(text: bytes) -> None:
+    with pytest.raises(WeightsError, match="not a manifest"):
+        Manifest.decode(text)

@@ -12,6 +12,7 @@ import torch
 from common import rng
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel
+from common.models.weights import WeightsError
 from common.records import NoiseKey, Sampler
 from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
@@ -304,7 +305,7 @@ def test_weights_that_are_not_numbers_are_an_error(make_model: MakeModel, decode
 def test_loaded_weights_are_the_ones_that_sample(make_model: MakeModel) -> None:
     old, new = make_model(seed=0), make_model(seed=1)
     denoiser = TorchDenoiser(old)
-    denoiser.load(dict(new.named_parameters()))
+    denoiser.load(new.named_parameters())
     batch = requests(6, 40)
     expected = engine(make_model(seed=1)).run(batch, sampler())
     assert DenoiseLoop(denoiser).run(batch, sampler()) == expected
@@ -313,7 +314,8 @@ def test_loaded_weights_are_the_ones_that_sample(make_model: MakeModel) -> None:
 def test_weights_of_another_model_are_refused(make_model: MakeModel) -> None:
     denoiser = TorchDenoiser(make_model())
     weights = dict(make_model().named_parameters())
-    with pytest.raises(ValueError, match="do not fit"):
-        denoiser.load({name: tensor for name, tensor in weights.items() if name != "model.norm.weight"})
-    with pytest.raises(ValueError, match="do not fit"):
-        denoiser.load(weights | {"extra": torch.zeros(1)})
+    with pytest.raises(WeightsError, match="do not fit"):
+        denoiser.load((name, tensor) for name, tensor in weights.items() if name != "model.norm.weight")
+    for wrong in ({"extra": torch.zeros(1)}, {"model.norm.weight": torch.zeros(1)}):
+        with pytest.raises(WeightsError, match="do not fit"):
+            denoiser.load((weights | wrong).items())

@@ -1,0 +1,302 @@
+"""New weights on their way from one actor to others, by each transport, beside a plain copy of as many bytes.
+
+Everything between the sender's parameters and the receivers' is the product's own: the learner's group of ranks,
+the pool of workers, publisher, broadcast and loader. Only the weights are made up.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+import xxhash
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from common.config import Config
+from common.models.broadcast import Location, Plan
+from common.models.weights import WeightsUpdate, overwrite, plan_layout
+from learner.publisher import Publication, Publisher
+from orchestrator.cluster import ACTOR_ENVIRONMENT, local_ray
+from orchestrator.fleet import WorkerPool
+from orchestrator.learner_group import LearnerGroup
+from orchestrator.transport import Transport
+from rollout_workers.fence import VersionFence
+from rollout_workers.loader import WeightsLoader
+
+_MIB = 2**20
+_COLUMNS = 1024  # whole rows make up any number of MiB, in either type
+_PARAMETER_BYTES = 16 * _MIB
+_BUCKET_BYTES = Config.model_fields["learner"].default.bucket_mb * _MIB
+TRANSPORTS: tuple[Transport, ...] = ("object_store", "collective")
+#: What :func:`run` does beside transports, and what each transport does beside its timed updates.
+STAGES, TRANSPORT_STAGES = 2, 3
+
+_LEGEND = (
+    "Medians of updates, each timed from the order to publish until every worker had loaded it; the first update "
+    "of a broadcast also forms its group. copies: the time in plain copies of as many bytes from memory to memory "
+    "by one thread, and in as many of those as there are workers. The object store takes each bucket into shared "
+    "memory, where every worker reads it; a broadcast does that too, for workers that start late, and sends the "
+    "bucket through sockets meanwhile."
+)
+
+
+class BenchmarkError(RuntimeError):
+    """A measurement that does not measure what it should."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``mib`` are those that are published; the sender holds fp32."""
+
+    mib: int
+    workers: int
+    dtype: str
+    repeats: int
+
+    @property
+    def bytes(self) -> int:
+        return self.mib * _MIB
+
+
+@dataclass(frozen=True)
+class Case:
+    """Seconds of an update by one transport."""
+
+    transport: str
+    first_seconds: float
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+@dataclass(frozen=True)
+class Result:
+    """``copy_seconds``: of a plain copy of the same bytes, each as often as updates were timed."""
+
+    copy_seconds: float
+    cases: tuple[Case, ...]
+
+
+class SendingRank:
+    """The learner's only rank, as :class:`LearnerGroup` knows it, without a model or DeepSpeed."""
+
+    def __init__(self, settings: Settings, deadline: float) -> None:
+        dtype = getattr(torch, settings.dtype)
+        self._parameters = _parameters(settings, torch.float32)
+        types = dict.fromkeys(self._parameters, dtype)
+        layout = plan_layout(self._parameters.items(), types, min(_BUCKET_BYTES, settings.bytes // 2))
+        self._publisher = Publisher(layout, deadline)
+        self._version = 0
+
+    def rendezvous(self) -> None:
+        pass
+
+    def start(self, rendezvous: None, checkpoint: None) -> int:
+        return self._version
+
+    def metrics_address(self) -> str:
+        return ""
+
+    def location(self) -> Location:
+        return Location.here()
+
+    def meeting_point(self) -> tuple[str, int]:
+        return self._publisher.meeting_point()
+
+    def call_off_broadcast(self, reason: str) -> None:
+        self._publisher.call_off(reason)
+
+    def change(self) -> None:
+        """Other weights, so that an update that does not arrive would show."""
+        self._version += 1
+        for parameter in self._parameters.values():
+            parameter[0].add_(1.0)
+
+    def publish(self, plan: Plan | None) -> Publication:
+        return self._publisher.publish(self._parameters.items(), self._version, plan)
+
+    def digest(self, dtype: str) -> str:
+        return _digest(self._parameters, getattr(torch, dtype))
+
+
+class ReceivingWorker:
+    """A rollout worker, as :class:`WorkerPool` knows it, that only loads weights."""
+
+    def __init__(self, settings: Settings, deadline: float) -> None:
+        self._parameters = _parameters(settings, getattr(torch, settings.dtype))
+        self._loader = WeightsLoader(
+            lambda weights: overwrite(self._parameters.items(), weights), VersionFence(), deadline
+        )
+
+    def metrics_address(self) -> str:
+        return ""
+
+    def location(self) -> Location:
+        return Location.here()
+
+    def run(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def load_weights(self, update: WeightsUpdate) -> int:
+        return self._loader.from_store(update)
+
+    def receive_weights(self, plan: Plan, rank: int) -> int:
+        return self._loader.by_broadcast(plan, rank)
+
+    def digest(self, dtype: str) -> str:
+        return _digest(self._parameters, getattr(torch, dtype))
+
+
+def run(settings: Settings, transports: Sequence[Transport], folder: Path, said: Callable[[str], None]) -> Result:
+    """Measure every transport. ``folder`` takes what Ray needs while it runs; ``said`` is told of each stage."""
+    said("plain copies")
+    copy_seconds = _copy_seconds(settings)
+    said("starting Ray")
+    # Two versions: the memory of one is freed some time after it was let go.
+    with local_ray(folder, dashboard=False, object_store_bytes=2 * settings.bytes + (256 << 20)):
+        cases = tuple(_case(settings, transport, said) for transport in transports)
+    return Result(copy_seconds, cases)
+
+
+def as_json(machine: dict[str, Any], settings: Settings, result: Result) -> dict[str, Any]:
+    cases = [asdict(case) | {"median_seconds": case.median} for case in result.cases]
+    return {
+        "bench": "weights",
+        "machine": machine,
+        "settings": asdict(settings),
+        "copy_seconds": result.copy_seconds,
+        "cases": cases,
+    }
+
+
+def view(machine: dict[str, Any], settings: Settings, result: Result) -> Group:
+    """The header, the table and what its columns mean."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("transport")
+    for title in ("first s", "s", "range", "GiB/s", "copies", f"copies x {settings.workers}"):
+        table.add_column(title, justify="right")
+    copy, gib = result.copy_seconds, settings.bytes / 2**30
+    table.add_row("plain copy", "", f"{copy:.3f}", "", f"{gib / copy:.2f}", "1.0", "")
+    for case in result.cases:
+        table.add_row(
+            case.transport,
+            f"{case.first_seconds:.3f}",
+            f"{case.median:.3f}",
+            f"{min(case.seconds):.3f}-{max(case.seconds):.3f}",
+            f"{gib / case.median:.2f}",
+            f"{case.median / copy:.1f}",
+            f"{case.median / copy / settings.workers:.1f}",
+        )
+    header = (
+        f"{machine['gpu'] or machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, "
+        f"load {machine['load']:.1f} at the start\n"
+        f"{settings.mib:,} MiB in {settings.dtype} to {settings.workers} workers on this machine, "
+        f"{settings.repeats} updates each"
+    )
+    return Group(Text(header), Text(), table, Text(), Text(_LEGEND))
+
+
+def _case(settings: Settings, transport: Transport, said: Callable[[str], None]) -> Case:
+    """Actors of one transport, from their start to their end."""
+    config = Config.model_validate(
+        {"model": {"path": "builtin:quickstart"}, "data": {"source": "synthetic"}, "deadlines": {"restarts": 0}}
+    )
+    deadline = config.deadlines.weights_seconds
+    actors: list[Any] = []
+
+    def spawner(actor: type) -> Callable[[Any, str], Any]:
+        remote: Any = ray.remote(actor)
+        options = {"num_cpus": 0, "max_concurrency": 4, "runtime_env": {"env_vars": ACTOR_ENVIRONMENT}}
+
+        def spawn(identity: Any, name: str) -> Any:
+            actors.append(remote.options(**options).remote(settings, deadline))
+            return actors[-1]
+
+        return spawn
+
+    said(f"{transport}: starting actors")
+    learner = LearnerGroup(config, spawner(SendingRank), check_stop=lambda: None)
+    learner.start(None)
+    pool = WorkerPool(
+        "receiver",
+        settings.workers,
+        spawner(ReceivingWorker),
+        config.deadlines,
+        needs_weights=True,
+        transport=transport,
+    )
+    pool.wait_until_started(lambda: None)
+    _update(learner, pool, actors)  # a worker's first weights come out of the object store in any case
+    while not pool.all_healthy:
+        pool.tend()
+        time.sleep(0.05)
+    seconds = []
+    for number in range(1 + settings.repeats):
+        said(f"{transport}: update {number} of {settings.repeats}" if number else f"{transport}: first update")
+        seconds.append(_update(learner, pool, actors))
+    said(f"{transport}: comparing")
+    digests = set(ray.get([actor.digest.remote(settings.dtype) for actor in actors], timeout=deadline))
+    if len(digests) != 1:
+        raise BenchmarkError(f"{transport}: the workers do not hold the weights that were sent")
+    for actor in actors:
+        ray.kill(actor)
+    return Case(transport, seconds[0], tuple(seconds[1:]))
+
+
+def _update(learner: LearnerGroup, pool: WorkerPool, actors: Sequence[Any]) -> float:
+    """Seconds in which new weights get from the first of the actors to the others."""
+    ray.get(actors[0].change.remote(), timeout=60.0)
+    started = time.perf_counter()
+    notes = pool.publish(learner)
+    seconds = time.perf_counter() - started
+    if notes:
+        raise BenchmarkError("; ".join(notes))
+    return seconds
+
+
+def _copy_seconds(settings: Settings) -> float:
+    """Median seconds of a copy of the bytes by one thread, into memory that the process has used before."""
+    source = np.ones(settings.bytes, dtype=np.uint8)
+    target = np.zeros_like(source)
+    target.fill(1)
+    seconds = []
+    for _ in range(settings.repeats):
+        started = time.perf_counter()
+        np.copyto(target, source)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def _parameters(settings: Settings, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Parameters of together as many bytes in the settings' type; their values tell them apart."""
+    width = getattr(torch, settings.dtype).itemsize * _COLUMNS
+    size = min(_PARAMETER_BYTES, settings.bytes)
+    sizes = [size] * (settings.bytes // size) + [settings.bytes % size]
+    return {
+        f"parameter-{number}": torch.full((size // width, _COLUMNS), float(number), dtype=dtype)
+        for number, size in enumerate(sizes)
+        if size
+    }
+
+
+def _digest(parameters: dict[str, Tensor], dtype: torch.dtype) -> str:
+    digest = xxhash.xxh3_128()
+    for name, tensor in parameters.items():
+        digest.update(name.encode())
+        digest.update(tensor.to(dtype).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

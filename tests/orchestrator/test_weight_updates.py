@@ -1,0 +1,274 @@
+"""Weights from a learner's group of ranks to a pool of workers, by a real Ray; the actors hold made-up weights."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+import ray
+from torch import Tensor
+
+from benchmarks.weights import ReceivingWorker, SendingRank, Settings
+from common.config import Config, DeadlinesConfig
+from common.models.broadcast import Location, Plan
+from common.models.weights import WeightsUpdate, overwrite
+from orchestrator import learner_group
+from orchestrator.cluster import local_ray
+from orchestrator.fleet import WorkerPool
+from orchestrator.learner_group import LearnerDiedError, LearnerGroup
+from orchestrator.transport import Transport
+from rollout_workers.fence import VersionFence
+from rollout_workers.loader import WeightsLoader
+
+SETTINGS = Settings(mib=40, workers=2, dtype="float32", repeats=1)
+LONG = 60.0
+#: For what has to pass, because nothing else tells of a process that hangs.
+SHORT = 4.0
+
+
+class Worker(ReceivingWorker):
+    """Can be told to come to grief when it next loads its second parameter. A slow one takes its time to begin."""
+
+    def __init__(self, deadline: float, slow: bool) -> None:
+        super().__init__(SETTINGS, deadline)
+        self._slow = slow
+        self._grief = ""
+        self._begun = self._received = 0
+        self._loader = WeightsLoader(self._load, VersionFence(), deadline)
+
+    def _load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        overwrite(self._parameters.items(), self._disturbed(weights))
+
+    def _disturbed(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+        grief, self._grief = self._grief, ""
+        for number, weight in enumerate(weights):
+            if number == 1 and grief == "raise":
+                raise ValueError("grief")
+            if number == 1 and grief:
+                os.kill(os.getpid(), getattr(signal, grief))
+            yield weight
+
+    def come_to_grief(self, how: str) -> None:
+        self._grief = how
+
+    def run(self) -> None:
+        time.sleep(LONG)
+
+    def load_weights(self, update: WeightsUpdate) -> int:
+        self._begun += 1
+        if self._slow:
+            time.sleep(2.0)
+        return super().load_weights(update)
+
+    def begun(self) -> int:
+        return self._begun
+
+    def receive_weights(self, plan: Plan, rank: int) -> int:
+        version = super().receive_weights(plan, rank)
+        self._received += 1
+        return version
+
+    def received(self) -> int:
+        return self._received
+
+
+class Fleet:
+    """A learner of one rank and two workers."""
+
+    def __init__(self, transport: Transport, weights_seconds: float = LONG) -> None:
+        deadlines = DeadlinesConfig(weights_seconds=weights_seconds, start_seconds=LONG)
+        self.workers: dict[str, Any] = {}
+        self.slow = False
+
+        def spawn(consumer: str, actor: str) -> Any:
+            self.workers[consumer] = _remote(Worker).remote(weights_seconds, self.slow)
+            return self.workers[consumer]
+
+        def spawn_rank(rank: int, name: str) -> Any:
+            self.rank = _remote(SendingRank).remote(SETTINGS, weights_seconds)
+            return self.rank
+
+        self.learner = LearnerGroup(_config(deadlines), spawn_rank, lambda: None)
+        self.learner.start(None)
+        self.pool = WorkerPool("rollout", SETTINGS.workers, spawn, deadlines, True, transport)
+        self.pool.wait_until_started(lambda: None)
+        assert self.publish() == []
+        self.wait_until_healthy()
+
+    def publish(self) -> list[str]:
+        ray.get(self.rank.change.remote(), timeout=LONG)
+        return self.pool.publish(self.learner)
+
+    def wait_until_healthy(self) -> None:
+        end = time.monotonic() + LONG
+        while not self.pool.all_healthy:
+            assert time.monotonic() < end
+            assert self.pool.tend() == []
+            time.sleep(0.05)
+
+    def hold_the_learners_weights(self) -> bool:
+        actors = [self.rank, *self.workers.values()]
+        return len(set(ray.get([a.digest.remote(SETTINGS.dtype) for a in actors], timeout=LONG))) == 1
+
+    def received(self) -> list[int]:
+        """How many broadcasts each worker has got to the end of."""
+        return ray.get([self.workers[n].received.remote() for n in sorted(self.workers)], timeout=LONG)
+
+    def end(self) -> None:
+        for actor in (self.rank, *self.workers.values()):
+            ray.kill(actor)
+
+
+def _remote(actor: type) -> Any:
+    remote: Any = ray.remote(actor)
+    return remote.options(num_cpus=0, max_concurrency=4)
+
+
+def _config(deadlines: DeadlinesConfig, **learner: Any) -> Config:
+    sections = {"model": {"path": "builtin:quickstart"}, "data": {"source": "synthetic"}, "learner": learner}
+    return Config.model_validate(sections | {"deadlines": deadlines})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    here = sys.modules[__name__]
+    ray.cloudpickle.register_pickle_by_value(here)  # workers cannot import tests
+    with local_ray(tmp_path_factory.mktemp("ray"), dashboard=False, object_store_bytes=256 << 20):
+        yield
+    ray.cloudpickle.unregister_pickle_by_value(here)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Fleet]]:
+    fleets: list[Fleet] = []
+
+    def make(transport: Transport, **settings: float) -> Fleet:
+        fleets.append(Fleet(transport, **settings))
+        return fleets[-1]
+
+    yield make
+    for fleet in fleets:
+        fleet.end()
+
+
+@pytest.mark.parametrize(("transport", "broadcasts"), [("auto", 0), ("collective", 2)])
+def test_every_worker_gets_every_update(
+    start: Callable[..., Fleet], transport: Transport, broadcasts: int
+) -> None:
+    fleet = start(transport)
+    for _ in range(2):
+        assert fleet.publish() == []
+        assert fleet.hold_the_learners_weights()
+    assert fleet.received() == [broadcasts] * 2
+
+
+def test_who_misses_a_broadcast_catches_up_and_who_dies_of_it_is_replaced(start: Callable[..., Fleet]) -> None:
+    fleet = start("collective")
+    fleet.workers["rollout-0"].come_to_grief.remote("raise")
+    (failed,) = fleet.publish()
+    assert "broadcast failed" in failed
+    assert fleet.hold_the_learners_weights(), "both, out of the object store"
+    assert fleet.pool.restarts == 0
+
+    fleet.workers["rollout-1"].come_to_grief.remote("SIGKILL")
+    died, failed = fleet.publish()
+    assert died.startswith("rollout-1 died (weights ")
+    assert "broadcast failed" in failed
+    assert "rollout-1" in failed
+    fleet.wait_until_healthy()
+    assert fleet.hold_the_learners_weights(), "the survivor and the newcomer"
+    assert fleet.pool.restarts == 1
+
+    assert fleet.publish() == []
+    assert fleet.hold_the_learners_weights()
+    assert fleet.received()[1] == 1, "in a new group, the newcomer's first"
+
+
+def test_a_worker_that_hangs_in_a_broadcast_is_evicted_after_the_deadline(start: Callable[..., Fleet]) -> None:
+    fleet = start("collective", weights_seconds=SHORT)
+    fleet.workers["rollout-0"].come_to_grief.remote("SIGSTOP")
+    died, failed = fleet.publish()
+    assert died.startswith("rollout-0 died (weights ")
+    assert "no answer before the deadline" in died
+    assert "silent: rollout-0" in failed
+    fleet.wait_until_healthy()
+    assert fleet.hold_the_learners_weights()
+    assert fleet.pool.restarts == 1
+
+
+def test_a_worker_that_is_loading_when_newer_weights_come_loads_those_too(start: Callable[..., Fleet]) -> None:
+    fleet = start("object_store")
+    fleet.slow = True
+    first = fleet.workers["rollout-0"]
+    ray.kill(first)
+    end = time.monotonic() + LONG
+    while fleet.workers["rollout-0"] is first or not ray.get(fleet.workers["rollout-0"].begun.remote()):
+        assert time.monotonic() < end
+        fleet.pool.tend()
+        time.sleep(0.05)
+    assert fleet.publish() == []
+    fleet.wait_until_healthy()
+    assert fleet.hold_the_learners_weights()
+
+
+class Rank:
+    """A learner rank whose step goes wrong in its own way."""
+
+    def __init__(self, fate: str) -> None:
+        self._fate = fate
+
+    def rendezvous(self) -> None:
+        pass
+
+    def start(self, rendezvous: None, checkpoint: None) -> int:
+        return 0
+
+    def metrics_address(self) -> str:
+        return ""
+
+    def location(self) -> Location:
+        return Location("", "", "")
+
+    def step(self, checkpoint: bool) -> None:
+        if self._fate == "raise":
+            raise RuntimeError("Connection closed by peer")
+        if self._fate == "die":
+            time.sleep(0.5)  # its peer sees that before Ray does
+            os._exit(1)
+        if self._fate == "hang":
+            time.sleep(LONG)
+
+    def publish(self, plan: Plan | None) -> WeightsUpdate | None:
+        self.step(False)
+        return None
+
+
+@pytest.mark.parametrize(
+    ("fates", "message"),
+    [
+        (("raise", "die"), r"^learner-1: The actor"),
+        (("hang", "raise"), r"^learner-1: RuntimeError: Connection closed by peer$"),
+        (("", "hang"), r"^no answer from learner-1 within 2 s$"),
+    ],
+)
+def test_a_failed_rank_is_named(monkeypatch: pytest.MonkeyPatch, fates: tuple[str, str], message: str) -> None:
+    monkeypatch.setattr(learner_group, "GRACE_SECONDS", 0.0)
+    ranks: list[Any] = []
+
+    def spawn(rank: int, name: str) -> Any:
+        ranks.append(_remote(Rank).remote(fates[rank]))
+        return ranks[-1]
+
+    config = _config(DeadlinesConfig(weights_seconds=1.0), ranks=2)
+    learner = LearnerGroup(config, spawn, lambda: None)
+    learner.start(None)
+    learner.begin_publish(None)
+    with pytest.raises(LearnerDiedError, match=message):
+        learner.end_publish(lambda: None)
+    for rank in ranks:
+        ray.kill(rank)
