@@ -23,7 +23,8 @@ from rich.text import Text
 from torch import Tensor
 
 from common.config import Config
-from common.models.broadcast import Location, Plan
+from common.models.broadcast import Location
+from common.models.broadcast_group import Plan
 from common.models.weights import WeightsUpdate, overwrite, plan_layout
 from learner.publisher import Publication, Publisher
 from orchestrator.cluster import ACTOR_ENVIRONMENT, local_ray

@@ -14,7 +14,8 @@ import torch.distributed as dist
 from common.config import Config
 from common.likelihood.estimators import make_estimator
 from common.models import runtime
-from common.models.broadcast import Location, Plan
+from common.models.broadcast import Location
+from common.models.broadcast_group import Plan
 from common.models.loading import load_model, model_folder, save_model
 from common.models.weights import plan_layout
 from common.streams import TRAJECTORIES, Consumer, Streams, connect

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import ray
 from torch import Tensor
 
-from common.models.broadcast import Location, Plan, Sender
+from common.models.broadcast import Location, Sender
+from common.models.broadcast_group import Plan
 from common.models.weights import Layout, Manifest, WeightsUpdate, fill_buckets
 
 

@@ -11,7 +11,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from common.config import Config
-from common.models.broadcast import GRACE_SECONDS, Location, Plan
+from common.models.broadcast import GRACE_SECONDS, Location
+from common.models.broadcast_group import Plan
 from learner.checkpoints import latest_checkpoint
 from learner.publisher import Publication
 from learner.worker import StepReport

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
-from common.models.broadcast import Location, Plan
+from common.models.broadcast import Location
+from common.models.broadcast_group import Plan
 from learner.publisher import Publication
 
 Transport = Literal["auto", "object_store", "collective"]

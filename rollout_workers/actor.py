@@ -7,7 +7,8 @@ from functools import partial
 
 from common.config import Config
 from common.likelihood.estimators import make_estimator
-from common.models.broadcast import Location, Plan
+from common.models.broadcast import Location
+from common.models.broadcast_group import Plan
 from common.models.prompts import PromptEncoder
 from common.models.weights import WeightsUpdate
 from common.records import Purpose, RolloutGroup, TrajectoryGroup

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 import ray
 from torch import Tensor
 
-from common.models.broadcast import Location, Plan, Receiver
+from common.models.broadcast import Location, Receiver
+from common.models.broadcast_group import Plan
 from common.models.weights import WeightsUpdate, read_buckets, stored_buckets
 from rollout_workers.fence import VersionFence
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.models.broadcast import BroadcastError, Location, Plan, Receiver, Sender
+from common.models.broadcast import Location, Receiver, Sender
+from common.models.broadcast_group import BroadcastError, Plan
 from common.models.weights import Manifest, fill_buckets, plan_layout, read_buckets
 
 HERE = Location("node", "127.0.0.1", "")

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from common.models.broadcast import Location, Plan
+from common.models.broadcast import Location
+from common.models.broadcast_group import Plan
 from learner.publisher import Publication
 from orchestrator.transport import BroadcastPlanner
 

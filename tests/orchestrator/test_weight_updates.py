@@ -15,7 +15,8 @@ from torch import Tensor
 
 from benchmarks.weights import ReceivingWorker, SendingRank, Settings
 from common.config import Config, DeadlinesConfig
-from common.models.broadcast import Location, Plan
+from common.models.broadcast import Location
+from common.models.broadcast_group import Plan
 from common.models.weights import WeightsUpdate, overwrite
 from orchestrator import learner_group
 from orchestrator.cluster import local_ray

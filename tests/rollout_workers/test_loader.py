@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.models.broadcast import Location, Plan, Sender
+from common.models.broadcast import Location, Sender
+from common.models.broadcast_group import Plan
 from common.models.weights import Manifest, WeightsError, WeightsUpdate, fill_buckets, overwrite, plan_layout
 from rollout_workers import loader as loading
 from rollout_workers.fence import VersionFence
