@@ -210,7 +210,7 @@ def update(
     """The learner's forward and backward pass beside the naive one, which scores the whole vocabulary at every
     position of three views, on a small random model.
 
-    The defaults take MINUTES_AND_MEMORY.
+    The defaults take some minutes on two cores, and 10 GiB of memory.
     """
     # Takes seconds to import.
     import torch

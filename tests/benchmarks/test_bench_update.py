@@ -1,0 +1,119 @@
+"""The comparison is a fair one: both sides give the same estimates and gradient. No assertion is about time."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from benchmarks.update import (
+    Learner,
+    Naive,
+    Settings,
+    gradient_difference,
+    group_batches,
+    random_model,
+    some_anchors,
+)
+from orchestrator.cli import main
+
+TINY = {"--prompt": "7", "--completion": "9", "--group": "5", "--micro-batch": "2", "--repeats": "1"}
+TELLS_PEAKS = os.access("/proc/self/clear_refs", os.W_OK)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def bench(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["bench", "update", "--device", "cpu", "--threads", "1", *arguments])
+
+
+def tiny(**changed: str) -> list[str]:
+    options = TINY | {f"--{name.replace('_', '-')}": value for name, value in changed.items()}
+    return [word for option in options.items() for word in option]
+
+
+@pytest.mark.parametrize(("group", "micro_batch", "sizes"), [(5, 2, [2, 2, 1]), (2, 5, [2]), (1, 1, [1])])
+def test_both_sides_give_one_gradient(group: int, micro_batch: int, sizes: list[int]) -> None:
+    settings = Settings(7, 9, group, micro_batch, 1, "float32")
+    model, batches = random_model(300, settings), group_batches(300, settings)
+    assert [len(batch) for batch in batches] == sizes
+    learner, naive = Learner(model, batches, torch.float32), Naive(model, batches, torch.float32)
+    estimates = learner.score()
+    assert [len(new) for new in estimates] == [9 * size for size in sizes]
+    torch.testing.assert_close(naive.score(), estimates)
+    anchors = some_anchors(estimates)
+    learner.train(anchors)
+    naive.train(anchors)
+    assert gradient_difference(model, naive.stock) < 1e-5
+    # Ratios, clip and KL matter to it.
+    naive.stock.zero_grad()
+    naive.train([(new, new) for new in estimates])
+    assert gradient_difference(model, naive.stock) > 1e-2
+
+
+@pytest.mark.parametrize(("dtype", "within"), [("float32", 1e-5), ("bfloat16", 0.1)])
+def test_a_run_ends_with_one_line_of_json(dtype: str, within: float) -> None:
+    result = bench("--vocab", "300,400", "--dtype", dtype, "--json", *tiny())
+    assert result.exit_code == 0, result.output
+    assert "naive" in result.stdout
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert found["bench"] == "update"
+    assert found["machine"]["threads"] == 1
+    settings = found["settings"]
+    assert (settings["dtype"], settings["group"], settings["micro_batch"], settings["views"]) == (dtype, 5, 2, 3)
+    assert [case["vocabulary"] for case in found["cases"]] == [300, 400]
+    for case in found["cases"]:
+        assert 0 < case["gradient_difference"] < within
+        assert [part["part"] for part in case["parts"]] == ["train", "score"]
+        for part in case["parts"]:
+            sides = part["naive"], part["learner"]
+            peaks = [side["peak_bytes"] for side in sides]
+            assert all(peak >= 0 for peak in peaks) if TELLS_PEAKS else peaks == [None, None]
+            assert (part["memory_ratio"] is None) == (not TELLS_PEAKS or peaks[1] == 0)
+            for number in (*(side["seconds"] for side in sides), part["ratio"]):
+                assert math.isfinite(number)
+                assert number > 0
+            assert part["ratio_min"] <= part["ratio"] <= part["ratio_max"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"vocab": "3"}, "--vocab"),
+        ({"vocab": "300,"}, "--vocab"),
+        ({"dtype": "float16"}, "--dtype"),
+        ({"prompt": "0"}, "--prompt"),
+        ({"completion": "0"}, "--completion"),
+        ({"group": "0"}, "--group"),
+        ({"micro_batch": "0"}, "--micro-batch"),
+        ({"repeats": "0"}, "--repeats"),
+        ({"threads": "0"}, "--threads"),
+        ({"device": "tpu"}, "--device"),
+    ],
+)
+def test_a_bad_value_is_named(changed: dict[str, str], told: str) -> None:
+    result = bench(*tiny(**changed))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.count("Error: ") == 1
+    assert told in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/meminfo"), reason="the system does not tell its memory")
+def test_a_naive_side_beyond_memory_is_refused() -> None:
+    result = bench(*tiny(vocab="300,152064", completion="100000", group="100", micro_batch="90"))
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.count("Error: ") == 1
+    assert "smaller --micro-batch" in " ".join(result.stderr.split())
+    assert "152,064" in result.stderr
