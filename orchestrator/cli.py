@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 
 from common.config import Config, load_config
+from orchestrator.analyze import analyze
 from orchestrator.bench import bench
 
 _CONTROL = "Control experiment: rewards are dealt out at random inside each group, so there is nothing to learn."
@@ -26,6 +27,7 @@ def main() -> None:
     """Reinforcement learning for masked-diffusion code models."""
 
 
+main.add_command(analyze)
 main.add_command(bench)
 
 

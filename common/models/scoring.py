@@ -25,6 +25,8 @@ ChunkLoss = Callable[[slice, Tensor], Tensor]
 
 # Finite, as an entropy multiplies it by a probability of 0.
 _NEVER = -1e30
+#: On a CPU, passes over the vocabulary go over so much of a chunk that a core's cache holds it.
+_CACHE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -49,31 +51,52 @@ class _Vocabulary:
         self.weight = operand(weight)
         self._targets = targets
         self._operand = operand
-        self._logits = self.room()
+        # Taken once: the system would take and clear memory of this size for every chunk.
+        most = max((rows.stop - rows.start for rows in targets.chunks), default=0)
+        self._chunk = torch.empty(most, len(weight), device=weight.device)
+        fits = max(1, _CACHE_BYTES // (self._chunk.element_size() * len(weight)))
+        self._block_rows = most if weight.is_cuda else min(most, fits)
 
-    def room(self) -> Tensor:
-        """Memory [c, V] for the largest chunk, to be used by all: the system would take and clear it every
-        time."""
-        most = max((rows.stop - rows.start for rows in self._targets.chunks), default=0)
-        return torch.empty(most, len(self.weight), device=self.weight.device)
-
-    def log_odds(self, hidden: Tensor, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """The rows as an operand, their logits minus the largest [c, V], and the chosen ones of these [c]."""
-        x = self._operand(hidden[rows])
-        logits = self._logits[: len(x)]
-        if x.dtype == logits.dtype:
-            torch.mm(x, self.weight.T, out=logits)
+    def chunk(self, hidden: Tensor, rows: slice) -> _Chunk:
+        """Score some rows; the chunk is valid until the next."""
+        x, tokens = self._operand(hidden[rows]), self._targets.tokens[rows]
+        shares = self._chunk[: len(x)]
+        if x.dtype == shares.dtype:
+            torch.mm(x, self.weight.T, out=shares)
         else:
-            logits.copy_(x @ self.weight.T)
-        logits.index_fill_(1, self._targets.forbidden, _NEVER)
-        logits.sub_(logits.amax(1, keepdim=True))
-        return x, logits, logits.gather(1, self._targets.tokens[rows, None]).squeeze(1)
+            shares.copy_(x @ self.weight.T)
+        shares.index_fill_(1, self._targets.forbidden, _NEVER)
+        chosen = shares.gather(1, tokens.unsqueeze(1)).squeeze(1)
+        total, mean = torch.empty(2, len(x), device=x.device)
+        for start in range(0, len(x), self._block_rows):
+            block = slice(start, start + self._block_rows)
+            logits = shares[block]
+            largest = logits.amax(1, keepdim=True)
+            logits.sub_(largest)
+            chosen[block] -= largest.squeeze(1)
+            share = logits.exp()
+            total[block] = share.sum(1)
+            mean[block] = (share.unsqueeze(1) @ logits.unsqueeze(2)).view(-1)
+            logits.copy_(share)
+        return _Chunk(x, tokens, shares, total, scores=chosen - total.log(), entropies=total.log() - mean / total)
 
-    def gradients(self, slope: Tensor, share: Tensor, total: Tensor, rows: slice) -> Tensor:
-        """d loss / d logits [c, V], in place of ``share``, whose rows over ``total`` are probabilities."""
-        share.mul_((-slope / total).unsqueeze(1))
-        share.scatter_add_(1, self._targets.tokens[rows, None], slope.unsqueeze(1))
-        return self._operand(share)
+    def gradient(self, chunk: _Chunk, slope: Tensor) -> Tensor:
+        """d loss / d logits [c, V] as an operand, given d loss / d scores [c]; uses up the chunk's shares."""
+        chunk.shares.mul_((-slope / chunk.total).unsqueeze(1))
+        chunk.shares.scatter_add_(1, chunk.tokens.unsqueeze(1), slope.unsqueeze(1))
+        return self._operand(chunk.shares)
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """c scored rows: the rows as an operand ``x`` [c, H], probabilities times ``total`` as ``shares`` [c, V]."""
+
+    x: Tensor
+    tokens: Tensor
+    shares: Tensor
+    total: Tensor
+    scores: Tensor
+    entropies: Tensor
 
 
 class TokenScores(Function):
@@ -88,8 +111,7 @@ class TokenScores(Function):
         with torch.autocast(hidden.device.type, enabled=False):
             vocabulary = _Vocabulary(weight, targets, ctx.operand)
             for rows in targets.chunks:
-                _, logits, chosen = vocabulary.log_odds(hidden, rows)
-                scores[rows] = chosen - logits.exp_().sum(1).log_()
+                scores[rows] = vocabulary.chunk(hidden, rows).scores
         return scores
 
     @staticmethod
@@ -100,11 +122,10 @@ class TokenScores(Function):
         to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[2] else None
         vocabulary = _Vocabulary(weight, ctx.targets, ctx.operand)
         for rows in ctx.targets.chunks:
-            x, logits, _ = vocabulary.log_odds(hidden, rows)
-            total = logits.exp_().sum(1)
-            gradient = vocabulary.gradients(slopes[rows], logits, total, rows)
+            chunk = vocabulary.chunk(hidden, rows)
+            gradient = vocabulary.gradient(chunk, slopes[rows])
             to_hidden[rows] = gradient @ vocabulary.weight
-            _accumulate(to_weight, gradient, x)
+            _accumulate(to_weight, gradient, chunk.x)
         return None, to_hidden, to_weight
 
 
@@ -126,22 +147,17 @@ class ScoredLoss(Function):
         to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[3] else None
         with torch.autocast(hidden.device.type, enabled=False):
             vocabulary = _Vocabulary(weight, targets, operand)
-            shares = vocabulary.room()
             for rows in targets.chunks:
-                x, logits, chosen = vocabulary.log_odds(hidden, rows)
-                share = torch.exp(logits, out=shares[: len(x)])
-                total = share.sum(1)
-                mean_logit = (share.unsqueeze(1) @ logits.unsqueeze(2)).view(-1) / total
-                entropies[rows] = total.log() - mean_logit
-                scores[rows] = chosen - total.log()
+                chunk = vocabulary.chunk(hidden, rows)
+                scores[rows], entropies[rows] = chunk.scores, chunk.entropies
                 with torch.enable_grad():
-                    leaf = scores[rows].clone().requires_grad_()
+                    leaf = chunk.scores.requires_grad_()
                     part = loss(rows, leaf)
                     (slope,) = torch.autograd.grad(part, leaf)
                 value += part.detach()
-                gradient = vocabulary.gradients(slope, share, total, rows)
+                gradient = vocabulary.gradient(chunk, slope)
                 to_hidden[rows] = gradient @ vocabulary.weight
-                _accumulate(to_weight, gradient, x)
+                _accumulate(to_weight, gradient, chunk.x)
         ctx.gradients = to_hidden, to_weight
         ctx.mark_non_differentiable(scores, entropies)
         return value, scores, entropies
