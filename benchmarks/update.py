@@ -1,7 +1,8 @@
 """The learner's forward and backward pass beside the naive one: the same weights, masks, micro-batches and loss,
 in turns, in one run.
 
-The model is random, of the quick start's shape. Every token of a completion is valid, which leaves the learner
+The model is random, of the quick start's width. The deeper it is, the smaller the share of the output layer, where the
+sides differ most. Every token of a completion is valid, which leaves the learner
 nothing to skip but what no loss reads.
 """
 
@@ -61,7 +62,10 @@ _LEGEND = (
 
 @dataclass(frozen=True)
 class Settings:
-    """One group of ``group`` completions, of which ``micro_batch`` are scored at a time."""
+    """One group of ``group`` completions, of which ``micro_batch`` are scored at a time.
+
+    ``checkpointing``: both sides keep one hidden state a layer for the backward pass, as in the released runs.
+    """
 
     prompt: int
     completion: int
@@ -69,6 +73,8 @@ class Settings:
     micro_batch: int
     repeats: int
     dtype: str
+    layers: int = 2
+    checkpointing: bool = True
 
     @property
     def batch_tokens(self) -> int:
@@ -177,6 +183,10 @@ def run(vocabulary: int, device: torch.device, settings: Settings, said: Callabl
     batches = group_batches(vocabulary, settings)
     dtype: torch.dtype = getattr(torch, settings.dtype)
     learner, naive = Learner(model, batches, dtype), Naive(model, batches, dtype)
+    if settings.checkpointing:
+        model.checkpoint_layers = True
+        naive.stock.gradient_checkpointing_enable()
+        naive.stock.train()  # transformers checkpoints in no other mode; the model has no dropout
     said("learner, scoring")
     anchors = some_anchors(learner.score())
     # Both gradients are there for the comparison, and at no other time.
@@ -204,10 +214,15 @@ def run(vocabulary: int, device: torch.device, settings: Settings, said: Callabl
 
 
 def random_model(vocabulary: int, settings: Settings) -> MaskedDiffusionModel:
-    """Random weights in the quick start's shape."""
+    """Random weights in the quick start's width."""
     shape = ModelConfig.from_folder(model_folder("builtin:quickstart"))
     length = settings.prompt + settings.completion
-    config = shape.model_copy(update={"vocab_size": vocabulary, "max_position_embeddings": length})
+    changes = {
+        "vocab_size": vocabulary,
+        "max_position_embeddings": length,
+        "num_hidden_layers": settings.layers,
+    }
+    config = shape.model_copy(update=changes)
     model = MaskedDiffusionModel(config)
     initialize(model, torch.Generator().manual_seed(_SEED))
     return model
@@ -296,7 +311,8 @@ def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> 
     header = (
         f"{headline(machine)}\n"
         f"{settings.group} completions of {settings.completion} tokens to a prompt of {settings.prompt}, "
-        f"{settings.micro_batch} at a time in {_VIEWS} views, {settings.dtype}; "
+        f"{settings.micro_batch} at a time in {_VIEWS} views, {settings.dtype}, {settings.layers} layers "
+        f"{'with' if settings.checkpointing else 'without'} gradient checkpointing on both sides; "
         f"clip {_CLIP}, KL weight {_KL_WEIGHT}"
     )
     return Group(Text(header), Text(), table, Text(), Text(_LEGEND))

@@ -23,6 +23,7 @@ from common.telemetry import Telemetry
 from learner.batch_exchange import broadcast_groups
 from learner.checkpoints import Checkpoints, load_progress
 from learner.collector import Collector, Progress
+from learner.continuity import binding_settings
 from learner.objectives import make_objective
 from learner.policy import Policy
 from learner.preparation import prepare
@@ -73,7 +74,11 @@ class LearnerRank:
             self._progress = load_progress(checkpoint)
         leader = self._rank == 0
         checkpoints = Checkpoints(
-            config.folder / "checkpoints", settings.keep_checkpoints, leader, barrier=dist.barrier
+            config.folder / "checkpoints",
+            settings.keep_checkpoints,
+            leader,
+            barrier=dist.barrier,
+            settings=binding_settings(config),
         )
         self._loop = LearnerLoop(
             settings,
@@ -86,10 +91,14 @@ class LearnerRank:
         return self._progress.version
 
     def step(self, checkpoint: bool) -> StepReport | None:
-        """One learner step; rank 0 reports."""
+        """One learner step, with ``checkpoint`` after a checkpoint of those before; rank 0 reports."""
         report = self._loop.step(checkpoint)
         self._telemetry.record(report.metrics, report.version)
         return report if self._rank == 0 else None
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint, unless the last one holds all that was trained."""
+        self._loop.checkpoint()
 
     def location(self) -> Location:
         return Location.here()

@@ -1,92 +1,199 @@
-"""Checkpoints: written aside, published by one rename, the newest named by ``latest``."""
+"""Checkpoints: written aside, published by one rename, the newest named by ``latest``.
+
+    step-000004          a complete checkpoint
+    latest               names the one that the run goes on from, by its path if it lies elsewhere
+    .step-000006.tmp     one that is being written
+    .step-000002.old     one that is being removed or replaced
+
+A process may be killed between any two lines here: ``latest_checkpoint`` still finds a complete one, and the next
+checkpoint removes what the kill left behind.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from learner.collector import Progress
+from safetensors import SafetensorError
 
-_STATE = "state.json"
+from learner.collector import Progress
+from learner.continuity import Settings
+from learner.disk import bytes_in, says_full, sync, sync_tree
+
+STATE_FILE = "state.json"
 _LATEST = "latest"
+#: With less than this on a disk after a failed write, the disk was full.
+_LITTLE = 1 << 20
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint that is missing, incomplete, or from another kind of run."""
+    """A checkpoint that is missing, incomplete, from another kind of run, or cannot be written."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a checkpoint holds beside the ranks' parts: its counts, and the settings it was made with."""
+
+    progress: Progress
+    settings: Settings
 
 
 class Checkpoints:
     """The checkpoint folder of a run.
 
-    ``barrier`` makes all ranks wait for each other; rank 0 (``leader``) publishes.
+    ``barrier`` makes all ranks wait for each other; rank 0 (``leader``) publishes. ``settings`` are kept in every
+    checkpoint for the run that resumes from it.
     """
 
-    def __init__(self, folder: Path, keep: int, leader: bool, barrier: Callable[[], None]) -> None:
+    def __init__(
+        self, folder: Path, keep: int, leader: bool, barrier: Callable[[], None], settings: Settings
+    ) -> None:
         self._folder = folder
         self._keep = keep
         self._leader = leader
         self._barrier = barrier
+        self._settings = settings
 
     def save(self, progress: Progress, write: Callable[[Path], None]) -> None:
-        """``write`` puts a rank's part into a folder; every rank must call this."""
+        """``write`` puts a rank's part into a folder; every rank must call this.
+
+        Raises :class:`CheckpointError`, with the checkpoints before it untouched, where the disk has no room.
+        """
         target = self._folder / f"step-{progress.version:06d}"
         temporary = self._folder / f".{target.name}.tmp"
         if self._leader:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+            self._make_room(temporary)
         self._barrier()
-        write(temporary)
+        with self._failures_explained(temporary):
+            write(temporary)
         self._barrier()
         if self._leader:
-            (temporary / _STATE).write_text(json.dumps(asdict(progress)))
-            _sync_tree(temporary)
-            retired = self._folder / f".{target.name}.old"
-            if target.exists():  # a restarted learner saves a version again
-                target.rename(retired)
-            temporary.rename(target)
-            shutil.rmtree(retired, ignore_errors=True)
-            _replace_text(self._folder / _LATEST, target.name)
-            self._prune(target)
+            with self._failures_explained(temporary):
+                (temporary / STATE_FILE).write_text(json.dumps(asdict(State(progress, self._settings)), indent=2))
+                sync_tree(temporary)
+                self._publish(temporary, target)
         self._barrier()
 
-    def _prune(self, newest: Path) -> None:
-        """Remove the oldest; ``newest`` stays even where an earlier life of the run had got further."""
+    def _make_room(self, temporary: Path) -> None:
+        """An empty folder to write into, on a disk that has room for what the last checkpoint took."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for left_over in self._folder.glob(".step-*.tmp"):
+            shutil.rmtree(left_over)
+        needed, free = self._usual_bytes(), shutil.disk_usage(self._folder).free
+        if free < needed:
+            raise CheckpointError(self._no_room(temporary, f"{needed:,} bytes", free))
+        temporary.mkdir()
+
+    @contextmanager
+    def _failures_explained(self, temporary: Path) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SafetensorError, RuntimeError) as error:
+            written, free = bytes_in(temporary), shutil.disk_usage(self._folder).free
+            needed = self._usual_bytes()
+            shutil.rmtree(temporary, ignore_errors=True)  # the run's other files may lie on the same disk
+            # torch tells of a full disk by a RuntimeError that does not say so.
+            if not says_full(error) and free >= max(needed - written, _LITTLE):
+                raise
+            amount = f"{needed:,} bytes" if needed else f"more than {written:,} bytes"
+            raise CheckpointError(self._no_room(temporary, amount, free + written)) from error
+
+    def _usual_bytes(self) -> int:
+        """Bytes on disk of the last checkpoint; 0 before the first."""
+        last = latest_checkpoint(self._folder)
+        return bytes_in(last) if last is not None else 0
+
+    def _no_room(self, temporary: Path, needed: str, free: int) -> str:
+        name = temporary.name.removeprefix(".").removesuffix(".tmp")
+        last = latest_checkpoint(self._folder)
+        kept = f"checkpoint {last.name} is whole" if last is not None else "there is no checkpoint before it"
+        return (
+            f"{self._folder}: no room for checkpoint {name}: it needs {needed} and the disk has {free:,} free; "
+            f"make room and go on with --resume auto ({kept})"
+        )
+
+    def _publish(self, temporary: Path, target: Path) -> None:
+        if target.exists():  # a run that was taken back to an earlier checkpoint makes this one again
+            _retire(target)
+        temporary.rename(target)
+        sync(self._folder)
+        _name_latest(self._folder, target.name)
+        for surplus in self._surplus(target):
+            _retire(surplus)
+        for retired in self._folder.glob(".step-*.old"):
+            shutil.rmtree(retired)
+
+    def _surplus(self, newest: Path) -> list[Path]:
+        """Checkpoints beyond those to keep: steps that the run was taken back from, then the oldest."""
         others = sorted(set(self._folder.glob("step-*")) - {newest})
-        for old in others[: max(0, len(others) + 1 - self._keep)]:
-            shutil.rmtree(old)
+        later = [other for other in others if other.name > newest.name]
+        earlier = others[: len(others) - len(later)]
+        return [*later, *earlier][: max(0, len(others) + 1 - self._keep)]
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that ``latest`` names; without it, the newest complete one."""
+    """The checkpoint that ``latest`` names; without it, the newest.
+
+    Raises :class:`CheckpointError` if ``latest`` names one outside ``folder`` that is gone.
+    """
     pointer = folder / _LATEST
-    named = folder / pointer.read_text().strip() if pointer.is_file() else None
-    if named is not None and named.is_dir():
-        return named
+    if pointer.is_file():
+        named = folder / pointer.read_text().strip()
+        for candidate in (named, _retired(named)):
+            if candidate.is_dir():
+                return candidate
+        if named.parent != folder:
+            raise CheckpointError(f"{pointer}: names {named}, which is gone; bring it back, or remove {pointer}")
     return max(folder.glob("step-*"), default=None)
 
 
-def load_progress(checkpoint: Path) -> Progress:
-    """The counts of a checkpoint. Raises :class:`CheckpointError`."""
+def adopt(folder: Path, checkpoint: Path) -> Path:
+    """Have the run of this folder go on from ``checkpoint``, which may lie elsewhere; its path after that.
+
+    A learner that is restarted before its first own checkpoint then starts from this one again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    inside = checkpoint.parent.resolve() == folder.resolve()
+    if inside and checkpoint.suffix == ".old":  # killed between retiring it and publishing its successor
+        checkpoint = checkpoint.rename(folder / checkpoint.name.removeprefix(".").removesuffix(".old"))
+    _name_latest(folder, checkpoint.name if inside else str(checkpoint.resolve()))
+    return checkpoint
+
+
+def load_state(checkpoint: Path) -> State:
+    """Raises :class:`CheckpointError`."""
     try:
-        return Progress(**json.loads((checkpoint / _STATE).read_text()))
+        raw = json.loads((checkpoint / STATE_FILE).read_text())
+        return State(Progress(**raw["progress"]), dict(raw["settings"]))
+    except KeyError as error:
+        raise CheckpointError(
+            f"{checkpoint}: not a usable checkpoint: {STATE_FILE} lacks {error}; another version made it"
+        ) from error
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{checkpoint}: not a usable checkpoint: {error}") from error
 
 
-def _sync_tree(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def load_progress(checkpoint: Path) -> Progress:
+    """The counts of a checkpoint. Raises :class:`CheckpointError`."""
+    return load_state(checkpoint).progress
 
 
-def _replace_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+def _retired(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f".{checkpoint.name}.old")
+
+
+def _retire(checkpoint: Path) -> None:
+    shutil.rmtree(_retired(checkpoint), ignore_errors=True)  # of an earlier time, when a kill kept it from going
+    checkpoint.rename(_retired(checkpoint))
+
+
+def _name_latest(folder: Path, name: str) -> None:
+    temporary = folder / f".{_LATEST}.tmp"
+    temporary.write_text(name)
+    sync(temporary)
+    temporary.replace(folder / _LATEST)
+    sync(folder)

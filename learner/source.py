@@ -9,6 +9,9 @@ from common.records import RecordError, TrajectoryGroup
 from common.streams import Consumer, Delivery, Streams
 from learner.collector import Collector
 
+#: The counter of the first group that no checkpoint holds.
+CHECKPOINTED = "checkpointed"
+
 _POLL_SECONDS = 0.5
 _READ_COUNT = 64
 
@@ -21,7 +24,8 @@ class TrajectorySource:
     """Reads trajectories, hands complete steps to the learner, and acknowledges them once checkpointed.
 
     What was delivered but not checkpointed before a crash is delivered again at construction, so a restarted
-    learner trains it again from the checkpoint's weights.
+    learner trains it again from the checkpoint's weights. The counter ``checkpointed`` is the index up to which
+    groups may be gone from the stream; it is set before they go.
     """
 
     def __init__(self, streams: Streams, consumer: Consumer, collector: Collector, deadline: float) -> None:
@@ -30,6 +34,7 @@ class TrajectorySource:
         self._collector = collector
         self._deadline = deadline
         self._unacknowledged: dict[int, bytes] = {}
+        self._report_checkpointed()
         for delivery in consumer.read_pending():
             self._take_in(delivery)
         self._report_progress()
@@ -51,6 +56,7 @@ class TrajectorySource:
                 self._take_in(delivery)
 
     def checkpointed(self) -> None:
+        self._report_checkpointed()
         done = [i for i in self._unacknowledged if i < self._collector.progress.next_index]
         self._consumer.acknowledge(self._unacknowledged.pop(i) for i in done)
 
@@ -64,6 +70,9 @@ class TrajectorySource:
             self._unacknowledged[group.prompt.index] = delivery.id
         else:
             self._consumer.acknowledge([delivery.id])
+
+    def _report_checkpointed(self) -> None:
+        self._streams.set_counters({CHECKPOINTED: self._collector.progress.next_index})
 
     def _report_progress(self) -> None:
         progress = self._collector.progress

@@ -1,4 +1,4 @@
-"""The learner's loop: take whole groups, turn rewards into advantages, update, checkpoint.
+"""The learner's loop: checkpoint what was done, take whole groups, turn rewards into advantages, update.
 
 Every DeepSpeed rank runs this code. Rank 0 alone talks to the streams; it shares each batch with the others.
 """
@@ -60,8 +60,16 @@ class LearnerLoop:
         self._source = source
         self._share = share
         self._save_checkpoint = save_checkpoint
+        self._saved_version = progress.version
 
     def step(self, checkpoint: bool) -> StepReport:
+        """Train the groups of one step, with ``checkpoint`` after a checkpoint of the steps before.
+
+        By then the orchestrator has recorded those, and workers sample this step's groups while it is written.
+        """
+        began = time.perf_counter()
+        if checkpoint:
+            self.checkpoint()
         started = time.perf_counter()
         groups = self._share(self._source.next_groups() if self._source else None)
         collected = time.perf_counter()
@@ -71,15 +79,10 @@ class LearnerLoop:
             metrics |= self._engine.train(samples, self._progress.updates)
             self._progress.updates += self._config.inner_iterations
         self._progress.version += 1
-        updated = time.perf_counter()
-        if checkpoint:
-            self._save_checkpoint(self._progress)
-            if self._source:
-                self._source.checkpointed()
         metrics |= {
+            "seconds/checkpoint": started - began,
             "seconds/wait": collected - started,
-            "seconds/update": updated - collected,
-            "seconds/checkpoint": time.perf_counter() - updated,
+            "seconds/update": time.perf_counter() - collected,
         }
         return StepReport(
             version=self._progress.version,
@@ -87,3 +90,12 @@ class LearnerLoop:
             samples=sum(len(group.scores) for group in groups),
             groups=groups,
         )
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint, unless the last one holds all that was trained, and acknowledge its groups."""
+        if self._progress.version == self._saved_version:
+            return
+        self._save_checkpoint(self._progress)
+        self._saved_version = self._progress.version
+        if self._source:
+            self._source.checkpointed()

@@ -191,6 +191,13 @@ def weights(mib: int, workers: int, transport: str, dtype: str, repeats: int, as
 @click.option(
     "--micro-batch", default=5, show_default=True, type=click.IntRange(min=1), help="Of these scored at a time."
 )
+@click.option("--layers", default=2, show_default=True, type=click.IntRange(min=1), help="Of the model.")
+@click.option(
+    "--checkpointing/--no-checkpointing",
+    default=True,
+    show_default=True,
+    help="Gradient checkpointing, on both sides.",
+)
 @click.option("--repeats", default=2, show_default=True, type=click.IntRange(min=1), help="Timed pairs.")
 @click.option("--threads", type=click.IntRange(min=1), help="[default: one per usable core]")
 @click.option("--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True)
@@ -202,6 +209,8 @@ def update(
     completion: int,
     group: int,
     micro_batch: int,
+    layers: int,
+    checkpointing: bool,
     repeats: int,
     threads: int | None,
     device: str,
@@ -220,7 +229,7 @@ def update(
 
     where = _device(device)
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    settings = comparison.Settings(prompt, completion, group, micro_batch, repeats, dtype)
+    settings = comparison.Settings(prompt, completion, group, micro_batch, repeats, dtype, layers, checkpointing)
     widest = max(vocabularies)
     needed, available = settings.naive_bytes(widest), measure.available_bytes(where)
     if available is not None and needed > available:

@@ -13,7 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 from common.config import Config
 from common.models.broadcast import GRACE_SECONDS, Location
 from common.models.broadcast_group import Plan
-from learner.checkpoints import latest_checkpoint
+from learner.checkpoints import CheckpointError, latest_checkpoint
 from learner.publisher import Publication
 from learner.worker import StepReport
 from orchestrator.fleet import last_line
@@ -75,6 +75,7 @@ class LearnerGroup:
         self._location = self._get([leader.location.remote()], deadline)[0]
 
     def begin_step(self, checkpoint: bool) -> None:
+        """Begin a step, with ``checkpoint`` after a checkpoint of the steps before it."""
         self._stepping = [rank.step.remote(checkpoint) for rank in self._ranks]
 
     def poll_step(self, wait: float) -> StepReport | None:
@@ -119,6 +120,10 @@ class LearnerGroup:
         self._publishing = []  # Ray keeps the buckets for as long as somebody holds the call that named them
         return publication
 
+    def checkpoint(self) -> None:
+        """Have everything trained so far in a checkpoint. Raises LearnerDiedError."""
+        self._get([rank.checkpoint.remote() for rank in self._ranks], self._config.deadlines.step_seconds)
+
     def export(self, folder: Path) -> None:
         """Write the weights as a Hugging Face folder."""
         deadline = self._config.deadlines.start_seconds
@@ -156,7 +161,7 @@ class LearnerGroup:
         return results
 
     def _check(self, calls: list[Any], done: list[Any]) -> None:
-        """Raises LearnerDiedError if one of the calls that are done failed.
+        """Raises LearnerDiedError if one of the calls that are done failed, CheckpointError for a full disk.
 
         It names the rank whose process died, if there is one, before ranks that then had nobody to work with.
         """
@@ -165,10 +170,13 @@ class LearnerGroup:
             return
         end = time.monotonic() + _GRACE_SECONDS
         pending = calls
-        while pending and not _dead(failures) and time.monotonic() < end:
+        while pending and not _dead(failures) and not _full_disk(failures) and time.monotonic() < end:
             self._check_stop()
             done, pending = ray.wait(calls, num_returns=len(calls), timeout=_TICK_SECONDS)
             failures = self._failures(calls, done)
+        full = _full_disk(failures)
+        if full is not None:
+            raise full
         name, error = next(iter((_dead(failures) or first).items()))
         raise LearnerDiedError(f"{name}: {last_line(error)}") from error
 
@@ -186,3 +194,9 @@ class LearnerGroup:
 def _dead(failures: dict[str, RayError]) -> dict[str, RayError]:
     """Those that are no exception of the rank's own."""
     return {name: error for name, error in failures.items() if not isinstance(error, RayTaskError)}
+
+
+def _full_disk(failures: dict[str, RayError]) -> CheckpointError | None:
+    """What a restart would only meet again."""
+    causes = (error.cause for error in failures.values() if isinstance(error, RayTaskError))
+    return next((cause for cause in causes if isinstance(cause, CheckpointError)), None)

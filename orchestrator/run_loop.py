@@ -69,13 +69,19 @@ class RunLoop:
         """Train to the last step, with held-out evaluations before, between and after."""
         config = self._config
         self._restore_admissions()
-        self._publish()
+        try:
+            self._publish()
+        except LearnerDiedError as error:
+            self._recover(error)
         if self._learner.version == 0:
             self._evaluate_once()
         self._display.phase("training")
-        while self._learner.version < config.run.steps:
+        while True:
             started = time.monotonic()
             try:
+                if self._learner.version >= config.run.steps:
+                    self._learner.checkpoint()
+                    break
                 report = self._step()
                 weights_seconds = self._publish()
             except LearnerDiedError as error:
@@ -109,7 +115,8 @@ class RunLoop:
 
     def _step(self) -> StepReport:
         """One learner step, with admission and the care of the workers going on beside it."""
-        self._learner.begin_step(self._is_checkpoint(self._learner.version + 1))
+        # Of steps that are in metrics.jsonl by now: what a checkpoint holds is never done, and recorded, again.
+        self._learner.begin_step(self._learner.version % self._config.learner.checkpoint_steps == 0)
         while True:
             self._admit()
             self._tend()
@@ -128,9 +135,6 @@ class RunLoop:
                 error = again
             else:
                 return
-
-    def _is_checkpoint(self, version: int) -> bool:
-        return version % self._config.learner.checkpoint_steps == 0 or version == self._config.run.steps
 
     def _admit(self) -> None:
         config = self._config

@@ -17,7 +17,7 @@ from common.models.loading import model_folder
 from common.streams import Streams, connect
 from common.telemetry import Telemetry
 from learner.actor import LearnerRank
-from learner.checkpoints import CheckpointError, latest_checkpoint, load_progress
+from learner.checkpoints import adopt
 from orchestrator.cluster import ACTOR_ENVIRONMENT, ray_cluster
 from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.display import Display
@@ -25,8 +25,9 @@ from orchestrator.embedded_redis import EmbeddedRedis
 from orchestrator.evaluator import Evaluator
 from orchestrator.fleet import WorkerPool
 from orchestrator.interrupt import Interrupted, StopRequest
-from orchestrator.learner_group import LearnerGroup
+from orchestrator.learner_group import LearnerDiedError, LearnerGroup
 from orchestrator.report import write_report
+from orchestrator.resume import checkpoint_to_resume, rewind_streams
 from orchestrator.run_folder import RunFolder, write_text
 from orchestrator.run_loop import RunLoop, Totals
 from reward_service.actor import RewardWorker
@@ -35,13 +36,13 @@ from sandbox.probe import Level, probe
 
 
 def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
-    """Run ``config`` and return its summary. ``resume`` is ``auto``, ``never`` or a checkpoint folder.
+    """Run ``config`` and return its summary. ``resume`` is ``auto``, ``never`` or a path (orchestrator/resume.py).
 
     Problems that can be seen beforehand (configuration, Redis, sandbox, data, model) are raised before anything
     is written or started.
     """
     notes: list[str] = []
-    checkpoint = _checkpoint_to_resume(config, resume)
+    checkpoint = checkpoint_to_resume(config, resume)
     _check_model(config)
     probe().require(Level(config.reward.sandbox_level))
     if config.streams.url != "embedded":
@@ -83,19 +84,6 @@ def _check_model(config: Config) -> None:
         )
 
 
-def _checkpoint_to_resume(config: Config, resume: str) -> Path | None:
-    if resume == "never":
-        return None
-    automatic = resume == "auto"
-    checkpoint = latest_checkpoint(config.folder / "checkpoints") if automatic else Path(resume)
-    if checkpoint is not None:
-        try:
-            load_progress(checkpoint)
-        except CheckpointError as error:
-            raise ConfigError(f"--resume {resume}: {error}") from error
-    return checkpoint
-
-
 def _assemble(
     config: Config,
     folder: RunFolder,
@@ -112,6 +100,9 @@ def _assemble(
         redis_url = stack.enter_context(EmbeddedRedis(folder.path / "redis")).url
     folder.write_secret("redis-url", redis_url)
     streams = Streams(connect(redis_url), folder.run_id, config.streams)
+    if checkpoint is not None:
+        checkpoint = adopt(folder.path.resolve() / "checkpoints", checkpoint)
+        rewind_streams(streams, checkpoint)
     streams.create()
     display.note(f"actors: {stack.enter_context(ray_cluster(config, folder.path))}")
     stop.install()  # again: Ray has put a handler of its own in place
@@ -150,12 +141,29 @@ def _assemble(
     loop = RunLoop(
         config, folder, streams, curriculum, evaluator, learner, rollout, reward, display, telemetry, stop.check
     )
-    stack.push(_on_success(lambda: _finish(learner, streams, folder)))
+    stack.push(_on_success(lambda: _finish(learner, streams, folder, display)))
     return loop
 
 
-def _finish(learner: LearnerGroup, streams: Streams, folder: RunFolder) -> None:
-    learner.export(folder.path.resolve() / "model")
+def export_model(learner: LearnerGroup, target: Path, note: Callable[[str], None]) -> None:
+    """Export the weights; if a rank dies over it, from the last checkpoint, which holds them too.
+
+    Raises TooManyRestartsError.
+    """
+    failure: LearnerDiedError | None = None
+    while True:
+        try:
+            if failure is not None:
+                note(learner.restart(str(failure)))
+            learner.export(target)
+        except LearnerDiedError as error:
+            failure = error
+        else:
+            return
+
+
+def _finish(learner: LearnerGroup, streams: Streams, folder: RunFolder, display: Display) -> None:
+    export_model(learner, folder.path.resolve() / "model", display.note)
     streams.expire()
 
 

@@ -1,18 +1,23 @@
-"""Weights from .safetensors files into a model, one tensor at a time."""
+"""Weights from .safetensors files into a model, one tensor at a time, and into files, one shard at a time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from common.models.config import ModelError
 
+#: Weights of more bytes are written in several files.
+SHARD_BYTES = 4 << 30
+
+_WHOLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _DTYPES = ("F64", "F32", "F16", "BF16")
 _NAMED = 3
@@ -44,6 +49,54 @@ def read_weights(folder: Path, parameters: Mapping[str, Tensor], ignored: Set[st
         with safe_open(path, framework="pt") as file, torch.no_grad():
             for name in names:
                 parameters[name].copy_(file.get_tensor(name))
+
+
+def write_weights(
+    folder: Path, weights: Iterable[tuple[str, Tensor]], dtype: torch.dtype, shard_bytes: int = SHARD_BYTES
+) -> None:
+    """Write weights as ``dtype``, in one file, or in shards and an index that names them.
+
+    Holds one shard at a time; a tensor of ``weights`` has to be valid only until the next is taken. A tensor that
+    is larger than a shard becomes one.
+    """
+    parts: list[Path] = []
+    weight_map: dict[str, int] = {}
+    total = 0
+    for shard in _in_shards(weights, dtype, shard_bytes):
+        parts.append(folder / f"model.part-{len(parts)}")
+        save_file(shard, parts[-1], metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(shard, len(parts) - 1)
+        total += sum(tensor.nbytes for tensor in shard.values())
+    count = len(parts)
+    names = [f"model-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
+    if count == 1:
+        names = [_WHOLE]
+    for part, name in zip(parts, names, strict=True):
+        part.rename(folder / name)
+    if count > 1:
+        index = {
+            "metadata": {"total_size": total},
+            "weight_map": {name: names[number] for name, number in weight_map.items()},
+        }
+        (folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _in_shards(
+    weights: Iterable[tuple[str, Tensor]], dtype: torch.dtype, shard_bytes: int
+) -> Iterator[dict[str, Tensor]]:
+    """Copies, by shard; what is yielded is emptied when the next is asked for."""
+    shard: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in weights:
+        needed = tensor.numel() * dtype.itemsize
+        if shard and size + needed > shard_bytes:
+            yield shard
+            shard.clear()
+            size = 0
+        shard[name] = torch.empty(tensor.shape, dtype=dtype).copy_(tensor.detach())
+        size += needed
+    if shard:
+        yield shard
 
 
 def shards(folder: Path) -> list[Path]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from common.models.checkpoint import read_weights
+from common.models.checkpoint import SHARD_BYTES, read_weights, write_weights
 from common.models.config import ModelConfig, ModelError, read_config
 from common.models.families import checkpoint_name
 from common.models.tokenizer import TOKENIZER_FILES, read_tokenizer, special_tokens
@@ -90,24 +88,32 @@ def save_model(
     target: Path,
     tokenizer_from: Path,
     dtype: torch.dtype = torch.float32,
+    shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write a folder that :func:`load_model` and transformers' ``from_pretrained`` read. Atomic."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    """Write a folder that :func:`load_model` and transformers' ``from_pretrained`` read. Atomic.
+
+    Weights of more than ``shard_bytes`` become several files. ``parameters`` are taken one after the other, and no
+    more than a shard of them is held.
+    """
+    temporary = target.with_name(f".{target.name}.tmp")
+    retired = target.with_name(f".{target.name}.old")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    weights = {
-        name: tensor.detach().to("cpu", dtype).contiguous().clone()
+    own = (
+        (name, tensor)
         for name, tensor in parameters
         if not (config.tie_word_embeddings and name == "lm_head.weight")
-    }
-    save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+    )
+    write_weights(temporary, own, dtype, shard_bytes)
     (temporary / "config.json").write_text(json.dumps(config.to_hugging_face(dtype), indent=2) + "\n")
     for name in TOKENIZER_FILES:
         if (tokenizer_from / name).is_file():
             shutil.copyfile(tokenizer_from / name, temporary / name)
+    shutil.rmtree(retired, ignore_errors=True)
     if target.exists():
-        shutil.rmtree(target)
+        target.rename(retired)
     temporary.rename(target)
+    shutil.rmtree(retired, ignore_errors=True)
 
 
 def _allocate(config: ModelConfig, device: torch.device | str) -> MaskedDiffusionModel:

@@ -2,13 +2,26 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from learner.checkpoints import CheckpointError, Checkpoints, latest_checkpoint, load_progress
+from learner.checkpoints import (
+    CheckpointError,
+    Checkpoints,
+    State,
+    adopt,
+    latest_checkpoint,
+    load_progress,
+    load_state,
+)
 from learner.collector import Progress
+
+SETTINGS = {"learner.ranks": 2, "run.seed": 0}
 
 
 class Crash(BaseException):
@@ -28,7 +41,7 @@ def writer(text: str) -> Callable[[Path], None]:
 
 
 def make(folder: Path, keep: int = 2, leader: bool = True) -> Checkpoints:
-    return Checkpoints(folder, keep, leader, barrier=lambda: None)
+    return Checkpoints(folder, keep, leader, barrier=lambda: None, settings=SETTINGS)
 
 
 def names(folder: Path) -> list[str]:
@@ -40,6 +53,7 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path) -> None:
     make(tmp_path).save(progress, writer("three"))
     found = latest_checkpoint(tmp_path)
     assert found == tmp_path / "step-000003"
+    assert load_state(found) == State(progress, SETTINGS)
     assert load_progress(found) == progress
     assert (found / "engine" / "weights").read_text() == "three"
 
@@ -102,10 +116,69 @@ def test_a_run_resumed_from_an_early_checkpoint_keeps_what_it_writes(tmp_path: P
     assert len(list(tmp_path.glob("step-*"))) == keep
 
 
+def test_steps_that_the_run_was_taken_back_from_go_first(tmp_path: Path) -> None:
+    for version in (5, 10, 20):
+        make(tmp_path, keep=3).save(Progress(version=version), writer(str(version)))
+    for version, kept in ((6, ["05", "06", "20"]), (7, ["05", "06", "07"]), (8, ["06", "07", "08"])):
+        make(tmp_path, keep=3).save(Progress(version=version), writer(str(version)))
+        assert names(tmp_path) == ["latest", *(f"step-0000{number}" for number in kept)]
+
+
+def test_a_step_made_again_replaces_the_earlier_one_and_is_never_missing(tmp_path: Path) -> None:
+    make(tmp_path).save(Progress(version=4), writer("first"))
+
+    def crash_at_second(path: Path, target: Path, rename: Callable[[Path, Path], Path] = Path.rename) -> Path:
+        if path.suffix == ".tmp":
+            raise Crash
+        return rename(path, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", crash_at_second)
+        with pytest.raises(Crash):
+            make(tmp_path).save(Progress(version=4), writer("second"))
+    assert names(tmp_path) == [".step-000004.old", ".step-000004.tmp", "latest"]
+    found = latest_checkpoint(tmp_path)
+    assert found is not None
+    assert load_progress(found).version == 4
+
+    assert adopt(tmp_path, found) == tmp_path / "step-000004" == latest_checkpoint(tmp_path)
+    assert (tmp_path / "step-000004" / "engine" / "weights").read_text() == "first"
+    make(tmp_path).save(Progress(version=4), writer("third"))
+    assert (tmp_path / "step-000004" / "engine" / "weights").read_text() == "third"
+    assert names(tmp_path) == ["latest", "step-000004"]
+
+
+def test_a_run_goes_on_from_the_checkpoint_it_adopted_until_it_has_one_of_its_own(tmp_path: Path) -> None:
+    theirs, own = tmp_path / "theirs", tmp_path / "own"
+    for version in (4, 8):
+        make(theirs).save(Progress(version=version), writer(str(version)))
+    assert adopt(theirs, theirs / "step-000004") == latest_checkpoint(theirs)
+    assert adopt(own, theirs / "step-000008") == theirs / "step-000008" == latest_checkpoint(own)
+    assert not list(own.glob("step-*"))
+
+    shutil.move(theirs, tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match=r"own/latest: names .*theirs/step-000008, which is gone"):
+        latest_checkpoint(own)
+    shutil.move(tmp_path / "elsewhere", theirs)
+    make(own, keep=1).save(Progress(version=9), writer("nine"))
+    assert latest_checkpoint(own) == own / "step-000009"
+    assert (theirs / "step-000008").is_dir()
+
+
+def test_what_kills_left_behind_is_removed_by_the_next_checkpoint(tmp_path: Path) -> None:
+    make(tmp_path).save(Progress(version=1), writer("one"))
+    for name in (".step-000002.tmp", ".step-000007.tmp", ".step-000001.old", ".step-000000.old"):
+        (tmp_path / name).mkdir()
+        writer("half")(tmp_path / name)
+    assert latest_checkpoint(tmp_path) == tmp_path / "step-000001"
+    make(tmp_path, keep=1).save(Progress(version=3), writer("three"))
+    assert names(tmp_path) == ["latest", "step-000003"]
+
+
 def test_all_ranks_write_and_only_the_leader_publishes(tmp_path: Path) -> None:
     events: list[str] = []
-    leader = Checkpoints(tmp_path, 2, leader=True, barrier=lambda: events.append("leader"))
-    follower = Checkpoints(tmp_path / "never-made", 2, leader=False, barrier=lambda: events.append("follower"))
+    leader = Checkpoints(tmp_path, 2, True, lambda: events.append("leader"), SETTINGS)
+    follower = Checkpoints(tmp_path / "never-made", 2, False, lambda: events.append("follower"), SETTINGS)
     follower.save(Progress(version=1), lambda folder: events.append(f"writes {folder.name}"))
     assert events == ["follower", "writes .step-000001.tmp", "follower", "follower"]
     assert not (tmp_path / "never-made").exists()
@@ -125,11 +198,20 @@ def foreign(checkpoint: Path) -> None:
     (checkpoint / "state.json").write_text('{"epoch": 3}')
 
 
+def unknown(checkpoint: Path) -> None:
+    (checkpoint / "state.json").write_text('{"progress": {"epoch": 3}, "settings": {}}')
+
+
+def older(checkpoint: Path) -> None:
+    """Of a version that kept the counts alone."""
+    (checkpoint / "state.json").write_text('{"version": 4, "updates": 8, "next_index": 16, "trained": 16}')
+
+
 def empty(checkpoint: Path) -> None:
     (checkpoint / "state.json").unlink()
 
 
-@pytest.mark.parametrize("damage", [remove, truncate, foreign, empty])
+@pytest.mark.parametrize("damage", [remove, truncate, foreign, unknown, older, empty])
 def test_a_broken_checkpoint_is_named(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     make(tmp_path).save(Progress(version=4), writer("four"))
     found = latest_checkpoint(tmp_path)
@@ -137,3 +219,82 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path, damage: Callable[[Path], N
     damage(found)
     with pytest.raises(CheckpointError, match=r"step-000004: not a usable checkpoint"):
         load_progress(found)
+
+
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, text=True, timeout=10
+    )
+    if mounted.returncode:
+        pytest.skip(f"needs the right to mount: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True, timeout=10)
+
+
+def write_torch(folder: Path, count: int) -> None:
+    (folder / "engine").mkdir()
+    torch.save({"weights": torch.zeros(count)}, folder / "engine" / "weights.pt")
+
+
+def write_safetensors(folder: Path, count: int) -> None:
+    save_file({"weights": torch.zeros(count)}, folder / "reference.safetensors")
+
+
+def write_bytes(folder: Path, count: int) -> None:
+    (folder / "weights").write_bytes(bytes(4 * count))
+
+
+Write = Callable[[Path, int], None]
+WRITERS = [write_torch, write_safetensors, write_bytes]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_full_disk_is_one_clear_error_before_anything_is_written(small_disk: Path, write: Write) -> None:
+    folder = small_disk / "checkpoints"
+    make(folder, keep=3).save(Progress(version=2), lambda target: write(target, MEGABYTE // 4))
+    (small_disk / "other").write_bytes(bytes(5 * MEGABYTE // 2))
+    calls: list[Path] = []
+    with pytest.raises(
+        CheckpointError,
+        match=r"disk/checkpoints: no room for checkpoint step-000004: it needs 1,\d{3},\d{3} bytes and the disk "
+        r"has \d{3},\d{3} free; make room and go on with --resume auto \(checkpoint step-000002 is whole\)",
+    ):
+        make(folder, keep=3).save(Progress(version=4), calls.append)
+    assert calls == []
+    assert latest_checkpoint(folder) == folder / "step-000002"
+    (small_disk / "other").unlink()
+    make(folder, keep=3).save(Progress(version=4), lambda target: write(target, MEGABYTE // 4))
+    assert names(folder) == ["latest", "step-000002", "step-000004"]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_disk_that_fills_up_leaves_the_checkpoint_before_and_nothing_else(
+    small_disk: Path, write: Write, first: bool
+) -> None:
+    folder = small_disk / "checkpoints"
+    if not first:
+        make(folder).save(Progress(version=2), lambda target: write(target, MEGABYTE // 8))
+    needed = "more than" if first else r"\d{3},\d{3} bytes"
+    with pytest.raises(CheckpointError, match=f"no room for checkpoint step-000004: it needs {needed}"):
+        make(folder).save(Progress(version=4), lambda target: write(target, 2 * MEGABYTE))
+    assert names(folder) == ([] if first else ["latest", "step-000002"])
+    assert shutil.disk_usage(small_disk).free > 3 * MEGABYTE
+    make(folder).save(Progress(version=4), lambda target: write(target, MEGABYTE // 8))
+    assert latest_checkpoint(folder) == folder / "step-000004"
+
+
+def test_other_failures_of_a_rank_stay_what_they_are(tmp_path: Path) -> None:
+    def lose_a_peer(target: Path) -> None:
+        raise RuntimeError("connection closed by peer")
+
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        make(tmp_path).save(Progress(version=4), lose_a_peer)
+    assert names(tmp_path) == []

@@ -50,14 +50,18 @@ class Rig:
         return LearnerLoop(CONFIG, progress, self, self if leader else None, self.share, self.save)
 
 
-def test_a_step_trains_then_checkpoints_then_acknowledges() -> None:
-    rig = Rig([[make_group(0), make_group(1)]])
+def test_a_step_first_checkpoints_and_acknowledges_those_before_it() -> None:
+    rig = Rig([[make_group(0), make_group(1)], [make_group(2)]])
     progress = Progress(version=3, updates=6)
-    report = rig.loop(progress).step(checkpoint=True)
-    assert rig.events == ["groups", "share", "train", "save", "acknowledge"]
+    loop = rig.loop(progress)
+    report = loop.step(checkpoint=False)
+    assert rig.events == ["groups", "share", "train"]
     assert rig.trained[0][1] == 6
     assert (progress.version, progress.updates) == (4, 8)
-    assert rig.saved == [progress]
+    done = replace(progress)
+    loop.step(checkpoint=True)
+    assert rig.events[3:] == ["save", "acknowledge", "groups", "share", "train"]
+    assert rig.saved == [done]
     assert (report.version, report.samples, report.metrics["policy/loss"]) == (4, 4, 0.5)
     assert set(report.metrics) <= {metric.key for metric in STEP_METRICS}
 
@@ -71,6 +75,18 @@ def test_without_a_checkpoint_nothing_is_acknowledged() -> None:
     assert [updates for _, updates in rig.trained] == [0, 2]
 
 
+def test_what_the_last_checkpoint_holds_is_not_written_again() -> None:
+    rig = Rig([[make_group(0)]])
+    loop = rig.loop(Progress(version=3))
+    loop.checkpoint()
+    assert rig.events == []
+    loop.step(checkpoint=True)
+    loop.checkpoint()
+    loop.checkpoint()
+    assert rig.events == ["groups", "share", "train", "save", "acknowledge"]
+    assert [progress.version for progress in rig.saved] == [4]
+
+
 def test_a_failed_checkpoint_acknowledges_nothing() -> None:
     rig = Rig([[make_group(0)]])
 
@@ -78,14 +94,18 @@ def test_a_failed_checkpoint_acknowledges_nothing() -> None:
         raise OSError("disk full")
 
     loop = LearnerLoop(CONFIG, Progress(), rig, rig, rig.share, fail)
-    with pytest.raises(OSError, match="disk full"):
-        loop.step(checkpoint=True)
+    loop.step(checkpoint=False)
+    for _ in range(2):
+        with pytest.raises(OSError, match="disk full"):
+            loop.checkpoint()
     assert "acknowledge" not in rig.events
 
 
 def test_other_ranks_train_on_what_is_shared_and_touch_no_stream() -> None:
     rig = Rig([[make_group(0)]])
-    report = rig.loop(Progress(), leader=False).step(checkpoint=True)
+    loop = rig.loop(Progress(), leader=False)
+    report = loop.step(checkpoint=False)
+    loop.checkpoint()
     assert rig.events == ["share", "train", "save"]
     assert report.version == 1
 

@@ -13,7 +13,7 @@ from common.config import StreamsConfig
 from common.records import TrajectoryGroup
 from common.streams import CONSUMER_GROUPS, DEAD_LETTERS, TRAJECTORIES, Consumer, Streams, connect
 from learner.collector import Collector, Progress
-from learner.source import StepDeadlineError, TrajectorySource
+from learner.source import CHECKPOINTED, StepDeadlineError, TrajectorySource
 
 
 @pytest.fixture
@@ -147,6 +147,18 @@ def test_counters_follow_the_progress_and_fall_back_with_it(streams: Streams) ->
     publish(streams, [0, 1])
     source = open_source(streams, Progress())
     source.next_groups()
-    assert streams.counters() == {"trained": 2, "filtered": 0, "dropped": 0}
+    assert streams.counters() == {"trained": 2, "filtered": 0, "dropped": 0, CHECKPOINTED: 0}
     open_source(streams, Progress())
     assert streams.counters()["trained"] == 0
+
+
+def test_the_counter_of_groups_that_may_be_gone_is_never_behind_the_stream(streams: Streams) -> None:
+    publish(streams, [0, 1, 2, 3])
+    source = open_source(streams, Progress())
+    source.next_groups()
+    source.checkpointed()
+    assert (kept(streams), streams.counters()[CHECKPOINTED]) == ([2, 3], 2)
+    source.next_groups()  # killed after its checkpoint, before the acknowledgement
+    assert streams.counters()[CHECKPOINTED] == 2
+    open_source(streams, Progress(version=2, next_index=4, trained=4))
+    assert (kept(streams), streams.counters()[CHECKPOINTED]) == ([], 4)

@@ -1,0 +1,42 @@
+"""Files that must outlive a crash, and disks that are full."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the entries of a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Have a folder and all that is in it on the disk."""
+    for path in [*folder.rglob("*"), folder]:
+        sync(path)
+
+
+def bytes_in(folder: Path) -> int:
+    """What a folder takes on the disk; another process may be changing it."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_blocks * 512
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def says_full(error: Exception) -> bool:
+    """Whether an error tells of a full disk. A RuntimeError of torch may be one without telling."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, SafetensorError) and f"os error {errno.ENOSPC}" in str(error)

@@ -1,0 +1,70 @@
+"""Where a run goes on: which checkpoint, whether this run may, and what its streams still hold for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.config import Config, ConfigError
+from common.streams import CONSUMER_GROUPS, Streams
+from learner.checkpoints import STATE_FILE, CheckpointError, latest_checkpoint, load_progress, load_state
+from learner.continuity import Settings, binding_settings, differences
+from learner.source import CHECKPOINTED
+
+
+def checkpoint_to_resume(config: Config, resume: str) -> Path | None:
+    """The checkpoint that ``--resume`` means, None for a fresh start.
+
+    ``resume`` is ``auto`` (the latest of the run's folder, if there is one), ``never``, or the path of a
+    checkpoint, of a folder of them, or of a run folder. Raises ConfigError for one that is not there, cannot be
+    read, or was made with settings that this run does not share.
+    """
+    if resume == "never":
+        return None
+    try:
+        checkpoint = _find(config, resume)
+        if checkpoint is not None:
+            _check_settings(checkpoint, load_state(checkpoint).settings, binding_settings(config))
+    except CheckpointError as error:
+        raise ConfigError(f"--resume {resume}: {error}") from error
+    return checkpoint
+
+
+def rewind_streams(streams: Streams, checkpoint: Path) -> None:
+    """Empty the streams if groups that ``checkpoint`` has not consumed are gone from them; all are admitted again.
+
+    That is so for a checkpoint before the run's last one. The last one finds all that it needs.
+    """
+    if load_progress(checkpoint).next_index < streams.counters().get(CHECKPOINTED, 0):
+        streams.client.delete(*(streams.key(name) for name in (*CONSUMER_GROUPS, "counters")))
+
+
+def _find(config: Config, resume: str) -> Path | None:
+    if resume == "auto":
+        found = latest_checkpoint(config.folder / "checkpoints")
+        return found.resolve() if found is not None else None
+    named = Path(resume)
+    if not named.is_dir():
+        raise CheckpointError(
+            "not a usable checkpoint: no such folder; give auto, never, or the path of a checkpoint or run folder"
+        )
+    if (named / STATE_FILE).exists():
+        return named.resolve()
+    found = latest_checkpoint(named / "checkpoints") or latest_checkpoint(named)
+    if found is None:
+        raise CheckpointError("holds no checkpoint; give the path of one, of a folder of them, or of a run folder")
+    return found.resolve()
+
+
+def _check_settings(checkpoint: Path, made_with: Settings, present: Settings) -> None:
+    """Raises CheckpointError that names every setting that differs."""
+    theirs, ours = differences(made_with, present)
+    if theirs:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name} was made with {_listed(theirs)}; this run has {_listed(ours)}; "
+            "set them back, or start another run from weights that this one exported "
+            "(run.folder=ANOTHER model.path=FOLDER/model)"
+        )
+
+
+def _listed(settings: Settings) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
