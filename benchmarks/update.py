@@ -1,8 +1,8 @@
 """The learner's forward and backward pass beside the naive one: the same weights, masks, micro-batches and loss,
 in turns, in one run.
 
-The model is random, of the quick start's width. The deeper it is, the smaller the share of the output layer, where the
-sides differ most. Every token of a completion is valid, which leaves the learner
+The model is random, of the quick start's width. The deeper it is, the smaller the share of the output layer, where
+the sides differ most. Every token of a completion is valid, which leaves the learner
 nothing to skip but what no loss reads.
 """
 

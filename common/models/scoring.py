@@ -26,7 +26,7 @@ ChunkLoss = Callable[[slice, Tensor], Tensor]
 # Finite, as an entropy multiplies it by a probability of 0.
 _NEVER = -1e30
 #: On a CPU, passes over the vocabulary go over so much of a chunk that a core's cache holds it.
-_CACHE_BYTES = 1 << 20
+_CACHE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class _Vocabulary:
         fits = max(1, _CACHE_BYTES // (self._chunk.element_size() * len(weight)))
         self._block_rows = most if weight.is_cuda else min(most, fits)
 
-    def chunk(self, hidden: Tensor, rows: slice) -> _Chunk:
+    def chunk(self, hidden: Tensor, rows: slice, with_entropy: bool = False) -> _Chunk:
         """Score some rows; the chunk is valid until the next."""
         x, tokens = self._operand(hidden[rows]), self._targets.tokens[rows]
         shares = self._chunk[: len(x)]
@@ -67,7 +67,7 @@ class _Vocabulary:
             shares.copy_(x @ self.weight.T)
         shares.index_fill_(1, self._targets.forbidden, _NEVER)
         chosen = shares.gather(1, tokens.unsqueeze(1)).squeeze(1)
-        total, mean = torch.empty(2, len(x), device=x.device)
+        total, mean = torch.zeros(2, len(x), device=x.device)
         for start in range(0, len(x), self._block_rows):
             block = slice(start, start + self._block_rows)
             logits = shares[block]
@@ -76,7 +76,8 @@ class _Vocabulary:
             chosen[block] -= largest.squeeze(1)
             share = logits.exp()
             total[block] = share.sum(1)
-            mean[block] = (share.unsqueeze(1) @ logits.unsqueeze(2)).view(-1)
+            if with_entropy:
+                mean[block] = logits.mul_(share).sum(1)
             logits.copy_(share)
         return _Chunk(x, tokens, shares, total, scores=chosen - total.log(), entropies=total.log() - mean / total)
 
@@ -89,7 +90,10 @@ class _Vocabulary:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """c scored rows: the rows as an operand ``x`` [c, H], probabilities times ``total`` as ``shares`` [c, V]."""
+    """c scored rows: the rows as an operand ``x`` [c, H], probabilities times ``total`` as ``shares`` [c, V].
+
+    ``entropies`` say something only where they were asked for.
+    """
 
     x: Tensor
     tokens: Tensor
@@ -148,7 +152,7 @@ class ScoredLoss(Function):
         with torch.autocast(hidden.device.type, enabled=False):
             vocabulary = _Vocabulary(weight, targets, operand)
             for rows in targets.chunks:
-                chunk = vocabulary.chunk(hidden, rows)
+                chunk = vocabulary.chunk(hidden, rows, with_entropy=True)
                 scores[rows], entropies[rows] = chunk.scores, chunk.entropies
                 with torch.enable_grad():
                     leaf = chunk.scores.requires_grad_()
