@@ -29,9 +29,7 @@ def token_estimates(denoiser: Denoiser, estimator: Estimator, key: SampleKey, te
     targets = torch.tensor(text.completion_ids)[position].to(device)
     scores = [
         denoiser.logits(hidden[part]).log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-        for part, tokens in zip(
-            torch.split(rows, _ROWS_AT_ONCE), torch.split(targets, _ROWS_AT_ONCE), strict=True
-        )
+        for part, tokens in zip(torch.split(rows, _ROWS_AT_ONCE), torch.split(targets, _ROWS_AT_ONCE), strict=True)
     ]
     table = torch.zeros(scored.shape, dtype=torch.float64)
     table[view, position] = torch.cat(scores).double().cpu()

@@ -129,9 +129,7 @@ class DenoisingGenerator:
         )
         if self._estimate is None or prompt.purpose is not Purpose.TRAIN:
             return rollout
-        text = Text(
-            prompt_ids, rollout.completion_ids, rollout.text_tokens, rollout.step_map, rollout.overwritten
-        )
+        text = Text(prompt_ids, rollout.completion_ids, rollout.text_tokens, rollout.step_map, rollout.overwritten)
         found = self._estimate(SampleKey(prompt.seed, prompt.index, sample, iteration=0), text)
         return rollout.model_copy(update={"sampling_logprobs": found})
 
