@@ -288,6 +288,11 @@ class LearnerConfig(Section):
         low, high = self.mask_ratio
         if not 0 < low <= high < 1:
             raise ValueError("mask_ratio: needs 0 < low <= high < 1")
+        if self.estimator == "decoupled" and abs(low + high - 1.0) > 1e-9:
+            raise ValueError(
+                "mask_ratio: complements have the ratio 1 - r; to compare with them, decoupled needs a range that "
+                "is symmetric about 0.5"
+            )
         if self.zero_offload != "none" and not self.zero_stage:
             raise ValueError("zero_offload: is a part of ZeRO; set zero_stage to 1, 2 or 3")
         if self.zero_offload == "all" and self.zero_stage < 3:

@@ -15,9 +15,9 @@ _NOT_COMMITTED = -1
 class TraceEstimator:
     """TraceRL's estimator (arXiv 2509.06949): every token where the rollout decided it.
 
-    ``merged_steps`` consecutive denoising steps that committed something share one view, in which all that they
-    and later steps commit is masked. With 1, each view is the canvas of its step, and the estimate is the exact
-    log-likelihood of the rollout's choice of tokens (CJ-GRPO, arXiv 2509.23924).
+    ``merged_steps`` consecutive denoising steps that committed some of the text share one view, in which all that
+    they and later steps commit is masked. With 1, each view is the canvas of its step, and the estimate is the
+    exact log-likelihood of the rollout's choice of tokens (CJ-GRPO, arXiv 2509.23924).
     """
 
     merged_steps: int = 1

@@ -92,6 +92,7 @@ def test_presets_pick_their_estimator() -> None:
         (["learner.preset=wd1", "learner.off_policy_cap=2"], "only the grpo objective"),
         (["learner.preset=unigrpo", "learner.off_policy_cap=2"], "does not score every token"),
         (["learner.mask_ratio=[0.8, 0.2]"], "needs 0 < low <= high < 1"),
+        (["learner.estimator=decoupled", "learner.mask_ratio=[0.1, 0.5]"], "symmetric about 0.5"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_a_remedy(
