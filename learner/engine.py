@@ -100,7 +100,7 @@ class Engine:
         sums = tally.reduce()
         valid_tokens = float(sum(sample.valid_tokens for sample in samples))
         metrics = {name: sums[name] / (count * iterations) for name in names}
-        if sums[_ENTROPY]:
+        if sums[_ROWS]:
             metrics[_ENTROPY] = sums[_ENTROPY] / sums[_ROWS]
         if compares_masks:
             metrics[_VARIANCE] = sums[_VARIANCE] / valid_tokens

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from common.config import LoraConfig
-from common.models.config import ModelError
 from common.models.transformer import MaskedDiffusionModel
 
 _ADAPTER = "default"
@@ -16,15 +15,10 @@ _TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "dow
 
 
 def attach(model: MaskedDiffusionModel, config: LoraConfig, seed: int) -> None:
-    """Put adapters on every matrix of every layer, in place, and freeze the rest. They change nothing at first.
+    """Put adapters on every matrix of every layer, in place, and freeze the rest. They change nothing at first."""
+    from peft import LoraConfig as PeftConfig  # an extra
+    from peft import inject_adapter_in_model
 
-    Raises :class:`ModelError` where peft is not installed.
-    """
-    try:
-        from peft import LoraConfig as PeftConfig
-        from peft import inject_adapter_in_model
-    except ImportError as error:
-        raise ModelError("learner.lora: needs peft; install it with pip install 'couplet-rl[lora]'") from error
     settings = PeftConfig(r=config.rank, lora_alpha=config.alpha, target_modules=_TARGETS)
     inject_adapter_in_model(settings, model)
     # peft draws from torch's global generator, which would make a run depend on what was drawn before.

@@ -82,8 +82,15 @@ class Clip:
         return dict(zip(self.metric_names, (ratio.detach().sum(), below, above, below + above), strict=True))
 
 
+class SampleBySample:
+    """An objective no term of which has more than one sample in it."""
+
+    def link(self, samples: Sequence[TrainingSample]) -> list[list[TrainingSample]]:
+        return [[sample] for sample in samples]
+
+
 @dataclass(frozen=True)
-class TokenGrpo:
+class TokenGrpo(SampleBySample):
     """PPO-clipped policy gradient with a KL to the reference, over valid tokens (DiffuCoder, equations 2 and 5).
 
     ``importance`` weighs the surrogate of each token against staleness.
@@ -96,9 +103,6 @@ class TokenGrpo:
     by_token = True
     needs_old = True
     metric_names = ("policy/kl", *Clip.metric_names)
-
-    def link(self, samples: Sequence[TrainingSample]) -> list[list[TrainingSample]]:
-        return [[sample] for sample in samples]
 
     def count(self, linked: Sequence[Sequence[TrainingSample]]) -> float:
         return float(sum(sample.valid_tokens for samples in linked for sample in samples))

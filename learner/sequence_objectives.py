@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learner.batch import ScoredTokens
-from learner.objective import Clip, KlEstimator, Sums, kl_to_reference
+from learner.objective import Clip, KlEstimator, SampleBySample, Sums, kl_to_reference
 from learner.samples import TrainingSample
 
 
@@ -28,7 +28,7 @@ def _per_sample(tokens: ScoredTokens, values: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class SequenceGrpo:
+class SequenceGrpo(SampleBySample):
     """One clipped ratio a completion: exp of the mean difference of its token estimates.
 
     ESPO (arXiv 2512.03759) and GDPO (arXiv 2510.08554) with estimates of the evidence lower bound; the form is
@@ -42,9 +42,6 @@ class SequenceGrpo:
     by_token = False
     needs_old = True
     metric_names = ("policy/kl", *Clip.metric_names)
-
-    def link(self, samples: Sequence[TrainingSample]) -> list[list[TrainingSample]]:
-        return [[sample] for sample in samples]
 
     def count(self, linked: Sequence[Sequence[TrainingSample]]) -> float:
         return float(len(linked))
@@ -92,7 +89,7 @@ class WeightedLikelihood:
 
 
 @dataclass(frozen=True)
-class SandwichedGradient:
+class SandwichedGradient(SampleBySample):
     """SPG (arXiv 2510.09541): a bound of the likelihood on the side that counts, without ratio or KL.
 
     A positive advantage raises the lower bound; a negative one lowers ``mix`` times the upper bound
@@ -106,9 +103,6 @@ class SandwichedGradient:
     by_token = True
     needs_old = False
     metric_names = ()
-
-    def link(self, samples: Sequence[TrainingSample]) -> list[list[TrainingSample]]:
-        return [[sample] for sample in samples]
 
     def count(self, linked: Sequence[Sequence[TrainingSample]]) -> float:
         return float(len(linked))

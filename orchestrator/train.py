@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,8 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
 
 
 def _check_model(config: Config) -> None:
+    if config.learner.lora is not None and find_spec("peft") is None:
+        raise ConfigError("learner.lora: needs peft; install it with pip install 'couplet-rl[lora]'")
     model = ModelConfig.from_folder(model_folder(config.model.path))
     longest = config.data.max_prompt_tokens + config.rollout.completion_length
     if longest > model.max_position_embeddings:
