@@ -1,19 +1,15 @@
-"""Runs the real engine in processes of its own: gloo on the loopback interface, one process a rank."""
+"""Runs the real engine, one process a rank."""
 
 from __future__ import annotations
 
-import os
-import socket
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.multiprocessing as mp
 from learner_tools import make_samples, tiny_policy
+from rank_processes import run_ranks
 
 from common.config import LearnerConfig, OptimizerConfig
 from common.likelihood.estimators import make_estimator
@@ -54,44 +50,15 @@ class Case:
 
 def run_cases(world: int, cases: Sequence[Case], folder: Path, deadline: float = 240.0) -> dict[str, Any]:
     """Run the cases one after another in ``world`` processes; case name -> what rank 0 found."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = mp.get_context("spawn")
-    processes = [
-        context.Process(target=_rank_main, args=(rank, world, port, cases, folder), daemon=True)
-        for rank in range(world)
-    ]
-    for process in processes:
-        process.start()
-    end = time.monotonic() + deadline
-    for process in processes:
-        process.join(max(0.0, end - time.monotonic()))
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-    assert codes == [0] * world, f"ranks ended with {codes} (None: missed the deadline)"
+    run_ranks(world, _run_all, (cases, folder), deadline)
     return {case.name: torch.load(folder / f"{case.name}.pt") for case in cases}
 
 
-def _rank_main(rank: int, world: int, port: int, cases: Sequence[Case], folder: Path) -> None:
-    os.environ |= {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "RANK": str(rank),
-        "WORLD_SIZE": str(world),
-        "LOCAL_RANK": "0",
-    }
-    torch.set_num_threads(1)
-    import deepspeed
-
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed("gloo", timeout=timedelta(seconds=120), verbose=False)
+def _run_all(rank: int, cases: Sequence[Case], folder: Path) -> None:
     for case in cases:
         found = _run(case, folder / case.name)
         if rank == 0:
             torch.save(found, folder / f"{case.name}.pt")
-    torch.distributed.destroy_process_group()
 
 
 def _run(case: Case, folder: Path) -> dict[str, Any]:

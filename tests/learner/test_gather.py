@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
+from rank_processes import run_ranks
 from torch import nn
 
 from learner.gather import full_parameters
@@ -40,7 +36,7 @@ def test_whole_weights_are_handed_through_without_a_copy(zero_stage: int) -> Non
 
 
 def test_partitioned_weights_come_whole_and_a_bucket_at_a_time(tmp_path: Path) -> None:
-    run_ranks(tmp_path)
+    run_ranks(WORLD, gather, (tmp_path,), deadline=120.0)
     for rank in range(WORLD):
         found = torch.load(tmp_path / f"{rank}.pt")
         assert found["held_before"] == found["held_after"] == 0
@@ -52,38 +48,9 @@ def test_partitioned_weights_come_whole_and_a_bucket_at_a_time(tmp_path: Path) -
         assert found["held"] == [197] * 3 + [301] + [200] * 4
 
 
-def run_ranks(folder: Path, deadline: float = 120.0) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = mp.get_context("spawn")
-    processes = [
-        context.Process(target=rank_main, args=(rank, port, folder), daemon=True) for rank in range(WORLD)
-    ]
-    for process in processes:
-        process.start()
-    end = time.monotonic() + deadline
-    for process in processes:
-        process.join(max(0.0, end - time.monotonic()))
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-    assert codes == [0] * WORLD, f"ranks ended with {codes} (None: missed the deadline)"
-
-
-def rank_main(rank: int, port: int, folder: Path) -> None:
-    os.environ |= {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "RANK": str(rank),
-        "WORLD_SIZE": str(WORLD),
-        "LOCAL_RANK": "0",
-    }
-    torch.set_num_threads(1)
+def gather(rank: int, folder: Path) -> None:
     import deepspeed
 
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed("gloo", timeout=timedelta(seconds=60), verbose=False)
     model = Model()
     deepspeed.initialize(
         model=model,
@@ -102,7 +69,6 @@ def rank_main(rank: int, port: int, folder: Path) -> None:
         result["weights"].append((name, tensor.clone()))
     result["held_after"] = held(model)
     torch.save(result, folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 def held(model: nn.Module) -> int:

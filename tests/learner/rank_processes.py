@@ -1,0 +1,51 @@
+"""Processes that are DeepSpeed ranks: gloo on the loopback interface."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.multiprocessing as mp
+
+
+def run_ranks(world: int, work: Callable[..., None], arguments: tuple[Any, ...], deadline: float) -> None:
+    """Have ``work(rank, *arguments)`` done in ``world`` processes that have joined each other."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = mp.get_context("spawn")
+    processes = [
+        context.Process(target=_rank_main, args=(rank, world, port, work, arguments), daemon=True)
+        for rank in range(world)
+    ]
+    for process in processes:
+        process.start()
+    end = time.monotonic() + deadline
+    for process in processes:
+        process.join(max(0.0, end - time.monotonic()))
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    assert codes == [0] * world, f"ranks ended with {codes} (None: missed the deadline)"
+
+
+def _rank_main(rank: int, world: int, port: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "LOCAL_RANK": "0",
+    }
+    torch.set_num_threads(1)
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed("gloo", timeout=timedelta(seconds=120), verbose=False)
+    work(rank, *arguments)
+    torch.distributed.destroy_process_group()
