@@ -1,4 +1,4 @@
-"""Published algorithms as values of the learner's fields.
+"""Published algorithms and rewards as values of the fields of the learner and of the reward.
 
 What a paper or its released code does not fix keeps our default. Learning rate, batch and ranks are a recipe's
 part.
@@ -22,6 +22,8 @@ Preset = Literal[
     "spg",
     "vrpo",
 ]
+
+RewardPreset = Literal["diffucoder"]
 
 _DIFFUCODER = {
     "estimator": "coupled",
@@ -130,5 +132,15 @@ PRESETS: Mapping[str | None, Mapping[str, Any]] = {
         "vrpo_beta": 0.2,
         "inner_iterations": 1,
         "reference_sync_steps": 0,
+    },
+}
+
+REWARD_PRESETS: Mapping[str | None, Mapping[str, Any]] = {
+    # arXiv 2506.20639 with the weights and the rule of its released code.
+    "diffucoder": {
+        "tests": "pass_rate",
+        "tests_weight": 2.0,
+        "format_weight": 0.5,
+        "code_needs_format": True,
     },
 }

@@ -92,6 +92,17 @@ def test_unknown_key_names_the_known_keys_of_its_section(recipe: Path, key: str,
         ("admission.max_in_flight=3", "admission.max_in_flight"),
         ("streams.capacity=10", "streams.capacity"),
         ("data.source=file", "train"),
+        ("run.id=a/b", "run.id"),
+        ("rollout.ray_resource=GPU", "rollout.ray_resource: GPU is counted by Ray itself; name a custom resource"),
+        ("learner.ray_resource=8", "learner.ray_resource"),
+        ("rollout.min_workers=2", "min_workers: more than all 1 workers; lower it or raise workers"),
+        ("rollout.min_workers=0", "rollout.min_workers"),
+        ("reward.workers=-1", "reward.workers"),
+        ("reward.workers=0", "run.id: reward.workers: 0 leaves scoring to `couplet serve-rewards`"),
+        ("streams.url='env:'", "streams.url: name an environment variable after env:"),
+        ("streams.url='env:A B'", "streams.url: name an environment variable after env:"),
+        ("telemetry.port=65536", "telemetry.port"),
+        ("telemetry.loggers=[mlflow]", "telemetry.loggers"),
         ("run.name=a/b", "run.name"),
         ("deadlines.step_seconds=0", "deadlines.step_seconds"),
     ],
@@ -179,6 +190,28 @@ def test_override_keeps_the_rest_of_its_section(recipe: Path) -> None:
     assert config.rollout.sampler().temperature == 0.5
 
 
+def test_scoring_elsewhere_needs_an_address_too(recipe: Path) -> None:
+    elsewhere = ["reward.workers=0", "run.id=x"]
+    with pytest.raises(ConfigError, match=r"streams\.url: reward.workers: 0 leaves scoring"):
+        load_config(recipe, elsewhere)
+    assert load_config(recipe, [*elsewhere, "streams.url=redis://redis:6379/0"]).reward.workers == 0
+
+
+def test_an_address_in_the_environment_is_read_when_it_is_used_and_never_written(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(recipe, ["streams.url=env:COUPLET_TEST_URL"])
+    with pytest.raises(ConfigError, match=r"streams.url env:COUPLET_TEST_URL: .* is not set here; set it"):
+        _ = config.streams.address
+    monkeypatch.setenv("COUPLET_TEST_URL", "redis://:secret@host:6379/0")
+    assert config.streams.address == "redis://:secret@host:6379/0"
+    assert config.streams.in_environment
+    assert "env:COUPLET_TEST_URL" in dump_config(config)
+    assert "secret" not in dump_config(config)
+    assert load_config(recipe).streams.address == "embedded"
+    assert not load_config(recipe).streams.in_environment
+
+
 def test_config_is_frozen(recipe: Path) -> None:
     config = load_config(recipe)
     with pytest.raises(ValueError, match="frozen"):
@@ -213,7 +246,8 @@ def test_every_setting_has_a_description() -> None:
 
 def test_wire_and_config_modules_do_not_import_torch() -> None:
     code = (
-        "import sys, common.config, common.records, common.streams, common.telemetry, common.rng, common.ar_ness;"
+        "import sys, common.config, common.records, common.streams, common.telemetry, common.rng, common.ar_ness, "
+        "common.metrics.registry;"
         "print([m for m in ('torch', 'transformers', 'ray') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

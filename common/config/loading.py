@@ -1,0 +1,118 @@
+"""From a recipe and overrides to a configuration, and back to text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import ValidationError
+
+from common.config.base import ConfigError
+from common.config.tree import Config
+from common.presets import PRESETS, REWARD_PRESETS
+
+
+def load_config(recipe: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a recipe and apply ``a.b=value`` overrides (values are YAML). Raises :class:`ConfigError`."""
+    try:
+        raw = yaml.safe_load(recipe.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"recipe {recipe}: no such file; see the recipes/ folder") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {recipe}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"recipe {recipe}: not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"recipe {recipe}: expected a mapping of sections")
+    for override in overrides:
+        field, _, name = override.partition("=")
+        if field in _PRESETS_OF:
+            _clear_for_preset(raw, field.partition(".")[0], _PRESETS_OF[field].get(name, {}))
+    for override in overrides:
+        _apply(raw, override)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_explain(recipe, error)) from error
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML that :func:`load_config` reads back; a Redis password is left out."""
+    tree = config.model_dump(mode="json")
+    tree["streams"]["url"] = without_password(config.streams.url)
+    text: str = yaml.safe_dump(tree, sort_keys=False)
+    return text
+
+
+def without_password(url: str) -> str:
+    """An address fit for files and messages."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    path, sign, text = override.partition("=")
+    if not sign or not path:
+        raise ConfigError(f"override {override!r}: write it as section.field=value")
+    *sections, field = path.split(".")
+    node = raw
+    for section in sections:
+        child = node.setdefault(section, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"override {override!r}: {section} is a value, not a section")
+        node = child
+    try:
+        value = yaml.safe_load(text)
+        # YAML 1.1 reads 1e-6 as text; a learning rate written so is a number to everybody else.
+        node[field] = float(value) if isinstance(value, str) and _is_number(value) else value
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+
+
+_PRESETS_OF = {"learner.preset": PRESETS, "reward.preset": REWARD_PRESETS}
+
+
+def _clear_for_preset(raw: dict[str, Any], section: str, preset: Mapping[str, Any]) -> None:
+    """A preset asked for beside a recipe replaces what the recipe says of its fields, not the other way round."""
+    fields = raw.get(section)
+    if isinstance(fields, dict):
+        for field in preset:
+            fields.pop(field, None)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _explain(recipe: Path, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key; {_known_keys(problem['loc'])}"
+        elif problem["type"] != "missing" and not isinstance(problem["input"], dict):
+            message = f"{message} (got {problem['input']!r})"
+        lines.append(f"  {where}: {message}" if where else f"  {message}")
+    return f"recipe {recipe} is not valid:\n" + "\n".join(lines)
+
+
+def _known_keys(location: tuple[int | str, ...]) -> str:
+    section: Any = Config
+    for part in location[:-1]:
+        if isinstance(part, str):
+            section = _section_in(section.model_fields[part].annotation)
+    return "known keys here: " + ", ".join(section.model_fields)
+
+
+def _section_in(annotation: Any) -> Any:
+    """The section of an annotation such as ``Section``, ``Section | None`` or ``tuple[Section, ...]``."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    return next((found for found in map(_section_in, get_args(annotation)) if found is not None), None)

@@ -1,0 +1,100 @@
+"""How completions are tested and paid."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from common.config.base import NonNegative, Positive, Rate, RayResource, Section, Share
+from common.presets import REWARD_PRESETS, RewardPreset
+
+#: Metrics ``reward/NAME`` that are no component of the user's.
+RESERVED_COMPONENTS = ("tests", "format", "mean", "std", "solved", "pass_rate", "masked", "total")
+
+
+class RewardFunctionConfig(Section):
+    """A reward function of the user's: takes (task, completion), gives a finite number."""
+
+    path: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
+    """``package.module:function``, importable where the reward workers run."""
+    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    """What its value counts; the function's name names its component."""
+
+    @property
+    def name(self) -> str:
+        return self.path.partition(":")[2]
+
+
+class RewardConfig(Section):
+    preset: RewardPreset | None = None
+    """The rewards of a publication: gives the fields below its values, where the recipe does not set them."""
+    workers: NonNegative = 1
+    """Ray actors that run tests. 0: processes of ``couplet serve-rewards --streams-url ... --run-id ...`` do it,
+    wherever they run."""
+    ray_resource: RayResource | None = None
+    """Custom Ray resource of which each worker takes 1, so that workers run on the nodes that offer it."""
+    tests: Literal["pass_rate", "all_or_nothing"] = "pass_rate"
+    """The test reward: share of tests passed, or 1 only if all pass, for which no process is started after one
+    fails."""
+    tests_weight: Annotated[float, Field(ge=0)] = 2.0
+    """Weight of the test reward (released DiffuCoder recipe: 2.0)."""
+    format_weight: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the format reward (released DiffuCoder recipe: 0.5)."""
+    code_needs_format: bool = False
+    """The test reward counts only beside a full format reward (released DiffuCoder recipe)."""
+    hide_shown_test: bool = False
+    """Tests that the prompt shows do not count in the test reward, unless it shows all of them."""
+    functions: tuple[RewardFunctionConfig, ...] = ()
+    """More rewards, by import path; one that fails on a group has the group reported as lost, with the reason."""
+    allow_forgeable: bool = False
+    """Accept tasks whose tests must run in the solution's own process, which could make them pass. They are marked
+    ``forgeable``, and their passes are counted."""
+    cheat_probe: Share = 0.02
+    """Share of the failed programs that are run once more as a naive grader would, to count those that it would
+    have passed. It changes no reward."""
+    shuffle: bool = False
+    """Control experiment: permute the rewards inside each group, so that they carry no information."""
+    backend: Literal["jail", "docker"] = "jail"
+    """What keeps programs in: a jail of this machine's kernel, or containers of a Docker engine or Podman."""
+    sandbox_slots: NonNegative = 0
+    """Programs each worker runs at once; 0 means one per CPU core."""
+    sandbox_level: Literal["jail", "namespaces", "uid"] = "namespaces"
+    """Weakest isolation of the ``jail`` backend that is acceptable; below it the run refuses to start. ``jail``:
+    namespaces made by root; ``namespaces``: by an ordinary user; ``uid``: none, only another user id, seccomp and
+    limits."""
+    docker_image: str | None = None
+    """Image of the ``docker`` backend; without one, an image is made of the running interpreter."""
+    docker_runtime: str | None = None
+    """OCI runtime of the ``docker`` backend, for example ``runsc`` (gVisor); without one, the engine's default."""
+    own_process: bool = False
+    """Give each test a process of its own, so that no state is carried from one to the next; slower."""
+    cpu_seconds: Rate = 2.0
+    """CPU seconds each program may use per test."""
+    wall_seconds: Rate = 6.0
+    """Wall-clock back-stop per test."""
+    memory_mb: Positive = 512
+    """Memory each program may use, MiB."""
+    output_mb: Positive = 1
+    """What a test may print, or how large a value it may return, MiB."""
+    group_seconds: Rate = 600.0
+    """Wall-clock deadline of a group; completions that are not judged by then are masked."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_preset(cls, values: Any) -> Any:
+        preset = REWARD_PRESETS.get(values.get("preset")) if isinstance(values, dict) else None
+        return {**preset, **values} if preset else values
+
+    @model_validator(mode="after")
+    def _reward_is_consistent(self) -> Self:
+        names = [function.name for function in self.functions]
+        for name in names:
+            if name in RESERVED_COMPONENTS:
+                raise ValueError(f"functions: {name!r} is the name of a metric of ours; rename the function")
+            if names.count(name) > 1:
+                raise ValueError(f"functions: two are named {name!r}; rename one, its name names its component")
+        if self.backend == "jail" and (self.docker_image or self.docker_runtime):
+            field = "docker_image" if self.docker_image else "docker_runtime"
+            raise ValueError(f"{field}: belongs to the docker backend; set backend: docker, or leave it out")
+        return self

@@ -1,0 +1,137 @@
+"""The run, its model and data, and what surrounds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from common.config.base import Name, NonNegative, Positive, Rate, Section
+from common.config.environment import check_reference, from_environment, names_variable
+from common.records import Temperature
+
+
+class RunConfig(Section):
+    name: Name = "couplet"
+    """Names the run; its folder is ``runs/<name>`` unless ``folder`` is set."""
+    id: Name | None = None
+    """Names the run's streams, actors and series; without one it is ``name`` and eight random digits. Set it where
+    others must know it beforehand, as ``couplet serve-rewards --run-id`` does."""
+    folder: Path | None = None
+    """Where everything the run produces goes."""
+    about: str = ""
+    """What the run shows and what it does not, in a sentence or two; printed first and put into the report."""
+    seed: NonNegative = 0
+    """Keys every random number of the run."""
+    steps: Positive = 100
+    """Learner steps (weight versions) to train."""
+
+
+class ModelSection(Section):
+    path: str
+    """A model folder or Hugging Face name; ``builtin:quickstart`` is the shipped warm start."""
+    threads: NonNegative = 0
+    """CPU threads of each process that runs the model; 0 means all cores it may use."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` takes CUDA where the process sees a GPU."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Compute type of rollouts and learner alike; the learner keeps fp32 master weights."""
+
+
+class DataConfig(Section):
+    source: Literal["synthetic", "file"] = "file"
+    """``synthetic`` generates the quick start's tasks; ``file`` reads ``train`` and ``held_out``."""
+    train: Path | None = None
+    """Training tasks: jsonl or jsonl.gz, our own schema or MBPP/AceCode records."""
+    held_out: Path | None = None
+    """Evaluation tasks, same formats."""
+    train_tasks: Positive = 2000
+    """How many training tasks the synthetic generator makes."""
+    held_out_tasks: Positive = 200
+    """How many held-out tasks the synthetic generator makes."""
+    max_prompt_tokens: Positive = 512
+    """A task whose prompt is longer is left out, and counted."""
+    chat_template: bool = False
+    """Wrap prompts in the tokenizer's chat template."""
+
+    @model_validator(mode="after")
+    def _file_has_train(self) -> Self:
+        if self.source == "file" and self.train is None:
+            raise ValueError("train: missing; name a jsonl file of tasks, or set source: synthetic")
+        return self
+
+
+class AdmissionConfig(Section):
+    max_staleness: NonNegative = 0
+    """Weight versions a group may be behind when it is trained; 0 is synchronous."""
+    max_in_flight: Positive = 64
+    """Groups admitted and not yet trained, filtered or dropped, at most."""
+    stale: Literal["drop", "wait"] = "drop"
+    """A group older than ``max_staleness`` at consumption is dropped, or trained all the same (``wait`` only
+    paces admission)."""
+
+
+class EvaluationConfig(Section):
+    every_steps: NonNegative = 0
+    """Learner steps between evaluations on held-out tasks; 0 evaluates before and after only."""
+    temperature: Temperature = 0.0
+    """0 is greedy."""
+    samples: Positive = 1
+    """Completions per held-out task."""
+
+
+class StreamsConfig(Section):
+    url: str = "embedded"
+    """``embedded`` starts a Redis-compatible server for the run; else redis://[:password@]host:port/db, or
+    ``env:NAME`` for an address that is read from the environment variable NAME and written nowhere."""
+    capacity: Positive = 1024
+    """Messages a stream may hold before its producer is made to wait."""
+    deliveries: Positive = 3
+    """A message that was delivered this often without success goes to the dead-letter stream."""
+    claim_seconds: Rate = 60.0
+    """A message idle this long belongs to a dead consumer and is claimed by another."""
+
+    @field_validator("url")
+    @classmethod
+    def _names_a_variable(cls, url: str) -> str:
+        return check_reference(url)
+
+    @property
+    def address(self) -> str:
+        """The url to connect to. Raises ConfigError where it is in an environment variable that is not set."""
+        return from_environment("streams.url", self.url)
+
+    @property
+    def in_environment(self) -> bool:
+        """Whether the url is a secret of the environment, which no file of the run is to hold."""
+        return names_variable(self.url)
+
+
+class RayConfig(Section):
+    address: str = "local"
+    """``local`` starts Ray for the run; ``auto`` or host:port joins a cluster."""
+    dashboard: bool = True
+    """Start Ray's dashboard with a local Ray; ``ray list actors`` needs it."""
+
+
+class TelemetryConfig(Section):
+    host: str = Field(default="auto", min_length=1)
+    """Address on which the run's main process serves its metrics and the list of all endpoints. ``auto``: loopback
+    with a local Ray, the node's address on a cluster."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Its port; 0 takes a free one."""
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Who is told of every step's metrics besides ``metrics.jsonl`` and Prometheus (extras ``tensorboard``,
+    ``wandb``)."""
+
+
+class DeadlinesConfig(Section):
+    step_seconds: Rate = 900.0
+    """A learner step, waiting for its groups included."""
+    weights_seconds: Rate = 120.0
+    """Loading new weights into a rollout worker; one that misses it is restarted."""
+    start_seconds: Rate = 300.0
+    """Start of an actor, loading the model included."""
+    restarts: NonNegative = 5
+    """Restarts of each actor before the run gives up."""

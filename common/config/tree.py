@@ -1,0 +1,76 @@
+"""A whole run, and what its sections demand of each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import model_validator
+
+from common.config.base import Section
+from common.config.learner import LearnerConfig
+from common.config.reward import RewardConfig
+from common.config.rollout import RolloutConfig
+from common.config.run import (
+    AdmissionConfig,
+    DataConfig,
+    DeadlinesConfig,
+    EvaluationConfig,
+    ModelSection,
+    RayConfig,
+    RunConfig,
+    StreamsConfig,
+    TelemetryConfig,
+)
+
+
+class Config(Section):
+    """A whole run."""
+
+    run: RunConfig = RunConfig()
+    model: ModelSection
+    data: DataConfig
+    rollout: RolloutConfig = RolloutConfig()
+    reward: RewardConfig = RewardConfig()
+    learner: LearnerConfig = LearnerConfig()
+    admission: AdmissionConfig = AdmissionConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    streams: StreamsConfig = StreamsConfig()
+    ray: RayConfig = RayConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
+    deadlines: DeadlinesConfig = DeadlinesConfig()
+
+    @model_validator(mode="after")
+    def _steps_can_fill(self) -> Self:
+        if self.admission.max_in_flight < self.learner.groups_per_step:
+            raise ValueError(
+                "admission.max_in_flight: smaller than learner.groups_per_step, so no step could ever fill"
+            )
+        if self.learner.estimator == "left_to_right" and self.rollout.block_length != 1:
+            raise ValueError(
+                "learner.estimator: left_to_right scores what was decoded from left to right; set "
+                "rollout.block_length: 1 and rollout.denoising_steps to rollout.completion_length"
+            )
+        if not self.reward.workers and (self.run.id is None or self.streams.url == "embedded"):
+            missing = "run.id" if self.run.id is None else "streams.url"
+            raise ValueError(
+                f"{missing}: reward.workers: 0 leaves scoring to `couplet serve-rewards`, which must know the "
+                "run's id and its Redis; set run.id, and streams.url to a Redis that both reach"
+            )
+        unacknowledged = self.learner.checkpoint_steps * self.learner.groups_per_step
+        if self.streams.capacity < unacknowledged + self.admission.max_in_flight:
+            raise ValueError(
+                "streams.capacity: must hold the groups between two checkpoints and those in flight, "
+                f"{unacknowledged + self.admission.max_in_flight} here, or the run would block itself"
+            )
+        longest = self.data.max_prompt_tokens + self.rollout.completion_length
+        if self.rollout.batch_tokens < longest:
+            raise ValueError(
+                "rollout.batch_tokens: smaller than one row, data.max_prompt_tokens + rollout.completion_length = "
+                f"{longest}"
+            )
+        return self
+
+    @property
+    def folder(self) -> Path:
+        return self.run.folder or Path("runs") / self.run.name
