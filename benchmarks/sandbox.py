@@ -1,71 +1,208 @@
-"""Programs per second of the default sandbox: ``python -m benchmarks.sandbox [SECONDS]``.
-
-One program is one fork with 8 calls, or one script on stdin. Latencies are milliseconds per program.
-"""
+"""Programs per second: every backend beside a fresh interpreter per test, and beside forks without any wall."""
 
 from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
-from sandbox.jail import JailSandbox
-from sandbox.types import Case, Limits, Outcome, Program
+from rich.table import Table
 
-_CALLS = Program(
-    "def add(a, b):\n    return a + b\n",
-    tuple(Case(str(i), "call", call=f"add({i}, 1)") for i in range(8)),
-)
-_SCRIPT = Program("print(int(input()) + int(input()))", (Case("0", "stdin", stdin="1\n2\n"),))
+from sandbox.runner import PRELOAD
+from sandbox.types import Case, Limits, Outcome, Program, Sandbox
+
+SCRIPT = "print(int(input()) + int(input()))"
+STDIN = "1\n2\n"
+_SUM = "def add(a, b):\n    return a + b\n"
+_ASSERTS = tuple(f"assert add({i}, 1) == {i + 1}" for i in range(4))
+_WARM_UP = 4
+_START_S = 60.0
+
+#: What one program of each kind is.
+PROGRAMS = {
+    "script": Program(SCRIPT, (Case("0", "stdin", stdin=STDIN),)),
+    "calls": Program(_SUM, tuple(Case(str(i), call=f"add({i}, 1)") for i in range(20))),
+    "many calls": Program(_SUM, tuple(Case(str(i), call=f"add({i}, 1)") for i in range(100))),
+    "split judge": Program(
+        _SUM, tuple(Case(str(i), "script", script=text) for i, text in enumerate(_ASSERTS)), exports=("add",)
+    ),
+}
+
+# A fork server with nothing around its programs: what any wall comes on top of.
+_FORKS = f"""
+import gc, importlib, os, sys, time
+os.register_at_fork = lambda **_: None
+for name in {PRELOAD.split()!r}: importlib.import_module(name)
+gc.collect(); gc.freeze()
+sys.stdin.readline()
+until, count = time.monotonic() + float(sys.argv[1]), 0
+while time.monotonic() < until:
+    pid = os.fork()
+    if pid == 0:
+        exec(compile("x = 1 + 2", "p", "exec"), {{}})
+        os._exit(0)
+    os.waitpid(pid, 0)
+    count += 1
+print(count)
+"""
 
 
-def measure(program: Program, slots: int, seconds: float) -> tuple[str, int, float, list[float]]:
-    """Level, programs run, seconds taken and the latency of each in seconds."""
-    limits = Limits()
-    with JailSandbox(slots) as sandbox, ThreadPoolExecutor(slots) as pool:
+@dataclass(frozen=True)
+class Settings:
+    """``slots``: programs at the same time. Each case is measured in ``rounds`` turns of ``seconds``."""
+
+    slots: int
+    seconds: float
+    rounds: int
+
+
+@dataclass
+class Row:
+    """One row: programs/s of every round, and each program's milliseconds."""
+
+    backend: str
+    kind: str
+    tests: int
+    rates: list[float]
+    latencies: list[float]
+
+    @property
+    def rate(self) -> float:
+        return statistics.median(self.rates)
+
+
+def run(backends: dict[str, Callable[[], Sandbox]], settings: Settings, said: Callable[[str], None]) -> list[Row]:
+    """``backends``: how to open each. Cases take turns, so that the machine's moods hit all alike."""
+    forks = Row("forks without walls", "script", 1, [], [])
+    fresh = Row("subprocess.run", "script", 1, [], [])
+    cases = [forks, fresh]
+    with _opened(backends) as sandboxes:
+        rows = [
+            (sandbox, program, Row(name, kind, len(program.cases), [], []))
+            for name, sandbox in sandboxes.items()
+            for kind, program in PROGRAMS.items()
+        ]
+        cases += [case for _, _, case in rows]
+        for number in range(settings.rounds):
+            said(f"round {number + 1}: {forks.backend}")
+            forks.rates.append(_fork_rate(settings))
+            said(f"round {number + 1}: {fresh.backend}")
+            _measure(fresh, _run_fresh, settings)
+            for sandbox, program, case in rows:
+                said(f"round {number + 1}: {case.backend}, {case.kind}")
+                _measure(case, partial(run_once, sandbox, program), settings)
+    return cases
+
+
+def stages(backends: int, rounds: int) -> int:
+    return rounds * (2 + backends * len(PROGRAMS))
+
+
+def run_once(sandbox: Sandbox, program: Program) -> None:
+    """Raises RuntimeError when the program did not run to its end: a rate of failures means nothing."""
+    for result in sandbox.run(program, Limits()):
+        if result.outcome is not Outcome.OK:
+            raise RuntimeError(f"a program of the benchmark ended in {result.outcome}: {result.note}")
+
+
+@contextmanager
+def _opened(backends: dict[str, Callable[[], Sandbox]]) -> Iterator[dict[str, Sandbox]]:
+    opened: dict[str, Sandbox] = {}
+    try:
+        for name, start in backends.items():
+            opened[name] = start()
+        yield opened
+    finally:
+        for sandbox in opened.values():
+            sandbox.close()
+
+
+def _measure(case: Row, once: Callable[[], None], settings: Settings) -> None:
+    with ThreadPoolExecutor(settings.slots) as pool:
+        list(pool.map(lambda _: once(), range(_WARM_UP * settings.slots)))
 
         def keep_running(until: float) -> list[float]:
-            latencies = []
+            taken = []
             while (started := time.perf_counter()) < until:
-                runs = sandbox.run(program, limits)
-                latencies.append(time.perf_counter() - started)
-                assert all(run.outcome is Outcome.OK for run in runs)
-            return latencies
+                once()
+                taken.append(time.perf_counter() - started)
+            return taken
 
-        list(pool.map(lambda _: sandbox.run(program, limits), range(4 * slots)))
         started = time.perf_counter()
-        done = list(pool.map(keep_running, [started + seconds] * slots))
-        taken = time.perf_counter() - started
-        latencies = [latency for part in done for latency in part]
-        return sandbox.describe()["level"], len(latencies), taken, latencies
+        done = list(pool.map(keep_running, [started + settings.seconds] * settings.slots))
+        elapsed = time.perf_counter() - started
+    latencies = [1000 * each for part in done for each in part]
+    case.rates.append(len(latencies) / elapsed)
+    case.latencies += latencies
 
 
-def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 4.0
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    titles = ("slots", "level", "programs/s", "tests/s", "min ms", "p50 ms", "p99 ms")
-    print(f"{'program':<10}" + "".join(f"{title:>12}" for title in titles))
-    for name, program in (("8 calls", _CALLS), ("script", _SCRIPT)):
-        for slots in (1, 2):
-            level, count, taken, latencies = measure(program, slots, seconds)
-            rate = count / taken
-            shown = [1000 * value for value in (min(latencies), *_percentiles(latencies))]
-            row = (
-                slots,
-                level,
-                f"{rate:.0f}",
-                f"{rate * len(program.cases):.0f}",
-                *(f"{v:.2f}" for v in shown),
-            )
-            print(f"{name:<10}" + "".join(f"{cell:>12}" for cell in row))
+def _run_fresh() -> None:
+    command = [sys.executable, "-I", "-S", "-c", SCRIPT]
+    subprocess.run(command, input=STDIN, capture_output=True, text=True, check=True, timeout=_START_S)
 
 
-def _percentiles(latencies: list[float]) -> tuple[float, float]:
-    cuts = statistics.quantiles(latencies, n=100)
-    return cuts[49], cuts[98]
+def _fork_rate(settings: Settings) -> float:
+    command = [sys.executable, "-I", "-S", "-c", _FORKS, str(settings.seconds)]
+    servers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(settings.slots)
+    ]
+    try:
+        for server in servers:
+            assert server.stdin is not None
+            server.stdin.write("go\n")
+            server.stdin.flush()
+        counts = [server.communicate(timeout=_START_S + settings.seconds)[0] for server in servers]
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait(timeout=_START_S)
+    return sum(map(int, counts)) / settings.seconds
 
 
-if __name__ == "__main__":
-    main()
+def machine() -> dict[str, Any]:
+    return {"cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0], "python": sys.version.split()[0]}
+
+
+def view(found: dict[str, Any], settings: Settings, cases: list[Row]) -> Table:
+    table = Table(
+        title=f"{settings.slots} slots on {found['cores']} cores, Python {found['python']}, "
+        f"load {found['load']:.1f} at the start",
+        caption="median of the rounds, with the slowest and the fastest; milliseconds for one program",
+    )
+    for name in ("", "program", "programs/s", "", "tests/s", "p50 ms", "p99 ms"):
+        table.add_column(name, justify="left" if name in ("program",) else "right")
+    for case in cases:
+        cuts = statistics.quantiles(case.latencies, n=100) if len(case.latencies) > 1 else None
+        table.add_row(
+            case.backend,
+            f"{case.kind}, {case.tests} tests" if case.tests > 1 else case.kind,
+            f"{case.rate:,.0f}",
+            f"{min(case.rates):,.0f}-{max(case.rates):,.0f}",
+            f"{case.rate * case.tests:,.0f}",
+            f"{cuts[49]:.1f}" if cuts else "",
+            f"{cuts[98]:.1f}" if cuts else "",
+        )
+    return table
+
+
+def as_json(found: dict[str, Any], settings: Settings, cases: list[Row]) -> dict[str, Any]:
+    rows = [
+        {
+            "backend": case.backend,
+            "kind": case.kind,
+            "tests": case.tests,
+            "programs_per_second": case.rate,
+            "rounds": case.rates,
+        }
+        for case in cases
+    ]
+    return {"machine": found, "settings": asdict(settings), "cases": rows}

@@ -1,47 +1,122 @@
-"""The process that runs one program: set up, lock down, run, report. Everything after READY is hostile.
+"""The processes that run one program: set up, lock down, run, report. Everything after READY is hostile.
 
-Its reports are claims about values, never verdicts: the host compares.
+Their reports are claims about values, never verdicts: the host compares.
 """
 
 from __future__ import annotations
 
 import atexit
-import json
 import linecache
+import marshal
 import os
-import random
 import sys
 import threading
 import traceback
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from sandbox import lockdown, protocol, values
+from sandbox import lockdown, protocol, reports, served, tester, values
+from sandbox.channel import Channel, ClosedError
+from sandbox.remote import Remote
 
-_RESULT_FD = 3
 _SOURCE = "solution.py"
+_CHANNEL_FD = reports.RESULT_FD  # of the solution in a split judge, which has no result pipe
+_TESTS_CHANNEL_FD = reports.RESULT_FD + 1
+_MESSAGE_SLACK = 1 << 12
+
+Job = Callable[[], None]
+Prepared = tuple[list[int], Job]  # descriptors for 0, 1, 2 and so on; what to do behind the walls
 
 
-@dataclass
-class Job:
-    source: str
-    calls: list[str] | None  # None: run as a script on stdin
-    out_bytes: int
+@dataclass(frozen=True)
+class Request:
+    """What the runner knows of one request before it forks; the programs it never reads."""
+
+    walls: lockdown.Walls
+    plan: lockdown.Plan
+    header: dict[str, Any]
+
+    @property
+    def mode(self) -> str:
+        return str(self.header["mode"])
+
+    @property
+    def out_bytes(self) -> int:
+        return int(self.header["limits"]["out_bytes"])
 
 
-def become(
-    walls: lockdown.Walls, header: dict[str, Any], payload_size: int, stdin_size: int, pipes: list[int]
-) -> Job:
-    """In the fork: read the request's rest, place file descriptors, build the walls, say READY."""
+def become_program(request: Request, sizes: tuple[int, int], pipes: list[int]) -> Job:
+    """In the fork of a program that reports for itself: set everything up, say READY, return what to do.
+
+    ``sizes``: bytes of payload and input that wait on the request stream.
+    """
+
+    def prepare() -> Prepared:
+        payload = marshal.loads(_read_exactly(sizes[0]))
+        given = _read_exactly(sizes[1])
+        source = payload["source"]
+        job: Job
+        if request.mode == "stdin":
+            return [_memory_file(given), *pipes], partial(_run_script, source)
+        if request.mode == "forge":
+            job = partial(_run_inside, source, tester.Tests(**marshal.loads(given)))
+        else:
+            job = partial(_run_calls, source, payload["calls"], request.out_bytes)
+        return [_memory_file(b""), *pipes], job
+
+    job = _guarded(request, prepare, request.walls.child_uid)
+    reports.ready()
+    return job
+
+
+def become_solution(request: Request, size: int, outputs: list[int], channel: int) -> Job:
+    """In the fork of a split judge's solution. It leaves the tests unread, and loses the stream they are on."""
+
+    def prepare() -> Prepared:
+        source = marshal.loads(_read_exactly(size))["source"]
+        return [_memory_file(b""), *outputs, channel], partial(_serve, source, request.out_bytes)
+
+    job = _guarded(request, prepare, request.walls.child_uid)
+    Channel(_CHANNEL_FD, 0).send(protocol.READY)
+    return job
+
+
+def become_tests(request: Request, size: int, pipes: list[int], channel: int) -> Job:
+    """In the fork of a split judge's tests."""
+
+    def prepare() -> Prepared:
+        # The tests come after the source on the stream: they may be read once the solution has what is its own.
+        if Channel(channel, len(protocol.READY)).receive() != protocol.READY:
+            raise OSError("the solution's process was not set up")
+        tests = tester.Tests(**marshal.loads(_read_exactly(size)))
+        return [_memory_file(b""), *pipes, channel], partial(_judge, tests, request.out_bytes)
+
+    job = _guarded(request, prepare, request.walls.judge_uid)
+    reports.ready()
+    return job
+
+
+def run(job: Job) -> None:
+    """Run the job and end the process; never returns.
+
+    The standard streams are the server's own objects: unused so far, and on the child's descriptors by now.
+    """
+    sys.argv[:] = [_SOURCE]
+    linecache.clearcache()
+    job()
+    os._exit(0)
+
+
+def _guarded(request: Request, prepare: Callable[[], Prepared], uid: int) -> Job:
     try:
-        payload = json.loads(_read_exactly(payload_size))
-        _place_streams(_read_exactly(stdin_size), pipes)
-        lockdown.apply(walls, header["limits"], header["limits"]["cpu_s"] * header["results"])
-        job = Job(payload["source"], payload.get("calls"), header["limits"]["out_bytes"])
-        _report(protocol.READY)
+        descriptors, job = prepare()
+        _place(descriptors)
+        lockdown.apply(request.walls, request.plan, uid, kept=len(descriptors))
         return job
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, ClosedError) as error:
         os.write(2, f"setup: {error}".encode())
         os._exit(1)
 
@@ -57,31 +132,21 @@ def _read_exactly(size: int) -> bytes:
     return b"".join(parts)
 
 
-def _place_streams(stdin: bytes, pipes: list[int]) -> None:
-    source = os.memfd_create("stdin", 0)
-    rest = memoryview(stdin)
+def _memory_file(content: bytes) -> int:
+    file = os.memfd_create("stdin", 0)
+    rest = memoryview(content)
     while rest:
-        rest = rest[os.write(source, rest) :]
-    os.lseek(source, 0, os.SEEK_SET)
-    # Move out of the way first: a pipe end may itself have one of the low numbers.
-    high = [os.dup(fd) for fd in (source, *pipes)]
+        rest = rest[os.write(file, rest) :]
+    os.lseek(file, 0, os.SEEK_SET)
+    return file
+
+
+def _place(descriptors: list[int]) -> None:
+    """Onto 0, 1, 2 and so on."""
+    # Move out of the way first: one of them may itself have one of the low numbers.
+    high = [os.dup(fd) for fd in descriptors]
     for target, fd in enumerate(high):
         os.dup2(fd, target, inheritable=True)
-
-
-def run(job: Job) -> None:
-    """Run the job and end the process; never returns.
-
-    The standard streams are the server's own objects: unused so far, and on the child's descriptors by now.
-    """
-    sys.argv[:] = [_SOURCE]
-    random.seed(0)  # the fork reseeded it; a verdict should not depend on luck
-    linecache.clearcache()
-    if job.calls is None:
-        os.close(_RESULT_FD)
-        _run_script(job.source)
-    else:
-        _run_calls(job.source, job.calls, job.out_bytes)
 
 
 def _module(name: str) -> types.ModuleType:
@@ -90,13 +155,25 @@ def _module(name: str) -> types.ModuleType:
     return module
 
 
+def _load(source: str) -> types.ModuleType:
+    """Run the source as a module; where it fails, report that and end."""
+    module = _module("solution")  # not __main__: a script's main block must not wait for input
+    try:
+        exec(compile(source, _SOURCE, "exec", dont_inherit=True), module.__dict__)
+    except BaseException as error:  # noqa: BLE001 - the boundary to hostile code
+        reports.report(reports.failure(error))
+        os._exit(0)
+    return module
+
+
 def _run_script(source: str) -> None:
+    os.close(reports.RESULT_FD)
     code = 0
     try:
         exec(compile(source, _SOURCE, "exec", dont_inherit=True), _module("__main__").__dict__)
     except SystemExit as error:
         code = _exit_code(error)
-    except BaseException as error:  # noqa: BLE001 - the boundary to hostile code
+    except BaseException as error:  # noqa: BLE001
         code = protocol.MEMORY_EXIT if isinstance(error, MemoryError) else 1
         _print_error(error)
     _finish(code)
@@ -105,12 +182,19 @@ def _run_script(source: str) -> None:
 def _exit_code(error: SystemExit) -> int:
     if error.code is None:
         return 0
-    return error.code & 0xFF if isinstance(error.code, int) else 1
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    try:
+        sys.stderr.write(f"{error.code}\n")
+    except BaseException:  # noqa: BLE001 - its text is hostile code too
+        os.write(2, b"error\n")
+    return 1
 
 
 def _print_error(error: BaseException) -> None:
     try:
-        traceback.print_exception(error, limit=-5)
+        ours = error.__traceback__
+        traceback.print_exception(error.with_traceback(ours.tb_next if ours else None), limit=-5)
     except BaseException:  # noqa: BLE001 - the exception's own text is hostile code too
         os.write(2, b"error\n")
 
@@ -127,35 +211,42 @@ def _finish(code: int) -> None:
     os._exit(code)
 
 
-def _run_calls(source: str, calls: list[str], out_bytes: int) -> None:
-    module = _module("solution")  # not __main__: a script's main block must not wait for input
+def _run_calls(source: str, calls: list[types.CodeType | str], out_bytes: int) -> None:
+    module = _load(source)
+    reports.report(protocol.LOADED)
+    for call in calls:
+        try:
+            reports.report(protocol.VALUE + values.encode(eval(call, module.__dict__), out_bytes))
+        except BaseException as error:  # noqa: BLE001
+            reports.report(reports.failure(error))
+
+
+def _run_inside(source: str, tests: tester.Tests) -> None:
+    tester.run_inside(tests, _load(source).__dict__)
+
+
+def _serve(source: str, out_bytes: int) -> None:
+    limit = out_bytes + _MESSAGE_SLACK
+    channel = Channel(_CHANNEL_FD, limit)
+    module = _module("solution")
     try:
         exec(compile(source, _SOURCE, "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:  # noqa: BLE001
-        _report_error(error)
+        channel.send(reports.failure(error))
         os._exit(0)
-    _report(protocol.LOADED)
-    for call in calls:
-        try:
-            code = compile(call, "<call>", "eval", dont_inherit=True)
-            _report(protocol.VALUE + values.encode(eval(code, module.__dict__), out_bytes))
-        except BaseException as error:  # noqa: BLE001
-            _report_error(error)
-    os._exit(0)
+    channel.send(protocol.LOADED)
+    served.serve(channel, module.__dict__, limit)
 
 
-def _report_error(error: BaseException) -> None:
-    if isinstance(error, MemoryError):
-        _report(protocol.NO_MEMORY)
-        return
+def _judge(tests: tester.Tests, out_bytes: int) -> None:
+    limit = out_bytes + _MESSAGE_SLACK
+    channel = Channel(_TESTS_CHANNEL_FD, limit)
     try:
-        note = f"{type(error).__name__}: {error}"[: protocol.NOTE_BYTES]
-    except BaseException:  # noqa: BLE001 - str() of a hostile exception
-        note = "error"
-    _report(protocol.FAILED + note.encode("utf-8", "replace")[: protocol.NOTE_BYTES])
-
-
-def _report(body: bytes) -> None:
-    data = memoryview(protocol.RESULT_LENGTH.pack(len(body)) + body)
-    while data:
-        data = data[os.write(_RESULT_FD, data) :]
+        loaded = channel.receive()
+    except ClosedError:
+        os._exit(protocol.GONE_EXIT)
+    if loaded != protocol.LOADED:
+        failed = loaded[:1] if loaded[:1] in (protocol.FAILED, protocol.NO_MEMORY) else protocol.FAILED
+        reports.report(failed + loaded[1 : protocol.NOTE_BYTES])
+        os._exit(0)
+    tester.run_beside(tests, Remote(channel, limit))

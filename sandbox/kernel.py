@@ -20,6 +20,9 @@ _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _CAPABILITY_VERSION = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
+_NO_CAPABILITIES = (struct.pack("Ii", _CAPABILITY_VERSION, 0), bytes(24))
 
 
 def _check(result: int, what: str) -> int:
@@ -43,16 +46,25 @@ def setns(fd: int, flags: int) -> None:
 
 
 def mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    _check(
-        _libc.mount(
+    Mount(source, target, kind, flags, options).do()
+
+
+class Mount:
+    """A mount, ready to be made: a fork that does little touches little memory."""
+
+    def __init__(self, source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
+        self._arguments = (
             source.encode(),
             target.encode(),
             None if kind is None else kind.encode(),
-            ctypes.c_ulong(flags),
+            flags,
             options.encode(),
-        ),
-        f"mount {target}",
-    )
+        )
+
+    def do(self) -> None:
+        """Raises OSError naming the target."""
+        if _libc.mount(*self._arguments) < 0:
+            _check(-1, f"mount {self._arguments[1].decode()}")
 
 
 def detach(target: str) -> None:
@@ -64,8 +76,7 @@ def pivot_root(new: str, old: str) -> None:
 
 
 def _prctl(option: int, value: int, what: str) -> None:
-    zero = ctypes.c_ulong(0)
-    _check(_libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero), what)
+    _check(_libc.prctl(option, value, None, 0, 0), what)
 
 
 def die_with_parent() -> None:
@@ -82,18 +93,22 @@ def no_new_privileges() -> None:
 
 
 def drop_capabilities() -> None:
-    header = struct.pack("Ii", _CAPABILITY_VERSION, 0)
-    _check(_libc.capset(header, bytes(24)), "capset")
+    _check(_libc.capset(*_NO_CAPABILITIES), "capset")
 
 
-def install_filter(program: bytes) -> None:
-    """Apply a seccomp program to this thread, for ever."""
-    code = ctypes.create_string_buffer(program, len(program))
-    descriptor = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))
-    _check(
-        _libc.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_MODE_FILTER), descriptor),
-        "prctl SECCOMP",
-    )
+class Filter:
+    """A seccomp program, ready to be installed."""
+
+    def __init__(self, program: bytes) -> None:
+        self._code = ctypes.create_string_buffer(program, len(program))
+        self._descriptor = ctypes.create_string_buffer(
+            struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(self._code))
+        )
+        self._address = ctypes.addressof(self._descriptor)
+
+    def install(self) -> None:
+        """Apply it to this thread, for ever."""
+        _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._address, 0, 0), "prctl SECCOMP")
 
 
 def process_cpu_s(pid: int) -> float:

@@ -31,6 +31,19 @@ def ruleset(readable: list[str], writable: list[str]) -> int:
     """File descriptor of a ruleset: read ``readable``, everything but execution in ``writable``, no more."""
     version = abi()
     handled = _handled(version)
+    rules = _create(version, handled)
+    for paths, access in ((readable, _READ), (writable, handled & ~_EXECUTE)):
+        for path in paths:
+            _allow(rules, path, access & handled)
+    return rules
+
+
+def nothing_but_files() -> int:
+    """File descriptor of a ruleset that leaves files to others: no execution, TCP, abstract sockets or signals."""
+    return _create(abi(), _EXECUTE)
+
+
+def _create(version: int, handled: int) -> int:
     attributes = struct.pack("<Q", handled)
     if version >= 4:
         attributes += struct.pack("<Q", 0b11)  # TCP bind and connect
@@ -39,9 +52,6 @@ def ruleset(readable: list[str], writable: list[str]) -> int:
     low = kernel.syscall(_CREATE, attributes, len(attributes), 0, what="Landlock ruleset")
     rules = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _ABOVE_STREAMS)
     os.close(low)
-    for paths, access in ((readable, _READ), (writable, handled & ~_EXECUTE)):
-        for path in paths:
-            _allow(rules, path, access & handled)
     return rules
 
 

@@ -17,8 +17,11 @@ from sandbox import kernel, protocol, rootfs
 
 # -S -s -P: no site, no user site, no script folder on sys.path (this package has a module named types).
 INTERPRETER_FLAGS = ("-S", "-s", "-P", "-B")
-BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from sandbox.{0} import main; main()"
-CHILD_ID = 1000  # uid and gid of a program, as seen inside
+# Some modules register work for every fork; it would touch memory in each program's, for nothing (see runner.py).
+BOOT = (
+    "import os, sys; sys.path.insert(0, sys.argv[1]); os.register_at_fork = lambda **_: None; "
+    "from sandbox.{0} import main; main()"
+)
 _PERSONAL = kernel.NEWNS | kernel.NEWPID | kernel.NEWNET | kernel.NEWIPC | kernel.NEWUTS
 
 
@@ -27,15 +30,20 @@ def main() -> None:
     kernel.die_with_parent()
     if os.getppid() != config["parent"]:
         os._exit(1)
+    config.setdefault("libraries", {"folder": "", "preload": []})
     os.umask(0o022)
     config["program"] = os.path.realpath(sys.executable)  # a virtual environment's link is not in the jail
     try:
+        for door in config.pop("cgroups", []):
+            _write(door, "0")
+        if config.get("container"):
+            _reserve_tmp(config["child_uid"])
         if config["level"] == "uid":
             _become_runner(config, sys.argv[1])
         _enter(config)
         inner = os.fork()
     except OSError as error:
-        refuse(str(error))
+        protocol.refuse(str(error))
     if inner:
         # The inner process alone holds the streams: the host must see them close when it dies.
         for fd in (0, 1):
@@ -47,14 +55,7 @@ def main() -> None:
         config["proc"] = rootfs.mount_proc()
         _become_runner(config, rootfs.RUNNER)
     except OSError as error:
-        refuse(str(error))
-
-
-def refuse(reason: str) -> None:
-    """Tell the host why this slot cannot be, and end."""
-    body = json.dumps({"error": reason}).encode()
-    os.write(1, protocol.FRAME.pack(protocol.HELLO, len(body)) + body)
-    os._exit(1)
+        protocol.refuse(str(error))
 
 
 def _become_runner(config: dict[str, Any], import_from: str) -> None:
@@ -66,14 +67,28 @@ def _become_runner(config: dict[str, Any], import_from: str) -> None:
         "PATH": "/usr/bin:/bin",
         "PYTHONHASHSEED": "0",  # a verdict must not depend on the slot
         "MALLOC_ARENA_MAX": "1",  # 64 MB of address space per thread otherwise
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
     }
     if config["level"] == "uid":
-        config["readable"] = [*rootfs.interpreter_paths(), "/dev/zero", "/dev/urandom", "/dev/random"]
+        libraries = [folder] if (folder := config["libraries"]["folder"]) else []
+        config["readable"] = [*rootfs.interpreter_paths(), *libraries, "/dev/zero", "/dev/urandom", "/dev/random"]
         _require_public(config["readable"])
     program = config["program"]
     boot = BOOT.format("runner")
     arguments = [program, *INTERPRETER_FLAGS, "-c", boot, import_from, json.dumps(config)]
     os.execve(program, arguments, environment)
+
+
+def _reserve_tmp(child_uid: int) -> None:
+    """Of a container: only root and programs may use /tmp.
+
+    Root without capabilities cannot give a folder away, but it can give one of its own to a group that it is in.
+    """
+    os.setgroups([child_uid])
+    os.chown("/tmp", -1, child_uid)
+    os.setgroups([])
+    os.chmod("/tmp", 0o1770)
 
 
 def _require_public(paths: list[str]) -> None:
@@ -91,7 +106,7 @@ def _enter(config: dict[str, Any]) -> None:
     if config["level"] == "jail":
         go = _start_mapper(os.getpid(), config["runner_uid"], config["child_uid"])
         kernel.unshare(kernel.NEWNS)
-        rootfs.build(package)
+        rootfs.build(package, config["libraries"]["folder"])
         kernel.unshare(kernel.NEWUSER | _PERSONAL)
         go()
         os.setgroups([])
@@ -103,7 +118,7 @@ def _enter(config: dict[str, Any]) -> None:
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"0 {uid} 1")
         _write("/proc/self/gid_map", f"0 {gid} 1")
-        rootfs.build(package)
+        rootfs.build(package, config["libraries"]["folder"])
     socket.sethostname("sandbox")
     kernel.die_with_parent()
     if os.getppid() != config["parent"]:
@@ -120,7 +135,7 @@ def _start_mapper(pid: int, runner_uid: int, child_uid: int) -> Any:
         if os.read(ready_r, 1):
             try:
                 for name in ("gid_map", "uid_map"):
-                    _write(f"/proc/{pid}/{name}", f"0 {runner_uid} 1\n{CHILD_ID} {child_uid} 1")
+                    _write(f"/proc/{pid}/{name}", f"0 {runner_uid} 1\n{protocol.CHILD_ID} {child_uid} 1")
             except OSError as error:
                 failed = error.errno or 1
         os._exit(failed)

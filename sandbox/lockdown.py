@@ -8,12 +8,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox import kernel, landlock, seccomp
-from sandbox.launcher import CHILD_ID
+from sandbox.protocol import CHILD_ID
 
 _QUIET = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 _STACK = 64 << 20
 _TASKS = 64
 _OPEN_FILES = 64
+_FIXED_LIMITS = {
+    resource.RLIMIT_CORE: (0, 0),
+    resource.RLIMIT_NOFILE: (_OPEN_FILES, _OPEN_FILES),
+    resource.RLIMIT_MEMLOCK: (0, 0),
+    resource.RLIMIT_MSGQUEUE: (0, 0),
+    resource.RLIMIT_STACK: (_STACK, _STACK),
+    resource.RLIMIT_NPROC: (_TASKS, _TASKS),
+}
+# Address space last: setting the others may need some.
+_LIMITED = (*_FIXED_LIMITS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
 
 
 @dataclass(frozen=True)
@@ -22,11 +32,21 @@ class Walls:
 
     level: str
     child_uid: int
+    judge_uid: int  # of the tests' process in a split judge
     folder: str
     rules: int | None
     proc: bool
-    filter: bytes
+    filter: kernel.Filter
     base_bytes: int
+    ceilings: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the limits of one request ask of its children, worked out before the fork."""
+
+    mounts: list[kernel.Mount]
+    limits: list[tuple[int, tuple[int, int]]]
 
 
 def prepare(config: dict[str, Any]) -> Walls:
@@ -35,66 +55,80 @@ def prepare(config: dict[str, Any]) -> Walls:
     return Walls(
         level=config["level"],
         child_uid=config["child_uid"] if uid_level else CHILD_ID,
+        # With namespaces the two cannot see each other, whatever their ids.
+        judge_uid=config["runner_uid"] if uid_level else CHILD_ID,
         folder=folder,
-        rules=landlock.ruleset(config["readable"], [folder, "/dev/null"]) if uid_level else None,
+        rules=_landlock(config, folder),
         proc=bool(config.get("proc")),
-        filter=seccomp.threads_only(),
+        filter=kernel.Filter(seccomp.threads_only()),
         base_bytes=_address_space(),
+        ceilings={kind: resource.getrlimit(kind)[1] for kind in _LIMITED},
     )
 
 
-def apply(walls: Walls, limits: dict[str, Any], cpu_budget_s: float) -> None:
-    """Raises OSError when a wall cannot be built; nothing hostile has run by then."""
-    os.setsid()
+def plan(walls: Walls, items: tuple[tuple[str, Any], ...], results: int) -> Plan:
+    """``items``: of the limits."""
+    limits = dict(items)
+    mounts = []
     if walls.level != "uid":
-        _own_file_systems(walls, limits)
-    os.chdir(walls.folder)
-    _set_limits(walls, limits, cpu_budget_s)
-    _change_identity(walls)
+        size = f"size={limits['file_mb']}m,nr_inodes={limits['files']},mode=1777"
+        mounts.append(kernel.Mount("tmp", "/tmp", "tmpfs", _QUIET, size))
+        if walls.proc:
+            mounts.append(kernel.Mount("proc", "/proc", "proc", _QUIET, "subset=pid"))
+    cpu = int(limits["cpu_s"] * results) + 2  # the runner enforces the exact limit; this holds if it is starved
+    memory = walls.base_bytes + (limits["memory_mb"] << 20)
+    wanted = {
+        resource.RLIMIT_CPU: (cpu, cpu + 1),
+        resource.RLIMIT_FSIZE: (limits["file_mb"] << 20,) * 2,
+        resource.RLIMIT_AS: (memory, memory),
+        **_FIXED_LIMITS,
+    }
+    return Plan(mounts, [(kind, _below(walls.ceilings[kind], *wanted[kind])) for kind in _LIMITED])
+
+
+def apply(walls: Walls, plan: Plan, uid: int, kept: int) -> None:
+    """Descriptors from ``kept`` up are closed.
+
+    Raises OSError when a wall cannot be built; nothing hostile has run by then.
+    """
+    os.setsid()
+    if plan.mounts:
+        kernel.unshare(kernel.NEWNS | kernel.NEWIPC)
+        for mount in plan.mounts:
+            mount.do()
+    # The folder belongs to programs; tests find their own in no other place than theirs.
+    os.chdir(walls.folder if uid == walls.child_uid else "/")
+    for kind, values in plan.limits:
+        resource.setrlimit(kind, values)
+    if walls.level != "namespaces":
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+    kernel.drop_capabilities()
     if walls.level == "uid":
         kernel.die_with_parent()
     kernel.no_new_privileges()
     if walls.rules is not None:
         landlock.restrict(walls.rules)
-    os.closerange(4, 1 << 20)
-    kernel.install_filter(walls.filter)
+    os.closerange(kept, 1 << 20)
+    walls.filter.install()
 
 
-def _own_file_systems(walls: Walls, limits: dict[str, Any]) -> None:
-    kernel.unshare(kernel.NEWNS | kernel.NEWIPC)
-    options = f"size={limits['file_mb']}m,nr_inodes={limits['files']},mode=1777"
-    kernel.mount("tmp", "/tmp", "tmpfs", _QUIET, options)
-    if walls.proc:
-        kernel.mount("proc", "/proc", "proc", _QUIET, "subset=pid")
+def _below(ceiling: int, soft: int, hard: int) -> tuple[int, int]:
+    return (soft, hard) if ceiling == resource.RLIM_INFINITY else (min(soft, ceiling), min(hard, ceiling))
 
 
-def _set_limits(walls: Walls, limits: dict[str, Any], cpu_budget_s: float) -> None:
-    cpu = int(cpu_budget_s) + 2  # the runner enforces the exact limit; this holds if the runner is starved
-    memory = walls.base_bytes + (limits["memory_mb"] << 20)
-    file_bytes = limits["file_mb"] << 20
-    for kind, soft, hard in (
-        (resource.RLIMIT_CORE, 0, 0),
-        (resource.RLIMIT_CPU, cpu, cpu + 1),
-        (resource.RLIMIT_FSIZE, file_bytes, file_bytes),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES, _OPEN_FILES),
-        (resource.RLIMIT_MEMLOCK, 0, 0),
-        (resource.RLIMIT_MSGQUEUE, 0, 0),
-        (resource.RLIMIT_STACK, _STACK, _STACK),
-        (resource.RLIMIT_NPROC, _TASKS, _TASKS),
-        (resource.RLIMIT_AS, memory, memory),
-    ):
-        ceiling = resource.getrlimit(kind)[1]
-        if ceiling != resource.RLIM_INFINITY:
-            soft, hard = min(soft, ceiling), min(hard, ceiling)
-        resource.setrlimit(kind, (soft, hard))
-
-
-def _change_identity(walls: Walls) -> None:
-    if walls.level != "namespaces":
-        os.setgroups([])
-        os.setresgid(walls.child_uid, walls.child_uid, walls.child_uid)
-        os.setresuid(walls.child_uid, walls.child_uid, walls.child_uid)
-    kernel.drop_capabilities()
+def _landlock(config: dict[str, Any], folder: str) -> int | None:
+    """Without mounts Landlock is what keeps files apart; else it is a second wall, where the kernel has it."""
+    try:
+        if config["level"] == "uid":
+            return landlock.ruleset(config["readable"], [folder, "/dev/null"])
+        return landlock.nothing_but_files()
+    except OSError:
+        # A container has an image of its own, with nothing in it to be kept from.
+        if config["level"] == "uid" and not config.get("container"):
+            raise
+        return None
 
 
 def _address_space() -> int:

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from typing import Any
 
-from sandbox import protocol
-from sandbox.slot import Answer
+from sandbox import protocol, values
+from sandbox.link import Answer
 from sandbox.types import Case, CaseRun, Limits, Outcome
 
 _NEAR_LIMIT = 0.9
+_NOT_PASSED = values.encode((False, 0, 0, 0), 100)
 
 
 def script_run(case: Case, answer: Answer, limits: Limits) -> CaseRun:
     end = answer.end
     outcome, note = _how_it_ended(end, limits)
     if outcome is None:
-        outcome = {0: Outcome.OK, protocol.MEMORY_EXIT: Outcome.MEMORY}.get(end["status"], Outcome.ERROR)
-        note = "" if outcome is Outcome.OK else _last_line(answer.stderr) or f"exit code {end['status']}"
+        outcome = {0: Outcome.OK, protocol.MEMORY_EXIT: Outcome.MEMORY}.get(end.status, Outcome.ERROR)
+        note = "" if outcome is Outcome.OK else _last_line(answer.stderr) or f"exit code {end.status}"
     setup_cpu, setup_wall = _clock(end, 0)
     return CaseRun(
         id=case.id,
         outcome=outcome,
         stdout=answer.stdout,
-        cpu_s=end["cpu"] - setup_cpu,
-        wall_s=end["wall"] - setup_wall,
+        stderr=answer.stderr,
+        exit_code=_exit_code(end),
+        cpu_s=end.cpu - setup_cpu,
+        wall_s=end.wall - setup_wall,
         note=note,
     )
 
@@ -35,7 +37,7 @@ def call_runs(cases: Sequence[Case], answer: Answer, limits: Limits) -> list[Cas
     end = answer.end
     ended, note = _how_it_ended(end, limits)
     if ended is None:
-        ended, note = Outcome.ERROR, f"the program ended with exit code {end['status']}"
+        ended, note = Outcome.ERROR, f"the program ended with exit code {end.status}"
     results = answer.results[1:]  # the first is READY
     if not results or results[0][0] != protocol.LOADED:
         if results:
@@ -47,11 +49,14 @@ def call_runs(cases: Sequence[Case], answer: Answer, limits: Limits) -> list[Cas
         cpu, wall = _clock(end, index + 2)
         if tag == protocol.VALUE and len(body) <= limits.out_bytes:
             runs.append(CaseRun(case.id, Outcome.OK, value=body, cpu_s=cpu, wall_s=wall))
+        elif tag == protocol.DENIED and case.kind == "script":
+            note = body[: protocol.NOTE_BYTES].decode(errors="replace")
+            runs.append(CaseRun(case.id, Outcome.OK, value=_NOT_PASSED, cpu_s=cpu, wall_s=wall, note=note))
         else:
             outcome, text = _failure(tag, body)
             runs.append(CaseRun(case.id, outcome, cpu_s=cpu, wall_s=wall, note=text))
     if len(runs) < len(cases):
-        cpu, wall = end["cpu"] - _sum(end, 0), end["wall"] - _sum(end, 1)
+        cpu, wall = end.cpu - _sum(end, 0), end.wall - _sum(end, 1)
         runs.append(CaseRun(cases[len(runs)].id, ended, cpu_s=cpu, wall_s=wall, note=note))
     return runs
 
@@ -64,32 +69,38 @@ def _failure(tag: bytes, body: bytes) -> tuple[Outcome, str]:
     return Outcome.ERROR, "malformed result"
 
 
-def _how_it_ended(end: dict[str, Any], limits: Limits) -> tuple[Outcome | None, str]:
+def _how_it_ended(end: protocol.End, limits: Limits) -> tuple[Outcome | None, str]:
     """The outcome when the fork did not end by itself with an exit code; None when it did."""
-    match end["why"]:
+    match end.why:
         case "cpu":
             return Outcome.TIMEOUT, f"more than {limits.cpu_s} s of CPU time"
         case "wall":
             return Outcome.TIMEOUT, f"more than {limits.wall_s} s"
         case "output":
             return Outcome.OUTPUT, f"more than {limits.out_bytes} bytes of output"
-    status = end["status"]
+    status = end.status
     if status >= 0:
         return None, ""
     if -status == signal.SIGXCPU:
         return Outcome.TIMEOUT, f"more than {limits.cpu_s} s of CPU time"
-    if end["peak_kb"] >= _NEAR_LIMIT * limits.memory_mb * 1024:
+    if end.peak_kb >= _NEAR_LIMIT * limits.memory_mb * 1024:
         return Outcome.MEMORY, f"more than {limits.memory_mb} MiB"
     return Outcome.CRASH, f"killed by signal {-status}"
 
 
-def _clock(end: dict[str, Any], index: int) -> tuple[float, float]:
-    marks = end["marks"]
-    return tuple(marks[index]) if index < len(marks) else (0.0, 0.0)
+def _exit_code(end: protocol.End) -> int | None:
+    ended = end.why == "exit" and end.status >= 0
+    code = 1 if end.status == protocol.MEMORY_EXIT else int(end.status)
+    return code if ended else None
 
 
-def _sum(end: dict[str, Any], part: int) -> float:
-    return float(sum(mark[part] for mark in end["marks"]))
+def _clock(end: protocol.End, index: int) -> tuple[float, float]:
+    marks = end.marks
+    return marks[index] if index < len(marks) else (0.0, 0.0)
+
+
+def _sum(end: protocol.End, part: int) -> float:
+    return float(sum(mark[part] for mark in end.marks))
 
 
 def _last_line(stderr: bytes) -> str:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sandbox import protocol, values, wire
-from sandbox.slot import Slot, SlotError
-from sandbox.types import Limits, SandboxUnavailable
+from sandbox import self_test
+from sandbox.link import SlotError
+from sandbox.slot import JailSlot, Libraries
+from sandbox.types import SandboxUnavailable
 
 
 class Level(StrEnum):
@@ -32,22 +33,7 @@ class Level(StrEnum):
 
 
 STRONGEST_FIRST = tuple(reversed(Level))
-_PROBE_S = 30.0
-_SELF_TEST = """
-import os, socket
-def refused(action):
-    try:
-        action()
-    except OSError:
-        return True
-    return False
-"""
-_SELF_TEST_CALLS = (
-    "refused(socket.socket)",
-    "refused(os.fork)",
-    "refused(lambda: open('/etc/passwd'))",
-    "refused(lambda: os.setuid(0)) or os.getuid() == 0",
-)
+_NO_LIBRARIES = Libraries()
 
 
 @dataclass(frozen=True)
@@ -70,14 +56,16 @@ class Probe:
         )
 
 
-def probe(python: str | None = None, levels: Sequence[Level] = STRONGEST_FIRST) -> Probe:
+def probe(
+    python: str | None = None, levels: Sequence[Level] = STRONGEST_FIRST, libraries: Libraries = _NO_LIBRARIES
+) -> Probe:
     """Try ``levels`` in order with the interpreter ``python`` (default: this one)."""
     refused: dict[Level, str] = {}
     if not sys.platform.startswith("linux"):
         return Probe(None, dict.fromkeys(levels, "needs Linux"))
     for level in levels:
         try:
-            facts = _try(level, python or sys.executable)
+            facts = _try(level, python or sys.executable, libraries)
         except SlotError as error:
             refused[level] = " ".join(str(error).split())
             continue
@@ -85,17 +73,12 @@ def probe(python: str | None = None, levels: Sequence[Level] = STRONGEST_FIRST) 
     return Probe(None, refused)
 
 
-def _try(level: Level, python: str) -> dict[str, Any]:
+def _try(level: Level, python: str, libraries: Libraries) -> dict[str, Any]:
     if (level is Level.NAMESPACES) == (os.geteuid() == 0):
         raise SlotError("only for ordinary users" if level is Level.NAMESPACES else "needs root")
-    slot = Slot(level, python)
+    slot = JailSlot(level, python, libraries)
     try:
-        header = wire.limits_header(Limits(), results=2 + len(_SELF_TEST_CALLS), keep_output=False)
-        payload = wire.payload(_SELF_TEST, _SELF_TEST_CALLS)
-        answer = slot.ask(header, payload, b"", _PROBE_S)
-        expected = [(protocol.VALUE, values.encode(True, 100))] * len(_SELF_TEST_CALLS)
-        if answer.results[2:] != expected:
-            raise SlotError(f"self-test failed: {answer.results[1:]}")
+        self_test.check(slot)
         return slot.hello
     finally:
         slot.kill()

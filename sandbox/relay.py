@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import mmap
 import os
 import select
 import signal
+import struct
 import time
 from typing import Any
 
@@ -15,6 +15,9 @@ from sandbox import kernel, protocol
 
 _DEATH_S = 5.0
 _MIN_POLL_MS = 2
+_QUIET_MS = 8
+_CLOSING_S = 1.0
+_CLOSING_STEP_S = 0.002
 
 
 class ResultCounter:
@@ -50,32 +53,44 @@ class ResultCounter:
 
 
 class _Run:
-    """Book-keeping of one child."""
+    """Book-keeping of one program: one process, or the tests' and the solution's."""
 
-    def __init__(self, pid: int, header: dict[str, Any]) -> None:
+    def __init__(self, pids: list[int], header: dict[str, Any]) -> None:
         limits = header["limits"]
-        self.pid = pid
+        self.alive = list(pids)
         self.cpu_limit, self.wall_limit = float(limits["cpu_s"]), float(limits["wall_s"])
         self.out_limit = int(limits["out_bytes"])
         self.max_results = int(header["results"])
-        self.keep_output = bool(header["keep_output"])
+        self.keep_output = header["mode"] == "stdin"
         self.results = ResultCounter(self.out_limit + protocol.RESULT_SLACK)
         self.why = ""
         self.out_used = 0
+        self.peak_kb = 0
         self.marks: list[tuple[float, float]] = []
         self.started = self.mark_wall = time.monotonic()
         self.mark_cpu = 0.0
-        self.final_cpu: float | None = None  # known once the child is dead
+        self._reaped_cpu = 0.0
 
-    def mark(self) -> None:
-        """One more result: the next case's clocks start here."""
-        cpu = self.final_cpu if self.final_cpu is not None else kernel.process_cpu_s(self.pid)
-        wall = time.monotonic()
-        self.marks.append((round(cpu - self.mark_cpu, 6), round(wall - self.mark_wall, 6)))
-        self.mark_cpu, self.mark_wall, self.out_used = cpu, wall, 0
+    def cpu(self) -> float:
+        return self._reaped_cpu + sum(map(kernel.process_cpu_s, self.alive))
+
+    def mark(self, count: int) -> None:
+        """So many more results, which share the time since the last: the next case's clocks start here."""
+        self._mark_at(self.cpu(), time.monotonic(), count)
+        self.out_used = 0
+
+    def mark_ready(self, clocks: bytes) -> None:
+        """The first result tells its own time; until then nothing hostile ran."""
+        cpu, wall = struct.unpack(protocol.CLOCKS, clocks)
+        self._mark_at(cpu, wall, 1)
+
+    def _mark_at(self, cpu: float, wall: float, count: int) -> None:
+        share = (round((cpu - self.mark_cpu) / count, 6), round((wall - self.mark_wall) / count, 6))
+        self.marks += [share] * count
+        self.mark_cpu, self.mark_wall = cpu, wall
 
     def time_left(self) -> float:
-        cpu = self.cpu_limit - (kernel.process_cpu_s(self.pid) - self.mark_cpu)
+        cpu = self.cpu_limit - (self.cpu() - self.mark_cpu)
         wall = self.wall_limit - (time.monotonic() - self.mark_wall)
         if cpu <= 0:
             self.why = "cpu"
@@ -83,76 +98,89 @@ class _Run:
             self.why = "wall"
         return min(cpu, wall)
 
+    def reap(self, pid: int, flags: int = 0) -> int | None:
+        """Its exit code, negative for a signal; None when it lives on and the flags say not to wait."""
+        waited, status, usage = os.wait4(pid, flags)
+        if not waited:
+            return None
+        self.alive.remove(pid)
+        self._reaped_cpu += usage.ru_utime + usage.ru_stime
+        self.peak_kb = max(self.peak_kb, usage.ru_maxrss)
+        return os.waitstatus_to_exitcode(status)
+
 
 class Relay:
     """Owns the buffer that children do not inherit."""
 
     def __init__(self) -> None:
-        self._map = mmap.mmap(-1, 2 * protocol.CHUNK)
+        self._map = mmap.mmap(-1, 4 * protocol.CHUNK)
         self._map.madvise(mmap.MADV_DONTFORK)
         self._buffer = memoryview(self._map)
+        self._used = 0
 
-    def send_json(self, kind: int, value: dict[str, Any]) -> None:
-        body = json.dumps(value).encode()
-        _write_all(memoryview(protocol.FRAME.pack(kind, len(body)) + body))
+    def send(self, kind: int, body: bytes) -> None:
+        """After everything that was passed on before."""
+        frame = protocol.FRAME.pack(kind, len(body)) + body
+        self._make_room(len(frame))
+        self._buffer[self._used : self._used + len(frame)] = frame
+        self._used += len(frame)
+        self._flush()
 
-    def follow(self, pid: int, pipes: list[int], header: dict[str, Any]) -> dict[str, Any]:
-        """Until the child is dead and its pipes are empty. Returns the body of the END frame."""
-        run = _Run(pid, header)
-        child_fd = os.pidfd_open(pid)
+    def follow(self, pid: int, solution: int | None, pipes: list[int], header: dict[str, Any]) -> protocol.End:
+        """Until ``pid``, which reports, is dead, the ``solution`` with it, and their pipes are empty.
+
+        Returns how it ended.
+        """
+        pids = [pid] if solution is None else [pid, solution]
+        run = _Run(pids, header)
         sources = dict(zip(pipes, (protocol.STDOUT, protocol.STDERR, protocol.RESULT), strict=True))
-        poll = select.poll()
         for fd in sources:
             fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK)
-            poll.register(fd, select.POLLIN)
-        poll.register(child_fd, select.POLLIN)
-        poll.register(0, 0)  # only to hear that the host is gone
-        ended = False
-        while not ended and not run.why:
-            left_ms = int(run.time_left() * 1000)
-            if run.why:
-                break
-            for fd, _ in poll.poll(max(_MIN_POLL_MS, left_ms)):
-                if fd == 0:
-                    os._exit(0)
-                if fd == child_fd:
-                    ended = True
-                elif not self._pass_on(run, fd, sources[fd]):
-                    poll.unregister(fd)
-        os.kill(pid, signal.SIGKILL)
-        if not select.select([child_fd], [], [], _DEATH_S)[0]:
-            os._exit(1)
-        _, status, usage = os.wait4(pid, 0)
-        run.final_cpu = usage.ru_utime + usage.ru_stime
+        death = os.pidfd_open(pid)
+        if not _wait_quietly(death):
+            self._listen(run, death, sources)
+        status = _end(run, pid, solution, death)
         for fd, kind in sources.items():
             while not run.why and self._pass_on(run, fd, kind):
                 pass
             os.close(fd)
-        os.close(child_fd)
+        os.close(death)
         if run.results.complete == 0:
             run.why = "setup"
-        return {
-            "why": run.why or "exit",
-            "status": os.waitstatus_to_exitcode(status),
-            "cpu": run.final_cpu,
-            "wall": time.monotonic() - run.started,
-            "peak_kb": usage.ru_maxrss,
-            "marks": run.marks,
-        }
+        wall = time.monotonic() - run.started
+        return protocol.End(run.why or "exit", status, run.cpu(), wall, run.peak_kb, run.marks)
+
+    def _listen(self, run: _Run, death: int, sources: dict[int, int]) -> None:
+        """Pass output on as it comes, until the reporting process is dead or a limit is broken."""
+        poll = select.poll()
+        for fd in (*sources, death):
+            poll.register(fd, select.POLLIN)
+        poll.register(0, 0)  # only to hear that the host is gone
+        while True:
+            left_ms = int(run.time_left() * 1000)
+            if run.why:
+                return
+            for fd, _ in poll.poll(max(_MIN_POLL_MS, left_ms)):
+                if fd == 0:
+                    os._exit(0)
+                if fd == death:
+                    return
+                if not self._pass_on(run, fd, sources[fd]):
+                    poll.unregister(fd)
 
     def _pass_on(self, run: _Run, fd: int, kind: int) -> bool:
         """Move one chunk. False when there is nothing more to read."""
-        offset = protocol.FRAME.size
+        self._make_room(protocol.FRAME.size + protocol.CHUNK)
+        offset = self._used + protocol.FRAME.size
         try:
             size = os.readv(fd, [self._buffer[offset : offset + protocol.CHUNK]])
         except BlockingIOError:
-            return run.final_cpu is None  # alive: more may come
+            return bool(run.alive)  # alive: more may come
         if size == 0:
             return False
         data = self._buffer[offset : offset + size]
         if kind == protocol.RESULT:
-            for _ in range(run.results.feed(data)):
-                run.mark()
+            self._count(run, data)
             if run.results.too_long or run.results.complete > run.max_results:
                 run.why = "output"
                 return False
@@ -163,11 +191,64 @@ class Relay:
                 return False
             if not run.keep_output and run.results.complete:
                 return True
-        protocol.FRAME.pack_into(self._map, 0, kind, size)
-        _write_all(self._buffer[: offset + size])
+        protocol.FRAME.pack_into(self._map, self._used, kind, size)
+        self._used = offset + size
         return True
 
+    def _count(self, run: _Run, data: memoryview) -> None:
+        first = not run.results.complete
+        count = run.results.feed(data)
+        if first and count:
+            clocks = protocol.RESULT_LENGTH.size + len(protocol.READY)
+            run.mark_ready(bytes(data[clocks : clocks + struct.calcsize(protocol.CLOCKS)]))
+            count -= 1
+        if count:
+            run.mark(count)
 
-def _write_all(data: memoryview) -> None:
-    while data:
-        data = data[os.write(1, data) :]
+    def _make_room(self, size: int) -> None:
+        if len(self._buffer) - self._used < size:
+            self._flush()
+
+    def _flush(self) -> None:
+        data = self._buffer[: self._used]
+        while data:
+            data = data[os.write(1, data) :]
+        self._used = 0
+
+
+def _wait_quietly(death: int) -> bool:
+    """Most programs end at once: looking only then saves a wake-up for everything they say. Whether it ended."""
+    poll = select.poll()
+    poll.register(death, select.POLLIN)
+    return bool(poll.poll(_QUIET_MS))
+
+
+def _end(run: _Run, pid: int, solution: int | None, death: int) -> int:
+    """Kill what still runs. The exit code of whose end decides: a solution that went first, or ``pid``."""
+    own_end = None
+    if solution is not None and not run.why and _exited(pid, protocol.GONE_EXIT):
+        own_end = _reap_soon(run, solution)
+    for each in run.alive:
+        os.kill(each, signal.SIGKILL)
+    if not select.select([death], [], [], _DEATH_S)[0]:
+        os._exit(1)
+    status = None
+    for each in list(run.alive):
+        code = run.reap(each)
+        status = code if each == pid else status
+    assert status is not None
+    return status if own_end is None else own_end
+
+
+def _exited(pid: int, code: int) -> bool:
+    """Whether it is dead, by itself, with that exit code; it stays to be reaped."""
+    info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    return info is not None and info.si_code == os.CLD_EXITED and info.si_status == code
+
+
+def _reap_soon(run: _Run, pid: int) -> int | None:
+    """A process that closed its socket is as a rule about to end, and how it does tells what happened to it."""
+    deadline = time.monotonic() + _CLOSING_S
+    while (code := run.reap(pid, os.WNOHANG)) is None and time.monotonic() < deadline:
+        time.sleep(_CLOSING_STEP_S)
+    return code

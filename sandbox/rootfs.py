@@ -46,8 +46,10 @@ def site_packages() -> list[str]:
     return [path for path in candidates if os.path.isdir(path)]
 
 
-def build(package: str) -> None:
-    """Make this process's root the jail's. ``package`` is the folder of this package on the machine.
+def build(package: str, libraries: str) -> None:
+    """Make this process's root the jail's.
+
+    ``package`` is the folder of this package on the machine, ``libraries`` a site-packages folder or nothing.
 
     Needs a mount namespace of its own and CAP_SYS_ADMIN in it; raises OSError naming the mount that failed.
     """
@@ -58,6 +60,8 @@ def build(package: str) -> None:
     for path in site_packages():
         if os.path.isdir(_STAGING + path):
             kernel.mount("none", _STAGING + path, "tmpfs", _QUIET | kernel.MS_RDONLY, "size=4k,mode=0755")
+    if libraries:
+        _bind(libraries, _STAGING + libraries)
     for name in ("lib", "lib64", "bin"):
         if os.path.islink("/" + name) and not os.path.lexists(f"{_STAGING}/{name}"):
             os.symlink(os.readlink("/" + name), f"{_STAGING}/{name}")

@@ -6,24 +6,31 @@ that heap: the child reads the payload itself, and output passes through one buf
 
 from __future__ import annotations
 
+import _sitebuiltins
+import builtins
+import functools
 import gc
 import importlib
+import importlib.util
 import json
+import marshal
 import os
+import posix
+import random
+import socket
 import sys
 from typing import Any
 
 from sandbox import child, kernel, lockdown, protocol, sweep
-from sandbox.launcher import refuse
 from sandbox.relay import Relay
 
 # Imported once, so that programs do not pay for it.
 PRELOAD = """
-    abc ast bisect cmath collections contextlib copy dataclasses datetime decimal enum fractions functools
-    hashlib heapq io itertools json math numbers operator queue random re statistics string struct
-    textwrap threading time traceback types typing unicodedata
+    abc bisect collections contextlib copy dataclasses datetime enum functools heapq io itertools json math
+    operator queue random re string struct textwrap threading time traceback types typing
 """
 _MAX_REQUESTS = 10_000
+_PLANS = 64
 
 
 def main() -> None:
@@ -31,19 +38,32 @@ def main() -> None:
     config: dict[str, Any] = json.loads(sys.argv[2])
     sys.argv[:] = [""]
     try:
-        for name in PRELOAD.split():
+        if config["libraries"]["folder"]:
+            sys.path.append(config["libraries"]["folder"])
+        for name in (*PRELOAD.split(), *config["libraries"]["preload"]):
             importlib.import_module(name)
+        for name in ("exit", "quit"):  # what the site module, left out here, gives every script
+            setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
+        # Until here it did nothing: a fork's random numbers are seeded anew and its threads are none.
+        os.register_at_fork = posix.register_at_fork
         if config["level"] == "uid":
             kernel.die_with_parent()
             kernel.adopt_orphans()
         walls = lockdown.prepare(config)
         relay = Relay()
         self_fd = os.pidfd_open(os.getpid())
-    except OSError as error:
-        refuse(str(error))
+    except (OSError, ImportError) as error:
+        protocol.refuse(str(error))
+    random.seed(0)  # for every program: a verdict should not depend on luck
     gc.collect()
     gc.freeze()
-    relay.send_json(protocol.HELLO, {"level": walls.level, "proc": walls.proc, "python": sys.version.split()[0]})
+    hello = {
+        "level": walls.level,
+        "proc": walls.proc,
+        "python": sys.version.split()[0],
+        "byte_code": importlib.util.MAGIC_NUMBER.hex(),
+    }
+    relay.send(protocol.HELLO, json.dumps(hello).encode())
     job = _serve(walls, relay, self_fd)
     # Only a child gets here, with the server's frames gone from its stack.
     child.run(job)
@@ -51,24 +71,47 @@ def main() -> None:
 
 def _serve(walls: lockdown.Walls, relay: Relay, self_fd: int) -> child.Job:
     """Returns only in a child, ready to run its job; the server itself exits when the host goes away."""
+
+    plans = functools.lru_cache(_PLANS)(functools.partial(lockdown.plan, walls))
+
+    def fork() -> int:
+        if walls.level == "uid":
+            return os.fork()
+        kernel.unshare(kernel.NEWPID)
+        pid = os.fork()
+        if pid:
+            kernel.setns(self_fd, kernel.NEWPID)  # without it the next unshare is refused
+        return pid
+
     for _ in range(_MAX_REQUESTS):
         sizes = protocol.REQUEST.unpack(_read_exactly(protocol.REQUEST.size))
-        header: dict[str, Any] = json.loads(_read_exactly(min(sizes[0], protocol.MAX_CONTROL)))
+        header: dict[str, Any] = marshal.loads(_read_exactly(min(sizes[0], protocol.MAX_CONTROL)))
+        request = child.Request(walls, plans(tuple(header["limits"].items()), header["results"]), header)
         pipes = [os.pipe() for _ in range(3)]
-        if walls.level != "uid":
-            kernel.unshare(kernel.NEWPID)
-        pid = os.fork()
-        if pid == 0:
-            return child.become(walls, header, sizes[1], sizes[2], [write for _, write in pipes])
-        if walls.level != "uid":
-            kernel.setns(self_fd, kernel.NEWPID)  # without it the next unshare is refused
-        for _, write in pipes:
+        writes = [write for _, write in pipes]
+        solution = None
+        if header["mode"] == "split":
+            ours, theirs = (end.detach() for end in socket.socketpair())
+            solution = fork()
+            if solution == 0:
+                return child.become_solution(request, sizes[1], writes[:2], theirs)
+            os.close(theirs)
+            pid = fork()
+            if pid == 0:
+                return child.become_tests(request, sizes[2], writes, ours)
+            os.close(ours)
+        else:
+            pid = fork()
+            if pid == 0:
+                return child.become_program(request, (sizes[1], sizes[2]), writes)
+        for write in writes:
             os.close(write)
-        end = relay.follow(pid, [read for read, _ in pipes], header)
-        if walls.level == "uid" and not sweep.clean(walls.child_uid, walls.folder):
-            end["why"] = "setup"
-        relay.send_json(protocol.END, end)
-        if end["why"] == "setup":
+        end = relay.follow(pid, solution, [read for read, _ in pipes], header)
+        uids = [walls.child_uid] if solution is None else [walls.child_uid, walls.judge_uid]
+        if walls.level == "uid" and not sweep.clean(uids, walls.folder):
+            end.why = "setup"
+        relay.send(protocol.END, end.encode())
+        if end.why == "setup":
             break  # the request stream may be out of step: a fresh slot is cheaper than finding out
     os._exit(0)
 

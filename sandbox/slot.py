@@ -1,69 +1,75 @@
-"""One slot, seen from the host: start a jail, ask it one thing at a time, kill it."""
+"""A slot of the jail backend, seen from the host: start a jail on this machine, ask it, kill it."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import logging
 import os
-import select
-import shutil
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from sandbox import identity, launcher, protocol
+from sandbox import identity, launcher, sweep
+from sandbox.cgroups import Cgroup, CgroupsUnavailable
+from sandbox.link import START_S, Answer, Link, SlotError
 
-START_S = 30.0
-_SEND_S = 30.0
-_END_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "why": str,
-    "status": int,
-    "cpu": (int, float),
-    "wall": (int, float),
-    "peak_kb": int,
-    "marks": list,
-}
+_TASKS = 256  # of the launcher, the runner and two programs with 64 each
+_RUNNER_MB = 128
+_REMOVE_S = 5.0
+_REMOVE_STEP_S = 0.01
+_log = logging.getLogger(__name__)
+_numbers = itertools.count()
 
 
-class SlotError(RuntimeError):
-    """The slot cannot be used any more."""
+@dataclass(frozen=True)
+class Libraries:
+    """A site-packages folder that programs may import from, and what is imported once, before any program runs."""
+
+    folder: str = ""
+    preload: tuple[str, ...] = ()
 
 
-class SetupError(SlotError):
-    """The slot could not prepare the jail of one program; nothing hostile ran."""
-
-
-@dataclass
-class Answer:
-    """Everything a slot said about one fork. Only ``end`` is trusted; the rest was written by the program."""
-
-    stdout: bytes
-    stderr: bytes
-    results: list[tuple[bytes, bytes]]
-    end: dict[str, Any]
-
-
-class Slot:
+class JailSlot:
     """Start with the constructor, from a thread that outlives the slot: it dies with that thread."""
 
-    def __init__(self, level: str, python: str) -> None:
+    def __init__(self, level: str, python: str, libraries: Libraries) -> None:
         """Raises SlotError with a one-line reason."""
-        self._buffer = bytearray()
+        self._claim: identity.Claim | None = None
+        self._cgroup: Cgroup | None = None
+        self._folder: str | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] | None = None
         try:
-            self._claim = identity.claim()
+            self._link, cgroups = self._start(level, python, libraries)
+            self._hello = {**self._receive_hello(), "cgroups": cgroups}
         except OSError as error:
+            self.kill()
             raise SlotError(str(error)) from error
-        self._folder = self._make_folder() if level == "uid" else None
+        except SlotError:
+            self.kill()
+            raise
+
+    def _start(self, level: str, python: str, libraries: Libraries) -> tuple[Link, str]:
+        """The stream to the runner, and its control groups. Raises OSError."""
+        self._claim = identity.claim()
+        self._cgroup, cgroups = _make_cgroup()
         config = {
             "level": level,
             "parent": os.getpid(),
             "runner_uid": self._claim.runner_uid,
             "child_uid": self._claim.child_uid,
+            "libraries": asdict(libraries),
+            "cgroups": [] if self._cgroup is None else self._cgroup.doors(),
         }
-        if self._folder is not None:
-            config["folder"] = self._folder
+        if level == "uid":
+            self._folder = config["folder"] = tempfile.mkdtemp(prefix="couplet-sandbox-")
+            os.chown(self._folder, self._claim.child_uid, self._claim.child_uid)
         import_from = str(Path(__file__).resolve().parent.parent)
         boot = launcher.BOOT.format("launcher")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
@@ -79,133 +85,82 @@ class Slot:
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._to, self._from = self._process.stdin.fileno(), self._process.stdout.fileno()
-        os.set_blocking(self._to, False)
-        os.set_blocking(self._from, False)
-        try:
-            self.hello = self._receive_hello()
-        except SlotError:
-            self.kill()
-            raise
+        return Link(self._process.stdin.fileno(), self._process.stdout.fileno()), cgroups
 
-    def _make_folder(self) -> str:
-        folder = tempfile.mkdtemp(prefix="couplet-sandbox-")
-        os.chown(folder, self._claim.child_uid, self._claim.child_uid)
-        return folder
-
-    def _receive_hello(self) -> dict[str, Any]:
-        try:
-            kind, body = self._receive(time.monotonic() + START_S)
-        except SlotError as error:
-            self._errors.seek(0)
-            last = self._errors.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise SlotError(f"{error}: {last[0]}" if last else str(error)) from error
-        hello = _json_object(body)
-        if kind != protocol.HELLO or "error" in hello:
-            raise SlotError(str(hello.get("error", "no greeting")))
-        return hello
+    @property
+    def hello(self) -> dict[str, Any]:
+        return self._hello
 
     @property
     def pid(self) -> int:
+        assert self._process is not None
         return self._process.pid
 
-    def ask(self, header: dict[str, Any], payload: bytes, stdin: bytes, deadline_s: float) -> Answer:
-        """Raises SlotError when the slot is late, gone or incoherent; then it must be killed."""
-        head = json.dumps(header).encode()
-        sizes = protocol.REQUEST.pack(len(head), len(payload), len(stdin))
-        self._send(sizes + head + payload + stdin)
-        limit = int(header["limits"]["out_bytes"]) + protocol.RESULT_SLACK
-        room = limit * (int(header["results"]) + 1) + 2 * protocol.CHUNK
-        parts = {kind: bytearray() for kind in (protocol.STDOUT, protocol.STDERR, protocol.RESULT)}
-        deadline = time.monotonic() + deadline_s
-        while True:
-            kind, body = self._receive(deadline)
-            if kind == protocol.END:
-                break
-            room -= len(body)
-            if kind not in parts or room < 0:
-                raise SlotError("unexpected data from the runner")
-            parts[kind] += body
-        end = _checked_end(_json_object(body))
-        if end["why"] == "setup":
-            reason = bytes(parts[protocol.STDERR][-protocol.NOTE_BYTES :]).decode(errors="replace")
-            raise SetupError(reason or "setup failed")
-        return Answer(
-            stdout=bytes(parts[protocol.STDOUT]),
-            stderr=bytes(parts[protocol.STDERR]),
-            results=protocol.split_results(bytes(parts[protocol.RESULT])),
-            end=end,
-        )
+    def ask(self, header: dict[str, Any], payload: bytes, given: bytes, deadline_s: float) -> Answer:
+        if self._cgroup is not None:
+            try:
+                self._cgroup.allow(_memory_bytes(header["limits"]))
+            except OSError as error:
+                raise SlotError(f"cannot bound the slot's memory: {error}") from error
+        return self._link.ask(header, payload, given, deadline_s)
 
     def terminate(self) -> None:
-        """End the jail and everything in it; an :meth:`ask` in progress raises SlotError. Any thread may."""
-        self._process.kill()
+        if self._process is not None:
+            self._process.kill()
 
     def kill(self) -> None:
-        """:meth:`terminate`, and release what the host holds for the slot. Safe to call twice."""
         self.terminate()
-        self._process.wait(timeout=START_S)
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            if stream is not None:
-                stream.close()
-        self._claim.release()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._process is not None:
+            self._process.wait(timeout=START_S)
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    stream.close()
+        if self._errors is not None:
+            self._errors.close()
+        if self._cgroup is not None:
+            _insist(self._cgroup.remove)
+        if self._folder is not None and os.path.isdir(self._folder):
+            _insist(partial(_remove, self._folder))
+        if self._claim is not None:
+            self._claim.release()
 
-    def _send(self, data: bytes) -> None:
-        deadline = time.monotonic() + _SEND_S
-        rest = memoryview(data)
-        while rest:
-            self._wait(self._to, select.POLLOUT, deadline)
-            try:
-                rest = rest[os.write(self._to, rest) :]
-            except BlockingIOError:
-                continue
-            except (OSError, ValueError) as error:
-                raise SlotError(f"the runner is gone: {error}") from error
-
-    def _receive(self, deadline: float) -> tuple[int, bytes]:
-        header = self._receive_exactly(protocol.FRAME.size, deadline)
-        kind, size = protocol.FRAME.unpack(header)
-        control = kind in (protocol.HELLO, protocol.END)
-        if size > (protocol.MAX_CONTROL if control else protocol.CHUNK):
-            raise SlotError("oversized frame from the runner")
-        return kind, self._receive_exactly(size, deadline)
-
-    def _receive_exactly(self, size: int, deadline: float) -> bytes:
-        while len(self._buffer) < size:
-            self._wait(self._from, select.POLLIN, deadline)
-            try:
-                data = os.read(self._from, protocol.CHUNK)
-            except BlockingIOError:
-                continue
-            except (OSError, ValueError) as error:
-                raise SlotError(f"the runner is gone: {error}") from error
-            if not data:
-                raise SlotError("the runner is gone")
-            self._buffer += data
-        taken = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return taken
-
-    def _wait(self, fd: int, event: int, deadline: float) -> None:
-        poll = select.poll()
-        poll.register(fd, event)
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            raise SlotError("the runner missed its deadline")
+    def _receive_hello(self) -> dict[str, Any]:
+        try:
+            return self._link.receive_hello()
+        except SlotError as error:
+            assert self._errors is not None
+            self._errors.seek(0)
+            last = self._errors.read().decode(errors="replace").strip().splitlines()[-1:]
+            raise SlotError(f"{error}: {last[0]}" if last else str(error)) from error
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def _remove(folder: str) -> None:
+    sweep.empty(folder)
+    os.rmdir(folder)
+
+
+def _insist(removal: Callable[[], None]) -> None:
+    """Programs outlive their dead server by a moment, in which nothing they hold can be removed."""
+    deadline = time.monotonic() + _REMOVE_S
+    while True:
+        try:
+            return removal()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                _log.warning("left behind by a slot of the sandbox: %s", error)
+                return None
+            time.sleep(_REMOVE_STEP_S)
+
+
+def _make_cgroup() -> tuple[Cgroup | None, str]:
+    """The slot's control group, where the machine offers one; and which, or why none."""
     try:
-        value = json.loads(body)
-    except ValueError as error:
-        raise SlotError(f"malformed frame from the runner: {error}") from error
-    if not isinstance(value, dict):
-        raise SlotError("malformed frame from the runner")
-    return value
+        made = Cgroup(next(_numbers), _TASKS)
+        return made, f"v{made.version}"
+    except CgroupsUnavailable as error:
+        return None, f"none: {error}"
 
 
-def _checked_end(end: dict[str, Any]) -> dict[str, Any]:
-    if any(not isinstance(end.get(name), kind) for name, kind in _END_FIELDS.items()):
-        raise SlotError("malformed end frame from the runner")
-    return end
+def _memory_bytes(limits: dict[str, Any]) -> int:
+    """Two programs, their files, and the runner they are forked from."""
+    return (2 * (int(limits["memory_mb"]) + int(limits["file_mb"])) + _RUNNER_MB) << 20

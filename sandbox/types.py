@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Protocol
@@ -35,24 +36,42 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One question to a program: the value of the expression ``call``, or what it prints for ``stdin``."""
+    """One question to a program.
+
+    ``call``: the value of an expression over its names. ``stdin``: what it prints. ``script``: whether this test
+    source ends without an exception, given the names that the program exports.
+    """
 
     id: str
-    kind: Literal["call", "stdin"] = "call"
+    kind: Literal["call", "stdin", "script"] = "call"
     call: str = ""
     stdin: str = ""
+    script: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Python source and the cases to run it on."""
+    """Python source and the cases to run it on.
+
+    Of ``script`` cases: ``test_setup`` runs before them; ``exports`` are the names of the program that they may
+    use; ``in_process`` runs them in the program's own process, which then may forge what they say.
+    ``own_process`` gives every ``call`` and ``script`` a process of its own; otherwise those of one program share
+    one until one of them ends it.
+    """
 
     source: str
     cases: tuple[Case, ...]
+    test_setup: str = ""
+    exports: tuple[str, ...] = ()
+    in_process: bool = False
+    own_process: bool = False
 
 
 class Outcome(StrEnum):
-    """What happened, not whether it was right. ``infra`` is our failure, never the program's."""
+    """What happened, not whether it was right. ``infra`` is our failure, never the program's.
+
+    ``skipped``: not run, because the caller had heard enough.
+    """
 
     OK = "ok"
     ERROR = "error"
@@ -61,19 +80,24 @@ class Outcome(StrEnum):
     OUTPUT = "output"
     CRASH = "crash"
     INFRA = "infra"
+    SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
 class CaseRun:
     """What one case did. ``stdout`` and ``value`` were written by the program: treat them as hostile.
 
-    ``value`` is the returned value as :func:`sandbox.values.decode` reads it; only ``call`` cases that ended
-    ``ok`` have one.
+    ``value`` is an encoded value that :func:`sandbox.values.decode` reads. Only ``call`` and ``script`` cases that
+    ended ``ok`` have one; a script's is ``(passed, checks that ran, calls of the solution, objects it answered
+    with)``, said by the process of the tests, which the program cannot reach unless it ran ``in_process``. The
+    output is kept of ``stdin`` cases only; ``exit_code`` is None where a signal or a limit ended the program.
     """
 
     id: str
     outcome: Outcome
     stdout: bytes = b""
+    stderr: bytes = b""
+    exit_code: int | None = None
     value: bytes | None = None
     cpu_s: float = 0.0
     wall_s: float = 0.0
@@ -88,8 +112,14 @@ class Sandbox(Protocol):
         """How many programs run at the same time."""
         ...
 
-    def run(self, program: Program, limits: Limits) -> list[CaseRun]:
-        """One result per case, in order. Never raises for anything the program does."""
+    def run(
+        self, program: Program, limits: Limits, *, stop_on: Callable[[CaseRun], bool] | None = None
+    ) -> list[CaseRun]:
+        """One result per case, in order. Never raises for anything the program does.
+
+        Once ``stop_on`` is true of a result, no further process is started: the cases that are left are
+        ``skipped``.
+        """
         ...
 
     def close(self) -> None:

@@ -1,26 +1,59 @@
-"""The host's half of a request."""
+"""The host's half of a request. Bodies are marshal data: the host is trusted, and a fork reads them at no cost."""
 
 from __future__ import annotations
 
-import json
+import importlib.util
+import marshal
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from types import CodeType
 from typing import Any
 
-from sandbox.types import Limits
+from sandbox.ready_tests import compiled_call, compiled_tests, counted_source
+from sandbox.types import Case, Limits, Program
 
 _GRACE_S = 5.0
+BYTE_CODE = importlib.util.MAGIC_NUMBER.hex()
 
 
-def limits_header(limits: Limits, results: int, keep_output: bool) -> dict[str, Any]:
-    """``results``: how many the child may report, READY and LOADED included."""
-    return {"limits": asdict(limits), "results": results, "keep_output": keep_output}
+@dataclass(frozen=True)
+class Request:
+    """One fork's worth of work, as :meth:`sandbox.link.Link.ask` takes it."""
+
+    header: dict[str, Any]
+    payload: bytes
+    given: bytes
+    deadline_s: float
 
 
-def payload(source: str, calls: Sequence[str] | None) -> bytes:
-    return json.dumps({"source": source, "calls": calls}).encode("ascii")
+def request(program: Program, cases: Sequence[Case], limits: Limits, byte_code: str) -> Request:
+    """``cases`` of one kind: any number of calls or scripts, or one input. ``byte_code``: the runner's kind."""
+    ready = byte_code == BYTE_CODE
+    kind = cases[0].kind
+    solution: dict[str, Any] = {"source": program.source}
+    given = b""
+    mode: str = kind
+    if kind == "stdin":
+        given = cases[0].stdin.encode("utf-8", "replace")
+    elif kind == "call":
+        solution["calls"] = [compiled_call(case.call) if ready else case.call for case in cases]
+    else:
+        mode = "forge" if program.in_process else "split"
+        tests = {
+            "setup": _tests(program.test_setup, "test_setup.py", ready),
+            "exports": list(program.exports),
+            "scripts": [_tests(case.script, "test.py", ready) for case in cases],
+        }
+        given = marshal.dumps(tests)
+    results = 1 if kind == "stdin" else 2 + len(cases)  # READY, and LOADED before the answers
+    return Request(
+        header={"limits": asdict(limits), "results": results, "mode": mode},
+        payload=marshal.dumps(solution),
+        given=given,
+        # The runner's own limits come first; after this the host stops believing in it.
+        deadline_s=limits.wall_s * (results + 1) + _GRACE_S,
+    )
 
 
-def deadline_s(limits: Limits, results: int) -> float:
-    """When the host stops believing in the runner; the runner's own limits come first."""
-    return limits.wall_s * (results + 1) + _GRACE_S
+def _tests(source: str, name: str, ready: bool) -> CodeType | str:
+    return compiled_tests(source, name) if ready else counted_source(source)

@@ -1,101 +1,197 @@
-"""Run the whole corpus against one level and list what went wrong. Also a script, for another user's python:
-
-python battle.py LEVEL PYTHON
-"""
+"""Run the attacks against one backend and list what went wrong."""
 
 from __future__ import annotations
 
-import json
+import ast
+import contextlib
 import os
 import socket
-import sys
-import tempfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
-import corpus
+import footprint
+import other_user
+import programs
+from levels import Backend
 
 from sandbox import values
 from sandbox.jail import JailSandbox
-from sandbox.probe import Level
-from sandbox.types import Case, Limits, Outcome, Program
+from sandbox.types import Case, CaseRun, Limits, Outcome, Program
 
 _LIVES = Program("def f(x): return x + 1", (Case("0", "call", call="f(41)"),))
+_CALM = Limits(cpu_s=4.0, wall_s=60.0, memory_mb=256, out_bytes=1 << 16, file_mb=4, files=64)
+# Only where running out of time is what should happen, so that a busy machine changes no outcome.
+_SHORT = Limits(cpu_s=0.2, wall_s=0.6, memory_mb=256, out_bytes=1 << 16, file_mb=4, files=64)
+# Here running out of time is a fair end for whatever confuses itself.
+_BESIDE = Limits(cpu_s=1.0, wall_s=2.0, memory_mb=256, out_bytes=1 << 16, file_mb=4, files=64)
 
-
-def descendants(pid: int) -> list[int]:
-    parents: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                stat = Path(f"/proc/{entry}/stat").read_text()
-            except OSError:
-                continue
-            parents.setdefault(int(stat.rsplit(")", 1)[1].split()[1]), []).append(int(entry))
-    found, todo = [], [pid]
-    while todo:
-        children = parents.get(todo.pop(), [])
-        found += children
-        todo += children
-    return found
+descendants = footprint.descendants
 
 
 def slot_pid(sandbox: JailSandbox) -> int:
-    slot = sandbox._places[0].slot
-    assert slot is not None
-    return slot.pid
+    return other_user.slot_pids(sandbox)[0]
 
 
-def footprint(sandbox: JailSandbox) -> dict[str, int]:
-    """What must not grow: processes of the slot, the runner's descriptors and mounts, our own descriptors."""
-    first = slot_pid(sandbox)
-    processes = descendants(first)
-    runner = processes[-1] if processes else first
-    counted = {"processes": len(processes), "host descriptors": len(os.listdir("/proc/self/fd"))}
+class Bait:
+    """What attacks are after: a file, a secret in the environment, listeners on TCP and on abstract names."""
+
+    def __init__(self, folder: Path) -> None:
+        self.canary = f"couplet-canary-{uuid.uuid4().hex}"
+        os.environ["COUPLET_CANARY"] = self.canary
+        folder.chmod(0o755)
+        path = folder / "canary.txt"
+        path.write_text(self.canary)
+        path.chmod(0o644)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        name = f"couplet-bait-{os.getpid()}"
+        self._named = [socket.socket(socket.AF_UNIX, kind) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)]
+        for each in self._named:
+            each.bind(f"\0{name}-{each.type.name}")
+        self._named[0].listen()
+        for each in (self._listener, *self._named):
+            each.setblocking(False)
+        self.marker = f"residue-{uuid.uuid4().hex}"
+        self.values: dict[str, object] = {
+            "canary": str(path),
+            "port": self._listener.getsockname()[1],
+            "socket": f"{name}-SOCK_STREAM",
+            "datagrams": f"{name}-SOCK_DGRAM",
+            "host": os.getpid(),
+            "canary_hidden": hidden(self.marker),
+        }
+
+    def taken(self) -> list[str]:
+        complaints = []
+        for each, take in ((self._listener, "accept"), (self._named[0], "accept"), (self._named[1], "detect")):
+            with contextlib.suppress(BlockingIOError):
+                each.accept() if take == "accept" else each.recv(1)
+                complaints.append(f"a listener of the host was contacted: {each.getsockname()}")
+        return complaints
+
+    def close(self) -> None:
+        for each in (self._listener, *self._named):
+            each.close()
+        del os.environ["COUPLET_CANARY"]
+
+
+def hidden(text: str) -> bytes:
+    """So that the program that looks for a text does not hold it."""
+    return bytes(byte ^ 0x55 for byte in text.encode())
+
+
+@contextlib.contextmanager
+def bait(folder: Path) -> Iterator[Bait]:
+    laid = Bait(folder)
     try:
-        counted["runner descriptors"] = len(os.listdir(f"/proc/{runner}/fd"))
-        counted["mounts"] = len(Path(f"/proc/{runner}/mountinfo").read_text().splitlines())
-    except PermissionError:
-        counted["mounts"] = 0
-    return counted
+        yield laid
+    finally:
+        laid.close()
 
 
-def fight(level: Level, python: str) -> list[str]:
+def fight(backend: Backend, laid: Bait) -> list[str]:
     """Complaints; empty when every wall held."""
     complaints: list[str] = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        JailSandbox(1, levels=[level], python=python) as sandbox,
-    ):
-        os.chmod(folder, 0o755)
-        os.environ["COUPLET_CANARY"] = corpus.CANARY
-        listener.setblocking(False)
-        sandbox.run(_LIVES, Limits())
-        before = footprint(sandbox)
-        for attack in corpus.attacks(corpus.write_canary(Path(folder)), listener.getsockname()[1]):
-            (run,) = sandbox.run(corpus.program(attack), corpus.LIMITS)
-            complaints += filter(None, [corpus.complaint(attack, run)])
-            (alive,) = sandbox.run(_LIVES, Limits())
-            if alive.outcome is not Outcome.OK or values.decode(alive.value or b"") != 42:
-                complaints.append(f"{attack.name}: the next program ended {alive.outcome} ({alive.note})")
-            after = footprint(sandbox)
-            if after != before:
-                complaints.append(f"{attack.name}: left something behind: {before} -> {after}")
-        try:
-            listener.accept()
-            complaints.append("the host's listener was contacted")
-        except BlockingIOError:
-            pass
-        restarts = sandbox.describe()["slot_restarts"]
-        if restarts:
-            complaints.append(f"{restarts} slots had to be replaced")
-        for name, (source, stdin, expected) in corpus.SCRIPTS.items():
-            limits = Limits(cpu_s=5, wall_s=30, memory_mb=300)
-            (run,) = sandbox.run(Program(source, (Case(name, "stdin", stdin=stdin),)), limits)
-            if run.outcome is not Outcome.OK or run.stdout.decode().strip() != expected:
-                complaints.append(f"legitimate {name}: {run}")
+    sandbox = backend.sandbox
+    sandbox.run(_LIVES, _CALM)
+    footprint.take(backend)  # asking for the first time may itself open something
+    before = footprint.take(backend)
+    for attack in programs.attacks():
+        (run,) = sandbox.run(
+            attack.program(laid.values, laid.marker), _SHORT if Outcome.TIMEOUT in attack.allowed else _CALM
+        )
+        complaints += [f"{attack.name}: {text}" for text in _verdict(backend, attack, run, laid.canary)]
+        left = aftermath(backend, before)
+        complaints += [f"{attack.name}: {text}" for text in left]
+        if left:  # or every later attack would be blamed for it as well
+            before = footprint.take(backend)
+        if backend.sandbox.describe().get("slot_restarts"):
+            complaints.append(f"{attack.name}: the slot had to be replaced")
+            return complaints
+    return complaints + laid.taken()
+
+
+def fight_beside_tests(backend: Backend, laid: Bait) -> list[str]:
+    """The same programs as the solution of a split judge, where only the walls matter and not what they answer."""
+    complaints: list[str] = []
+    backend.sandbox.run(_LIVES, _CALM)
+    footprint.take(backend)  # asking for the first time may itself open something
+    before = footprint.take(backend)
+    for attack in programs.attacks():
+        if attack.kind != "call" or Outcome.TIMEOUT in attack.allowed:
+            continue
+        program = attack.program(laid.values, laid.marker)
+        script = Case("0", "script", script=f"answer = {program.cases[0].call}\nassert answer == 'forged'")
+        (run,) = backend.sandbox.run(Program(program.source, (script,), exports=("attack",)), _BESIDE)
+        claims = values.decode(run.value) if run.outcome is Outcome.OK and run.value is not None else None
+        if run.outcome is Outcome.INFRA or (isinstance(claims, tuple) and claims[0] is not False):
+            complaints.append(f"{attack.name}: ended {run.outcome}, {claims} ({run.note})")
+        left = aftermath(backend, before)
+        complaints += [f"{attack.name}: {text}" for text in left]
+        if left:  # or every later attack would be blamed for it as well
+            before = footprint.take(backend)
+    return complaints + laid.taken()
+
+
+def aftermath(backend: Backend, before: dict[str, object]) -> list[str]:
+    """Whether the next program works, and what an attack left."""
+    complaints = []
+    (alive,) = backend.sandbox.run(_LIVES, _CALM)
+    if alive.outcome is not Outcome.OK or values.decode(alive.value or b"") != 42:
+        complaints.append(f"the next program ended {alive.outcome} ({alive.note})")
+    after = footprint.settled(backend, before)
+    changed = {
+        name: (before.get(name), after.get(name)) for name in before | after if before.get(name) != after.get(name)
+    }
+    if changed:
+        complaints.append(f"left something behind: {changed}")
     return complaints
 
 
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(fight(Level(sys.argv[1]), sys.argv[2])))
+def _verdict(backend: Backend, attack: programs.Attack, run: CaseRun, canary: str) -> list[str]:
+    if run.outcome not in attack.allowed:
+        return [f"ended {run.outcome} ({run.note}); it must not {attack.must_not}"]
+    if canary.encode() in run.stdout + run.stderr + (run.value or b"") + run.note.encode("utf-8", "replace"):
+        return ["read the canary"]
+    if run.outcome is not Outcome.OK:
+        return []
+    if attack.prints is not None and run.stdout.decode().strip() != attack.prints:
+        return [f"printed {run.stdout!r}"]
+    if attack.returns is None or (attack.returns_at and backend.name not in attack.returns_at):
+        return []
+    value = values.decode(run.value or b"")
+    if value != ast.literal_eval(attack.returns):
+        return [f"returned {value!r}; it must not {attack.must_not}"]
+    return []
+
+
+SCAN = """
+import ctypes, os
+def scan(hidden, planted):
+    kept = bytes(b ^ 0x55 for b in hidden) * 3 if planted else None
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype = ctypes.c_void_p
+    read, write = os.pipe()
+    table = bytes(i ^ 0x55 for i in range(256))
+    found = 0
+    for base in (id(object()), libc.malloc(64), id(os.path)):
+        start = base & ~0xfff
+        for page in range(start - (24 << 20), start + (24 << 20), 4096):
+            if libc.write(write, ctypes.c_void_p(page), 4096) > 0:
+                found += hidden in os.read(read, 4096).translate(table)
+    return found
+"""
+
+
+def residue(backend: Backend, text: str) -> tuple[int, int]:
+    """Pages of a new program's memory that hold ``text``: once planted there for control, and once not."""
+    case = [Case(str(planted), "call", call=f"scan({hidden(text)!r}, {planted})") for planted in (True, False)]
+    found = []
+    for each in case:
+        (run,) = backend.sandbox.run(Program(SCAN, (each,)), _CALM)
+        assert run.outcome is Outcome.OK, run
+        found.append(values.decode(run.value or b""))
+    planted, left = found
+    assert isinstance(planted, int)
+    assert isinstance(left, int)
+    return planted, left

@@ -1,27 +1,102 @@
-"""Which levels this machine can be tested at, and with which interpreter."""
+"""Every backend and level that this machine can be tested at."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import functools
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
-HERE = Path(__file__).resolve().parent
-PACKAGE = HERE.parent.parent / "sandbox"
-ORDINARY_ID = 54321
-SCRIPT_S = 120
+import other_user
+import pytest
+
+from sandbox.jail import JailSandbox
+from sandbox.probe import Level, probe
+from sandbox.types import Case, Limits, Program, Sandbox, SandboxUnavailable
+
+NAMES = ("jail", "namespaces", "uid", "docker")
+_ASK_S = 60
+_ran: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Backend:
+    """``owner``: the process that holds the host's ends. ``pids``: the first process of each slot."""
+
+    name: str
+    sandbox: Sandbox
+    owner: int
+    pids: Callable[[], list[int]]
+
+
+@contextlib.contextmanager
+def opened(name: str, request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """The backend with one slot; skips, with the reason, where this machine cannot have it."""
+    try:
+        with _open(name, request) as backend:
+            _ran.add(name)
+            yield backend
+    except SandboxUnavailable as error:
+        pytest.skip(f"{name}: {error}")
+
+
+def real_levels_that_ran() -> set[str]:
+    return set(_ran)
+
+
+@contextlib.contextmanager
+def _open(name: str, request: pytest.FixtureRequest) -> Iterator[Backend]:
+    root = os.geteuid() == 0
+    if name == "docker":
+        with _open_docker(request.getfixturevalue("docker_url")) as backend:
+            yield backend
+    elif name == "namespaces" and root:
+        users = other_user.OrdinaryUsersSandbox(name, _public_python_or_skip(name))
+        with contextlib.closing(users):
+            yield Backend(name, users, users.pid, users.slot_pids)
+    else:
+        python = _public_python_or_skip(name) if name == "uid" and root else sys.executable
+        with JailSandbox(1, levels=[Level(name)], python=python) as sandbox:
+            yield Backend(name, sandbox, os.getpid(), lambda: other_user.slot_pids(sandbox))
+
+
+@contextlib.contextmanager
+def _open_docker(url: str) -> Iterator[Backend]:
+    import docker
+
+    from sandbox.docker import DockerSandbox  # type: ignore[import-not-found,unused-ignore]
+
+    client = docker.DockerClient(base_url=url, version="auto")
+    try:
+        with DockerSandbox(1, base_url=url) as sandbox:
+
+            @functools.cache  # a question to the engine may leave a connection open, which is a descriptor
+            def pid(name: str) -> int:
+                return int(client.containers.get(name).attrs["State"]["Pid"])
+
+            def pids() -> list[int]:
+                return [pid(place.slot.name) for place in sandbox._places if place.slot is not None]
+
+            # What is opened once, at first use: a spare container and the connection.
+            sandbox.run(Program("", (Case("0", call="1"),)), Limits())
+            assert sandbox._spare._spare is not None
+            sandbox._spare._spare.result(timeout=_ASK_S)
+            pids()
+            yield Backend("docker", sandbox, os.getpid(), pids)
+    finally:
+        client.close()
 
 
 def public_python() -> str | None:
     """An interpreter (3.11 or newer) that every user may run."""
     for candidate in (os.path.realpath(sys.executable), "/usr/bin/python3", "/usr/local/bin/python3"):
         command = [candidate, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
+        ordinary = other_user.ORDINARY_ID
         try:
-            done = subprocess.run(command, user=ORDINARY_ID, group=ORDINARY_ID, check=False, timeout=SCRIPT_S)
+            done = subprocess.run(command, user=ordinary, group=ordinary, check=False, timeout=_ASK_S)
         except (OSError, subprocess.SubprocessError):
             continue
         if done.returncode == 0:
@@ -29,31 +104,13 @@ def public_python() -> str | None:
     return None
 
 
-def run_as_ordinary_user(code: str, *arguments: str) -> object:
-    """Run ``code`` under another uid with a public interpreter and copies of the package; its JSON output."""
+def _public_python_or_skip(name: str) -> str:
     python = public_python()
-    assert python is not None
-    folder = tempfile.mkdtemp(prefix="couplet-test-")
-    try:
-        os.chmod(folder, 0o755)
-        shutil.copytree(PACKAGE, f"{folder}/sandbox", ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("corpus.py", "battle.py"):
-            shutil.copy(HERE / name, folder)
-        for path in Path(folder).rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        done = subprocess.run(
-            [python, "-B", "-c", f"import sys; sys.path.insert(0, {folder!r})\n{code}", *arguments],
-            user=ORDINARY_ID,
-            group=ORDINARY_ID,
-            extra_groups=[],
-            cwd=folder,
-            env={"PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            timeout=SCRIPT_S,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    if python is None:
+        pytest.skip(f"{name}: no interpreter that every user may run")
+    return python
+
+
+def offered() -> dict[str, str]:
+    """Why each level of the jail that this machine refuses is refused; empty when it offers all it can."""
+    return {str(level): reason for level, reason in probe().refused.items()}

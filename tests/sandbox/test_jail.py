@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import battle
 import pytest
 
-from sandbox import jail, values
+from sandbox import values
 from sandbox.jail import JailSandbox
-from sandbox.probe import Level, Probe, probe
-from sandbox.slot import Answer, SetupError, Slot, SlotError
+from sandbox.link import Answer, LateError, SetupError, Slot, SlotError
+from sandbox.pool import SlotPool
+from sandbox.probe import Level, probe
+from sandbox.protocol import End
 from sandbox.types import Case, Limits, Outcome, Program, SandboxUnavailable
 
 SHORT = Limits(cpu_s=0.3, wall_s=20.0)
@@ -112,38 +116,6 @@ def test_callers_share_the_slots(sandbox) -> None:
     assert found == [[i * 2] for i in range(40)]
 
 
-SCAN = """
-import ctypes, os
-def scan(needle_xored, plain=None):
-    kept = bytes(b ^ 0x55 for b in needle_xored) * 3 if plain else None
-    libc = ctypes.CDLL(None)
-    libc.malloc.restype = ctypes.c_void_p
-    read, write = os.pipe()
-    table = bytes(i ^ 0x55 for i in range(256))
-    found = 0
-    for base in (id(object()), libc.malloc(64), id(os.path)):
-        start = base & ~0xfff
-        for page in range(start - (24 << 20), start + (24 << 20), 4096):
-            if libc.write(write, ctypes.c_void_p(page), 4096) > 0:
-                found += needle_xored in os.read(read, 4096).translate(table)
-    return found
-"""
-
-
-def test_nothing_of_one_program_is_in_the_memory_of_the_next() -> None:
-    secret = b"residue-of-the-program-before"
-    hidden = bytes(b ^ 0x55 for b in secret)
-    with JailSandbox(1) as alone:
-        source = f"print({secret.decode()!r} * 500)\ndef f(): return {secret.decode()!r} * 500"
-        for _ in range(3):
-            alone.run(Program(source, (Case("0", "call", call="f()"), Case("1", "stdin", stdin="x"))), Limits())
-        control, scan = answers(alone.run(calls(SCAN, f"scan({hidden!r}, 1)"), Limits())) + answers(
-            alone.run(calls(SCAN, f"scan({hidden!r})"), Limits())
-        )
-    assert control > 0
-    assert scan == 0
-
-
 def test_minimum_level_is_refused_with_a_remedy() -> None:
     with pytest.raises(SandboxUnavailable, match="no sandbox of level 'jail' or better") as caught:
         JailSandbox(minimum_level=Level.JAIL, levels=[])
@@ -162,16 +134,16 @@ class FakeSlot:
 
     script: list[Exception | str]
     made = 0
+    hello = {"byte_code": ""}  # noqa: RUF012
 
-    def __init__(self, level: str, python: str) -> None:
+    def __init__(self) -> None:
         type(self).made += 1
-        self.pid = 0
 
-    def ask(self, header, payload, stdin, deadline_s) -> Answer:
+    def ask(self, header, payload, given, deadline_s) -> Answer:
         step = self.script.pop(0)
         if isinstance(step, Exception):
             raise step
-        end = {"why": "exit", "status": 0, "cpu": 0.1, "wall": 0.1, "peak_kb": 1, "marks": [(0.0, 0.0)]}
+        end = End("exit", 0, cpu=0.1, wall=0.1, peak_kb=1, marks=[(0.0, 0.0)])
         return Answer(step.encode(), b"", [(b"R", b"")], end)
 
     def kill(self) -> None: ...
@@ -187,38 +159,55 @@ class FakeSlot:
         ([SetupError("mount"), "fine"], Outcome.OK),
         ([SlotError("gone"), SlotError("gone")], Outcome.CRASH),
         ([SetupError("mount"), SetupError("mount")], Outcome.INFRA),
+        ([LateError("late"), LateError("late")], Outcome.INFRA),
     ],
 )
 def test_broken_slots(monkeypatch, script, outcome) -> None:
-    monkeypatch.setattr(jail, "probe", lambda *_: Probe(Level.JAIL))
-    monkeypatch.setattr(jail, "Slot", FakeSlot)
     monkeypatch.setattr(FakeSlot, "script", list(script), raising=False)
     monkeypatch.setattr(FakeSlot, "made", 0)
-    with JailSandbox(1) as fake:
+    with SlotPool(FakeSlot) as fake:
         (run,) = fake.run(Program("", (Case("x", "stdin"),)), Limits())
     assert (run.id, run.outcome) == ("x", outcome)
     assert FakeSlot.made == len(script)
 
 
-def test_no_slot_is_infra(monkeypatch) -> None:
-    def refuse(level: str, python: str) -> Slot:
+def test_no_slot_is_infra() -> None:
+    def refuse() -> Slot:
         raise SlotError("no more processes")
 
-    monkeypatch.setattr(jail, "probe", lambda *_: Probe(Level.JAIL))
-    monkeypatch.setattr(jail, "Slot", refuse)
-    with JailSandbox(1) as fake:
+    with SlotPool(refuse) as fake:
         (run,) = fake.run(Program("", (Case("x", "stdin"),)), Limits())
     assert run.outcome is Outcome.INFRA
     assert "no more processes" in run.note
 
 
-def test_a_busy_sandbox_answers_infra_after_its_deadline(monkeypatch) -> None:
-    monkeypatch.setattr(jail, "probe", lambda *_: Probe(Level.JAIL))
-    with JailSandbox(1, slot_wait_s=0.01) as busy:
+def test_a_busy_sandbox_answers_infra_after_its_deadline() -> None:
+    with SlotPool(FakeSlot, slot_wait_s=0.01) as busy:
         place = busy._free.get()
         (run,) = busy.run(Program("", (Case("x", "stdin"),)), Limits())
         busy._free.put(place)
     assert run.outcome is Outcome.INFRA
+
+
+def test_a_caller_that_has_heard_enough_skips_the_rest(sandbox) -> None:
+    def bad(run) -> bool:
+        return run.outcome is not Outcome.OK
+
+    program = calls("def f(x): return 1 / x", "f(0)", "f(1)", "f(2)")
+    runs = sandbox.run(replace(program, own_process=True), Limits(), stop_on=bad)
+    assert answers(runs) == [Outcome.ERROR, Outcome.SKIPPED, Outcome.SKIPPED]
+    runs = sandbox.run(program, Limits(), stop_on=bad)  # one process had run them all
+    assert answers(runs) == [Outcome.ERROR, 1.0, 0.5]
+    hangs = calls("def f(x):\n    while x: pass", "f(0)", "f(1)", "f(0)")
+    assert answers(sandbox.run(hangs, SHORT, stop_on=bad)) == [None, Outcome.TIMEOUT, Outcome.SKIPPED]
+    runs = sandbox.run(calls("def f(x): return 8 / x", "f(1)", "f(2)", "f(4)"), Limits(), stop_on=bad)
+    assert answers(runs) == [8, 4, 2]
+
+
+def test_a_process_for_each_case(sandbox) -> None:
+    counting = calls("n = [0]\ndef f():\n    n[0] += 1\n    return n[0]", "f()", "f()")
+    runs = sandbox.run(replace(counting, own_process=True), Limits())
+    assert answers(runs) == [1, 1]
 
 
 def test_a_killed_slot_is_replaced() -> None:
@@ -285,3 +274,24 @@ def _wait_for(condition) -> None:
     while not condition():
         assert time.monotonic() < deadline
         pause.wait(0.01)
+
+
+def test_tests_may_take_from_an_endless_generator(sandbox) -> None:
+    source = (
+        "import itertools\ndef f(): return (n for n in itertools.count())\ndef g(n): return (i for i in range(n))"
+    )
+    script = "numbers = f()\nassert [next(numbers) for _ in range(3)] == [0, 1, 2]\nassert list(g(3)) == [0, 1, 2]"
+    (run,) = sandbox.run(Program(source, (Case("0", "script", script=script),), exports=("f", "g")), Limits())
+    assert values.decode(run.value or b"") == (True, 2, 2, 1)
+
+
+def test_no_descriptors_left_is_infra_and_passes() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with JailSandbox(1) as starved:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # what is open stays open
+        try:
+            (run,) = starved.run(calls("", "1"), Limits())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert run.outcome is Outcome.INFRA
+        assert answers(starved.run(calls("", "2"), Limits())) == [2]

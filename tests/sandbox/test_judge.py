@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from common.records import TestCase, Verdict
-from sandbox.judge import case_of, expected_value, judge
+from common.records import Task, TestCase, Verdict
+from sandbox.judge import judge, program_for, standard_of
 from sandbox.types import CaseRun, Outcome
 from sandbox.values import encode
 
@@ -32,7 +32,7 @@ from sandbox.values import encode
 )
 def test_calls(value: object, expected: str, passed: bool) -> None:
     test = TestCase(kind="call", call="f()", expected=expected)
-    verdict = judge(CaseRun("0", Outcome.OK, value=encode(value, 1000)), test)
+    verdict = judge(CaseRun("0", Outcome.OK, value=encode(value, 1000)), test, standard_of(test))
     assert verdict is (Verdict.PASSED if passed else Verdict.FAILED)
 
 
@@ -51,7 +51,9 @@ def test_calls(value: object, expected: str, passed: bool) -> None:
 )
 def test_stdin(printed: bytes, expected: str, passed: bool) -> None:
     test = TestCase(kind="stdin", stdin="", expected=expected)
-    assert judge(CaseRun("0", Outcome.OK, stdout=printed), test) is (Verdict.PASSED if passed else Verdict.FAILED)
+    assert judge(CaseRun("0", Outcome.OK, stdout=printed), test, standard_of(test)) is (
+        Verdict.PASSED if passed else Verdict.FAILED
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,24 +65,71 @@ def test_stdin(printed: bytes, expected: str, passed: bool) -> None:
         (Outcome.MEMORY, Verdict.MEMORY),
         (Outcome.OUTPUT, Verdict.OUTPUT),
         (Outcome.INFRA, Verdict.INFRA),
+        (Outcome.SKIPPED, Verdict.SKIPPED),
     ],
 )
 def test_other_outcomes_never_pass(outcome: Outcome, verdict: Verdict) -> None:
     for test in (TestCase(kind="call", call="f()", expected="1"), TestCase(kind="stdin", expected="1")):
-        assert judge(CaseRun("0", outcome, stdout=b"1", value=encode(1, 100)), test) is verdict
+        assert judge(CaseRun("0", outcome, stdout=b"1", value=encode(1, 100)), test, standard_of(test)) is verdict
 
 
 @pytest.mark.parametrize("value", [None, b"", b"nonsense", b'["q"]'])
 def test_a_malformed_claim_is_an_error(value: bytes | None) -> None:
     test = TestCase(kind="call", call="f()", expected="None")
-    assert judge(CaseRun("0", Outcome.OK, value=value), test) is Verdict.ERROR
+    assert judge(CaseRun("0", Outcome.OK, value=value), test, standard_of(test)) is Verdict.ERROR
 
 
 def test_a_malformed_task_is_reported() -> None:
     with pytest.raises(ValueError, match="not a Python literal"):
-        expected_value(TestCase(kind="call", call="f()", expected="f(1)"))
+        standard_of(TestCase(kind="call", call="f()", expected="f(1)"))
 
 
 def test_the_expected_value_stays_outside() -> None:
-    case = case_of("0", TestCase(kind="call", call="f()", expected="'the answer'"))
-    assert "the answer" not in repr(case)
+    tests = (TestCase(call="f()", expected="'the answer'"), TestCase(kind="stdin", expected="the answer"))
+    program = program_for("def f(): pass", Task(id="t", prompt="p", tests=tests))
+    assert "the answer" not in repr(program)
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [
+        ((True, 2, 1, 3), Verdict.PASSED),
+        ((True, 3, 9, 0), Verdict.PASSED),
+        ((True, 1, 1, 3), Verdict.FAILED),  # a check was skipped
+        ((True, 2, 0, 3), Verdict.FAILED),  # a test that never called the solution says nothing
+        ((True, 2, 1, 4), Verdict.FAILED),  # an object where the reference gave data: it may say anything
+        ((False, 2, 1, 3), Verdict.FAILED),
+        ((1, 2, 1, 3), Verdict.ERROR),
+        ([True, 2, 1, 3], Verdict.ERROR),
+        ((True, 2, 1), Verdict.ERROR),
+    ],
+)
+def test_scripts(claim: object, verdict: Verdict) -> None:
+    test = TestCase(kind="script", script="assert f()")
+    run = CaseRun("0", Outcome.OK, value=encode(claim, 100))
+    reference = CaseRun("0", Outcome.OK, value=encode((True, 2, 1, 3), 100))
+    assert judge(run, test, standard_of(test, reference)) is verdict
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [
+        ((True, 1, 1, 0), Verdict.PASSED),
+        ((True, 0, 1, 0), Verdict.FAILED),  # a test without checks says nothing
+        ((True, 1, 1, 1), Verdict.FAILED),
+    ],
+)
+def test_scripts_without_a_reference(claim: object, verdict: Verdict) -> None:
+    test = TestCase(kind="script", script="assert f()")
+    assert judge(CaseRun("0", Outcome.OK, value=encode(claim, 100)), test, standard_of(test)) is verdict
+
+
+def test_a_reference_gives_what_is_not_written_down() -> None:
+    test = TestCase(call="f()")
+    standard = standard_of(test, CaseRun("0", Outcome.OK, value=encode([1], 100)))
+    assert judge(CaseRun("0", Outcome.OK, value=encode([1], 100)), test, standard) is Verdict.PASSED
+    assert judge(CaseRun("0", Outcome.OK, value=encode([2], 100)), test, standard) is Verdict.FAILED
+    with pytest.raises(ValueError, match="no reference"):
+        standard_of(test)
+    with pytest.raises(ValueError, match="ended in timeout"):
+        standard_of(test, CaseRun("0", Outcome.TIMEOUT))

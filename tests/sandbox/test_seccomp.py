@@ -30,6 +30,8 @@ def decide(program: bytes, number: int, arch: int, *arguments: int) -> int:
             case 0x15 | 0x25 | 0x35 | 0x45:
                 taken = {0x15: value == k, 0x25: value > k, 0x35: value >= k, 0x45: bool(value & k)}[op]
                 position += jt if taken else jf
+            case 0x05:
+                position += k
             case 0x06:
                 return k
             case _:

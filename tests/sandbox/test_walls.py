@@ -1,73 +1,126 @@
-"""The attack and legitimate corpora at every level this machine offers."""
+"""The attacks against every backend and level that this machine offers."""
 
 from __future__ import annotations
 
 import os
-import sys
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import battle
+import footprint
 import levels
+import other_user
+import programs
 import pytest
 
-from sandbox.probe import Level, probe
+from sandbox.probe import probe
+from sandbox.types import Case, Limits, Program
 
-FIGHT = """
-import json, sys, battle
-from sandbox.probe import Level
-sys.stdout.write(json.dumps(battle.fight(Level(sys.argv[1]), sys.executable)))
+
+@pytest.fixture(params=levels.NAMES, scope="module")
+def backend(request: pytest.FixtureRequest) -> Iterator[levels.Backend]:
+    with levels.opened(request.param, request) as opened:
+        yield opened
+
+
+@pytest.fixture
+def laid(tmp_path: Path) -> Iterator[battle.Bait]:
+    with battle.bait(tmp_path) as bait:
+        yield bait
+
+
+def test_walls(backend: levels.Backend, laid: battle.Bait) -> None:
+    complaints = battle.fight(backend, laid)
+    planted, left = battle.residue(backend, laid.marker)
+    assert planted > 0, "the scan finds nothing at all"
+    if left:
+        complaints.append(f"{left} pages of a later program hold text of the attacks")
+    assert complaints == []
+
+
+def test_walls_beside_tests(backend: levels.Backend, laid: battle.Bait) -> None:
+    complaints = battle.fight_beside_tests(backend, laid)
+    _, left = battle.residue(backend, laid.marker)
+    if left:
+        complaints.append(f"{left} pages of a later program hold text of the attacks")
+    assert complaints == []
+
+
+def test_nothing_of_one_program_is_in_the_memory_of_the_next(backend: levels.Backend) -> None:
+    text = "residue-of-source-input-output-value-error-and-file"
+    source = f"""
+import sys
+def f(x): return [x, {text!r} * 500]
+def g(x): raise ValueError({text!r} * 10)
+open({text!r}, "w").write({text!r} * 50)
+print({text!r} * 500)
+print({text!r} * 500, file=sys.stderr)
+if __name__ == "__main__":
+    print(sys.stdin.read())
 """
+    cases = (
+        Case("0", "call", call=f"f({text!r})"),
+        Case("1", "call", call=f"g({text!r})"),
+        Case("2", "script", script=f"assert f({text!r}) == [{text!r}] * 2, {text!r}"),
+        Case("3", "stdin", stdin=text * 500),
+    )
+    for _ in range(3):
+        backend.sandbox.run(Program(source, cases, test_setup=f"x = {text!r}", exports=("f",)), Limits())
+    planted, left = battle.residue(backend, text)
+    assert planted > 0
+    assert left == 0
 
 
-def _skip_unless(level: Level, python: str) -> None:
-    found = probe(python, [level])
-    if found.level is None:
-        pytest.skip(f"{level}: {found.refused[level]}")
+def test_closing_leaves_nothing(request: pytest.FixtureRequest) -> None:
+    with levels.opened("jail", request) as opened:
+        opened.sandbox.run(Program("", (Case("0", "call", call="1"),)), Limits())
+        (first,) = opened.pids()
+        family = [first, *footprint.descendants(first)]
+        groups = footprint.control_groups(family[-1])
+    assert footprint.gone(family)
+    assert not [group for group in groups if group.exists()]
+
+
+def test_the_corpus_is_as_large_as_it_was() -> None:
+    assert len(programs.attacks()) >= 110
 
 
 def test_this_machine_offers_a_level() -> None:
     assert probe().level is not None
 
 
-def test_walls_of_the_root_jail() -> None:
-    _skip_unless(Level.JAIL, sys.executable)
-    assert battle.fight(Level.JAIL, sys.executable) == []
-
-
-def test_walls_without_namespaces() -> None:
-    python = levels.public_python() if os.geteuid() == 0 else None
-    if python is None:
-        pytest.skip("needs root and an interpreter that every user may read")
-    _skip_unless(Level.UID, python)
-    assert battle.fight(Level.UID, python) == []
-
-
-def test_walls_of_an_ordinary_users_jail() -> None:
-    if os.geteuid() != 0:
-        _skip_unless(Level.NAMESPACES, sys.executable)
-        assert battle.fight(Level.NAMESPACES, sys.executable) == []
-        return
-    if levels.public_python() is None:
-        pytest.skip("no interpreter that an ordinary user may run")
-    asked = "import json, sys; from sandbox.probe import *; p = probe(); print(json.dumps([p.level, p.refused]))"
-    level, refused = levels.run_as_ordinary_user(asked)
-    if level is None:
-        pytest.skip(f"no unprivileged namespaces: {refused}")
-    assert levels.run_as_ordinary_user(FIGHT, Level.NAMESPACES) == []
+def test_at_least_one_real_level_ran(request: pytest.FixtureRequest) -> None:
+    chosen = [item.name for item in request.session.items if item.name.startswith("test_walls[")]
+    if not chosen:
+        pytest.skip("no test of the walls was selected")
+    assert levels.real_levels_that_ran()
 
 
 def test_ordinary_user_below_the_minimum_is_refused() -> None:
-    if os.geteuid() != 0 or levels.public_python() is None:
+    python = levels.public_python() if os.geteuid() == 0 else None
+    if python is None:
         pytest.skip("needs root and an interpreter that every user may read")
     code = """
-import json
+import sys
+sys.path.insert(0, sys.argv[1])
 from sandbox.jail import JailSandbox
 from sandbox.types import SandboxUnavailable
 try:
     JailSandbox(minimum_level="jail")
-    print(json.dumps("started"))
+    print("started")
 except SandboxUnavailable as error:
-    print(json.dumps(str(error)))
+    print(error)
 """
-    message = levels.run_as_ordinary_user(code)
+    user = other_user.OrdinaryUser(python)
+    try:
+        process = user.popen(code)
+        try:
+            message = process.communicate(timeout=other_user.DEADLINE_S)[0].decode()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    finally:
+        user.remove()
     assert "no sandbox of level 'jail'" in message
     assert "jail: needs root" in message

@@ -1,0 +1,38 @@
+"""What a child says about itself on its result pipe. Claims, never verdicts: the host compares."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+
+from sandbox import protocol
+
+RESULT_FD = 3
+
+
+def ready() -> None:
+    """The walls stand. Carries the clocks, because the runner may read it late."""
+    clocks = struct.pack(protocol.CLOCKS, time.process_time(), time.monotonic())
+    report(protocol.READY + clocks)
+
+
+def failure(error: BaseException, tag: bytes = protocol.FAILED) -> bytes:
+    """The body of a result that tells why there is no value."""
+    if isinstance(error, MemoryError):
+        return protocol.NO_MEMORY
+    return tag + describe(error).encode("utf-8", "replace")[: protocol.NOTE_BYTES]
+
+
+def describe(error: BaseException) -> str:
+    try:
+        text = str(error)
+        return (f"{type(error).__name__}: {text}" if text else type(error).__name__)[: protocol.NOTE_BYTES]
+    except BaseException:  # noqa: BLE001 - str() of a hostile exception
+        return "error"
+
+
+def report(body: bytes) -> None:
+    data = memoryview(protocol.RESULT_LENGTH.pack(len(body)) + body)
+    while data:
+        data = data[os.write(RESULT_FD, data) :]

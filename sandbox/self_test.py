@@ -1,0 +1,34 @@
+"""A look from inside: the walls of a fresh slot, tried by a program before any hostile one."""
+
+from __future__ import annotations
+
+from sandbox import protocol, values, wire
+from sandbox.link import Slot, SlotError
+from sandbox.types import Case, Limits, Program
+
+_DEADLINE_S = 30.0
+_SOURCE = """
+import os, socket
+def refused(action):
+    try:
+        action()
+    except OSError:
+        return True
+    return False
+"""
+_CALLS = (
+    "refused(socket.socket)",
+    "refused(os.fork)",
+    "refused(lambda: open('/etc/passwd'))",
+    "refused(lambda: os.setuid(0)) or os.getuid() == 0",
+)
+
+
+def check(slot: Slot) -> None:
+    """Raises SlotError when a wall is missing."""
+    cases = [Case(str(index), call=call) for index, call in enumerate(_CALLS)]
+    request = wire.request(Program(_SOURCE, tuple(cases)), cases, Limits(), str(slot.hello["byte_code"]))
+    answer = slot.ask(request.header, request.payload, request.given, _DEADLINE_S)
+    expected = [(protocol.VALUE, values.encode(True, 100))] * len(_CALLS)
+    if answer.results[2:] != expected:
+        raise SlotError(f"self-test failed: {answer.results[1:]}")

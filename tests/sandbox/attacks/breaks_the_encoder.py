@@ -1,0 +1,10 @@
+# /// attack
+# must-not = "break the host by sending nonsense from a patched encoder"
+# allowed = ["ok", "error"]
+# ///
+import sandbox.values as values
+
+
+def attack():
+    values._pack = lambda *arguments: ["nonsense", 1]
+    return 1

@@ -1,0 +1,9 @@
+# /// attack
+# must-not = "run past its CPU limit inside a C call that lets no other thread run"
+# allowed = ["timeout"]
+# ///
+import re
+
+
+def attack():
+    return re.match(r"(a+)+$", "a" * 64 + "b")

@@ -1,0 +1,6 @@
+# /// attack
+# must-not = "run past its CPU limit inside one C call"
+# allowed = ["timeout"]
+# ///
+def attack():
+    return sum(range(10**12))

@@ -1,0 +1,16 @@
+# /// attack
+# must-not = "get the CPU limit once per thread"
+# allowed = ["timeout"]
+# ///
+import threading
+
+
+def spin():
+    while True:
+        pass
+
+
+def attack():
+    for _ in range(4):
+        threading.Thread(target=spin, daemon=True).start()
+    spin()

@@ -1,0 +1,9 @@
+# /// attack
+# must-not = "exhaust the stack of the host"
+# allowed = ["error"]
+# ///
+def attack():
+    x = []
+    for _ in range(100_000):
+        x = [x]
+    return x

@@ -1,0 +1,10 @@
+# /// attack
+# must-not = "be taken for success after an error in an exit hook"
+# allowed = ["error", "crash"]
+# kind = "stdin"
+# ///
+import atexit
+import os
+
+atexit.register(os.abort)
+print("fine")

@@ -1,0 +1,9 @@
+# /// attack
+# must-not = "make the encoder run for ever"
+# allowed = ["error", "timeout"]
+# ///
+import itertools
+
+
+def attack():
+    return itertools.count()

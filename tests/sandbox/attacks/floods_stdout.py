@@ -1,0 +1,10 @@
+# /// attack
+# must-not = "send more output than its limit"
+# allowed = ["output"]
+# ///
+import sys
+
+
+def attack():
+    while True:
+        sys.stdout.write("x" * 65536)

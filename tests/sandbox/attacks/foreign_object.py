@@ -1,0 +1,6 @@
+# /// attack
+# must-not = "cross as an object"
+# allowed = ["error"]
+# ///
+def attack():
+    return object()

@@ -1,0 +1,11 @@
+# /// attack
+# must-not = "make the host hold an answer of 4 GiB"
+# allowed = ["output"]
+# ///
+import os
+
+
+def attack():
+    os.write(3, b"\xff\xff\xff\xff")
+    while True:
+        os.write(3, b"x" * 65536)

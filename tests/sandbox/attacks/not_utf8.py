@@ -1,0 +1,5 @@
+# /// attack
+# must-not = "be taken for an answer"
+# allowed = ["error"]
+# ///
+x = 'ÿ'

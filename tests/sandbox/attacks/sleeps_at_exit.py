@@ -1,0 +1,10 @@
+# /// attack
+# must-not = "hold its slot from an exit hook"
+# allowed = ["timeout"]
+# kind = "stdin"
+# ///
+import atexit
+import time
+
+atexit.register(time.sleep, 100)
+print("done")

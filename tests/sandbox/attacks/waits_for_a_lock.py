@@ -1,0 +1,11 @@
+# /// attack
+# must-not = "hold its slot past the wall-clock limit in a wait without a deadline"
+# allowed = ["timeout"]
+# ///
+import threading
+
+
+def attack():
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()

@@ -1,0 +1,16 @@
+# /// forgery
+# cheat = "returns an object that is equal to everything"
+# ///
+class Equal:
+    def __eq__(self, other):
+        return True
+
+    def __ne__(self, other):
+        return False
+
+    def __hash__(self):
+        return 0
+
+
+def forge(*arguments):
+    return Equal()

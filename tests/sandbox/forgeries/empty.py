@@ -1,0 +1,4 @@
+# /// forgery
+# cheat = "defines nothing at all"
+# ///
+NO_TAIL = True

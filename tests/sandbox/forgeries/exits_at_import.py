@@ -1,0 +1,6 @@
+# /// forgery
+# cheat = "ends with exit code 0 before any test"
+# ///
+import sys
+
+sys.exit(0)

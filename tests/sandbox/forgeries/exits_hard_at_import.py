@@ -1,0 +1,6 @@
+# /// forgery
+# cheat = "ends with exit code 0 before any test, without cleaning up"
+# ///
+import os
+
+os._exit(0)

@@ -1,0 +1,8 @@
+# /// forgery
+# cheat = "ends with exit code 0 when first called, without cleaning up"
+# ///
+import os
+
+
+def forge(*arguments):
+    os._exit(0)

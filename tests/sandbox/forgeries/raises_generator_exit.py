@@ -1,0 +1,5 @@
+# /// forgery
+# cheat = "raises what generators swallow"
+# ///
+def forge(*arguments):
+    raise GeneratorExit

@@ -1,0 +1,5 @@
+# /// forgery
+# cheat = "raises KeyboardInterrupt into the tests"
+# ///
+def forge(*arguments):
+    raise KeyboardInterrupt

@@ -1,0 +1,5 @@
+# /// forgery
+# cheat = "returns an exception instead of raising it"
+# ///
+def forge(*arguments):
+    return SystemExit(0)

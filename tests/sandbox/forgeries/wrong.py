@@ -1,0 +1,5 @@
+# /// forgery
+# cheat = "nothing: an honest wrong answer, for comparison"
+# ///
+def forge(*arguments):
+    return 123456789

@@ -1,0 +1,5 @@
+# /// forgery
+# cheat = "answers None"
+# ///
+def forge(*arguments):
+    return None

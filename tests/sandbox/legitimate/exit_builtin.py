@@ -1,0 +1,6 @@
+# /// program
+# prints = "1"
+# ///
+print(1)
+exit()
+print(2)

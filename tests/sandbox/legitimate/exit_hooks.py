@@ -1,0 +1,7 @@
+# /// program
+# prints = "hi\nbye"
+# ///
+import atexit
+
+atexit.register(print, "bye")
+print("hi")

@@ -1,0 +1,7 @@
+# /// program
+# prints = "1"
+# ///
+import sys
+
+print(1)
+sys.exit(0)

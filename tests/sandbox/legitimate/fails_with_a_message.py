@@ -1,0 +1,7 @@
+# /// program
+# prints = ""
+# exit-code = 1
+# ///
+import sys
+
+sys.exit("message")

@@ -1,0 +1,5 @@
+# /// program
+# stdin = "abc"
+# prints = "cba"
+# ///
+print(open(0).read()[::-1])

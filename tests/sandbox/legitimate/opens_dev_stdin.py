@@ -1,0 +1,5 @@
+# /// program
+# stdin = "abc\n"
+# prints = "ABC"
+# ///
+print(open("/dev/stdin").read().strip().upper())

@@ -1,0 +1,7 @@
+# /// program
+# stdin = "1 2 3"
+# prints = "6"
+# ///
+import sys
+
+print(sum(map(int, sys.stdin.read().split())))

@@ -1,0 +1,5 @@
+# /// program
+# stdin = "漢\n"
+# prints = "é漢"
+# ///
+print("é" + input())

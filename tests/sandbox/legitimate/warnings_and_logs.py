@@ -1,0 +1,10 @@
+# /// program
+# prints = "done"
+# ///
+import logging
+import warnings
+
+logging.basicConfig(level=logging.INFO)
+logging.info("hello")
+warnings.warn("careful")
+print("done")

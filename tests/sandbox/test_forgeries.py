@@ -1,0 +1,83 @@
+"""Wrong solutions that try to pass, against every kind of test, at every level: none ever passes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import kinds
+import levels
+import programs
+import pytest
+
+from common.records import Task, Verdict
+from sandbox.judge import judge, program_for, standard_of
+from sandbox.types import CaseRun, Limits, Sandbox
+
+LIMITS = Limits(cpu_s=2.0, wall_s=20.0, memory_mb=256, out_bytes=1 << 16)
+SHORT = Limits(cpu_s=0.2, wall_s=0.5, memory_mb=256, out_bytes=1 << 16)
+
+
+# What is judged is the same at every level; what stands between the tests and the solution is not.
+FULL_LEVEL = "jail" if os.geteuid() == 0 else "namespaces"
+KINDS_AT_EVERY_LEVEL = ("stdin", "call", "assert", "class")
+PAIRS = [
+    pytest.param(level, kind, id=f"{level}-{kind}")
+    for level in levels.NAMES
+    for kind in (kinds.TASKS if level == FULL_LEVEL else KINDS_AT_EVERY_LEVEL)
+]
+
+
+@pytest.fixture(scope="module")
+def backend(request: pytest.FixtureRequest) -> Iterator[levels.Backend]:
+    with levels.opened(request.param, request) as opened:
+        yield opened
+
+
+def run(
+    sandbox: Sandbox, source: str, task: Task, *, in_process: bool = False, limits: Limits = LIMITS
+) -> list[CaseRun]:
+    return sandbox.run(program_for(source, task, in_process=in_process), limits)
+
+
+def verdicts(runs: list[CaseRun], task: Task, reference: list[CaseRun]) -> list[Verdict]:
+    return [
+        judge(run, test, standard_of(test, of_reference))
+        for run, test, of_reference in zip(runs, task.tests, reference, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("backend", "kind"), PAIRS, indirect=["backend"])
+def test_a_right_solution_passes(backend: levels.Backend, kind: str) -> None:
+    task = kinds.TASKS[kind]
+    runs = run(backend.sandbox, kinds.SOLUTION, task)
+    assert [run.note for run in runs] == [""] * len(runs)
+    assert set(verdicts(runs, task, runs)) == {Verdict.PASSED}
+
+
+@pytest.mark.parametrize(("backend", "kind"), PAIRS, indirect=["backend"])
+def test_no_forgery_passes(backend: levels.Backend, kind: str) -> None:
+    task = kinds.TASKS[kind]
+    reference = run(backend.sandbox, kinds.SOLUTION, task)
+    complaints = []
+    for forgery in programs.forgeries():
+        runs = run(backend.sandbox, forgery.source, task, limits=SHORT if forgery.hangs else LIMITS)
+        for test, verdict in zip(task.tests, verdicts(runs, task, reference), strict=True):
+            if verdict is Verdict.INFRA or (verdict is Verdict.PASSED and kind not in forgery.passes):
+                complaints.append(f"{forgery.name} ({forgery.cheat}): {verdict} on {test.script or test.call!r}")
+    assert complaints == []
+
+
+def test_the_forgeries_are_real(request: pytest.FixtureRequest) -> None:
+    """The same programs, judged in their own process as most graders do: many pass, and all of it is flagged."""
+    task = kinds.TASKS["assert"]
+    fooled = set()
+    with levels.opened("jail", request) as backend:
+        reference = run(backend.sandbox, kinds.SOLUTION, task, in_process=True)
+        for forgery in programs.forgeries():
+            limits = SHORT if forgery.hangs else LIMITS
+            runs = run(backend.sandbox, forgery.source, task, in_process=True, limits=limits)
+            if Verdict.PASSED in verdicts(runs, task, reference):
+                fooled.add(forgery.name)
+    assert {"always_equal_int", "always_equal_object", "agrees_with_everything"} <= fooled
+    assert len(fooled) >= 15
