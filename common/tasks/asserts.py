@@ -1,65 +1,104 @@
-"""Split an ``assert`` line into a call and the literal it must equal, which then can stay on the host."""
+"""Lines of asserts as test cases: judged by value where that is possible, run as a script where not."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
+from dataclasses import dataclass
 
 from common.records import TestCase
+from common.tasks.source import NotPythonError, Source, read_source
 
 
-class SplitError(ValueError):
-    """The line cannot be split into a call and a literal; the message says why."""
+class UnusableTestError(ValueError):
+    """The line tests nothing or is not Python; the message says which and why."""
 
 
-def split_assert(line: str) -> TestCase:
-    """The test case of one ``assert`` statement; its message, if any, is dropped.
+@dataclass(frozen=True)
+class Split:
+    """A call of one name with literal arguments, and the literal that it must equal."""
 
-    ``EXPR == LITERAL`` (in either order) and ``EXPR is LITERAL`` for None, True and False become the call
-    EXPR, expecting LITERAL; that identity becomes equality is the one loss. Any other condition becomes the
-    call ``bool(CONDITION)``, expecting True, unless it is an equality of two computed sides: the expected one
-    would have to be computed where the program runs.
-    Raises :class:`SplitError`.
+    name: str
+    call: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class AssertLine:
+    """One test of a list: nearly always a single assert. ``split`` is None unless it can be judged by value."""
+
+    source: Source
+    split: Split | None
+
+    def test_case(self, exports: Collection[str]) -> TestCase:
+        """``exports``: the names that are the solution's.
+
+        An assert of the form ``name(literals) == literal`` (in either order; also ``is`` None, True or False,
+        whose identity becomes equality) leaves its expected value on the host. Whatever else a line says is
+        decided where the tests run, so that nothing of it is the solution's but the exports.
+        Raises :class:`UnusableTestError` for a line without any of them.
+        """
+        if self.source.free.isdisjoint(exports):
+            raise UnusableTestError("tests nothing: it uses no name of the solution")
+        if self.split is not None and self.split.name in exports:
+            return TestCase(call=self.split.call, expected=self.split.expected)
+        return TestCase(kind="script", script=self.source.text)
+
+
+def read_assert(line: str, in_front: str = "") -> AssertLine:
+    """``in_front``: source that the test is to run after.
+
+    Raises :class:`UnusableTestError` for what is not Python or asserts nothing.
     """
     try:
-        statements = ast.parse(line.strip()).body
-    except (SyntaxError, ValueError) as error:
-        raise SplitError(f"not Python: {error}") from error
-    if len(statements) != 1 or not isinstance(statements[0], ast.Assert):
-        raise SplitError("not a single assert statement")
-    condition = statements[0].test
-    if isinstance(condition, ast.Compare) and len(condition.ops) == 1:
-        left, right = condition.left, condition.comparators[0]
-        if isinstance(condition.ops[0], ast.Eq):
-            return _equality(left, right)
-        if isinstance(condition.ops[0], ast.Is) and isinstance(right, ast.Constant) and not _is_literal(left):
-            return TestCase(call=ast.unparse(left), expected=ast.unparse(right))
-    if _is_literal(condition):
-        raise SplitError("the condition is a literal, so it tests nothing")
-    return TestCase(call=f"bool({ast.unparse(condition)})", expected="True")
+        source = read_source(in_front + line.strip())
+    except NotPythonError as error:
+        raise UnusableTestError(str(error)) from error
+    if not any(isinstance(node, ast.Assert) for node in ast.walk(source.tree)):
+        raise UnusableTestError("tests nothing: it has no assert")
+    if not source.free:
+        raise UnusableTestError("tests nothing: it has only literals")
+    statement = source.tree.body[0]
+    alone = len(source.tree.body) == 1 and isinstance(statement, ast.Assert)
+    return AssertLine(source, _split(statement.test) if alone and isinstance(statement, ast.Assert) else None)
+
+
+def is_literal(node: ast.expr) -> bool:
+    try:
+        ast.literal_eval(node)
+    except (ValueError, TypeError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 def is_literal_source(text: str) -> bool:
     """Whether ``text`` is one Python literal, as an expected value must be."""
     try:
         ast.literal_eval(text)
-    except (SyntaxError, TypeError, ValueError):
+    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError):
         return False
     return True
 
 
-def _equality(left: ast.expr, right: ast.expr) -> TestCase:
-    if _is_literal(left) and _is_literal(right):
-        raise SplitError("both sides are literals, so it tests nothing")
-    if _is_literal(right):
-        return TestCase(call=ast.unparse(left), expected=ast.unparse(right))
-    if _is_literal(left):
-        return TestCase(call=ast.unparse(right), expected=ast.unparse(left))
-    raise SplitError("neither side of == is a literal")
+def _split(condition: ast.expr) -> Split | None:
+    if not isinstance(condition, ast.Compare) or len(condition.ops) != 1:
+        return None
+    sides = (condition.left, condition.comparators[0])
+    for call, expected in (sides, sides[::-1]):
+        if isinstance(condition.ops[0], ast.Eq):
+            comparable = is_literal(expected)
+        else:
+            singleton = isinstance(expected, ast.Constant) and expected.value in (None, True, False)
+            comparable = isinstance(condition.ops[0], ast.Is) and singleton
+        name = _plainly_called(call)
+        if comparable and name is not None:
+            return Split(name, ast.unparse(call), ast.unparse(expected))
+    return None
 
 
-def _is_literal(node: ast.expr) -> bool:
-    try:
-        ast.literal_eval(node)
-    except (ValueError, TypeError):
-        return False
-    return True
+def _plainly_called(node: ast.expr) -> str | None:
+    """The name that is called with literals only, if this is such a call."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return None
+    keywords = all(keyword.arg is not None and is_literal(keyword.value) for keyword in node.keywords)
+    return node.func.id if keywords and all(map(is_literal, node.args)) else None

@@ -1,62 +1,99 @@
-import gzip
-import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from task_rows import ACECODE, BIGCODEBENCH, HUMANEVAL, MBPP, OWN, SANITIZED, write
 
 from common.records import as_plain
 from common.tasks.loader import TaskFileError, load_tasks
 from common.tasks.synthetic import SyntheticTasks
 
-MBPP = {
-    "task_id": 11,
-    "text": "Add one.",
-    "code": "def inc(x):\n    return x + 1",
-    "test_setup_code": "import math",
-    "test_list": ["assert inc(1) == 2", "assert inc(-1) == 0"],
-    "challenge_test_list": [],
-}
-ACECODE = {
-    "id": "ace_1",
-    "source": "oss",
-    "question": "Negate.",
-    "test_cases": ["assert neg(1) == -1"],
-    "inferences": [],
-}
-OWN = {"id": "own_1", "prompt": "p", "tests": [{"kind": "stdin", "stdin": "1\n", "expected": "2\n"}]}
-REAL = Path(__file__).parents[4] / "shared/data/mbpp_rl/train.jsonl.gz"
-
-
-def _write(path: Path, *rows: object) -> Path:
-    text = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
-    return path
+DATA = Path(__file__).parents[4] / "shared/data"
+CALL = {"call": "f()", "expected": "1"}
+SCRIPT = {**OWN, "exports": ["f"], "tests": [{"kind": "script", "script": "assert f() == 1"}]}
 
 
 @pytest.mark.parametrize("name", ["tasks.jsonl", "tasks.jsonl.gz"])
-def test_three_kinds_of_rows(tmp_path: Path, name: str):
-    report = load_tasks(_write(tmp_path / name, MBPP, "", ACECODE, OWN))
-    assert report.skipped == ()
-    mbpp, acecode, own = report.tasks
-    assert (mbpp.id, mbpp.completion, mbpp.reference) == ("11", "fenced", MBPP["code"])
-    assert mbpp.prompt == "Add one.\nTest cases: assert inc(1) == 2"
-    assert mbpp.prefix == "import math\n"
-    assert [(test.call, test.expected) for test in mbpp.tests] == [("inc(1)", "2"), ("inc(-1)", "0")]
-    assert (acecode.id, acecode.family, acecode.prefix, acecode.reference) == ("ace_1", "oss", "", None)
+def test_rows_of_several_formats(tmp_path: Path, name: str):
+    report = load_tasks(write(tmp_path / name, MBPP, "", ACECODE, OWN))
+    assert report.skipped == report.left_out == ()
+    assert report.formats == {"mbpp": 1, "acecode": 1, "couplet": 1}
+    own = report.tasks[2]
     assert (own.id, own.completion, own.tests[0].kind) == ("own_1", "continuation", "stdin")
+
+
+def test_parquet_gives_the_same_tasks(tmp_path: Path):
+    rows = [
+        MBPP | {"task_id": "11"},
+        SANITIZED | {"task_id": "12"},
+        HUMANEVAL,
+        BIGCODEBENCH,
+        SCRIPT,
+        OWN | {"id": "o"},
+    ]
+    columns = {name: None for row in rows for name in row}
+    pq.write_table(pa.Table.from_pylist([{**columns, **row} for row in rows]), tmp_path / "tasks.parquet")
+    assert load_tasks(tmp_path / "tasks.parquet") == load_tasks(write(tmp_path / "tasks.jsonl", *rows))
+
+
+def test_a_bad_parquet_row_is_named_by_its_number(tmp_path: Path):
+    pq.write_table(pa.Table.from_pylist([HUMANEVAL, HUMANEVAL | {"test": None}]), tmp_path / "tasks.parquet")
+    with pytest.raises(TaskFileError, match=r"tasks\.parquet, row 2, field id: .* already used on row 1"):
+        load_tasks(tmp_path / "tasks.parquet", "humaneval")
+    pq.write_table(pa.Table.from_pylist([HUMANEVAL | {"test": None}]), tmp_path / "tasks.parquet")
+    with pytest.raises(TaskFileError, match="row 1, field test: is missing or empty"):
+        load_tasks(tmp_path / "tasks.parquet", "humaneval")
+    (tmp_path / "tasks.parquet").write_text("{}")
+    with pytest.raises(TaskFileError, match="unreadable"):
+        load_tasks(tmp_path / "tasks.parquet")
+
+
+def test_all_that_a_task_of_ours_can_say(tmp_path: Path):
+    row = {
+        "id": 7,
+        "prompt": "p",
+        "tests": [{"call": "f(1)"}, {"kind": "stdin", "stdin": "1"}, *SCRIPT["tests"]],
+        "test_setup": "import math",
+        "exports": ["f"],
+        "in_process": True,
+        "shown_tests": 1,
+        "reference": "def f(): return 1",
+    }
+    task = load_tasks(write(tmp_path / "tasks.jsonl", row)).tasks[0]
+    assert (task.id, task.exports, task.in_process, task.shown_tests) == ("7", ("f",), True, 1)
+    assert [(test.kind, test.expected) for test in task.tests] == [
+        ("call", None),
+        ("stdin", None),
+        ("script", None),
+    ]
 
 
 def test_synthetic_tasks_survive_a_file(tmp_path: Path, synthetic_tasks: SyntheticTasks):
     tasks = tuple(t.task for t in synthetic_tasks.held_out)
-    assert load_tasks(_write(tmp_path / "tasks.jsonl", *map(as_plain, tasks))).tasks == tasks
+    assert load_tasks(write(tmp_path / "tasks.jsonl", *map(as_plain, tasks))).tasks == tasks
 
 
-def test_a_row_with_an_unsplittable_test_is_skipped_by_name(tmp_path: Path):
-    row = {**MBPP, "task_id": 12, "test_list": ["assert inc(1) == 2", "assert inc(1) == inc(0) + 1"]}
-    report = load_tasks(_write(tmp_path / "tasks.jsonl", MBPP, row))
-    assert [task.id for task in report.tasks] == ["11"]
-    assert report.skipped == ((2, "12", "test 2: neither side of == is a literal"),)
+def test_tests_that_cannot_be_used_are_left_out_by_name(tmp_path: Path):
+    row = {**MBPP, "task_id": 12, "test_list": ["assert True", "assert inc(1) == 2", "assert inc("]}
+    nothing = {**MBPP, "task_id": 13, "test_list": ["assert True"], "challenge_test_list": []}
+    report = load_tasks(write(tmp_path / "tasks.jsonl", MBPP, row, nothing))
+    assert [task.id for task in report.tasks] == ["11", "12"]
+    assert report.tasks[1].prompt.endswith("Test cases: assert inc(1) == 2")
+    reasons = [(line, task_id, reason[:22]) for line, task_id, reason in report.left_out]
+    assert reasons == [(2, "12", "test 1: tests nothing:"), (2, "12", "test 3: not Python: '(")]
+    assert report.skipped == ((3, "13", "no test can be used; test 1: tests nothing: it has only literals"),)
+
+
+def test_an_unknown_format_is_refused_with_those_there_are(tmp_path: Path):
+    path = write(tmp_path / "tasks.jsonl", MBPP)
+    with pytest.raises(
+        TaskFileError, match=r"format 'apps' is unknown; choose one of couplet, .*bigcodebench-instruct"
+    ):
+        load_tasks(path, "apps")
+    with pytest.raises(TaskFileError, match="field prompt: is missing or empty"):
+        load_tasks(path, "humaneval")
 
 
 @pytest.mark.parametrize(
@@ -65,14 +102,29 @@ def test_a_row_with_an_unsplittable_test_is_skipped_by_name(tmp_path: Path):
         ("{", "line 2: not JSON"),
         ("[1]", "line 2: a JSON list"),
         ({**MBPP, "task_id": None}, "line 2, field id: is missing"),
+        (
+            {"id": "x", "question": "q"},
+            "line 2: of no known format, it has id, question; rename .*acecode: test_cases",
+        ),
         ({**MBPP, "task_id": "ace_1"}, "line 2, field id: 'ace_1' was already used on line 1"),
-        ({**MBPP, "text": ""}, "line 2, field question: is missing or empty"),
+        ({**MBPP, "text": ""}, "line 2, field text: is missing or empty"),
         ({**MBPP, "text": 3}, "line 2, field text: is int; make it a string"),
         ({**MBPP, "test_list": []}, "line 2, field test_list: is missing or empty"),
         ({**MBPP, "test_list": "assert f()"}, "line 2, field test_list: is not a list of strings"),
+        ({**MBPP, "code": "def"}, "line 2, field code: is not Python"),
+        ({**MBPP, "test_setup_code": "def"}, "line 2, field test_setup_code: is not Python"),
         ({**OWN, "prompt": None}, "line 2, field prompt: "),
         ({**OWN, "tests": []}, "line 2, field tests: is empty"),
-        ({**OWN, "tests": [{"call": "f()"}]}, "line 2, field tests.0.expected: Field required"),
+        ({**OWN, "tests": [{"call": "f()"}]}, "line 2, field tests.0.expected: is missing; .* a reference"),
+        ({**OWN, "tests": [{"kind": "stdin"}]}, "line 2, field tests.0.expected: is missing"),
+        ({**OWN, "tests": [{"expected": "1"}]}, "line 2, field tests.0.call: is empty"),
+        ({**OWN, "tests": [CALL, CALL | {"call": "x = 1"}]}, "line 2, field tests.1.call: is not Python"),
+        ({**OWN, "tests": [{"kind": "script"}], "exports": ["f"]}, "field tests.0.script: is empty"),
+        ({**SCRIPT, "tests": [{"kind": "script", "script": "assert"}]}, "field tests.0.script: is not Python"),
+        ({**SCRIPT, "exports": []}, "line 2, field exports: is empty"),
+        ({**SCRIPT, "exports": ["a.b"]}, "line 2, field exports: 'a.b' is no name"),
+        ({**SCRIPT, "test_setup": "import"}, "line 2, field test_setup: is not Python"),
+        ({**OWN, "shown_tests": 2}, "line 2, field shown_tests: is 2 of 1"),
         (
             {**OWN, "tests": [{"call": "f()", "expected": "g()"}]},
             "field tests.0.expected: is not a Python literal",
@@ -81,7 +133,7 @@ def test_a_row_with_an_unsplittable_test_is_skipped_by_name(tmp_path: Path):
     ],
 )
 def test_malformed_rows_are_named(tmp_path: Path, row: object, message: str):
-    path = _write(tmp_path / "tasks.jsonl", ACECODE, row)
+    path = write(tmp_path / "tasks.jsonl", ACECODE, row)
     with pytest.raises(TaskFileError, match=message) as error:
         load_tasks(path)
     assert str(path) in str(error.value)
@@ -91,24 +143,41 @@ def test_unusable_files_are_named(tmp_path: Path):
     with pytest.raises(TaskFileError, match=r"nowhere\.jsonl: there is no such file"):
         load_tasks(tmp_path / "nowhere.jsonl")
     with pytest.raises(TaskFileError, match="has no rows"):
-        load_tasks(_write(tmp_path / "empty.jsonl", ""))
+        load_tasks(write(tmp_path / "empty.jsonl", ""))
     broken = tmp_path / "broken.jsonl.gz"
     broken.write_bytes(b"{}\n")
     with pytest.raises(TaskFileError, match="unreadable"):
         load_tasks(broken)
     broken.write_bytes(
-        _write(tmp_path / "good.jsonl.gz", *[{**MBPP, "task_id": i} for i in range(99)]).read_bytes()[:-20]
+        write(tmp_path / "good.jsonl.gz", *[{**MBPP, "task_id": i} for i in range(99)]).read_bytes()[:-20]
     )
     with pytest.raises(TaskFileError, match="unreadable"):
         load_tasks(broken)
 
 
-def test_the_real_mbpp_subset():
-    if not REAL.is_file():
-        reason = f"needs the MBPP subset, which is not part of the repository, at {REAL}"
-        assert os.environ.get("CI") != "true", reason
+@pytest.mark.parametrize(
+    ("name", "format_name", "tasks", "tests"),
+    [
+        ("humaneval/HumanEval", "humaneval", 164, {"script": 1133}),
+        ("humaneval_plus/HumanEvalPlus-Mini", "humaneval+", 164, {"call": 2576, "script": 101}),
+        ("mbpp/mbpp", "mbpp", 974, {"call": 2917, "script": 21}),
+        ("mbpp/mbpp_sanitized", "mbpp", 427, {"call": 1245, "script": 79}),
+        ("mbpp_plus/MbppPlus", "mbpp+", 378, {"call": 40_763, "script": 252}),
+        ("mbpp_rl/train", "acecode", 256, {"call": 762, "script": 6}),
+        ("mbpp_rl/valid", "acecode", 47, {"call": 138, "script": 3}),
+        ("bigcodebench/BigCodeBench-Hard", "bigcodebench", 148, {"script": 853}),
+    ],
+)
+def test_published_files(name: str, format_name: str, tasks: int, tests: dict[str, int]):
+    path = DATA / f"{name}.jsonl.gz"
+    if not path.is_file():
+        reason = f"needs {name}, which is not part of the repository, at {path}"
+        assert not (os.environ.get("CI") == "true" and DATA.is_dir()), reason
         pytest.skip(reason)
-    report = load_tasks(REAL)
-    assert len(report.tasks) == 256
-    assert report.skipped == ()
-    assert all(len(task.tests) == 3 and task.reference and task.entry_point for task in report.tasks)
+    report = load_tasks(path)
+    assert report.skipped == report.left_out == ()
+    assert report.formats == {format_name: tasks}
+    kinds = [test.kind for task in report.tasks for test in task.tests]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == tests
+    assert len(report.tasks) == tasks
+    assert all(task.reference and task.exports for task in report.tasks)

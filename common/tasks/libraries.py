@@ -1,0 +1,25 @@
+"""Which libraries a task needs installed where it runs."""
+
+from __future__ import annotations
+
+import sys
+
+from common.records import Task
+from common.tasks.source import NotPythonError, import_statements, parse
+
+
+def third_party(task: Task) -> tuple[str, ...]:
+    """Top-level names of the modules, not of the standard library, that the task's sources import; sorted.
+
+    Names as in an import statement, which may differ from those that pip takes. A source that does not parse
+    counts for nothing.
+    """
+    sources = [task.prefix + (task.reference or ""), task.test_setup, *(test.script for test in task.tests)]
+    found = set()
+    for source in sources:
+        try:
+            tree = parse(source)
+        except NotPythonError:
+            continue
+        found |= {module.split(".")[0] for module, _, _ in import_statements(tree)}
+    return tuple(sorted(found - sys.stdlib_module_names - {"", "__future__"}))

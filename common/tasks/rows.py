@@ -1,0 +1,144 @@
+"""Rows of JSON-lines files (plain, or gzip if named ``.gz``) and of Parquet files; what can be wrong with them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_BATCH_ROWS = 1024
+
+
+class TaskFileError(ValueError):
+    """A task file that cannot be used; the message names the file, the line, the field and the remedy."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row. ``number`` counts from 1: lines of a text file, blank ones too, or rows of a Parquet file.
+
+    Fields whose value is null are as good as absent. The readers below raise :class:`TaskFileError`, naming the
+    field, for a value of another type.
+    """
+
+    path: Path
+    number: int
+    fields: dict[str, Any]
+
+    @property
+    def place(self) -> str:
+        return f"{unit_of(self.path)} {self.number}"
+
+    def error(self, field: str, problem: str) -> TaskFileError:
+        return TaskFileError(f"{self.path}, {self.place}, field {field}: {problem}")
+
+    def name_of(self, *names: str) -> str | None:
+        """The first of the names that the row has a value for."""
+        return next((name for name in names if self.fields.get(name) is not None), None)
+
+    def text(self, *names: str) -> str | None:
+        """The value of the first of these fields that is there."""
+        name = self.name_of(*names)
+        if name is None:
+            return None
+        value = self.fields[name]
+        if not isinstance(value, str):
+            raise self.error(name, f"is {type(value).__name__}; make it a string")
+        return value
+
+    def required_text(self, *names: str) -> str:
+        """As :meth:`text`, but absent and empty values are errors too."""
+        value = self.text(*names)
+        if not value:
+            remedy = f"give one of {', '.join(names)}" if len(names) > 1 else "give it a value"
+            raise self.error(self.name_of(*names) or names[0], f"is missing or empty; {remedy}")
+        return value
+
+    def strings(self, *names: str) -> list[str]:
+        """A list of strings; empty if none of the fields is there."""
+        name = self.name_of(*names)
+        if name is None:
+            return []
+        value = self.fields[name]
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.error(name, "is not a list of strings; make it one")
+        return value
+
+    def identifier(self) -> str:
+        name = self.name_of("id", "task_id")
+        value = None if name is None else self.fields[name]
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            raise self.error(name or "id", "is missing or not a string or integer; give every row a unique id")
+        return str(value)
+
+
+def read_rows(path: Path | str) -> Iterator[Row]:
+    """Every row of a file. Raises :class:`TaskFileError` for a missing, empty or unreadable one."""
+    path = Path(path)
+    if not path.is_file():
+        raise TaskFileError(f"{path}: there is no such file; check the path of the task set")
+    empty = True
+    for row in _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path):
+        empty = False
+        yield row
+    if empty:
+        raise TaskFileError(f"{path}: the file has no rows; write one task a row")
+
+
+def unit_of(path: Path) -> str:
+    """What the rows of this file are counted in."""
+    return "row" if path.suffix == ".parquet" else "line"
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    try:
+        with (
+            gzip.open(path, "rt", encoding="utf-8")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8") as file
+        ):
+            for number, text in enumerate(file, start=1):
+                if text.strip():
+                    yield Row(path, number, _json_object(path, number, text))
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise TaskFileError(
+            f"{path}: unreadable ({error}); it must be UTF-8 JSON lines, gzip if named .gz, or named .parquet"
+        ) from error
+
+
+def _json_object(path: Path, number: int, text: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise TaskFileError(f"{path}, line {number}: not JSON ({error}); write one JSON object a line") from error
+    if not isinstance(fields, dict):
+        raise TaskFileError(f"{path}, line {number}: a JSON {type(fields).__name__}; write one JSON object a line")
+    return fields
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    try:
+        with pq.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(_BATCH_ROWS):
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield Row(path, number, _without_nulls(fields))
+    except pa.ArrowException as error:
+        raise TaskFileError(f"{path}: unreadable ({error}); it must be Parquet, or be named .jsonl") from error
+
+
+def _without_nulls(value: Any) -> Any:
+    """A column is there for every row: in a struct, null says that the row leaves the field out."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,110 @@
+"""What a piece of Python source reads, calls, binds and imports at its top level. Nothing is executed."""
+
+from __future__ import annotations
+
+import ast
+import symtable
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Source:
+    """Python source, read. ``free``: names that it reads but nowhere binds. ``called``: those that it calls.
+
+    ``bound``: top-level names that it defines or assigns. ``imports``: the import statement of each top-level name
+    that one binds; ``star_imports``: the statements that may bind anything.
+    """
+
+    text: str
+    tree: ast.Module
+    free: frozenset[str]
+    called: frozenset[str]
+    bound: frozenset[str]
+    imports: dict[str, str]
+    star_imports: tuple[str, ...]
+
+    @property
+    def import_lines(self) -> tuple[str, ...]:
+        return (*dict.fromkeys(self.imports.values()), *self.star_imports)
+
+
+class NotPythonError(ValueError):
+    """The text is not Python that this interpreter compiles; the message says where."""
+
+
+def parse(text: str) -> ast.Module:
+    """Raises :class:`NotPythonError`."""
+    tree = _compiled(text, "exec")
+    assert isinstance(tree, ast.Module)
+    return tree
+
+
+def check_expression(text: str) -> None:
+    """Raises :class:`NotPythonError` unless the text is one expression."""
+    _compiled(text, "eval")
+
+
+def _compiled(text: str, mode: Literal["exec", "eval"]) -> ast.AST:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree: ast.AST = compile(text, "<task>", mode, ast.PyCF_ONLY_AST, dont_inherit=True)
+            compile(text, "<task>", mode, dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+        raise NotPythonError(f"not Python: {error}") from error
+    return tree
+
+
+def read_source(text: str) -> Source:
+    """Raises :class:`NotPythonError`."""
+    tree = parse(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = symtable.symtable(text, "<task>", "exec")
+    symbols = table.get_symbols()
+    bound = frozenset(symbol.get_name() for symbol in symbols if symbol.is_assigned())
+    imported = frozenset(symbol.get_name() for symbol in symbols if symbol.is_imported())
+    free = frozenset(name for name in _globals_read(table) if name not in bound | imported)
+    called = {
+        node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    return Source(text, tree, free, free & called, bound, *_imports(tree))
+
+
+def import_statements(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
+    """(imported module, name that is bound, statement) of every import in the tree; a star binds ``*``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, alias.asname or alias.name.split(".")[0], ast.unparse(ast.Import([alias]))
+        elif isinstance(node, ast.ImportFrom):
+            module = "." * node.level + (node.module or "")
+            for alias in node.names:
+                statement = ast.unparse(ast.ImportFrom(node.module, [alias], node.level))
+                yield module, alias.asname or alias.name, statement
+
+
+def _globals_read(table: symtable.SymbolTable) -> Iterator[str]:
+    at_top = table.get_type() == "module"
+    for symbol in table.get_symbols():
+        if symbol.is_referenced() and (at_top or symbol.is_global()):
+            yield symbol.get_name()
+    for child in table.get_children():
+        yield from _globals_read(child)
+
+
+def _imports(tree: ast.Module) -> tuple[dict[str, str], tuple[str, ...]]:
+    top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    named: dict[str, str] = {}
+    stars = []
+    for module, name, statement in import_statements(top):
+        if module == "__future__":
+            continue
+        if name == "*":
+            stars.append(statement)
+        else:
+            named[name] = f"{named[name]}\n{statement}" if name in named else statement
+    return named, tuple(stars)
