@@ -18,15 +18,26 @@ _WELL_FORMED = re.compile(r"(?:(?!```).)*```python\n((?:(?!```).)*)```\n", re.DO
 
 
 def program_of(task: Task, text: str) -> str | None:
-    """The Python source to test, or None when the text holds none or is too long."""
-    if task.completion == "continuation":
-        program = task.prefix + text
-    else:
+    """The Python source to test, or None when the text holds none or is too long.
+
+    ``text`` ends where the model's text ends: a rollout's holds nothing from its end-of-text token on.
+    """
+    if task.completion == "fenced":
         block = _FENCED_BLOCK.search(text)
         if block is None:
             return None
-        program = block.group(1)
+        text = block.group(1)
+    program = task.prefix + text
     return program if len(program) <= MAX_PROGRAM_CHARS else None
+
+
+def reference_program(task: Task) -> str | None:
+    """The task's own solution as a whole program, or None where it has none.
+
+    The reference of a ``continuation`` task is a completion, as a model would write it; that of a ``fenced`` task
+    is what would stand inside the fence. Either follows the prefix.
+    """
+    return None if task.reference is None else task.prefix + task.reference
 
 
 def format_score(task: Task, text: str) -> float:

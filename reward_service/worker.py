@@ -24,7 +24,10 @@ class Inbox(Protocol):
 
 class Scorer(Protocol):
     def score_group(self, task: Task, completions: list[str]) -> list[Score]:
-        """Run the tests of every completion and weigh them into rewards. ValueError for a malformed task."""
+        """Run the tests of every completion and weigh them into rewards.
+
+        ValueError, naming what is wrong, for a malformed task or a reward function that fails.
+        """
 
 
 class RewardLoop:
@@ -55,9 +58,10 @@ class RewardLoop:
                 except RecordError as error:
                     self._inbox.bury(delivery, str(error))
                     continue
+                # Publishing may wait for room, and nobody else may take the group meanwhile.
                 with self._inbox.holding([delivery]):
                     result = self._score(delivery, group)
-                self._publish(delivery, result)
+                    self._publish(delivery, result)
                 on_group(result)
 
     def _score(self, delivery: Delivery, group: RolloutGroup) -> TrajectoryGroup:
@@ -68,7 +72,7 @@ class RewardLoop:
         try:
             scores = self._scorer.score_group(group.prompt.task, [rollout.text for rollout in group.rollouts])
         except ValueError as error:
-            return TrajectoryGroup.from_lost(group.prompt, self._name, f"malformed task: {error}")
+            return TrajectoryGroup.from_lost(group.prompt, self._name, f"cannot be scored: {error}")
         if self._shuffle and group.prompt.purpose is Purpose.TRAIN:
             scores = shuffled(scores, group.prompt.seed, group.prompt.index)
         return TrajectoryGroup(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from common.records import Task
-from reward_service.extraction import MAX_PROGRAM_CHARS, format_score, parses, program_of
+from reward_service.extraction import MAX_PROGRAM_CHARS, format_score, parses, program_of, reference_program
 
 CONTINUATION = Task(id="c", prompt="", prefix="def f(x):\n", tests=())
 FENCED = Task(id="f", prompt="", completion="fenced", tests=())
@@ -62,3 +62,17 @@ def test_hostile_text_is_only_unparsable(source: str) -> None:
 
 def test_oversized_text_is_no_program() -> None:
     assert program_of(CONTINUATION, "x" * MAX_PROGRAM_CHARS) is None
+
+
+def test_the_prefix_goes_before_a_fenced_block() -> None:
+    task = FENCED.model_copy(update={"prefix": "import math\n"})
+    assert program_of(task, "```python\nprint(math.pi)\n```\n") == "import math\nprint(math.pi)\n"
+    assert program_of(task, "no code") is None
+
+
+def test_a_reference_follows_the_prefix_and_stands_for_a_completion() -> None:
+    task = CONTINUATION.model_copy(update={"reference": "    return x\n"})
+    assert reference_program(task) == program_of(task, "    return x\n") == "def f(x):\n    return x\n"
+    fenced = FENCED.model_copy(update={"prefix": "import math\n", "reference": "x = 1\n"})
+    assert reference_program(fenced) == program_of(fenced, "```python\nx = 1\n```\n")
+    assert reference_program(FENCED) is None

@@ -1,0 +1,104 @@
+"""SandboxFusion's ``/run_code``, so that its clients (verl and others) can use this sandbox. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from sandbox.types import Case, CaseRun, Limits, Outcome, Program
+
+#: Wall-clock time beside the CPU time, so that load on the machine does not turn into a verdict.
+WALL_SLACK_S = 2.0
+LONGEST_RUN_S = 300.0
+_LARGEST_MB = 65_536
+
+
+class RunCode(BaseModel):
+    """A program to run. Fields that this service does not know are ignored, as theirs does.
+
+    ``run_timeout`` seconds of CPU time; Python compiles nothing, so ``compile_timeout`` is not used.
+    ``memory_limit_MB`` in MiB, -1 for the service's own limit.
+    """
+
+    code: str
+    language: str
+    stdin: str | None = None
+    compile_timeout: float = 10.0
+    run_timeout: Annotated[float, Field(gt=0, le=LONGEST_RUN_S)] = 10.0
+    memory_limit_MB: Annotated[int, Field(ge=-1, le=_LARGEST_MB)] = -1  # noqa: N815 - their name
+    files: dict[str, Any] = {}
+    fetch_files: list[str] = []
+
+
+class RunResult(BaseModel):
+    """``Error``: a limit or a signal ended the program, and ``return_code`` may be None."""
+
+    status: Literal["Finished", "Error", "TimeLimitExceeded"]
+    execution_time: float
+    return_code: int | None
+    stdout: str
+    stderr: str
+
+
+class RunAnswer(BaseModel):
+    """``SandboxError`` means that nothing is known of the program. ``message`` says in a line what went wrong."""
+
+    status: Literal["Success", "Failed", "SandboxError"]
+    message: str = ""
+    compile_result: None = None
+    run_result: RunResult | None = None
+    executor_pod_name: None = None
+    files: dict[str, str] = {}
+
+
+def refusal(request: RunCode) -> RunAnswer | None:
+    """Why this service will not run it, in their shape; None when it will."""
+    if request.language != "python":
+        return _sandbox_error(f"language: {request.language!r} is not supported here; only 'python' is")
+    if request.files:
+        return _sandbox_error("files: not supported here; leave it empty and put the data into the code or stdin")
+    if request.fetch_files:
+        return _sandbox_error("fetch_files: not supported here; leave it empty and print what is needed")
+    return None
+
+
+def program_of(request: RunCode) -> Program:
+    return Program(request.code, (Case("run", "stdin", stdin=request.stdin or ""),))
+
+
+def limits_of(request: RunCode, defaults: Limits) -> Limits:
+    memory = request.memory_limit_MB if request.memory_limit_MB > 0 else defaults.memory_mb
+    return Limits(
+        cpu_s=request.run_timeout,
+        wall_s=request.run_timeout + WALL_SLACK_S,
+        memory_mb=memory,
+        out_bytes=defaults.out_bytes,
+        file_mb=defaults.file_mb,
+        files=defaults.files,
+    )
+
+
+def answer_of(run: CaseRun) -> RunAnswer:
+    if run.outcome in (Outcome.INFRA, Outcome.SKIPPED):
+        return _sandbox_error(run.note or "the sandbox failed")
+    result = RunResult(
+        status=_status(run),
+        execution_time=run.wall_s,
+        return_code=run.exit_code,
+        stdout=run.stdout.decode("utf-8", "replace"),
+        stderr=run.stderr.decode("utf-8", "replace"),
+    )
+    return RunAnswer(
+        status="Success" if run.outcome is Outcome.OK else "Failed", message=run.note, run_result=result
+    )
+
+
+def _status(run: CaseRun) -> Literal["Finished", "Error", "TimeLimitExceeded"]:
+    if run.outcome is Outcome.TIMEOUT:
+        return "TimeLimitExceeded"
+    return "Finished" if run.outcome in (Outcome.OK, Outcome.ERROR) else "Error"
+
+
+def _sandbox_error(message: str) -> RunAnswer:
+    return RunAnswer(status="SandboxError", message=message)

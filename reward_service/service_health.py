@@ -1,0 +1,103 @@
+"""Whether the sandbox works: what the last program that went through it showed, or a probe where none did."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from common.records import Score, Task, Verdict
+from reward_service.scoring import Scored, Scorer
+from sandbox.types import Case, CaseRun, Limits, Outcome, Program, Sandbox
+
+_PROBE = Program("print(6 * 7)", (Case("probe", "stdin"),))
+_PROBE_LIMITS = Limits(cpu_s=5.0, wall_s=20.0)
+_PROBE_EVERY_S = 10.0
+#: Longer than a probe and the start of two slots may take.
+_STALE_S = 120.0
+
+
+class Readiness:
+    """The latest sign of life or of trouble. Thread-safe: each is one assignment."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._problem: str | None = "the sandbox has not been tried yet"
+        self._seen = clock()
+
+    def works(self) -> None:
+        self._problem, self._seen = None, self._clock()
+
+    def fails(self, problem: str) -> None:
+        self._problem, self._seen = problem, self._clock()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the latest sign."""
+        return self._clock() - self._seen
+
+    def problem(self) -> str | None:
+        """Why the sandbox cannot be used now; None when it can."""
+        if self._problem is None and self.age > _STALE_S:
+            return f"no program came back from the sandbox for {self.age:.0f} s"
+        return self._problem
+
+    def judge(self, run: CaseRun) -> None:
+        """Take one run of any program as a sign."""
+        if run.outcome is Outcome.INFRA:
+            self.fails(f"the sandbox failed: {run.note}")
+        else:
+            self.works()
+
+
+class WatchedScorer:
+    """A scorer whose results are signs."""
+
+    def __init__(self, scorer: Scorer, readiness: Readiness) -> None:
+        self._scorer = scorer
+        self._readiness = readiness
+
+    def examine(self, task: Task, completions: Sequence[str]) -> list[Scored]:
+        """As :meth:`Scorer.examine`."""
+        found = self._scorer.examine(task, completions)
+        tests = [test for scored in found if scored.program is not None for test in scored.tests]
+        failed = next((test for test in tests if test.verdict is Verdict.INFRA), None)
+        if failed is not None:
+            self._readiness.fails(f"the sandbox failed: {failed.note}")
+        elif tests:
+            self._readiness.works()
+        return found
+
+    def score_group(self, task: Task, completions: Sequence[str]) -> list[Score]:
+        """As :meth:`Scorer.score_group`."""
+        return [scored.score for scored in self.examine(task, completions)]
+
+
+class Prober:
+    """Runs a small program where nothing else has gone through the sandbox lately."""
+
+    def __init__(self, sandbox: Sandbox, readiness: Readiness, every_s: float = _PROBE_EVERY_S) -> None:
+        self._sandbox = sandbox
+        self._readiness = readiness
+        self._every_s = every_s
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="sandbox-probe")
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._readiness.problem() is not None or self._readiness.age >= self._every_s:
+                await loop.run_in_executor(self._pool, self.probe)
+            await asyncio.sleep(self._every_s / 4)
+
+    def probe(self) -> None:
+        (run,) = self._sandbox.run(_PROBE, _PROBE_LIMITS)
+        if run.outcome is Outcome.OK and run.stdout != b"42\n":
+            self._readiness.fails(f"the sandbox printed {run.stdout[:100]!r} for 6 * 7")
+        else:
+            self._readiness.judge(run)
+
+    def close(self) -> None:
+        """Wait for the probe under way; the caller has closed the sandbox, which ends it."""
+        self._pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,122 @@
+"""What ``POST /v1/score`` takes and answers, and the one shape of every error."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.records import Task, Verdict
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class GroupRequest(_Closed):
+    """Completions of one task."""
+
+    id: str
+    """Names the group in the answer; anything that no other group of the batch has."""
+    task: Task
+    completions: Annotated[list[str], Field(min_length=1)]
+    """What the model wrote, up to its end of text."""
+
+
+class ScoreRequest(_Closed):
+    """A batch."""
+
+    groups: Annotated[list[GroupRequest], Field(min_length=1)]
+    deadline_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds from now; what is not scored by then is masked. The service has an upper limit of its own."""
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> Self:
+        seen: set[str] = set()
+        for index, group in enumerate(self.groups):
+            if group.id in seen:
+                raise ValueError(f"groups.{index}.id: {group.id!r} is there already; give each group its own")
+            seen.add(group.id)
+        return self
+
+
+class SampleScore(_Closed):
+    """The reward of one completion.
+
+    ``masked``: a test ended in ``infra``, so ``reward`` is a placeholder that must not be trained on.
+    ``forgeable``: the tests ran in the program's own process. ``notes``: a line on each test that did not pass; a
+    program may have written it.
+    """
+
+    reward: float
+    components: dict[str, float]
+    verdicts: tuple[Verdict, ...]
+    masked: bool
+    forgeable: bool
+    notes: tuple[str, ...]
+
+
+class GroupLine(_Closed):
+    """One line of the answer: the group's scores in the order of its completions, or why it has none."""
+
+    id: str
+    scores: list[SampleScore] | None = None
+    error: str | None = None
+
+
+class Summary(_Closed):
+    """``masked`` counts completions, ``errors`` groups; ``late``: the deadline came before the last score."""
+
+    groups: int
+    completions: int
+    masked: int
+    errors: int
+    late: bool
+    deadline_s: float
+    seconds: float
+
+
+class SummaryLine(_Closed):
+    """The last line. An answer without it was cut short."""
+
+    summary: Summary
+
+
+class ErrorBody(_Closed):
+    """``type`` is for programs, ``message`` for people; ``field`` is the path in the request that is wrong."""
+
+    type: str
+    message: str
+    field: str | None = None
+
+
+class ErrorAnswer(_Closed):
+    error: ErrorBody
+
+
+class BadRequestError(ValueError):
+    """The body is not what it should be; ``field`` says where, or is None where all of it is wrong."""
+
+    def __init__(self, message: str, field: str | None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class BodyTooLargeError(ValueError):
+    """The body has more bytes than a request may have."""
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(model: type[Model], body: bytes) -> Model:
+    """Raises BadRequestError for the first thing that is wrong."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        field = ".".join(map(str, first["loc"])) or None
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = "unknown field; leave it out"
+        raise BadRequestError(f"{field}: {message}" if field else message, field) from error

@@ -1,0 +1,29 @@
+"""A reward loop as a process of its own: reward_process.py REDIS_URL RUN_ID NAME. Ends after one group."""
+
+from __future__ import annotations
+
+import sys
+
+from common.config import RewardConfig, StreamsConfig
+from common.records import TrajectoryGroup
+from common.streams import ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
+from reward_service.actor import make_scorer
+from reward_service.worker import RewardLoop
+
+CLAIM_SECONDS = 1.0
+
+
+def main(url: str, run_id: str, name: str) -> None:
+    streams = Streams(connect(url), run_id, StreamsConfig(claim_seconds=CLAIM_SECONDS))
+    consumer = Consumer(streams, ROLLOUTS, name)
+    done: list[TrajectoryGroup] = []
+
+    def publish(cause: Delivery, group: TrajectoryGroup) -> None:
+        consumer.hand_over(cause, TRAJECTORIES, group.encode(), 10.0)
+
+    scorer = make_scorer(RewardConfig(sandbox_slots=2))
+    RewardLoop(name, consumer, publish, scorer, 3, shuffle=False).run(lambda: bool(done), done.append)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

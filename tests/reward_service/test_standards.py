@@ -1,0 +1,172 @@
+"""What a test demands, where the task's own reference has to say it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from scoring_tools import GOOD, FakeSandbox, outcome, value
+
+from common.records import Task, TestCase, Verdict
+from reward_service.scoring import Scorer
+from sandbox.jail import JailSandbox
+from sandbox.types import Case, CaseRun, Outcome, Program
+from sandbox.values import encode
+
+ASKING = Task(
+    id="asks",
+    prompt="",
+    prefix="def add(a, b):\n",
+    tests=(
+        TestCase(call="add(1, 2)"),
+        TestCase(call="add(2, 2)", expected="4"),
+        TestCase(call="add(0.1, 0.2)", comparison="close", tolerance=1e-6),
+    ),
+    reference=GOOD,
+)
+SCRIPTED = Task(
+    id="scripted",
+    prompt="",
+    prefix="def add(a, b):\n",
+    tests=(TestCase(kind="script", script="assert add(1, 2) == 3\nassert add(2, 2) == 4"),),
+    exports=("add",),
+    reference=GOOD,
+)
+WRONG = "    return 7\n"
+
+
+def claims(**by_mode: object) -> FakeSandbox:
+    """Scripts of the reference's program say ``split`` or ``own``; those of others the ``other`` claim."""
+
+    def answer(program: Program, case: Case) -> CaseRun:
+        mode = "own" if program.in_process else "split"
+        claim = by_mode[mode] if GOOD in program.source else by_mode["other"]
+        if claim is None:
+            return CaseRun(case.id, Outcome.ERROR, note="TypeError: a proxy is no number")
+        return CaseRun(case.id, Outcome.OK, value=encode(claim, 100))
+
+    return FakeSandbox(answer)
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[JailSandbox]:
+    with JailSandbox(2) as shared:
+        yield shared
+
+
+def test_what_the_reference_gives_is_what_is_expected(sandbox: JailSandbox) -> None:
+    scorer = Scorer(sandbox)
+    good, wrong = scorer.score_group(ASKING, ["    return b + a\n", "    return 4\n"])
+    assert good.passed
+    assert wrong.verdicts == (Verdict.FAILED, Verdict.PASSED, Verdict.FAILED)
+    reads = (TestCase(kind="stdin", stdin="x"),)
+    lines = ASKING.model_copy(update={"tests": reads, "reference": "    pass\nprint(5)"})
+    scores = scorer.score_group(lines, ["    1\nprint(' 5 ')", GOOD])
+    assert [score.passed for score in scores] == [True, False]
+
+
+def test_the_reference_runs_once_a_task_and_only_where_it_is_needed() -> None:
+    fake = FakeSandbox(value(3))
+    scorer = Scorer(fake)
+    for _ in range(2):
+        scorer.score_group(ASKING, [WRONG])
+    assert [GOOD in program.source for program in fake.programs] == [True, False]
+    known = ASKING.model_copy(update={"tests": ASKING.tests[1:2]})
+    scorer.score_group(known, [WRONG])
+    assert len(fake.programs) == 3
+
+
+def test_scripts_in_a_real_sandbox(sandbox: JailSandbox) -> None:
+    scorer = Scorer(sandbox, cheat_share=1.0)
+    texts = ["    return b + a\n", WRONG, "    import os; os._exit(0)\n"]
+    good, wrong, cheat = scorer.score_group(SCRIPTED, texts)
+    assert (good.verdicts, wrong.verdicts) == ((Verdict.PASSED,), (Verdict.FAILED,))
+    assert not cheat.passed
+    assert not any(score.forgeable for score in (good, wrong, cheat))
+    scorer.close()
+    found = scorer.tally.collect()
+    assert (found["scoring/cheat_probes"], found["scoring/cheats_found"]) == (2, 1)
+
+
+def test_a_script_that_looks_into_the_solution_is_forgeable(sandbox: JailSandbox) -> None:
+    looks = TestCase(
+        kind="script", script="import types\nassert type(add) is types.FunctionType\nassert add(1, 2) == 3"
+    )
+    task = SCRIPTED.model_copy(update={"tests": (looks,)})
+    with pytest.raises(ValueError, match=r"reward\.allow_forgeable: true"):
+        Scorer(sandbox).score_group(task, [GOOD])
+    good, wrong = Scorer(sandbox, allow_forgeable=True).score_group(task, [GOOD, WRONG])
+    assert (good.passed, good.forgeable) == (True, True)
+    assert (wrong.passed, wrong.forgeable) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("claim", "verdict"),
+    [((True, 2, 3, 0), Verdict.PASSED), ((True, 1, 3, 0), Verdict.FAILED), ((True, 2, 0, 0), Verdict.FAILED)],
+)
+def test_a_script_passes_with_as_many_checks_as_the_reference(claim: object, verdict: Verdict) -> None:
+    (score,) = Scorer(claims(split=(True, 2, 2, 0), other=claim)).score_group(SCRIPTED, [WRONG])
+    assert score.verdicts == (verdict,)
+    assert not score.forgeable
+
+
+def test_a_script_without_a_reference_needs_one_check() -> None:
+    task = SCRIPTED.model_copy(update={"reference": None})
+    (score,) = Scorer(claims(other=(True, 1, 1, 0))).score_group(task, [WRONG])
+    assert score.passed
+
+
+@pytest.mark.parametrize("split", [None, (False, 1, 1, 0), (True, 0, 1, 0), (True, 1, 0, 0)])
+def test_scripts_that_need_the_very_objects_are_judged_in_process_if_allowed(split: object) -> None:
+    fake = claims(split=split, own=(True, 2, 2, 0), other=(True, 2, 2, 0))
+    scorer = Scorer(fake, allow_forgeable=True)
+    (score,) = scorer.score_group(SCRIPTED, [WRONG])
+    assert score.passed
+    assert score.forgeable
+    assert [program.in_process for program in fake.programs] == [False, True, True]
+    assert scorer.tally.collect()["scoring/forgeable_passes"] == 1
+    with pytest.raises(ValueError, match=r"'scripted', tests\.0: .*reward\.allow_forgeable: true"):
+        Scorer(claims(split=split, own=(True, 2, 2, 0))).score_group(SCRIPTED, [WRONG])
+
+
+def test_a_task_that_asks_for_its_own_process_needs_permission() -> None:
+    task = SCRIPTED.model_copy(update={"in_process": True})
+    with pytest.raises(ValueError, match=r"in_process: .*reward\.allow_forgeable: true"):
+        Scorer(claims()).score_group(task, [WRONG])
+    (score,) = Scorer(claims(own=(True, 2, 2, 0), other=(True, 2, 2, 0)), allow_forgeable=True).score_group(
+        task, [GOOD]
+    )
+    assert score.forgeable
+
+
+def test_a_reference_that_never_passes_makes_the_task_malformed() -> None:
+    scorer = Scorer(claims(split=None, own=None), allow_forgeable=True)
+    with pytest.raises(ValueError, match=r"does not pass it \(TypeError: a proxy is no number\)"):
+        scorer.score_group(SCRIPTED, [WRONG])
+
+
+def test_a_reference_that_takes_too_long_is_no_reason_to_trust_the_solution() -> None:
+    scorer = Scorer(FakeSandbox(outcome(Outcome.TIMEOUT, "more than 4 s")), allow_forgeable=True)
+    with pytest.raises(ValueError, match=r"tests\.0: the reference takes more than 4 s; raise reward"):
+        scorer.score_group(SCRIPTED, [WRONG])
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"), [(None, "no reference to ask"), (GOOD, r"tests\.0: the reference ended in error")]
+)
+def test_a_value_that_nobody_gives_makes_the_task_malformed(reference: str | None, message: str) -> None:
+    task = ASKING.model_copy(update={"reference": reference})
+    with pytest.raises(ValueError, match=message):
+        Scorer(FakeSandbox(outcome(Outcome.ERROR))).score_group(task, [WRONG])
+
+
+def test_our_failure_on_the_reference_masks_the_group_and_is_not_remembered() -> None:
+    fake = FakeSandbox(
+        lambda program, case: (outcome(Outcome.INFRA, "gone") if len(fake.programs) <= 2 else value(3))(
+            program, case
+        )
+    )
+    scorer = Scorer(fake)
+    assert [score.masked for score in scorer.score_group(ASKING, [WRONG, GOOD])] == [True, True]
+    assert len(fake.programs) == 2
+    assert [score.masked for score in scorer.score_group(ASKING, [WRONG, GOOD])] == [False, False]

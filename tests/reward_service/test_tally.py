@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from scoring_tools import BAD, GOOD, TASK, FakeSandbox, outcome, value
+
+from common.metrics.processes import SCORING_COUNTERS, SCORING_GAUGES, SCORING_SPANS
+from common.records import Verdict
+from reward_service.scoring import Scorer
+from reward_service.tally import BOUNDS, Tally, TallyCollector
+from sandbox.types import Outcome
+
+Samples = dict[tuple[str, str], float]
+
+
+def exported(tally: Tally) -> Samples:
+    """(series, value of its last label) -> value."""
+    registry = CollectorRegistry()
+    registry.register(TallyCollector(tally, {"worker": "w-0"}))
+    samples: Samples = {}
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for sample in family.samples:
+            labels = dict(sample.labels)
+            assert labels.pop("worker") == "w-0"
+            samples[sample.name, "".join(labels.values())] = sample.value
+    return samples
+
+
+def test_what_scoring_counts_is_exported() -> None:
+    scorer = Scorer(FakeSandbox(value(3), slots_live=2, slot_restarts=5, slots=2))
+    scorer.score_group(TASK, [GOOD, GOOD, BAD])
+    found = exported(scorer.tally)
+    assert found["couplet_scoring_executions_total", ""] == 2
+    assert found["couplet_scoring_completions_total", ""] == 3
+    assert found["couplet_scoring_groups_total", ""] == 1
+    assert found["couplet_scoring_tests_total", "passed"] == 3
+    assert found["couplet_scoring_tests_total", "failed"] == 3
+    assert {verdict for name, verdict in found if name == "couplet_scoring_tests_total"} == set(Verdict)
+    assert (found["couplet_scoring_slots_live", ""], found["couplet_scoring_slot_restarts", ""]) == (2, 5)
+    assert found["couplet_scoring_group_seconds_count", ""] == 1
+    assert found["couplet_scoring_queue_wait_seconds_count", ""] == 2
+    assert found["couplet_scoring_queue_wait_seconds_bucket", "+Inf"] == 2
+
+
+def test_masked_completions_and_retries_are_counted() -> None:
+    scorer = Scorer(FakeSandbox(outcome(Outcome.INFRA)))
+    scorer.score_group(TASK, [GOOD])
+    found = scorer.tally.collect()
+    assert (found["scoring/masked"], found["scoring/infra_retries"]) == (1, 1)
+    assert scorer.tally.verdicts()[Verdict.INFRA] == 2
+
+
+def test_every_declared_figure_is_there_from_the_start() -> None:
+    tally = Tally(FakeSandbox(value(3)))
+    assert set(tally.collect()) == {metric.key for metric in (*SCORING_COUNTERS, *SCORING_GAUGES)}
+    assert set(tally.spans()) == {metric.key for metric in SCORING_SPANS}
+    with pytest.raises(KeyError):
+        tally.count("scoring/nonsense")
+
+
+def test_durations_fall_into_their_buckets() -> None:
+    tally = Tally(FakeSandbox(value(3)))
+    for seconds in (0.0, BOUNDS[0], 0.03, 1e6):
+        tally.time("scoring/group", seconds)
+    span = tally.spans()["scoring/group"]
+    assert (span.buckets[0], span.buckets[4], span.buckets[-1]) == (2, 1, 1)
+    assert span.total == pytest.approx(1e6 + BOUNDS[0] + 0.03)
