@@ -26,7 +26,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    SCHEMA: ClassVar[int] = 3
+    SCHEMA: ClassVar[int] = 4
 
     def encode(self) -> bytes:
         body = self.model_dump(mode="python")
@@ -51,19 +51,33 @@ class Record(BaseModel):
             raise RecordError(f"{cls.__name__}: {error}") from error
 
 
-class TestCase(Record):
-    """One test of a task. What is expected stays on the host and never enters the sandbox.
+Comparison = Literal["equal", "close", "as_set", "presence"]
 
-    ``call``: ``call`` is a Python expression over the program's names, ``expected`` the literal it must
-    equal. ``stdin``: ``stdin`` is fed to the program, ``expected`` is the text it must print.
+
+class TestCase(Record):
+    """One test of a task. What is expected stays on the host and never enters the solution's process.
+
+    - ``call``: the Python expression ``call`` over the program's names must have the value ``expected``, a
+    literal. - ``stdin``: the program is fed ``stdin`` and must print ``expected``.
+    - ``script``: Python source that raises unless the solution is right (asserts, ``check(candidate)``, unittest).
+    It
+      runs in a process of its own, after the task's ``test_setup``, and reaches the solution by the task's
+      ``exports``.
+
+    ``expected`` None, of ``call`` and ``stdin``, means: what the task's reference gives. ``comparison`` of
+    ``call``: Python's ``==``; ``close``, equal up to ``tolerance`` wherever a number stands (also of ``stdin``);
+    ``as_set``, the same elements; ``presence``, both None or neither.
     """
 
     __test__: ClassVar[bool] = False  # not a pytest class
 
-    kind: Literal["call", "stdin"] = "call"
+    kind: Literal["call", "stdin", "script"] = "call"
     call: str = ""
     stdin: str = ""
-    expected: str
+    script: str = ""
+    expected: str | None = None
+    comparison: Comparison = "equal"
+    tolerance: float = 0.0
 
 
 class Task(Record):
@@ -71,6 +85,11 @@ class Task(Record):
 
     ``completion`` says what the model writes: ``continuation`` is appended to ``prefix`` as it is (the prefix
     is usually the prompt itself), ``fenced`` is a chat answer with one fenced Python block.
+
+    ``reference``, a right solution, follows ``prefix``: the whole program is ``prefix + reference``.
+    ``test_setup`` runs before every script test, where the tests run; ``exports`` are the names of the solution
+    that tests may use. ``in_process``: the scripts need the solution's very objects, so they run in its process
+    and their verdicts are forgeable. The first ``shown_tests`` tests are part of the prompt.
     """
 
     id: str
@@ -80,11 +99,18 @@ class Task(Record):
     completion: Literal["continuation", "fenced"] = "continuation"
     entry_point: str | None = None
     tests: tuple[TestCase, ...]
+    test_setup: str = ""
+    exports: tuple[str, ...] = ()
+    in_process: bool = False
+    shown_tests: Annotated[int, Field(ge=0)] = 0
     reference: str | None = None
 
 
 class Verdict(StrEnum):
-    """What became of one test. ``infra`` is our failure, not the program's: it is never a reward of 0."""
+    """What became of one test. ``infra`` is our failure, not the program's: it is never a reward of 0.
+
+    ``skipped``: not run, because an earlier test had already decided the reward.
+    """
 
     PASSED = "passed"
     FAILED = "failed"
@@ -93,6 +119,7 @@ class Verdict(StrEnum):
     MEMORY = "memory"
     OUTPUT = "output"
     INFRA = "infra"
+    SKIPPED = "skipped"
 
 
 Decoder = Literal["entropy", "topk_margin", "maskgit_plus", "origin", "low_confidence", "random", "threshold"]
@@ -256,13 +283,15 @@ class Score(Record):
     """The reward of one completion and what it is made of.
 
     ``masked`` is set when a test ended in ``infra``: the sample then counts neither in the group's baseline
-    nor in the loss, and ``reward`` is 0 only as a placeholder.
+    nor in the loss, and ``reward`` is 0 only as a placeholder. ``forgeable``: the tests ran in the program's own
+    process, which could have made them pass.
     """
 
     reward: float
     components: dict[str, float]
     verdicts: tuple[Verdict, ...]
     masked: bool = False
+    forgeable: bool = False
 
     @property
     def passed(self) -> bool:

@@ -62,6 +62,18 @@ class Delivery:
     attempt: int
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """How a stream stands: messages not acknowledged, those of them with a consumer, and all ever delivered.
+
+    The last two are None for a stream that nobody consumes.
+    """
+
+    messages: int
+    pending: int | None = None
+    delivered: int | None = None
+
+
 def connect(url: str, timeout: float = 30.0) -> redis.Redis:
     """A client for the server at ``url``. Raises :class:`StreamError` where no server answers."""
     try:
@@ -137,6 +149,26 @@ class Streams:
     def has_backlog(self) -> bool:
         """Whether any training message is still on its way."""
         return any(self.depth(name) for name in (PROMPTS, ROLLOUTS, TRAJECTORIES))
+
+    def backlogs(self) -> dict[str, Backlog]:
+        """How every stream of the run stands, in one round trip. Raises redis.RedisError."""
+        names = (*CONSUMER_GROUPS, DEAD_LETTERS)
+        with self.client.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.xlen(self.key(name))
+            for name in CONSUMER_GROUPS:
+                pipeline.xinfo_groups(self.key(name))
+            replies = pipeline.execute(raise_on_error=False)
+        lengths, consumers = replies[: len(names)], replies[len(names) :]
+        for length in lengths:
+            if isinstance(length, redis.RedisError):  # a server that is still loading its data answers so
+                raise length
+        found = {name: Backlog(length) for name, length in zip(names, lengths, strict=True)}
+        for name, groups in zip(CONSUMER_GROUPS, consumers, strict=True):
+            if isinstance(groups, list):  # else there is no such stream yet
+                for group in groups:
+                    found[name] = Backlog(found[name].messages, group["pending"], group["entries-read"])
+        return found
 
     def messages(self, name: str) -> list[bytes]:
         """Every unacknowledged message of a stream; for tests and diagnosis."""

@@ -1,121 +1,129 @@
-"""Metrics: declared once here, exported by a prometheus-client endpoint in every process."""
+"""The Prometheus endpoint that every process of a run has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
+from prometheus_client.registry import Collector
 
+from common.metrics.export import LabelledProcess
+from common.metrics.metric import PROCESS_LABELS, Kind, Metric
+from common.metrics.registry import BY_ROLE, find
 
-@dataclass(frozen=True)
-class Metric:
-    """``key`` is the name in metrics.jsonl; Prometheus sees :attr:`prometheus_name`."""
-
-    key: str
-    help: str
-    unit: str = ""
-
-    @property
-    def prometheus_name(self) -> str:
-        name = "couplet_" + self.key.replace("/", "_")
-        return f"{name}_{self.unit}" if self.unit else name
+#: What a Prometheus HTTP service discovery is to be told: addresses with a port.
+Targets = Callable[[], Iterable[str]]
 
 
-STEP_METRICS = (
-    Metric("reward/mean", "Mean reward of the step's samples"),
-    Metric("reward/std", "Standard deviation of the reward"),
-    Metric("reward/tests", "Mean test reward before weighting"),
-    Metric("reward/format", "Mean format reward before weighting"),
-    Metric("reward/solved", "Share of samples that pass all tests"),
-    Metric("reward/pass_rate", "Share of tests passed"),
-    Metric("reward/masked", "Samples left out because the sandbox failed"),
-    Metric("groups/trained", "Groups of the step"),
-    Metric("groups/zero_variance", "Share of groups whose samples have one reward"),
-    Metric("response/length_mean", "Mean completion length", "tokens"),
-    Metric("response/truncated", "Share of completions without an end-of-text"),
-    Metric("diffusion/ar_ness_local", "Local AR-ness at 1"),
-    Metric("diffusion/ar_ness_global", "Global AR-ness at 1"),
-    Metric("diffusion/ar_ness_local_at_4", "Local AR-ness at 4"),
-    Metric("diffusion/ar_ness_global_at_4", "Global AR-ness at 4"),
-    Metric("diffusion/steps", "Mean forward passes per completion"),
-    Metric("diffusion/tokens_per_forward", "Text tokens per forward pass of a completion"),
-    Metric("diffusion/surprisal", "Mean of -log p of a text token under the model at temperature 1", "nats"),
-    Metric("diffusion/approximate", "Share of groups denoised by an approximate sampler"),
-    Metric("staleness/mean", "Mean versions between the start of a group's sampling and its training"),
-    Metric("staleness/max", "Largest number of versions between the start of a group's sampling and its training"),
-    Metric("policy/loss", "Loss per unit of the objective: token, completion, group or pair"),
-    Metric("policy/kl", "KL to the reference per token or completion"),
-    Metric("policy/ratio_mean", "Mean likelihood ratio"),
-    Metric("policy/clip_fraction", "Share of ratios that the clip stops"),
-    Metric("policy/clip_low_fraction", "Share of ratios that the clip stops from below"),
-    Metric("policy/clip_high_fraction", "Share of ratios that the clip stops from above"),
-    Metric("policy/entropy", "Mean entropy of the model at the rows that are scored", "nats"),
-    Metric("policy/estimator_variance", "Variance over masks of a token's estimate, mean over tokens"),
-    Metric("policy/importance_mean", "Mean weight of a token against staleness"),
-    Metric("policy/preference_accuracy", "Share of pairs whose better completion gained on the reference"),
-    Metric("policy/preference_margin", "Mean scaled gain of the better completion over the worse one"),
-    Metric("policy/valid_tokens", "Completion tokens trained on"),
-    Metric("optim/grad_norm", "Gradient norm before clipping"),
-    Metric("optim/learning_rate", "Learning rate"),
-    Metric("seconds/wait", "Learner waiting for groups", "seconds"),
-    Metric("seconds/update", "Learner updating", "seconds"),
-    Metric("seconds/score", "Part of the update: old and reference policy", "seconds"),
-    Metric("seconds/backward", "Part of the update: forward and backward passes", "seconds"),
-    Metric("seconds/optimizer", "Part of the update: optimizer steps and reference syncs", "seconds"),
-    Metric("seconds/checkpoint", "Learner writing a checkpoint", "seconds"),
-    Metric("seconds/rollout", "Rollout work in the step's groups, over all workers", "seconds"),
-    Metric("seconds/reward", "Reward work in the step's groups, over all workers", "seconds"),
-    Metric("seconds/weights", "Weights on their way to the rollout workers", "seconds"),
-    Metric("seconds/step", "Whole learner step", "seconds"),
-    Metric("perf/samples_per_second", "Samples trained per second"),
-    Metric("ledger/admitted", "Groups admitted"),
-    Metric("ledger/trained", "Groups trained"),
-    Metric("ledger/filtered", "Groups filtered for lack of variance"),
-    Metric("ledger/dropped", "Groups dropped as stale or lost"),
-    Metric("ledger/in_flight", "Groups in flight"),
-    Metric("restarts", "Restarts of workers and learner so far"),
-    Metric("evaluation/pass_rate", "Held-out pass rate"),
-)
+def endpoint_host(host: str, ray_address: str) -> str:
+    """Where a process of a run listens: ``host``; for ``auto`` loopback with a local Ray, else the node's own."""
+    if host != "auto":
+        return host
+    if ray_address == "local":
+        return "127.0.0.1"
+    import ray
 
-WORKER_COUNTERS = (
-    Metric("worker/groups", "Groups handled by this process"),
-    Metric("worker/samples", "Samples handled by this process"),
-    Metric("worker/busy", "Time spent working", "seconds"),
-    Metric("worker/forwards", "Forward passes of the completions, counted for each"),
-    Metric("worker/tokens", "Text tokens committed"),
-    Metric("worker/refused", "Groups given up because they cannot be denoised"),
-    Metric("worker/infra_failures", "Samples masked because the sandbox failed"),
-)
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 class Telemetry:
-    """The Prometheus endpoint of one process, on a free loopback port."""
+    """Metrics of one process under ``/metrics``; with ``targets``, those of the whole run under ``/targets``.
 
-    def __init__(self, role: str, instance: str, host: str = "127.0.0.1") -> None:
+    ``role`` decides what there is to count (:data:`common.metrics.registry.BY_ROLE`). ``port`` 0 takes a free one.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        worker: str,
+        run_id: str,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        targets: Targets | None = None,
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._labels = {"role": role, "worker": instance}
-        names = list(self._labels)
-        self._step = Gauge("couplet_training_step", "Learner step", names, registry=self._registry)
-        self._gauges = {
-            m.key: Gauge(m.prometheus_name, m.help, names, registry=self._registry) for m in STEP_METRICS
-        }
-        self._counters = {
-            m.key: Counter(m.prometheus_name, m.help, names, registry=self._registry) for m in WORKER_COUNTERS
-        }
-        self._server, self._thread = start_http_server(0, addr=host, registry=self._registry)
+        self._labels = dict(zip(PROCESS_LABELS, (run_id, role, worker), strict=True))
+        self._metrics = {metric.key: metric for metric in BY_ROLE[role]}
+        self._series: dict[str, Gauge | Counter] = {}
+        for metric in self._metrics.values():
+            if metric.kind is Kind.COUNTER and metric.key.startswith("worker/"):
+                self._of(metric).labels(**self._labels)  # a counter that has counted nothing is there, and 0
+        self._registry.register(LabelledProcess(self._labels))
+        self._targets = targets
+        self._metrics_app = make_wsgi_app(self._registry)
+        self._server = make_server(host, port, self._serve, _Server, _Quiet)
+        self._thread = threading.Thread(target=self._server.serve_forever, name="telemetry", daemon=True)
+        self._thread.start()
         self.address = f"{host}:{self._server.server_port}"
 
-    def record(self, metrics: Mapping[str, float], step: int) -> None:
-        """Set gauges; keys that are not declared are refused with KeyError."""
-        self._step.labels(**self._labels).set(step)
-        for key, value in metrics.items():
-            self._gauges[key].labels(**self._labels).set(value)
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels that every series of this process carries."""
+        return dict(self._labels)
+
+    def register(self, collector: Collector) -> None:
+        """Export what ``collector`` gives as well."""
+        self._registry.register(collector)
 
     def count(self, key: str, amount: float = 1.0) -> None:
-        self._counters[key].labels(**self._labels).inc(amount)
+        """Raises KeyError for a counter that is not declared for this role."""
+        counter = self._of(self._metrics[key])
+        counter.labels(**self._labels).inc(amount)
+
+    def set(self, key: str, value: float) -> None:
+        """Raises KeyError for a gauge that is not declared for this role."""
+        gauge = self._of(self._metrics[key])
+        assert isinstance(gauge, Gauge)
+        gauge.labels(**self._labels).set(value)
+
+    def record(self, metrics: Mapping[str, float], step: int) -> None:
+        """Set the gauges of a learner step. Raises KeyError for a key that is not declared."""
+        self.set("run/step", step)
+        for key, value in metrics.items():
+            metric, labels = find(key)
+            gauge = self._of(metric)
+            assert isinstance(gauge, Gauge)
+            gauge.labels(**self._labels, **labels).set(value)
 
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5.0)
+
+    def _of(self, metric: Metric) -> Gauge | Counter:
+        """Its series, made when it is first needed: a gauge that nobody has set says nothing."""
+        if metric.key not in self._series:
+            kind = Counter if metric.kind is Kind.COUNTER else Gauge
+            names = [*self._labels, *metric.labels]
+            self._series[metric.key] = kind(metric.prometheus_name, metric.help, names, registry=self._registry)
+        return self._series[metric.key]
+
+    def _serve(self, environment: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environment.get("PATH_INFO", "")
+        if path == "/metrics":
+            answer: Iterable[bytes] = self._metrics_app(environment, start_response)
+            return answer
+        if path == "/targets" and self._targets is not None:
+            start_response("200 OK", [("Content-Type", "application/json")])
+            return [json.dumps([{"targets": list(self._targets())}]).encode()]
+        start_response("404 Not Found", [("Content-Type", "text/plain")])
+        return [b"metrics are at /metrics\n"]
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    """A scrape every few seconds is no news."""
+
+    timeout = 30.0
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass

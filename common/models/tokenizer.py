@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
-
 from common.models.config import ModelConfig, ModelError
 from common.models.families import FAMILIES, Family
 
@@ -29,6 +27,9 @@ def read_tokenizer(folder: Path, family: Family) -> Any:
     The classes are named here, so what ``tokenizer_config.json`` names in ``auto_map`` is never looked at. The
     learned pad token of a family is declared as the pad if the tokenizer has it.
     """
+    # Here, since learner ranks, which start again and again, need no tokenizer and save seconds.
+    from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
+
     if (folder / "tokenizer.json").is_file():
         kind = PreTrainedTokenizerFast
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():

@@ -138,8 +138,8 @@ def test_body_that_does_not_validate_is_refused(change: dict[str, object]) -> No
 
 
 def test_missing_field_and_missing_body_are_refused() -> None:
-    with pytest.raises(RecordError, match="expected"):
-        TestCase.decode(msgpack.packb({"kind": "TestCase", "schema": Record.SCHEMA, "body": {}}))
+    with pytest.raises(RecordError, match="tests"):
+        Task.decode(msgpack.packb({"kind": "Task", "schema": Record.SCHEMA, "body": {"id": "1", "prompt": "p"}}))
     with pytest.raises(RecordError):
         TestCase.decode(msgpack.packb({"kind": "TestCase", "schema": Record.SCHEMA}))
 
