@@ -13,17 +13,28 @@ document.addEventListener("pointermove", (event) => {
 
 const samples = document.getElementById("samples");
 if (samples) {
-  const [label, steps] = [samples.querySelector(".slider"), samples.querySelectorAll(".step")];
-  const [input, output] = [label.querySelector("input"), label.querySelector("output")];
+  const [slider, steps] = [samples.querySelector(".slider"), samples.querySelectorAll(".step")];
+  const [input, output] = [slider.querySelector("input"), slider.querySelector("output")];
   const show = () => {
     steps.forEach((step, i) => { step.hidden = i !== Number(input.value); });
     output.textContent = steps[input.value].dataset.step;
   };
   samples.querySelectorAll(".step > h3").forEach((title) => title.remove());
-  label.hidden = false;
+  slider.hidden = false;
   input.addEventListener("input", show);
+  slider.querySelectorAll("button").forEach((button) => button.addEventListener("click", () => {
+    input.value = Number(input.value) + Number(button.dataset.move); // the input keeps to its own range
+    show();
+  }));
   show();
 }
+
+// Comparison: every chart is there twice, by step and by time.
+const axes = document.querySelectorAll("button[data-axis]");
+axes.forEach((button) => button.addEventListener("click", () => {
+  axes.forEach((one) => one.setAttribute("aria-pressed", String(one === button)));
+  document.querySelectorAll("[data-by]").forEach((chart) => { chart.hidden = chart.dataset.by !== button.dataset.axis; });
+}));
 
 const words = "and as assert break class continue def del elif else except finally for from global if import in is lambda not or pass raise return try while with yield None True False";
 const token = new RegExp(`(?<h>#.*)|(?<s>"(?:[^"\\\\\\n]|\\\\.)*"|'(?:[^'\\\\\\n]|\\\\.)*')|(?<n>\\b\\d[\\d.]*\\b)|(?<k>\\b(?:${words.replaceAll(" ", "|")})\\b)`, "g");

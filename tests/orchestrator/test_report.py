@@ -2,129 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import math
-import random
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
+from recorded_runs import FAMILIES, HOSTILE, evaluation, lines, make_run, metric
 
-from orchestrator.charts import Series, braille, labels, line_chart, short, stacked_bars, thin, ticks
-from orchestrator.report import changed, clean, families, interval, program, write_report
-
-HOSTILE = "    return x\n    # </script></pre><img src=http://evil.example/x onerror=alert(1)>{{7*7}}\x1b[2J"
-FAMILIES = ("greater than", "last element", "sum of squares", "vowels")
-
-
-def metric(step: int, steps: int) -> dict[str, Any]:
-    noise, share = random.Random(step), step / steps
-    solved = 0.42 + 0.4 * (1 - math.exp(-3 * share)) + noise.gauss(0, 0.035)
-    return {
-        "step": step,
-        "time": 1.7e9 + 9 * step,
-        "reward/mean": 2 * solved + 0.46,
-        "reward/std": 0.7 - 0.3 * share + noise.gauss(0, 0.03),
-        "reward/tests": 2 * solved,
-        "reward/format": min(0.5, 0.45 + noise.gauss(0, 0.01) + 0.04 * share),
-        "reward/pass_rate": solved - 0.06,
-        "groups/zero_variance": noise.randint(0, 2 + round(3 * share)),
-        "groups/trained": 8,
-        "policy/loss": noise.gauss(0, 0.02),
-        "policy/kl": 0.0001 * math.exp(2.5 * share) + abs(noise.gauss(0, 0.0001)),
-        "policy/ratio_mean": 1 + noise.gauss(0, 0.004),
-        "policy/clip_fraction": abs(noise.gauss(0.01, 0.004)),
-        "optim/grad_norm": 0.3 + abs(noise.gauss(0, 0.1)),
-        "optim/learning_rate": 1e-4 * (0.55 + 0.45 * math.cos(math.pi * share)),
-        "staleness/mean": noise.random(),
-        "staleness/max": noise.randint(1, 2),
-        "response/length_mean": 24 + noise.gauss(0, 1),
-        "diffusion/ar_ness_local": 0.6 + 0.1 * share + noise.gauss(0, 0.01),
-        "diffusion/ar_ness_global": 0.7 + 0.05 * share + noise.gauss(0, 0.01),
-        "diffusion/ar_ness_local_at_4": 0.4 + 0.1 * share + noise.gauss(0, 0.01),
-        "diffusion/ar_ness_global_at_4": 0.8 + 0.05 * share + noise.gauss(0, 0.01),
-        "diffusion/steps": 14 - 2 * share + noise.gauss(0, 0.1),
-        "diffusion/tokens_per_forward": 1.6 + 0.2 * share + noise.gauss(0, 0.02),
-        "diffusion/surprisal": 0.5 - 0.2 * share + noise.gauss(0, 0.02),
-        "diffusion/approximate": 0.0,
-        "perf/samples_per_second": 14 + noise.gauss(0, 1),
-        "seconds/step": 9.0,
-        "seconds/rollout": 4 + noise.gauss(0, 0.3),
-        "seconds/reward": 1 + noise.gauss(0, 0.1),
-        "seconds/update": 3 + noise.gauss(0, 0.2),
-        "seconds/weights": 0.2,
-        "seconds/wait": abs(noise.gauss(0.4, 0.2)),
-        "restarts": 0,
-        "something/new": "text",
-    }
+from common.metrics.registry import find
+from common.metrics.step import STEP_METRICS
+from orchestrator.report import write_report
+from orchestrator.report_data import read_run
+from orchestrator.report_panels import DIFFUSION, LEARNING, POLICY, SYSTEM
+from orchestrator.report_text import clean, program
+from orchestrator.report_verdicts import changed, families, interval
 
 
-def evaluation(step: int, solved: float) -> dict[str, Any]:
-    programs, by_family = [], {}
-    for number, family in enumerate(FAMILIES):
-        passed = [random.Random(f"{number} {i}").random() < solved + 0.05 * number for i in range(50)]
-        by_family[family] = [sum(passed), 50]
-        for i, ok in enumerate(passed):
-            right = "sum(x * x for x in xs if x > 3)"
-            programs.append(
-                {
-                    "task_id": f"synthetic-{number}{i:03d}",
-                    "family": family,
-                    "prompt": "# Return the sum of the squares of the elements above 3.\ndef f(xs):\n",
-                    "completion": f"    return {right if ok else 'sum(x for x in xs)'}\n",
-                    "passed": ok,
-                }
-            )
-    total = sum(passed for passed, _ in by_family.values())
-    return {
-        "step": step,
-        "pass_rate": total / 200,
-        "tasks": 200,
-        "by_family": by_family,
-        "programs": programs,
-    }
-
-
-def lines(records: list[dict[str, Any]]) -> str:
-    return "".join(json.dumps(record) + "\n" for record in records)
-
-
-def make_run(folder: Path, steps: int = 40) -> Path:
-    """The folder of a finished run whose reward rises."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(
-        "run:\n  name: quickstart\nstreams:\n  url: redis://:hunter2@redis:6379/0\n"
-    )
-    run = {
-        "run_id": "r-1",
-        "name": "quickstart",
-        "started": "2025-01-01T10:00:00",
-        "versions": {"torch": "2.13"},
-    }
-    (folder / "run.json").write_text(json.dumps(run))
-    (folder / "metrics.jsonl").write_text(lines([metric(step, steps) for step in range(1, steps + 1)]))
-    scores = ((0, 0.4), (steps // 2, 0.55), (steps, 0.68))
-    (folder / "evaluations.jsonl").write_text(lines([evaluation(step, solved) for step, solved in scores]))
-    samples = [
-        {
-            "step": step,
-            "task_id": f"synthetic-{step}",
-            "family": "vowels",
-            "prompt": "# Return x.\ndef f(x):\n",
-            "completion": HOSTILE if step % 2 else "    return sorted(x)[-1]  # the 'largest'\n",
-            "reward": 1.5,
-            "components": {"tests": 1.0, "format": 0.5},
-            "verdicts": ["passed", "failed", "timeout", "infra"],
-        }
-        for step in range(1, steps + 1)
-        for _ in range(2)
-    ]
-    (folder / "samples.jsonl").write_text(lines(samples))
-    seconds = {"total": 412.0, "start": 12.0, "evaluate": 40.0, "train": 360.0}
-    summary = {"status": "finished", "updates": steps, "seconds": seconds, "samples": 2560}
-    (folder / "summary.json").write_text(json.dumps({**summary, "samples_per_second": 14.2}))
-    return folder
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a finished run."""
+    return write_report(make_run(tmp_path_factory.mktemp("finished"))).read_text()
 
 
 class Page(HTMLParser):
@@ -164,27 +62,73 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert path.name == "report.html"
     assert [p.name for p in path.parent.glob(".report*")] == []
     assert page.tags.count("svg") > 16
-    for shown in ("quickstart", "finished", "Held-out tasks by family", "sum of squares", "6 min 52 s"):
+    for shown in ("quickstart", "finished", "Held-out tasks", "sum of squares", "6 min 52 s"):
         assert shown in text
     assert "newly passed" in text
     assert "hunter2" not in text
 
 
+def figure(text: str, title: str) -> str:
+    return next(part for part in text.split("<figure") if f"<b>{title}</b>" in part).partition("</figure>")[0]
+
+
 @pytest.mark.parametrize(
-    ("title", "curves"),
+    ("title", "keys"),
     [
-        ("Local AR-ness", ["k = 1", "k = 4"]),
-        ("Global AR-ness", ["k = 1", "k = 4"]),
-        ("Denoising steps", []),
-        ("Tokens per forward pass", []),
-        ("Surprisal", []),
+        ("Reward", ["reward/mean"]),
+        ("Reward: tests", ["reward/tests"]),
+        ("Reward: brevity", ["reward/brevity"]),
+        ("Pass rate", ["evaluation/pass_rate", "reward/solved"]),
+        ("Groups that teach nothing", ["groups/zero_variance"]),
+        ("Local AR-ness", ["diffusion/ar_ness_local", "diffusion/ar_ness_local_at_4"]),
+        ("Global AR-ness", ["diffusion/ar_ness_global", "diffusion/ar_ness_global_at_4"]),
+        ("Decoding order", ["diffusion/order/*"]),
+        ("Staleness", ["staleness/mean", "staleness/max"]),
+        ("Throughput", ["perf/samples_per_second"]),
+        ("Where the time goes", ["seconds/wait", "seconds/update", "seconds/weights"]),
     ],
 )
-def test_the_denoising_charts_are_drawn(tmp_path: Path, title: str, curves: list[str]) -> None:
-    text = write_report(make_run(tmp_path / "run")).read_text()
-    figure = next(part for part in text.split("<figure") if f"<b>{title}</b>" in part).partition("</figure>")[0]
-    assert "<svg" in figure
-    assert all(f"{curve}, smoothed" in figure for curve in curves)
+def test_charts_are_drawn(finished: str, title: str, keys: list[str]) -> None:
+    found = figure(finished, title)
+    assert "<svg" in found
+    assert all(f"<code>{key}</code>" in found for key in keys)
+
+
+def test_quantiles_are_a_band_where_they_are_recorded(finished: str) -> None:
+    assert "<polygon" in figure(finished, "Reward")
+    assert "<polygon" in figure(finished, "Reward: tests")
+    assert "<polygon" not in figure(finished, "Reward: format")
+
+
+def test_what_a_chart_means_is_what_the_registry_says(finished: str) -> None:
+    assert f"{find('policy/kl')[0].help}</li>" in figure(finished, "KL to the reference")
+
+
+def test_every_metric_of_a_step_has_a_chart() -> None:
+    drawn = {key for group in (LEARNING, DIFFUSION, POLICY, SYSTEM) for panel in group for key in panel.keys}
+    elsewhere = {"reward/mean", "reward/solved", "evaluation/pass_rate", "seconds/wait", "seconds/update"}
+    elsewhere |= {"seconds/weights", "seconds/checkpoint"}
+    assert {m.key for m in STEP_METRICS if not m.labels} - drawn - elsewhere == set()
+
+
+def test_what_never_changes_is_a_line_in_a_table(finished: str) -> None:
+    assert "<b>Restarts</b>" not in finished
+    assert "<td><code>restarts</code></td><td>0</td>" in finished
+
+
+@pytest.mark.parametrize(
+    ("held", "summary", "status"),
+    [(True, False, "running"), (False, False, "incomplete"), (True, True, "finished")],
+)
+def test_status(tmp_path: Path, held: bool, summary: bool, status: str) -> None:
+    run = make_run(tmp_path / "run", steps=3)
+    if not summary:
+        (run / "summary.json").unlink()
+    with (run / "lock").open("w") as lock:
+        if held:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        assert read_run(run).status == status
+        assert f">{status}</span>" in write_report(run).read_text()
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
@@ -198,7 +142,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     page = Page(text)
     assert page.tags.count("script") == 1
     assert "img" not in page.tags
-    assert page.links == []
+    assert [link for link in page.links if not link.startswith("#")] == []
     assert page.handlers == []
     assert text.count("{{7*7}}") > 20
     assert "\x1b" not in text
@@ -214,6 +158,7 @@ def test_an_interrupted_run(tmp_path: Path) -> None:
     text = write_report(run).read_text()
     Page(text)
     assert "incomplete" in text
+    assert "cannot be read" not in text  # a torn last line is how a killed run ends
     assert "nothing can be said about held-out improvement" in text
 
 
@@ -227,6 +172,16 @@ def test_records_of_a_resumed_run_replace_the_earlier_ones(tmp_path: Path) -> No
     with (run / "metrics.jsonl").open("a") as file:
         file.write(lines(again))
     assert "after 40 learner steps" in write_report(run).read_text()
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", steps=3)
+    (run / "run.json").write_text("{")
+    (run / "config.yaml").write_text("a: [")
+    (run / "metrics.jsonl").write_text('{"step": 1, "reward/mean": 1}\n{"st\n{"step": 2}\n')
+    text = write_report(run).read_text()
+    for told in ("metrics.jsonl: 1 line cannot be read", "config.yaml is damaged", "run.json is damaged"):
+        assert told in text
 
 
 def test_odd_values_do_not_break_it(tmp_path: Path) -> None:
@@ -274,45 +229,3 @@ def test_interval_is_wilsons() -> None:
     low, high = interval(0.5, 200)
     assert (round(low, 3), round(high, 3)) == (0.431, 0.569)
     assert interval(0.0, 0)[0] == 0.0
-
-
-def test_ticks_are_round_and_cover_the_range() -> None:
-    assert ticks(0, 1) == [0, 0.25, 0.5, 0.75, 1.0]
-    assert labels(ticks(0.31, 1.2)) == ["0.25", "0.50", "0.75", "1.00", "1.25"]
-    assert labels(ticks(0, 4e-5))[1] == "1e-5"
-    for low, high in ((0, 0), (3, 3), (-2, 5), (1e-9, 2e-9), (0, 123456)):
-        values = ticks(low, high)
-        assert values[0] <= low
-        assert values[-1] >= high
-        assert 2 <= len(values) <= 8
-
-
-def test_numbers_are_short() -> None:
-    assert [short(v) for v in (0, 0.5, 12.345, 1234.5, 2e-4, 1e6)] == [
-        "0",
-        "0.500",
-        "12.3",
-        "1234",
-        "2e-4",
-        "1e6",
-    ]
-
-
-def test_charts_of_nothing_are_empty() -> None:
-    assert line_chart([Series("a", [(1, math.nan)])], title="x") == ""
-    assert stacked_bars([Series("a", [])], title="x", unit="s") == ""
-
-
-def test_long_runs_are_thinned() -> None:
-    points = [(float(i), 1.0) for i in range(10_000)]
-    assert len(thin(points)) <= 300
-    chart = stacked_bars([Series("a", points), Series("b", points[5:9])], title="x", unit="s")
-    assert chart.count("data-tip") <= 300
-
-
-def test_braille_draws_a_diagonal() -> None:
-    rows = braille([(0, 0), (1, 1)], (0, 1), (0, 1), width=4, height=2)
-    assert [len(row) for row in rows] == [4, 4]
-    assert rows[0][:1] == " "
-    assert rows[0][-1] != " "
-    assert rows[1][0] != " "
