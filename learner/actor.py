@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections import deque
 from datetime import timedelta
 from pathlib import Path
@@ -19,11 +20,12 @@ from common.models.broadcast_group import Plan
 from common.models.loading import load_model, model_folder, save_model
 from common.models.weights import plan_layout
 from common.streams import TRAJECTORIES, Consumer, Streams, connect
-from common.telemetry import Telemetry
+from common.telemetry import Telemetry, endpoint_host
 from learner.batch_exchange import broadcast_groups
-from learner.checkpoints import Checkpoints, load_progress
-from learner.collector import Collector, Progress
+from learner.checkpoints import CheckpointError, Checkpoints, load_progress
+from learner.collector import Progress
 from learner.continuity import binding_settings
+from learner.interruption import InterruptibleCollector, StepInterruptedError, or_interrupted
 from learner.objectives import make_objective
 from learner.policy import Policy
 from learner.preparation import prepare
@@ -40,7 +42,14 @@ class LearnerRank:
         self._run_id = run_id
         self._redis_url = redis_url
         self._rank = rank
-        self._telemetry = Telemetry("learner", f"learner-{rank}")
+        self._interrupted = threading.Event()
+        self._telemetry = Telemetry(
+            "learner", f"learner-{rank}", run_id, host=endpoint_host("auto", config.ray.address)
+        )
+
+    def __repr__(self) -> str:
+        """Ray's dashboard and logs show it."""
+        return f"{self._run_id}/learner-{self._rank}"
 
     def rendezvous(self) -> tuple[str, int]:
         """Address and free port for the process group; asked of rank 0."""
@@ -54,6 +63,12 @@ class LearnerRank:
         from learner.engine import Engine  # DeepSpeed: not for the process that only starts this actor
 
         config = self._config
+        if not (config.folder / "run.json").exists():
+            host = socket.gethostname()
+            raise CheckpointError(
+                f"run.folder {config.folder}: not to be seen on {host}, where rank {self._rank} runs; set it to a "
+                "path that the learner's machines share with the one that runs `couplet train`"
+            )
         self._join(rendezvous)
         device = runtime.configure(config.model)
         settings = config.learner
@@ -85,16 +100,30 @@ class LearnerRank:
             self._progress,
             self._engine,
             source=self._source() if leader else None,
-            share=broadcast_groups,
+            share=or_interrupted(broadcast_groups),
             save_checkpoint=lambda progress: checkpoints.save(progress, self._engine.save),
         )
         return self._progress.version
 
     def step(self, checkpoint: bool) -> StepReport | None:
-        """One learner step, with ``checkpoint`` after a checkpoint of those before; rank 0 reports."""
-        report = self._loop.step(checkpoint)
-        self._telemetry.record(report.metrics, report.version)
+        """One learner step, with ``checkpoint`` after a checkpoint of those before; rank 0 reports.
+
+        None from all ranks if it was interrupted.
+        """
+        try:
+            report = self._loop.step(checkpoint)
+        except StepInterruptedError:
+            return None
+        self._telemetry.count("worker/groups", len(report.groups))
+        self._telemetry.count("worker/samples", report.samples)
+        self._telemetry.count(
+            "worker/busy", report.metrics["seconds/update"] + report.metrics["seconds/checkpoint"]
+        )
         return report if self._rank == 0 else None
+
+    def interrupt(self) -> None:
+        """The step under way, if it still waits for its groups, ends without having begun; asked of rank 0."""
+        self._interrupted.set()
 
     def checkpoint(self) -> None:
         """Write a checkpoint, unless the last one holds all that was trained."""
@@ -155,12 +184,13 @@ class LearnerRank:
     def _source(self) -> TrajectorySource:
         config = self._config
         streams = Streams(connect(self._redis_url), self._run_id, config.streams)
-        collector = Collector(
+        collector = InterruptibleCollector(
             groups_per_step=config.learner.groups_per_step,
             max_staleness=config.admission.max_staleness,
             stale=config.admission.stale,
             zero_variance=config.learner.zero_variance_groups,
             progress=self._progress,
+            interrupted=self._interrupted,
         )
         consumer = Consumer(streams, TRAJECTORIES, "learner-0")
         return TrajectorySource(streams, consumer, collector, config.deadlines.step_seconds)

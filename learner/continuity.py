@@ -15,6 +15,7 @@ _FREE = (
     "data.held_out_tasks",
     "learner.preset",  # only another way to write other fields
     "learner.gpus_per_rank",
+    "learner.ray_resource",
     "learner.batch_tokens",
     "learner.logits_mb",
     "learner.gradient_checkpointing",

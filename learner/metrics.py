@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
 
+import numpy as np
+
 from common.ar_ness import decode_order, global_ar_ness, local_ar_ness
+from common.metrics.step import QUANTILES, TENTHS, TOTAL
 from common.records import TrajectoryGroup, Verdict
 from learner.advantages import has_variance
 
@@ -21,7 +24,7 @@ def batch_metrics(groups: Sequence[TrajectoryGroup], version: int) -> dict[str, 
     scores = [score for group in groups for score in group.scores if not score.masked]
     samples = sum(len(group.scores) for group in groups)
     rewards = [score.reward for score in scores] or [0.0]
-    verdicts = [verdict for score in scores for verdict in score.verdicts]
+    verdicts = [verdict for score in scores for verdict in score.verdicts if verdict is not Verdict.SKIPPED]
     rolled = [group.rollouts for group in groups if group.rollouts is not None]
     rollouts = [rollout for rolled_group in rolled for rollout in rolled_group.rollouts]
     orders = [decode_order(rollout.step_map[: rollout.text_tokens]) for rollout in rollouts]
@@ -32,11 +35,13 @@ def batch_metrics(groups: Sequence[TrajectoryGroup], version: int) -> dict[str, 
         not has_variance([s.reward for s in group.scores], [not s.masked for s in group.scores])
         for group in groups
     ]
-    components = sorted({name for score in scores for name in score.components})
+    names = sorted({name for score in scores for name in score.components})
+    components = {name: [score.components[name] for score in scores] for name in names}
     return {
         "reward/mean": fmean(rewards),
         "reward/std": pstdev(rewards),
-        **{f"reward/{name}": fmean(score.components[name] for score in scores) for name in components},
+        **{f"reward/{name}": fmean(values) for name, values in components.items()},
+        **_quantiles({TOTAL: rewards, **components}),
         "reward/solved": fmean([float(score.passed) for score in scores] or [0.0]),
         "reward/pass_rate": fmean([float(verdict is Verdict.PASSED) for verdict in verdicts] or [0.0]),
         "reward/masked": float(samples - len(scores)),
@@ -53,9 +58,33 @@ def batch_metrics(groups: Sequence[TrajectoryGroup], version: int) -> dict[str, 
         "diffusion/steps": fmean(forwards or [0]),
         "diffusion/tokens_per_forward": sum(rollout.text_tokens for rollout in rollouts) / max(sum(forwards), 1),
         "diffusion/surprisal": fmean(surprisal or [0.0]),
+        **_order_by_tenth(orders),
         "diffusion/approximate": fmean([float(group.prompt.sampler.approximate) for group in groups]),
         "staleness/mean": fmean(staleness or [0]),
         "staleness/max": float(max(staleness, default=0)),
         "seconds/rollout": sum(rolled_group.seconds for rolled_group in rolled),
         "seconds/reward": sum(group.seconds for group in groups),
     }
+
+
+def _quantiles(parts: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {
+        f"reward/{part}/{name}": float(value)
+        for part, values in parts.items()
+        for name, value in zip(QUANTILES, np.quantile(values, list(QUANTILES.values())), strict=True)
+    }
+
+
+def _order_by_tenth(orders: Sequence[Sequence[int]]) -> dict[str, float]:
+    """Mean rank of the tokens in each tenth of their text; tenths that no text has a token in are left out.
+
+    Decoded from left to right, tenth 0 is near 0 and tenth 9 near 1; in random order all are near 0.5.
+    """
+    sums, counts = np.zeros(TENTHS), np.zeros(TENTHS)
+    for order in orders:
+        if len(order) < 2:
+            continue
+        tenths = np.asarray(order) * TENTHS // (max(order) + 1)
+        np.add.at(sums, tenths, np.arange(len(order)) / (len(order) - 1))
+        np.add.at(counts, tenths, 1)
+    return {f"diffusion/order/{tenth}": sums[tenth] / counts[tenth] for tenth in range(TENTHS) if counts[tenth]}

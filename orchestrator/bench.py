@@ -13,6 +13,8 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from orchestrator.bench_sandbox import sandbox_bench
+
 if TYPE_CHECKING:
     import torch
 
@@ -49,6 +51,9 @@ def _device(name: str) -> torch.device:
 @click.group()
 def bench() -> None:
     """Measure parts of the project on this machine."""
+
+
+bench.add_command(sandbox_bench)
 
 
 @bench.command()

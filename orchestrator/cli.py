@@ -16,6 +16,11 @@ from rich.console import Console
 from common.config import Config, load_config
 from orchestrator.analyze import analyze
 from orchestrator.bench import bench
+from orchestrator.data import data
+from orchestrator.report_command import report
+from orchestrator.sandbox_command import sandbox_command
+from orchestrator.score import score
+from orchestrator.serve_rewards import serve_rewards
 
 _CONTROL = "Control experiment: rewards are dealt out at random inside each group, so there is nothing to learn."
 _RECIPES = Path(__file__).parent.parent / "recipes"
@@ -29,6 +34,11 @@ def main() -> None:
 
 main.add_command(analyze)
 main.add_command(bench)
+main.add_command(data)
+main.add_command(report)
+main.add_command(sandbox_command)
+main.add_command(score)
+main.add_command(serve_rewards)
 
 
 @main.command()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import ray
@@ -28,34 +31,69 @@ ACTOR_ENVIRONMENT = {
 }
 
 _SMALL_STORE_BYTES = 256 << 20
+#: Ray ends the actors of a run within seconds of its main process.
+_GONE_SECONDS = 30.0
 
 
 class ClusterError(RuntimeError):
     """Ray cannot be started or joined, or lacks the resources of the run."""
 
 
+@dataclass(frozen=True)
+class Access:
+    """How people look into Ray: the command that lists its actors, and its dashboard's address if there is one."""
+
+    listing: str
+    dashboard: str | None
+
+
 @contextmanager
-def ray_cluster(config: Config, folder: Path) -> Iterator[str]:
-    """Start or join Ray for the length of the context; yields the command that lists its actors."""
+def ray_cluster(config: Config, folder: Path, run_id: str) -> Iterator[Access]:
+    """Start or join Ray for the length of the context.
+
+    The run's id is its Ray namespace.
+    """
     if config.ray.address == "local":
-        with local_ray(folder, config.ray.dashboard, _object_store_bytes(config)) as listing:
-            yield listing
+        with local_ray(folder, config.ray.dashboard, _object_store_bytes(config), run_id) as access:
+            yield access
     else:
-        yield from _joined(config)
+        yield from _joined(config, run_id)
+
+
+def actor_resources(gpus: float, ray_resource: str | None) -> dict[str, float]:
+    """What one actor takes, by Ray's names. CPU actors take no logical CPU: they take turns on the cores."""
+    resources = {"GPU": gpus} if gpus else {}
+    return resources | ({ray_resource: 1.0} if ray_resource else {})
 
 
 def required_resources(config: Config) -> dict[str, float]:
-    """What the run's actors ask Ray for. CPU actors take no logical CPU: they take turns on the cores."""
-    gpus = (
-        config.rollout.workers * config.rollout.gpus_per_worker
-        + config.learner.ranks * config.learner.gpus_per_rank
+    """What the cluster must have for the run to start: with ``rollout.min_workers``, for these alone."""
+    rollout, reward, learner = config.rollout, config.reward, config.learner
+    total: Counter[str] = Counter()
+    for count, gpus, custom in (
+        (rollout.min_workers or rollout.workers, rollout.gpus_per_worker, rollout.ray_resource),
+        (reward.workers, 0.0, reward.ray_resource),
+        (learner.ranks, learner.gpus_per_rank, learner.ray_resource),
+    ):
+        for name, amount in actor_resources(gpus, custom).items():
+            total[name] += count * amount  # type: ignore[assignment]
+    return {name: float(amount) for name, amount in total.items() if amount}
+
+
+def lacking(need: Mapping[str, float], have: Mapping[str, float]) -> str:
+    """What a cluster lacks, for a message; nothing where it has all."""
+    return ", ".join(
+        f"{amount:g} {name} (it has {have.get(name, 0.0):g})"
+        for name, amount in need.items()
+        if have.get(name, 0.0) < amount
     )
-    return {"GPU": gpus} if gpus else {}
 
 
 @contextmanager
-def local_ray(folder: Path, dashboard: bool, object_store_bytes: int | None) -> Iterator[str]:
-    """Ray of one's own for the length of the context, its token in ``folder``; yields the listing command.
+def local_ray(
+    folder: Path, dashboard: bool, object_store_bytes: int | None, namespace: str | None = None
+) -> Iterator[Access]:
+    """Ray of one's own for the length of the context, its token in ``folder``.
 
     The object store takes Ray's default share of memory where its size is not given. Once in the life of a
     process: Ray remembers the first token.
@@ -69,8 +107,9 @@ def local_ray(folder: Path, dashboard: bool, object_store_bytes: int | None) -> 
         token_file.write_text(secrets.token_hex(32))
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file.resolve())
     try:
-        ray.init(
+        context = ray.init(
             address="local",
+            namespace=namespace,
             include_dashboard=dashboard,
             dashboard_host="127.0.0.1",
             log_to_driver=False,
@@ -79,10 +118,17 @@ def local_ray(folder: Path, dashboard: bool, object_store_bytes: int | None) -> 
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ClusterError(f"ray.address local: Ray did not start: {error}") from error
+    except Exception as error:
+        if "timed out during startup" not in str(error):  # for which Ray has no type of its own
+            raise
+        raise ClusterError(
+            f"ray.address local: Ray did not start in time; is the machine busy? {error}"
+        ) from error
     try:
         token = os.environ.get("RAY_AUTH_TOKEN_PATH")
-        access = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={token} " if token else ""
-        yield f"{access}ray list actors --address {ray.get_runtime_context().gcs_address}"
+        with_token = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={token} " if token else ""
+        listing = f"{with_token}ray list actors --address {ray.get_runtime_context().gcs_address}"
+        yield Access(listing, context.dashboard_url)
     finally:
         ray.shutdown()
         if own_token:  # and the mode, which Ray has set: a child process would find a mode without a token
@@ -97,21 +143,62 @@ def _object_store_bytes(config: Config) -> int | None:
     return _SMALL_STORE_BYTES if 4 * weights < _SMALL_STORE_BYTES else None
 
 
-def _joined(config: Config) -> Iterator[str]:
+def _joined(config: Config, run_id: str) -> Iterator[Access]:
     try:
-        ray.init(
+        context = ray.init(
             address=config.ray.address,
+            namespace=run_id,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(f"ray.address {config.ray.address}: no Ray cluster answers: {error}") from error
     try:
-        need = required_resources(config)
-        have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        for name, amount in need.items():
-            if have.get(name, 0.0) < amount:
-                raise ClusterError(f"the run needs {amount:g} {name}, the cluster has {have.get(name, 0.0):g}")
-        yield "ray list actors"
+        _await_predecessor(run_id)
+        yield Access("ray list actors", context.dashboard_url)
     finally:
         ray.shutdown()
+
+
+def await_resources(config: Config, note: Callable[[str], None], check_stop: Callable[[], None]) -> None:
+    """Wait until the cluster that was joined has what the run starts with: its nodes may be on their way.
+
+    Raises ClusterError where it has not within ``deadlines.start_seconds``.
+    """
+    deadline = config.deadlines.start_seconds
+    end = time.monotonic() + deadline
+    told = False
+    while lack := lacking(required_resources(config), _resources()):
+        if time.monotonic() > end:
+            raise ClusterError(
+                f"the run needs more than the cluster has: {lack} after {deadline:.0f} s "
+                "(deadlines.start_seconds); add nodes, or ask for less"
+            )
+        if not told:
+            note(f"the cluster lacks {lack}; waiting up to {deadline:.0f} s for nodes")
+            told = True
+        check_stop()
+        time.sleep(0.5)
+    machines = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
+    if config.streams.url == "embedded" and config.ray.address != "local" and machines > 1:
+        raise ClusterError(
+            f"streams.url embedded: the cluster has {machines} machines, and only this one would reach the "
+            "server; set streams.url to a Redis that all of them reach"
+        )
+
+
+def _resources() -> dict[str, float]:
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return found
+
+
+def _await_predecessor(run_id: str) -> None:
+    """Wait until the actors of an earlier life of this run are gone. Raises ClusterError where they stay."""
+    end = time.monotonic() + _GONE_SECONDS
+    while left := ray.util.list_named_actors():
+        if time.monotonic() > end:
+            raise ClusterError(
+                f"run {run_id} is on this cluster already, with {', '.join(sorted(left))}; stop its job "
+                "(`ray job list`, `ray job stop`), or start this one with another run.folder and run.id"
+            )
+        time.sleep(0.5)

@@ -52,7 +52,13 @@ def load_data(config: Config, notes: list[str]) -> tuple[list[Task], list[Task]]
                 line, task_id, reason = report.skipped[0]
                 notes.append(
                     f"data.{name}: {len(report.skipped)} tasks skipped; "
-                    f"the first: line {line} ({task_id}): {reason}"
+                    f"the first: row {line} ({task_id}): {reason}"
+                )
+            if report.left_out:
+                line, task_id, reason = report.left_out[0]
+                notes.append(
+                    f"data.{name}: {len(report.left_out)} tests left out; "
+                    f"the first: row {line} ({task_id}): {reason}"
                 )
             if len(tasks) < len(report.tasks):
                 notes.append(

@@ -1,6 +1,6 @@
 """What a run shows in the terminal: a live screen, or plain lines where nobody watches.
 
-Completions and notes are never read as markup, and :func:`orchestrator.report.clean` takes the control
+Completions and notes are never read as markup, and :func:`orchestrator.report_text.clean` takes the control
 characters out of them, so a model cannot steer the terminal.
 """
 
@@ -18,8 +18,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.charts import Point, braille, labels, short, ticks
-from orchestrator.report import clean
+from orchestrator.braille import braille
+from orchestrator.chart_numbers import labels, short, ticks
+from orchestrator.charts import Point
+from orchestrator.report_text import clean
 
 Clock = Callable[[], float]
 Families = Mapping[str, Sequence[float]]
@@ -66,6 +68,9 @@ class Display:
 
     def evaluation(self, step: int, pass_rate: float, by_family: Families) -> None:
         """An evaluation on held-out tasks ended; ``by_family`` holds (passed, total)."""
+
+    def places(self, places: Mapping[str, str]) -> None:
+        """Where to look while the run goes: addresses, files and commands, by what is there."""
 
     def note(self, message: str) -> None:
         """Something the user should know, such as a restart."""
@@ -122,6 +127,10 @@ class PlainDisplay(Display):
         for name, (passed, tasks) in sorted(by_family.items()):
             self._line(f"  {name}: {passed:g} of {tasks:g}")
 
+    def places(self, places: Mapping[str, str]) -> None:
+        for what, place in places.items():
+            self._line(f"{what}: {place}")
+
     def note(self, message: str) -> None:
         self._line(f"note: {message}")
 
@@ -163,6 +172,11 @@ class LiveDisplay(Display):
 
     def evaluation(self, step: int, pass_rate: float, by_family: Families) -> None:
         self._held_out.append((float(step), pass_rate))
+
+    def places(self, places: Mapping[str, str]) -> None:
+        for what, place in places.items():  # above the screen, whole: they are to be copied
+            line = Text.assemble((f"{what}: ", "dim"), clean(place))
+            self._console.print(line, soft_wrap=True, highlight=False)
 
     def note(self, message: str) -> None:
         self._notes.append(f"{self._elapsed()} {clean(message)}")

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from common.config import DeadlinesConfig
 from common.models.broadcast import Location
 from common.models.weights import WeightsUpdate
-from orchestrator.health import Health, WorkerHealth
+from orchestrator.calls import outcome, raised
+from orchestrator.health import Health, Muster, WorkerHealth
+from orchestrator.placement import Rooms
 from orchestrator.transport import BroadcastPlanner, Transport, WeightsSource
 
 #: Makes the actor of a worker: (consumer name, actor name) -> handle.
@@ -37,13 +38,15 @@ class _Worker:
     address: str = ""
     location: Location | None = None
     restart_at: float = 0.0
+    lives: int = 0
 
 
 class WorkerPool:
     """Workers of one role. :meth:`tend` never blocks; call it often.
 
     A worker that dies, or misses the deadline of its start or its weights, is replaced under the same consumer
-    name, so the messages it held are its successor's.
+    name, so the messages it held are its successor's. With ``rooms``, workers wait until the cluster has one for
+    them, and those beyond ``minimum`` only ask for one once the others are there.
     """
 
     def __init__(
@@ -54,22 +57,35 @@ class WorkerPool:
         deadlines: DeadlinesConfig,
         needs_weights: bool,
         transport: Transport = "auto",
+        rooms: Rooms | None = None,
+        minimum: int | None = None,
     ) -> None:
         self._spawn = spawn
+        self._rooms = rooms
+        self._minimum = count if minimum is None else minimum
+        self._setting = f"{role}.workers" if minimum is None else f"{role}.min_workers"
+        self._complete = False
         self._deadlines = deadlines
         self._update: WeightsUpdate | None = None
         self._updates = 0
         self._planner = BroadcastPlanner(transport)
         self._workers = [
-            _Worker(WorkerHealth(f"{role}-{i}", deadlines.restarts, time.monotonic, needs_weights))
+            _Worker(
+                WorkerHealth(f"{role}-{i}", deadlines.restarts, time.monotonic, needs_weights, rooms is not None)
+            )
             for i in range(count)
         ]
-        for worker in self._workers:
+        for worker in self._workers[: self._minimum] if rooms else self._workers:
             self._start(worker)
 
     @property
     def restarts(self) -> int:
         return sum(worker.health.restarts for worker in self._workers)
+
+    @property
+    def states(self) -> dict[str, str]:
+        """What each worker is at."""
+        return {worker.health.name: str(worker.health.state) for worker in self._workers}
 
     @property
     def addresses(self) -> list[str]:
@@ -91,12 +107,17 @@ class WorkerPool:
         return notes
 
     def wait_until_started(self, check_stop: Callable[[], None]) -> list[str]:
-        """Tend until every worker is past its start (it may still lack weights)."""
+        """Tend until enough workers are past their start (they may still lack weights).
+
+        Raises ConfigError where the cluster has no room for them.
+        """
         notes: list[str] = []
-        while any(worker.health.state in (Health.STARTING, Health.DEAD) for worker in self._workers):
+        muster = Muster(self._setting, self._minimum, self._deadlines.start_seconds, time.monotonic)
+        while not muster.complete([worker.health for worker in self._workers]):
             check_stop()
             notes += self.tend()
             time.sleep(0.05)
+        self._complete = True
         return notes
 
     def publish(self, source: WeightsSource) -> list[str]:
@@ -128,7 +149,7 @@ class WorkerPool:
             worker.loading = worker.handle.load_weights.remote(update)
         end = time.monotonic() + self._deadlines.weights_seconds
         for worker in members:
-            failure = _outcome(worker.loading, max(0.0, end - time.monotonic()))
+            failure = outcome(worker.loading, max(0.0, end - time.monotonic()))
             worker.loading = None
             if failure:
                 notes.append(self._replace(worker, f"weights {version}: {failure}"))
@@ -141,8 +162,16 @@ class WorkerPool:
                 worker.handle.stop.remote()
 
     def _start(self, worker: _Worker) -> None:
+        """Ask for a room, or spawn the actor where none is needed."""
+        worker.lives += 1
+        worker.actor = worker.health.name + (f"-restart-{worker.lives - 1}" if worker.lives > 1 else "")
+        if self._rooms is None:
+            self._spawn_actor(worker)
+        else:
+            self._rooms.reserve(worker.actor)
+
+    def _spawn_actor(self, worker: _Worker) -> None:
         health = worker.health
-        worker.actor = health.name + (f"-restart-{health.restarts}" if health.restarts else "")
         worker.handle = self._spawn(health.name, worker.actor)
         worker.starting = [worker.handle.metrics_address.remote()]
         if health.needs_weights:
@@ -156,6 +185,13 @@ class WorkerPool:
             if time.monotonic() >= worker.restart_at:
                 health.restarted()
                 self._start(worker)
+        elif health.state is Health.WAITING:
+            if not worker.actor:
+                if self._complete:
+                    self._start(worker)
+            elif self._rooms is not None and self._rooms.granted(worker.actor):
+                health.placed()
+                self._spawn_actor(worker)
         elif health.state is Health.STARTING:
             failure, done = self._poll(worker.starting, health, self._deadlines.start_seconds, "start")
             if done:
@@ -168,7 +204,7 @@ class WorkerPool:
         elif health.state is Health.STALE:
             return self._catch_up(worker)
         elif health.state is Health.HEALTHY:
-            return _outcome(worker.running, 0.0, pending=None)
+            return outcome(worker.running, 0.0, pending=None)
         return None
 
     def _catch_up(self, worker: _Worker) -> str | None:
@@ -194,9 +230,9 @@ class WorkerPool:
         missed, notes = [], []
         for worker in members:
             ready, _ = ray.wait([worker.loading], timeout=max(0.0, end - time.monotonic()))
-            if ready and _raised(worker.loading):
+            if ready and raised(worker.loading):
                 missed.append(worker)
-            elif failure := _outcome(worker.loading, 0.0):
+            elif failure := outcome(worker.loading, 0.0):
                 notes.append(self._replace(worker, f"weights {version}: {failure}"))
             worker.loading = None
         return missed, notes
@@ -206,7 +242,7 @@ class WorkerPool:
     ) -> tuple[str | None, bool]:
         ready, pending = ray.wait(references, num_returns=len(references), timeout=0)
         for reference in ready:
-            failure = _outcome(reference, 0.0)
+            failure = outcome(reference, 0.0)
             if failure:
                 return failure, False
         if not pending:
@@ -216,45 +252,28 @@ class WorkerPool:
 
     def _replace(self, worker: _Worker, reason: str) -> str:
         health = worker.health
+        lost = _node_is_gone(worker.address)
         ray.kill(worker.handle)
+        if self._rooms is not None:
+            self._rooms.give_back(worker.actor)
         worker.address = ""
-        worker.restart_at = time.monotonic() + health.died(reason)
+        worker.restart_at = time.monotonic() + health.died(reason, with_node=lost)
+        if lost:
+            return f"{health.name} went with its node; it comes back when the cluster has room"
         return f"{health.name} died ({reason}); restart {health.restarts}"
 
 
-def _outcome(reference: Any, timeout: float, pending: str | None = "no answer before the deadline") -> str | None:
-    """None if the call succeeded, else why not; ``pending`` if it has not returned."""
-    ready, _ = ray.wait([reference], timeout=timeout)
-    if not ready:
-        return pending
-    try:
-        ray.get(reference, timeout=1.0)
-    except (RayError, GetTimeoutError) as error:
-        return last_line(error)
-    return None
+def _node_is_gone(address: str) -> bool:
+    """Whether the machine of a worker, known by its metrics endpoint, has left the cluster."""
+    host = address.rpartition(":")[0]
+    nodes = [node for node in ray.nodes() if node["NodeManagerAddress"] == host]  # type: ignore[no-untyped-call]
+    return bool(nodes) and not any(node["Alive"] for node in nodes)
 
 
 def _casualty(members: list[_Worker]) -> str | None:
     """The first of the members whose receiving has failed, and why."""
     for worker in members:
-        failure = _outcome(worker.loading, 0.0, pending=None)
+        failure = outcome(worker.loading, 0.0, pending=None)
         if failure:
             return f"{worker.health.name}: {failure}"
     return None
-
-
-def _raised(reference: Any) -> bool:
-    """Whether the call ended in an exception of its own: the actor lives."""
-    try:
-        ray.get(reference, timeout=1.0)
-    except RayTaskError:
-        return True
-    except (RayError, GetTimeoutError):
-        return False
-    return False
-
-
-def last_line(error: BaseException) -> str:
-    """The last line of an error's text; Ray puts the cause there."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__

@@ -31,6 +31,10 @@ class StopRequest:
         if self._number:
             raise Interrupted(self._number)
 
+    def answer(self) -> None:
+        """The request is being answered: :meth:`check` raises no more."""
+        self._number = 0
+
     def install(self) -> None:
         """Take the signals over; again after a library has put its own handlers in place."""
         for number in _SIGNALS:

@@ -16,8 +16,8 @@ from common.models.broadcast_group import Plan
 from learner.checkpoints import CheckpointError, latest_checkpoint
 from learner.publisher import Publication
 from learner.worker import StepReport
-from orchestrator.fleet import last_line
-from orchestrator.health import TooManyRestartsError
+from orchestrator.calls import last_line
+from orchestrator.health import Health, TooManyRestartsError
 
 _TICK_SECONDS = 0.2
 #: When a rank fails, its peers fail too, some of them before Ray knows of a dead process.
@@ -45,7 +45,7 @@ class LearnerGroup:
         self._location: Location | None = None
         self._meeting_point: tuple[str, int] | None = None
         self.restarts = 0
-        self.address = ""
+        self.addresses: list[str] = []
         self.version = 0
 
     @property
@@ -54,24 +54,31 @@ class LearnerGroup:
         return self._names[0]
 
     @property
+    def states(self) -> dict[str, str]:
+        """What each rank is at."""
+        return dict.fromkeys(self._names, str(Health.HEALTHY if self.addresses else Health.STARTING))
+
+    @property
     def location(self) -> Location:
         """Of rank 0."""
         if self._location is None:
             raise RuntimeError("the learner has not been started")
         return self._location
 
-    def start(self, checkpoint: Path | None) -> None:
-        """Spawn and join the ranks, from ``checkpoint`` or from the model."""
+    def start(self, checkpoint: Path | None, watch: Callable[[], None] | None = None) -> None:
+        """Spawn and join the ranks, from ``checkpoint`` or from the model; ``watch`` is called meanwhile."""
         suffix = f"-restart-{self.restarts}" if self.restarts else ""
         self._names = [f"learner-{rank}{suffix}" for rank in range(self._config.learner.ranks)]
         self._ranks = [self._spawn(rank, name) for rank, name in enumerate(self._names)]
+        self._stepping, self._publishing = [], []
         self._meeting_point = None
+        self.addresses = []
         deadline = self._config.deadlines.start_seconds
         leader = self._ranks[0]
-        rendezvous = self._get([leader.rendezvous.remote()], deadline)[0]
-        versions = self._get([rank.start.remote(rendezvous, checkpoint) for rank in self._ranks], deadline)
+        rendezvous = self._get([leader.rendezvous.remote()], deadline, watch)[0]
+        versions = self._get([rank.start.remote(rendezvous, checkpoint) for rank in self._ranks], deadline, watch)
         self.version = versions[0]
-        self.address = self._get([leader.metrics_address.remote()], deadline)[0]
+        self.addresses = self._get([rank.metrics_address.remote() for rank in self._ranks], deadline)
         self._location = self._get([leader.location.remote()], deadline)[0]
 
     def begin_step(self, checkpoint: bool) -> None:
@@ -86,6 +93,7 @@ class LearnerGroup:
             self._check(self._stepping, ready)
             if not pending:
                 report: StepReport = self._get(self._stepping, 1.0)[0]
+                self._stepping = []
                 self.version = report.version
                 return report
             if time.monotonic() >= end:
@@ -119,6 +127,23 @@ class LearnerGroup:
         publication: Publication = self._get(self._publishing, deadline, watch)[0]
         self._publishing = []  # Ray keeps the buckets for as long as somebody holds the call that named them
         return publication
+
+    def interrupt(self) -> StepReport | None:
+        """Have the ranks end what they do, so that they can write a checkpoint.
+
+        A step that has its groups is trained to its end and reported; one that waits for them has not begun.
+        Raises LearnerDiedError.
+        """
+        deadline = self._config.deadlines.step_seconds
+        if self._stepping:
+            self._ranks[0].interrupt.remote()
+        reports = self._get(self._stepping, deadline)
+        self._get(self._publishing, deadline)
+        self._stepping, self._publishing = [], []
+        report: StepReport | None = reports[0] if reports else None
+        if report is not None:
+            self.version = report.version
+        return report
 
     def checkpoint(self) -> None:
         """Have everything trained so far in a checkpoint. Raises LearnerDiedError."""

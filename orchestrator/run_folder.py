@@ -7,7 +7,8 @@ import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -29,6 +30,7 @@ class RunFolder:
     def open(cls, config: Config, resume: bool) -> RunFolder:
         """Make the folder, or open it again with ``resume``. Raises ConfigError where that is not possible."""
         path = config.folder
+        _refuse_what_will_vanish(path)
         identity = path / "run.json"
         if identity.exists() and not resume:
             raise ConfigError(
@@ -45,14 +47,21 @@ class RunFolder:
             raise ConfigError(f"run folder {path} cannot be written: {error}") from error
         if identity.exists():
             run_id = _read_run_id(identity)
+            if config.run.id not in (None, run_id):
+                lock.close()
+                raise ConfigError(
+                    f"run.id {config.run.id}: run folder {path} holds run {run_id}; leave run.id out, or choose "
+                    "another run.folder"
+                )
         else:
-            run_id = f"{config.run.name}-{uuid4().hex[:8]}"
+            run_id = config.run.id or f"{config.run.name}-{uuid4().hex[:8]}"
             record = {
                 "run_id": run_id,
                 "name": config.run.name,
                 "about": config.run.about,
                 "started": datetime.now(UTC).isoformat(timespec="seconds"),
-                "versions": {name: version(name) for name in _VERSIONS_OF},
+                "code": str(Path(__file__).parents[1]),
+                "versions": {name: _version(name) for name in _VERSIONS_OF},
             }
             write_text(identity, json.dumps(record, indent=2) + "\n")
         write_text(path / "config.yaml", dump_config(config))
@@ -81,6 +90,25 @@ class RunFolder:
 
     def close(self) -> None:
         self._lock.close()
+
+
+def _refuse_what_will_vanish(path: Path) -> None:
+    """A job's working directory is a copy that Ray removes some time after the job."""
+    parts = path.resolve().parts
+    if ("runtime_resources", "working_dir_files") in pairwise(parts):
+        raise ConfigError(
+            f"run folder {path} lies in the job's copy of its working directory, which Ray removes; set "
+            "run.folder to an absolute path on a disk that all machines of the run share, such as "
+            f"run.folder=/shared/runs/{path.name}"
+        )
+
+
+def _version(package: str) -> str | None:
+    """None for what is not installed, as our own package where a job brings its code along."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _read_run_id(identity: Path) -> str:

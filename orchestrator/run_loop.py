@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from common.config import Config
 from common.records import PromptGroup
 from common.streams import PROMPTS, Streams
-from common.telemetry import Telemetry
+from learner.checkpoints import CheckpointError
 from learner.worker import StepReport
 from orchestrator.admission import Ledger, capacity
 from orchestrator.curriculum import Curriculum
 from orchestrator.display import Display
 from orchestrator.evaluator import Evaluator
 from orchestrator.fleet import WorkerPool
+from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.learner_group import LearnerDiedError, LearnerGroup
+from orchestrator.recorder import Recorder
 from orchestrator.run_folder import RunFolder
 
 _TICK_SECONDS = 0.2
@@ -48,8 +49,8 @@ class RunLoop:
         rollout: WorkerPool,
         reward: WorkerPool,
         display: Display,
-        telemetry: Telemetry,
-        check_stop: Callable[[], None],
+        recorder: Recorder,
+        stop: StopRequest,
     ) -> None:
         self._config = config
         self._folder = folder
@@ -60,13 +61,24 @@ class RunLoop:
         self._rollout = rollout
         self._reward = reward
         self._display = display
-        self._telemetry = telemetry
-        self._check_stop = check_stop
+        self._recorder = recorder
+        self._stop = stop
+        self._unrecorded: StepReport | None = None
+        self._step_began = 0.0
         self._admitted = streams.counters().get("admitted", 0)
         self.totals = Totals()
 
     def run(self) -> None:
-        """Train to the last step, with held-out evaluations before, between and after."""
+        """Train to the last step; what was trained before an interruption goes into a checkpoint."""
+        try:
+            self._train()
+        except Interrupted:
+            self._stop.answer()
+            self._save()
+            raise
+
+    def _train(self) -> None:
+        """With held-out evaluations before, between and after."""
         config = self._config
         self._restore_admissions()
         try:
@@ -77,18 +89,18 @@ class RunLoop:
             self._evaluate_once()
         self._display.phase("training")
         while True:
-            started = time.monotonic()
+            self._step_began = time.monotonic()
             try:
                 if self._learner.version >= config.run.steps:
                     self._learner.checkpoint()
                     break
-                report = self._step()
+                report = self._unrecorded = self._step()
                 weights_seconds = self._publish()
             except LearnerDiedError as error:
                 self._recover(error)
                 continue
-            self._record(report, weights_seconds, time.monotonic() - started)
-            self.totals.add_seconds("train", time.monotonic() - started)
+            self._record(report, weights_seconds)
+            self.totals.add_seconds("train", time.monotonic() - self._step_began)
             every = config.evaluation.every_steps
             if every and report.version % every == 0 and report.version < config.run.steps:
                 self._evaluate_once()
@@ -126,6 +138,7 @@ class RunLoop:
 
     def _recover(self, error: LearnerDiedError) -> None:
         """Restart the learner from its last checkpoint; what it had consumed since is delivered to it again."""
+        self._unrecorded = None
         while True:
             try:
                 self._display.note(self._learner.restart(str(error)))
@@ -135,6 +148,19 @@ class RunLoop:
                 error = again
             else:
                 return
+
+    def _save(self) -> None:
+        """A checkpoint of all steps that were trained, each of them recorded."""
+        self._display.phase("writing a checkpoint; a second signal ends the run at once")
+        try:
+            for report in (self._unrecorded, self._learner.interrupt()):
+                if report is not None:
+                    self._record(report, 0.0)
+            self._learner.checkpoint()
+        except (LearnerDiedError, CheckpointError) as error:
+            self._display.note(f"no new checkpoint: {error}")
+        else:
+            self._display.note(f"checkpoint of step {self._learner.version}; go on with --resume auto")
 
     def _admit(self) -> None:
         config = self._config
@@ -169,9 +195,10 @@ class RunLoop:
             self._admitted = indices.stop
 
     def _tend(self) -> None:
-        self._check_stop()
+        self._stop.check()
         for note in self._rollout.tend() + self._reward.tend():
             self._display.note(note)
+        self._recorder.tend()
 
     def _publish(self) -> float:
         """Hand the learner's weights to all rollout workers; the seconds it took."""
@@ -180,7 +207,9 @@ class RunLoop:
             self._display.note(note)
         return time.monotonic() - started
 
-    def _record(self, report: StepReport, weights_seconds: float, step_seconds: float) -> None:
+    def _record(self, report: StepReport, weights_seconds: float) -> None:
+        self._unrecorded = None
+        step_seconds = time.monotonic() - self._step_began
         ledger = self.ledger()
         metrics = report.metrics | {
             "seconds/weights": weights_seconds,
@@ -194,8 +223,7 @@ class RunLoop:
             "restarts": float(self._rollout.restarts + self._reward.restarts + self._learner.restarts),
         }
         self.totals.samples += report.samples
-        self._telemetry.record(metrics, report.version)
-        self._folder.append("metrics", {"step": report.version, "time": time.time(), **metrics})
+        self._recorder.step(report.version, metrics)
         for sample in _samples(report):
             self._folder.append("samples", sample)
         self._display.step(report.version, self._config.run.steps, metrics)
@@ -209,8 +237,7 @@ class RunLoop:
         started = time.monotonic()
         result = self._evaluator.run(version, self._tend)
         self.totals.add_seconds("evaluate", time.monotonic() - started)
-        self._folder.append("evaluations", result.as_record())
-        self._telemetry.record({"evaluation/pass_rate": result.pass_rate}, version)
+        self._recorder.evaluation(result)
         self._display.evaluation(version, result.pass_rate, result.by_family)
 
 

@@ -13,9 +13,10 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.charts import short
+from orchestrator.chart_numbers import short
 from orchestrator.display import duration
-from orchestrator.report import changed, clean, families, program
+from orchestrator.report_text import clean, program
+from orchestrator.report_verdicts import changed, families
 
 _LINES = 20
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,10 +16,9 @@ from common.config import Config, ConfigError
 from common.models.config import ModelConfig
 from common.models.loading import model_folder
 from common.streams import Streams, connect
-from common.telemetry import Telemetry
 from learner.actor import LearnerRank
 from learner.checkpoints import adopt
-from orchestrator.cluster import ACTOR_ENVIRONMENT, ray_cluster
+from orchestrator.cluster import ACTOR_ENVIRONMENT, actor_resources, await_resources, ray_cluster
 from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.display import Display
 from orchestrator.embedded_redis import EmbeddedRedis
@@ -27,10 +26,15 @@ from orchestrator.evaluator import Evaluator
 from orchestrator.fleet import WorkerPool
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.learner_group import LearnerDiedError, LearnerGroup
+from orchestrator.loggers import check_loggers
+from orchestrator.placement import Rooms
+from orchestrator.places import cluster_places, run_places
+from orchestrator.recorder import open_recorder
 from orchestrator.report import write_report
 from orchestrator.resume import checkpoint_to_resume, rewind_streams
 from orchestrator.run_folder import RunFolder, write_text
 from orchestrator.run_loop import RunLoop, Totals
+from orchestrator.run_metrics import Pool
 from reward_service.actor import RewardWorker
 from rollout_workers.actor import RolloutWorker
 from sandbox.probe import Level, probe
@@ -45,12 +49,15 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
     notes: list[str] = []
     checkpoint = checkpoint_to_resume(config, resume)
     _check_model(config)
-    probe().require(Level(config.reward.sandbox_level))
+    check_loggers(config.telemetry.loggers)
+    if config.reward.workers and config.ray.address == "local":  # on a cluster, they run elsewhere
+        probe().require(Level(config.reward.sandbox_level))
     if config.streams.url != "embedded":
-        connect(config.streams.url).close()
+        _check_redis(config)
     tasks, held_out = load_data(config, notes)
     curriculum = Curriculum(tasks, config.run.seed)
     folder = RunFolder.open(config, resume=resume != "never")
+    (folder.path / "summary.json").unlink(missing_ok=True)  # of an earlier life: the run is going again
     started = time.monotonic()
     status, totals = "failed", Totals()
     try:
@@ -73,6 +80,18 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
         write_report(folder.path)
         folder.close()
     return summary
+
+
+def _check_redis(config: Config) -> None:
+    """It answers, and holds nothing of another run of this id."""
+    client = connect(config.streams.address)
+    new = not (config.folder / "run.json").exists()
+    if new and config.run.id and Streams(client, config.run.id, config.streams).counters():
+        raise ConfigError(
+            f"run.id {config.run.id}: the Redis of streams.url holds groups of another run with this id; choose "
+            "another one, or go on with that run (its run.folder, --resume auto)"
+        )
+    client.close()
 
 
 def _check_model(config: Config) -> None:
@@ -98,51 +117,65 @@ def _assemble(
     stack: ExitStack,
 ) -> RunLoop:
     """Start Redis, Ray and all actors; ``stack`` stops them in reverse order."""
-    redis_url = config.streams.url
+    redis_url = config.streams.address
     if redis_url == "embedded":
         redis_url = stack.enter_context(EmbeddedRedis(folder.path / "redis")).url
-    folder.write_secret("redis-url", redis_url)
+    if not config.streams.in_environment:
+        folder.write_secret("redis-url", redis_url)
     streams = Streams(connect(redis_url), folder.run_id, config.streams)
     if checkpoint is not None:
         checkpoint = adopt(folder.path.resolve() / "checkpoints", checkpoint)
         rewind_streams(streams, checkpoint)
     streams.create()
-    display.note(f"actors: {stack.enter_context(ray_cluster(config, folder.path))}")
+    access = stack.enter_context(ray_cluster(config, folder.path, folder.run_id))
+    display.places(cluster_places(folder.path, access))
     stop.install()  # again: Ray has put a handler of its own in place
+    await_resources(config, display.note, stop.check)
     display.phase("starting actors")
     # Actors run elsewhere: they get the folder's absolute path.
     config = config.model_copy(update={"run": config.run.model_copy(update={"folder": folder.path.resolve()})})
+    rollout_takes = actor_resources(config.rollout.gpus_per_worker, config.rollout.ray_resource)
+    reward_takes = actor_resources(0.0, config.reward.ray_resource)
+    rollout_rooms = Rooms(folder.run_id, rollout_takes) if rollout_takes else None
+    reward_rooms = Rooms(folder.run_id, reward_takes) if reward_takes else None
     rollout = WorkerPool(
         "rollout",
         config.rollout.workers,
-        _spawner(RolloutWorker, config, folder.run_id, redis_url, config.rollout.gpus_per_worker),
+        _spawner(RolloutWorker, config, folder.run_id, redis_url, rollout_takes, rollout_rooms),
         config.deadlines,
         needs_weights=True,
         transport=config.learner.weights_transport,
+        rooms=rollout_rooms,
+        minimum=config.rollout.min_workers,
     )
     reward = WorkerPool(
         "reward",
         config.reward.workers,
-        _spawner(RewardWorker, config, folder.run_id, redis_url, 0.0),
+        _spawner(RewardWorker, config, folder.run_id, redis_url, reward_takes, reward_rooms),
         config.deadlines,
         needs_weights=False,
+        rooms=reward_rooms,
     )
     stack.callback(rollout.stop)
     stack.callback(reward.stop)
-    rank_spawner = _spawner(LearnerRank, config, folder.run_id, redis_url, config.learner.gpus_per_rank)
-    learner = LearnerGroup(config, rank_spawner, stop.check)
-    learner.start(checkpoint)
+    rank_takes = actor_resources(config.learner.gpus_per_rank, config.learner.ray_resource)
+    learner = LearnerGroup(config, _spawner(LearnerRank, config, folder.run_id, redis_url, rank_takes), stop.check)
+
+    def attend() -> None:
+        stop.check()
+        for note in rollout.tend() + reward.tend():
+            display.note(note)
+
+    learner.start(checkpoint, attend)
     for note in rollout.wait_until_started(stop.check) + reward.wait_until_started(stop.check):
         display.note(note)
     folder.rewind(learner.version)
-    telemetry = Telemetry("orchestrator", "orchestrator")
-    stack.callback(telemetry.close)
-    addresses = [telemetry.address, learner.address, *rollout.addresses, *reward.addresses]
-    targets = [{"targets": addresses, "labels": {"run": folder.run_id}}]
-    write_text(folder.path / "prometheus-targets.json", json.dumps(targets, indent=2) + "\n")
+    pools: dict[str, Pool] = {"learner": learner, "rollout": rollout, "reward": reward}
+    recorder = open_recorder(config, folder, redis_url, pools, learner.version, stack)
+    display.places(run_places(folder.path, recorder.address))
     evaluator = Evaluator(config, folder.run_id, streams, held_out)
     loop = RunLoop(
-        config, folder, streams, curriculum, evaluator, learner, rollout, reward, display, telemetry, stop.check
+        config, folder, streams, curriculum, evaluator, learner, rollout, reward, display, recorder, stop
     )
     stack.push(_on_success(lambda: _finish(learner, streams, folder, display)))
     return loop
@@ -178,17 +211,28 @@ def _on_success(action: Callable[[], None]) -> Callable[..., None]:
     return on_exit
 
 
-def _spawner(actor: type, config: Config, run_id: str, redis_url: str, gpus: float) -> Callable[[Any, str], Any]:
+def _spawner(
+    actor: type,
+    config: Config,
+    run_id: str,
+    redis_url: str,
+    takes: Mapping[str, float],
+    rooms: Rooms | None = None,
+) -> Callable[[Any, str], Any]:
+    """Makes actors of a role that take these resources, in their rooms if they have any."""
     remote: Any = ray.remote(actor)
+    custom = {name: amount for name, amount in takes.items() if name != "GPU"}
 
     def spawn(identity: Any, name: str) -> Any:
         return remote.options(
             name=f"{run_id}/{name}",
             num_cpus=0,
-            num_gpus=gpus,
+            num_gpus=takes.get("GPU", 0.0),
+            resources=custom,
             max_concurrency=4,
             max_restarts=0,
             runtime_env={"env_vars": ACTOR_ENVIRONMENT},
+            **(rooms.options(name) if rooms else {}),
         ).remote(config, run_id, redis_url, identity)
 
     return spawn

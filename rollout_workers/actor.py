@@ -13,7 +13,7 @@ from common.models.prompts import PromptEncoder
 from common.models.weights import WeightsUpdate
 from common.records import Purpose, RolloutGroup, TrajectoryGroup
 from common.streams import EVALUATIONS, PROMPTS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
-from common.telemetry import Telemetry
+from common.telemetry import Telemetry, endpoint_host
 from rollout_workers.engine import build_engine
 from rollout_workers.estimates import token_estimates
 from rollout_workers.fence import VersionFence
@@ -29,8 +29,9 @@ class RolloutWorker:
         denoiser, loop = build_engine(config)
         fence = VersionFence()
         self._loader = WeightsLoader(denoiser.load, fence, config.deadlines.weights_seconds)
+        self._name = f"{run_id}/{name}"
         self._stopping = threading.Event()
-        self._telemetry = Telemetry("rollout", name)
+        self._telemetry = Telemetry("rollout", name, run_id, host=endpoint_host("auto", config.ray.address))
         streams = Streams(connect(redis_url), run_id, config.streams)
         consumer = Consumer(streams, PROMPTS, name)
         deadline = config.deadlines.step_seconds
@@ -49,17 +50,21 @@ class RolloutWorker:
         outbox = _Outbox(consumer, deadline)
         self._loop = RolloutLoop(name, consumer, outbox, generator, config.streams.deliveries)
 
+    def __repr__(self) -> str:
+        """Ray's dashboard and logs show it."""
+        return self._name
+
     def run(self) -> None:
         """Work until :meth:`stop`."""
         self._loop.run(self._stopping.is_set, self._count, lambda: self._telemetry.count("worker/refused"))
 
     def load_weights(self, update: WeightsUpdate) -> int:
         """Replace the weights in place, between two batches or two steps (``rollout.update_between``)."""
-        return self._loader.from_store(update)
+        return self._holding(self._loader.from_store(update))
 
     def receive_weights(self, plan: Plan, rank: int) -> int:
         """The same, by broadcast."""
-        return self._loader.by_broadcast(plan, rank)
+        return self._holding(self._loader.by_broadcast(plan, rank))
 
     def location(self) -> Location:
         return Location.here()
@@ -69,6 +74,10 @@ class RolloutWorker:
 
     def metrics_address(self) -> str:
         return self._telemetry.address
+
+    def _holding(self, version: int) -> int:
+        self._telemetry.set("worker/weights_version", version)
+        return version
 
     def _count(self, group: RolloutGroup) -> None:
         self._telemetry.count("worker/groups")

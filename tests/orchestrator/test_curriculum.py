@@ -45,7 +45,8 @@ def test_tasks_left_out_are_counted_in_the_notes(tmp_path: Path) -> None:
     records = [
         {"id": "short", "prompt": "def f():", "tests": [{"call": "f()", "expected": "1"}]},
         {"id": "long", "prompt": "x = 1\n" * 200, "tests": [{"call": "f()", "expected": "1"}]},
-        {"id": "odd", "prompt": "def f():", "test_list": ["assert f() == g()"]},
+        {"id": "odd", "prompt": "def f():", "test_list": ["assert 1 == 1"]},
+        {"id": "half", "prompt": "def f():", "test_list": ["assert f() == 1", "assert True"]},
     ]
     file = tmp_path / "tasks.jsonl.gz"
     file.write_bytes(gzip.compress("".join(json.dumps(r) + "\n" for r in records).encode()))
@@ -54,9 +55,10 @@ def test_tasks_left_out_are_counted_in_the_notes(tmp_path: Path) -> None:
     )
     notes: list[str] = []
     train, held_out = load_data(config, notes)
-    assert [task.id for task in train] == ["short"]
+    assert [task.id for task in train] == ["short", "half"]
     assert held_out == []
-    assert any("1 tasks skipped" in note and "line 3" in note for note in notes)
+    assert any("1 tasks skipped" in note and "row 3" in note for note in notes)
+    assert any("1 tests left out" in note and "row 4" in note for note in notes)
     assert any("more than 64 tokens" in note for note in notes)
 
 

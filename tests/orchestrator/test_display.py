@@ -104,6 +104,18 @@ def test_plain_lines_fit_and_are_flushed(width: int) -> None:
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize("plain", [True, False])
+def test_places_are_whole_however_narrow_the_screen(plain: bool) -> None:
+    console = terminal(80)
+    address = "http://127.0.0.1:9400/metrics; all of the run's: http://127.0.0.1:9400/targets, " + "runs/" * 20
+    with open_display(console, plain) as display:
+        display.places({"metrics": address, "report": "couplet report [red]\x1b[2J"})
+    console.file.flush()
+    text = console.file.buffer.getvalue().decode()  # type: ignore[attr-defined]
+    assert f"metrics: {address}" in text
+    assert "couplet report [red]\N{REPLACEMENT CHARACTER}[2J" in text
+
+
 def test_a_live_display_draws_and_closes_twice() -> None:
     console = terminal(80)
     with LiveDisplay(console) as display:

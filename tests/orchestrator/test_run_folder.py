@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from common.config import Config, ConfigError, load_config
+from orchestrator import run_folder
 from orchestrator.run_folder import RunFolder, read_records
 
 
@@ -50,6 +51,40 @@ def test_resuming_keeps_the_run_id_and_takes_the_new_settings(tmp_path: Path) ->
     assert again.run_id == first.run_id
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["run"]["steps"] == 7
     again.close()
+
+
+def test_a_fixed_id_names_the_run_and_must_be_the_folders(tmp_path: Path) -> None:
+    first = RunFolder.open(make_config(tmp_path, id="chosen"), resume=False)
+    first.close()
+    for same in ({"id": "chosen"}, {}):
+        again = RunFolder.open(make_config(tmp_path, **same), resume=True)
+        assert again.run_id == "chosen"
+        again.close()
+    with pytest.raises(ConfigError, match=r"run\.id other: run folder .* holds run chosen; leave run.id out"):
+        RunFolder.open(make_config(tmp_path, id="other"), resume=True)
+    RunFolder.open(make_config(tmp_path), resume=True).close()  # the refusal left no lock
+
+
+def test_a_folder_in_a_jobs_copy_of_its_working_directory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "runtime_resources/working_dir_files/_ray_pkg_0123"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    with pytest.raises(ConfigError, match=r"such as run\.folder=/shared/runs/trial"):
+        RunFolder.open(make_config(Path("runs/trial")), resume=False)
+    assert not list(copy.iterdir())
+    RunFolder.open(make_config(tmp_path / "shared"), resume=False).close()
+
+
+def test_code_that_is_not_installed_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "_VERSIONS_OF", ("no-such-package", "ray"))
+    folder = RunFolder.open(make_config(tmp_path), resume=False)
+    record = json.loads((folder.path / "run.json").read_text())
+    assert record["versions"]["no-such-package"] is None
+    assert record["versions"]["ray"]
+    assert record["code"] == str(Path(run_folder.__file__).parents[1])
+    folder.close()
 
 
 def test_resuming_an_empty_folder_starts_a_run(tmp_path: Path) -> None:

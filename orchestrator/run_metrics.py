@@ -1,0 +1,111 @@
+"""What Prometheus learns of a run as a whole, read when it asks, and where it finds the run's processes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import redis
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from common.config import Config
+from common.metrics.export import family
+from common.metrics.metric import Metric
+from common.metrics.processes import RUN
+from common.streams import Streams
+from orchestrator.health import Health
+from orchestrator.run_folder import write_text
+
+_RUN: dict[str, Metric] = {metric.key: metric for metric in RUN}
+
+
+class Pool(Protocol):
+    """Actors of one role."""
+
+    @property
+    def states(self) -> Mapping[str, str]:
+        """What each of them is at, by the names of :class:`Health`."""
+
+    @property
+    def restarts(self) -> int:
+        """Of all of them so far."""
+
+    @property
+    def addresses(self) -> list[str]:
+        """Metrics endpoints of those that live."""
+
+
+class RunCollector(Collector):
+    """``streams`` has a client of its own, which soon gives up: what Redis does not tell in time is left out."""
+
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        streams: Streams,
+        pools: Mapping[str, Pool],
+        labels: Mapping[str, str],
+        version: str,
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._streams = streams
+        self._pools = dict(pools)
+        self._labels = dict(labels)
+        self._version = version
+
+    def collect(self) -> Iterable[Family]:
+        config, disk = self._config, shutil.disk_usage(self._folder)
+        yield self._one("run/steps_planned", config.run.steps)
+        yield self._one("run/max_staleness", config.admission.max_staleness)
+        yield self._one("run/disk_free", disk.free)
+        yield self._one("run/disk_size", disk.total)
+        about = (config.run.name, config.model.path, self._version)
+        yield family(_RUN["run/info"], self._labels, [(about, 1.0)])
+        states = {name: Counter(pool.states.values()) for name, pool in self._pools.items()}
+        yield family(
+            _RUN["fleet/workers"],
+            self._labels,
+            [((name, state), float(counts[state])) for name, counts in states.items() for state in Health],
+        )
+        restarts = [((name,), float(pool.restarts)) for name, pool in self._pools.items()]
+        yield family(_RUN["fleet/restarts"], self._labels, restarts)
+        yield from self._of_streams()
+
+    def _of_streams(self) -> Iterable[Family]:
+        try:
+            found = self._streams.backlogs()
+        except redis.RedisError:
+            return
+        for key, figures in (
+            ("stream/messages", {name: backlog.messages for name, backlog in found.items()}),
+            ("stream/pending", {name: backlog.pending for name, backlog in found.items()}),
+            ("stream/delivered", {name: backlog.delivered for name, backlog in found.items()}),
+            ("stream/capacity", dict.fromkeys(found, self._config.streams.capacity)),
+        ):
+            samples = [((name,), float(figure)) for name, figure in figures.items() if figure is not None]
+            yield family(_RUN[key], self._labels, samples)
+
+    def _one(self, key: str, value: float) -> Family:
+        return family(_RUN[key], self._labels, [((), float(value))])
+
+
+class TargetsFile:
+    """``prometheus-targets.json`` in the run's folder, for Prometheus' ``file_sd_configs``."""
+
+    def __init__(self, folder: Path, addresses: Callable[[], list[str]]) -> None:
+        self._path = folder / "prometheus-targets.json"
+        self._addresses = addresses
+        self._written: list[str] | None = None
+
+    def refresh(self) -> None:
+        """Write it again if a process has come or gone."""
+        addresses = self._addresses()
+        if addresses != self._written:
+            write_text(self._path, json.dumps([{"targets": addresses}], indent=2) + "\n")
+            self._written = addresses
