@@ -1,0 +1,192 @@
+"""The alerts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Alert:
+    """``wait``: how long the expression must hold. The texts may hold ``$labels`` and ``$value``."""
+
+    name: str
+    expr: str
+    wait: str
+    severity: str
+    summary: str
+    description: str
+
+    @property
+    def full_name(self) -> str:
+        return "Couplet" + self.name
+
+    @property
+    def anchor(self) -> str:
+        """The heading about this alert in docs/troubleshooting.md: RewardFlat is ``reward-flat``."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", self.name).lower()
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        return {
+            "summary": self.summary,
+            "description": self.description,
+            "runbook": f"docs/troubleshooting.md#{self.anchor}",
+        }
+
+
+ALERTS = (
+    Alert(
+        "RewardFlat",
+        "max by (run) (abs(deriv(couplet_reward_mean[3h]))) * 10800\n"
+        "  <= 0.1 * max by (run) (avg_over_time(couplet_reward_std[3h]))\n"
+        "and on (run) max by (run) (delta(couplet_training_step[3h])) >= 50\n"
+        "and on (run) max by (run) (avg_over_time(couplet_reward_solved[3h])) < 0.9",
+        "30m",
+        "warning",
+        "{{ $labels.run }}: the reward has not moved for three hours",
+        "Over 50 steps and more the mean reward moved by less than a tenth of its spread. Look at the groups "
+        "without variance: where most samples of a group get one reward, choose easier or harder tasks or a "
+        "larger rollout.group_size. If there is variance, look at the gradient norm and at "
+        "learner.optimizer.learning_rate.",
+    ),
+    Alert(
+        "RewardFalling",
+        "max_over_time(max by (run) (avg_over_time(couplet_reward_mean[30m]))[6h:10m])\n"
+        "  - max by (run) (avg_over_time(couplet_reward_mean[30m]))\n"
+        "  > 0.5 * max by (run) (avg_over_time(couplet_reward_std[6h]))",
+        "15m",
+        "warning",
+        "{{ $labels.run }}: the reward is {{ $value | humanize }} below its best of the last six hours",
+        "The mean of half an hour fell by more than half of the reward's spread. Look at KL, clipped ratios "
+        "and gradient norm at the time of the fall: lower learner.optimizer.learning_rate or raise "
+        "learner.kl_weight, and resume from a checkpoint before it. If they are calm, look at infrastructure "
+        "failures and at the tasks.",
+    ),
+    Alert(
+        "InfraFailures",
+        "sum by (run, role) (increase(couplet_scoring_masked_total[15m]))\n"
+        "  / sum by (run, role) (increase(couplet_scoring_completions_total[15m]))\n"
+        "  > 0.01",
+        "10m",
+        "warning",
+        "{{ $labels.role }} {{ $labels.run }}: {{ $value | humanizePercentage }} of the completions got no reward",
+        "The sandbox failed on them twice or their deadline passed, so they are left out of training. Look at "
+        "live slots and slots given up, at the memory and load of the scoring machines, and run `couplet "
+        "doctor` there.",
+    ),
+    Alert(
+        "StalenessAtBound",
+        "max by (run) (avg_over_time(couplet_staleness_mean[30m]))\n"
+        "  >= 0.95 * max by (run) (couplet_run_max_staleness)\n"
+        "and on (run) max by (run) (couplet_run_max_staleness) > 0",
+        "30m",
+        "warning",
+        "{{ $labels.run }}: groups are as stale as they may be ({{ $value | humanize }} versions)",
+        "Groups wait for the learner until they are as old as admission.max_staleness allows. The learner is "
+        "the bottleneck: give it more ranks, or take rollout workers away; a lower admission.max_staleness or "
+        "admission.max_in_flight makes the groups fresher at no cost.",
+    ),
+    Alert(
+        "QueueStuck",
+        "max by (run, stream) (couplet_stream_messages) - max by (run, stream) (couplet_stream_pending) > 0\n"
+        "and on (run, stream) sum by (run, stream) (increase(couplet_stream_delivered_total[15m])) == 0",
+        "10m",
+        "critical",
+        "{{ $labels.run }}: {{ $value | humanize }} messages of {{ $labels.stream }} wait, and nobody takes any",
+        "The consumers of this stream are dead, hang, or wait for something else. Look at the actors by state "
+        "and at their logs (`ray list actors`, `ray logs`); with reward.workers: 0 see that a reward service "
+        "reads this run.",
+    ),
+    Alert(
+        "DeadLetters",
+        'sum by (run) (couplet_stream_messages{stream="dead-letters"}) > 0',
+        "0m",
+        "warning",
+        "{{ $labels.run }}: {{ $value | humanize }} messages were given up",
+        "Each of them was delivered streams.deliveries times without success, or cannot be read. It is kept "
+        "in the stream dead-letters with its last error; read it with redis-cli, mend the cause, and resume.",
+    ),
+    Alert(
+        "WorkerFlapping",
+        "sum by (run, pool) (increase(couplet_fleet_restarts_total[1h])) > 3",
+        "5m",
+        "warning",
+        "{{ $labels.run }}: {{ $value | humanize }} restarts of {{ $labels.pool }} in an hour",
+        "Actors of this pool die again and again; past deadlines.restarts the run ends. The run's notes say "
+        "why each one died: out of memory, a lost node, a deadline that is too short.",
+    ),
+    Alert(
+        "DiskFilling",
+        "min by (run) (couplet_run_disk_free_bytes / couplet_run_disk_size_bytes) < 0.05\n"
+        "or (\n"
+        "  min by (run) (couplet_run_disk_free_bytes / couplet_run_disk_size_bytes) < 0.3\n"
+        "  and on (run) min by (run) (predict_linear(couplet_run_disk_free_bytes[3h], 21600)) < 0\n"
+        ")",
+        "15m",
+        "critical",
+        "{{ $labels.run }}: {{ $value | humanizePercentage }} of the disk with the run folder is free",
+        "A checkpoint that cannot be written ends the run. Delete old runs, keep fewer checkpoints "
+        "(learner.keep_checkpoints), or move run.folder to a larger disk and resume.",
+    ),
+    Alert(
+        "RunGone",
+        "max by (run) (last_over_time(couplet_training_step[1h]))\n"
+        "  < max by (run) (last_over_time(couplet_training_steps_planned[1h]))\n"
+        "unless on (run) max by (run) (couplet_training_step)",
+        "5m",
+        "critical",
+        "{{ $labels.run }}: gone at step {{ $value | humanize }}, before its last",
+        "Its driver answers no more: it crashed, was stopped, or cannot be reached. Look at `ray job logs` "
+        "and resume with `couplet train RECIPE --resume auto`. An hour after its end the alert goes by "
+        "itself.",
+    ),
+    Alert(
+        "RunStalled",
+        "time() - max by (run) (couplet_run_step_end_timestamp_seconds) > 1800\n"
+        "and on (run) time() - max by (run) (couplet_run_step_end_timestamp_seconds)\n"
+        "  > 10 * max by (run) (couplet_step_seconds)",
+        "5m",
+        "critical",
+        "{{ $labels.run }}: no step for {{ $value | humanizeDuration }}",
+        "The last step took less than a tenth of that. Look at the streams for where groups wait, and at the "
+        "actors by state for who is missing.",
+    ),
+    Alert(
+        "WeightSyncSlow",
+        "max by (run) (avg_over_time(couplet_step_weights_seconds[30m]))\n"
+        "  / max by (run) (avg_over_time(couplet_step_seconds[30m]))\n"
+        "  > 0.2",
+        "15m",
+        "warning",
+        "{{ $labels.run }}: {{ $value | humanizePercentage }} of a step is weights on their way to the workers",
+        "Look at learner.weights_transport and at the run's notes: after a failed broadcast the weights go "
+        "through the object store, which is slower. Between GPUs check that NCCL uses the fast network.",
+    ),
+    Alert(
+        "RewardHackingSuspected",
+        "sum by (run, role) (increase(couplet_scoring_cheats_found_total[1h]))\n"
+        "  / sum by (run, role) (increase(couplet_scoring_cheat_probes_total[1h]))\n"
+        "  > 0.02\n"
+        "and on (run, role) sum by (run, role) (increase(couplet_scoring_cheats_found_total[1h])) > 5",
+        "10m",
+        "warning",
+        "{{ $labels.role }} {{ $labels.run }}: {{ $value | humanizePercentage }} of the failed programs cheat",
+        "They end as a success, or compare equal to everything, without solving the task. Verdicts here do "
+        "not fall for it, but the policy explores it: read samples.jsonl, and see what share of the passes "
+        "could be forged (reward.own_process and reward.allow_forgeable decide that).",
+    ),
+    Alert(
+        "LearnerStarved",
+        "max by (run) (avg_over_time(couplet_step_wait_seconds[30m]))\n"
+        "  / max by (run) (avg_over_time(couplet_step_seconds[30m]))\n"
+        "  > 0.5\n"
+        "and on (run) max by (run) (couplet_run_max_staleness) > 0",
+        "30m",
+        "warning",
+        "{{ $labels.run }}: the learner waits for {{ $value | humanizePercentage }} of its time",
+        "Groups come too slowly. If a stream is long, its consumers are the bottleneck: add rollout or reward "
+        "workers. If all are short, admission is: raise admission.max_in_flight. A synchronous run is not "
+        "looked at, for there the learner waits by design.",
+    ),
+)

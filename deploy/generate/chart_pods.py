@@ -1,0 +1,129 @@
+"""The chart's values for pods: what Kubernetes lets one say of any pod, and the pools of the Ray cluster."""
+
+# ruff: noqa: N815 - fields are spelled as Kubernetes spells its own
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+#: Parts of the Kubernetes API that the chart passes on as they are.
+Open = dict[str, Any]
+Labels = dict[str, str]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+_QUANTITY = {"type": ["string", "number"], "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"}
+#: YAML reads `cpu: 4` as a number.
+Quantity = Annotated[str | int | float, WithJsonSchema(_QUANTITY)]
+#: What names a Kubernetes object that others refer to; empty where there is none.
+Reference = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)]
+ExistingName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
+
+
+class Part(BaseModel):
+    """Base of every part of the values: closed, documented by the docstrings under its fields."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Image(Part):
+    repository: Annotated[str, Field(min_length=1, pattern=r"^[^\s@]+$")]
+    """Where the image is, without the tag."""
+    tag: Annotated[str, Field(pattern=r"^([\w][\w.-]{0,127})?$")] = ""
+    """Its tag; empty takes the chart's appVersion. `latest` would make a retry run other code than the first
+    try."""
+    pullPolicy: PullPolicy = "IfNotPresent"
+    """When nodes pull it."""
+
+
+class SecretKey(Part):
+    """A key of a Secret that exists already; without a name there is none."""
+
+    name: Reference = ""
+    """The Secret's name, in the release's namespace."""
+    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$")]
+    """The key in it."""
+
+
+class Placement(Part):
+    """Where a pod may run, and what else is written on it."""
+
+    nodeSelector: Labels = {}
+    """Labels that a node must have."""
+    tolerations: list[Open] = []
+    """Taints of nodes that it tolerates."""
+    affinity: Open = {}
+    """Affinity of nodes and pods."""
+    topologySpreadConstraints: list[Open] = []
+    """How pods are spread over nodes or zones."""
+    labels: Labels = {}
+    """More labels of the pod."""
+    annotations: Labels = {}
+    """Annotations of the pod."""
+
+
+class RayPods(Placement):
+    """Pods of the Ray cluster. Requests equal limits, so that Ray counts what the pod really has."""
+
+    cpu: Quantity = "4"
+    """CPUs of a pod."""
+    memory: Quantity = "16Gi"
+    """Memory of a pod; what lies in /dev/shm counts."""
+    sharedMemory: Quantity = "4Gi"
+    """Size of /dev/shm, in memory, where Ray's object store lies. New weights pass through it."""
+    extraResources: Labels = {}
+    """More resources of the container, such as `rdma/hca: "1"`."""
+    priorityClassName: Reference = ""
+    """PriorityClass of the pods; empty takes the cluster's default."""
+    runtimeClassName: Reference = ""
+    """RuntimeClass of the pods, such as `nvidia`; empty takes the cluster's default."""
+
+
+class Head(RayPods):
+    """The head: Ray's control, its dashboard and the run's own process. No actor is placed on it."""
+
+    cpu: Quantity = "4"
+    """CPUs of the head. The run's process admits prompts, writes the run folder and exports the model."""
+    memory: Quantity = "16Gi"
+    """Memory of the head; what lies in /dev/shm counts."""
+
+
+class LearnerPool(RayPods):
+    """The learner's pool: fixed, since a DeepSpeed group cannot change its size."""
+
+    replicas: Positive = 1
+    """Pods. The chart sets `learner.ranks` to replicas x ranksPerPod."""
+    ranksPerPod: Positive = 1
+    """DeepSpeed ranks of a pod."""
+    gpusPerPod: Count = 0
+    """GPUs of a pod, shared out evenly to its ranks (`learner.gpus_per_rank`)."""
+
+
+class RolloutPool(RayPods):
+    """The rollout workers' pool: elastic. The run starts with the smallest size and takes in what comes
+    later."""
+
+    minReplicas: Positive = 1
+    """Pods with which the run starts (`rollout.min_workers` = minReplicas x workersPerPod)."""
+    maxReplicas: Positive = 2
+    """Pods at most (`rollout.workers` = maxReplicas x workersPerPod). The pool has this size from the start if
+    `ray.autoscaling.enabled` is false."""
+    workersPerPod: Positive = 1
+    """Rollout workers of a pod."""
+    gpusPerPod: Count = 0
+    """GPUs of a pod, shared out evenly to its workers (`rollout.gpus_per_worker`)."""
+
+
+class WorkerGroup(RayPods):
+    """A further group of Ray workers, for actors of your own; nothing of the run is placed on it by name."""
+
+    minReplicas: Count = 0
+    """Pods at least."""
+    maxReplicas: Count = 1
+    """Pods at most."""
+    gpusPerPod: Count = 0
+    """GPUs of a pod."""
+    rayResources: dict[str, Annotated[str, Field(pattern=r"^[0-9]+$")]] = {}
+    """Custom Ray resources of a pod, such as `{reranker: "1"}`."""

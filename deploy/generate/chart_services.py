@@ -1,0 +1,204 @@
+"""The chart's values for what surrounds the Ray cluster: reward service, Redis, storage, monitoring."""
+
+# ruff: noqa: N815, RUF012 - fields are spelled as Kubernetes spells its own; pydantic copies defaults
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from deploy.generate.chart_pods import (
+    Count,
+    Image,
+    Labels,
+    Open,
+    Part,
+    Placement,
+    Positive,
+    Quantity,
+    Reference,
+    SecretKey,
+)
+
+Url = Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
+Duration = Annotated[str, Field(pattern=r"^([0-9]+(ms|s|m|h|d))+$")]
+
+
+class TokenSecret(SecretKey):
+    name: Reference = ""
+    """A Secret with the token; empty makes one and keeps it through upgrades. Name one where manifests are made
+    by `helm template`, which cannot look up what it made before."""
+    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$")] = "token"
+    """The key in it."""
+
+
+class Scaling(Part):
+    enabled: bool = True
+    """Let a HorizontalPodAutoscaler (autoscaling/v2) choose the number of pods; it needs the metrics server."""
+    minReplicas: Positive = 2
+    """Pods at least."""
+    maxReplicas: Positive = 8
+    """Pods at most."""
+    targetCPUUtilizationPercentage: Annotated[int, Field(ge=1, le=100)] = 75
+    """Average use of the requested CPU that it aims at."""
+
+
+class DisruptionBudget(Part):
+    enabled: bool = True
+    """Make a PodDisruptionBudget."""
+    maxUnavailable: Positive = 1
+    """Pods that a drain of nodes may take at once."""
+
+
+class RewardNetwork(Part):
+    enabled: bool = True
+    """Make a NetworkPolicy: out only to DNS and Redis, in only from this release and the namespaces below. It
+    takes a network plugin that enforces it."""
+    fromNamespaces: list[Reference] = []
+    """Namespaces whose pods may reach the service as well: Prometheus', or those of other clients."""
+    redisPeers: list[Open] = []
+    """With an external Redis: its NetworkPolicyPeers. Empty allows its port on every address."""
+
+
+class Rewards(Placement):
+    """The reward service: a Deployment that runs the programs that models write."""
+
+    image: Image = Image(repository="couplet-reward")
+    replicas: Positive = 2
+    """Pods where autoscaling is off."""
+    slots: Positive = 4
+    """Programs that a pod runs at once (`reward.sandbox_slots`): about its CPUs."""
+    isolation: Literal["uid", "namespaces"] = "uid"
+    """What keeps programs in (`reward.sandbox_level`). `uid` works under seccomp RuntimeDefault: the service is
+    root of the pod's own user namespace with five capabilities, programs run under ids of their own with
+    seccomp, Landlock and limits. `namespaces` gives each program PID, mount and network namespaces as well, to a
+    service without root and capabilities, but a pod may make such namespaces only without a seccomp profile of
+    the runtime (or with one of your own in seccompProfile). An unprivileged pod under RuntimeDefault reaches
+    neither: docs/kubernetes.md."""
+    hostUsers: bool = False
+    """false: a user namespace for the pod, so that its root is nobody on the node (Kubernetes 1.33, containerd
+    2.0 or CRI-O 1.25; older clusters ignore it). Set it to true where a node refuses such pods."""
+    runtimeClassName: Reference = ""
+    """RuntimeClass, such as `gvisor`: a kernel of its own for each pod. gVisor has no Landlock, so it takes
+    isolation namespaces. Not tried."""
+    seccompProfile: Open = {}
+    """The pod's seccomp profile; empty takes RuntimeDefault for `uid` and Unconfined for `namespaces`. Better
+    for the latter is the profile deploy/docker/reward-seccomp.json on every node: `{type: Localhost,
+    localhostProfile: profiles/reward-seccomp.json}`."""
+    cpu: Quantity = "4"
+    """CPUs of a pod, requested and at most."""
+    memory: Quantity = "8Gi"
+    """Memory of a pod: slots x `reward.memory_mb`, twice for split judges, and 1 GiB."""
+    drainSeconds: Count = 60
+    """After SIGTERM, for open batches to finish."""
+    token: TokenSecret = TokenSecret()
+    autoscaling: Scaling = Scaling()
+    disruptionBudget: DisruptionBudget = DisruptionBudget()
+    networkPolicy: RewardNetwork = RewardNetwork()
+
+
+class PasswordSecret(TokenSecret):
+    name: Reference = ""
+    """A Secret with the password (letters, digits, - and _, as it becomes part of an address); empty makes one
+    and keeps it through upgrades. Name one where manifests are made by `helm template`."""
+    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$")] = "password"
+    """The key in it."""
+
+
+class UrlSecret(SecretKey):
+    name: Reference = ""
+    """A Secret with the whole address, password included, in place of `url`."""
+    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$")] = "url"
+    """The key in it."""
+
+
+class ExternalRedis(Part):
+    url: Annotated[str, Field(pattern=r"^(rediss?://[^\s@]+)?$")] = ""
+    """Address of a Redis without a password, redis://host:port/db; used where `redis.enabled` is false."""
+    secret: UrlSecret = UrlSecret()
+    port: Annotated[int, Field(ge=1, le=65535)] = 6379
+    """Its port, for the NetworkPolicy."""
+
+
+class Redis(Placement):
+    """The streams between rollouts, rewards and learner. What is in them outlives a restart."""
+
+    enabled: bool = True
+    """Run a Redis-compatible server of the release's own; else `redis.external` names one."""
+    image: Image = Image(repository="docker.io/valkey/valkey", tag="8.1.1")
+    password: PasswordSecret = PasswordSecret()
+    appendfsync: Literal["always", "everysec", "no"] = "everysec"
+    """How often the append-only file is forced to disk."""
+    cpu: Quantity = "1"
+    """CPUs, requested and at most."""
+    memory: Quantity = "4Gi"
+    """Memory. Streams block their producers when full; nothing is evicted."""
+    size: Quantity = "20Gi"
+    """Size of its volume, which outlives `helm uninstall`."""
+    storageClassName: Reference = ""
+    """StorageClass of the volume; empty takes the cluster's default."""
+    external: ExternalRedis = ExternalRedis()
+
+
+class Storage(Part):
+    """The volume that all Ray pods share: run folders, checkpoints, model cache, your tasks."""
+
+    existingClaim: Reference = ""
+    """A PersistentVolumeClaim that exists; empty makes one, which outlives `helm uninstall`."""
+    size: Quantity = "500Gi"
+    """Size of the claim."""
+    storageClassName: Reference = ""
+    """StorageClass of the claim; empty takes the cluster's default, which is rarely one for several nodes."""
+    accessModes: Annotated[
+        list[Literal["ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod", "ReadOnlyMany"]], Field(min_length=1)
+    ] = ["ReadWriteMany"]
+    """ReadWriteMany for several nodes; ReadWriteOnce does where all pods share one."""
+    mountPath: Annotated[str, Field(pattern=r"^/[^\s:]*[^\s:/]$")] = "/runs"
+    """Where it is mounted. The run's folder is mountPath/RUN_ID, the model cache mountPath/huggingface."""
+
+
+class Scrapes(Part):
+    enabled: bool = False
+    """Make PodMonitors for Ray, a ServiceMonitor for the reward service and a ScrapeConfig for the run's
+    processes; they need the Prometheus operator."""
+    labels: Labels = {}
+    """Labels by which your Prometheus selects them, such as `release: kube-prometheus-stack`."""
+    interval: Duration = "15s"
+    """Between two scrapes."""
+
+
+class PlainScrapeConfig(Part):
+    enabled: bool = True
+    """Make a ConfigMap with the same as plain `scrape_configs`, for a Prometheus without the operator."""
+
+
+class Rules(Part):
+    enabled: bool = False
+    """Make a PrometheusRule of the alerts; it needs the Prometheus operator."""
+    labels: Labels = {}
+    """Labels by which your Prometheus selects it."""
+
+
+class Dashboards(Part):
+    enabled: bool = False
+    """Make a ConfigMap for each dashboard, which Grafana's sidecar loads."""
+    namespace: Reference = ""
+    """Where Grafana's sidecar looks for them; empty is the release's namespace."""
+    labels: Labels = {"grafana_dashboard": "1"}
+    """Labels by which the sidecar selects them."""
+    annotations: Labels = {}
+    """Annotations, such as the sidecar's folder."""
+
+
+class Monitoring(Part):
+    operator: Scrapes = Scrapes()
+    scrapeConfig: PlainScrapeConfig = PlainScrapeConfig()
+    rules: Rules = Rules()
+    dashboards: Dashboards = Dashboards()
+    prometheusUrl: Url = ""
+    """Prometheus as the cluster reaches it, for the graphs in Ray's dashboard."""
+    grafanaUrl: Url = ""
+    """Grafana as the cluster reaches it."""
+    grafanaBrowserUrl: Url = ""
+    """Grafana as your browser reaches it, to be embedded in Ray's dashboard."""

@@ -1,0 +1,170 @@
+"""The typed values of the Helm chart: values.yaml, its schema and the table in its README are made from this."""
+
+# ruff: noqa: N815, RUF012 - fields are spelled as Kubernetes spells its own; pydantic copies defaults
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from common.config import Config
+from deploy.generate.chart_pods import (
+    Count,
+    ExistingName,
+    Head,
+    Image,
+    Labels,
+    LearnerPool,
+    Open,
+    Part,
+    Positive,
+    Reference,
+    RolloutPool,
+    SecretKey,
+    WorkerGroup,
+)
+from deploy.generate.chart_services import Monitoring, Redis, Rewards, Storage
+
+RAY_VERSION = "2.60.0"
+#: KubeRay refuses longer names of a RayJob than 47, and the learner's actors are named after the run.
+_RUN_ID = r"^([a-z]([-a-z0-9]*[a-z0-9])?)?$"
+_DNS_LABEL = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=40)]
+Override = Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_]+)+=")]
+
+
+class Run(Part):
+    id: Annotated[str, Field(pattern=_RUN_ID, max_length=40)] = ""
+    """Names the run, its folder and its streams; empty takes the release's full name. A new one is a new run;
+    the same one goes on where it stopped."""
+
+
+class Job(Part):
+    """Of mode job."""
+
+    backoffLimit: Count = 3
+    """Retries. Each is a new cluster that resumes from the last checkpoint on the shared volume."""
+    activeDeadlineSeconds: Positive | None = None
+    """Seconds after which the job is ended; null is never."""
+    preRunningDeadlineSeconds: Positive | None = None
+    """Seconds that it may wait for its pods; null is for ever."""
+    ttlSecondsAfterFinished: Count = 600
+    """Seconds that a finished job's cluster stays, for a look at Ray's dashboard."""
+    suspend: bool = False
+    """Make the job suspended. Kueue does that itself."""
+
+
+class Auth(Part):
+    mode: Literal["token", "disabled"] = "token"
+    """`token`: Ray's API asks for a token (Ray 2.52, KubeRay 1.5 or newer)."""
+    secretName: Reference = ""
+    """A Secret with the key `auth_token`; empty lets KubeRay make one, named as the cluster."""
+
+
+class Autoscaling(Part):
+    enabled: bool = True
+    """Let Ray add and remove rollout pods between the pool's bounds."""
+    idleTimeoutSeconds: Positive = 300
+    """Seconds without an actor after which a pod is removed."""
+    upscalingMode: Literal["Default", "Aggressive", "Conservative"] = "Default"
+    """How fast pods are added."""
+
+
+class GcsFaultTolerance(Part):
+    enabled: bool = False
+    """Keep the state of Ray's head in a Redis, so that actors outlive it. It does not save a run, whose own
+    process is on the head: that is what resuming is for."""
+    redisAddress: str = ""
+    """host:port of that Redis, which should not be the one of the streams."""
+    password: SecretKey = SecretKey(key="password")
+
+
+class Ray(Part):
+    """The Ray cluster, which KubeRay makes."""
+
+    version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")] = RAY_VERSION
+    """Ray in the image; KubeRay asks for it."""
+    image: Image = Image(repository="couplet-train")
+    gpuResource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[a-zA-Z0-9._-]*gpu[a-zA-Z0-9._-]*$")] = (
+        "nvidia.com/gpu"
+    )
+    """The resource by which nodes offer GPUs; KubeRay tells it by its last letters."""
+    auth: Auth = Auth()
+    autoscaling: Autoscaling = Autoscaling()
+    gcsFaultTolerance: GcsFaultTolerance = GcsFaultTolerance()
+    stopSeconds: Positive = 600
+    """How long a stopped run may take to write a checkpoint (`ray job stop`, or the end of the head's pod)."""
+    schedulerName: Reference = ""
+    """Scheduler of the Ray pods; empty takes the cluster's default."""
+    env: list[Open] = []
+    """More environment variables of the Ray containers, as Kubernetes writes them."""
+    envFrom: list[Open] = []
+    """ConfigMaps and Secrets whose keys become environment variables."""
+    initContainers: list[Open] = []
+    """Containers that run before Ray starts, in every Ray pod."""
+    sidecarContainers: list[Open] = []
+    """Containers beside Ray, in every Ray pod."""
+    extraVolumes: list[Open] = []
+    """More volumes of the Ray pods."""
+    extraVolumeMounts: list[Open] = []
+    """Where the Ray containers mount them."""
+    head: Head = Head()
+    learner: LearnerPool = LearnerPool()
+    rollout: RolloutPool = RolloutPool()
+    extraWorkerGroups: dict[_DNS_LABEL, WorkerGroup] = {}
+    """Further groups of workers by name, with the fields of a pool, `minReplicas`, `maxReplicas`, `gpusPerPod`
+    and `rayResources`."""
+
+
+class Secrets(Part):
+    """Secrets of the Ray pods, by reference."""
+
+    huggingface: SecretKey = SecretKey(key="token")
+    wandb: SecretKey = SecretKey(key="api-key")
+
+
+class ServiceAccount(Part):
+    create: bool = True
+    """Make a ServiceAccount for the head; KubeRay gives it what the autoscaler needs, and no other pod has a
+    token."""
+    name: Reference = ""
+    """Its name; empty takes the release's full name, or `default` if none is made."""
+    annotations: Labels = {}
+    """Its annotations, such as those of a cloud's workload identity."""
+
+
+class Kueue(Part):
+    queueName: Reference = ""
+    """LocalQueue that admits the job or cluster; empty is without Kueue."""
+
+
+class ChartValues(Part):
+    """All values of the chart."""
+
+    mode: Literal["job", "cluster"] = "job"
+    """`job`: the run itself (a RayJob). `cluster`: a RayCluster, to which you submit with `ray job submit`."""
+    nameOverride: Annotated[str, Field(max_length=40)] = ""
+    """In place of the chart's name in the names of objects."""
+    fullnameOverride: Annotated[str, Field(pattern=_RUN_ID, max_length=40)] = ""
+    """In place of the release's full name."""
+    commonLabels: Labels = {}
+    """Labels of every object."""
+    imagePullSecrets: list[dict[Literal["name"], ExistingName]] = []
+    """Secrets with which images are pulled."""
+    run: Run = Run()
+    recipe: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+\.yaml$")] | Config = "quickstart.yaml"
+    """The recipe: the name of one in the image (/opt/couplet/recipes), or a recipe written out here. Numbers of
+    workers, their GPUs, run.id, run.folder, streams.url and the like are the chart's to set."""
+    overrides: list[Override] = []
+    """Settings that replace the recipe's: `section.field=value`."""
+    job: Job = Job()
+    ray: Ray = Ray()
+    rewards: Rewards = Rewards()
+    redis: Redis = Redis()
+    storage: Storage = Storage()
+    secrets: Secrets = Secrets()
+    monitoring: Monitoring = Monitoring()
+    serviceAccount: ServiceAccount = ServiceAccount()
+    kueue: Kueue = Kueue()
+    extraObjects: list[str | dict[str, Any]] = []
+    """More objects of the release, as mappings or text; both are rendered as templates."""

@@ -1,0 +1,50 @@
+"""``values.schema.json`` of the Helm chart, from the typed values and the typed configuration of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from deploy.generate.chart_values import ChartValues
+
+CHART = Path("deploy/helm/couplet")
+#: What every Helm can read: 3.17 knows no newer one.
+_DRAFT = "http://json-schema.org/draft-07/schema#"
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (draft 7) of the chart's values; a key that is not in it is refused."""
+    made = _simplified(ChartValues.model_json_schema())
+    # Two alternatives would be reported as "anyOf failed"; this way the error names the wrong key of the recipe.
+    name, mapping = made["properties"]["recipe"].pop("anyOf")
+    made["properties"]["recipe"] |= {"if": {"type": "object"}, "then": mapping, "else": name}
+    # Helm hands the values of a parent chart's `global` to every chart.
+    made["properties"]["global"] = {"type": "object"}
+    return {"$schema": _DRAFT, **made}
+
+
+def files() -> dict[Path, str]:
+    """Path in the repository -> text."""
+    return {CHART / "values.schema.json": json.dumps(schema(), indent=1) + "\n"}
+
+
+def _simplified(node: Any) -> Any:
+    """Draft 7 and short messages: no titles, ``X or null`` as a type of its own, tuples as draft 7 has them."""
+    if isinstance(node, list):
+        return [_simplified(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    made = {
+        key: _simplified(value) for key, value in node.items() if not (key == "title" and isinstance(value, str))
+    }
+    if "prefixItems" in made:
+        made["items"] = made.pop("prefixItems")
+    options = made.get("anyOf", [])
+    if len(options) == 2 and options[1] == {"type": "null"} and isinstance(options[0].get("type"), str):
+        del made["anyOf"]
+        made |= options[0]
+        made["type"] = [options[0]["type"], "null"]
+        if "enum" in made:
+            made["enum"] = [*made["enum"], None]
+    return made

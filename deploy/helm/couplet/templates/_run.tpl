@@ -1,0 +1,101 @@
+{{/* The run: its recipe, the settings that the chart makes of its own values, and its command. */}}
+
+{{- define "couplet.recipePath" -}}
+{{- if kindIs "string" .Values.recipe -}}
+/opt/couplet/recipes/{{ .Values.recipe }}
+{{- else -}}
+/etc/couplet/recipe.yaml
+{{- end -}}
+{{- end -}}
+
+{{/* GPUs of an actor, as Ray counts them: (list GPUS ACTORS). */}}
+{{- define "couplet.share" -}}
+{{- $gpus := int (index . 0) -}}{{- $actors := int (index . 1) -}}
+{{- if eq (mod $gpus $actors) 0 -}}
+{{- div $gpus $actors -}}
+{{- else if gt $gpus $actors -}}
+{{- fail (printf "gpusPerPod: %d GPUs cannot be shared out to %d actors of a pod; Ray gives whole GPUs, or parts of one" $gpus $actors) -}}
+{{- else -}}
+{{- divf $gpus $actors -}}
+{{- end -}}
+{{- end -}}
+
+{{/* section.field=value, a line each: what follows from pools, storage and names. */}}
+{{- define "couplet.settings" -}}
+{{- $rollout := .Values.ray.rollout -}}{{- $learner := .Values.ray.learner -}}
+run.id={{ include "couplet.runId" . }}
+run.folder={{ include "couplet.runFolder" . }}
+ray.address=auto
+streams.url=env:COUPLET_REDIS_URL
+telemetry.port=9400
+rollout.workers={{ mul $rollout.maxReplicas $rollout.workersPerPod }}
+{{- if .Values.ray.autoscaling.enabled }}
+rollout.min_workers={{ mul $rollout.minReplicas $rollout.workersPerPod }}
+{{- end }}
+rollout.gpus_per_worker={{ include "couplet.share" (list $rollout.gpusPerPod $rollout.workersPerPod) }}
+rollout.ray_resource=rollout
+learner.ranks={{ mul $learner.replicas $learner.ranksPerPod }}
+learner.gpus_per_rank={{ include "couplet.share" (list $learner.gpusPerPod $learner.ranksPerPod) }}
+learner.ray_resource=learner
+reward.workers=0
+reward.sandbox_level={{ .Values.rewards.isolation }}
+reward.sandbox_slots={{ .Values.rewards.slots }}
+{{- end -}}
+
+{{/* JSON list of the user's overrides and the chart's settings; one that would contradict the chart is refused. */}}
+{{- define "couplet.overrides" -}}
+{{- $settings := include "couplet.settings" . | splitList "\n" -}}
+{{- $taken := list "rollout.min_workers" -}}
+{{- range $settings -}}{{- $taken = append $taken (splitList "=" . | first) -}}{{- end -}}
+{{- range .Values.overrides -}}
+{{- $field := splitList "=" . | first -}}
+{{- if has $field $taken -}}
+{{- fail (printf "overrides: %s is set by the chart; leave it out and change the values it comes from (run.id, storage.mountPath, redis, ray.learner, ray.rollout or rewards)" $field) -}}
+{{- end -}}
+{{- end -}}
+{{- concat .Values.overrides $settings | toJson -}}
+{{- end -}}
+
+{{/* The run's command as a shell line. */}}
+{{- define "couplet.entrypoint" -}}
+{{- $words := list "couplet" "train" (include "couplet.recipePath" .) -}}
+{{- range include "couplet.overrides" . | fromJsonArray -}}{{- $words = append $words . -}}{{- end -}}
+{{- range $i, $word := concat $words (list "--resume" "auto" "--plain") -}}
+{{- if $i }} {{ end -}}
+{{- if regexMatch "^[A-Za-z0-9_./:=,@%+-]+$" $word -}}{{- $word -}}
+{{- else -}}'{{- $word | replace "'" "'\\''" -}}'{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Environment that leads to the run's Redis. */}}
+{{- define "couplet.redisEnv" -}}
+{{- $redis := .Values.redis -}}
+{{- if $redis.enabled -}}
+- name: COUPLET_REDIS_PASSWORD
+  valueFrom:
+    secretKeyRef: {name: {{ default (printf "%s-redis" (include "couplet.fullname" .)) $redis.password.name }}, key: {{ $redis.password.key }}}
+- name: COUPLET_REDIS_URL
+  value: redis://:$(COUPLET_REDIS_PASSWORD)@{{ include "couplet.fullname" . }}-redis:6379/0
+{{- else if $redis.external.secret.name -}}
+- name: COUPLET_REDIS_URL
+  valueFrom:
+    secretKeyRef: {name: {{ $redis.external.secret.name }}, key: {{ $redis.external.secret.key }}}
+{{- else -}}
+- name: COUPLET_REDIS_URL
+  value: {{ required "redis.external.url: redis.enabled is false, so give redis.external.url or redis.external.secret" $redis.external.url | quote }}
+{{- end -}}
+{{- end -}}
+
+{{/* Where a recipe written out in the values lies in pods. */}}
+{{- define "couplet.recipeMount" -}}
+{{- if not (kindIs "string" .Values.recipe) -}}
+- {name: recipe, mountPath: /etc/couplet, readOnly: true}
+{{- end -}}
+{{- end -}}
+
+{{- define "couplet.recipeVolume" -}}
+{{- if not (kindIs "string" .Values.recipe) -}}
+- name: recipe
+  configMap: {name: {{ include "couplet.fullname" . }}-recipe}
+{{- end -}}
+{{- end -}}

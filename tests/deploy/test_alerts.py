@@ -1,0 +1,84 @@
+"""The alert rules: valid, about metrics that exist, and each tried where it fires and where it does not."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from promql import ROOT, metric_names
+from tools import tool
+
+from common.config import Config
+from common.metrics.registry import METRICS
+
+RULES = ROOT / "deploy/prometheus/rules.yaml"
+RULES_TEST = ROOT / "deploy/prometheus/rules_test.yaml"
+_NAMES = {name for metric in METRICS for name in metric.series_names}
+_RULES: list[dict[str, Any]] = [r for group in yaml.safe_load(RULES.read_text())["groups"] for r in group["rules"]]
+
+
+def _promtool(*arguments: str) -> str:
+    command = [str(tool("promtool")), *arguments]
+    answer = subprocess.run(command, cwd=RULES.parent, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+def test_promtool_accepts_the_rules() -> None:
+    assert f"SUCCESS: {len(_RULES)} rules found" in _promtool("check", "rules", "--lint-fatal", RULES.name)
+
+
+def test_every_alert_fires_and_does_not_fire_as_its_cases_say() -> None:
+    assert "SUCCESS" in _promtool("test", "rules", RULES_TEST.name)
+
+
+def test_a_wrong_threshold_is_noticed(tmp_path: Path) -> None:
+    """The cases would not pass with any rules: with a threshold moved, they do not."""
+    (tmp_path / RULES.name).write_text(RULES.read_text().replace("> 0.01", "> 0.5"))
+    cases = yaml.safe_load(RULES_TEST.read_text())
+    cases["tests"] = [case for case in cases["tests"] if case["name"].startswith("CoupletInfraFailures")]
+    (tmp_path / RULES_TEST.name).write_text(yaml.safe_dump(cases))
+    command = [str(tool("promtool")), "test", "rules", RULES_TEST.name]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 1
+    assert "CoupletInfraFailures" in answer.stdout + answer.stderr
+
+
+def test_no_alert_lacks_a_case_of_either_kind() -> None:
+    tried: dict[str, set[bool]] = {}
+    for one in yaml.safe_load(RULES_TEST.read_text())["tests"]:
+        for case in one["alert_rule_test"]:
+            tried.setdefault(case["alertname"], set()).add(bool(case["exp_alerts"]))
+    assert tried == {rule["alert"]: {True, False} for rule in _RULES}
+
+
+@pytest.mark.parametrize("rule", _RULES, ids=lambda rule: rule["alert"])
+def test_an_alert_asks_for_metrics_of_the_registry_and_keeps_the_run(rule: dict[str, Any]) -> None:
+    names = metric_names(rule["expr"])
+    assert names
+    assert names <= _NAMES
+    assert set(re.findall(r"\b(?:max|min|sum|avg) by \((\w+)", rule["expr"])) == {"run"}
+
+
+@pytest.mark.parametrize("rule", _RULES, ids=lambda rule: rule["alert"])
+def test_an_alert_says_how_bad_it_is_and_what_to_do(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in ("warning", "critical")
+    assert set(rule["annotations"]) == {"summary", "description", "runbook"}
+    assert len(rule["annotations"]["description"].split(". ")) >= 2, "a cause and a remedy"
+    page, _, anchor = rule["annotations"]["runbook"].partition("#")
+    headings = re.findall(r"^#+ (.*)$", (ROOT / page).read_text(), re.MULTILINE)
+    assert anchor in {re.sub(r"[^\w]+", "-", heading.lower()).strip("-") for heading in headings}
+
+
+def test_settings_that_the_texts_name_exist() -> None:
+    settings = re.compile(rf"\b(?:{'|'.join(Config.model_fields)})\.[a-z_.]*[a-z_]")
+    for rule in _RULES:
+        for name in settings.findall(rule["annotations"]["description"]):
+            section: Any = Config
+            for field in name.split("."):
+                assert field in section.model_fields, name
+                section = section.model_fields[field].annotation

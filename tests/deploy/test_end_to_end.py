@@ -1,0 +1,182 @@
+"""What the chart installs, run for real on this machine, and looked at: every query of every dashboard has data.
+
+A Redis, Ray's head and nodes with logical GPUs, the reward service with its Deployment's command, a job with the
+RayJob's entrypoint, and a Prometheus with the rendered scrape configuration. A second job, discovered by its run
+folder's file, brings the metrics that the first has not. With COUPLET_PICTURES set, pictures stay in that folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from browser import open_browser
+from draw import draw
+from loopback import ROOT, Release
+from prometheus_server import Prometheus
+from promql import DASHBOARDS, queries, unanswered
+from ray.job_submission import JobSubmissionClient
+
+from common.metrics.registry import METRICS
+from orchestrator.embedded_redis import EmbeddedRedis
+
+_SECONDS = 180.0
+#: Of the second job: a small run of another objective, with its own reward worker.
+_OTHER = (
+    "run.id=other",
+    "run.steps=2",
+    "learner.preset=vrpo",
+    "telemetry.port=0",
+    "reward.workers=1",
+    "learner.off_policy_cap=null",
+    "rollout.ray_resource=null",
+    "learner.ray_resource=null",
+    "rollout.gpus_per_worker=0",
+)
+
+
+@dataclass
+class Observed:
+    """What is still there after both jobs have ended."""
+
+    release: Release
+    prometheus: Prometheus
+    pictures: Path
+    started: float
+
+    @property
+    def seconds(self) -> float:
+        return time.time() - self.started
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    folder = tmp_path_factory.mktemp("loopback")
+    pictures = Path(os.environ.get("COUPLET_PICTURES", folder))
+    other = folder / "runs/other"
+    discovered = {
+        "job_name": "run-folder",
+        "scrape_interval": "1s",
+        "file_sd_configs": [{"files": [str(other / "prometheus-targets.json")], "refresh_interval": "1s"}],
+    }
+    started = time.time()
+    with EmbeddedRedis(folder / "redis") as redis, Release(folder, redis.url) as release:
+        with Prometheus(release.scrape_config(discovered), folder / "prometheus") as prometheus:
+            client = release.ray.job_client()
+            second = _submit_once_it_can(client, f"{release.entrypoint} run.folder={other} {' '.join(_OTHER)}")
+            # Scraped before as well, or Prometheus could not tell that a count has risen.
+            _wait(lambda: bool(prometheus.query("couplet_reward_http_queue_depth")), "first scrape")
+            tested = release.helm_test()
+            assert tested.returncode == 0, tested.stdout + tested.stderr
+            job = _submit(release, shlex.split(release.entrypoint))
+            log = folder / "job.log"
+            _wait(
+                lambda: release.run_folder.joinpath("metrics.jsonl").exists() or job.poll() is not None,
+                "a first step",
+            )
+            assert job.poll() is None, log.read_text()[-6000:]
+            _look_at_ray(release, pictures)
+            assert job.wait(_SECONDS) == 0, log.read_text()[-6000:]
+            _wait(lambda: client.get_job_status(second).is_terminal(), "the end of the second job")
+            info = client.get_job_info(second)
+            assert info.status == "SUCCEEDED", f"{info.message}\n{client.get_job_logs(second)[-6000:]}"
+            yield Observed(release, prometheus, pictures, started)
+
+
+def test_the_job_shows_its_progress_and_what_the_reward_service_scored(observed: Observed) -> None:
+    log = (observed.release.folder / "job.log").read_text()
+    assert "step 10/10" in log
+    assert "succeeded" in log
+    assert (observed.release.run_folder / "report.html").exists()
+    (completions,) = observed.prometheus.query('sum(couplet_scoring_completions_total{role="reward-service"})')
+    assert completions.value >= 10 * 4 * 4
+
+
+def test_every_endpoint_was_scraped(observed: Observed) -> None:
+    found = observed.prometheus.query('sum by (role) (count_over_time(couplet_process_open_fds{run!=""}[1h])) > 0')
+    assert {series.labels["role"] for series in found} == {
+        "orchestrator",
+        "learner",
+        "rollout",
+        "reward",
+        "reward-service",
+    }
+    assert observed.prometheus.query('{__name__=~"ray_.+",job="couplet-ray"}')
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: path.stem)
+def test_every_query_of_a_dashboard_has_data(observed: Observed, dashboard: Path) -> None:
+    assert unanswered(observed.prometheus, queries(dashboard), observed.seconds) == []
+
+
+def test_every_metric_of_the_registry_was_seen(observed: Observed) -> None:
+    names = {name for metric in METRICS for name in metric.series_names}
+    seen = {
+        series.labels["__name__"]
+        for series in observed.prometheus.query('last_over_time({__name__=~"couplet_.+"}[1h])')
+    }
+    assert names - seen == set()
+    assert {name for name in seen - names if not name.endswith("_created")} == set()
+
+
+def test_alert_rules_are_evaluated(observed: Observed) -> None:
+    rules = observed.prometheus.rules()
+    assert rules
+    assert {rule["health"] for rule in rules} == {"ok"}, [rule.get("lastError") for rule in rules]
+
+
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_dashboard_can_be_drawn(observed: Observed, dashboard: Path) -> None:
+    picture = observed.pictures / f"{dashboard.stem}.png"
+    draw(dashboard, observed.prometheus, picture, run="loopback", seconds=observed.seconds)
+    assert picture.stat().st_size > 50_000
+
+
+def _submit(release: Release, command: list[str]) -> subprocess.Popen[bytes]:
+    """`ray job submit`, which follows the job's log and ends with its exit code."""
+    with (release.folder / "job.log").open("wb") as log:
+        return subprocess.Popen(
+            [str(Path(sys.executable).with_name("ray")), "job", "submit", "--", *command],
+            cwd=ROOT,
+            env={**os.environ, **release.ray.access, "RAY_ADDRESS": release.ray.dashboard},
+            stdout=log,
+            stderr=log,
+        )
+
+
+def _submit_once_it_can(client: JobSubmissionClient, entrypoint: str) -> str:
+    """Ray's API answers before the agent that starts jobs has reported to it."""
+    end = time.monotonic() + _SECONDS
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=entrypoint))
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > end:
+                raise
+        time.sleep(0.5)
+
+
+def _wait(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + _SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"no {what}"
+        time.sleep(0.2)
+
+
+def _look_at_ray(release: Release, pictures: Path) -> None:
+    """Ray's own dashboard: actors with names that a person understands, and no script fails."""
+    with open_browser() as browser, browser.window(width=1600, height=1000) as window:
+        window.open(f"{release.ray.dashboard}/#/actors")
+        for name in ("learner-0", "rollout-0"):
+            window.wait_for(f"text=loopback/{name}", seconds=30)
+        window.screenshot(pictures / "ray-actors.png")
+        # The page asks Ray for a Grafana, a Prometheus and other things that this cluster does not have.
+        assert [said for said in window.complaints if not re.search(r"/api/|Failed to load resource", said)] == []
