@@ -4,18 +4,23 @@ VENV := .venv
 # Written last by the installation, so a half-made environment is made again.
 READY := $(VENV)/ready-$(shell cksum pyproject.toml | cut -d' ' -f1)
 
-.PHONY: quickstart test lint install
+.PHONY: quickstart test lint docs install
 quickstart: install
 	$(VENV)/bin/couplet quickstart $(ARGS)
 
+# Two files of tests side by side, as tests mostly wait; their order is decided in tests/conftest.py.
 test: install
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+# Into site/. The variable silences an announcement of mkdocs-material's.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
 
 install: $(READY)
 
