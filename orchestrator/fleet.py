@@ -13,6 +13,7 @@ from common.config import DeadlinesConfig
 from common.models.broadcast import Location
 from common.models.weights import WeightsUpdate
 from orchestrator.calls import outcome, raised
+from orchestrator.deaths import Deaths, lost_nodes, node_at, own_node
 from orchestrator.health import Health, Muster, WorkerHealth
 from orchestrator.placement import Rooms
 from orchestrator.transport import BroadcastPlanner, Transport, WeightsSource
@@ -36,6 +37,7 @@ class _Worker:
     update: int = 0
     running: Any = None
     address: str = ""
+    node: str = ""
     location: Location | None = None
     restart_at: float = 0.0
     lives: int = 0
@@ -69,6 +71,7 @@ class WorkerPool:
         self._update: WeightsUpdate | None = None
         self._updates = 0
         self._planner = BroadcastPlanner(transport)
+        self._deaths = Deaths(own_node(), lost_nodes, time.monotonic)
         self._workers = [
             _Worker(
                 WorkerHealth(f"{role}-{i}", deadlines.restarts, time.monotonic, needs_weights, rooms is not None)
@@ -80,6 +83,7 @@ class WorkerPool:
 
     @property
     def restarts(self) -> int:
+        """Those that count against the limit."""
         return sum(worker.health.restarts for worker in self._workers)
 
     @property
@@ -98,8 +102,8 @@ class WorkerPool:
         return all(worker.health.state is Health.HEALTHY for worker in self._workers)
 
     def tend(self) -> list[str]:
-        """Move every worker on; returns a line for each that died. Raises TooManyRestartsError."""
-        notes = []
+        """Move every worker on; returns lines about those that died. Raises TooManyRestartsError."""
+        notes = self._deaths.settle()
         for worker in self._workers:
             failure = self._advance(worker)
             if failure:
@@ -191,12 +195,14 @@ class WorkerPool:
                     self._start(worker)
             elif self._rooms is not None and self._rooms.granted(worker.actor):
                 health.placed()
+                worker.node = self._rooms.node(worker.actor)
                 self._spawn_actor(worker)
         elif health.state is Health.STARTING:
             failure, done = self._poll(worker.starting, health, self._deadlines.start_seconds, "start")
             if done:
                 worker.address, *locations = ray.get(worker.starting, timeout=1.0)
                 worker.location = locations[0] if locations else None
+                worker.node = node_at(worker.address) or worker.node
                 health.started()
                 if not health.needs_weights:
                     worker.running = worker.handle.run.remote()
@@ -251,23 +257,13 @@ class WorkerPool:
         return (f"{what} took more than {deadline:.0f} s" if late else None), False
 
     def _replace(self, worker: _Worker, reason: str) -> str:
-        health = worker.health
-        lost = _node_is_gone(worker.address)
         ray.kill(worker.handle)
         if self._rooms is not None:
             self._rooms.give_back(worker.actor)
-        worker.address = ""
-        worker.restart_at = time.monotonic() + health.died(reason, with_node=lost)
-        if lost:
-            return f"{health.name} went with its node; it comes back when the cluster has room"
-        return f"{health.name} died ({reason}); restart {health.restarts}"
-
-
-def _node_is_gone(address: str) -> bool:
-    """Whether the machine of a worker, known by its metrics endpoint, has left the cluster."""
-    host = address.rpartition(":")[0]
-    nodes = [node for node in ray.nodes() if node["NodeManagerAddress"] == host]  # type: ignore[no-untyped-call]
-    return bool(nodes) and not any(node["Alive"] for node in nodes)
+        wait, note = self._deaths.record(worker.health, worker.node, reason)
+        worker.address = worker.node = ""
+        worker.restart_at = time.monotonic() + wait
+        return note
 
 
 def _casualty(members: list[_Worker]) -> str | None:

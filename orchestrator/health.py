@@ -23,6 +23,14 @@ class Health(StrEnum):
     DEAD = "dead"
 
 
+class Cause(StrEnum):
+    """Of a death. Who went with its node is not to blame; for a while it may be open which of both it was."""
+
+    ITSELF = "itself"
+    NODE = "node"
+    OPEN = "open"
+
+
 class TooManyRestartsError(RuntimeError):
     """A worker died more often than the run allows; the message names it and its last error."""
 
@@ -30,7 +38,8 @@ class TooManyRestartsError(RuntimeError):
 @dataclass
 class WorkerHealth:
     """``needs_weights`` is false for workers that run no model: they are healthy once started. ``needs_room`` is
-    true for workers that the cluster must have resources for: they wait, as long as it takes."""
+    true for workers that the cluster must have resources for: they wait, as long as it takes. ``restarts`` are
+    those that count against the limit, ``open`` the deaths of which that is not known yet."""
 
     name: str
     max_restarts: int
@@ -39,6 +48,7 @@ class WorkerHealth:
     needs_room: bool = False
     state: Health = field(init=False)
     restarts: int = 0
+    open: int = 0
     since: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,24 +63,34 @@ class WorkerHealth:
     def weights_loaded(self) -> None:
         self._move({Health.STALE, Health.HEALTHY}, Health.HEALTHY)
 
-    def died(self, reason: str, with_node: bool = False) -> float:
-        """Count a restart and return the seconds to wait before it. Raises :class:`TooManyRestartsError`.
-
-        A worker that went ``with_node`` is not to blame: nothing is counted.
-        """
+    def died(self, reason: str, cause: Cause = Cause.ITSELF) -> float:
+        """Returns the seconds to wait before the restart. Raises :class:`TooManyRestartsError`."""
         self._move(set(Health) - {Health.DEAD, Health.WAITING}, Health.DEAD)
-        if with_node:
+        if cause is Cause.NODE:
             return 0.0
+        if cause is Cause.OPEN:
+            self.open += 1
+        else:
+            self._count(reason)
+        deaths = self.restarts + self.open
+        return min(2.0 ** (deaths - 2), 30.0) if deaths > 1 else 0.0
+
+    def settled(self, reason: str, cause: Cause) -> None:
+        """The cause of an open death is known. Raises :class:`TooManyRestartsError`."""
+        self.open -= 1
+        if cause is Cause.ITSELF:
+            self._count(reason)
+
+    def restarted(self) -> None:
+        self._move({Health.DEAD}, self._first)
+
+    def _count(self, reason: str) -> None:
         if self.restarts >= self.max_restarts:
             raise TooManyRestartsError(
                 f"{self.name} died {self.restarts + 1} times (deadlines.restarts: {self.max_restarts}); "
                 f"last error: {reason}"
             )
         self.restarts += 1
-        return min(2.0 ** (self.restarts - 2), 30.0) if self.restarts > 1 else 0.0
-
-    def restarted(self) -> None:
-        self._move({Health.DEAD}, self._first)
 
     @property
     def _first(self) -> Health:

@@ -38,6 +38,10 @@ class Rooms:
         self._asked[actor] = now
         return bool(placement_group_table(self._groups[actor])["state"] == "CREATED")
 
+    def node(self, actor: str) -> str:
+        """The id of the node that the room of ``actor`` is on, once it has been granted."""
+        return str(placement_group_table(self._groups[actor])["bundles_to_node_id"][0])
+
     def options(self, actor: str) -> dict[str, Any]:
         """What places ``actor`` in its room."""
         return {"scheduling_strategy": PlacementGroupSchedulingStrategy(self._groups[actor], 0)}

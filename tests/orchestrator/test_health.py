@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from common.config import ConfigError
-from orchestrator.health import Health, Muster, TooManyRestartsError, WorkerHealth
+from orchestrator.health import Cause, Health, Muster, TooManyRestartsError, WorkerHealth
 
 
 def make(
@@ -113,7 +113,7 @@ def test_a_worker_that_needs_room_waits_for_it_each_time_and_at_no_cost() -> Non
 def test_who_went_with_its_node_is_not_counted_and_comes_back_at_once() -> None:
     worker = make(max_restarts=0)
     for _ in range(20):
-        assert worker.died("node lost", with_node=True) == 0.0
+        assert worker.died("node lost", Cause.NODE) == 0.0
         worker.restarted()
     assert worker.restarts == 0
     with pytest.raises(TooManyRestartsError):

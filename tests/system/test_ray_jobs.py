@@ -109,7 +109,7 @@ class Jobs:
             ended = self.client.get_job_status(job).is_terminal() and not condition()
             assert not ended, f"the job ended before {what}:\n{self.logs(job)[-4000:]}"
             nodes = "".join(f"{node.address}:\n{node.output[-1000:]}\n" for node in self.cluster.nodes)
-            assert time.monotonic() < end, f"no {what}:\n{self.logs(job)[-4000:]}\n{nodes}"
+            assert time.monotonic() < end, f"no {what}:\n{self.logs(job)[-8000:]}\n{nodes}"
             time.sleep(0.1)
 
     def end(self, job: str) -> JobStatus:
