@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,14 @@ class Run:
             assert time.monotonic() < end, f"left behind: {self.processes()}"
             time.sleep(0.2)
 
+    def kill(self) -> None:
+        """End what is left of it."""
+        for process in self.processes():
+            try:
+                process.send_signal(signal.SIGKILL)
+            except psutil.NoSuchProcess:
+                continue
+
 
 @pytest.fixture
 def start_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
@@ -127,8 +136,21 @@ def start_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
 
     yield start
     for run in runs:
-        for process in run.processes():
-            try:
-                process.send_signal(signal.SIGKILL)
-            except psutil.NoSuchProcess:
-                continue
+        run.kill()
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
+    """Runs that nothing disturbs, each once in a module, to compare others with."""
+
+    @cache
+    def finish(*arguments: str) -> Run:
+        run = Run(tmp_path_factory.mktemp("finished") / "run", *arguments)
+        try:
+            run.finish(300.0)
+            run.assert_nothing_left()
+        finally:
+            run.kill()
+        return run
+
+    return finish

@@ -11,25 +11,10 @@ import urllib.request
 from pathlib import Path
 
 import redis
-from transformers import AutoModelForCausalLM
-
-TWO_OF_EACH = ("rollout.workers=2", "learner.ranks=2")
-
-
-def test_two_rollout_workers_and_two_zero2_ranks_make_a_run(start_run):
-    run = start_run("run.steps=3", *TWO_OF_EACH)
-    summary = run.finish()
-    assert summary["status"] == "finished"
-    assert summary["updates"] == 3
-    assert summary["samples"] == 3 * 4 * 4
-    assert [line["step"] for line in run.metrics()] == [1, 2, 3]
-    assert (run.folder / "report.html").stat().st_size > 10_000
-    assert AutoModelForCausalLM.from_pretrained(run.folder / "model").config.model_type == "qwen2"
-    run.assert_nothing_left()
 
 
 def test_a_run_shows_its_actors_streams_and_metrics_and_stops_on_ctrl_c(start_run):
-    run = start_run("run.steps=1000", *TWO_OF_EACH, "ray.dashboard=true")
+    run = start_run("run.steps=1000", "rollout.workers=2", "learner.ranks=2", "ray.dashboard=true")
     run.wait_for_step(1)
 
     listing = _list_actors(run.output)

@@ -1,4 +1,7 @@
-"""SIGKILL at random moments, then on from the last checkpoint: bitwise what an undisturbed run makes."""
+"""What a run ends with does not depend on kills, on the way that weights take, or on being distributed at all.
+
+One file, because its tests compare with the same undisturbed runs.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,19 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from reference_loop import reference_loop
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from common.config import load_config
+from common.models.loading import load_model
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, one after the other; a busy machine is slow to start them
 
 STEPS, GROUPS = 6, 4  # with a checkpoint every 2 steps
-ONE_RANK = ("learner.ranks=1", "learner.zero_stage=0")
-TWO_RANKS = ("learner.ranks=2", "learner.zero_stage=2")
+PACE = (f"run.steps={STEPS}", "model.threads=1")
+ONE_RANK = (*PACE, "learner.ranks=1", "learner.zero_stage=0", "learner.weights_transport=object_store")
+TWO_RANKS = (*PACE, "learner.ranks=2", "learner.zero_stage=2")
 #: What measures time, and what counts restarts or the groups that an earlier life of the run had admitted.
 OF_ONE_LIFE = r"time|restarts|ledger/(admitted|in_flight)|(seconds|perf)/.*"
 DEADLINE = 300.0
@@ -29,17 +38,6 @@ DEADLINE = 300.0
 Run = Any  # of conftest.py
 StartRun = Callable[..., Run]
 Moment = Callable[[Run, int, random.Random], None]
-
-
-def start(start_run: StartRun, ranks: tuple[str, ...], *arguments: str) -> Run:
-    return start_run(f"run.steps={STEPS}", "model.threads=1", *ranks, *arguments)
-
-
-def undisturbed(start_run: StartRun, ranks: tuple[str, ...]) -> Path:
-    """The folder of a run that nothing happened to."""
-    run = start(start_run, ranks)
-    run.finish(DEADLINE)
-    return run.folder.rename(run.folder.with_name("undisturbed"))
 
 
 def records(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -121,31 +119,66 @@ def kill_rank(run: Run, moment: Moment, step: int, draw: random.Random, rank: in
     wait_for(run, lambda: run.output.count("learner died") > restarts, "restart of the learner")
 
 
-def test_one_rank_killed_at_three_moments_and_then_the_whole_run(start_run: StartRun) -> None:
-    expected = undisturbed(start_run, ONE_RANK)
+def test_one_rank_killed_at_three_moments_and_then_the_whole_run(
+    start_run: StartRun, finished_run: StartRun
+) -> None:
     draw = random.Random(1)
-    run = start(start_run, ONE_RANK)
+    run = start_run(*ONE_RANK)
     wait_for(run, lambda: "training" in run.output, "training")
     for moment, step in ((in_step, 1), (in_checkpoint, 2), (between_steps, 3)):
         kill_rank(run, moment, step, draw)
+    sandboxes = run.actors("RewardWorker")[0].children(recursive=True)
+    assert sandboxes
     in_step(run, 4, draw)
     run.process.send_signal(signal.SIGKILL)
     run.process.wait(10)
     run.assert_nothing_left()
+    assert not psutil.wait_procs(sandboxes, timeout=30)[1]
 
-    resumed = start(start_run, ONE_RANK, "--resume", "auto")
+    resumed = start_run(*ONE_RANK, "--resume", "auto")
     resumed.finish(DEADLINE)
-    assert_same(resumed, expected)
+    assert_same(resumed, finished_run(*ONE_RANK).folder)
     resumed.assert_nothing_left()
 
 
-def test_two_ranks_killed_in_turn(start_run: StartRun) -> None:
-    expected = undisturbed(start_run, TWO_RANKS)
+def test_two_ranks_killed_in_turn(start_run: StartRun, finished_run: StartRun) -> None:
     draw = random.Random(2)
-    run = start(start_run, TWO_RANKS)
+    run = start_run(*TWO_RANKS)
     wait_for(run, lambda: "training" in run.output, "training")
     for moment, step, rank in ((in_step, 2, 1), (in_checkpoint, 4, 0)):
         kill_rank(run, moment, step, draw, rank, count=2)
     run.finish(DEADLINE)
-    assert_same(run, expected)
+    assert_same(run, finished_run(*TWO_RANKS, "rollout.workers=2").folder)
     run.assert_nothing_left()
+
+
+def test_two_rollout_workers_and_two_zero2_ranks_make_a_run(finished_run: StartRun) -> None:
+    folder = finished_run(*TWO_RANKS, "rollout.workers=2").folder
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["updates"] == STEPS
+    assert summary["samples"] == STEPS * GROUPS * 4
+    assert (folder / "report.html").stat().st_size > 10_000
+    assert AutoModelForCausalLM.from_pretrained(folder / "model").config.model_type == "qwen2"
+
+
+def test_weights_that_are_broadcast(start_run: StartRun, finished_run: StartRun) -> None:
+    options = ("learner.weights_transport=collective", "learner.bucket_mb=1", "rollout.workers=2")
+    run = start_run(*ONE_RANK, *options)
+    run.finish(DEADLINE)
+    assert "broadcast failed" not in run.output
+    assert_same(run, finished_run(*ONE_RANK).folder)
+    run.assert_nothing_left()
+
+
+def test_a_plain_loop_in_one_process(finished_run: StartRun) -> None:
+    """With max_staleness 0 the distributed run is the synchronous algorithm."""
+    folder = finished_run(*ONE_RANK).folder
+    config = load_config(folder / "config.yaml")
+    expected = dict(reference_loop(config).named_parameters())
+    trained = dict(load_model(str(folder / "model")).named_parameters())
+    start = dict(load_model(config.model.path).named_parameters())
+    moved = max(float((start[name] - expected[name]).detach().abs().max()) for name in expected)
+    assert moved > 1e-4, "the reference loop must have learned something"
+    for name, parameter in expected.items():
+        torch.testing.assert_close(trained[name], parameter, atol=1e-5, rtol=0, msg=name)
