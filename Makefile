@@ -24,10 +24,12 @@ docs: install
 
 install: $(READY)
 
+# Compiled on all cores, where pip takes one; a few files of torch are for later Pythons, and fail.
 # Debian ships venv without ensurepip unless python3-venv is installed; pip can fill an empty environment itself.
 $(READY): pyproject.toml
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)
 	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(VENV)/bin/python install --quiet pip
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -e '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile torch==2.13.0 -e '.[dev]'
+	$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@

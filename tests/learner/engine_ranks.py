@@ -48,7 +48,7 @@ class Case:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run_cases(world: int, cases: Sequence[Case], folder: Path, deadline: float = 240.0) -> dict[str, Any]:
+def run_cases(world: int, cases: Sequence[Case], folder: Path, deadline: float = 500.0) -> dict[str, Any]:
     """Run the cases one after another in ``world`` processes; case name -> what rank 0 found."""
     run_ranks(world, _run_all, (cases, folder), deadline)
     return {case.name: torch.load(folder / f"{case.name}.pt") for case in cases}

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from common.presets import PRESETS, Preset
 
+pytestmark = pytest.mark.timeout(600)  # the first test waits for all cases; a busy machine takes its time
+
 Weights = dict[str, Tensor]
 NAMES: tuple[Preset, ...] = get_args(Preset)
 
