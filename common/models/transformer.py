@@ -116,7 +116,7 @@ class Backbone(nn.Module):
         # Not drawn: whoever builds a model fills it; and drawing on the meta device would import torch's compiler,
         # which costs every process of a run two seconds.
         table = torch.zeros(config.vocab_size, config.hidden_size)
-        self.embed_tokens = nn.Embedding.from_pretrained(table, freeze=False)
+        self.embed_tokens = nn.Embedding.from_pretrained(table, freeze=False)  # type: ignore[no-untyped-call]
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
