@@ -106,7 +106,7 @@ def local_ray(
         token_file.touch(mode=0o600)
         token_file.write_text(secrets.token_hex(32))
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file.resolve())
-    # Ray starts a worker for each core in advance, which no actor of ours can use: they have their own environment.
+    # Ray starts a worker for each core in advance, but our actors have an environment of their own and use none.
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     try:
         context = ray.init(
