@@ -23,16 +23,16 @@ from rich.text import Text
 from torch import Tensor
 
 from common.config import Config
-from common.models.broadcast import Location
-from common.models.broadcast_group import Plan
-from common.models.weights import WeightsUpdate, overwrite, plan_layout
-from learner.publisher import Publication, Publisher
-from orchestrator.cluster import ACTOR_ENVIRONMENT, local_ray
-from orchestrator.fleet import WorkerPool
-from orchestrator.learner_group import LearnerGroup
-from orchestrator.transport import Transport
-from rollout_workers.fence import VersionFence
-from rollout_workers.loader import WeightsLoader
+from common.weights.broadcast import Location
+from common.weights.broadcast_group import Plan
+from common.weights.buckets import WeightsUpdate, overwrite, plan_layout
+from common.weights.fence import VersionFence
+from common.weights.loader import WeightsLoader
+from common.weights.planner import Transport
+from common.weights.publisher import Publication, Publisher
+from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT, local_ray
+from orchestrator.fleet.learner_group import LearnerGroup
+from orchestrator.fleet.pool import WorkerPool
 
 _MIB = 2**20
 _COLUMNS = 1024  # whole rows make up any number of MiB, in either type

@@ -13,7 +13,6 @@ from common.likelihood.random_masks import CountedElboEstimator
 from common.likelihood.views import Estimator, SampleKey, Text
 from common.models.loading import load_tokenizer
 from common.models.transformer import MaskedDiffusionModel
-from common.tasks.synthetic import generate
 from evaluation.token_scores import token_scores
 from evaluation.variance import CONTENDERS, COUPLED, COUPLED_TOTAL, Analysis, Figure, Spread, average, compare
 
@@ -24,19 +23,18 @@ _BOUND = CountedElboEstimator(4)
 STAGES = len(CONTENDERS) + 1
 
 
-def reference_texts(path: str, model: MaskedDiffusionModel, tasks: int, length: int, seed: int) -> list[Text]:
-    """Synthetic tasks with their right solutions, each in a completion of ``length`` tokens.
+def reference_texts(
+    path: str, model: MaskedDiffusionModel, solved: Sequence[tuple[str, str]], length: int
+) -> list[Text]:
+    """Pairs of a prompt and its right solution as texts, each with a completion of ``length`` tokens.
 
     Ended and padded as a rollout would be; a solution that is longer is cut off, as a rollout would be.
     Raises ModelError where the model has no tokenizer.
     """
     tokenizer = load_tokenizer(path)
     texts = []
-    for task in generate(seed, train=0, held_out=tasks).held_out:
-        prompt, solution = (
-            tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
-            for text in (task.task.prompt, task.reference)
-        )
+    for pair in solved:
+        prompt, solution = (tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in pair)
         ended = (*solution, model.config.eos_token_id)[:length]
         padding = (model.config.pad_token_id,) * (length - len(ended))
         texts.append(Text(prompt, ended + padding, valid_tokens=len(ended)))

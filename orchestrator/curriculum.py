@@ -12,7 +12,7 @@ from common.config import Config, ConfigError
 from common.models.prompts import PromptEncoder
 from common.records import Task
 from common.tasks.loader import load_tasks
-from common.tasks.synthetic import generate
+from learner.warm_start.synthetic import generate
 
 
 class Curriculum:

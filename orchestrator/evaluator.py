@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from common.config import Config
 from common.records import PromptGroup, Purpose, RecordError, Task, TrajectoryGroup
 from common.streams import EVALUATIONS, PROMPTS, Consumer, Streams
-from evaluation.rounds import Evaluation, evaluate
+from orchestrator.rounds import Evaluation, evaluate
 
 _POLL_SECONDS = 0.2
 _READ_COUNT = 64

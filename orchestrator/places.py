@@ -6,7 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
-from orchestrator.cluster import Access
+from orchestrator.fleet.cluster import Access
 
 
 def cluster_places(folder: Path, access: Access) -> dict[str, str]:

@@ -10,9 +10,9 @@ from importlib.metadata import version
 from common.config import Config
 from common.streams import Streams, connect
 from common.telemetry import Telemetry, endpoint_host
-from evaluation.rounds import Evaluation
 from orchestrator.loggers import MetricLogger, open_loggers
-from orchestrator.report_live import LiveReport
+from orchestrator.report.live import LiveReport
+from orchestrator.rounds import Evaluation
 from orchestrator.run_folder import RunFolder
 from orchestrator.run_metrics import Pool, RunCollector, TargetsFile
 

@@ -9,15 +9,15 @@ from common.config import Config
 from common.records import PromptGroup
 from common.streams import PROMPTS, Streams
 from learner.checkpoints import CheckpointError
-from learner.worker import StepReport
+from learner.learner_loop import StepReport
 from orchestrator.admission import Ledger, capacity
 from orchestrator.curriculum import Curriculum
-from orchestrator.display import Display
 from orchestrator.evaluator import Evaluator
-from orchestrator.fleet import WorkerPool
+from orchestrator.fleet.learner_group import LearnerDiedError, LearnerGroup
+from orchestrator.fleet.pool import WorkerPool
 from orchestrator.interrupt import Interrupted, StopRequest
-from orchestrator.learner_group import LearnerDiedError, LearnerGroup
 from orchestrator.recorder import Recorder
+from orchestrator.report.display import Display
 from orchestrator.run_folder import RunFolder
 
 _TICK_SECONDS = 0.2

@@ -18,7 +18,7 @@ from common.metrics.export import family
 from common.metrics.metric import Metric
 from common.metrics.processes import RUN
 from common.streams import Streams
-from orchestrator.health import Health
+from orchestrator.fleet.health import Health
 from orchestrator.run_folder import write_text
 
 _RUN: dict[str, Metric] = {metric.key: metric for metric in RUN}

@@ -16,27 +16,27 @@ from common.config import Config, ConfigError
 from common.models.config import ModelConfig
 from common.models.loading import model_folder
 from common.streams import Streams, connect
-from learner.actor import LearnerRank
 from learner.checkpoints import adopt
-from orchestrator.cluster import ACTOR_ENVIRONMENT, actor_resources, await_resources, ray_cluster
+from learner.learner_rank import LearnerRank
 from orchestrator.curriculum import Curriculum, load_data
-from orchestrator.display import Display
-from orchestrator.embedded_redis import EmbeddedRedis
 from orchestrator.evaluator import Evaluator
-from orchestrator.fleet import WorkerPool
+from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT, actor_resources, await_resources, ray_cluster
+from orchestrator.fleet.embedded_redis import EmbeddedRedis
+from orchestrator.fleet.learner_group import LearnerDiedError, LearnerGroup
+from orchestrator.fleet.placement import Rooms
+from orchestrator.fleet.pool import WorkerPool
 from orchestrator.interrupt import Interrupted, StopRequest
-from orchestrator.learner_group import LearnerDiedError, LearnerGroup
 from orchestrator.loggers import check_loggers
-from orchestrator.placement import Rooms
 from orchestrator.places import cluster_places, run_places
 from orchestrator.recorder import open_recorder
-from orchestrator.report import write_report
+from orchestrator.report.display import Display
+from orchestrator.report.report import write_report
 from orchestrator.resume import checkpoint_to_resume, rewind_streams
 from orchestrator.run_folder import RunFolder, write_text
 from orchestrator.run_loop import RunLoop, Totals
 from orchestrator.run_metrics import Pool
-from reward_service.actor import RewardWorker
-from rollout_workers.actor import RolloutWorker
+from reward_service.reward_actor import RewardWorker
+from rollout_workers.rollout_actor import RolloutWorker
 from sandbox.probe import Level, probe
 
 

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from common.records import Score, Task, Verdict
-from reward_service.cheats import CheatMeter
 from reward_service.extraction import program_of, reference_program
+from reward_service.metrics import Tally
+from reward_service.reward_hacking import CheatMeter
 from reward_service.rewards import RewardRule
-from reward_service.shared_work import Flight, SharedWork
+from reward_service.single_flight import Flight, SharedWork
 from reward_service.standards import (
     Basis,
     ReferenceUnavailableError,
@@ -22,7 +23,6 @@ from reward_service.standards import (
     basis_from_reference,
     basis_without_reference,
 )
-from reward_service.tally import Tally
 from sandbox.judge import judge, program_for
 from sandbox.types import CaseRun, Limits, Outcome, Program, Sandbox
 

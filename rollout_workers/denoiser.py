@@ -11,8 +11,8 @@ from torch import Tensor
 from common.models.config import ModelConfig
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel
-from common.models.weights import overwrite
 from common.models.window import Memory, Window
+from common.weights.buckets import overwrite
 
 
 class Denoiser(Protocol):

@@ -10,8 +10,8 @@ from typing import Literal, Protocol
 from common.likelihood.views import SampleKey, Text
 from common.models.prompts import PromptEncoder
 from common.records import NoiseKey, PromptGroup, Purpose, Rollout, RolloutGroup, Sampler
+from common.weights.fence import VersionFence
 from rollout_workers.denoise import DenoiseLoop
-from rollout_workers.fence import VersionFence
 from rollout_workers.requests import Completion, Request
 
 

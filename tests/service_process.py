@@ -19,7 +19,7 @@ import httpx
 from common.processes import die_with_parent
 
 PATIENCE_S = 60.0
-_COMMAND = "from orchestrator.serve_rewards import serve_rewards; serve_rewards()"
+_COMMAND = "from orchestrator.commands.serve_rewards import serve_rewards; serve_rewards()"
 
 
 class ServiceUnderTest:

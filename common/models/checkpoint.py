@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from common.models.config import ModelError
+from common.models.families import ModelError
 
 #: Weights of more bytes are written in several files.
 SHARD_BYTES = 4 << 30

@@ -8,11 +8,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.models.families import FAMILIES, SECTION, Family, stated_fields
-
-
-class ModelError(ValueError):
-    """A model folder that cannot be used; the message names the file, the field and the remedy."""
+from common.models.families import FAMILIES, SECTION, Family, ModelError, stated_fields
+from common.models.tokenizer import read_tokenizer, special_tokens
 
 
 class ModelConfig(BaseModel):
@@ -121,16 +118,14 @@ class ModelConfig(BaseModel):
 
     @classmethod
     def _of_published(cls, folder: Path, fields: dict[str, Any]) -> ModelConfig:
-        # Loads transformers, which a folder of our own does not need.
-        from common.models.tokenizer import read_tokenizer, special_tokens
-
         tokenizer = read_tokenizer(folder, fields["family"])
         if tokenizer is None:
             return cls.model_validate(_completed(fields))
         known = special_tokens(tokenizer, fields["family"])
         fields = _completed(known.complete(fields))
         # Once with no more than the file states, so that its ids are compared with the tokenizer's.
-        known.check(cls.model_validate(fields | {"token_count": None, "end_of_turn_token_id": None}))
+        stated = cls.model_validate(fields | {"token_count": None, "end_of_turn_token_id": None})
+        known.check(stated.model_dump())
         return cls.model_validate(fields)
 
 

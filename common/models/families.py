@@ -12,6 +12,10 @@ Family = Literal["dream", "llada", "qwen2", "llama"]
 SECTION = "masked_diffusion"
 
 
+class ModelError(ValueError):
+    """A model folder that cannot be used; the message names the file, the field and the remedy."""
+
+
 @dataclass(frozen=True)
 class Traits:
     """What distinguishes a family.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from common.models.checkpoint import SHARD_BYTES, read_weights, write_weights
-from common.models.config import ModelConfig, ModelError, read_config
-from common.models.families import checkpoint_name
+from common.models.config import ModelConfig, read_config
+from common.models.families import ModelError, checkpoint_name
 from common.models.tokenizer import TOKENIZER_FILES, read_tokenizer, special_tokens
 from common.models.transformer import MaskedDiffusionModel
 
@@ -66,7 +66,7 @@ def load_tokenizer(path: str) -> Any:
     if tokenizer is None:
         raise ModelError(f"{folder}: no tokenizer: needs tokenizer.json, or vocab.json and merges.txt")
     try:
-        special_tokens(tokenizer, config.family).check(config)
+        special_tokens(tokenizer, config.family).check(config.model_dump())
     except ValueError as error:
         raise ModelError(f"{folder}: {error}") from error
     return tokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from common.models.config import ModelError
+from common.models.families import ModelError
 from common.models.loading import load_tokenizer, tokenizer_hash
 from common.records import Task
 

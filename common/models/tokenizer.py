@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.models.config import ModelConfig, ModelError
-from common.models.families import FAMILIES, Family
+from common.models.families import FAMILIES, Family, ModelError
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -71,23 +71,24 @@ class SpecialTokens:
             ids["pad_token_id"] = self.pad
         return fields | ids | {"end_of_turn_token_id": self.end_of_turn, "token_count": self.count}
 
-    def check(self, config: ModelConfig) -> None:
-        """Raise ValueError, which names the field, where ``config`` says otherwise."""
-        for name, ours, theirs in (
-            ("mask_token_id", config.mask_token_id, self.mask),
-            ("eos_token_id", config.eos_token_id, self.eos),
-            ("pad_token_id", config.pad_token_id, self.pad),
-            ("end_of_turn_token_id", config.end_of_turn_token_id, self.end_of_turn),
-            ("token_count", config.token_count, self.count),
+    def check(self, stated: Mapping[str, Any]) -> None:
+        """Raise ValueError, which names the field, where the fields of a model configuration say otherwise."""
+        for name, theirs in (
+            ("mask_token_id", self.mask),
+            ("eos_token_id", self.eos),
+            ("pad_token_id", self.pad),
+            ("end_of_turn_token_id", self.end_of_turn),
+            ("token_count", self.count),
         ):
+            ours = stated[name]
             if ours is not None and theirs is not None and ours != theirs:
                 raise ValueError(
                     f"{name} is {ours} in config.json and {theirs} in the tokenizer; correct the one that differs "
                     "from what the model was trained with"
                 )
-        if self.count > config.vocab_size:
+        if self.count > stated["vocab_size"]:
             raise ValueError(
-                f"vocab_size is {config.vocab_size} in config.json and the tokenizer has {self.count} tokens; "
+                f"vocab_size is {stated['vocab_size']} in config.json and the tokenizer has {self.count} tokens; "
                 "take the tokenizer that the model was trained with"
             )
 

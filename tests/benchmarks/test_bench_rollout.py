@@ -20,7 +20,7 @@ from benchmarks.naive_denoise import denoise, stock_model
 from benchmarks.rollout import greedy_agreement
 from common.models.transformer import MaskedDiffusionModel
 from common.records import NoiseKey, Sampler
-from orchestrator.cli import main
+from orchestrator.commands.main import main
 from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.requests import Request
@@ -162,7 +162,7 @@ def test_an_absent_gpu_is_named() -> None:
 
 
 def test_the_command_line_waits_for_torch_only_when_it_needs_it() -> None:
-    code = "import sys, orchestrator.cli; sys.exit('torch' in sys.modules)"
+    code = "import sys, orchestrator.commands.main; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -20,7 +20,7 @@ from benchmarks.update import (
     random_model,
     some_anchors,
 )
-from orchestrator.cli import main
+from orchestrator.commands.main import main
 
 TINY = {"--prompt": "7", "--completion": "9", "--group": "5", "--micro-batch": "2", "--repeats": "1"}
 TELLS_PEAKS = os.access("/proc/self/clear_refs", os.W_OK)

@@ -9,11 +9,11 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from orchestrator.cli import main
+from orchestrator.commands.main import main
 
 
 def test_a_run_compares_the_transports() -> None:
-    command = [sys.executable, "-m", "orchestrator.cli", "bench", "weights", "--json"]
+    command = [sys.executable, "-m", "orchestrator.commands.main", "bench", "weights", "--json"]
     command += ["--mib", "3", "--workers", "1", "--dtype", "bfloat16", "--repeats", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)  # Ray starts once in a process
     assert done.returncode == 0, done.stderr

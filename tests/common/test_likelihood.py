@@ -13,7 +13,16 @@ from math import comb
 from typing import Literal
 
 import pytest
-from likelihood_tools import (
+
+from common.likelihood.random_masks import (
+    CountedElboEstimator,
+    CoupledEstimator,
+    FullMaskEstimator,
+    QuadratureElboEstimator,
+    RandomMaskEstimator,
+)
+from common.likelihood.views import Estimator, SampleKey
+from tests.likelihood_tools import (
     KEY,
     LENGTH,
     TEXT,
@@ -29,15 +38,6 @@ from likelihood_tools import (
     one_subset,
     scripted_views,
 )
-
-from common.likelihood.random_masks import (
-    CountedElboEstimator,
-    CoupledEstimator,
-    FullMaskEstimator,
-    QuadratureElboEstimator,
-    RandomMaskEstimator,
-)
-from common.likelihood.views import Estimator, SampleKey
 
 Weighting = Literal["paper", "normalized"]
 EVERYTHING = tuple(range(LENGTH))

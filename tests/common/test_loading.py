@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from common.models.config import ModelConfig, ModelError
+from common.models.config import ModelConfig
+from common.models.families import ModelError
 from common.models.loading import load_model, load_tokenizer, model_folder, save_model, tokenizer_hash
 from common.models.prompts import PromptEncoder
 from common.models.transformer import MaskedDiffusionModel

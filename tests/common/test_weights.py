@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from common.models.transformer import MaskedDiffusionModel
-from common.models.weights import (
+from common.weights.buckets import (
     Bucket,
     Manifest,
     WeightsError,

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tools import tool
+
+from tests.deploy.tools import tool
 
 Document = dict[str, Any]
 

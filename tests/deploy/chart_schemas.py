@@ -11,7 +11,8 @@ from typing import Any
 import kubernetes_validate
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
-from tools import shared
+
+from tests.deploy.tools import shared
 
 _MONITORS = "monitoring.coreos.com/"
 _KUBERNETES = "1.34"

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from promql import ALL, filled, panels
+
+from tests.deploy.promql import ALL, filled, panels
 
 if TYPE_CHECKING:
-    from prometheus_server import Prometheus, Series
+    from tests.deploy.prometheus_server import Prometheus, Series
 
 _COLUMNS = 24
 _INCHES_A_COLUMN = 0.8

@@ -12,7 +12,8 @@ from typing import Any
 
 import docker
 from docker.errors import ImageNotFound
-from tools import missing, tool
+
+from tests.deploy.tools import missing, tool
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "couplet-test-base:bookworm"

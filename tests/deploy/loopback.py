@@ -13,10 +13,10 @@ from typing import Any, Self
 
 import httpx
 import yaml
-from chart_render import Document, only, pod_templates, ray_spec, render, scrape_config
-from ray_cluster import RayCluster, free_port
 
 from common.processes import die_with_parent
+from tests.deploy.chart_render import Document, only, pod_templates, ray_spec, render, scrape_config
+from tests.ray_cluster import RayCluster, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE = "chart_loopback_values.yaml"

@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Any
 
 import httpx
-from tools import tool
+
+from tests.deploy.tools import tool
 
 _START_SECONDS = 60.0
 _END_SECONDS = 30.0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import promql_parser
 
 if TYPE_CHECKING:
-    from prometheus_server import Prometheus
+    from tests.deploy.prometheus_server import Prometheus
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARDS = sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))

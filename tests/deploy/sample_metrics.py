@@ -8,12 +8,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools import tool
-
 from common.metrics.metric import Kind, Metric
 from common.metrics.processes import PROCESS
 from common.metrics.registry import BY_ROLE, METRICS
 from common.metrics.step import QUANTILES, TENTHS, TOTAL
+from tests.deploy.tools import tool
 
 RUN = "mbpp-1a2b3c4d"
 SECONDS = 600

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from promql import ROOT, metric_names
-from tools import tool
 
 from common.config import Config
 from common.metrics.registry import METRICS
+from tests.deploy.promql import ROOT, metric_names
+from tests.deploy.tools import tool
 
 RULES = ROOT / "deploy/prometheus/rules.yaml"
 RULES_TEST = ROOT / "deploy/prometheus/rules_test.yaml"

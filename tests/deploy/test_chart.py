@@ -6,8 +6,20 @@ import copy
 from typing import Any
 
 import pytest
-from chart_render import CASES, CHART, HELMS, KUBERNETES, MODES, only, ray_spec, render, run_helm, values_arguments
-from chart_schemas import validate
+
+from tests.deploy.chart_render import (
+    CASES,
+    CHART,
+    HELMS,
+    KUBERNETES,
+    MODES,
+    only,
+    ray_spec,
+    render,
+    run_helm,
+    values_arguments,
+)
+from tests.deploy.chart_schemas import validate
 
 _MONITORS = {"PodMonitor", "ServiceMonitor", "ScrapeConfig", "PrometheusRule"}
 

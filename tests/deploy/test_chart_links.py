@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from chart_render import CASES, CHART, MODES, ROOT, Document, only, pod_templates, ray_spec, render
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+from tests.deploy.chart_render import CASES, CHART, MODES, ROOT, Document, only, pod_templates, ray_spec, render
 
 #: What a user of these values has made beforehand, or KubeRay makes.
 _THEIRS = {

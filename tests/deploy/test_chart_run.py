@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from chart_render import CASES, MODES, ROOT, only, ray_spec, render
-from service_process import service
-from tools import missing, tool
 
 from common.config import Config, load_config
-from orchestrator.cli import main
-from orchestrator.reward_settings import reward_settings
+from orchestrator.commands.main import main
+from orchestrator.commands.reward_settings import reward_settings
+from tests.deploy.chart_render import CASES, MODES, ROOT, only, ray_spec, render
+from tests.deploy.tools import missing, tool
+from tests.service_process import service
 
 
 def _arguments(words: list[str], case: str, folder: Path) -> list[str]:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from chart_render import CHART, HELMS, only, render
-from tools import tool
+
+from tests.deploy.chart_render import CHART, HELMS, only, render
+from tests.deploy.tools import tool
 
 _MADE = {"demo-couplet-redis": {"password": "aGVsZA=="}, "demo-couplet-rewards-token": {"token": "a2VwdA=="}}
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from chart_render import CHART, HELMS, KUBERNETES, refusal, run_helm
 
 from deploy.generate.chart_values import ChartValues
+from tests.deploy.chart_render import CHART, HELMS, KUBERNETES, refusal, run_helm
 
 #: Setting, and what each Helm's message must have.
 _WRONG = [

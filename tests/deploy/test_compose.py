@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from tools import tool
 
 from common.config import load_config
-from orchestrator.cli import train
-from orchestrator.serve_rewards import serve_rewards
+from orchestrator.commands.main import train
+from orchestrator.commands.serve_rewards import serve_rewards
+from tests.deploy.tools import tool
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "compose.yaml"

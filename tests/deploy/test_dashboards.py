@@ -9,15 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from draw import draw
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
-from prometheus_server import Prometheus
-from promql import DASHBOARDS, ROOT, Query, annotations, metric_names, panels, queries, selectors, unanswered
-from sample_metrics import RUN, SECONDS, write_sample
 
 from common.metrics.metric import Kind
 from common.metrics.registry import METRICS
+from tests.deploy.draw import draw
+from tests.deploy.prometheus_server import Prometheus
+from tests.deploy.promql import (
+    DASHBOARDS,
+    ROOT,
+    Query,
+    annotations,
+    metric_names,
+    panels,
+    queries,
+    selectors,
+    unanswered,
+)
+from tests.deploy.sample_metrics import RUN, SECONDS, write_sample
 
 _SERIES = {name: metric for metric in METRICS for name in metric.series_names}
 _COLUMNS = 24

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from browser import open_browser
-from draw import draw
-from loopback import ROOT, Release
-from prometheus_server import Prometheus
-from promql import DASHBOARDS, queries, unanswered
 from ray.job_submission import JobSubmissionClient
 
 from common.metrics.registry import METRICS
-from orchestrator.embedded_redis import EmbeddedRedis
+from orchestrator.fleet.embedded_redis import EmbeddedRedis
+from tests.browser import open_browser
+from tests.deploy.draw import draw
+from tests.deploy.loopback import ROOT, Release
+from tests.deploy.prometheus_server import Prometheus
+from tests.deploy.promql import DASHBOARDS, queries, unanswered
 
 _SECONDS = 180.0
 #: Of the second job: a small run of another objective, with its own reward worker.

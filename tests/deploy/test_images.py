@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 from docker.errors import ImageNotFound
-from image_base import BASE, ROOT, build, connect, ensure_base, quick_folder
-from image_service import RewardContainer, reward_service, run
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from tools import missing, tool
 
 from sandbox import values
 from sandbox.docker import DockerSandbox
 from sandbox.types import Case, Limits, Outcome, Program
+from tests.deploy.image_base import BASE, ROOT, build, connect, ensure_base, quick_folder
+from tests.deploy.image_service import RewardContainer, reward_service, run
+from tests.deploy.tools import missing, tool
 from tests.sandbox.engine import EngineError, PrivateEngine
 
 DOCKER = ROOT / "deploy/docker"

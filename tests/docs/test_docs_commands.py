@@ -21,7 +21,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from markdown_blocks import LANGUAGES, PAGES, REPOSITORY, Block, blocks, essential_words
+
+from tests.docs.markdown_blocks import LANGUAGES, PAGES, REPOSITORY, Block, blocks, essential_words
 
 _SECONDS = 240.0
 _BLOCKS = [block for page in PAGES for block in blocks(page)]

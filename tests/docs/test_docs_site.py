@@ -12,8 +12,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from browser import Browser, open_browser
-from markdown_blocks import REPOSITORY
+
+from tests.browser import Browser, open_browser
+from tests.docs.markdown_blocks import REPOSITORY
 
 _EXTERNAL = re.compile(r"""<(?:script|img|link|iframe|source)\b[^>]*\b(?:src|href)=["']?(?:https?:)?//[^>]*>""")
 

@@ -10,9 +10,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from markdown_blocks import PAGES, REPOSITORY, blocks
 
 from common.metrics.registry import METRICS
+from tests.docs.markdown_blocks import PAGES, REPOSITORY, blocks
 
 _ROOMS = (
     "common",

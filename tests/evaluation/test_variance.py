@@ -7,7 +7,24 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from likelihood_tools import (
+
+from common.likelihood.random_masks import (
+    CountedElboEstimator,
+    CoupledEstimator,
+    FullMaskEstimator,
+    QuadratureElboEstimator,
+    RandomMaskEstimator,
+)
+from common.likelihood.views import Estimator, Text
+from common.models.loading import load_model, load_tokenizer
+from evaluation import token_scores as scores_module
+from evaluation.mask_outcomes import parts_of
+from evaluation.token_scores import token_scores
+from evaluation.variance import CONTENDERS, Analysis, Comparison, Figure, Row
+from evaluation.variance_exact import analyze_exactly, tiny_case
+from evaluation.variance_sampled import STAGES, _covariance, _spread, analyze_by_sampling, reference_texts
+from learner.warm_start.synthetic import generate
+from tests.likelihood_tools import (
     LENGTH,
     MASK_ID,
     TEXT,
@@ -23,23 +40,6 @@ from likelihood_tools import (
     scripted_views,
     tiny_model,
 )
-
-from common.likelihood.random_masks import (
-    CountedElboEstimator,
-    CoupledEstimator,
-    FullMaskEstimator,
-    QuadratureElboEstimator,
-    RandomMaskEstimator,
-)
-from common.likelihood.views import Estimator, Text
-from common.models.loading import load_model, load_tokenizer
-from common.tasks.synthetic import generate
-from evaluation import token_scores as scores_module
-from evaluation.mask_outcomes import parts_of
-from evaluation.token_scores import token_scores
-from evaluation.variance import CONTENDERS, Analysis, Comparison, Figure, Row
-from evaluation.variance_exact import analyze_exactly, tiny_case
-from evaluation.variance_sampled import STAGES, _covariance, _spread, analyze_by_sampling, reference_texts
 
 LEVELS = ("token", "sequence")
 
@@ -227,11 +227,12 @@ def test_reference_texts_end_and_are_padded_as_rollouts_are() -> None:
     path = "builtin:quickstart"
     model, tokenizer = load_model(path), load_tokenizer(path)
     tasks = generate(3, train=0, held_out=6).held_out
-    for text, task in zip(reference_texts(path, model, 6, 28, seed=3), tasks, strict=True):
+    solved = [(task.task.prompt, task.reference) for task in tasks]
+    for text, task in zip(reference_texts(path, model, solved, 28), tasks, strict=True):
         assert tokenizer.decode(text.prompt_ids) == task.task.prompt
         assert len(text.completion_ids) == 28
         assert tokenizer.decode(text.completion_ids[: text.valid_tokens - 1]) == task.reference
         assert set(text.completion_ids[text.valid_tokens - 1 :]) == {model.config.eos_token_id}
-    cut = reference_texts(path, model, 6, 5, seed=3)
+    cut = reference_texts(path, model, solved, 5)
     assert {(len(text.completion_ids), text.valid_tokens) for text in cut} == {(5, 5)}
     assert all(model.config.eos_token_id not in text.completion_ids for text in cut)

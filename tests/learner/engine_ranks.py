@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from learner_tools import make_samples, tiny_policy
-from rank_processes import run_ranks
 
 from common.config import LearnerConfig, OptimizerConfig
 from common.likelihood.estimators import make_estimator
-from common.models.weights import Manifest, fill_buckets, plan_layout, read_buckets
+from common.weights.buckets import Manifest, fill_buckets, plan_layout, read_buckets
 from learner.checkpoints import CheckpointError
 from learner.gather import full_parameters
 from learner.objectives import make_objective
+from tests.learner.learner_tools import make_samples, tiny_policy
+from tests.learner.rank_processes import run_ranks
 
 SEED = 5
 STEPS = 5

@@ -8,10 +8,10 @@ from dataclasses import astuple
 from typing import Literal
 
 import pytest
-from learner_tools import lost_group, make_group
 
 from common.records import TrajectoryGroup
 from learner.collector import Collector, Outcome, Progress
+from tests.learner.learner_tools import lost_group, make_group
 
 
 def make_collector(

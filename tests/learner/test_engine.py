@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, get_args
 
-import naive_grpo
 import pytest
 import torch
-from engine_ranks import CONFIG, SEED, STEPS, TOTAL_UPDATES, Case, run_cases
-from learner_tools import make_samples, tiny_policy
 from torch import Tensor
 
 from common.presets import PRESETS, Preset
+from tests.learner import naive_grpo
+from tests.learner.engine_ranks import CONFIG, SEED, STEPS, TOTAL_UPDATES, Case, run_cases
+from tests.learner.learner_tools import make_samples, tiny_policy
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for all cases; a busy machine takes its time
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from rank_processes import run_ranks
 from torch import nn
 
 from learner.gather import full_parameters
+from tests.learner.rank_processes import run_ranks
 
 WORLD = 2
 BUCKET_BYTES = 4 * 200

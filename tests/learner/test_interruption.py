@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import astuple
 
 import pytest
-from learner_tools import lost_group, make_group
 
 from common.records import TrajectoryGroup
 from learner.collector import Collector, Progress
 from learner.interruption import InterruptibleCollector, StepInterruptedError, or_interrupted
+from tests.learner.learner_tools import lost_group, make_group
 
 
 def make_collector(interrupted: threading.Event) -> InterruptibleCollector:

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
-from learner_tools import LENGTH, lost_group, make_group
 
 from common.config import LearnerConfig
 from common.metrics.registry import find
 from common.records import TrajectoryGroup
 from learner.advantages import group_advantages
 from learner.collector import Progress
+from learner.learner_loop import LearnerLoop
 from learner.samples import TrainingSample, training_samples
-from learner.worker import LearnerLoop
+from tests.learner.learner_tools import LENGTH, lost_group, make_group
 
 CONFIG = LearnerConfig(inner_iterations=2, advantage="loo")
 

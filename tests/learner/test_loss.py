@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import naive_grpo
 import pytest
 import torch
-from learner_tools import CONFIG, LENGTH, MASK_ID, make_samples, tiny_policy
 from torch import Tensor
 
 from benchmarks.naive_denoise import stock_model
@@ -19,6 +17,8 @@ from learner.objectives import make_objective
 from learner.plan import Piece
 from learner.policy import Policy
 from learner.samples import TrainingSample
+from tests.learner import naive_grpo
+from tests.learner.learner_tools import CONFIG, LENGTH, MASK_ID, make_samples, tiny_policy
 
 SEED = 3
 CPU = torch.device("cpu")

@@ -3,11 +3,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from learner_tools import LENGTH, lost_group, make_group
 
 from common.metrics.registry import find
 from common.records import Score, TrajectoryGroup, Verdict
 from learner.metrics import batch_metrics
+from tests.learner.learner_tools import LENGTH, lost_group, make_group
 
 GROUPS = [
     make_group(0, (0.0, 1.0, 1.0), version=4, masked=[False, False, True], ends=[2, LENGTH, 1], seconds=1.0),

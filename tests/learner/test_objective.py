@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from learner_tools import make_samples
 from torch import Tensor
 
 from learner.batch import ScoredTokens
 from learner.objective import Clip, KlEstimator, Sums, TokenGrpo, kl_to_reference
+from tests.learner.learner_tools import make_samples
 
 
 def tokens_of(count: int, advantage: float, **estimates: Tensor) -> ScoredTokens:

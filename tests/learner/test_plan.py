@@ -3,12 +3,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from learner_tools import LENGTH, make_samples
 
 from common.likelihood.ordered import LeftToRightEstimator, TraceEstimator
 from common.likelihood.random_masks import CoupledEstimator, RandomMaskEstimator
 from common.likelihood.views import Estimator
 from learner.plan import MicroBatch, Piece, micro_batches, units
+from tests.learner.learner_tools import LENGTH, make_samples
 
 SAMPLES = make_samples(9)
 LINKED = [[sample] for sample in SAMPLES]

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from learner_tools import make_samples
 from torch import Tensor
 
 from learner.batch import ScoredTokens
 from learner.objective import Clip
 from learner.samples import TrainingSample
 from learner.sequence_objectives import PreferenceLoss, SandwichedGradient, SequenceGrpo, WeightedLikelihood
+from tests.learner.learner_tools import make_samples
 
 LENGTHS = (2, 3, 1, 4)
 COUNT = sum(LENGTHS)

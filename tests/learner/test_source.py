@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from learner_tools import make_group
 
 from common.config import StreamsConfig
 from common.records import TrajectoryGroup
 from common.streams import CONSUMER_GROUPS, DEAD_LETTERS, TRAJECTORIES, Consumer, Streams, connect
 from learner.collector import Collector, Progress
 from learner.source import CHECKPOINTED, StepDeadlineError, TrajectorySource
+from tests.learner.learner_tools import make_group
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from learner_tools import make_samples
 
 from common.config import LearnerConfig
 from common.likelihood.estimators import make_estimator
@@ -22,6 +21,7 @@ from learner.samples import TrainingSample
 from learner.staleness import importance
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.estimates import token_estimates
+from tests.learner.learner_tools import make_samples
 
 SEED = 3
 MakeModel = Callable[..., MaskedDiffusionModel]

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from learner_tools import LENGTH, MASK_ID, make_samples, tiny_policy
 
 from common import rng
 from common.models.packing import Packing
-from learner.supervised import denoising_loss
+from learner.warm_start.supervised import denoising_loss
+from tests.learner.learner_tools import LENGTH, MASK_ID, make_samples, tiny_policy
 
 CPU = torch.device("cpu")
 SAMPLES = [replace(sample, valid_tokens=LENGTH) for sample in make_samples(6)]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 
 from common.models.loading import load_model, load_tokenizer
-from common.tasks.synthetic import generate
-from learner.warmup import WarmUp, warm_up
+from learner.warm_start.synthetic import generate
+from learner.warm_start.warm_up import WarmUp, warm_up
 
 
 def test_warm_up_lowers_the_loss_and_writes_a_model_folder_that_loads(tmp_path):

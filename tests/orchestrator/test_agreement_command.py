@@ -4,7 +4,7 @@ import json
 
 from click.testing import CliRunner, Result
 
-from orchestrator.cli import main
+from orchestrator.commands.main import main
 
 SMALL = ("data.train_tasks=10", "data.held_out_tasks=6", "rollout.temperature=0")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator.analyze import _cell
-from orchestrator.cli import main
+from orchestrator.commands.analyze import _cell
+from orchestrator.commands.main import main
 
 
 def variance(*arguments: str) -> Result:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator.check import check
-from orchestrator.mutants import MAX_CONSTANTS, constant_mutants, fixed_mutants
+from orchestrator.commands.data.check import check
+from orchestrator.commands.data.mutants import MAX_CONSTANTS, constant_mutants, fixed_mutants
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ADD = "def add(a, b):\n    '''Both.'''\n    return a + b + 0\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator.cli import main
+from orchestrator.commands.main import main
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 NAMES = sorted(path.name for path in RECIPES.rglob("*.yaml"))

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from common.config import Config, load_config
-from orchestrator.cluster import actor_resources, lacking, required_resources
-from orchestrator.plan import plan_view
+from orchestrator.commands.plan import plan_view
+from orchestrator.fleet.cluster import actor_resources, lacking, required_resources
 
 QUICKSTART = Path(__file__).parents[2] / "recipes/quickstart.yaml"
 POOLS = ("rollout.ray_resource=pool", "reward.ray_resource=cpu-pool", "learner.ray_resource=pool")

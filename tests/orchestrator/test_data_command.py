@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator.data import data
+from orchestrator.commands.data.command import data
 
 
 def run(*arguments: object) -> Result:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.deaths import OPEN_SECONDS, Deaths
-from orchestrator.health import Health, TooManyRestartsError, WorkerHealth
+from orchestrator.fleet.failures import OPEN_SECONDS, Deaths
+from orchestrator.fleet.health import Health, TooManyRestartsError, WorkerHealth
 
 
 class Case:

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from orchestrator.display import (
+from orchestrator.report.display import (
     Display,
     LiveDisplay,
     PlainDisplay,
     duration,
     open_display,
 )
-from orchestrator.summary import summary_view
+from orchestrator.report.summary import summary_view
 
 WIDTHS = (80, 140)
 

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator import doctor_machine as machine
-from orchestrator import doctor_services as services
-from orchestrator.doctor import PROBES, Check, as_json, check, render, worst
+from orchestrator.commands.doctor import machine, services
+from orchestrator.commands.doctor.command import PROBES, Check, as_json, check, render, worst
 
 OK = Check("a", "ok", "fine")
 WARNING = Check("b", "warning", "slow [bold]", "be patient")
@@ -41,7 +40,8 @@ def test_every_line_is_there_and_in_order() -> None:
 
 
 def test_importing_it_does_not_import_torch() -> None:
-    program = "import sys, orchestrator.doctor; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
+    imports = "import sys, orchestrator.commands.doctor.command"
+    program = f"{imports}; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
 
 

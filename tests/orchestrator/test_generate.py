@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from common.records import Rollout
-from orchestrator.cli import main
+from orchestrator.commands.main import main
 
 
 def generate(*arguments: str, stdin: str | None = None) -> Result:

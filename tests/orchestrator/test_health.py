@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from common.config import ConfigError
-from orchestrator.health import Cause, Health, Muster, TooManyRestartsError, WorkerHealth
+from orchestrator.fleet.health import Cause, Health, Muster, TooManyRestartsError, WorkerHealth
 
 
 def make(

@@ -8,15 +8,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from recorded_runs import FAMILIES, HOSTILE, evaluation, lines, make_run, metric
 
 from common.metrics.registry import find
 from common.metrics.step import STEP_METRICS
-from orchestrator.report import write_report
-from orchestrator.report_data import read_run
-from orchestrator.report_panels import DIFFUSION, LEARNING, POLICY, SYSTEM
-from orchestrator.report_text import clean, program
-from orchestrator.report_verdicts import changed, families, interval
+from orchestrator.report.data import read_run
+from orchestrator.report.panels import DIFFUSION, LEARNING, POLICY, SYSTEM
+from orchestrator.report.report import write_report
+from orchestrator.report.text import clean, program
+from orchestrator.report.verdicts import changed, families, interval
+from tests.orchestrator.recorded_runs import FAMILIES, HOSTILE, evaluation, lines, make_run, metric
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.braille import braille
-from orchestrator.chart_numbers import labels, short, ticks
-from orchestrator.charts import Series, heat_map, line_chart, stacked_bars, thin
+from orchestrator.report.braille import braille
+from orchestrator.report.chart_numbers import labels, short, ticks
+from orchestrator.report.charts import Series, heat_map, line_chart, stacked_bars, thin
 
 
 def test_ticks_are_round_and_cover_the_range() -> None:

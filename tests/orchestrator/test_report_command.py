@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from recorded_runs import HOSTILE, lines, make_run
 
-from orchestrator.cli import main
+from orchestrator.commands.main import main
+from tests.orchestrator.recorded_runs import HOSTILE, lines, make_run
 
 
 def couplet(*words: str | Path) -> Result:

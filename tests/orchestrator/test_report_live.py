@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.report_live import LiveReport
+from orchestrator.report.live import LiveReport
 
 
 class Desk:

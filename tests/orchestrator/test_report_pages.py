@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browser, Window, open_browser
-from recorded_runs import make_run
 
-from orchestrator.compare import compare
-from orchestrator.compare_page import write_comparison
-from orchestrator.report import write_report
+from orchestrator.report.compare import compare
+from orchestrator.report.compare_page import write_comparison
+from orchestrator.report.report import write_report
+from tests.browser import Browser, Window, open_browser
+from tests.orchestrator.recorded_runs import make_run
 
 _SIZES = pytest.mark.parametrize(("width", "dark"), [(1400, False), (400, True)])
 

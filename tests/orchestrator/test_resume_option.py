@@ -16,9 +16,9 @@ from common.streams import PROMPTS, TRAJECTORIES, Streams, connect
 from learner.checkpoints import Checkpoints
 from learner.collector import Progress
 from learner.continuity import binding_settings
-from orchestrator.cli import main
-from orchestrator.health import TooManyRestartsError
-from orchestrator.learner_group import LearnerDiedError
+from orchestrator.commands.main import main
+from orchestrator.fleet.health import TooManyRestartsError
+from orchestrator.fleet.learner_group import LearnerDiedError
 from orchestrator.resume import checkpoint_to_resume, rewind_streams
 from orchestrator.train import export_model
 

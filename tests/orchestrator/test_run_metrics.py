@@ -11,7 +11,7 @@ import pytest
 from common.config import Config
 from common.metrics.processes import RUN
 from common.streams import PROMPTS, Consumer, Streams, connect
-from orchestrator.embedded_redis import EmbeddedRedis
+from orchestrator.fleet.embedded_redis import EmbeddedRedis
 from orchestrator.run_metrics import RunCollector, TargetsFile
 
 

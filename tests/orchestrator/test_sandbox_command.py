@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator.sandbox_command import sandbox_command
+from orchestrator.commands.sandbox import sandbox_command
 from sandbox.types import CaseRun, Limits, Outcome, Program
 
 
@@ -103,7 +103,7 @@ class Broken:
 
 
 def test_a_sandbox_that_fails_is_exit_code_3(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reward_service.actor.make_sandbox", lambda config: Broken())
+    monkeypatch.setattr("reward_service.reward_actor.make_sandbox", lambda config: Broken())
     program.write_text("")
     result = run(program)
     assert result.exit_code == 3

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator import score_run
-from orchestrator.score import score
+from orchestrator.commands.score import run as score_run
+from orchestrator.commands.score.command import score
 from sandbox.jail import JailSandbox
 
 ADD = {

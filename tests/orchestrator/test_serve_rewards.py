@@ -9,14 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 from click.testing import CliRunner, Result
-from service_process import service
 
 from common.config import StreamsConfig
 from common.records import PromptGroup, Rollout, RolloutGroup, Sampler, Task, TestCase, TrajectoryGroup
 from common.streams import DEAD_LETTERS, ROLLOUTS, TRAJECTORIES, Streams, connect
-from orchestrator.embedded_redis import EmbeddedRedis
-from orchestrator.reward_settings import reward_settings
-from orchestrator.serve_rewards import serve_rewards
+from orchestrator.commands.reward_settings import reward_settings
+from orchestrator.commands.serve_rewards import serve_rewards
+from orchestrator.fleet.embedded_redis import EmbeddedRedis
+from tests.service_process import service
 
 
 def refused(*arguments: str, **environment: str) -> Result:

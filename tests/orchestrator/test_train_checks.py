@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from common.config import ConfigError, load_config
-from orchestrator.display import Display
+from orchestrator.report.display import Display
 from orchestrator.train import train
 
 QUICKSTART = Path(__file__).parents[2] / "recipes/quickstart.yaml"

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from common.models.broadcast import Location
-from common.models.broadcast_group import Plan
-from learner.publisher import Publication
-from orchestrator.transport import BroadcastPlanner
+from common.weights.broadcast import Location
+from common.weights.broadcast_group import Plan
+from common.weights.planner import BroadcastPlanner
+from common.weights.publisher import Publication
 
 ADDRESS = ("10.0.0.1", 4321)
 

@@ -28,7 +28,7 @@ def test_the_command_and_the_run_folder_need_no_installed_package(tmp_path: Path
         "assert 'orchestrator' not in packages_distributions()\n"
         "config = load_config(Path('recipes/quickstart.yaml'), [f'run.folder={sys.argv[1]}'])\n"
         "RunFolder.open(config, resume=False).close()\n"
-        "from orchestrator.cli import main; main(['train', 'recipes/quickstart.yaml', '--dry-run'])\n"
+        "from orchestrator.commands.main import main; main(['train', 'recipes/quickstart.yaml', '--dry-run'])\n"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", code, str(tmp_path / "run")],  # -S: without this environment's packages

@@ -15,16 +15,16 @@ from torch import Tensor
 
 from benchmarks.weights import ReceivingWorker, SendingRank, Settings
 from common.config import Config, DeadlinesConfig
-from common.models.broadcast import Location
-from common.models.broadcast_group import Plan
-from common.models.weights import WeightsUpdate, overwrite
-from orchestrator import learner_group
-from orchestrator.cluster import local_ray
-from orchestrator.fleet import WorkerPool
-from orchestrator.learner_group import LearnerDiedError, LearnerGroup
-from orchestrator.transport import Transport
-from rollout_workers.fence import VersionFence
-from rollout_workers.loader import WeightsLoader
+from common.weights.broadcast import Location
+from common.weights.broadcast_group import Plan
+from common.weights.buckets import WeightsUpdate, overwrite
+from common.weights.fence import VersionFence
+from common.weights.loader import WeightsLoader
+from common.weights.planner import Transport
+from orchestrator.fleet import learner_group
+from orchestrator.fleet.cluster import local_ray
+from orchestrator.fleet.learner_group import LearnerDiedError, LearnerGroup
+from orchestrator.fleet.pool import WorkerPool
 
 SETTINGS = Settings(mib=40, workers=2, dtype="float32", repeats=1)
 LONG = 60.0

@@ -7,8 +7,8 @@ import sys
 from common.config import RewardConfig, StreamsConfig
 from common.records import TrajectoryGroup
 from common.streams import ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
-from reward_service.actor import make_scorer
-from reward_service.worker import RewardLoop
+from reward_service.reward_actor import make_scorer
+from reward_service.reward_loop import RewardLoop
 
 CLAIM_SECONDS = 1.0
 

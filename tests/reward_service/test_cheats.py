@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from scoring_tools import BAD, GOOD, TASK, FakeSandbox, outcome, value
 
 from common.records import TestCase, Verdict
-from reward_service.cheats import is_probed, naive_program
+from reward_service.reward_hacking import is_probed, naive_program
 from reward_service.scoring import Scorer
 from sandbox.jail import JailSandbox
 from sandbox.judge import Standard
 from sandbox.types import Outcome
+from tests.reward_service.scoring_tools import BAD, GOOD, TASK, FakeSandbox, outcome, value
 
 EXITS = "    import os; os._exit(0)\n"
 EQUAL = "    return type('E', (int,), {'__eq__': lambda *_: True, '__hash__': int.__hash__})()\n"

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from service_process import ServiceUnderTest, service
 
-from reward_service.fusion import RunCode, answer_of, limits_of
+from reward_service.http.fusion import RunCode, answer_of, limits_of
 from sandbox.types import CaseRun, Limits, Outcome
+from tests.service_process import ServiceUnderTest, service
 
 
 @pytest.fixture(scope="module")

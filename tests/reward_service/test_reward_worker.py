@@ -13,14 +13,14 @@ from typing import Any
 
 import psutil
 import pytest
-import reward_process
 
 from common.config import Config, StreamsConfig
 from common.processes import die_with_parent
 from common.records import PromptGroup, Rollout, RolloutGroup, Sampler, Score, Task, TestCase, TrajectoryGroup
 from common.streams import CONSUMER_GROUPS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
-from reward_service.actor import RewardWorker
-from reward_service.worker import RewardLoop
+from reward_service.reward_actor import RewardWorker
+from reward_service.reward_loop import RewardLoop
+from tests.reward_service import reward_process
 
 PATIENCE_S = 60.0
 SLEEPS = Task(

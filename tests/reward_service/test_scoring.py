@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from scoring_tools import BAD, GOOD, HALF, TASK, FakeSandbox, outcome, value
 
 from common.records import Task, TestCase, Verdict
 from reward_service.rewards import RewardRule
@@ -13,6 +12,7 @@ from reward_service.scoring import Scorer
 from sandbox.jail import JailSandbox
 from sandbox.types import Case, CaseRun, Outcome, Program
 from sandbox.values import encode
+from tests.reward_service.scoring_tools import BAD, GOOD, HALF, TASK, FakeSandbox, outcome, value
 
 PATIENCE_S = 20.0
 

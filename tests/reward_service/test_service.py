@@ -15,10 +15,10 @@ import httpx
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from service_process import PATIENCE_S, ServiceUnderTest, service
 
 from common.metrics.metric import PROCESS_LABELS
 from common.metrics.registry import BY_ROLE
+from tests.service_process import PATIENCE_S, ServiceUnderTest, service
 
 TOKEN = "correct-horse"
 ADD = {

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from scoring_tools import GOOD, TASK, FakeSandbox, outcome, value
 
 from common.records import Task
+from reward_service.http.health import Prober, Readiness, WatchedScorer
 from reward_service.scoring import Scorer
-from reward_service.service_health import Prober, Readiness, WatchedScorer
 from sandbox.types import CaseRun, Outcome
+from tests.reward_service.scoring_tools import GOOD, TASK, FakeSandbox, outcome, value
 
 
 class Clock:

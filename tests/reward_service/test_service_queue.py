@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from reward_service.service_dispatch import Dispatcher, Done, DrainingError, OverloadedError, Submission
-from reward_service.service_queue import FairQueue, QueueFullError, TooManyError
+from reward_service.http.dispatch import Dispatcher, Done, DrainingError, OverloadedError, Submission
+from reward_service.http.queue import FairQueue, QueueFullError, TooManyError
 
 
 def taken(queue: FairQueue[str]) -> list[str]:

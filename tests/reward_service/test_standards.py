@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from scoring_tools import GOOD, FakeSandbox, outcome, value
 
 from common.records import Task, TestCase, Verdict
 from reward_service.scoring import Scorer
 from sandbox.jail import JailSandbox
 from sandbox.types import Case, CaseRun, Outcome, Program
 from sandbox.values import encode
+from tests.reward_service.scoring_tools import GOOD, FakeSandbox, outcome, value
 
 ASKING = Task(
     id="asks",

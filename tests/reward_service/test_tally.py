@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from scoring_tools import BAD, GOOD, TASK, FakeSandbox, outcome, value
 
 from common.metrics.processes import SCORING_COUNTERS, SCORING_GAUGES, SCORING_SPANS
 from common.records import Verdict
+from reward_service.metrics import BOUNDS, Tally, TallyCollector
 from reward_service.scoring import Scorer
-from reward_service.tally import BOUNDS, Tally, TallyCollector
 from sandbox.types import Outcome
+from tests.reward_service.scoring_tools import BAD, GOOD, TASK, FakeSandbox, outcome, value
 
 Samples = dict[tuple[str, str], float]
 

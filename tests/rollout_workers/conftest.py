@@ -8,9 +8,9 @@ import pytest
 from common.models.prompts import PromptEncoder
 from common.models.transformer import MaskedDiffusionModel
 from common.records import PromptGroup, RolloutGroup, Sampler, Task, TestCase
+from common.weights.fence import VersionFence
 from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
-from rollout_workers.fence import VersionFence
 from rollout_workers.generator import DenoisingGenerator
 from rollout_workers.requests import Completion, Request
 

@@ -12,8 +12,8 @@ import torch
 from common import rng
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel
-from common.models.weights import WeightsError
 from common.records import NoiseKey, Sampler
+from common.weights.buckets import WeightsError
 from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.replay import replay

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from exact_process import ExactProcess
 
 from common.models.transformer import MaskedDiffusionModel
 from common.records import NoiseKey, Sampler
 from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.requests import Request
+from tests.rollout_workers.exact_process import ExactProcess
 
 MakeModel = Callable[..., MaskedDiffusionModel]
 SAMPLES = 8000

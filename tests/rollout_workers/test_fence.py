@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from rollout_workers.fence import FenceTimeoutError, VersionFence
+from common.weights.fence import FenceTimeoutError, VersionFence
 
 LONG = 30.0
 

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import Waiting
 
 from common.likelihood.views import SampleKey, Text
 from common.models.loading import load_tokenizer, tokenizer_hash
 from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, RolloutGroup
-from rollout_workers.fence import FenceTimeoutError, VersionFence
+from common.weights.fence import FenceTimeoutError, VersionFence
 from rollout_workers.generator import DenoisingGenerator
 from rollout_workers.requests import RequestError
+from tests.rollout_workers.conftest import Waiting
 
 MakePrompt = Callable[..., PromptGroup]
 GenerateAll = Callable[..., list[RolloutGroup]]

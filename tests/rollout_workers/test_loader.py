@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.models.broadcast import Location, Sender
-from common.models.broadcast_group import Plan
-from common.models.weights import Manifest, WeightsError, WeightsUpdate, fill_buckets, overwrite, plan_layout
-from rollout_workers import loader as loading
-from rollout_workers.fence import VersionFence
-from rollout_workers.loader import WeightsLoader
+from common.weights import loader as loading
+from common.weights.broadcast import Location, Sender
+from common.weights.broadcast_group import Plan
+from common.weights.buckets import Manifest, WeightsError, WeightsUpdate, fill_buckets, overwrite, plan_layout
+from common.weights.fence import VersionFence
+from common.weights.loader import WeightsLoader
 
 HERE = Location("node", "127.0.0.1", "")
 NAMES = ("a", "b", "c")

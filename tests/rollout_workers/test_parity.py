@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from naive_samplers import dream, llada, transformers_model
 
 from common import rng
 from common.models.transformer import MaskedDiffusionModel
@@ -16,6 +15,7 @@ from common.records import DREAM_DECODERS, NoiseKey, Sampler
 from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.requests import Request
+from tests.rollout_workers.naive_samplers import dream, llada, transformers_model
 
 MakeModel = Callable[..., MaskedDiffusionModel]
 CASES = [

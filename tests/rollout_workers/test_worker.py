@@ -18,10 +18,10 @@ from common.streams import (
     Streams,
     connect,
 )
-from rollout_workers.actor import _Outbox
-from rollout_workers.fence import FenceTimeoutError
+from common.weights.fence import FenceTimeoutError
 from rollout_workers.generator import DenoisingGenerator
-from rollout_workers.worker import RolloutLoop
+from rollout_workers.rollout_actor import _Outbox
+from rollout_workers.rollout_loop import RolloutLoop
 
 MakePrompt = Callable[..., PromptGroup]
 DELIVERIES = 3

@@ -10,14 +10,11 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import footprint
-import other_user
-import programs
-from levels import Backend
-
 from sandbox import values
 from sandbox.jail import JailSandbox
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
+from tests.sandbox import footprint, other_user, programs
+from tests.sandbox.levels import Backend
 
 _LIVES = Program("def f(x): return x + 1", (Case("0", "call", call="f(41)"),))
 _CALM = Limits(cpu_s=4.0, wall_s=60.0, memory_mb=256, out_bytes=1 << 16, file_mb=4, files=64)

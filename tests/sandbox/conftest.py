@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import engine
 import pytest
+
+from tests.sandbox import engine
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from levels import Backend
+from tests.sandbox.levels import Backend
 
 _SETTLE_S = 5.0
 

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import other_user
 import pytest
 
 from sandbox.jail import JailSandbox
 from sandbox.probe import Level, probe
 from sandbox.types import Case, Limits, Program, Sandbox, SandboxUnavailable
+from tests.sandbox import other_user
 
 NAMES = ("jail", "namespaces", "uid", "docker")
 _ASK_S = 60

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from random_programs import random_program
 
 from sandbox.jail import JailSandbox
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
+from tests.sandbox.random_programs import random_program
 
 PROGRAMS = 500
 WORKERS = 2

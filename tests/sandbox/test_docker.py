@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import docker
-import engine
 import pytest
 from docker.errors import APIError
 
@@ -26,6 +25,7 @@ from sandbox.docker_engine import connect
 from sandbox.docker_slot import DockerSlot, StreamDecoder
 from sandbox.link import SlotError
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program, SandboxUnavailable
+from tests.sandbox import engine
 
 SHORT = Limits(cpu_s=0.3, wall_s=20.0)
 DEADLINE_S = 60

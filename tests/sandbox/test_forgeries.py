@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-import kinds
-import levels
-import programs
 import pytest
 
 from common.records import Task, Verdict
 from sandbox.judge import judge, program_for, standard_of
 from sandbox.types import CaseRun, Limits, Sandbox
+from tests.sandbox import kinds, levels, programs
 
 LIMITS = Limits(cpu_s=2.0, wall_s=20.0, memory_mb=256, out_bytes=1 << 16)
 SHORT = Limits(cpu_s=0.2, wall_s=0.5, memory_mb=256, out_bytes=1 << 16)

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import battle
 import pytest
 
 from sandbox import values
@@ -23,6 +22,7 @@ from sandbox.pool import SlotPool
 from sandbox.probe import Level, probe
 from sandbox.protocol import End
 from sandbox.types import Case, Limits, Outcome, Program, SandboxUnavailable
+from tests.sandbox import battle
 
 SHORT = Limits(cpu_s=0.3, wall_s=20.0)
 DEADLINE_S = 60

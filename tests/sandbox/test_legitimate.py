@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import levels
-import programs
 import pytest
 
 from sandbox.types import Limits, Outcome
+from tests.sandbox import levels, programs
 
 
 @pytest.fixture(params=levels.NAMES, scope="module")

@@ -7,15 +7,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import battle
-import footprint
-import levels
-import other_user
-import programs
 import pytest
 
 from sandbox.probe import probe
 from sandbox.types import Case, Limits, Program
+from tests.sandbox import battle, footprint, levels, other_user, programs
 
 
 @pytest.fixture(params=levels.NAMES, scope="module")

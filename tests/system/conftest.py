@@ -43,7 +43,7 @@ class Run:
         self.folder = folder
         self.mark = uuid.uuid4().hex
         self._log = folder.with_suffix(f".{self.mark[:6]}.log")
-        command = [sys.executable, "-m", "orchestrator.cli", "train", f"recipes/{recipe}.yaml"]
+        command = [sys.executable, "-m", "orchestrator.commands.main", "train", f"recipes/{recipe}.yaml"]
         command += [f"run.folder={folder}", "ray.dashboard=false", *(SMALL if small else ())]
         command += [*arguments, "--plain", "--json"]
         with self._log.open("w") as log:

@@ -19,7 +19,7 @@ from learner.plan import Piece
 from learner.policy import Policy
 from learner.samples import TrainingSample
 from orchestrator.curriculum import Curriculum, load_data
-from reward_service.actor import make_scorer
+from reward_service.reward_actor import make_scorer
 from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.requests import Request

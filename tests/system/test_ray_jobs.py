@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import yaml
 from ray.job_submission import JobStatus
-from ray_cluster import RayCluster
+
+from tests.ray_cluster import RayCluster
 
 pytestmark = pytest.mark.timeout(600)  # three jobs; a busy machine is slow to start them
 

@@ -18,7 +18,7 @@ def test_without_permission_for_namespaces(tmp_path):
         pytest.skip("needs root and setpriv, to give up the right to make namespaces")
     folder = tmp_path / "run"
     command = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin", sys.executable]
-    command += ["-m", "orchestrator.cli", "train", "recipes/quickstart.yaml", f"run.folder={folder}"]
+    command += ["-m", "orchestrator.commands.main", "train", "recipes/quickstart.yaml", f"run.folder={folder}"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert done.stderr.startswith("error: no sandbox of level 'namespaces' or better")

@@ -18,12 +18,12 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from reference_loop import reference_loop
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from common.config import load_config
 from common.models.loading import load_model
+from tests.system.reference_loop import reference_loop
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, one after the other; a busy machine is slow to start them
 

@@ -1,6 +1,6 @@
 import pytest
 
-from common.tasks.synthetic import SyntheticTasks, generate
+from learner.warm_start.synthetic import SyntheticTasks, generate
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from common.tasks.synthetic import (
+from learner.warm_start.synthetic import (
     SyntheticTask,
     SyntheticTasks,
     corpus_rates,
@@ -12,7 +12,7 @@ from common.tasks.synthetic import (
     passes,
     random_bug,
 )
-from common.tasks.synthetic.trusted import load_function, outcome
+from learner.warm_start.synthetic.trusted import load_function, outcome
 
 
 def test_same_seed_same_tasks_other_seed_other_tasks():

@@ -6,7 +6,12 @@ import ast
 from pathlib import Path
 
 import pytest
-from task_rows import (
+
+from common.records import Task
+from common.tasks.evalplus import MAX_CALL_CHARS
+from common.tasks.libraries import third_party
+from common.tasks.loader import TaskFileError, load_tasks
+from tests.common.tasks.task_rows import (
     ACECODE,
     BIGCODEBENCH,
     HUMANEVAL,
@@ -18,11 +23,6 @@ from task_rows import (
     Fields,
     write,
 )
-
-from common.records import Task
-from common.tasks.evalplus import MAX_CALL_CHARS
-from common.tasks.libraries import third_party
-from common.tasks.loader import TaskFileError, load_tasks
 
 
 def load(tmp_path: Path, row: Fields, format_name: str | None = None) -> Task:

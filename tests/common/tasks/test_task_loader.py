@@ -4,11 +4,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from task_rows import ACECODE, BIGCODEBENCH, HUMANEVAL, MBPP, OWN, SANITIZED, write
 
 from common.records import as_plain
 from common.tasks.loader import TaskFileError, load_tasks
-from common.tasks.synthetic import SyntheticTasks
+from learner.warm_start.synthetic import SyntheticTasks
+from tests.common.tasks.task_rows import ACECODE, BIGCODEBENCH, HUMANEVAL, MBPP, OWN, SANITIZED, write
 
 DATA = Path(__file__).parents[4] / "shared/data"
 CALL = {"call": "f()", "expected": "1"}

@@ -5,8 +5,8 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from common.tasks.synthetic import SyntheticTasks, noisy_solution
-from common.tasks.tokenizer import END_ID, END_TOKEN, MASK_ID, MASK_TOKEN, save_tokenizer, train_tokenizer
+from learner.warm_start.synthetic import SyntheticTasks, noisy_solution
+from learner.warm_start.tokenizer import END_ID, END_TOKEN, MASK_ID, MASK_TOKEN, save_tokenizer, train_tokenizer
 
 UNSEEN = [
     "",

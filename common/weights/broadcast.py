@@ -1,0 +1,163 @@
+"""Broadcast of weights from the learner's rank 0 to the rollout workers, in a process group of their own.
+
+torch's default group is DeepSpeed's, so the groups here are made directly, over a store that rank 0 serves. A
+group does not outlive a failure: whoever sees one says so in the store, all let go, and the next broadcast is
+given another group.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import ray
+import torch
+from torch import Tensor
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed.distributed_c10d import Store
+
+from common.weights.broadcast_group import BroadcastError, Group, Place, Plan, torch_errors
+from common.weights.buckets import Manifest, check_bucket
+
+#: After a failure, the time in which a rank that lives says that it ended.
+GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where an actor runs: Ray's id of the machine, its address, and the id of the actor's GPU (or nothing)."""
+
+    node: str
+    host: str
+    gpu: str
+
+    @classmethod
+    def here(cls) -> Location:
+        """Of the actor that asks."""
+        gpu = str(torch.cuda.get_device_properties(0).uuid) if torch.cuda.is_available() else ""
+        host = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+        return cls(ray.get_runtime_context().get_node_id(), host, gpu)
+
+
+class Sender:
+    """Rank 0's end. ``failure`` says why the last broadcast did not reach everybody, or is None."""
+
+    def __init__(self, location: Location, deadline: float) -> None:
+        self._host = location.host
+        self._store = TCPStore(
+            location.host, 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=deadline)
+        )
+        self._place = Place()
+        self.failure: str | None = None
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Of the store that receivers meet in."""
+        return self._host, self._store.port
+
+    def send(self, plan: Plan, manifest: Manifest, buckets: Iterable[Tensor], deadline: float) -> Iterator[Tensor]:
+        """Hand the buckets through, and broadcast each while the caller is busy with it.
+
+        A receiver's failure never raises: the caller gets all of its buckets, and ``failure`` is set. That is so
+        too where the broadcast has not ended ``deadline`` seconds after its begin.
+        """
+        end = time.monotonic() + deadline
+        self.failure = None
+        self._attempt(self._begin, plan, manifest, end)
+        for bucket in buckets:
+            self._attempt(self._start, bucket, end)
+            yield bucket
+            self._attempt(self._finish, end)
+        self._attempt(self._confirm, end)
+
+    def call_off(self, reason: str) -> None:
+        """Have the broadcast that is under way fail, if there is one; for another thread, which knows more."""
+        self._place.call_off(reason)
+
+    def _attempt(self, step: Callable[..., None], *arguments: object) -> None:
+        if self.failure is None:
+            try:
+                step(*arguments)
+            except BroadcastError as error:
+                silent = self._place.give_up(str(error), GRACE_SECONDS)
+                self.failure = f"{error}; silent: {', '.join(silent)}" if silent else str(error)
+
+    def _begin(self, plan: Plan, manifest: Manifest, end: float) -> None:
+        group = self._place.enter(plan, 0, self._host, lambda: self._store, end)
+        text = torch.frombuffer(bytearray(manifest.encode()), dtype=torch.uint8)
+        for part in (torch.tensor([text.numel()]), text):
+            group.start(part.to(group.device), end)
+            group.finish(end)
+
+    def _start(self, bucket: Tensor, end: float) -> None:
+        group = self._place.group
+        group.start(bucket.to(group.device), end)
+
+    def _finish(self, end: float) -> None:
+        self._place.group.finish(end)
+
+    def _confirm(self, end: float) -> None:
+        self._place.group.await_others("done", end)
+
+
+class Receiver:
+    """A rollout worker's end."""
+
+    def __init__(self, location: Location) -> None:
+        self._host = location.host
+        self._place = Place()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def receiving(self, plan: Plan, rank: int, deadline: float) -> Iterator[tuple[Manifest, Iterator[Tensor]]]:
+        """One broadcast: its manifest, and its buckets as they come, checked, each valid until the next.
+
+        The buckets must be taken to their end inside the context; the sender learns whether they were. Raises
+        :class:`BroadcastError` after ``deadline`` seconds at the latest, or when another rank fails, and
+        :class:`WeightsError` on damage.
+        """
+        end = time.monotonic() + deadline
+        if not self._lock.acquire(timeout=deadline):
+            raise BroadcastError(f"an earlier broadcast has not ended within {deadline:.0f} s")
+        try:
+            group = self._place.enter(plan, rank, self._host, lambda: _open_store(plan, deadline), end)
+            done = False
+            try:
+                size = _receive(group, torch.empty(1, dtype=torch.int64), end)
+                text = _receive(group, torch.empty(int(size), dtype=torch.uint8), end)
+                manifest = Manifest.decode(text.cpu().numpy().tobytes())
+                yield manifest, _receive_buckets(group, manifest, end)
+                group.tell("done")
+                done = True
+            finally:
+                if not done:
+                    self._place.give_up(f"{plan.members[rank - 1]} gave up")
+        finally:
+            self._lock.release()
+
+
+def _open_store(plan: Plan, deadline: float) -> Store:
+    host, port = plan.address
+    with torch_errors(f"the learner's store at {host}:{port}"):
+        store: Store = TCPStore(host, port, is_master=False, timeout=timedelta(seconds=deadline))
+        return store
+
+
+def _receive_buckets(group: Group, manifest: Manifest, end: float) -> Iterator[Tensor]:
+    sizes = manifest.layout.sizes
+    memory = torch.empty(max(sizes), dtype=torch.uint8, device=group.device)
+    for number, size in enumerate(sizes):
+        bucket = _receive(group, memory[:size], end)
+        check_bucket(manifest, number, bucket.cpu().numpy())
+        yield bucket
+
+
+def _receive(group: Group, tensor: Tensor, end: float) -> Tensor:
+    placed = tensor.to(group.device)
+    group.start(placed, end)
+    group.finish(end)
+    return placed

@@ -1,0 +1,104 @@
+"""Completions of one prompt, with a picture of the order in which their tokens were committed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from common.ar_ness import decode_order, global_ar_ness, local_ar_ness
+from common.config import Config
+from common.models.loading import load_tokenizer
+from common.models.prompts import PromptEncoder
+from common.records import PromptGroup, Purpose, Rollout, RolloutGroup, Task
+from common.weights.fence import VersionFence
+from orchestrator.curriculum import load_data
+from rollout_workers.engine import build_engine
+from rollout_workers.generator import DenoisingGenerator
+
+
+def generate(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
+    """``samples`` completions of the prompt, or of the first held-out task's, by the recipe's model and sampler.
+
+    Goes through the rollout worker's own code. Raises ModelError, ConfigError and RequestError.
+    """
+    _, loop = build_engine(config)
+    fence = VersionFence()
+    with fence.writing(0, 1.0):
+        pass  # the loaded weights are version 0
+    generator = DenoisingGenerator(
+        "generate",
+        loop,
+        PromptEncoder(config.model.path, config.data.chat_template),
+        fence,
+        config.deadlines.step_seconds,
+    )
+    group = PromptGroup(
+        run_id="generate",
+        purpose=Purpose.EVALUATION,
+        index=0,
+        seed=config.run.seed,
+        task=Task(id="prompt", prompt=prompt, tests=()) if prompt is not None else _first_task(config),
+        group_size=samples,
+        min_version=0,
+        sampler=config.rollout.sampler(),
+    )
+    generator.check(group)
+    (finished,) = generator.generate(_One(group))
+    return finished
+
+
+def generation_view(config: Config, group: RolloutGroup) -> RenderableType:
+    """The completions, their tokens shaded from the first committed (bright) to the last (dark), and figures."""
+    tokenizer = load_tokenizer(config.model.path)
+    parts: list[RenderableType] = [Text(group.prompt.task.prompt, style="bold")]
+    for rollout in group.rollouts:
+        tokens = [tokenizer.decode([token]) for token in rollout.completion_ids[: rollout.end]]
+        parts += [
+            Text(f"\nsample {rollout.sample}", style="dim"),
+            _shaded(tokens, rollout),
+            Text(_figures(rollout)),
+        ]
+    return Group(*parts)
+
+
+def _shaded(tokens: list[str], rollout: Rollout) -> Text:
+    last = max((step for step in rollout.step_map), default=0) or 1
+    text = Text()
+    for token, step in zip(tokens, rollout.step_map, strict=False):
+        level = 255 - round(150 * step / last)
+        text.append(token, style=f"rgb({level},{level},{max(0, 2 * level - 255)})")
+    return text
+
+
+def _figures(rollout: Rollout) -> str:
+    order = decode_order(rollout.step_map[: rollout.text_tokens])
+    surprisal = -math.fsum(rollout.model_logprobs[: rollout.text_tokens]) / max(1, rollout.text_tokens)
+    ended = "" if rollout.end < len(rollout.completion_ids) else ", no end of text"
+    return (
+        f"{rollout.text_tokens} tokens in {rollout.forwards} forward passes{ended}; {surprisal:.2f} nats a token; "
+        f"AR-ness local {local_ar_ness(order):.2f}, global {global_ar_ness(order):.2f}"
+    )
+
+
+def _first_task(config: Config) -> Task:
+    train, held_out = load_data(config, [])
+    return (held_out or train)[0]
+
+
+@dataclass
+class _One:
+    """A queue of one prompt group."""
+
+    prompt: PromptGroup | None
+
+    def peek(self) -> PromptGroup | None:
+        return self.prompt
+
+    def take(self) -> PromptGroup:
+        prompt, self.prompt = self.prompt, None
+        if prompt is None:
+            raise LookupError("take without peek")
+        return prompt

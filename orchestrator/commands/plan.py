@@ -1,0 +1,60 @@
+"""What a run would start, without starting it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.console import Group, RenderableType
+from rich.syntax import Syntax
+from rich.table import Table
+
+from common.config import Config, dump_config, without_password
+from orchestrator.fleet.cluster import actor_resources, required_resources
+
+
+def plan_view(config: Config) -> RenderableType:
+    """The resolved configuration, the actors, and the resources they need."""
+    rollout, learner = config.rollout, config.learner
+    actors = Table(title="actors", title_justify="left")
+    for heading in ("role", "count", "each takes", "work"):
+        actors.add_column(heading)
+    elastic = rollout.min_workers is not None and rollout.min_workers < rollout.workers
+    actors.add_row(
+        "rollout",
+        f"{rollout.min_workers} to {rollout.workers}" if elastic else str(rollout.workers),
+        _listed(actor_resources(rollout.gpus_per_worker, rollout.ray_resource)),
+        f"{rollout.group_size} completions a task, {rollout.denoising_steps} steps at T {rollout.temperature:g}",
+    )
+    actors.add_row(
+        "reward",
+        str(config.reward.workers),
+        _listed(actor_resources(0.0, config.reward.ray_resource)),
+        f"{config.reward.tests}, {config.reward.backend} sandbox",
+    )
+    actors.add_row(
+        "learner",
+        str(learner.ranks),
+        _listed(actor_resources(learner.gpus_per_rank, learner.ray_resource)),
+        f"ZeRO-{learner.zero_stage}, {learner.groups_per_step} groups a step, "
+        f"{learner.inner_iterations} inner iterations",
+    )
+    notes = [f"resources: {_listed(required_resources(config))}"]
+    if elastic:
+        complete = rollout.model_copy(update={"min_workers": None})
+        everything = required_resources(config.model_copy(update={"rollout": complete}))
+        notes.append(f"resources with all workers: {_listed(everything)}")
+    if not config.reward.workers:
+        address = f"--streams-url {without_password(config.streams.url)} --run-id {config.run.id}"
+        notes.append(f"scoring is done elsewhere: couplet serve-rewards {address}")
+    samples = config.run.steps * learner.groups_per_step * rollout.group_size
+    return Group(
+        Syntax(dump_config(config), "yaml", background_color="default"),
+        actors,
+        *notes,
+        f"training: {config.run.steps} steps, {samples} samples",
+        f"run folder: {config.folder}",
+    )
+
+
+def _listed(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in resources.items()) or "CPU only"

@@ -1,0 +1,57 @@
+"""``couplet report``: the page of one run, or several runs side by side."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+from common.config import ConfigError
+
+_DEFAULT = Path("compare.html")
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN…]", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the page goes [default: report.html in the run's folder; of several runs compare.html, here].",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
+def report(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    """Write the HTML report of a RUN's folder, or one that compares several RUNs.
+
+    The runs may be finished, going on, or killed. Each page is one file that loads nothing else.
+    """
+    # Not with the command line: the reward service's image has no template engine.
+    from orchestrator.report.compare import compare
+    from orchestrator.report.compare_page import write_comparison
+    from orchestrator.report.compare_view import comparison_view
+    from orchestrator.report.report import write_report
+
+    try:
+        found = compare(runs)
+        page = write_report(runs[0], out) if len(runs) == 1 else write_comparison(found, out or _DEFAULT)
+    except ConfigError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"the page cannot be written: {error}; choose another place with --out")
+    if as_json:
+        record: dict[str, Any] = {"page": str(page), **found.as_record()}
+        click.echo(json.dumps(record))
+        return
+    if len(runs) > 1:
+        Console().print(comparison_view(found))
+    for text in found.rows[0].damage if len(runs) == 1 else ():
+        click.echo(f"{runs[0]}: {text}", err=True)
+    click.echo(page)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(2)

@@ -1,0 +1,159 @@
+"""``couplet score``: a verdict per test and a reward per completion, from files."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+from common.config import RewardConfig
+
+if TYPE_CHECKING:
+    from orchestrator.commands.score.view import Result
+
+_FEW = 20
+_GROUP_S = 3600.0
+_COLUMNS = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeElapsedColumn())
+
+
+@click.command()
+@click.argument("tasks", type=click.Path(path_type=Path))
+@click.argument("completions", type=click.Path(path_type=Path))
+@click.option("--format", "format_name", help="Of TASKS, by name [default: each row's, by its fields].")
+@click.option(
+    "--tests",
+    type=click.Choice(("pass_rate", "all_or_nothing")),
+    default="pass_rate",
+    show_default=True,
+    help="Pay for the share of tests passed, or only for all.",
+)
+@click.option("--backend", type=click.Choice(("jail", "docker")), default="jail", show_default=True)
+@click.option(
+    "--level",
+    type=click.Choice(("jail", "namespaces", "uid")),
+    default="namespaces",
+    show_default=True,
+    help="Weakest isolation of the jail that is acceptable.",
+)
+@click.option("--slots", type=click.IntRange(min=1), help="Programs at the same time [default: one per core].")
+@click.option(
+    "--cpu-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=4.0,
+    show_default=True,
+    help="CPU time of a test.",
+)
+@click.option(
+    "--memory-mb", type=click.IntRange(min=1), default=512, show_default=True, help="Memory of a test, MiB."
+)
+@click.option(
+    "--output-mb",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="What a test may print or return, MiB.",
+)
+@click.option("--allow-forgeable", is_flag=True, help="Run tests that need it in the solution's own process.")
+@click.option("--verbose", "-v", is_flag=True, help=f"A line for each completion, also for more than {_FEW}.")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each completion instead of tables.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write those lines to a file.")
+def score(
+    tasks: Path,
+    completions: Path,
+    format_name: str | None,
+    tests: str,
+    backend: str,
+    level: str,
+    slots: int | None,
+    cpu_seconds: float,
+    memory_mb: int,
+    output_mb: int,
+    allow_forgeable: bool,
+    verbose: bool,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    """Run the tests of TASKS on COMPLETIONS, and print verdicts and rewards.
+
+    Both are JSON lines (plain or .gz) or Parquet. A row of COMPLETIONS has a task_id and a completion, what a
+    model wrote for the task's prompt, or a solution, a whole program; either may be a list.
+
+    Exit code 0: all scored; 1: the sandbox failed on some, which are masked; 2: something is wrong with the input.
+    """
+    if output is not None and not output.resolve().parent.is_dir():
+        _end(f"--output {output}: there is no such folder; make it")
+    from common.tasks.loader import load_tasks
+    from common.tasks.rows import TaskFileError, unit_of
+    from orchestrator.commands.score.completions import read_samples
+    from orchestrator.commands.score.run import score_samples
+    from orchestrator.run_folder import write_text
+    from sandbox.types import SandboxUnavailable
+
+    config = RewardConfig.model_validate(
+        {
+            "tests": tests,
+            "backend": backend,
+            "sandbox_level": level,
+            "sandbox_slots": slots or 0,
+            "cpu_seconds": cpu_seconds,
+            "wall_seconds": max(3 * cpu_seconds, cpu_seconds + 2),
+            "memory_mb": memory_mb,
+            "output_mb": output_mb,
+            "allow_forgeable": allow_forgeable,
+            "cheat_probe": 0.0,
+            "group_seconds": _GROUP_S,
+        }
+    )
+    started = time.monotonic()
+    try:
+        loaded = load_tasks(tasks, format_name)
+        samples = read_samples(completions, loaded)
+        with Progress(*_COLUMNS, console=Console(stderr=True)) as bar:
+            task = bar.add_task("completions", total=len(samples))
+            results, executions = score_samples(config, samples, lambda done: bar.advance(task, done))
+    except (TaskFileError, SandboxUnavailable) as error:
+        _end(str(error))
+    for number, task_id, reason in loaded.left_out[:_FEW]:
+        click.echo(f"note: {tasks}, {unit_of(tasks)} {number}, task {task_id!r}: left out, {reason}", err=True)
+    lines = [json.dumps(result.as_record()) for result in results]
+    if output is not None:
+        write_text(output, "".join(f"{line}\n" for line in lines))
+    if as_json:
+        click.echo("\n".join(lines))
+    else:
+        _print(results, time.monotonic() - started, executions, verbose)
+    _exit(results)
+
+
+def _print(results: Sequence[Result], seconds: float, executions: int, verbose: bool) -> None:
+    from orchestrator.commands.score.view import completions_table, summarise, summary_table
+
+    console = Console()
+    if verbose or len(results) <= _FEW:
+        console.print(completions_table(results))
+        console.print()
+    console.print(summary_table(summarise(results, seconds, executions)))
+
+
+def _exit(results: Sequence[Result]) -> None:
+    refused = {result.sample.task.id: result.error for result in results if result.scored is None}
+    if refused:
+        some = "\n".join(f"  {error}" for error in list(refused.values())[:_FEW])
+        more = f"\n  and {len(refused) - _FEW} more" if len(refused) > _FEW else ""
+        what = "1 task" if len(refused) == 1 else f"{len(refused)} tasks"
+        _end(f"{what} cannot be scored:\n{some}{more}")
+    if any(result.scored is not None and result.scored.score.masked for result in results):
+        click.echo("error: the sandbox failed on some completions, which are masked; score them again", err=True)
+        sys.exit(1)
+
+
+def _end(problem: str) -> NoReturn:
+    click.echo(f"error: {problem}", err=True)
+    sys.exit(2)

@@ -1,0 +1,67 @@
+"""The comparison of runs in the terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.report.chart_numbers import short
+from orchestrator.report.compare import Comparison, TaskChanges
+from orchestrator.report.display import duration
+
+
+def comparison_view(comparison: Comparison) -> RenderableType:
+    """Figures of the runs, what their configurations differ in, and held-out tasks won and lost."""
+    figures = _table("run", "status", "steps", "pass rate", "reward", "samples/s", "time")
+    for row in comparison.rows:
+        figures.add_row(
+            row.label,
+            row.status,
+            f"{row.steps}/{row.planned}" if row.planned else str(row.steps),
+            f"{_percent(row.pass_rate_before)} → {_percent(row.pass_rate_after)}",
+            "-" if row.reward is None else short(row.reward),
+            "-" if row.samples_per_second is None else short(row.samples_per_second),
+            "-" if row.seconds is None else duration(row.seconds),
+        )
+    parts: list[RenderableType] = [figures]
+    for row in comparison.rows:
+        parts += [Text(f"{row.folder}: {text}", "yellow") for text in row.damage]
+    if comparison.differences:
+        differences = _table("configuration", *comparison.labels)
+        for key, values in comparison.differences:
+            differences.add_row(key, *("-" if value is None else value for value in values))
+        parts.append(differences)
+    else:
+        parts.append(Text("The configurations are the same.", "dim"))
+    return Group(*parts, *(_sentence(change, comparison.labels[0]) for change in comparison.changes))
+
+
+def changes_in_words(change: TaskChanges, first: str) -> str:
+    """One sentence about a run's held-out tasks against those of ``first``."""
+    if not change.shared:
+        return f"{change.label} and {first} share no held-out task whose program is kept."
+    text = (
+        f"Of {change.shared} held-out tasks that both have, {change.label} passes {len(change.gained)} "
+        f"that {first} does not, and fails {len(change.lost)} that {first} passes."
+    )
+    if change.chance is None or not (change.gained or change.lost):
+        return text
+    odds = "less than one in a thousand" if change.chance < 0.001 else f"{change.chance:.2g}"
+    return f"{text} The chance of so uneven a split between equally good models is {odds}."
+
+
+def _sentence(change: TaskChanges, first: str) -> Text:
+    return Text(changes_in_words(change, first))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(Text(column), overflow="fold")
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"

@@ -1,0 +1,175 @@
+"""What a run's folder holds, read for people: the folder may be that of a running, killed or damaged run."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.config import ConfigError
+from orchestrator.report.charts import Point
+from orchestrator.report.text import clean, without_passwords
+
+_MARKS = ("run.json", "config.yaml", "metrics.jsonl")
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run as its folder tells it.
+
+    ``metrics``: a record per learner step, in order; of a step that was done again only the last.
+    ``status``: ``finished``, ``interrupted`` or ``failed`` as the run wrote; ``running`` while a process holds the
+    folder; else ``incomplete``. ``damage``: what could not be read, in words.
+    """
+
+    folder: Path
+    run: Record
+    summary: Record
+    metrics: Sequence[Record]
+    evaluations: Sequence[Record]
+    samples: Sequence[Record]
+    config: Record
+    config_text: str
+    status: str
+    damage: Sequence[str] = field(default=())
+
+    @property
+    def name(self) -> str:
+        return clean(self.run.get("name") or self.folder.resolve().name)
+
+    @property
+    def before(self) -> Record:
+        """The first held-out evaluation, or nothing."""
+        return self.evaluations[0] if self.evaluations else {}
+
+    @property
+    def after(self) -> Record:
+        """The last held-out evaluation, or nothing if there is only one."""
+        return self.evaluations[-1] if len(self.evaluations) > 1 else {}
+
+    @property
+    def steps_planned(self) -> int | None:
+        section = self.config.get("run")
+        steps = section.get("steps") if isinstance(section, dict) else None
+        return steps if isinstance(steps, int) else None
+
+    def points(self, key: str) -> list[Point]:
+        """A metric by step, where it is a finite number."""
+        return [(float(r["step"]), float(r[key])) for r in self.metrics if is_number(r.get(key))]
+
+    def ends(self, key: str) -> tuple[float, float, int] | None:
+        """Mean of the first and of the last fifth of a metric, and how many steps a fifth is."""
+        values = [y for _, y in self.points(key)]
+        size = len(values) // 5
+        return (sum(values[:size]) / size, sum(values[-size:]) / size, size) if size else None
+
+    def seconds_at(self) -> dict[float, float]:
+        """Wall time since the run started by learner step; the time between two lives of a run counts."""
+        try:
+            start = datetime.fromisoformat(str(self.run.get("started"))).timestamp()
+        except ValueError:
+            return {}
+        return {float(r["step"]): float(r["time"]) - start for r in self.metrics if is_number(r.get("time"))}
+
+
+def check_run_folder(folder: Path) -> None:
+    """Raises ConfigError, which says what a run folder is, if ``folder`` is none."""
+    if not folder.is_dir() or not any((folder / name).exists() for name in _MARKS):
+        what = "is no run folder" if folder.exists() else "does not exist"
+        raise ConfigError(
+            f"{folder} {what}; give the folder that a run writes (run.folder, else runs/<run.name>), "
+            f"with {', '.join(_MARKS)} in it"
+        )
+
+
+def read_run(folder: Path) -> RecordedRun:
+    """Everything that can be read of a run; what is missing is empty."""
+    damage: list[str] = []
+    steps = {r["step"]: r for r in _read_lines(folder / "metrics.jsonl", damage) if is_number(r.get("step"))}
+    evaluations = [
+        r
+        for r in _read_lines(folder / "evaluations.jsonl", damage)
+        if is_number(r.get("step")) and is_number(r.get("pass_rate"))
+    ]
+    summary = _read(folder / "summary.json", damage)
+    config, config_text = _config(folder / "config.yaml", damage)
+    return RecordedRun(
+        folder=folder,
+        run=_read(folder / "run.json", damage),
+        summary=summary,
+        metrics=[steps[step] for step in sorted(steps)],
+        evaluations=evaluations,
+        samples=_read_lines(folder / "samples.jsonl", damage),
+        config=config,
+        config_text=config_text,
+        status=clean(summary.get("status") or ("running" if _is_held(folder) else "incomplete")),
+        damage=damage,
+    )
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of a record is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether a process has the run folder open; see RunFolder.open."""
+    try:
+        with (folder / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def _read(path: Path, damage: list[str]) -> Record:
+    if not path.exists():
+        return {}
+    record = _parse(path.read_text(errors="replace"))
+    if record is None:
+        damage.append(f"{path.name} is damaged")
+    return record or {}
+
+
+def _config(path: Path, damage: list[str]) -> tuple[Record, str]:
+    """The configuration by section and as text, without passwords; empty where it is not there or damaged."""
+    text = without_passwords(path.read_text(errors="replace")) if path.exists() else ""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError:
+        tree = text
+    if isinstance(tree, dict):
+        return tree, text
+    if text:
+        damage.append("config.yaml is damaged")
+    return {}, text
+
+
+def _read_lines(path: Path, damage: list[str]) -> list[Record]:
+    """The objects of a jsonl file. Its last line may be torn: the run is writing it, or was killed at it."""
+    if not path.exists():
+        return []
+    *lines, rest = path.read_text(errors="replace").split("\n")
+    parsed = [_parse(line) for line in lines]
+    bad = parsed.count(None)
+    if bad:
+        damage.append(f"{path.name}: {bad} line{'s' * (bad > 1)} cannot be read")
+    return [record for record in [*parsed, _parse(rest)] if record is not None]
+
+
+def _parse(text: str) -> Record | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,49 @@
+"""Keeps the report of a run that is going up to date, at a cost that the run does not feel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from orchestrator.report.report import write_report
+
+_EVERY_SECONDS = 60.0
+#: Of a run's time, at most; a report of a long run takes longer to write.
+_SHARE = 0.01
+
+
+class LiveReport:
+    """``report.html`` of a run folder, rewritten at most once a minute and after every evaluation.
+
+    A page that cannot be written is no reason to end a run: :meth:`tend` tries again at the next change.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        clock: Callable[[], float] = time.monotonic,
+        write: Callable[[Path], Path] = write_report,
+    ) -> None:
+        self._folder, self._clock, self._write = folder, clock, write
+        self._is_stale = False
+        self._due = clock()
+
+    def step_ended(self) -> None:
+        self._is_stale = True
+
+    def evaluation_ended(self) -> None:
+        self._is_stale = True
+        self._due = self._clock()
+
+    def tend(self) -> None:
+        """Write the report if there is news and it is time; called often."""
+        began = self._clock()
+        if not self._is_stale or began < self._due:
+            return
+        self._is_stale = False
+        with suppress(OSError):
+            self._write(self._folder)
+        ended = self._clock()
+        self._due = ended + max(_EVERY_SECONDS, (ended - began) / _SHARE)

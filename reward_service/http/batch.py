@@ -1,0 +1,167 @@
+"""One batch: which jobs it is made of, and the lines of its answer as they come in."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from common.records import Task, Verdict
+from reward_service.extraction import program_of
+from reward_service.http.dispatch import Done, Submission
+from reward_service.http.models import GroupLine, GroupRequest, SampleScore, Summary, SummaryLine
+from reward_service.scoring import Scored
+
+log = logging.getLogger(__name__)
+_LATE = "not scored by the deadline"
+
+
+class Examiner(Protocol):
+    def examine(self, task: Task, completions: Sequence[str]) -> list[Scored]:
+        """One result per completion, in order. ValueError for a malformed task."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Completions of one group that mean the same program, by their places in it."""
+
+    group: int
+    places: tuple[int, ...]
+
+
+class _Progress:
+    """What is known of one group."""
+
+    def __init__(self, request: GroupRequest, parts: int) -> None:
+        self.request = request
+        self.left = parts
+        self.error: str | None = None
+        self._scores: list[SampleScore | None] = [None] * len(request.completions)
+
+    def fill(self, places: Sequence[int], scored: Sequence[Scored]) -> None:
+        for place, one in zip(places, scored, strict=True):
+            self._scores[place] = _sample(one)
+
+    @property
+    def missing(self) -> int:
+        return self._scores.count(None)
+
+    def line(self) -> GroupLine:
+        if self.error is not None:
+            return GroupLine(id=self.request.id, error=self.error)
+        late = _late(self.request.task)
+        return GroupLine(id=self.request.id, scores=[score or late for score in self._scores])
+
+
+class Batch:
+    """Jobs, one for each distinct program of each group, and the answer made of their outcomes."""
+
+    def __init__(self, groups: Sequence[GroupRequest], scorer: Examiner) -> None:
+        self._scorer = scorer
+        self._parts = [part for index, group in enumerate(groups) for part in _parts(index, group)]
+        counts = [0] * len(groups)
+        for part in self._parts:
+            counts[part.group] += 1
+        self._groups = [_Progress(group, count) for group, count in zip(groups, counts, strict=True)]
+
+    def jobs(self) -> list[Callable[[], list[Scored]]]:
+        return [partial(self._examine, part) for part in self._parts]
+
+    async def lines(
+        self,
+        submission: Submission[list[Scored]],
+        deadline: float,
+        deadline_s: float,
+        on_late: Callable[[int], None],
+    ) -> AsyncIterator[bytes]:
+        """A line for each group as it finishes or fails, and a summary.
+
+        At ``deadline`` (event loop time) groups that did not finish get a line in which what is missing is masked;
+        ``on_late`` is told how many completions that are.
+        """
+        started = time.perf_counter()
+        masked = errors = 0
+        open_groups = dict(enumerate(self._groups))
+        async for done in submission.outcomes(deadline):
+            index = self._parts[done.index].group
+            group = self._groups[index]
+            self._take(group, done)
+            if index in open_groups and (group.left == 0 or group.error is not None):
+                line = open_groups.pop(index).line()
+                masked, errors = masked + _masked(line), errors + (line.error is not None)
+                yield _encoded(line)
+        late = sum(group.missing for group in open_groups.values())
+        on_late(late)
+        for group in open_groups.values():
+            line = group.line()
+            masked += _masked(line)
+            yield _encoded(line)
+        summary = Summary(
+            groups=len(self._groups),
+            completions=sum(len(group.request.completions) for group in self._groups),
+            masked=masked,
+            errors=errors,
+            late=late > 0,
+            deadline_s=deadline_s,
+            seconds=time.perf_counter() - started,
+        )
+        yield SummaryLine(summary=summary).model_dump_json().encode()
+
+    def _examine(self, part: Part) -> list[Scored]:
+        group = self._groups[part.group]
+        if group.error is not None:
+            return []
+        return self._scorer.examine(group.request.task, [group.request.completions[i] for i in part.places])
+
+    def _take(self, group: _Progress, done: Done[list[Scored]]) -> None:
+        group.left -= 1
+        if isinstance(done.error, ValueError):
+            group.error = str(done.error)
+        elif done.error is not None:
+            log.error("scoring group %r failed", group.request.id, exc_info=done.error)
+            group.error = f"internal error: {type(done.error).__name__}: {done.error}"
+        elif group.error is None and done.result is not None:
+            group.fill(self._parts[done.index].places, done.result)
+
+
+def _parts(index: int, group: GroupRequest) -> list[Part]:
+    """Completions without a program have nothing to run and go together."""
+    places: dict[str | None, list[int]] = {}
+    for place, text in enumerate(group.completions):
+        places.setdefault(program_of(group.task, text), []).append(place)
+    return [Part(index, tuple(same)) for same in places.values()]
+
+
+def _sample(scored: Scored) -> SampleScore:
+    score = scored.score
+    return SampleScore(
+        reward=score.reward,
+        components=score.components,
+        verdicts=score.verdicts,
+        masked=score.masked,
+        forgeable=score.forgeable,
+        notes=tuple(test.note for test in scored.tests),
+    )
+
+
+def _late(task: Task) -> SampleScore:
+    count = len(task.tests)
+    return SampleScore(
+        reward=0.0,
+        components={},
+        verdicts=(Verdict.INFRA,) * count,
+        masked=True,
+        forgeable=task.in_process,
+        notes=(_LATE,) * count,
+    )
+
+
+def _masked(line: GroupLine) -> int:
+    return sum(score.masked for score in line.scores or ())
+
+
+def _encoded(line: GroupLine) -> bytes:
+    return line.model_dump_json(exclude_none=True).encode()

@@ -1,0 +1,182 @@
+"""Jobs of many requests on few threads, in turn, with a bound on what waits. Lives on the event loop's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
+
+from reward_service.http.queue import FairQueue, QueueFullError
+
+Result = TypeVar("Result")
+_LONGEST_RETRY_S = 60
+_SMOOTHING = 0.05
+
+
+class OverloadedError(RuntimeError):
+    """The queue is full; ``retry_after`` is about when it may have room, seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DrainingError(RuntimeError):
+    """The service is about to end and takes no new work."""
+
+
+class Meter(Protocol):
+    """Is told how long each job waited and ran, seconds."""
+
+    def waited(self, seconds: float) -> None: ...
+    def ran(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class Done(Generic[Result]):
+    """How job ``index`` of a submission ended: its result, or the error it raised."""
+
+    index: int
+    result: Result | None
+    error: BaseException | None
+
+
+class Submission(Generic[Result]):
+    """The jobs of one request. Whoever submitted them must :meth:`close` it, finished or not."""
+
+    def __init__(self, dispatcher: Dispatcher, count: int) -> None:
+        self._dispatcher = dispatcher
+        self._left = count
+        self._done: asyncio.Queue[Done[Result] | None] = asyncio.Queue()
+
+    async def outcomes(self, deadline: float) -> AsyncGenerator[Done[Result], None]:
+        """Every job as it ends, in any order; stops at ``deadline`` (event loop time) with those not there."""
+        while self._left:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    done = await self._done.get()
+            except TimeoutError:
+                return
+            if done is None:
+                return
+            self._left -= 1
+            yield done
+
+    def tell(self, done: Done[Result]) -> None:
+        self._done.put_nowait(done)
+
+    def expire(self) -> None:
+        """As if the deadline were now."""
+        self._done.put_nowait(None)
+
+    def close(self) -> None:
+        """Jobs that have not started never will; those that run end unheard."""
+        self._dispatcher.forget(self)
+
+
+@dataclass(frozen=True)
+class _Job:
+    submission: Submission[Any]
+    index: int
+    call: Callable[[], Any]
+    queued: float
+
+
+class Dispatcher:
+    """``threads``: jobs at the same time. ``capacity``: jobs that may wait, of all requests together."""
+
+    def __init__(
+        self, threads: int, capacity: int, meter: Meter, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._threads = threads
+        self._queue: FairQueue[_Job] = FairQueue(capacity)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="reward-service")
+        self._meter = meter
+        self._clock = clock
+        self._running = 0
+        self._mean_seconds = 0.0
+        self._open: set[Submission[Any]] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+
+    @property
+    def depth(self) -> int:
+        """Jobs that wait."""
+        return len(self._queue)
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    def submit(self, jobs: Sequence[Callable[[], Result]]) -> Submission[Result]:
+        """Queue all of them. Raises OverloadedError, DrainingError and TooManyError, with nothing queued."""
+        if self._draining:
+            raise DrainingError("the service is shutting down; send this to another")
+        submission: Submission[Result] = Submission(self, len(jobs))
+        now = self._clock()
+        try:
+            self._queue.put(submission, [_Job(submission, index, job, now) for index, job in enumerate(jobs)])
+        except QueueFullError as error:
+            raise OverloadedError(str(error), self._retry_after()) from error
+        self._open.add(submission)
+        self._idle.clear()
+        self._pump()
+        return submission
+
+    def forget(self, submission: Submission[Any]) -> None:
+        self._queue.drop(submission)
+        self._open.discard(submission)
+        if not self._open:
+            self._idle.set()
+
+    def drain(self) -> None:
+        """Refuse new work from now on."""
+        self._draining = True
+
+    async def idle(self, deadline: float) -> bool:
+        """Wait until no request is open, to ``deadline`` (event loop time) at most; whether it came to that."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def expire(self) -> None:
+        """Every open request ends now, with what it has."""
+        for submission in self._open:
+            submission.expire()
+
+    def close(self) -> None:
+        """Wait for the jobs that run; the caller has seen to it that they end."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _pump(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._running < self._threads and (job := self._queue.take()) is not None:
+            self._running += 1
+            started = self._clock()
+            self._meter.waited(started - job.queued)
+            future = loop.run_in_executor(self._pool, job.call)
+            future.add_done_callback(partial(self._finish, job, started))
+
+    def _finish(self, job: _Job, started: float, future: asyncio.Future[Any]) -> None:
+        self._running -= 1
+        if future.cancelled():
+            return
+        seconds = self._clock() - started
+        self._meter.ran(seconds)
+        self._mean_seconds += _SMOOTHING * (seconds - self._mean_seconds)
+        error = future.exception()
+        job.submission.tell(Done(job.index, None if error else future.result(), error))
+        self._pump()
+
+    def _retry_after(self) -> int:
+        seconds = self.depth * self._mean_seconds / self._threads
+        return min(max(1, math.ceil(seconds)), _LONGEST_RETRY_S)

@@ -1,0 +1,66 @@
+"""The stream worker inside the reward service: the same loop as the actor's, on a thread, until told to stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from common.config import RewardConfig, StreamsConfig
+from common.records import Purpose, Score, Task, TrajectoryGroup
+from common.streams import EVALUATIONS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
+from reward_service.reward_loop import RewardLoop
+
+
+class GroupScorer(Protocol):
+    def score_group(self, task: Task, completions: Sequence[str]) -> list[Score]: ...
+
+
+class AbandonedError(RuntimeError):
+    """The group was not finished in time; it stays unacknowledged, for another worker to claim."""
+
+
+class StreamWorker:
+    """Scores the groups of one run's rollout stream.
+
+    ``publish_s``: how long a full trajectory stream may hold it up. Raises StreamError where no Redis answers.
+    """
+
+    def __init__(
+        self, url: str, run_id: str, name: str, streams: StreamsConfig, reward: RewardConfig, publish_s: float
+    ) -> None:
+        connected = Streams(connect(url), run_id, streams)
+        connected.create()
+        self._consumer = Consumer(connected, ROLLOUTS, name)
+        self._name = name
+        self._deliveries = streams.deliveries
+        self._shuffle = reward.shuffle
+        self._publish_s = publish_s
+        self._stopping = threading.Event()
+        self._abandoned = threading.Event()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="stream-worker")
+
+    def start(self, scorer: GroupScorer, on_group: Callable[[TrajectoryGroup], None]) -> Future[None]:
+        """Work until :meth:`stop`; the future then has nothing, or the error that ended the worker before."""
+        loop = RewardLoop(self._name, self._consumer, self._publish, scorer, self._deliveries, self._shuffle)
+        return self._pool.submit(loop.run, self._stopping.is_set, on_group)
+
+    def stop(self) -> None:
+        """Finish and acknowledge the group at hand, and take no other."""
+        self._stopping.set()
+
+    def abandon(self) -> None:
+        """Leave the group at hand to others: from now on its scores may be those of a sandbox that is closing."""
+        self._stopping.set()
+        self._abandoned.set()
+
+    def close(self) -> None:
+        """Wait for the thread; the caller has closed the sandbox, or the worker had stopped before."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _publish(self, cause: Delivery, group: TrajectoryGroup) -> None:
+        if self._abandoned.is_set():
+            raise AbandonedError(f"group {group.prompt.index} was not scored before the service had to end")
+        target = TRAJECTORIES if group.prompt.purpose is Purpose.TRAIN else EVALUATIONS
+        self._consumer.hand_over(cause, target, group.encode(), self._publish_s)

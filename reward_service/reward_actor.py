@@ -1,0 +1,110 @@
+"""The reward worker as a Ray actor."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from common.config import Config, RewardConfig
+from common.records import Purpose, TrajectoryGroup
+from common.streams import EVALUATIONS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
+from common.telemetry import Telemetry, endpoint_host
+from reward_service.metrics import TallyCollector
+from reward_service.reward_loop import RewardLoop
+from reward_service.rewards import RewardRule
+from reward_service.scoring import Scorer
+from reward_service.user_rewards import load_reward_functions
+from sandbox.jail import JailSandbox
+from sandbox.types import Limits, Sandbox
+
+
+class RewardWorker:
+    """Runs the reward loop; model-written programs run in the sandbox's processes, never in this one."""
+
+    def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
+        self._name = f"{run_id}/{name}"
+        self._stopping = threading.Event()
+        self._telemetry = Telemetry("reward", name, run_id, host=endpoint_host("auto", config.ray.address))
+        self._deadline = config.deadlines.step_seconds
+        streams = Streams(connect(redis_url), run_id, config.streams)
+        self._consumer = Consumer(streams, ROLLOUTS, name)
+        self._sandbox = make_sandbox(config.reward)
+        self._scorer = make_scorer(config.reward, self._sandbox)
+        self._telemetry.register(TallyCollector(self._scorer.tally, self._telemetry.labels))
+        self._loop = RewardLoop(
+            name,
+            self._consumer,
+            self._publish,
+            self._scorer,
+            config.streams.deliveries,
+            config.reward.shuffle,
+        )
+
+    def __repr__(self) -> str:
+        """Ray's dashboard and logs show it."""
+        return self._name
+
+    def run(self) -> None:
+        """Work until :meth:`stop`, once; then the sandbox is gone."""
+        try:
+            self._loop.run(self._stopping.is_set, self._count)
+        finally:
+            self._scorer.close()
+            self._sandbox.close()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def metrics_address(self) -> str:
+        return self._telemetry.address
+
+    def _publish(self, cause: Delivery, group: TrajectoryGroup) -> None:
+        target = TRAJECTORIES if group.prompt.purpose is Purpose.TRAIN else EVALUATIONS
+        self._consumer.hand_over(cause, target, group.encode(), self._deadline)
+
+    def _count(self, group: TrajectoryGroup) -> None:
+        self._telemetry.count("worker/groups")
+        self._telemetry.count("worker/samples", len(group.scores))
+        self._telemetry.count("worker/busy", group.seconds)
+        self._telemetry.count("worker/infra_failures", sum(score.masked for score in group.scores))
+
+
+def make_scorer(config: RewardConfig, sandbox: Sandbox | None = None) -> Scorer:
+    """A scorer over ``sandbox``, by default a new one.
+
+    Raises SandboxUnavailable where the machine's isolation is too weak, ConfigError for a reward function.
+    """
+    rule = RewardRule(
+        tests=config.tests,
+        tests_weight=config.tests_weight,
+        format_weight=config.format_weight,
+        code_needs_format=config.code_needs_format,
+        hide_shown_test=config.hide_shown_test,
+        functions=load_reward_functions(config.functions),
+    )
+    return Scorer(
+        sandbox or make_sandbox(config),
+        limits=Limits(
+            cpu_s=config.cpu_seconds,
+            wall_s=config.wall_seconds,
+            memory_mb=config.memory_mb,
+            out_bytes=config.output_mb << 20,
+        ),
+        rule=rule,
+        allow_forgeable=config.allow_forgeable,
+        own_process=config.own_process,
+        cheat_share=config.cheat_probe,
+        deadline_s=config.group_seconds,
+    )
+
+
+def make_sandbox(config: RewardConfig) -> Sandbox:
+    """Raises SandboxUnavailable where this machine offers nothing good enough."""
+    slots = config.sandbox_slots or len(os.sched_getaffinity(0))
+    if config.backend == "docker":
+        from sandbox.docker import DockerSandbox
+
+        return DockerSandbox(
+            slots, image=config.docker_image, runtime=config.docker_runtime, memory_mb=config.memory_mb
+        )
+    return JailSandbox(slots, minimum_level=config.sandbox_level)
