@@ -2,13 +2,14 @@
 
     prompts --> rollout workers --> rollouts --> reward workers --> trajectories --> learner
 
-Every stream is read through a consumer group. A message is acknowledged when its effect is durable: handing a
-result to the next stream and acknowledging its cause is one transaction, so a crash on either side of it neither
-loses nor doubles a message. Acknowledged messages are deleted, so a stream's length is its backlog, and a full
-stream makes its producer wait instead of trimming.
+Every stream is read through a consumer group. A message is acknowledged when its effect is durable: publishing a
+result and acknowledging its cause is one transaction, so a crash on either side of it neither loses nor doubles a
+message. Acknowledged messages are deleted, so a stream's length is its backlog, and a full stream makes its
+producer wait instead of trimming.
 
 A message whose consumer died is claimed again, one at a time, so that a message that kills its consumers is told
-apart from its neighbours; after ``deliveries`` attempts it belongs in the dead-letter stream.
+apart from its neighbours; after ``deliveries`` attempts its consumer gives it up. Bytes that are no record of the
+stream's kind go to the dead-letter stream.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from common.config import StreamsConfig, without_password
+from common.records import Purpose, Record, RecordError, RolloutGroup, TrajectoryGroup
+
+R = TypeVar("R", bound=Record)
 
 PROMPTS = "prompts"
 ROLLOUTS = "rollouts"
@@ -45,6 +49,13 @@ _KEPT_AFTER_RUN_SECONDS = 24 * 3600
 _ORPHANS_LOOKED_AT = 100
 
 
+def result_stream(result: RolloutGroup | TrajectoryGroup) -> str:
+    """Name the stream that takes a worker's result: scored evaluation groups do not go to the learner."""
+    if isinstance(result, RolloutGroup):
+        return ROLLOUTS
+    return TRAJECTORIES if result.prompt.purpose is Purpose.TRAIN else EVALUATIONS
+
+
 class StreamError(RuntimeError):
     """Redis cannot be used: not reachable, wrong address, or refused."""
 
@@ -55,7 +66,7 @@ class StreamFullError(StreamError):
 
 @dataclass(frozen=True)
 class Delivery:
-    """One message as handed to a consumer; ``attempt`` counts from 1."""
+    """One message as delivered to a consumer; ``attempt`` counts from 1."""
 
     id: bytes
     data: bytes
@@ -64,7 +75,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Backlog:
-    """How a stream stands: messages not acknowledged, those of them with a consumer, and all ever delivered.
+    """Counts of a stream: messages not acknowledged, those of them with a consumer, and all ever delivered.
 
     The last two are None for a stream that nobody consumes.
     """
@@ -75,7 +86,7 @@ class Backlog:
 
 
 def connect(url: str, timeout: float = 30.0) -> redis.Redis:
-    """A client for the server at ``url``. Raises :class:`StreamError` where no server answers."""
+    """Connect to the server at ``url``. Raises :class:`StreamError` where no server answers."""
     try:
         client = redis.Redis.from_url(
             url,
@@ -107,7 +118,7 @@ class Streams:
         return self._prefix + name
 
     def create(self) -> None:
-        """Make the streams and their consumer groups; keeps those that exist."""
+        """Create the streams and their consumer groups; keep those that exist."""
         for name, group in CONSUMER_GROUPS.items():
             try:
                 self.client.xgroup_create(self.key(name), group, id="0", mkstream=True)
@@ -116,7 +127,7 @@ class Streams:
                     raise
 
     def depth(self, name: str) -> int:
-        """Messages in the stream that are not yet acknowledged."""
+        """Count the messages of the stream that are not yet acknowledged."""
         return int(self.client.xlen(self.key(name)))
 
     def publish(
@@ -131,7 +142,7 @@ class Streams:
 
         Waits while the stream is full. Raises :class:`StreamFullError` after ``deadline`` seconds.
         """
-        self._wait_for_room(name, deadline)
+        self.wait_for_room(name, deadline)
         with self.client.pipeline(transaction=True) as transaction:
             for data in records:
                 transaction.xadd(self.key(name), {_FIELD: data})
@@ -147,11 +158,11 @@ class Streams:
         return {name.decode(): int(value) for name, value in stored.items()}
 
     def has_backlog(self) -> bool:
-        """Whether any training message is still on its way."""
+        """Tell whether any training message is still on its way."""
         return any(self.depth(name) for name in (PROMPTS, ROLLOUTS, TRAJECTORIES))
 
     def backlogs(self) -> dict[str, Backlog]:
-        """How every stream of the run stands, in one round trip. Raises redis.RedisError."""
+        """Count the messages of every stream of the run, in one round trip. Raises redis.RedisError."""
         names = (*CONSUMER_GROUPS, DEAD_LETTERS)
         with self.client.pipeline(transaction=False) as pipeline:
             for name in names:
@@ -171,16 +182,17 @@ class Streams:
         return found
 
     def messages(self, name: str) -> list[bytes]:
-        """Every unacknowledged message of a stream; for tests and diagnosis."""
+        """Return every unacknowledged message of a stream; for tests and diagnosis."""
         entries: Any = self.client.xrange(self.key(name))
         return [fields[_FIELD] for _, fields in entries]
 
     def expire(self) -> None:
-        """Let the run's keys vanish a day after a finished run."""
+        """Set the run's keys to expire in a day; for a run that has finished."""
         for name in (*CONSUMER_GROUPS, DEAD_LETTERS, "counters"):
             self.client.expire(self.key(name), _KEPT_AFTER_RUN_SECONDS)
 
-    def _wait_for_room(self, name: str, deadline: float) -> None:
+    def wait_for_room(self, name: str, deadline: float) -> None:
+        """Wait until the stream has room. Raises :class:`StreamFullError` after ``deadline`` seconds."""
         end = time.monotonic() + deadline
         while self.depth(name) >= self.config.capacity:
             if time.monotonic() > end:
@@ -225,14 +237,14 @@ class Consumer:
             keeper.join()
 
     def read_more(self, count: int) -> list[Delivery]:
-        """Up to ``count`` new messages, without waiting and without any left over from a crash."""
+        """Return up to ``count`` new messages, without waiting and without any left over from a crash."""
         return self._read_new(count, 0.0)
 
     def read(self, count: int, wait: float) -> list[Delivery]:
-        """Up to ``count`` messages; waits ``wait`` seconds for the first. Empty when none came.
+        """Return up to ``count`` messages; wait ``wait`` seconds for the first. Empty when none came.
 
-        A message that an earlier life of this consumer, or a dead neighbour, left unfinished comes first and
-        alone.
+        A message that this consumer left unfinished before a restart, or that a dead neighbour did, comes first
+        and alone.
         """
         left_over = self._claim_one()
         if left_over:
@@ -240,20 +252,36 @@ class Consumer:
         return self._read_new(count, wait)
 
     def read_pending(self) -> list[Delivery]:
-        """Everything this consumer was given and has not acknowledged, oldest first."""
+        """Return all that this consumer was given and has not acknowledged, oldest first."""
         self._recovering = False
         reply: Any = self._client.xreadgroup(self._group, self.name, {self._key: "0"})
         return _deliveries(reply)
 
-    def hand_over(self, delivery: Delivery, target: str, data: bytes, deadline: float) -> None:
-        """Publish the result and acknowledge its cause, in one transaction."""
-        self._streams._wait_for_room(target, deadline)
-        self._finish(delivery, self._streams.key(target), {_FIELD: data})
+    def decode(self, kind: type[R], deliveries: Iterable[Delivery]) -> Iterator[tuple[Delivery, R]]:
+        """Yield each delivery with its record; move to the dead-letter stream what is no record of ``kind``."""
+        for delivery in deliveries:
+            try:
+                record = kind.decode(delivery.data)
+            except RecordError as error:
+                self.dead_letter(delivery, str(error))
+                continue
+            yield delivery, record
 
-    def bury(self, delivery: Delivery, reason: str) -> None:
+    def publish_and_acknowledge(
+        self, cause: Delivery, result: RolloutGroup | TrajectoryGroup, deadline: float
+    ) -> None:
+        """Publish a result to its stream and acknowledge its cause, in one transaction.
+
+        Waits while the stream is full. Raises :class:`StreamFullError` after ``deadline`` seconds.
+        """
+        target = result_stream(result)
+        self._streams.wait_for_room(target, deadline)
+        self._move(cause, target, {_FIELD: result.encode()})
+
+    def dead_letter(self, delivery: Delivery, reason: str) -> None:
         """Move a message to the dead-letter stream with the reason."""
         fields = {_FIELD: delivery.data, b"reason": reason.encode(), b"source": self._key.encode()}
-        self._finish(delivery, self._streams.key(DEAD_LETTERS), fields)
+        self._move(delivery, DEAD_LETTERS, fields)
 
     def acknowledge(self, ids: Iterable[bytes]) -> None:
         """Mark messages as durably handled and free them."""
@@ -265,9 +293,10 @@ class Consumer:
             transaction.xdel(self._key, *done)
             transaction.execute()
 
-    def _finish(self, delivery: Delivery, target_key: str, fields: dict[Any, Any]) -> None:
+    def _move(self, delivery: Delivery, target: str, fields: dict[Any, Any]) -> None:
+        """Append ``fields`` to the target stream and acknowledge the delivery, in one transaction."""
         with self._client.pipeline(transaction=True) as transaction:
-            transaction.xadd(target_key, fields)
+            transaction.xadd(self._streams.key(target), fields)
             transaction.xack(self._key, self._group, delivery.id)
             transaction.xdel(self._key, delivery.id)
             transaction.execute()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from common.records import RecordError, TrajectoryGroup
+from common.records import TrajectoryGroup
 from common.streams import Consumer, Delivery, Streams
 from learner.collector import Collector
 
@@ -35,8 +35,7 @@ class TrajectorySource:
         self._deadline = deadline
         self._unacknowledged: dict[int, bytes] = {}
         self._report_checkpointed()
-        for delivery in consumer.read_pending():
-            self._take_in(delivery)
+        self._take_in(consumer.read_pending())
         self._report_progress()
 
     def next_groups(self) -> Sequence[TrajectoryGroup]:
@@ -52,24 +51,19 @@ class TrajectorySource:
                     f"learner step {progress.version + 1} waited {self._deadline:.0f} s "
                     f"(deadlines.step_seconds) for group {progress.next_index}: its rollout or reward never came"
                 )
-            for delivery in self._consumer.read(_READ_COUNT, wait=_POLL_SECONDS):
-                self._take_in(delivery)
+            self._take_in(self._consumer.read(_READ_COUNT, wait=_POLL_SECONDS))
 
     def checkpointed(self) -> None:
         self._report_checkpointed()
         done = [i for i in self._unacknowledged if i < self._collector.progress.next_index]
         self._consumer.acknowledge(self._unacknowledged.pop(i) for i in done)
 
-    def _take_in(self, delivery: Delivery) -> None:
-        try:
-            group = TrajectoryGroup.decode(delivery.data)
-        except RecordError as error:
-            self._consumer.bury(delivery, str(error))
-            return
-        if self._collector.offer(group):
-            self._unacknowledged[group.prompt.index] = delivery.id
-        else:
-            self._consumer.acknowledge([delivery.id])
+    def _take_in(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery, group in self._consumer.decode(TrajectoryGroup, deliveries):
+            if self._collector.offer(group):
+                self._unacknowledged[group.prompt.index] = delivery.id
+            else:
+                self._consumer.acknowledge([delivery.id])
 
     def _report_checkpointed(self) -> None:
         self._streams.set_counters({CHECKPOINTED: self._collector.progress.next_index})

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from common.config import Config
-from common.records import PromptGroup, Purpose, RecordError, Task, TrajectoryGroup
+from common.records import PromptGroup, Purpose, Task, TrajectoryGroup
 from common.streams import EVALUATIONS, PROMPTS, Consumer, Streams
 from orchestrator.rounds import Evaluation, evaluate
 
@@ -45,12 +45,8 @@ class Evaluator:
                     f"did not come back within {deadline:.0f} s (deadlines.step_seconds)"
                 )
             meanwhile()
-            for delivery in consumer.read(_READ_COUNT, _POLL_SECONDS):
-                try:
-                    group = TrajectoryGroup.decode(delivery.data)
-                except RecordError as error:
-                    consumer.bury(delivery, str(error))
-                    continue
+            deliveries = consumer.read(_READ_COUNT, _POLL_SECONDS)
+            for delivery, group in consumer.decode(TrajectoryGroup, deliveries):
                 if group.prompt.evaluation == version:
                     found[group.prompt.index] = group
                 consumer.acknowledge([delivery.id])

@@ -6,8 +6,8 @@ import os
 import threading
 
 from common.config import Config, RewardConfig
-from common.records import Purpose, TrajectoryGroup
-from common.streams import EVALUATIONS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
+from common.records import TrajectoryGroup
+from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
 from common.telemetry import Telemetry, endpoint_host
 from reward_service.metrics import TallyCollector
 from reward_service.reward_loop import RewardLoop
@@ -59,8 +59,7 @@ class RewardWorker:
         return self._telemetry.address
 
     def _publish(self, cause: Delivery, group: TrajectoryGroup) -> None:
-        target = TRAJECTORIES if group.prompt.purpose is Purpose.TRAIN else EVALUATIONS
-        self._consumer.hand_over(cause, target, group.encode(), self._deadline)
+        self._consumer.publish_and_acknowledge(cause, group, self._deadline)
 
     def _count(self, group: TrajectoryGroup) -> None:
         self._telemetry.count("worker/groups")

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import Protocol
 
 from common import rng
-from common.records import Purpose, RecordError, RolloutGroup, Score, Task, TrajectoryGroup
-from common.streams import Delivery
+from common.records import Purpose, RolloutGroup, Score, Task, TrajectoryGroup
+from common.streams import Consumer, Delivery
 
 _POLL_SECONDS = 0.5
-
-
-class Inbox(Protocol):
-    """The rollout stream."""
-
-    def read(self, count: int, wait: float) -> list[Delivery]: ...
-    def holding(self, deliveries: Sequence[Delivery]) -> AbstractContextManager[None]: ...
-    def bury(self, delivery: Delivery, reason: str) -> None: ...
 
 
 class Scorer(Protocol):
@@ -31,19 +22,19 @@ class Scorer(Protocol):
 
 
 class RewardLoop:
-    """Scores one group after the other; ``publish`` hands a result on and acknowledges its cause."""
+    """Scores one group after the other; ``publish`` publishes a result and acknowledges its cause."""
 
     def __init__(
         self,
         name: str,
-        inbox: Inbox,
+        consumer: Consumer,
         publish: Callable[[Delivery, TrajectoryGroup], None],
         scorer: Scorer,
         deliveries: int,
         shuffle: bool,
     ) -> None:
         self._name = name
-        self._inbox = inbox
+        self._consumer = consumer
         self._publish = publish
         self._scorer = scorer
         self._deliveries = deliveries
@@ -52,14 +43,9 @@ class RewardLoop:
     def run(self, stopping: Callable[[], bool], on_group: Callable[[TrajectoryGroup], None]) -> None:
         """Work until told to stop; ``on_group`` is told every scored group."""
         while not stopping():
-            for delivery in self._inbox.read(1, _POLL_SECONDS):
-                try:
-                    group = RolloutGroup.decode(delivery.data)
-                except RecordError as error:
-                    self._inbox.bury(delivery, str(error))
-                    continue
+            for delivery, group in self._consumer.decode(RolloutGroup, self._consumer.read(1, _POLL_SECONDS)):
                 # Publishing may wait for room, and nobody else may take the group meanwhile.
-                with self._inbox.holding([delivery]):
+                with self._consumer.holding([delivery]):
                     result = self._score(delivery, group)
                     self._publish(delivery, result)
                 on_group(result)

@@ -8,8 +8,8 @@ from functools import partial
 from common.config import Config
 from common.likelihood.estimators import make_estimator
 from common.models.prompts import PromptEncoder
-from common.records import Purpose, RolloutGroup, TrajectoryGroup
-from common.streams import EVALUATIONS, PROMPTS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
+from common.records import RolloutGroup
+from common.streams import PROMPTS, Consumer, Streams, connect
 from common.telemetry import Telemetry, endpoint_host
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
@@ -47,8 +47,7 @@ class RolloutWorker:
             config.rollout.update_between,
             estimate,
         )
-        outbox = _Outbox(consumer, deadline)
-        self._loop = RolloutLoop(name, consumer, outbox, generator, config.streams.deliveries)
+        self._loop = RolloutLoop(name, consumer, generator, config.streams.deliveries, deadline)
 
     def __repr__(self) -> str:
         """Ray's dashboard and logs show it."""
@@ -85,16 +84,3 @@ class RolloutWorker:
         self._telemetry.count("worker/busy", group.seconds)
         self._telemetry.count("worker/forwards", sum(rollout.forwards for rollout in group.rollouts))
         self._telemetry.count("worker/tokens", sum(rollout.text_tokens for rollout in group.rollouts))
-
-
-class _Outbox:
-    def __init__(self, consumer: Consumer, deadline: float) -> None:
-        self._consumer = consumer
-        self._deadline = deadline
-
-    def rolled_out(self, cause: Delivery, group: RolloutGroup) -> None:
-        self._consumer.hand_over(cause, ROLLOUTS, group.encode(), self._deadline)
-
-    def lost(self, cause: Delivery, group: TrajectoryGroup) -> None:
-        target = TRAJECTORIES if group.prompt.purpose is Purpose.TRAIN else EVALUATIONS
-        self._consumer.hand_over(cause, target, group.encode(), self._deadline)

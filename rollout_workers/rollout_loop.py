@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from common.records import NoiseKey, PromptGroup, RecordError, RolloutGroup, TrajectoryGroup
-from common.streams import Delivery
+from common.records import NoiseKey, PromptGroup, RolloutGroup, TrajectoryGroup
+from common.streams import Consumer, Delivery
 from rollout_workers.requests import RequestError
 
 _POLL_SECONDS = 0.5
-
-
-class Inbox(Protocol):
-    """The prompt stream."""
-
-    def read(self, count: int, wait: float) -> list[Delivery]: ...
-    def read_more(self, count: int) -> list[Delivery]: ...
-    def holding(self, deliveries: Collection[Delivery]) -> AbstractContextManager[None]: ...
-    def bury(self, delivery: Delivery, reason: str) -> None: ...
-
-
-class Outbox(Protocol):
-    """Where results go; each call acknowledges its cause in the same transaction."""
-
-    def rolled_out(self, cause: Delivery, group: RolloutGroup) -> None: ...
-    def lost(self, cause: Delivery, group: TrajectoryGroup) -> None: ...
 
 
 class Generator(Protocol):
@@ -40,12 +23,14 @@ class Generator(Protocol):
 class RolloutLoop:
     """Denoises prompt groups and hands each over as soon as its last completion is there."""
 
-    def __init__(self, name: str, inbox: Inbox, outbox: Outbox, generator: Generator, deliveries: int) -> None:
+    def __init__(
+        self, name: str, consumer: Consumer, generator: Generator, deliveries: int, deadline: float
+    ) -> None:
         self._name = name
-        self._inbox = inbox
-        self._outbox = outbox
+        self._consumer = consumer
         self._generator = generator
         self._deliveries = deliveries
+        self._deadline = deadline
 
     def run(
         self,
@@ -56,15 +41,16 @@ class RolloutLoop:
         """Work until told to stop; ``on_group`` hears of groups handed over, ``on_refused`` of groups given up."""
 
         def give_up(delivery: Delivery, prompt: PromptGroup, reason: str) -> None:
-            self._outbox.lost(delivery, TrajectoryGroup.from_lost(prompt, self._name, reason))
+            lost = TrajectoryGroup.from_lost(prompt, self._name, reason)
+            self._consumer.publish_and_acknowledge(delivery, lost, self._deadline)
             on_refused()
 
-        prompts = PromptQueue(self._inbox, self._generator.check, give_up, self._deliveries, stopping)
+        prompts = PromptQueue(self._consumer, self._generator.check, give_up, self._deliveries, stopping)
         while not stopping():
             prompts.wait(_POLL_SECONDS)
-            with self._inbox.holding(prompts.in_work):
+            with self._consumer.holding(prompts.in_work):
                 for group in self._generator.generate(prompts):
-                    self._outbox.rolled_out(prompts.done(group.prompt), group)
+                    self._consumer.publish_and_acknowledge(prompts.done(group.prompt), group, self._deadline)
                     on_group(group)
 
 
@@ -77,14 +63,14 @@ class PromptQueue:
 
     def __init__(
         self,
-        inbox: Inbox,
+        consumer: Consumer,
         check: Callable[[PromptGroup], None],
         give_up: Callable[[Delivery, PromptGroup, str], None],
         deliveries: int,
         stopping: Callable[[], bool],
     ) -> None:
         self.in_work: list[Delivery] = []
-        self._inbox = inbox
+        self._consumer = consumer
         self._check = check
         self._give_up = give_up
         self._deliveries = deliveries
@@ -97,12 +83,12 @@ class PromptQueue:
         """Wait for a group with which a batch can begin, unless one is there already."""
         if self._next is None:
             self._alone = False
-            self._accept(self._inbox.read(1, seconds))
+            self._accept(self._consumer.read(1, seconds))
 
     def peek(self) -> PromptGroup | None:
         """The next group, left where it is; None if there is none now or none should be taken."""
         while self._next is None and not self._alone and not self._stopping():
-            found = self._inbox.read_more(1)
+            found = self._consumer.read_more(1)
             if not found:
                 break
             self._accept(found)
@@ -122,12 +108,7 @@ class PromptQueue:
         return delivery
 
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
-        for delivery in deliveries:
-            try:
-                prompt = PromptGroup.decode(delivery.data)
-            except RecordError as error:
-                self._inbox.bury(delivery, str(error))
-                continue
+        for delivery, prompt in self._consumer.decode(PromptGroup, deliveries):
             if delivery.attempt > self._deliveries:
                 self._give_up(delivery, prompt, f"rollout did not finish in {self._deliveries} attempts")
                 continue

@@ -8,8 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 from common.config import RewardConfig, StreamsConfig
-from common.records import Purpose, Score, Task, TrajectoryGroup
-from common.streams import EVALUATIONS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
+from common.records import Score, Task, TrajectoryGroup
+from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
 from reward_service.reward_loop import RewardLoop
 
 
@@ -62,5 +62,4 @@ class StreamWorker:
     def _publish(self, cause: Delivery, group: TrajectoryGroup) -> None:
         if self._abandoned.is_set():
             raise AbandonedError(f"group {group.prompt.index} was not scored before the service had to end")
-        target = TRAJECTORIES if group.prompt.purpose is Purpose.TRAIN else EVALUATIONS
-        self._consumer.hand_over(cause, target, group.encode(), self._publish_s)
+        self._consumer.publish_and_acknowledge(cause, group, self._publish_s)

@@ -10,9 +10,11 @@ import pytest
 import redis
 
 from common.config import StreamsConfig
+from common.records import PromptGroup, Purpose, RolloutGroup, Sampler, Task, TrajectoryGroup
 from common.streams import (
     CONSUMER_GROUPS,
     DEAD_LETTERS,
+    EVALUATIONS,
     PROMPTS,
     ROLLOUTS,
     TRAJECTORIES,
@@ -24,6 +26,18 @@ from common.streams import (
 )
 
 MakeStreams = Callable[..., Streams]
+
+PROMPT = PromptGroup(
+    run_id="r",
+    index=3,
+    seed=0,
+    task=Task(id="t", prompt="p", tests=()),
+    group_size=2,
+    min_version=0,
+    sampler=Sampler(temperature=1.0, top_p=1.0, denoising_steps=1, completion_length=1),
+)
+#: A worker's result.
+EFFECT = TrajectoryGroup.from_lost(PROMPT, "a", "because")
 
 
 @pytest.fixture
@@ -107,12 +121,12 @@ def test_acknowledged_messages_vanish(make_streams: MakeStreams) -> None:
     assert not streams.has_backlog()
 
 
-def test_handing_over_moves_the_message(make_streams: MakeStreams) -> None:
+def test_a_result_replaces_its_cause(make_streams: MakeStreams) -> None:
     streams = make_streams()
     streams.publish(PROMPTS, [b"cause"], deadline=1)
     consumer = Consumer(streams, PROMPTS, "a")
-    consumer.hand_over(consumer.read(1, 1)[0], ROLLOUTS, b"effect", deadline=1)
-    assert (streams.messages(PROMPTS), streams.messages(ROLLOUTS)) == ([], [b"effect"])
+    consumer.publish_and_acknowledge(consumer.read(1, 1)[0], EFFECT, deadline=1)
+    assert (streams.messages(PROMPTS), streams.messages(TRAJECTORIES)) == ([], [EFFECT.encode()])
     assert pending(streams, PROMPTS) == 0
 
 
@@ -125,7 +139,7 @@ def test_no_observer_sees_a_message_in_both_streams_or_in_neither(make_streams: 
 
     def work() -> None:
         for delivery in deliveries:
-            consumer.hand_over(delivery, ROLLOUTS, b"r", deadline=5)
+            consumer.publish_and_acknowledge(delivery, EFFECT, deadline=5)
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -133,11 +147,11 @@ def test_no_observer_sees_a_message_in_both_streams_or_in_neither(make_streams: 
     while worker.is_alive():
         with observer.client.pipeline(transaction=True) as look:
             look.xlen(observer.key(PROMPTS))
-            look.xlen(observer.key(ROLLOUTS))
+            look.xlen(observer.key(TRAJECTORIES))
             sums.add(sum(look.execute()))
     worker.join()
     assert sums == {total}
-    assert observer.depth(ROLLOUTS) == total
+    assert observer.depth(TRAJECTORIES) == total
 
 
 def test_no_observer_sees_records_without_their_counters(make_streams: MakeStreams) -> None:
@@ -170,24 +184,24 @@ def test_result_that_redis_refuses_leaves_its_cause_unacknowledged(make_streams:
     streams.client.config_set("maxmemory", 1)
     try:
         with pytest.raises(redis.RedisError):
-            consumer.hand_over(delivery, ROLLOUTS, b"effect", deadline=1)
+            consumer.publish_and_acknowledge(delivery, EFFECT, deadline=1)
     finally:
         streams.client.config_set("maxmemory", 0)
-    assert (streams.messages(PROMPTS), streams.depth(ROLLOUTS)) == ([b"cause"], 0)
+    assert (streams.messages(PROMPTS), streams.depth(TRAJECTORIES)) == ([b"cause"], 0)
     assert pending(streams, PROMPTS) == 1
 
 
 def test_full_stream_stops_its_producers_after_their_deadline(make_streams: MakeStreams) -> None:
     streams = make_streams(capacity=2)
     streams.publish(PROMPTS, [b"1", b"2"], deadline=1)
-    streams.publish(ROLLOUTS, [b"1", b"2"], deadline=1)
+    streams.publish(TRAJECTORIES, [b"1", b"2"], deadline=1)
     with pytest.raises(StreamFullError, match="stream prompts stayed full"):
         streams.publish(PROMPTS, [b"3"], counters={"admitted": 3}, deadline=0.1)
     consumer = Consumer(streams, PROMPTS, "a")
     delivery = consumer.read(1, 1)[0]
-    with pytest.raises(StreamFullError, match="stream rollouts stayed full"):
-        consumer.hand_over(delivery, ROLLOUTS, b"3", deadline=0.1)
-    assert streams.messages(PROMPTS) == streams.messages(ROLLOUTS) == [b"1", b"2"]
+    with pytest.raises(StreamFullError, match="stream trajectories stayed full"):
+        consumer.publish_and_acknowledge(delivery, EFFECT, deadline=0.1)
+    assert streams.messages(PROMPTS) == streams.messages(TRAJECTORIES) == [b"1", b"2"]
     assert streams.counters() == {}
 
 
@@ -273,11 +287,39 @@ def test_read_pending_gives_everything_held_and_only_once(make_streams: MakeStre
     assert Consumer(streams, TRAJECTORIES, "another").read_pending() == []
 
 
-def test_buried_message_keeps_its_bytes_reason_and_source(make_streams: MakeStreams) -> None:
+@pytest.mark.parametrize(("purpose", "target"), [(Purpose.TRAIN, TRAJECTORIES), (Purpose.EVALUATION, EVALUATIONS)])
+def test_results_go_on_by_their_kind_and_purpose(make_streams: MakeStreams, purpose: Purpose, target: str) -> None:
+    streams = make_streams()
+    streams.publish(PROMPTS, [b"1", b"2"], deadline=1)
+    consumer = Consumer(streams, PROMPTS, "a")
+    prompt = PROMPT.model_copy(update={"purpose": purpose})
+    rollouts = RolloutGroup(
+        prompt=prompt, prompt_ids=(1,), tokenizer_hash="", version=0, worker="a", seconds=0.0, rollouts=()
+    )
+    lost = TrajectoryGroup.from_lost(prompt, "a", "because")
+    first, second = consumer.read(2, 1)
+    consumer.publish_and_acknowledge(first, rollouts, deadline=1)
+    consumer.publish_and_acknowledge(second, lost, deadline=1)
+    found = {name: streams.messages(name) for name in CONSUMER_GROUPS if streams.depth(name)}
+    assert found == {ROLLOUTS: [rollouts.encode()], target: [lost.encode()]}
+
+
+def test_what_is_no_record_goes_to_the_dead_letters_and_its_neighbours_are_served(
+    make_streams: MakeStreams,
+) -> None:
+    streams = make_streams()
+    streams.publish(PROMPTS, [b"bad", PROMPT.encode(), EFFECT.encode()], deadline=1)
+    consumer = Consumer(streams, PROMPTS, "a")
+    assert [record for _, record in consumer.decode(PromptGroup, consumer.read(3, 1))] == [PROMPT]
+    assert streams.messages(DEAD_LETTERS) == [b"bad", EFFECT.encode()]
+    assert streams.messages(PROMPTS) == [PROMPT.encode()]
+
+
+def test_a_dead_letter_keeps_its_bytes_reason_and_source(make_streams: MakeStreams) -> None:
     streams = make_streams()
     streams.publish(ROLLOUTS, [b"\xff bad"], deadline=1)
     consumer = Consumer(streams, ROLLOUTS, "a")
-    consumer.bury(consumer.read(1, 1)[0], "no record: ☃")
+    consumer.dead_letter(consumer.read(1, 1)[0], "no record: ☃")
     entries: Any = streams.client.xrange(streams.key(DEAD_LETTERS))
     assert [fields for _, fields in entries] == [
         {b"record": b"\xff bad", b"reason": "no record: ☃".encode(), b"source": streams.key(ROLLOUTS).encode()}

@@ -6,7 +6,7 @@ import sys
 
 from common.config import RewardConfig, StreamsConfig
 from common.records import TrajectoryGroup
-from common.streams import ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
+from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
 from reward_service.reward_actor import make_scorer
 from reward_service.reward_loop import RewardLoop
 
@@ -19,7 +19,7 @@ def main(url: str, run_id: str, name: str) -> None:
     done: list[TrajectoryGroup] = []
 
     def publish(cause: Delivery, group: TrajectoryGroup) -> None:
-        consumer.hand_over(cause, TRAJECTORIES, group.encode(), 10.0)
+        consumer.publish_and_acknowledge(cause, group, 10.0)
 
     scorer = make_scorer(RewardConfig(sandbox_slots=2))
     RewardLoop(name, consumer, publish, scorer, 3, shuffle=False).run(lambda: bool(done), done.append)

@@ -123,7 +123,7 @@ def test_a_group_that_cannot_be_scored_is_lost_with_the_reason(streams: Streams)
 
     def publish(cause: Delivery, group: TrajectoryGroup) -> None:
         assert held_by(streams) == [b"w"]
-        consumer.hand_over(cause, TRAJECTORIES, group.encode(), 1)
+        consumer.publish_and_acknowledge(cause, group, 1)
 
     RewardLoop("w", consumer, publish, Fails(), 3, shuffle=False).run(lambda: bool(done), done.append)
     (message,) = streams.messages(TRAJECTORIES)

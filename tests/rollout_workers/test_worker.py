@@ -20,7 +20,6 @@ from common.streams import (
 )
 from common.weights.fence import FenceTimeoutError
 from rollout_workers.generator import DenoisingGenerator
-from rollout_workers.rollout_actor import _Outbox
 from rollout_workers.rollout_loop import RolloutLoop
 
 MakePrompt = Callable[..., PromptGroup]
@@ -45,7 +44,7 @@ class Worker:
     def work(self) -> None:
         """Start a worker and let it run until no prompt is left."""
         consumer = Consumer(self.streams, PROMPTS, "rollout-0")
-        loop = RolloutLoop("rollout-0", consumer, _Outbox(consumer, 5), self.generator, DELIVERIES)
+        loop = RolloutLoop("rollout-0", consumer, self.generator, DELIVERIES, 5)
         loop.run(lambda: self.streams.depth(PROMPTS) == 0, self._on_group, self._on_refused)
 
     def _on_group(self, group: RolloutGroup) -> None:
@@ -149,7 +148,7 @@ def test_last_allowed_attempt_still_counts(worker: Worker, make_prompt: MakeProm
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 @pytest.mark.parametrize("garbage", [b"\xc1", b"\x81\x90\x01", b""])
-def test_undecodable_message_is_buried_and_its_neighbours_are_served(
+def test_undecodable_message_is_dead_lettered_and_its_neighbours_are_served(
     worker: Worker, make_prompt: MakePrompt, place: int, garbage: bytes
 ) -> None:
     messages = [make_prompt(0).encode(), make_prompt(1).encode()]
