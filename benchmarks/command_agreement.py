@@ -27,7 +27,7 @@ def compare(config: Config, tasks: int) -> Agreement:
             "rollout: approximates nothing, so there is nothing to compare; set rollout.approximate_cache and "
             "rollout.block_length, or rollout.decoder=threshold"
         )
-    denoiser, loop = build_engine(config)
+    denoiser, engine = build_engine(config)
     encoder = PromptEncoder(config.model.path, config.data.chat_template)
     train, held_out = load_data(config, [])
     requests = []
@@ -43,7 +43,7 @@ def compare(config: Config, tasks: int) -> Agreement:
             sampler=sampler,
         )
         requests.append(Request(encoder.encode(task), group.noise_key(0)))
-    return measure_agreement(loop, denoiser, requests, sampler)
+    return measure_agreement(engine, denoiser, requests, sampler)
 
 
 def agreement_view(config: Config, found: Agreement) -> Table:

@@ -23,12 +23,12 @@ from benchmarks.measure import Meter, headline, product_share
 from benchmarks.naive_denoise import denoise, stock_model
 from common.models.config import ModelConfig
 from common.models.transformer import MaskedDiffusionModel, initialize
-from common.records import NoiseKey, Sampler
-from rollout_workers.canvas import Canvas
-from rollout_workers.denoise import DenoiseLoop
+from common.records import Completion, NoiseKey, Sampler
+from rollout_workers.batch import Canvas
 from rollout_workers.denoiser import Denoiser, TorchDenoiser
+from rollout_workers.engine import DenoisingEngine
 from rollout_workers.kernels import Kernels
-from rollout_workers.requests import Completion, Request
+from rollout_workers.requests import Request
 
 #: What a case does beside the timed decodes, for the progress display.
 EXTRA_STAGES = 6
@@ -115,7 +115,7 @@ def run(
     denoiser = TorchDenoiser(model, dtype)
     said("compiling")
     kernels = Kernels.choose(vocabulary, device)
-    loop = DenoiseLoop(denoiser, settings.tokens, kernels)
+    loop = DenoisingEngine(denoiser, settings.tokens, kernels)
     prompts = _prompts(vocabulary, settings)
     sampler = settings.sampler(_TEMPERATURE, _TOP_P)
     # Nuclei of one token all have entropy 0, and the published sampler leaves open which of them goes first.
@@ -178,7 +178,7 @@ def greedy_agreement(completions: Sequence[Completion], tokens: Sequence[Sequenc
     same = [
         ours == theirs
         for completion, row in zip(completions, tokens, strict=True)
-        for ours, theirs in zip(completion.ids[: completion.end + 1], row, strict=False)
+        for ours, theirs in zip(completion.completion_ids[: completion.end + 1], row, strict=False)
     ]
     return sum(same) / len(same)
 

@@ -3,7 +3,7 @@
 Records are frozen, versioned pydantic models. On the wire they are msgpack maps, never pickle; a message
 that does not validate is a :class:`RecordError`, and its reader sends it to the dead-letter stream.
 
-A *group* (one task, G completions) is the unit everywhere. Its life:
+A *group* (one task, G completions) is the unit everywhere:
 
     PromptGroup  --rollout worker-->  RolloutGroup  --reward worker-->  TrajectoryGroup  --learner-->  weights
 """
@@ -11,10 +11,12 @@ A *group* (one task, G completions) is the unit everywhere. Its life:
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.sampler import SamplerFields
 
 
 class RecordError(ValueError):
@@ -26,7 +28,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    SCHEMA: ClassVar[int] = 4
+    SCHEMA: ClassVar[int] = 5
 
     def encode(self) -> bytes:
         body = self.model_dump(mode="python")
@@ -122,78 +124,8 @@ class Verdict(StrEnum):
     SKIPPED = "skipped"
 
 
-Decoder = Literal["entropy", "topk_margin", "maskgit_plus", "origin", "low_confidence", "random", "threshold"]
-#: Decoders of Dream and DiffuCoder: one time grid for the whole completion.
-DREAM_DECODERS = ("entropy", "topk_margin", "maskgit_plus", "origin")
-#: Decoders that commit positions in random order, whatever the model says.
-RANDOM_DECODERS = ("origin", "random")
-#: Decoders that rank positions by the token drawn there, so that every candidate is drawn at every step.
-DRAW_FIRST_DECODERS = ("maskgit_plus", "low_confidence", "threshold")
-
-Temperature = Annotated[float, Field(ge=0)]
-TopP = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
-Threshold = Annotated[float, Field(gt=0, lt=1)]
-
-
-class SamplerSettings(Protocol):
-    """What :func:`check_sampler` reads; a recipe's rollout section and a wire record both have it."""
-
-    @property
-    def decoder(self) -> Decoder: ...
-    @property
-    def decoder_temperature(self) -> float: ...
-    @property
-    def denoising_steps(self) -> int: ...
-    @property
-    def completion_length(self) -> int: ...
-    @property
-    def block_length(self) -> int: ...
-    @property
-    def upstream(self) -> bool: ...
-    @property
-    def approximate_cache(self) -> str: ...
-
-
-def check_sampler(settings: SamplerSettings) -> None:
-    """Raise ValueError, naming the field and the remedy, for settings that contradict each other."""
-    steps, length, block = settings.denoising_steps, settings.completion_length, settings.block_length
-    if steps > length:
-        raise ValueError("denoising_steps: more steps than tokens; set it to at most completion_length")
-    if block and length % block:
-        raise ValueError("block_length: must divide completion_length, or be 0 for no blocks")
-    if block and steps % (length // block):
-        raise ValueError(f"denoising_steps: must be a multiple of the number of blocks, {length // block} here")
-    if settings.decoder_temperature and settings.decoder in (*RANDOM_DECODERS, "threshold"):
-        raise ValueError(f"decoder_temperature: the {settings.decoder} decoder ranks nothing; set it to 0")
-    if settings.upstream and settings.decoder == "threshold":
-        raise ValueError("upstream: the threshold decoder has no published schedule; set it to false")
-    if settings.upstream and settings.decoder in DREAM_DECODERS and 0 < block < length:
-        raise ValueError(f"upstream: the published {settings.decoder} decoder has no blocks; use block_length 0")
-    if settings.approximate_cache != "none" and not block:
-        raise ValueError("approximate_cache: is renewed at every block; set block_length")
-
-
-class Sampler(Record):
-    """How a completion is denoised; recorded in every rollout. Fields as in a recipe's rollout section."""
-
-    decoder: Decoder = "entropy"
-    temperature: Temperature
-    top_p: TopP
-    top_k: CountOrNone = 0
-    decoder_temperature: Temperature = 0.0
-    denoising_steps: Count
-    completion_length: Count
-    block_length: CountOrNone = 0
-    threshold: Threshold = 0.9
-    upstream: bool = False
-    approximate_cache: Literal["none", "prefix", "dual"] = "none"
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        check_sampler(self)
-        return self
+class Sampler(SamplerFields, Record):
+    """How a completion is denoised; recorded in every rollout."""
 
     @property
     def approximate(self) -> bool:
@@ -236,22 +168,23 @@ class PromptGroup(Record):
         return NoiseKey(self.seed, f"noise-{self.purpose}", (self.evaluation, self.index, sample))
 
 
-class Rollout(Record):
-    """One completion.
+#: Step recorded for positions that no step committed, because the text ended before them.
+NOT_COMMITTED = -1
 
-    ``step_map[k]`` is the denoising step that committed position k. For its token at that step, ``logprobs[k]`` is
-    the log-probability under the sampler (temperature, top-p, top-k) and ``model_logprobs[k]`` the model's own, at
-    temperature 1 and unfiltered. ``end`` is the index of the first token that ends the text, or the completion
-    length; what comes after is defined, not sampled: padding, step -1, log-probability 0. ``overwritten`` lists
-    what had been committed there, as (position, token, step): later steps saw it. ``forwards`` counts the forward
-    passes that the completion took; ``versions`` are those of the weights at its first and its last one.
-    ``sampling_logprobs``, where staleness is corrected for, are the learner's estimates of the token likelihoods
-    under the weights of the last pass, for the masks of its first inner iteration.
+
+class Completion(Record):
+    """The L tokens that an engine wrote after a prompt, and how.
+
+    ``end`` is the index of the first token that ends the text, or L. ``step_map`` [L] says which denoising step
+    committed each position. For its token at that step, ``logprobs`` [L] are the log-probabilities under the
+    sampler (temperature, top-p, top-k; 0 where it is greedy) and ``model_logprobs`` [L] the model's own, at
+    temperature 1 and unfiltered. What comes after the end is defined, not sampled: padding, step -1,
+    log-probability 0; ``overwritten`` lists what had been committed there, as (position, token, step): later
+    steps saw it. ``forwards`` counts the forward passes taken; ``versions`` are those of the weights at the
+    first and the last one.
     """
 
-    sample: int
     completion_ids: tuple[int, ...]
-    text: str
     end: int
     step_map: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -259,12 +192,23 @@ class Rollout(Record):
     overwritten: tuple[tuple[int, int, int], ...] = ()
     forwards: int
     versions: tuple[int, int]
-    sampling_logprobs: tuple[float, ...] = ()
 
     @property
     def text_tokens(self) -> int:
         """Committed tokens of the text, the one that ends it included."""
         return min(self.end + 1, len(self.completion_ids))
+
+
+class Rollout(Completion):
+    """A completion as number ``sample`` of its group, and its ``text``.
+
+    ``sampling_logprobs`` [L], where staleness is corrected for, are the learner's estimates of the token
+    likelihoods under the weights of the last forward pass, for the masks of its first inner iteration.
+    """
+
+    sample: int
+    text: str
+    sampling_logprobs: tuple[float, ...] = ()
 
 
 class RolloutGroup(Record):

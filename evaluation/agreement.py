@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.records import Sampler
-from rollout_workers.denoise import DenoiseLoop
-from rollout_workers.denoiser import Denoiser
+from common.models.logprobs import TokenModel
+from common.records import Completion, Sampler
+from rollout_workers.engine import DenoisingEngine
 from rollout_workers.replay import replay
-from rollout_workers.requests import Completion, Request
+from rollout_workers.requests import Request
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,22 @@ def exact_counterpart(sampler: Sampler) -> Sampler:
 
 
 def measure_agreement(
-    loop: DenoiseLoop, denoiser: Denoiser, requests: Sequence[Request], sampler: Sampler
+    engine: DenoisingEngine, model: TokenModel, requests: Sequence[Request], sampler: Sampler
 ) -> Agreement:
-    """Run ``requests`` through ``sampler`` and its exact counterpart. Raises RequestError as the loop does."""
-    exact = loop.run(requests, exact_counterpart(sampler))
-    approximate = loop.run(requests, sampler)
+    """Run ``requests`` through ``sampler`` and its exact counterpart. Raises RequestError as the engine does."""
+    begun = time.perf_counter()
+    exact = engine.run(requests, exact_counterpart(sampler))
+    turned = time.perf_counter()
+    approximate = engine.run(requests, sampler)
+    ended = time.perf_counter()
     texts = [(_text(a), _text(b)) for a, b in zip(exact, approximate, strict=True)]
     tokens = [same for a, b in texts for same in _places(a, b)]
     gaps = [
-        abs(recorded - scored)
+        abs(recorded - exactly)
         for request, done in zip(requests, approximate, strict=True)
-        for recorded, scored in zip(
-            done.model_logprobs[: done.end + 1],
-            replay(denoiser, request.prompt_ids, done)[: done.end + 1],
+        for recorded, exactly in zip(
+            done.model_logprobs[: done.text_tokens],
+            replay(model, request.prompt_ids, done)[: done.text_tokens],
             strict=True,
         )
     ]
@@ -65,13 +69,13 @@ def measure_agreement(
         logprob_gap=sum(gaps) / len(gaps),
         exact_forwards=sum(done.forwards for done in exact) / count,
         approximate_forwards=sum(done.forwards for done in approximate) / count,
-        exact_seconds=sum(done.seconds for done in exact),
-        approximate_seconds=sum(done.seconds for done in approximate),
+        exact_seconds=turned - begun,
+        approximate_seconds=ended - turned,
     )
 
 
 def _text(done: Completion) -> tuple[int, ...]:
-    return done.ids[: done.end + 1]
+    return done.completion_ids[: done.text_tokens]
 
 
 def _places(exact: tuple[int, ...], other: tuple[int, ...]) -> list[bool]:

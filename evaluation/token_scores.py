@@ -2,52 +2,28 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from common.likelihood.views import Text
-from common.models.packing import Packing
-from common.models.scoring import Targets, TokenScores
-from common.models.transformer import MaskedDiffusionModel
+from common.models.logprobs import TokenModel, token_logprobs
 
 _TOKENS_AT_ONCE = 16384
-_LOGITS_AT_ONCE = 2**23
 
 
-@torch.inference_mode()
-def token_scores(
-    model: MaskedDiffusionModel, text: Text, canvases: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """log p [n, L] of the valid tokens that are masked on the canvases [n, P + L]; 0 elsewhere.
+def token_scores(model: TokenModel, text: Text, canvases: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Compute log p [n, L] of the valid tokens that are masked on the canvases [n, P + L]; 0 elsewhere.
 
-    A canvas that occurs several times is scored once.
+    A canvas that occurs several times is computed once.
     """
     distinct, which = np.unique(canvases, axis=0, return_inverse=True)
-    at_once = max(1, _TOKENS_AT_ONCE // canvases.shape[1])
-    parts = [_scored(model, text, distinct[at : at + at_once]) for at in range(0, len(distinct), at_once)]
+    prompt = len(text.prompt_ids)
+    masked = distinct[:, prompt:] == model.config.mask_token_id
+    masked[:, text.valid_tokens :] = False
+    at_once = max(1, _TOKENS_AT_ONCE // distinct.shape[1])
+    parts = [
+        token_logprobs(model, distinct[some], prompt, text.completion_ids, masked[some])
+        for some in (slice(at, at + at_once) for at in range(0, len(distinct), at_once))
+    ]
     found: npt.NDArray[np.float64] = np.concatenate(parts)[which.reshape(-1)]
     return found
-
-
-def _scored(model: MaskedDiffusionModel, text: Text, canvases: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    count, width = canvases.shape
-    prompt, device = len(text.prompt_ids), model.forbidden.device
-    masked = canvases[:, prompt:] == model.config.mask_token_id
-    masked[:, text.valid_tokens :] = False
-    canvas, position = np.nonzero(masked)
-    table = np.zeros(masked.shape)
-    if len(canvas):
-        packing = Packing.of([width] * count, device)
-        # Of equal length, the canvases lie in their order.
-        rows = torch.from_numpy(canvas * width + prompt + position).to(device)
-        tokens = torch.from_numpy(np.asarray(text.completion_ids)[position]).to(device)
-        hidden = model.hidden(packing.pack(list(canvases)), packing, model.source_rows(rows))
-        chunk = max(1, _LOGITS_AT_ONCE // model.config.vocab_size)
-        targets = Targets.evenly(tokens, model.forbidden, chunk)
-        scores: Tensor = model.score(hidden, partial(TokenScores.apply, targets))
-        table[canvas, position] = scores.double().cpu().numpy()
-    return table

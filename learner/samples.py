@@ -44,14 +44,11 @@ def training_samples(groups: Sequence[TrajectoryGroup], config: LearnerConfig) -
         ):
             if ok:
                 samples.append(
-                    TrainingSample(
+                    TrainingSample.of(
+                        group.rollouts.prompt_ids,
+                        rollout,
                         group=group.prompt.index,
                         sample=rollout.sample,
-                        prompt_ids=group.rollouts.prompt_ids,
-                        completion_ids=rollout.completion_ids,
-                        valid_tokens=rollout.text_tokens,
-                        step_map=rollout.step_map,
-                        overwritten=rollout.overwritten,
                         advantage=advantage,
                         reward=reward,
                         sampling_logprobs=rollout.sampling_logprobs,

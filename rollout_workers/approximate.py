@@ -1,4 +1,4 @@
-"""Approximate: denoise a block on keys and values remembered from when it began (Fast-dLLM, arXiv 2505.22618).
+"""Denoise a block approximately, on keys and values remembered from when it began (Fast-dLLM, arXiv 2505.22618).
 
 A full pass at the start of each block remembers everything. Inside the block a pass computes only the block
 (``dual``), or the block and all behind it (``prefix``). What is remembered goes stale as tokens are committed, so
@@ -29,7 +29,7 @@ class BlockCache:
         self._blocks: dict[NoiseKey, int] = {}
 
     def hidden(self, batch: Batch) -> Tensor:
-        """Hidden states [N, H] of the batch; those that predict tokens of a row's current block are meaningful."""
+        """Compute hidden states [N, H] of the batch; those that predict tokens of the current blocks are right."""
         canvas = batch.canvas
         self._follow(batch.rows, canvas.packing.starts, canvas.packing.lengths)
         blocks = (batch.first_open() // self._sampler.block_length).tolist()
@@ -44,18 +44,18 @@ class BlockCache:
         return whole
 
     def _span(self, row: Row, length: int, block: int) -> tuple[int, int]:
-        """Positions to compute: all when the row's block begins, then only what the mode says."""
+        """Return first and end of the positions to compute: all when a block begins, then what the mode says."""
         if self._blocks.get(row.request.key) != block:
             self._blocks[row.request.key] = block
             return 0, length
         width = self._sampler.block_length
         begin = len(row.request.prompt_ids) + block * width
         # With shifted logits the block's first token is predicted by the row before it.
-        first = begin - int(self._denoiser.config.shift)
+        first = self._denoiser.source_rows(begin)
         return first, begin + width if self._sampler.approximate_cache == "dual" else length
 
     def _follow(self, rows: Sequence[Row], starts: Sequence[int], lengths: Sequence[int]) -> None:
-        """Move what is remembered to where the rows lie now."""
+        """Move what is remembered to the places that the rows have now."""
         places = zip(starts, lengths, strict=True)
         begins = {row.request.key: place for row, place in zip(rows, places, strict=True)}
         if begins == self._begins:

@@ -14,15 +14,33 @@ from torch import Tensor
 
 from common import rng
 from common.models.config import ModelConfig
-from common.records import DRAW_FIRST_DECODERS, RANDOM_DECODERS, NoiseKey, Sampler
-from rollout_workers.canvas import Canvas
-from rollout_workers.requests import NOT_COMMITTED, Completion, Request
+from common.models.packing import Packing
+from common.records import NOT_COMMITTED, Completion, NoiseKey, Sampler
+from common.sampler import DRAW_FIRST_DECODERS, RANDOM_DECODERS
+from rollout_workers.requests import Request
 from rollout_workers.schedule import budgets, random_steps
+
+
+class Canvas:
+    """n prompts, each followed by L completion tokens, side by side in one packed row of N tokens without padding.
+
+    ``ids`` [N] is the row; ``positions`` [n, L] are the places of the completions in it.
+    """
+
+    def __init__(self, prompts: Sequence[Sequence[int]], length: int, device: torch.device) -> None:
+        self.packing = Packing.of([len(prompt) + length for prompt in prompts], device)
+        self.ids = self.packing.pack([[*prompt, *[0] * length] for prompt in prompts])
+        first = [start + len(prompt) for start, prompt in zip(self.packing.starts, prompts, strict=True)]
+        self.positions = torch.tensor(first, device=device).unsqueeze(1) + torch.arange(length, device=device)
+
+    def write(self, tokens: Tensor) -> None:
+        """Put the completions [n, L] in their places."""
+        self.ids[self.positions] = tokens
 
 
 @dataclass
 class Row:
-    """The host's side of a row: its steps (those that commit nothing are left out) and how far it is."""
+    """The host's side of a row: its steps (those that commit nothing are left out), and how many it has made."""
 
     request: Request
     steps: tuple[int, ...]
@@ -44,7 +62,7 @@ class Row:
 
 @dataclass
 class Cells:
-    """The device's side of the rows, all [n, L]. ``planned`` is the step of each position under random order."""
+    """The device's side of n rows, all [n, L]. ``planned`` is the step of each position under random order."""
 
     tokens: Tensor
     step_map: Tensor
@@ -54,9 +72,11 @@ class Cells:
     planned: Tensor
 
     def select(self, keep: Tensor) -> Self:
+        """Keep the rows that are set in ``keep`` [n]."""
         return type(self)(*(getattr(self, field.name)[keep] for field in fields(self)))
 
     def join(self, other: Self) -> Self:
+        """Append the rows of another."""
         both = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
         return type(self)(*(torch.cat(pair) for pair in both))
 
@@ -65,7 +85,7 @@ class Batch:
     """Rows that share a sampler, together at most ``tokens`` long, prompts included; a longer row runs alone."""
 
     def __init__(self, sampler: Sampler, config: ModelConfig, device: torch.device, tokens: int) -> None:
-        self._sampler = sampler
+        self.sampler = sampler
         self._config = config
         self._device = device
         self._room = tokens
@@ -77,15 +97,17 @@ class Batch:
         self.canvas: Canvas  # of the rows; there is none while there are no rows
 
     @property
-    def hungry(self) -> bool:
-        """Whether there is room for rows, and none waiting."""
+    def has_room(self) -> bool:
+        """Whether there is room for a row, and no request waits for it."""
         return self._room > 0 and not self._waiting
 
-    def enqueue(self, requests: Iterable[Request]) -> None:
+    def add(self, requests: Iterable[Request]) -> None:
+        """Queue requests, and admit those that fit."""
         self._waiting.extend(requests)
+        self.admit()
 
     def admit(self) -> None:
-        """Let waiting requests in while they fit."""
+        """Make rows of waiting requests while they fit."""
         new: list[Request] = []
         while self._waiting:
             size = self._size(self._waiting[0])
@@ -101,41 +123,41 @@ class Batch:
         self._lay_out()
 
     def masked(self) -> Tensor:
-        """[n, L] positions that are not committed yet."""
+        """Mark the positions that are not committed yet: [n, L] bool."""
         return self.cells.tokens == self._config.mask_token_id
 
     def first_open(self) -> Tensor:
-        """[n] the first position that is not committed yet, or L."""
-        length = self._sampler.completion_length
+        """Find each row's first position that is not committed yet, or L: [n]."""
+        length = self.sampler.completion_length
         return torch.where(self.masked(), torch.arange(length, device=self._device), length).amin(1)
 
     def next_steps(self) -> Tensor:
-        """[n] the step that each row makes next."""
+        """Return the step that each row makes next: [n]."""
         return torch.tensor([row.step for row in self.rows], device=self._device)
 
     def scheduled(self) -> Tensor:
-        """[n] tokens that the schedule commits at each row's next step."""
+        """Count the tokens that the schedule commits at each row's next step: [n]."""
         return torch.tensor([self._budgets[row.step] for row in self.rows], device=self._device)
 
     def due(self) -> Tensor:
-        """[n] tokens that each row must commit at its next step so as not to fall behind the schedule."""
+        """Count the tokens that each row must commit next so as not to fall behind the schedule: [n]."""
         totals = torch.tensor([self._totals[row.step] for row in self.rows], device=self._device)
         return totals - (~self.masked()).sum(1)
 
     def uniforms(self) -> Tensor:
-        """[n, L] fp64 numbers in [0, 1) for the draws of the next step.
+        """Return the fp64 numbers in [0, 1) for the draws of the next step: [n, L].
 
         A position that is drawn once has one number for all steps. A decoder that draws all candidates and commits
         some needs fresh ones at every step: the numbers that remain are no longer uniform.
         """
-        if self._sampler.decoder not in DRAW_FIRST_DECODERS:
+        if self.sampler.decoder not in DRAW_FIRST_DECODERS:
             return self.cells.uniforms
-        length = self._sampler.completion_length
+        length = self.sampler.completion_length
         numbers = [_stream(row.request.key, "", row.step).random(length) for row in self.rows]
         return torch.from_numpy(np.stack(numbers)).to(self._device)
 
     def commit(self, chosen: Tensor, tokens: Tensor, logprobs: Tensor, model_logprobs: Tensor) -> None:
-        """Write what was drawn at the ``chosen`` [n, L] positions, in row-major order."""
+        """Write what was drawn [m] to the m positions that are set in ``chosen`` [n, L], in row-major order."""
         self.cells.tokens[chosen] = tokens
         self.cells.logprobs[chosen] = logprobs
         self.cells.model_logprobs[chosen] = model_logprobs
@@ -147,9 +169,9 @@ class Batch:
         for row in self.rows:
             row.advance(version, seconds / len(self.rows))
 
-    def retire(self) -> list[tuple[Request, Completion]]:
+    def retire(self) -> list[tuple[Row, Completion]]:
         """Remove and return the rows in which every position up to the end of the text is committed."""
-        length = self._sampler.completion_length
+        length = self.sampler.completion_length
         places = torch.arange(length, device=self._device)
         ending = torch.tensor(self._config.end_token_ids, device=self._device)
         first_open = self.first_open()
@@ -166,19 +188,19 @@ class Batch:
         self.cells = self.cells.select(~done)
         self._room += sum(self._size(row.request) for row in gone)
         self._lay_out()
-        return [(row.request, completion) for row, completion in zip(gone, completions, strict=True)]
+        return list(zip(gone, completions, strict=True))
 
     def _size(self, request: Request) -> int:
-        return len(request.prompt_ids) + self._sampler.completion_length
+        return len(request.prompt_ids) + self.sampler.completion_length
 
     def _start(self, requests: Sequence[Request]) -> Cells:
-        shape = (len(requests), self._sampler.completion_length)
+        shape = (len(requests), self.sampler.completion_length)
         uniforms = np.empty(shape)
         planned = np.zeros(shape, dtype=np.int64)
         for i, request in enumerate(requests):
             uniforms[i] = _stream(request.key, "").random(shape[1])
-            if self._sampler.decoder in RANDOM_DECODERS:
-                planned[i] = random_steps(self._sampler, _stream(request.key, "-order").random(shape[1]))
+            if self.sampler.decoder in RANDOM_DECODERS:
+                planned[i] = random_steps(self.sampler, _stream(request.key, "-order").random(shape[1]))
         return Cells(
             tokens=torch.full(shape, self._config.mask_token_id, device=self._device),
             step_map=torch.full(shape, NOT_COMMITTED, device=self._device),
@@ -189,8 +211,8 @@ class Batch:
         )
 
     def _steps(self, cells: Cells) -> list[tuple[int, ...]]:
-        """The steps that each new row makes."""
-        if self._sampler.decoder in RANDOM_DECODERS:
+        """List the steps that each new row makes."""
+        if self.sampler.decoder in RANDOM_DECODERS:
             return [tuple(sorted(set(planned))) for planned in cells.planned.tolist()]
         return [tuple(step for step, count in enumerate(self._budgets) if count)] * len(cells.tokens)
 
@@ -198,7 +220,7 @@ class Batch:
         if not self.rows:
             return
         prompts = [row.request.prompt_ids for row in self.rows]
-        self.canvas = Canvas(prompts, self._sampler.completion_length, self._device)
+        self.canvas = Canvas(prompts, self.sampler.completion_length, self._device)
         self.canvas.write(self.cells.tokens)
 
 
@@ -207,7 +229,7 @@ def _stream(key: NoiseKey, use: str, *steps: int) -> np.random.Generator:
 
 
 def _completions(rows: Sequence[Row], cells: Cells, ends: Sequence[int], pad: int) -> list[Completion]:
-    """The finished rows as plain data. After the end of the text everything is defined, not sampled."""
+    """Make records of finished rows. After the end of the text everything is defined, not sampled."""
     tables = zip(
         rows,
         ends,
@@ -222,7 +244,7 @@ def _completions(rows: Sequence[Row], cells: Cells, ends: Sequence[int], pad: in
         tail = max(0, len(tokens) - end - 1)
         completions.append(
             Completion(
-                ids=(*tokens[: end + 1], *[pad] * tail),
+                completion_ids=(*tokens[: end + 1], *[pad] * tail),
                 step_map=(*steps[: end + 1], *[NOT_COMMITTED] * tail),
                 logprobs=(*logprobs[: end + 1], *[0.0] * tail),
                 model_logprobs=(*model_logprobs[: end + 1], *[0.0] * tail),
@@ -230,7 +252,6 @@ def _completions(rows: Sequence[Row], cells: Cells, ends: Sequence[int], pad: in
                 overwritten=tuple((k, tokens[k], steps[k]) for k in range(end + 1, len(tokens)) if steps[k] >= 0),
                 forwards=row.forwards,
                 versions=row.versions,
-                seconds=row.seconds,
             )
         )
     return completions

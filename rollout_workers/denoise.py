@@ -1,112 +1,92 @@
-"""The denoising loop: from a prompt and L mask tokens to a completion.
+"""One denoising step: score the masked positions, commit a budget of them, and draw their tokens.
 
-At each step every row scores its masked positions, commits its budget of them and draws their tokens. Only masked
-positions see the vocabulary; only committed ones are sampled, unless the decoder ranks by the drawn token. A row
-whose text is complete up to its end leaves the batch, and a waiting one takes its place.
+Only masked positions see the vocabulary; only committed ones are sampled, unless the decoder ranks by the drawn
+token.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor
 
-from common.records import DRAW_FIRST_DECODERS, RANDOM_DECODERS, Sampler
+from common.records import Sampler
+from common.sampler import DRAW_FIRST_DECODERS, RANDOM_DECODERS
 from rollout_workers.approximate import BlockCache
 from rollout_workers.batch import Batch
 from rollout_workers.decoders import (
+    Candidates,
     confidence_of_draws,
-    confidence_of_logits,
+    find_confidence,
     most_confident,
     perturb,
 )
 from rollout_workers.denoiser import Denoiser
 from rollout_workers.kernels import Kernels
-from rollout_workers.requests import Completion, Request, check_prompt
 from rollout_workers.sampling import Draws, TokenSampler
 
 #: Logits held at once: 32 MiB on a CPU, where a cache should hold most of it; 1 GiB on a GPU.
 _CHUNK_LOGITS = {"cpu": 2**23, "cuda": 2**28}
 
-#: Gives requests that should join the batch; none means that there are none now.
-Supply = Callable[[], Sequence[Request]]
-#: Holds the weights still for one step and tells their version.
-Guard = Callable[[], AbstractContextManager[int]]
 
+class DenoisingStep:
+    """Makes the steps of one batch: n rows of L completion tokens, in a packed row of N tokens.
 
-class DenoiseLoop:
-    """Runs requests through a denoiser, about ``batch_tokens`` tokens (prompts included) at a time."""
+    Raises PluginError for a decoder that cannot be loaded.
+    """
 
-    def __init__(self, denoiser: Denoiser, batch_tokens: int = 16384, kernels: Kernels | None = None) -> None:
+    def __init__(self, denoiser: Denoiser, sampler: Sampler, kernels: Kernels) -> None:
         self._denoiser = denoiser
-        self._batch_tokens = batch_tokens
-        self._kernels = kernels or Kernels()
-
-    def check(self, prompt_ids: tuple[int, ...], sampler: Sampler) -> None:
-        """Raise RequestError for a prompt that cannot be denoised."""
-        check_prompt(prompt_ids, sampler, self._denoiser.config)
-
-    def run(self, requests: Sequence[Request], sampler: Sampler) -> list[Completion]:
-        """The completions, in the order of the requests. Raises RequestError before anything is denoised."""
-        for request in requests:
-            self.check(request.prompt_ids, sampler)
-        waiting = [list(requests)]
-        done = self.stream(lambda: waiting.pop() if waiting else (), sampler, lambda: nullcontext(0))
-        found = {request.key: completion for request, completion in done}
-        return [found[request.key] for request in requests]
-
-    def stream(self, supply: Supply, sampler: Sampler, guard: Guard) -> Iterator[tuple[Request, Completion]]:
-        """Completions as they finish, until nothing is left and ``supply`` has no more.
-
-        Requests must have passed :meth:`check`.
-        """
-        batch = Batch(sampler, self._denoiser.config, self._denoiser.device, self._batch_tokens)
-        tokens = TokenSampler(sampler, self._kernels)
-        cache = BlockCache(self._denoiser, sampler) if sampler.approximate_cache != "none" else None
-        while True:
-            while batch.hungry and (more := supply()):
-                batch.enqueue(more)
-                batch.admit()
-            batch.admit()
-            if not batch.rows:
-                return
-            with guard() as version:
-                started = time.perf_counter()
-                self._step(batch, tokens, cache)
-                batch.advance(version, time.perf_counter() - started)
-            yield from batch.retire()
+        self._sampler = sampler
+        self._tokens = TokenSampler(sampler, kernels)
+        self._cache = BlockCache(denoiser, sampler) if sampler.approximate_cache != "none" else None
+        self._by_draws = sampler.decoder in DRAW_FIRST_DECODERS
+        self._by_chance = sampler.decoder in RANDOM_DECODERS
+        if not self._by_draws and not self._by_chance:
+            self._confidence_of = find_confidence(sampler.decoder)
 
     @torch.inference_mode()
-    def _step(self, batch: Batch, tokens: TokenSampler, cache: BlockCache | None) -> None:
-        """One denoising step of every row."""
-        sampler = tokens.sampler
-        hidden = cache.hidden(batch) if cache else self._denoiser.hidden(batch.canvas.ids, batch.canvas.packing)
-        candidates = _current_block(batch, sampler)
-
-        def rows(where: Tensor) -> Tensor:
-            """Hidden rows [m, H] that predict the tokens at the positions [n, L] that are set."""
-            return hidden[batch.canvas.positions[where] - int(self._denoiser.config.shift)]
+    def __call__(self, batch: Batch) -> None:
+        """Make the next step of every row."""
+        hidden = self._hidden(batch)
+        candidates = self._candidates(batch)
 
         def draw(where: Tensor) -> Draws:
-            return self._draw(rows(where), batch.uniforms()[where], tokens)
+            return self._draw(self._rows(batch, hidden, where), batch.uniforms()[where])
 
-        if sampler.decoder in RANDOM_DECODERS:
+        if self._by_chance:
             chosen = batch.cells.planned == batch.next_steps().unsqueeze(1)
             drawn = draw(chosen)
-        elif sampler.decoder in DRAW_FIRST_DECODERS:
+        elif self._by_draws:
             every = draw(candidates)
-            chosen = self._choose(batch, candidates, confidence_of_draws(sampler.decoder, every), sampler)
+            chosen = self._choose(batch, candidates, confidence_of_draws(self._sampler.decoder, every))
             drawn = every.select(chosen[candidates])
         else:
-            chosen = self._choose(batch, candidates, self._confidence(rows(candidates), tokens), sampler)
+            rows = self._rows(batch, hidden, candidates)
+            chosen = self._choose(batch, candidates, self._confidence(rows, candidates.nonzero()[:, 1]))
             drawn = draw(chosen)
         batch.commit(chosen, drawn.tokens, drawn.logprobs, drawn.model_logprobs)
 
-    def _choose(self, batch: Batch, candidates: Tensor, confidence: Tensor, sampler: Sampler) -> Tensor:
-        """[n, L] positions to commit, given the confidence [m] of the candidates."""
+    def _hidden(self, batch: Batch) -> Tensor:
+        """Hidden states [N, H] of the batch."""
+        if self._cache is not None:
+            return self._cache.hidden(batch)
+        return self._denoiser.hidden(batch.canvas.ids, batch.canvas.packing)
+
+    def _rows(self, batch: Batch, hidden: Tensor, where: Tensor) -> Tensor:
+        """Hidden rows [m, H] that predict the tokens at the m positions that are set in ``where`` [n, L]."""
+        return hidden[self._denoiser.source_rows(batch.canvas.positions[where])]
+
+    def _candidates(self, batch: Batch) -> Tensor:
+        """[n, L] masked positions of each row's first unfinished block."""
+        masked = batch.masked()
+        if not self._sampler.block_length:
+            return masked
+        blocks = torch.arange(masked.shape[1], device=masked.device) // self._sampler.block_length
+        return masked & (blocks == batch.first_open().unsqueeze(1) // self._sampler.block_length)
+
+    def _choose(self, batch: Batch, candidates: Tensor, confidence: Tensor) -> Tensor:
+        """[n, L] positions to commit, given the confidence [m] of the m candidates that are set in [n, L]."""
+        sampler = self._sampler
         table = torch.full(candidates.shape, -torch.inf, device=candidates.device, dtype=confidence.dtype)
         table[candidates] = confidence
         counts = batch.scheduled()
@@ -119,13 +99,18 @@ class DenoiseLoop:
             )
         return most_confident(table, counts)
 
-    def _confidence(self, rows: Tensor, tokens: TokenSampler) -> Tensor:
-        parts = [confidence_of_logits(tokens, self._denoiser.logits(part)) for part in self._chunks(rows)]
+    def _confidence(self, rows: Tensor, positions: Tensor) -> Tensor:
+        """Confidence [m] of the candidates with hidden rows [m, H] at ``positions`` [m] of their completions."""
+        parts = [
+            self._confidence_of(Candidates(self._denoiser.logits(part), places, self._tokens))
+            for part, places in zip(self._chunks(rows), self._chunks(positions), strict=True)
+        ]
         return torch.cat(parts)
 
-    def _draw(self, rows: Tensor, uniforms: Tensor, tokens: TokenSampler) -> Draws:
+    def _draw(self, rows: Tensor, uniforms: Tensor) -> Draws:
+        """Draw a token from each of the hidden rows [m, H] with its number from ``uniforms`` [m]."""
         parts = [
-            tokens.draw(self._denoiser.logits(part), numbers)
+            self._tokens.draw(self._denoiser.logits(part), numbers)
             for part, numbers in zip(self._chunks(rows), self._chunks(uniforms), strict=True)
         ]
         return Draws(*map(torch.cat, zip(*parts, strict=True)))
@@ -133,12 +118,3 @@ class DenoiseLoop:
     def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
         size = max(1, _CHUNK_LOGITS[self._denoiser.device.type] // self._denoiser.config.vocab_size)
         return torch.split(rows, size)
-
-
-def _current_block(batch: Batch, sampler: Sampler) -> Tensor:
-    """[n, L] masked positions of each row's first unfinished block."""
-    masked = batch.masked()
-    if not sampler.block_length:
-        return masked
-    blocks = torch.arange(sampler.completion_length, device=masked.device) // sampler.block_length
-    return masked & (blocks == batch.first_open().unsqueeze(1) // sampler.block_length)

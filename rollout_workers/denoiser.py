@@ -1,4 +1,4 @@
-"""What a denoising loop needs of a model, and the backend on plain torch."""
+"""What a denoising engine needs of a model, and the backend on plain torch."""
 
 from __future__ import annotations
 
@@ -8,27 +8,18 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from common.models.config import ModelConfig
+from common.models.logprobs import TokenModel
 from common.models.packing import Packing
-from common.models.transformer import MaskedDiffusionModel
+from common.models.transformer import MaskedDiffusionModel, Rows
 from common.models.window import Memory, Window
 from common.weights.buckets import overwrite
 
 
-class Denoiser(Protocol):
-    """A model behind the denoising loop; knows nothing about diffusion."""
-
-    config: ModelConfig
-    device: torch.device
-
-    def hidden(self, ids: Tensor, packing: Packing) -> Tensor:
-        """Hidden states [N, H] of a packed batch of token ids [N]."""
+class Denoiser(TokenModel, Protocol):
+    """A model behind the denoising engine; knows nothing about diffusion."""
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
-        """Hidden states [A, H] of a window's rows, which see the rest of their sequences as remembered."""
-
-    def logits(self, rows: Tensor) -> Tensor:
-        """fp32 logits [n, V] of hidden rows [n, H]; -inf at tokens that are never predicted."""
+        """Compute hidden states [A, H] of a window's rows, which see the rest of their sequences as remembered."""
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Overwrite all weights in place; each tensor is valid until the next.
@@ -38,7 +29,7 @@ class Denoiser(Protocol):
 
 
 class TorchDenoiser:
-    """The learner's own model code, without gradients."""
+    """The learner's own model code, without gradients, computing in ``dtype``."""
 
     def __init__(self, model: MaskedDiffusionModel, dtype: torch.dtype = torch.float32) -> None:
         self._model = model.eval().requires_grad_(False)
@@ -62,13 +53,16 @@ class TorchDenoiser:
         with self._precision():
             return self._model.logits(rows)
 
+    def source_rows(self, target_rows: Rows) -> Rows:
+        return self._model.source_rows(target_rows)
+
     @torch.no_grad()
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         overwrite(self._model.named_parameters(), weights)
         self._hold()
 
     def _hold(self) -> None:
-        """Round once what every pass would have to round."""
+        """Round the weights once that every pass would have to round."""
         for _, module in self._model.products():
             module.hold(self._dtype)
 

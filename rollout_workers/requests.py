@@ -1,14 +1,11 @@
-"""What goes into the denoising loop and what comes out."""
+"""What goes into the denoising engine."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from common.models.config import ModelConfig
 from common.records import NoiseKey, Sampler
-
-#: Step recorded for positions that no step committed, because the text ended before them.
-NOT_COMMITTED = -1
 
 
 class RequestError(ValueError):
@@ -21,24 +18,6 @@ class Request:
 
     prompt_ids: tuple[int, ...]
     key: NoiseKey
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One completion of L tokens; the fields are those of :class:`common.records.Rollout`.
-
-    ``seconds`` is its share of the batches it ran in.
-    """
-
-    ids: tuple[int, ...]
-    step_map: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    model_logprobs: tuple[float, ...]
-    end: int
-    overwritten: tuple[tuple[int, int, int], ...]
-    forwards: int
-    versions: tuple[int, int]
-    seconds: float = field(compare=False)
 
 
 def check_prompt(prompt_ids: tuple[int, ...], sampler: Sampler, config: ModelConfig) -> None:

@@ -17,8 +17,7 @@ from common.weights.buckets import WeightsUpdate
 from common.weights.fence import VersionFence
 from common.weights.loader import WeightsLoader
 from rollout_workers.engine import build_engine
-from rollout_workers.estimates import token_estimates
-from rollout_workers.generator import DenoisingGenerator
+from rollout_workers.rollout_engine import RolloutEngine, token_estimates
 from rollout_workers.rollout_loop import RolloutLoop
 
 
@@ -26,7 +25,7 @@ class RolloutWorker:
     """Runs the rollout loop in one thread and takes new weights in another."""
 
     def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
-        denoiser, loop = build_engine(config)
+        denoiser, engine = build_engine(config)
         fence = VersionFence()
         self._loader = WeightsLoader(denoiser.load, fence, config.deadlines.weights_seconds)
         self._name = f"{run_id}/{name}"
@@ -38,45 +37,53 @@ class RolloutWorker:
         estimate = None
         if config.learner.off_policy_cap is not None:
             estimate = partial(token_estimates, denoiser, make_estimator(config.learner))
-        generator = DenoisingGenerator(
+        groups = RolloutEngine(
             name,
-            loop,
+            engine,
             PromptEncoder(config.model.path, config.data.chat_template),
             fence,
             deadline,
             config.rollout.update_between,
             estimate,
         )
-        self._loop = RolloutLoop(name, consumer, generator, config.streams.deliveries, deadline)
+        self._loop = RolloutLoop(
+            name, consumer, groups, config.streams.deliveries, deadline, self._count, self._count_lost
+        )
 
     def __repr__(self) -> str:
-        """Ray's dashboard and logs show it."""
+        """Name the actor in Ray's dashboard and logs."""
         return self._name
 
     def run(self) -> None:
         """Work until :meth:`stop`."""
-        self._loop.run(self._stopping.is_set, self._count, lambda: self._telemetry.count("worker/refused"))
+        self._loop.run(self._stopping.is_set)
 
     def load_weights(self, update: WeightsUpdate) -> int:
         """Replace the weights in place, between two batches or two steps (``rollout.update_between``)."""
-        return self._holding(self._loader.from_store(update))
+        return self._report_version(self._loader.from_store(update))
 
     def receive_weights(self, plan: Plan, rank: int) -> int:
-        """The same, by broadcast."""
-        return self._holding(self._loader.by_broadcast(plan, rank))
+        """Replace the weights by those that rank 0 broadcasts, in which this worker is ``rank``."""
+        return self._report_version(self._loader.by_broadcast(plan, rank))
 
     def location(self) -> Location:
+        """Return where this worker runs, for the plan of a broadcast."""
         return Location.here()
 
     def stop(self) -> None:
+        """Finish the groups at hand and take no other."""
         self._stopping.set()
 
     def metrics_address(self) -> str:
+        """Return host and port of the Prometheus endpoint."""
         return self._telemetry.address
 
-    def _holding(self, version: int) -> int:
+    def _report_version(self, version: int) -> int:
         self._telemetry.set("worker/weights_version", version)
         return version
+
+    def _count_lost(self) -> None:
+        self._telemetry.count("worker/refused")
 
     def _count(self, group: RolloutGroup) -> None:
         self._telemetry.count("worker/groups")

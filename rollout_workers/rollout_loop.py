@@ -1,123 +1,105 @@
-"""The rollout worker's loop: prompts in, completions out."""
+"""The rollout worker's loop: prompt groups in, rollout groups out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from common.records import NoiseKey, PromptGroup, RolloutGroup, TrajectoryGroup
 from common.streams import Consumer, Delivery
 from rollout_workers.requests import RequestError
+from rollout_workers.rollout_engine import RolloutEngine
 
 _POLL_SECONDS = 0.5
 
 
-class Generator(Protocol):
-    def check(self, prompt: PromptGroup) -> None:
-        """Raise RequestError for a group that can never be denoised."""
-
-    def generate(self, prompts: PromptQueue) -> Iterator[RolloutGroup]:
-        """Take and denoise the next group and those that can join it; waits for weights new enough."""
-
-
 class RolloutLoop:
-    """Denoises prompt groups and hands each over as soon as its last completion is there."""
+    """Pushes prompt groups into the engine while it has room, and publishes each group when it is finished.
 
-    def __init__(
-        self, name: str, consumer: Consumer, generator: Generator, deliveries: int, deadline: float
-    ) -> None:
-        self._name = name
-        self._consumer = consumer
-        self._generator = generator
-        self._deliveries = deliveries
-        self._deadline = deadline
-
-    def run(
-        self,
-        stopping: Callable[[], bool],
-        on_group: Callable[[RolloutGroup], None],
-        on_refused: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Work until told to stop; ``on_group`` hears of groups handed over, ``on_refused`` of groups given up."""
-
-        def give_up(delivery: Delivery, prompt: PromptGroup, reason: str) -> None:
-            lost = TrajectoryGroup.from_lost(prompt, self._name, reason)
-            self._consumer.publish_and_acknowledge(delivery, lost, self._deadline)
-            on_refused()
-
-        prompts = PromptQueue(self._consumer, self._generator.check, give_up, self._deliveries, stopping)
-        while not stopping():
-            prompts.wait(_POLL_SECONDS)
-            with self._consumer.holding(prompts.in_work):
-                for group in self._generator.generate(prompts):
-                    self._consumer.publish_and_acknowledge(prompts.done(group.prompt), group, self._deadline)
-                    on_group(group)
-
-
-class PromptQueue:
-    """The inbox as prompt groups; what cannot become a rollout is sent away here.
-
-    ``in_work`` lists the deliveries that were read and are not done. A group left over from a crash is served
-    alone, so that one that kills its worker takes no other with it.
+    A group that was not finished in ``deliveries`` attempts, or that cannot be denoised, is declared lost.
+    Publishing waits at most ``deadline`` seconds for room. ``on_group`` is told of groups published, ``on_lost``
+    of groups lost.
     """
 
     def __init__(
         self,
+        name: str,
         consumer: Consumer,
-        check: Callable[[PromptGroup], None],
-        give_up: Callable[[Delivery, PromptGroup, str], None],
+        engine: RolloutEngine,
         deliveries: int,
-        stopping: Callable[[], bool],
+        deadline: float,
+        on_group: Callable[[RolloutGroup], None],
+        on_lost: Callable[[], None],
     ) -> None:
-        self.in_work: list[Delivery] = []
+        self._name = name
         self._consumer = consumer
-        self._check = check
-        self._give_up = give_up
+        self._engine = engine
         self._deliveries = deliveries
-        self._stopping = stopping
+        self._deadline = deadline
+        self._on_group = on_group
+        self._on_lost = on_lost
+        self._unfinished: list[Delivery] = []
+        self._causes: dict[NoiseKey, Delivery] = {}
         self._next: PromptGroup | None = None
         self._alone = False
-        self._causes: dict[NoiseKey, Delivery] = {}
 
-    def wait(self, seconds: float) -> None:
-        """Wait for a group with which a batch can begin, unless one is there already."""
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Work until told to stop, and then until no group is unfinished."""
+        while not stopping():
+            self._begin_batch()
+            with self._consumer.holding(self._unfinished):
+                while self._engine.has_unfinished:
+                    for group in self._engine.step():
+                        self._publish(group)
+                    if self._engine.has_unfinished and not stopping():
+                        self._refill()
+
+    def _begin_batch(self) -> None:
+        """Begin with the group that could not join the last batch, or else with the next one that comes."""
+        self._alone = False
         if self._next is None:
-            self._alone = False
-            self._accept(self._consumer.read(1, seconds))
+            self._receive(self._consumer.read(1, _POLL_SECONDS))
+        self._refill()
 
-    def peek(self) -> PromptGroup | None:
-        """The next group, left where it is; None if there is none now or none should be taken."""
-        while self._next is None and not self._alone and not self._stopping():
-            found = self._consumer.read_more(1)
-            if not found:
-                break
-            self._accept(found)
-        return self._next
+    def _refill(self) -> None:
+        """Add groups while there is room and they can join the batch; claim none that would have to wait.
 
-    def take(self) -> PromptGroup:
-        """Remove the group that :meth:`peek` showed."""
-        prompt, self._next = self._next, None
-        if prompt is None:
-            raise LookupError("take without peek")
-        return prompt
+        A group left over from a crash is served alone, so that one that kills its worker takes no other with it.
+        """
+        while self._engine.has_room and not self._alone:
+            if self._next is None and not self._receive(self._consumer.read_more(1)):
+                return
+            if self._next is not None:
+                if not self._engine.accepts(self._next):
+                    return
+                self._alone = self._causes[self._next.noise_key(0)].attempt > 1
+                self._engine.add(self._next)
+                self._next = None
 
-    def done(self, prompt: PromptGroup) -> Delivery:
-        """The delivery that brought the group, which is in work no longer."""
-        delivery = self._causes.pop(prompt.noise_key(0))
-        self.in_work.remove(delivery)
-        return delivery
-
-    def _accept(self, deliveries: Sequence[Delivery]) -> None:
+    def _receive(self, deliveries: Sequence[Delivery]) -> bool:
+        """Make what was delivered the next group, if it can be denoised; tell whether anything was delivered."""
         for delivery, prompt in self._consumer.decode(PromptGroup, deliveries):
-            if delivery.attempt > self._deliveries:
-                self._give_up(delivery, prompt, f"rollout did not finish in {self._deliveries} attempts")
-                continue
-            try:
-                self._check(prompt)
-            except RequestError as error:
-                self._give_up(delivery, prompt, f"task {prompt.task.id!r} cannot be denoised: {error}")
+            reason = self._why_lost(delivery, prompt)
+            if reason is not None:
+                lost = TrajectoryGroup.from_lost(prompt, self._name, reason)
+                self._consumer.publish_and_acknowledge(delivery, lost, self._deadline)
+                self._on_lost()
                 continue
             self._next = prompt
-            self._alone = delivery.attempt > 1
             self._causes[prompt.noise_key(0)] = delivery
-            self.in_work.append(delivery)
+            self._unfinished.append(delivery)
+        return bool(deliveries)
+
+    def _why_lost(self, delivery: Delivery, prompt: PromptGroup) -> str | None:
+        if delivery.attempt > self._deliveries:
+            return f"rollout did not finish in {self._deliveries} attempts"
+        try:
+            self._engine.check(prompt)
+        except RequestError as error:
+            return f"task {prompt.task.id!r} cannot be denoised: {error}"
+        return None
+
+    def _publish(self, group: RolloutGroup) -> None:
+        cause = self._causes.pop(group.prompt.noise_key(0))
+        self._consumer.publish_and_acknowledge(cause, group, self._deadline)
+        self._unfinished.remove(cause)
+        self._on_group(group)

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from common.records import DREAM_DECODERS, Sampler
+from common.records import Sampler
+from common.sampler import DREAM_DECODERS
 
 #: Smallest time of Dream's grid.
 _EPSILON = 1e-3

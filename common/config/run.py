@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from common.config.base import Name, NonNegative, Positive, Rate, Section
 from common.config.environment import check_reference, from_environment, names_variable
-from common.records import Temperature
+from common.sampler import Temperature
 
 
 class RunConfig(Section):

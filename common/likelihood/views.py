@@ -12,10 +12,12 @@ for any split of the batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+
+from common.records import Completion
 
 Masks = npt.NDArray[np.bool_]
 
@@ -43,6 +45,18 @@ class Text:
     valid_tokens: int
     step_map: tuple[int, ...] = ()
     overwritten: tuple[tuple[int, int, int], ...] = ()
+
+    @classmethod
+    def of(cls, prompt_ids: tuple[int, ...], completion: Completion, **fields: Any) -> Self:
+        """Make the text of a rollout's completion; ``fields`` are those that a subclass adds."""
+        return cls(
+            prompt_ids=prompt_ids,
+            completion_ids=completion.completion_ids,
+            valid_tokens=completion.text_tokens,
+            step_map=completion.step_map,
+            overwritten=completion.overwritten,
+            **fields,
+        )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,8 @@ from common.models.window import Memory, Window
 
 #: Attention of packed q, k, v, each [rows, heads, d], as [rows, heads * d].
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+#: Flat rows of a packed batch, one or many.
+Rows = TypeVar("Rows", int, Tensor)
 
 
 def rotary_tables(config: ModelConfig, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -189,6 +191,11 @@ class MaskedDiffusionModel(nn.Module):
         return self.lm_head(rows, score=how)
 
     @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return self._forbidden.device
+
+    @property
     def forbidden(self) -> Tensor:
         """Ids of the tokens that are never predicted."""
         return self._forbidden
@@ -207,7 +214,7 @@ class MaskedDiffusionModel(nn.Module):
             types |= {f"{name}.{leaf}": dtype for leaf, _ in module.named_parameters()}
         return types
 
-    def source_rows(self, target_rows: Tensor) -> Tensor:
+    def source_rows(self, target_rows: Rows) -> Rows:
         """The flat row whose hidden state predicts each target row (one to the left where logits shift)."""
         return target_rows - 1 if self.config.shift else target_rows
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -16,7 +15,7 @@ from common.records import PromptGroup, Purpose, Rollout, RolloutGroup, Task
 from common.weights.fence import VersionFence
 from orchestrator.curriculum import load_data
 from rollout_workers.engine import build_engine
-from rollout_workers.generator import DenoisingGenerator
+from rollout_workers.rollout_engine import RolloutEngine
 
 
 def generate(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
@@ -24,13 +23,13 @@ def generate(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
 
     Goes through the rollout worker's own code. Raises ModelError, ConfigError and RequestError.
     """
-    _, loop = build_engine(config)
+    _, denoising = build_engine(config)
     fence = VersionFence()
     with fence.writing(0, 1.0):
         pass  # the loaded weights are version 0
-    generator = DenoisingGenerator(
+    engine = RolloutEngine(
         "generate",
-        loop,
+        denoising,
         PromptEncoder(config.model.path, config.data.chat_template),
         fence,
         config.deadlines.step_seconds,
@@ -45,9 +44,12 @@ def generate(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
         min_version=0,
         sampler=config.rollout.sampler(),
     )
-    generator.check(group)
-    (finished,) = generator.generate(_One(group))
-    return finished
+    engine.check(group)
+    engine.add(group)
+    finished: list[RolloutGroup] = []
+    while engine.has_unfinished:
+        finished += engine.step()
+    return finished[0]
 
 
 def generation_view(config: Config, group: RolloutGroup) -> RenderableType:
@@ -86,19 +88,3 @@ def _figures(rollout: Rollout) -> str:
 def _first_task(config: Config) -> Task:
     train, held_out = load_data(config, [])
     return (held_out or train)[0]
-
-
-@dataclass
-class _One:
-    """A queue of one prompt group."""
-
-    prompt: PromptGroup | None
-
-    def peek(self) -> PromptGroup | None:
-        return self.prompt
-
-    def take(self) -> PromptGroup:
-        prompt, self.prompt = self.prompt, None
-        if prompt is None:
-            raise LookupError("take without peek")
-        return prompt

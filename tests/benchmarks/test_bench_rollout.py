@@ -21,8 +21,8 @@ from benchmarks.rollout import greedy_agreement
 from common.models.transformer import MaskedDiffusionModel
 from common.records import NoiseKey, Sampler
 from orchestrator.commands.main import main
-from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.engine import DenoisingEngine
 from rollout_workers.requests import Request
 
 MakeModel = Callable[..., MaskedDiffusionModel]
@@ -77,9 +77,9 @@ def test_greedy_tokens_are_the_engines(
     setting = sampler(0.0, top_p, steps)
     theirs = denoise(stock, model.config, prompts, setting).tolist()
     requests = [Request(prompt, NoiseKey(0, "bench", (row,))) for row, prompt in enumerate(prompts)]
-    ours = DenoiseLoop(TorchDenoiser(model)).run(requests, setting)
+    ours = DenoisingEngine(TorchDenoiser(model)).run(requests, setting)
     for completion, tokens in zip(ours, theirs, strict=True):
-        assert list(completion.ids[: completion.end + 1]) == tokens[: completion.end + 1]
+        assert list(completion.completion_ids[: completion.end + 1]) == tokens[: completion.end + 1]
     assert greedy_agreement(ours, theirs) == 1.0
     other = [[token + 1 for token in row] for row in theirs]
     assert greedy_agreement(ours, other) == 0.0

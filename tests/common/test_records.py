@@ -7,7 +7,6 @@ import msgpack
 import pytest
 
 from common.records import (
-    DREAM_DECODERS,
     PromptGroup,
     Purpose,
     Record,
@@ -21,8 +20,8 @@ from common.records import (
     TrajectoryGroup,
     Verdict,
     as_plain,
-    check_sampler,
 )
+from common.sampler import DREAM_DECODERS
 
 SAMPLER = Sampler(temperature=1.2, top_p=0.95, denoising_steps=2, completion_length=3)
 TESTS = (TestCase(call="f(1)", expected="2"), TestCase(kind="stdin", stdin="é\0\n", expected="☃"))
@@ -129,7 +128,8 @@ def test_wrong_kind_and_wrong_schema_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"extra": 1}, {"temperature": "hot"}, {"top_p": None}, {"denoising_steps": 1.5}, {"decoder": "x"}]
+    "change",
+    [{"extra": 1}, {"temperature": "hot"}, {"top_p": None}, {"top_k": 1.5}, {"decoder": "no name"}],
 )
 def test_body_that_does_not_validate_is_refused(change: dict[str, object]) -> None:
     body = SAMPLER.model_dump() | change
@@ -187,7 +187,7 @@ def sampler_body(**settings: object) -> dict[str, Any]:
         ({"denoising_steps": 13}, "denoising_steps: more steps than tokens"),
         ({"block_length": 5}, "block_length: must divide completion_length"),
         ({"block_length": 24}, "block_length: must divide completion_length"),
-        ({"block_length": 4, "denoising_steps": 8}, "denoising_steps: must be a multiple .* 3 here"),
+        ({"block_length": 4, "denoising_steps": 8}, "denoising_steps: must be a multiple of the 3 blocks"),
         ({"decoder": "origin", "decoder_temperature": 0.5}, "decoder_temperature: the origin decoder"),
         ({"decoder": "random", "decoder_temperature": 0.5}, "decoder_temperature: the random decoder"),
         ({"decoder": "threshold", "decoder_temperature": 0.5}, "decoder_temperature: the threshold decoder"),
@@ -202,8 +202,6 @@ def sampler_body(**settings: object) -> dict[str, Any]:
 )
 def test_a_sampler_that_contradicts_itself_is_refused(settings: dict[str, object], message: str) -> None:
     body = sampler_body(**settings)
-    with pytest.raises(ValueError, match=f"^{message}"):
-        check_sampler(Sampler.model_construct(**body))
     with pytest.raises(RecordError, match=message):
         Sampler.decode(msgpack.packb({"kind": "Sampler", "schema": Record.SCHEMA, "body": body}))
 

@@ -8,8 +8,8 @@ import pytest
 from common.models.transformer import MaskedDiffusionModel
 from common.records import NoiseKey, Sampler
 from evaluation.agreement import Agreement, exact_counterpart, measure_agreement
-from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.engine import DenoisingEngine
 from rollout_workers.requests import Request
 
 MakeModel = Callable[..., MaskedDiffusionModel]
@@ -25,7 +25,9 @@ def measure(model: MaskedDiffusionModel, **fields: Any) -> Agreement:
     }
     denoiser = TorchDenoiser(model)
     requests = [Request((2 + i, 11 - i), NoiseKey(0, "probe", (0, i, 0))) for i in range(10)]
-    return measure_agreement(DenoiseLoop(denoiser), denoiser, requests, Sampler.model_validate(settings | fields))
+    return measure_agreement(
+        DenoisingEngine(denoiser), denoiser, requests, Sampler.model_validate(settings | fields)
+    )
 
 
 def test_the_exact_sampler_agrees_with_itself(make_model: MakeModel) -> None:

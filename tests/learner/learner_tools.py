@@ -10,7 +10,6 @@ from common import rng
 from common.models.config import ModelConfig
 from common.models.transformer import MaskedDiffusionModel, initialize
 from common.records import (
-    Decoder,
     PromptGroup,
     Rollout,
     RolloutGroup,
@@ -79,7 +78,7 @@ def make_group(
     masked: Sequence[bool] | None = None,
     ends: Sequence[int] | None = None,
     seconds: float = 1.0,
-    decoder: Decoder = "entropy",
+    decoder: str = "entropy",
 ) -> TrajectoryGroup:
     """A scored group of completions of :data:`LENGTH` tokens; later samples took more forward passes."""
     count = len(rewards)
@@ -126,7 +125,7 @@ def lost_group(index: int) -> TrajectoryGroup:
     return TrajectoryGroup.from_lost(make_prompt(index, 2), "rollout-0", "killed its worker 3 times")
 
 
-def make_prompt(index: int, group_size: int, decoder: Decoder = "entropy") -> PromptGroup:
+def make_prompt(index: int, group_size: int, decoder: str = "entropy") -> PromptGroup:
     return PromptGroup(
         run_id="test",
         index=index,

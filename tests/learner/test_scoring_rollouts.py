@@ -14,8 +14,8 @@ from learner.batch import pack_views
 from learner.plan import Piece
 from learner.policy import Policy
 from learner.samples import TrainingSample
-from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.engine import DenoisingEngine
 from rollout_workers.requests import Request
 
 LENGTH = 14
@@ -29,19 +29,10 @@ def test_the_trace_estimate_is_what_sampling_recorded(
     model = make_model(vocab_size=20, shift=shift)
     sampler = Sampler(temperature=1.2, top_p=0.95, denoising_steps=4, completion_length=LENGTH, block_length=block)
     requests = [Request(tuple(range(2, 4 + i)), NoiseKey(0, "noise-train", (0, i, 0))) for i in range(12)]
-    completions = DenoiseLoop(TorchDenoiser(model)).run(requests, sampler)
+    completions = DenoisingEngine(TorchDenoiser(model)).run(requests, sampler)
     assert any(c.overwritten for c in completions)  # later steps saw tokens that the completion does not show
     samples = [
-        TrainingSample(
-            group=0,
-            sample=i,
-            prompt_ids=request.prompt_ids,
-            completion_ids=done.ids,
-            valid_tokens=min(done.end + 1, LENGTH),
-            step_map=done.step_map,
-            overwritten=done.overwritten,
-            advantage=0.0,
-        )
+        TrainingSample.of(request.prompt_ids, done, group=0, sample=i, advantage=0.0)
         for i, (request, done) in enumerate(zip(requests, completions, strict=True))
     ]
     views = [TraceEstimator().views(sample.key(0, 0), sample) for sample in samples]

@@ -20,7 +20,7 @@ from learner.policy import Policy
 from learner.samples import TrainingSample
 from learner.staleness import importance
 from rollout_workers.denoiser import TorchDenoiser
-from rollout_workers.estimates import token_estimates
+from rollout_workers.rollout_engine import token_estimates
 from tests.learner.learner_tools import make_samples
 
 SEED = 3

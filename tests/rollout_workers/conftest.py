@@ -1,54 +1,57 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from torch import Tensor
 
+from common.models.packing import Packing
 from common.models.prompts import PromptEncoder
 from common.models.transformer import MaskedDiffusionModel
 from common.records import PromptGroup, RolloutGroup, Sampler, Task, TestCase
 from common.weights.fence import VersionFence
-from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
-from rollout_workers.generator import DenoisingGenerator
-from rollout_workers.requests import Completion, Request
+from rollout_workers.engine import DenoisingEngine
+from rollout_workers.requests import Request
+from rollout_workers.rollout_engine import RolloutEngine
 
 
-class RecordingLoop(DenoiseLoop):
-    """The real loop; ``batches`` lists how many completions each batch gave."""
+class WatchedDenoiser(TorchDenoiser):
+    """The real denoiser; ``before_pass`` is called before every forward pass."""
+
+    before_pass: Callable[[], None] | None = None
+
+    def hidden(self, ids: Tensor, packing: Packing) -> Tensor:
+        if self.before_pass is not None:
+            self.before_pass()
+        return super().hidden(ids, packing)
+
+
+class RecordingEngine(DenoisingEngine):
+    """The real engine; ``batches`` lists how many requests each batch took."""
 
     batches: list[int]
 
-    def stream(self, *arguments: Any) -> Iterator[tuple[Request, Completion]]:
-        self.batches.append(0)
-        for done in super().stream(*arguments):
-            self.batches[-1] += 1
-            yield done
-
-
-class Waiting:
-    """Prompt groups that wait in memory."""
-
-    def __init__(self, *prompts: PromptGroup) -> None:
-        self._prompts = list(prompts)
-
-    def peek(self) -> PromptGroup | None:
-        return self._prompts[0] if self._prompts else None
-
-    def take(self) -> PromptGroup:
-        return self._prompts.pop(0)
-
-    def add(self, prompt: PromptGroup) -> None:
-        self._prompts.append(prompt)
+    def add(self, requests: Sequence[Request], sampler: Sampler) -> None:
+        if not self.has_unfinished:
+            self.batches.append(0)
+        self.batches[-1] += len(requests)
+        super().add(requests, sampler)
 
 
 @pytest.fixture
-def loop(make_model: Callable[..., MaskedDiffusionModel]) -> RecordingLoop:
+def denoiser(make_model: Callable[..., MaskedDiffusionModel]) -> WatchedDenoiser:
     """A tiny random model with the vocabulary of the built-in tokenizer."""
-    recording = RecordingLoop(TorchDenoiser(make_model(vocab_size=448)), batch_tokens=150)
-    recording.batches = []
-    return recording
+    return WatchedDenoiser(make_model(vocab_size=448))
+
+
+@pytest.fixture
+def denoising(denoiser: WatchedDenoiser) -> RecordingEngine:
+    engine = RecordingEngine(denoiser, batch_tokens=150)
+    engine.batches = []
+    return engine
 
 
 @pytest.fixture
@@ -60,22 +63,27 @@ def fence() -> VersionFence:
 
 
 @pytest.fixture
-def generator(loop: RecordingLoop, fence: VersionFence) -> DenoisingGenerator:
-    encoder = PromptEncoder("builtin:quickstart", chat_template=False)
-    return DenoisingGenerator("rollout-0", loop, encoder, fence, deadline=0.1)
+def make_engine(denoising: RecordingEngine, fence: VersionFence) -> Callable[..., RolloutEngine]:
+    def build(**settings: Any) -> RolloutEngine:
+        encoder = PromptEncoder("builtin:quickstart", chat_template=False)
+        return RolloutEngine("rollout-0", denoising, encoder, fence, deadline=0.1, **settings)
+
+    return build
 
 
 @pytest.fixture
-def generate_all(generator: DenoisingGenerator) -> Callable[..., list[RolloutGroup]]:
-    """All groups of the prompts, in the order in which they finished."""
+def engine(make_engine: Callable[..., RolloutEngine]) -> RolloutEngine:
+    return make_engine()
 
-    def run(*prompts: PromptGroup) -> list[RolloutGroup]:
-        waiting, groups = Waiting(*prompts), []
-        while waiting.peek() is not None:
-            groups += generator.generate(waiting)
-        return groups
 
-    return run
+def drive(engine: RolloutEngine, *prompts: PromptGroup) -> list[RolloutGroup]:
+    """Push prompts whenever the engine takes the next one; return the groups in the order they finished in."""
+    waiting, groups = deque(prompts), []
+    while waiting or engine.has_unfinished:
+        while waiting and engine.has_room and engine.accepts(waiting[0]):
+            engine.add(waiting.popleft())
+        groups += engine.step()
+    return groups
 
 
 @pytest.fixture

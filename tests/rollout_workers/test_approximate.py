@@ -10,10 +10,10 @@ from torch import Tensor
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel
 from common.models.window import Memory, Window
-from common.records import NoiseKey, Sampler
-from rollout_workers.denoise import DenoiseLoop
+from common.records import Completion, NoiseKey, Sampler
 from rollout_workers.denoiser import TorchDenoiser
-from rollout_workers.requests import Completion, Request
+from rollout_workers.engine import DenoisingEngine
+from rollout_workers.requests import Request
 
 MakeModel = Callable[..., MaskedDiffusionModel]
 LENGTHS = (7, 12, 7, 9)
@@ -84,7 +84,7 @@ def sampler(cache: str, steps: int = 12, block: int = 4, **fields: Any) -> Sampl
 def denoise(model: MaskedDiffusionModel, setting: Sampler, tokens: int = 16384) -> list[Completion]:
     prompts = [tuple(range(2, 4 + (5 * i) % 7)) for i in range(12)]
     requests = [Request(prompt, NoiseKey(5, "noise-train", (0, i, 0))) for i, prompt in enumerate(prompts)]
-    return DenoiseLoop(TorchDenoiser(model), tokens).run(requests, setting)
+    return DenoisingEngine(TorchDenoiser(model), tokens).run(requests, setting)
 
 
 @pytest.mark.parametrize("cache", ["prefix", "dual"])
@@ -94,7 +94,7 @@ def test_blocks_of_one_step_are_exact(make_model: MakeModel, cache: str, decoder
     model = make_model(vocab_size=12)
     exact = denoise(model, sampler("none", steps=3, decoder=decoder))
     cached = denoise(model, sampler(cache, steps=3, decoder=decoder))
-    assert [c.ids for c in cached] == [c.ids for c in exact]
+    assert [c.completion_ids for c in cached] == [c.completion_ids for c in exact]
     assert [c.step_map for c in cached] == [c.step_map for c in exact]
 
 
@@ -109,7 +109,7 @@ def test_a_cached_completion_depends_neither_on_its_batch_nor_on_its_order(
     assert len({completion.end for completion in whole}) > 2
     for tokens in (1, 40, 60):
         again = denoise(model, sampler(cache), tokens)
-        assert [c.ids for c in again] == [c.ids for c in whole]
+        assert [c.completion_ids for c in again] == [c.completion_ids for c in whole]
         assert [c.step_map for c in again] == [c.step_map for c in whole]
 
 
@@ -120,8 +120,8 @@ def test_the_first_token_of_a_block_is_exact_and_later_ones_are_near(make_model:
     errors: dict[bool, list[float]] = {True: [], False: []}
     for i, done in enumerate(denoise(model, sampler(cache))):
         prompt = list(range(2, 4 + (5 * i) % 7))
-        cells = [(k, t, s) for k, (t, s) in enumerate(zip(done.ids, done.step_map, strict=True)) if s >= 0]
-        cells += done.overwritten
+        tokens = enumerate(zip(done.completion_ids, done.step_map, strict=True))
+        cells = [(k, t, s) for k, (t, s) in tokens if s >= 0] + list(done.overwritten)
         for k, token, step in cells:
             if k > done.end:
                 continue

@@ -12,12 +12,12 @@ import torch
 from common import rng
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel
-from common.records import NoiseKey, Sampler
+from common.records import Completion, NoiseKey, Sampler
 from common.weights.buckets import WeightsError
-from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.engine import DenoisingEngine
 from rollout_workers.replay import replay
-from rollout_workers.requests import Completion, Request, RequestError
+from rollout_workers.requests import Request, RequestError
 
 MakeModel = Callable[..., MaskedDiffusionModel]
 MASK, EOS = 1, 0
@@ -39,8 +39,8 @@ def requests(count: int = 12, vocabulary: int = 12) -> list[Request]:
     return [Request(prompt, key(i // 4, i % 4)) for i, prompt in enumerate(prompts)]
 
 
-def engine(model: MaskedDiffusionModel, batch_tokens: int = 16384) -> DenoiseLoop:
-    return DenoiseLoop(TorchDenoiser(model), batch_tokens)
+def engine(model: MaskedDiffusionModel, batch_tokens: int = 16384) -> DenoisingEngine:
+    return DenoisingEngine(TorchDenoiser(model), batch_tokens)
 
 
 @dataclass
@@ -110,7 +110,7 @@ def test_equals_the_plain_sampler_up_to_the_end_of_text(
         plain = reference(model, request, setting)
         upto = plain.end + 1
         assert ours.end == plain.end
-        assert list(ours.ids[:upto]) == plain.ids[:upto]
+        assert list(ours.completion_ids[:upto]) == plain.ids[:upto]
         assert list(ours.step_map[:upto]) == plain.step_map[:upto]
         assert ours.logprobs[:upto] == pytest.approx(plain.logprobs[:upto], abs=1e-4)
         assert ours.model_logprobs[:upto] == pytest.approx(plain.model_logprobs[:upto], abs=1e-4)
@@ -127,13 +127,13 @@ def test_some_rows_end_early_and_some_never(make_model: MakeModel) -> None:
 def test_after_the_end_of_text_nothing_is_left(make_model: MakeModel) -> None:
     for completion in engine(make_model(vocab_size=12)).run(requests(40), sampler()):
         tail = 14 - completion.end - 1
-        assert len(completion.ids) == len(completion.step_map) == 14
+        assert len(completion.completion_ids) == len(completion.step_map) == 14
         assert len(completion.logprobs) == len(completion.model_logprobs) == 14
-        assert EOS not in completion.ids[: completion.end]
+        assert EOS not in completion.completion_ids[: completion.end]
         assert all(0 <= step < 6 for step in completion.step_map[: completion.end + 1])
         assert all(logprob <= 0 for logprob in completion.logprobs)
         if tail > 0:
-            assert completion.ids[-tail - 1 :] == (EOS,) * (tail + 1)
+            assert completion.completion_ids[-tail - 1 :] == (EOS,) * (tail + 1)
             assert completion.step_map[-tail:] == (-1,) * tail
             assert completion.logprobs[-tail:] == completion.model_logprobs[-tail:] == (0.0,) * tail
         assert all(completion.end < k < 14 and token != MASK for k, token, _ in completion.overwritten)
@@ -165,8 +165,8 @@ def same(a: Completion, b: Completion) -> bool:
     close = all(
         np.allclose(x, y, atol=1e-5) for x, y in ((a.logprobs, b.logprobs), (a.model_logprobs, b.model_logprobs))
     )
-    return close and (a.ids, a.step_map, a.end, a.forwards, a.overwritten) == (
-        (b.ids, b.step_map, b.end, b.forwards, b.overwritten)
+    return close and (a.completion_ids, a.step_map, a.end, a.forwards, a.overwritten) == (
+        (b.completion_ids, b.step_map, b.end, b.forwards, b.overwritten)
     )
 
 
@@ -192,8 +192,8 @@ def test_scoring_the_recorded_trace_gives_the_recorded_log_probabilities(
     completions = engine(model).run(batch, setting)
     assert any(completion.overwritten for completion in completions)
     for request, done in zip(batch, completions, strict=True):
-        committed = [(k, token, step) for k, (token, step) in enumerate(zip(done.ids, done.step_map, strict=True))]
-        committed = [cell for cell in committed if cell[2] >= 0] + list(done.overwritten)
+        tokens = enumerate(zip(done.completion_ids, done.step_map, strict=True))
+        committed = [(k, token, step) for k, (token, step) in tokens if step >= 0] + list(done.overwritten)
         first = len(request.prompt_ids)
         for step in set(done.step_map) - {-1}:
             canvas = [*request.prompt_ids, *[MASK] * 14]
@@ -205,7 +205,7 @@ def test_scoring_the_recorded_trace_gives_the_recorded_log_probabilities(
             sources = model.source_rows(torch.tensor([first + k for k in places]))
             scores = model.logits(hidden[sources]).log_softmax(-1)
             for row, k in zip(scores, places, strict=True):
-                assert float(row[done.ids[k]]) == pytest.approx(done.model_logprobs[k], abs=1e-5)
+                assert float(row[done.completion_ids[k]]) == pytest.approx(done.model_logprobs[k], abs=1e-5)
         again = replay(TorchDenoiser(model), request.prompt_ids, done)
         assert again == pytest.approx(done.model_logprobs, abs=1e-5)
 
@@ -215,7 +215,6 @@ def test_forward_passes_are_counted_until_the_text_is_complete(make_model: MakeM
     for completion in completions:
         assert completion.forwards == max(completion.step_map[: completion.end + 1]) + 1
         assert completion.versions == (0, 0)
-        assert completion.seconds > 0
     assert min(completion.forwards for completion in completions) < 6
 
 
@@ -236,7 +235,7 @@ def test_threshold_takes_fewer_steps_the_lower_it_is_and_never_more_than_the_sch
     for threshold in (0.1, 0.5, 0.999):
         setting = sampler(steps=7, decoder="threshold", threshold=threshold)
         completions = engine(model).run(batch, setting)
-        assert all(MASK not in completion.ids for completion in completions)
+        assert all(MASK not in completion.completion_ids for completion in completions)
         taken.append(sum(completion.forwards for completion in completions))
         assert max(completion.forwards for completion in completions) <= 7
     assert taken[0] < taken[1] < taken[2]
@@ -261,10 +260,10 @@ def test_a_prompt_that_cannot_be_completed_is_one_clear_error(
 def test_the_key_decides_the_noise(make_model: MakeModel) -> None:
     prompt = (5, 6, 7)
     keys = [key(0, 0), key(0, 0, seed=12), key(0, 0, purpose="noise-evaluation"), key(0, 1), key(1, 0)]
-    ids = [c.ids for c in engine(make_model()).run([Request(prompt, k) for k in keys], sampler())]
+    ids = [c.completion_ids for c in engine(make_model()).run([Request(prompt, k) for k in keys], sampler())]
     assert len(set(ids)) == len(keys)
     again = engine(make_model()).run([Request(prompt, keys[0])], sampler())
-    assert again[0].ids == ids[0]
+    assert again[0].completion_ids == ids[0]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.2])
@@ -274,7 +273,7 @@ def test_mask_token_is_never_emitted_however_likely(make_model: MakeModel, tempe
     packing = Packing.of([20])
     assert MASK in model.lm_head(model.hidden(torch.full((20,), MASK), packing)).argmax(-1)
     for completion in engine(model).run(requests(12, 40), sampler(temperature, top_p=1.0)):
-        assert MASK not in completion.ids
+        assert MASK not in completion.completion_ids
 
 
 def test_equally_certain_positions_are_committed_from_the_left(make_model: MakeModel) -> None:
@@ -288,9 +287,9 @@ def test_equally_certain_positions_are_committed_from_the_left(make_model: MakeM
 
 
 def test_bfloat16_runs_and_returns_valid_completions(make_model: MakeModel) -> None:
-    loop = DenoiseLoop(TorchDenoiser(make_model(vocab_size=12), torch.bfloat16))
+    loop = DenoisingEngine(TorchDenoiser(make_model(vocab_size=12), torch.bfloat16))
     for completion in loop.run(requests(), sampler()):
-        assert MASK not in completion.ids
+        assert MASK not in completion.completion_ids
         assert all(math.isfinite(logprob) for logprob in completion.logprobs)
 
 
@@ -308,7 +307,7 @@ def test_loaded_weights_are_the_ones_that_sample(make_model: MakeModel) -> None:
     denoiser.load(new.named_parameters())
     batch = requests(6, 40)
     expected = engine(make_model(seed=1)).run(batch, sampler())
-    assert DenoiseLoop(denoiser).run(batch, sampler()) == expected
+    assert DenoisingEngine(denoiser).run(batch, sampler()) == expected
 
 
 def test_weights_of_another_model_are_refused(make_model: MakeModel) -> None:

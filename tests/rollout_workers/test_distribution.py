@@ -10,8 +10,8 @@ import torch
 
 from common.models.transformer import MaskedDiffusionModel
 from common.records import NoiseKey, Sampler
-from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.engine import DenoisingEngine
 from rollout_workers.requests import Request
 from tests.rollout_workers.exact_process import ExactProcess
 
@@ -58,8 +58,8 @@ def test_completions_follow_the_law_of_the_decoder(make_model: MakeModel, case: 
     model = make_model(vocab_size=5, std=0.25)
     law = ExactProcess(model, PROMPT, sampler).texts()
     requests = [Request(PROMPT, NoiseKey(7, "noise-train", (0, 0, i))) for i in range(SAMPLES)]
-    done = DenoiseLoop(TorchDenoiser(model), batch_tokens=20_000).run(requests, sampler)
-    observed = Counter(completion.ids[: completion.end + 1] for completion in done)
+    done = DenoisingEngine(TorchDenoiser(model), batch_tokens=20_000).run(requests, sampler)
+    observed = Counter(completion.completion_ids[: completion.end + 1] for completion in done)
     assert len(law) > 10, "too few outcomes to prove much"
     assert p_value(observed, law) > 1e-3
 
@@ -70,5 +70,5 @@ def test_the_test_can_fail(make_model: MakeModel) -> None:
     sampler = Sampler(temperature=1.2, top_p=0.95, completion_length=3, denoising_steps=3)
     law = ExactProcess(model, PROMPT, sampler.model_copy(update={"temperature": 1.1, "top_p": 1.0})).texts()
     requests = [Request(PROMPT, NoiseKey(7, "noise-train", (0, 0, i))) for i in range(SAMPLES)]
-    done = DenoiseLoop(TorchDenoiser(model), batch_tokens=20_000).run(requests, sampler)
-    assert p_value(Counter(completion.ids[: completion.end + 1] for completion in done), law) < 1e-6
+    done = DenoisingEngine(TorchDenoiser(model), batch_tokens=20_000).run(requests, sampler)
+    assert p_value(Counter(completion.completion_ids[: completion.end + 1] for completion in done), law) < 1e-6

@@ -11,9 +11,10 @@ import torch
 
 from common import rng
 from common.models.transformer import MaskedDiffusionModel
-from common.records import DREAM_DECODERS, NoiseKey, Sampler
-from rollout_workers.denoise import DenoiseLoop
+from common.records import NoiseKey, Sampler
+from common.sampler import DREAM_DECODERS
 from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.engine import DenoisingEngine
 from rollout_workers.requests import Request
 from tests.rollout_workers.naive_samplers import dream, llada, transformers_model
 
@@ -52,10 +53,10 @@ def test_tokens_are_those_of_the_published_sampler(
     order = torch.tensor(np.stack([rng.stream(3, "noise-train-order", 0, i, 0).random(16) for i in range(batch)]))
     naive = dream if sampler.decoder in DREAM_DECODERS else llada
     expected = naive(transformers_model(model, tmp_path / "model"), model, prompts, sampler, order)
-    ours = DenoiseLoop(TorchDenoiser(model)).run(requests, sampler)
+    ours = DenoisingEngine(TorchDenoiser(model)).run(requests, sampler)
     ends = set(model.config.end_token_ids)
     for completion, tokens, steps in zip(ours, expected.tokens.tolist(), expected.steps.tolist(), strict=True):
         end = next((k for k, token in enumerate(tokens) if token in ends), 16)
         assert completion.end == end
-        assert list(completion.ids[: end + 1]) == tokens[: end + 1]
+        assert list(completion.completion_ids[: end + 1]) == tokens[: end + 1]
         assert list(completion.step_map[: end + 1]) == steps[: end + 1]

@@ -19,8 +19,9 @@ from common.streams import (
     connect,
 )
 from common.weights.fence import FenceTimeoutError
-from rollout_workers.generator import DenoisingGenerator
+from rollout_workers.rollout_engine import RolloutEngine
 from rollout_workers.rollout_loop import RolloutLoop
+from tests.rollout_workers.conftest import RecordingEngine, WatchedDenoiser
 
 MakePrompt = Callable[..., PromptGroup]
 DELIVERIES = 3
@@ -31,9 +32,9 @@ class Worker:
     """A rollout worker as the actor composes it, on real streams."""
 
     streams: Streams
-    generator: DenoisingGenerator
-    handed_over: list[int] = field(default_factory=list)
-    refused: int = 0
+    engine: RolloutEngine
+    published: list[int] = field(default_factory=list)
+    lost: int = 0
 
     def send(self, *prompts: PromptGroup) -> None:
         self.streams.publish(PROMPTS, [prompt.encode() for prompt in prompts], deadline=1)
@@ -44,65 +45,75 @@ class Worker:
     def work(self) -> None:
         """Start a worker and let it run until no prompt is left."""
         consumer = Consumer(self.streams, PROMPTS, "rollout-0")
-        loop = RolloutLoop("rollout-0", consumer, self.generator, DELIVERIES, 5)
-        loop.run(lambda: self.streams.depth(PROMPTS) == 0, self._on_group, self._on_refused)
+        loop = RolloutLoop("rollout-0", consumer, self.engine, DELIVERIES, 5, self._on_group, self._on_lost)
+        loop.run(lambda: self.streams.depth(PROMPTS) == 0)
 
     def _on_group(self, group: RolloutGroup) -> None:
         assert group.seconds > 0
-        self.handed_over.append(group.prompt.index)
+        self.published.append(group.prompt.index)
 
-    def _on_refused(self) -> None:
-        self.refused += 1
+    def _on_lost(self) -> None:
+        self.lost += 1
 
     def rolled_out(self) -> list[int]:
         return [RolloutGroup.decode(data).prompt.index for data in self.streams.messages(ROLLOUTS)]
 
 
 @pytest.fixture
-def worker(redis_url: str, run_id: str, generator: DenoisingGenerator) -> Iterator[Worker]:
+def worker(redis_url: str, run_id: str, engine: RolloutEngine) -> Iterator[Worker]:
     client = connect(redis_url)
     streams = Streams(client, run_id, StreamsConfig(deliveries=DELIVERIES))
     streams.create()
-    yield Worker(streams, generator)
+    yield Worker(streams, engine)
     client.close()
 
 
 def test_prompts_become_rollouts_in_one_batch_that_is_refilled(
-    worker: Worker, loop: Any, make_prompt: MakePrompt
+    worker: Worker, denoising: RecordingEngine, make_prompt: MakePrompt
 ) -> None:
     worker.send(*(make_prompt(i, 2) for i in range(7)))
     worker.work()
-    assert loop.batches == [14]
+    assert denoising.batches == [14]
     assert sorted(worker.rolled_out()) == list(range(7))
-    assert worker.handed_over == worker.rolled_out()
+    assert worker.published == worker.rolled_out()
     assert not worker.streams.depth(PROMPTS)
 
 
-def test_a_worker_claims_no_more_than_it_has_room_for(worker: Worker, loop: Any, make_prompt: MakePrompt) -> None:
+def test_a_worker_claims_no_more_than_it_has_room_for(
+    worker: Worker, denoiser: WatchedDenoiser, make_prompt: MakePrompt
+) -> None:
     """What it does not claim, its neighbours can denoise meanwhile."""
     worker.send(*(make_prompt(i, 4) for i in range(7)))
     claimed: list[int] = []
-    hidden = loop._denoiser.hidden
 
-    def watched(*arguments: Any) -> Any:
-        info = worker.streams.client.xinfo_groups(worker.streams.key(PROMPTS))
+    def watch() -> None:
+        info: Any = worker.streams.client.xinfo_groups(worker.streams.key(PROMPTS))
         claimed.append(int(info[0]["pending"]))
-        return hidden(*arguments)
 
-    loop._denoiser.hidden = watched
+    denoiser.before_pass = watch
     worker.work()
     # Rows of about 13 tokens: three groups of four do not fill the 150, and the fourth waits with its last rows.
     assert claimed[0] == 4
     assert sorted(worker.rolled_out()) == list(range(7))
 
 
+def test_a_group_that_cannot_join_the_batch_begins_the_next(
+    worker: Worker, denoising: RecordingEngine, make_prompt: MakePrompt
+) -> None:
+    samplers = [make_prompt(0, temperature=temperature).sampler for temperature in (1.2, 0.0)]
+    worker.send(*(make_prompt(i, 2, sampler=samplers[i // 2 % 2]) for i in range(6)))
+    worker.work()
+    assert denoising.batches == [4, 4, 4]
+    assert sorted(worker.rolled_out()) == list(range(6))
+
+
 def test_left_over_prompts_run_alone_and_the_rest_together(
-    worker: Worker, loop: Any, make_prompt: MakePrompt
+    worker: Worker, denoising: RecordingEngine, make_prompt: MakePrompt
 ) -> None:
     worker.send(*(make_prompt(i, 2) for i in range(5)))
     worker.crash_while_holding(2)
     worker.work()
-    assert loop.batches == [2, 2, 6]
+    assert denoising.batches == [2, 2, 6]
     assert worker.rolled_out()[:2] == [0, 1]
     assert sorted(worker.rolled_out()) == list(range(5))
 
@@ -118,7 +129,7 @@ def test_a_prompt_that_cannot_be_denoised_is_declared_lost_at_once(
     assert (lost.prompt.index, lost.rollouts) == (0, None)
     assert lost.lost is not None
     assert "the prompt is empty" in lost.lost
-    assert worker.refused == 1
+    assert worker.lost == 1
     assert worker.rolled_out() == [1]
 
 
@@ -164,4 +175,4 @@ def test_batch_that_fails_stays_with_its_worker(worker: Worker, make_prompt: Mak
     with pytest.raises(FenceTimeoutError):
         worker.work()
     assert worker.streams.depth(PROMPTS) == 2
-    assert worker.handed_over == worker.rolled_out() == []
+    assert worker.published == worker.rolled_out() == []

@@ -20,8 +20,8 @@ from learner.policy import Policy
 from learner.samples import TrainingSample
 from orchestrator.curriculum import Curriculum, load_data
 from reward_service.reward_actor import make_scorer
-from rollout_workers.denoise import DenoiseLoop
 from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.engine import DenoisingEngine
 from rollout_workers.requests import Request
 
 
@@ -70,22 +70,15 @@ def roll_out(config: Config, model, encoder, scorer, task, index: int) -> list[T
         Request(ids, NoiseKey(config.run.seed, "noise-train", (0, index, i)))
         for i in range(config.rollout.group_size)
     ]
-    loop = DenoiseLoop(TorchDenoiser(copy.deepcopy(model)), config.rollout.batch_tokens)
-    completions = loop.run(requests, config.rollout.sampler())
-    scores = scorer.score_group(task, [encoder.decode(c.ids[: c.end]) for c in completions])
+    engine = DenoisingEngine(TorchDenoiser(copy.deepcopy(model)), config.rollout.batch_tokens)
+    completions = engine.run(requests, config.rollout.sampler())
+    scores = scorer.score_group(task, [encoder.decode(c.completion_ids[: c.end]) for c in completions])
     rewards, valid = [score.reward for score in scores], [not score.masked for score in scores]
     if not has_variance(rewards, valid):
         return []
     advantages = group_advantages(rewards, valid, config.learner.advantage)
     return [
-        TrainingSample(
-            group=index,
-            sample=i,
-            prompt_ids=ids,
-            completion_ids=c.ids,
-            valid_tokens=min(c.end + 1, len(c.ids)),
-            advantage=advantage,
-        )
+        TrainingSample.of(ids, c, group=index, sample=i, advantage=advantage)
         for i, (c, advantage) in enumerate(zip(completions, advantages, strict=True))
     ]
 

@@ -8,15 +8,14 @@ import pytest
 
 from common.likelihood.views import SampleKey, Text
 from common.models.loading import load_tokenizer, tokenizer_hash
-from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, RolloutGroup
 from common.weights.fence import FenceTimeoutError, VersionFence
-from rollout_workers.generator import DenoisingGenerator
 from rollout_workers.requests import RequestError
-from tests.rollout_workers.conftest import Waiting
+from rollout_workers.rollout_engine import RolloutEngine
+from tests.rollout_workers.conftest import RecordingEngine, WatchedDenoiser, drive
 
 MakePrompt = Callable[..., PromptGroup]
-GenerateAll = Callable[..., list[RolloutGroup]]
+MakeEngine = Callable[..., RolloutEngine]
 
 
 def completions(group: RolloutGroup) -> list[tuple[Any, ...]]:
@@ -24,33 +23,34 @@ def completions(group: RolloutGroup) -> list[tuple[Any, ...]]:
 
 
 def test_groups_join_one_batch_beyond_its_token_budget(
-    generate_all: GenerateAll, loop: Any, make_prompt: MakePrompt
+    engine: RolloutEngine, denoising: RecordingEngine, make_prompt: MakePrompt
 ) -> None:
     """Seven groups of three are far more than 150 tokens: rows wait, and groups come as they finish."""
     prompts = [make_prompt(i, 3) for i in range(7)]
-    groups = generate_all(*prompts)
-    assert loop.batches == [21]
+    groups = drive(engine, *prompts)
+    assert denoising.batches == [21]
     assert sorted(group.prompt.index for group in groups) == list(range(7))
     assert [len(group.rollouts) for group in groups] == [3] * 7
 
 
 def test_groups_of_different_samplers_run_apart(
-    generate_all: GenerateAll, loop: Any, make_prompt: MakePrompt
+    engine: RolloutEngine, denoising: RecordingEngine, make_prompt: MakePrompt
 ) -> None:
     prompts = [make_prompt(i, 1, temperature) for i, temperature in enumerate([1.2, 1.2, 0.0, 1.2])]
-    groups = generate_all(*prompts)
-    assert loop.batches == [2, 1, 1]
+    groups = drive(engine, *prompts)
+    assert denoising.batches == [2, 1, 1]
     assert sorted(group.prompt.index for group in groups) == [0, 1, 2, 3]
 
 
-def test_nothing_to_generate(generator: DenoisingGenerator, loop: Any) -> None:
-    assert list(generator.generate(Waiting())) == []
-    assert loop.batches == []
+def test_without_groups_a_step_does_nothing(engine: RolloutEngine) -> None:
+    assert engine.has_room
+    assert not engine.has_unfinished
+    assert engine.step() == []
 
 
-def test_a_rollout_group_says_all_about_its_origin(generate_all: GenerateAll, make_prompt: MakePrompt) -> None:
+def test_a_rollout_group_says_all_about_its_origin(engine: RolloutEngine, make_prompt: MakePrompt) -> None:
     prompt = make_prompt(3, 4)
-    (group,) = generate_all(prompt)
+    (group,) = drive(engine, prompt)
     tokenizer = load_tokenizer("builtin:quickstart")
     assert (group.prompt, group.version, group.worker) == (prompt, 5, "rollout-0")
     assert group.prompt_ids == tuple(tokenizer(prompt.task.prompt)["input_ids"])
@@ -66,15 +66,15 @@ def test_a_rollout_group_says_all_about_its_origin(generate_all: GenerateAll, ma
     assert RolloutGroup.decode(group.encode()) == group
 
 
-def test_a_group_is_the_same_alone_or_in_company(generate_all: GenerateAll, make_prompt: MakePrompt) -> None:
+def test_a_group_is_the_same_alone_or_in_company(engine: RolloutEngine, make_prompt: MakePrompt) -> None:
     prompts = [make_prompt(i, 3) for i in range(4)]
-    together = sorted(generate_all(*prompts), key=lambda group: group.prompt.index)
-    alone = [generate_all(prompt)[0] for prompt in prompts]
+    together = sorted(drive(engine, *prompts), key=lambda group: group.prompt.index)
+    alone = [drive(engine, prompt)[0] for prompt in prompts]
     assert list(map(completions, together)) == list(map(completions, alone))
 
 
 def test_samples_groups_purposes_rounds_and_seeds_have_noise_of_their_own(
-    generate_all: GenerateAll, make_prompt: MakePrompt
+    engine: RolloutEngine, make_prompt: MakePrompt
 ) -> None:
     task = make_prompt(0).task
     variants: list[dict[str, Any]] = [
@@ -84,39 +84,27 @@ def test_samples_groups_purposes_rounds_and_seeds_have_noise_of_their_own(
         {"purpose": Purpose.EVALUATION},
         {"purpose": Purpose.EVALUATION, "evaluation": 1},
     ]
-    groups = generate_all(*(make_prompt(**{"task": task} | variant) for variant in variants))
+    groups = drive(engine, *(make_prompt(**{"task": task} | variant) for variant in variants))
     drawn = [completion for group in groups for completion in completions(group)]
     assert len(set(drawn)) == 2 * len(variants)
 
 
 def test_a_prompt_waits_for_the_version_it_asks_for(
-    generate_all: GenerateAll, fence: VersionFence, loop: Any, make_prompt: MakePrompt
+    engine: RolloutEngine, fence: VersionFence, denoising: RecordingEngine, make_prompt: MakePrompt
 ) -> None:
     """It does not join the batch that runs on older weights, and does not spoil it."""
+    old, new = make_prompt(0, min_version=5), make_prompt(1, min_version=6)
+    engine.add(old)
+    assert not engine.accepts(new)
+    (group,) = drive(engine)
+    assert group.version == 5
+    engine.add(new)
     with pytest.raises(FenceTimeoutError, match="version 6; holding 5"):
-        generate_all(make_prompt(0, min_version=5), make_prompt(1, min_version=6))
-    assert loop.batches == [2]
+        engine.step()
     with fence.writing(6, 1.0):
         pass
-    groups = generate_all(make_prompt(0, min_version=5), make_prompt(1, min_version=6))
-    assert [group.version for group in groups] == [6, 6]
-
-
-class Endless(Waiting):
-    """Always has a prompt; ``after`` takes happened, ``then`` is called once."""
-
-    def __init__(self, make_prompt: MakePrompt, after: int, then: Callable[[], None]) -> None:
-        super().__init__()
-        self._make, self._after, self._then, self.taken = make_prompt, after, then, 0
-
-    def peek(self) -> PromptGroup | None:
-        return self._make(self.taken, 2)
-
-    def take(self) -> PromptGroup:
-        self.taken += 1
-        if self.taken == self._after:
-            self._then()
-        return self._make(self.taken - 1, 2)
+    (group,) = drive(engine)
+    assert (group.prompt, group.version) == (new, 6)
 
 
 def start_writer(fence: VersionFence, version: int) -> threading.Thread:
@@ -135,50 +123,76 @@ def start_writer(fence: VersionFence, version: int) -> threading.Thread:
 
 
 def test_waiting_weights_end_a_batch_that_would_go_on_for_ever(
-    generator: DenoisingGenerator, fence: VersionFence, make_prompt: MakePrompt
+    engine: RolloutEngine, fence: VersionFence, make_prompt: MakePrompt
 ) -> None:
-    writers: list[threading.Thread] = []
-    prompts = Endless(make_prompt, 5, lambda: writers.append(start_writer(fence, 6)))
-    groups = list(generator.generate(prompts))
-    writers[0].join(30.0)
-    assert sorted(group.prompt.index for group in groups) == [0, 1, 2, 3, 4]
-    assert {rollout.versions for group in groups for rollout in group.rollouts} == {(5, 5)}
+    engine.add(make_prompt(0))
+    groups = engine.step()
+    assert engine.has_room
+    writer = start_writer(fence, 6)
+    assert not engine.has_room
+    groups += drive(engine)
+    writer.join(30.0)
+    assert fence.version == 6
+    assert engine.has_room
+    groups += drive(engine, make_prompt(1))
+    assert [{rollout.versions for rollout in group.rollouts} for group in groups] == [{(5, 5)}, {(6, 6)}]
+
+
+def test_weights_that_failed_to_load_serve_no_further_batch(
+    engine: RolloutEngine, fence: VersionFence, make_prompt: MakePrompt
+) -> None:
+    with pytest.raises(OSError, match="damaged"), fence.writing(6, 1.0):
+        raise OSError("damaged")
+    engine.add(make_prompt(0))
+    with pytest.raises(FenceTimeoutError, match="holding -1"):
+        engine.step()
+
+
+def test_a_step_that_fails_lets_the_weights_go(
+    engine: RolloutEngine, denoiser: WatchedDenoiser, fence: VersionFence, make_prompt: MakePrompt
+) -> None:
+    def fail() -> None:
+        raise FloatingPointError("diverged")
+
+    engine.add(make_prompt(0))
+    engine.step()
+    denoiser.before_pass = fail
+    with pytest.raises(FloatingPointError):
+        engine.step()
+    with fence.writing(6, 0.1):
+        pass
     assert fence.version == 6
 
 
 def test_between_steps_completions_record_the_versions_of_their_first_and_last_step(
-    loop: Any, generator: DenoisingGenerator, fence: VersionFence, make_prompt: MakePrompt
+    make_engine: MakeEngine, denoiser: WatchedDenoiser, fence: VersionFence, make_prompt: MakePrompt
 ) -> None:
     """With ``update_between: steps`` new weights come in while a batch is half denoised."""
-    generator._update_between = "steps"
+    engine = make_engine(update_between="steps")
     steps: list[int] = []
-    hidden = loop._denoiser.hidden
 
-    def watched(*arguments: Any) -> Any:
+    def watch() -> None:
         steps.append(fence.version)
         if len(steps) == 2:  # the second of three steps: the weights wait until it is done
             start_writer(fence, 6)
-        return hidden(*arguments)
 
-    loop._denoiser.hidden = watched
-    (group,) = generator.generate(Waiting(make_prompt(0, 2)))
+    denoiser.before_pass = watch
+    (group,) = drive(engine, make_prompt(0, 2))
     assert steps == [5, 5, 6]
     assert group.version == 5
     assert [rollout.versions for rollout in group.rollouts] == [(5, 6)] * 2
 
 
-def test_a_prompt_that_cannot_be_denoised_is_refused(
-    generator: DenoisingGenerator, make_prompt: MakePrompt
-) -> None:
+def test_a_prompt_that_cannot_be_denoised_is_refused(engine: RolloutEngine, make_prompt: MakePrompt) -> None:
     prompt = make_prompt(0)
-    generator.check(prompt)
+    engine.check(prompt)
     empty = prompt.model_copy(update={"task": prompt.task.model_copy(update={"prompt": ""})})
     with pytest.raises(RequestError, match="empty"):
-        generator.check(empty)
+        engine.check(empty)
 
 
 def test_training_completions_record_an_estimate_where_one_is_asked_for(
-    loop: Any, fence: VersionFence, make_prompt: MakePrompt
+    make_engine: MakeEngine, make_prompt: MakePrompt
 ) -> None:
     asked = []
 
@@ -186,10 +200,9 @@ def test_training_completions_record_an_estimate_where_one_is_asked_for(
         asked.append((key, text))
         return tuple(-1.0 - k for k in range(len(text.completion_ids)))
 
-    encoder = PromptEncoder("builtin:quickstart", chat_template=False)
-    generator = DenoisingGenerator("rollout-0", loop, encoder, fence, 1.0, "steps", estimate)
+    engine = make_engine(update_between="steps", estimate=estimate)
     training, held_out = make_prompt(3, 2), make_prompt(4, 1).model_copy(update={"purpose": Purpose.EVALUATION})
-    groups = {group.prompt.index: group for group in generator.generate(Waiting(training, held_out))}
+    groups = {group.prompt.index: group for group in drive(engine, training, held_out)}
     assert [key for key, _ in asked] == [SampleKey(training.seed, 3, i, 0) for i in range(2)]
     for rollout, (_, text) in zip(groups[3].rollouts, asked, strict=True):
         assert text.completion_ids == rollout.completion_ids
