@@ -226,7 +226,7 @@ class RolloutGroup(Record):
 class Score(Record):
     """The reward of one completion and what it is made of.
 
-    ``masked`` is set when a test ended in ``infra``: the sample then counts neither in the group's baseline
+    ``excluded`` is set when a test ended in ``infra``: the sample then counts neither in the group's baseline
     nor in the loss, and ``reward`` is 0 only as a placeholder. ``forgeable``: the tests ran in the program's own
     process, which could have made them pass.
     """
@@ -234,7 +234,7 @@ class Score(Record):
     reward: float
     components: dict[str, float]
     verdicts: tuple[Verdict, ...]
-    masked: bool = False
+    excluded: bool = False
     forgeable: bool = False
 
     @property

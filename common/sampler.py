@@ -61,7 +61,8 @@ class SamplerFields(BaseModel):
         if block and length % block:
             raise ValueError("block_length: must divide completion_length, or be 0 for no blocks")
         if block and steps % (length // block):
-            raise ValueError(f"denoising_steps: must be a multiple of the {length // block} blocks")
+            count = length // block
+            raise ValueError(f"denoising_steps: must be a multiple of the number of blocks, {count} here")
         if self.decoder_temperature and self.decoder in (*RANDOM_DECODERS, "threshold"):
             raise ValueError(f"decoder_temperature: the {self.decoder} decoder ranks nothing; set it to 0")
         if self.upstream and self.decoder not in _PUBLISHED_DECODERS:

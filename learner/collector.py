@@ -84,7 +84,7 @@ class Collector:
         if self.stale == "drop" and staleness > self.max_staleness:
             return Outcome.DROPPED
         rewards = [score.reward for score in group.scores]
-        valid = [not score.masked for score in group.scores]
+        valid = [not score.excluded for score in group.scores]
         if self.zero_variance == "replace" and not has_variance(rewards, valid):
             return Outcome.FILTERED
         return Outcome.TRAINED

@@ -16,12 +16,12 @@ from learner.advantages import has_variance
 def batch_metrics(groups: Sequence[TrajectoryGroup], version: int) -> dict[str, float]:
     """Flat metrics of a step's groups, which are to train weights of ``version``.
 
-    Masked samples count neither in the rewards nor in a group's variance, only by their number; they were denoised
-    like the others and count in the rest.
+    Excluded samples count neither in the rewards nor in a group's variance, only by their number; they were
+    denoised like the others and count in the rest.
     ``staleness/`` goes by a group's version, the oldest that any of its completions started from, although
     completions may have started from newer weights or have met them on the way.
     """
-    scores = [score for group in groups for score in group.scores if not score.masked]
+    scores = [score for group in groups for score in group.scores if not score.excluded]
     samples = sum(len(group.scores) for group in groups)
     rewards = [score.reward for score in scores] or [0.0]
     verdicts = [verdict for score in scores for verdict in score.verdicts if verdict is not Verdict.SKIPPED]
@@ -32,7 +32,7 @@ def batch_metrics(groups: Sequence[TrajectoryGroup], version: int) -> dict[str, 
     surprisal = [-lp for rollout in rollouts for lp in rollout.model_logprobs[: rollout.text_tokens]]
     staleness = [version - rolled_group.version for rolled_group in rolled]
     flat = [
-        not has_variance([s.reward for s in group.scores], [not s.masked for s in group.scores])
+        not has_variance([s.reward for s in group.scores], [not s.excluded for s in group.scores])
         for group in groups
     ]
     names = sorted({name for score in scores for name in score.components})
@@ -44,7 +44,7 @@ def batch_metrics(groups: Sequence[TrajectoryGroup], version: int) -> dict[str, 
         **_quantiles({TOTAL: rewards, **components}),
         "reward/solved": fmean([float(score.passed) for score in scores] or [0.0]),
         "reward/pass_rate": fmean([float(verdict is Verdict.PASSED) for verdict in verdicts] or [0.0]),
-        "reward/masked": float(samples - len(scores)),
+        "reward/excluded": float(samples - len(scores)),
         "groups/trained": float(len(groups)),
         "groups/zero_variance": fmean(flat),
         "response/length_mean": fmean([float(rollout.end) for rollout in rollouts] or [0.0]),

@@ -35,7 +35,7 @@ def training_samples(groups: Sequence[TrajectoryGroup], config: LearnerConfig) -
     samples = []
     for group in groups:
         rewards = [score.reward for score in group.scores]
-        valid = [not score.masked for score in group.scores]
+        valid = [not score.excluded for score in group.scores]
         if group.rollouts is None or not has_variance(rewards, valid):
             continue
         advantages = group_advantages(rewards, valid, config.advantage)

@@ -31,7 +31,7 @@ class Evaluation:
 
 
 def evaluate(version: int, groups: Sequence[TrajectoryGroup]) -> Evaluation:
-    """Sum up the groups of a round; a completion counts if it passes all tests, and not if it was masked.
+    """Sum up the groups of a round; a completion counts if it passes all tests, and not if it was excluded.
 
     The pass rate is the mean over completions: pass@1, over as many samples per task as were drawn.
     """
@@ -40,7 +40,7 @@ def evaluate(version: int, groups: Sequence[TrajectoryGroup]) -> Evaluation:
     programs = []
     for group in sorted(groups, key=lambda g: g.prompt.index):
         task = group.prompt.task
-        scored = [(i, score) for i, score in enumerate(group.scores) if not score.masked]
+        scored = [(i, score) for i, score in enumerate(group.scores) if not score.excluded]
         for _, score in scored:
             total[task.family] += 1
             passed[task.family] += score.passed

@@ -65,7 +65,7 @@ class RewardWorker:
         self._telemetry.count("worker/groups")
         self._telemetry.count("worker/samples", len(group.scores))
         self._telemetry.count("worker/busy", group.seconds)
-        self._telemetry.count("worker/infra_failures", sum(score.masked for score in group.scores))
+        self._telemetry.count("worker/infra_failures", sum(score.excluded for score in group.scores))
 
 
 def make_scorer(config: RewardConfig, sandbox: Sandbox | None = None) -> Scorer:

@@ -40,7 +40,7 @@ class RewardRule:
         form = format_score(task, text)
         components = {"tests": self._tests(verdicts[self.first_counted(task) :], form), "format": form}
         if Verdict.INFRA in verdicts:
-            return Score(reward=0.0, components=components, verdicts=verdicts, masked=True, forgeable=forgeable)
+            return Score(reward=0.0, components=components, verdicts=verdicts, excluded=True, forgeable=forgeable)
         completion = Completion(text, program, verdicts, form)
         components |= {named.name: named.value(task, completion) for named in self.functions}
         weights = {"tests": self.tests_weight, "format": self.format_weight}

@@ -120,7 +120,7 @@ class Scorer:
         ]
         self._count(scored, time.monotonic() - started)
         for one in scored:
-            if one.program is not None and not one.score.passed and not one.score.masked:
+            if one.program is not None and not one.score.passed and not one.score.excluded:
                 key = _program_key(digest, one.program)
                 self._meter.show(key, one.program, task, basis.standards, one.score.verdicts)
         return scored
@@ -202,7 +202,7 @@ class Scorer:
         self.tally.time("scoring/group", seconds)
         self.tally.count("scoring/groups")
         self.tally.count("scoring/completions", len(scored))
-        self.tally.count("scoring/masked", sum(one.score.masked for one in scored))
+        self.tally.count("scoring/excluded", sum(one.score.excluded for one in scored))
         self.tally.count(
             "scoring/forgeable_passes", sum(one.score.forgeable and one.score.passed for one in scored)
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from common.config import Config
 from common.models import runtime
 from common.models.loading import load_model
-from common.records import Completion, Sampler
+from common.records import Completion, NoiseKey, Sampler
 from rollout_workers.batch import Batch
 from rollout_workers.denoise import DenoisingStep
 from rollout_workers.denoiser import Denoiser, TorchDenoiser
@@ -92,7 +92,7 @@ class DenoisingEngine:
         for request in requests:
             self.check(request.prompt_ids, sampler)
         self.add(requests, sampler)
-        found = {}
+        found: dict[NoiseKey, Completion] = {}
         while self.has_unfinished:
             found |= {done.request.key: done.completion for done in self.step()}
         return [found[request.key] for request in requests]

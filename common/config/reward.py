@@ -10,7 +10,7 @@ from common.config.base import NonNegative, Positive, Rate, RayResource, Section
 from common.presets import REWARD_PRESETS, RewardPreset
 
 #: Metrics ``reward/NAME`` that are no component of the user's.
-RESERVED_COMPONENTS = ("tests", "format", "mean", "std", "solved", "pass_rate", "masked", "total")
+RESERVED_COMPONENTS = ("tests", "format", "mean", "std", "solved", "pass_rate", "excluded", "total")
 
 
 class RewardFunctionConfig(Section):
@@ -78,7 +78,7 @@ class RewardConfig(Section):
     output_mb: Positive = 1
     """What a test may print, or how large a value it may return, MiB."""
     group_seconds: Rate = 600.0
-    """Wall-clock deadline of a group; completions that are not judged by then are masked."""
+    """Wall-clock deadline of a group; completions that are not judged by then are excluded."""
 
     @model_validator(mode="before")
     @classmethod

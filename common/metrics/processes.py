@@ -28,7 +28,7 @@ ROLLOUT = (
     _counter("worker/refused", "Groups given up because they cannot be denoised"),
     Metric("worker/weights_version", "Version of the weights that the worker holds"),
 )
-REWARD_WORKER = (_counter("worker/infra_failures", "Samples masked because the sandbox failed"),)
+REWARD_WORKER = (_counter("worker/infra_failures", "Samples excluded because the sandbox failed"),)
 
 #: Of the run's driver, read when Prometheus asks.
 RUN = (
@@ -55,7 +55,7 @@ SCORING_COUNTERS = (
     _counter("scoring/cache_hits", "Programs whose verdicts were remembered"),
     _counter("scoring/coalesced", "Programs that waited for the same program instead of running"),
     _counter("scoring/infra_retries", "Programs run once more because the sandbox failed"),
-    _counter("scoring/masked", "Completions masked because the sandbox failed or the deadline passed"),
+    _counter("scoring/excluded", "Completions excluded because the sandbox failed or the deadline passed"),
     _counter("scoring/cheat_probes", "Failed programs shown to a naive grader"),
     _counter("scoring/cheats_found", "Failed programs that the naive grader would have passed"),
     _counter("scoring/forgeable_passes", "Completions that passed with tests in their own process"),
@@ -75,7 +75,7 @@ SCORING_SPANS = (
 #: Of the reward service's HTTP side.
 HTTP_REQUESTS = _counter("reward_http/requests", "Requests answered", labels=("path", "status"))
 HTTP_LATE = _counter(
-    "reward_http/late_completions", "Completions masked because their batch's deadline came first"
+    "reward_http/late_completions", "Completions excluded because their batch's deadline came first"
 )
 HTTP_PROGRAM = Metric(
     "reward_http/program",

@@ -16,7 +16,7 @@ REWARD = (
     Metric("reward/std", "Standard deviation of the reward"),
     Metric("reward/solved", "Share of samples that pass all tests"),
     Metric("reward/pass_rate", "Share of tests passed"),
-    Metric("reward/masked", "Samples left out because the sandbox failed"),
+    Metric("reward/excluded", "Samples left out because the sandbox failed"),
     Metric("groups/trained", "Groups of the step"),
     Metric("groups/zero_variance", "Share of groups whose samples have one reward"),
     Metric("response/length_mean", "Mean completion length", "tokens"),

@@ -87,8 +87,8 @@ CASES: dict[str, tuple[Case, Case]] = {
         Case("it wavers", "4h", _learning("2x120 1.8x120")),
     ),
     "InfraFailures": (
-        Case("5 of 100 completions are masked", "1h", _scored("masked", 5, "completions"), _REWARD, "5%"),
-        Case("1 of 1,000 is", "1h", _scored("masked", 1, "completions", of=1000)),
+        Case("5 of 100 completions are excluded", "1h", _scored("excluded", 5, "completions"), _REWARD, "5%"),
+        Case("1 of 1,000 is", "1h", _scored("excluded", 1, "completions", of=1000)),
     ),
     "StalenessAtBound": (
         Case(

@@ -65,7 +65,7 @@ ALERTS = (
     ),
     Alert(
         "InfraFailures",
-        "sum by (run, role) (increase(couplet_scoring_masked_total[15m]))\n"
+        "sum by (run, role) (increase(couplet_scoring_excluded_total[15m]))\n"
         "  / sum by (run, role) (increase(couplet_scoring_completions_total[15m]))\n"
         "  > 0.01",
         "10m",

@@ -38,7 +38,7 @@ def _at_a_glance() -> list[Panel]:
         figure("Completions a second", _rate("scoring/completions")),
         figure(
             "Masked",
-            Query(_ALL.share("scoring/masked", "scoring/completions"), _WHO),
+            Query(_ALL.share("scoring/excluded", "scoring/completions"), _WHO),
             "percentunit",
             bad_from=0.01,
             note="Share of the completions that got no reward, because the sandbox failed.",
@@ -78,7 +78,7 @@ def _programs() -> list[Panel]:
         ),
         graph(
             "Infrastructure failures",
-            Query(_ALL.share("scoring/masked", "scoring/completions"), f"{_WHO} completions masked"),
+            Query(_ALL.share("scoring/excluded", "scoring/completions"), f"{_WHO} completions excluded"),
             Query(_ALL.share("scoring/infra_retries", "scoring/executions"), f"{_WHO} programs run again"),
             unit="percentunit",
         ),

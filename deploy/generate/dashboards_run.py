@@ -79,7 +79,7 @@ def _reward() -> list[Panel]:
             unit="percentunit",
             note="Such a group teaches nothing: its advantages are 0.",
         ),
-        graph("Samples left out", _of("reward/masked")),
+        graph("Samples left out", _of("reward/excluded")),
     ]
 
 

@@ -110,7 +110,7 @@ def _actors() -> list[Panel]:
         graph("Weights version", versions, _of("run/step", "{{run}} learner"), note="Of each rollout worker."),
         graph("Busy", busy, unit="percentunit", note="Share of the time that a worker spends on groups."),
         graph("Groups given up", _rate("worker/refused"), note="A second."),
-        graph("Samples masked", _rate("worker/infra_failures"), note="A second."),
+        graph("Samples excluded", _rate("worker/infra_failures"), note="A second."),
     ]
 
 

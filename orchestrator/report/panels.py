@@ -51,7 +51,7 @@ LEARNING = (
     Panel("Groups that teach nothing", ("groups/zero_variance",)),
     Panel("Response length", ("response/length_mean",)),
     Panel("Truncated responses", ("response/truncated",)),
-    Panel("Masked samples", ("reward/masked",)),
+    Panel("Excluded samples", ("reward/excluded",)),
 )
 DIFFUSION = (
     Panel("Local AR-ness", ("diffusion/ar_ness_local", "diffusion/ar_ness_local_at_4")),

@@ -79,11 +79,11 @@ class Batch:
     ) -> AsyncIterator[bytes]:
         """A line for each group as it finishes or fails, and a summary.
 
-        At ``deadline`` (event loop time) groups that did not finish get a line in which what is missing is masked;
-        ``on_late`` is told how many completions that are.
+        At ``deadline`` (event loop time) groups that did not finish get a line in which what is missing is
+        excluded; ``on_late`` is told how many completions that are.
         """
         started = time.perf_counter()
-        masked = errors = 0
+        excluded = errors = 0
         open_groups = dict(enumerate(self._groups))
         async for done in submission.outcomes(deadline):
             index = self._parts[done.index].group
@@ -91,18 +91,18 @@ class Batch:
             self._take(group, done)
             if index in open_groups and (group.left == 0 or group.error is not None):
                 line = open_groups.pop(index).line()
-                masked, errors = masked + _masked(line), errors + (line.error is not None)
+                excluded, errors = excluded + _excluded(line), errors + (line.error is not None)
                 yield _encoded(line)
         late = sum(group.missing for group in open_groups.values())
         on_late(late)
         for group in open_groups.values():
             line = group.line()
-            masked += _masked(line)
+            excluded += _excluded(line)
             yield _encoded(line)
         summary = Summary(
             groups=len(self._groups),
             completions=sum(len(group.request.completions) for group in self._groups),
-            masked=masked,
+            excluded=excluded,
             errors=errors,
             late=late > 0,
             deadline_s=deadline_s,
@@ -141,7 +141,7 @@ def _sample(scored: Scored) -> SampleScore:
         reward=score.reward,
         components=score.components,
         verdicts=score.verdicts,
-        masked=score.masked,
+        excluded=score.excluded,
         forgeable=score.forgeable,
         notes=tuple(test.note for test in scored.tests),
     )
@@ -153,14 +153,14 @@ def _late(task: Task) -> SampleScore:
         reward=0.0,
         components={},
         verdicts=(Verdict.INFRA,) * count,
-        masked=True,
+        excluded=True,
         forgeable=task.in_process,
         notes=(_LATE,) * count,
     )
 
 
-def _masked(line: GroupLine) -> int:
-    return sum(score.masked for score in line.scores or ())
+def _excluded(line: GroupLine) -> int:
+    return sum(score.excluded for score in line.scores or ())
 
 
 def _encoded(line: GroupLine) -> bytes:

@@ -28,7 +28,7 @@ class ScoreRequest(_Closed):
 
     groups: Annotated[list[GroupRequest], Field(min_length=1)]
     deadline_s: Annotated[float, Field(gt=0)] | None = None
-    """Seconds from now; what is not scored by then is masked. The service has an upper limit of its own."""
+    """Seconds from now; what is not scored by then is excluded. The service has an upper limit of its own."""
 
     @model_validator(mode="after")
     def _ids_differ(self) -> Self:
@@ -43,7 +43,7 @@ class ScoreRequest(_Closed):
 class SampleScore(_Closed):
     """The reward of one completion.
 
-    ``masked``: a test ended in ``infra``, so ``reward`` is a placeholder that must not be trained on.
+    ``excluded``: a test ended in ``infra``, so ``reward`` is a placeholder that must not be trained on.
     ``forgeable``: the tests ran in the program's own process. ``notes``: a line on each test that did not pass; a
     program may have written it.
     """
@@ -51,7 +51,7 @@ class SampleScore(_Closed):
     reward: float
     components: dict[str, float]
     verdicts: tuple[Verdict, ...]
-    masked: bool
+    excluded: bool
     forgeable: bool
     notes: tuple[str, ...]
 
@@ -65,11 +65,11 @@ class GroupLine(_Closed):
 
 
 class Summary(_Closed):
-    """``masked`` counts completions, ``errors`` groups; ``late``: the deadline came before the last score."""
+    """``excluded`` counts completions, ``errors`` groups; ``late``: the deadline came before the last score."""
 
     groups: int
     completions: int
-    masked: int
+    excluded: int
     errors: int
     late: bool
     deadline_s: float

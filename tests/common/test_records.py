@@ -187,7 +187,7 @@ def sampler_body(**settings: object) -> dict[str, Any]:
         ({"denoising_steps": 13}, "denoising_steps: more steps than tokens"),
         ({"block_length": 5}, "block_length: must divide completion_length"),
         ({"block_length": 24}, "block_length: must divide completion_length"),
-        ({"block_length": 4, "denoising_steps": 8}, "denoising_steps: must be a multiple of the 3 blocks"),
+        ({"block_length": 4, "denoising_steps": 8}, "denoising_steps: must be a multiple .* 3 here"),
         ({"decoder": "origin", "decoder_temperature": 0.5}, "decoder_temperature: the origin decoder"),
         ({"decoder": "random", "decoder_temperature": 0.5}, "decoder_temperature: the random decoder"),
         ({"decoder": "threshold", "decoder_temperature": 0.5}, "decoder_temperature: the threshold decoder"),

@@ -75,14 +75,14 @@ def make_group(
     rewards: Sequence[float] = (0.0, 1.0),
     *,
     version: int = 0,
-    masked: Sequence[bool] | None = None,
+    excluded: Sequence[bool] | None = None,
     ends: Sequence[int] | None = None,
     seconds: float = 1.0,
     decoder: str = "entropy",
 ) -> TrajectoryGroup:
     """A scored group of completions of :data:`LENGTH` tokens; later samples took more forward passes."""
     count = len(rewards)
-    masked = masked or [False] * count
+    excluded = excluded or [False] * count
     ends = ends or [LENGTH] * count
     prompt = make_prompt(index, count, decoder)
     rollouts = RolloutGroup(
@@ -114,9 +114,9 @@ def make_group(
             verdicts=(Verdict.INFRA,)
             if out
             else (Verdict.PASSED if reward >= 1 else Verdict.FAILED, Verdict.PASSED),
-            masked=out,
+            excluded=out,
         )
-        for reward, out in zip(rewards, masked, strict=True)
+        for reward, out in zip(rewards, excluded, strict=True)
     )
     return TrajectoryGroup(prompt=prompt, rollouts=rollouts, scores=scores, worker="reward-0", seconds=seconds)
 

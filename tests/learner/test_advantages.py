@@ -25,7 +25,7 @@ def test_mean_std_divides_by_the_standard_deviation() -> None:
 
 
 @pytest.mark.parametrize("mode", ["mean", "loo", "mean_std"])
-def test_masked_samples_change_nothing_for_the_others(mode: AdvantageMode) -> None:
+def test_excluded_samples_change_nothing_for_the_others(mode: AdvantageMode) -> None:
     alone = group_advantages([0.0, 2.5, 1.0], [True] * 3, mode)
     for placeholder in (0.0, 99.0):
         found = group_advantages([0.0, placeholder, 2.5, 1.0], [True, False, True, True], mode)

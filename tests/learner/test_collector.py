@@ -83,12 +83,12 @@ JUDGEMENTS: list[tuple[str, str, int, TrajectoryGroup, Outcome]] = [
     ("drop", "skip", 5, make_group(0, FLAT, version=5), Outcome.TRAINED),
     ("drop", "replace", 5, make_group(0, FLAT, version=5), Outcome.FILTERED),
     ("drop", "replace", 5, make_group(0, FLAT, version=2), Outcome.DROPPED),
-    ("drop", "replace", 5, make_group(0, (0.0, 1.0), version=5, masked=[True, False]), Outcome.FILTERED),
+    ("drop", "replace", 5, make_group(0, (0.0, 1.0), version=5, excluded=[True, False]), Outcome.FILTERED),
     (
         "drop",
         "replace",
         5,
-        make_group(0, (0.0, 1.0, 0.0), version=5, masked=[False, False, True]),
+        make_group(0, (0.0, 1.0, 0.0), version=5, excluded=[False, False, True]),
         Outcome.TRAINED,
     ),
 ]
@@ -111,7 +111,7 @@ def test_what_becomes_of_a_group(
 
 
 def mixed_groups(count: int) -> list[TrajectoryGroup]:
-    """Good, lost, flat and masked groups, in a pattern without a short period."""
+    """Good, lost, flat and excluded groups, in a pattern without a short period."""
     groups = []
     for index in range(count):
         if index % 7 == 3:
@@ -119,7 +119,7 @@ def mixed_groups(count: int) -> list[TrajectoryGroup]:
         elif index % 5 == 2:
             groups.append(make_group(index, FLAT, version=index // 4))
         else:
-            groups.append(make_group(index, version=index // 4, masked=[False, index % 11 == 0]))
+            groups.append(make_group(index, version=index // 4, excluded=[False, index % 11 == 0]))
     return groups
 
 

@@ -112,7 +112,7 @@ def test_other_ranks_train_on_what_is_shared_and_touch_no_stream() -> None:
 
 
 def test_a_step_without_any_signal_counts_as_a_version_but_not_as_an_update() -> None:
-    rig = Rig([[make_group(0, (1.0, 1.0)), make_group(1, (0.0, 1.0), masked=[True, False])]])
+    rig = Rig([[make_group(0, (1.0, 1.0)), make_group(1, (0.0, 1.0), excluded=[True, False])]])
     progress = Progress()
     report = rig.loop(progress).step(checkpoint=False)
     assert "train" not in rig.events
@@ -121,11 +121,11 @@ def test_a_step_without_any_signal_counts_as_a_version_but_not_as_an_update() ->
 
 
 def test_samples_carry_what_was_rolled_out_and_their_advantage() -> None:
-    rewards, masked = (0.0, 1.0, 9.0, 0.5), [False, False, True, False]
-    group = make_group(7, rewards, masked=masked, ends=[2, LENGTH, 1, LENGTH - 1])
+    rewards, excluded = (0.0, 1.0, 9.0, 0.5), [False, False, True, False]
+    group = make_group(7, rewards, excluded=excluded, ends=[2, LENGTH, 1, LENGTH - 1])
     assert group.rollouts is not None
     samples = training_samples([lost_group(3), make_group(4, (2.0, 2.0)), group], CONFIG)
-    advantages = group_advantages(rewards, [not out for out in masked], "loo")
+    advantages = group_advantages(rewards, [not out for out in excluded], "loo")
     assert [(s.group, s.sample, s.valid_tokens) for s in samples] == [(7, 0, 3), (7, 1, LENGTH), (7, 3, LENGTH)]
     assert [s.advantage for s in samples] == [advantages[0], advantages[1], advantages[3]]
     assert sum(s.advantage for s in samples) == pytest.approx(0.0)

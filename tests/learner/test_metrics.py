@@ -10,7 +10,7 @@ from learner.metrics import batch_metrics
 from tests.learner.learner_tools import LENGTH, lost_group, make_group
 
 GROUPS = [
-    make_group(0, (0.0, 1.0, 1.0), version=4, masked=[False, False, True], ends=[2, LENGTH, 1], seconds=1.0),
+    make_group(0, (0.0, 1.0, 1.0), version=4, excluded=[False, False, True], ends=[2, LENGTH, 1], seconds=1.0),
     make_group(1, (1.0, 1.0), version=3, ends=[3, LENGTH], seconds=2.0),
     make_group(2, (0.25, 0.5, 0.0), version=1, ends=[0, 4, 5], seconds=3.0, decoder="threshold"),
 ]
@@ -20,7 +20,7 @@ def kept_scores(groups: list[TrajectoryGroup]) -> list[Score]:
     found = []
     for group in groups:
         for score in group.scores:
-            if not score.masked:
+            if not score.excluded:
                 found.append(score)
     return found
 
@@ -42,7 +42,7 @@ def test_rewards_against_a_loop() -> None:
     assert metrics["reward/format"] == 1.0
     assert metrics["reward/solved"] == pytest.approx(solved / 7)
     assert metrics["reward/pass_rate"] == pytest.approx(passed / verdicts)
-    assert metrics["reward/masked"] == 1
+    assert metrics["reward/excluded"] == 1
 
 
 def test_groups_staleness_and_lengths_against_a_loop() -> None:
@@ -159,8 +159,8 @@ def test_groups_without_completions_say_nothing_about_denoising() -> None:
 
 @pytest.mark.parametrize(
     "groups",
-    [[], [lost_group(0)], [make_group(0, masked=[True, True])], GROUPS],
-    ids=["none", "lost", "masked", "some"],
+    [[], [lost_group(0)], [make_group(0, excluded=[True, True])], GROUPS],
+    ids=["none", "lost", "excluded", "some"],
 )
 def test_every_metric_is_finite_and_declared(groups: list[TrajectoryGroup]) -> None:
     metrics = batch_metrics(groups, version=2) if groups else {}

@@ -64,7 +64,7 @@ def scored(index: int, family: str, *verdicts: tuple[Verdict, ...]) -> Trajector
             seconds=0.0,
             rollouts=rollouts,
         ),
-        scores=tuple(Score(reward=0.0, components={}, verdicts=v, masked=INFRA in v) for v in verdicts),
+        scores=tuple(Score(reward=0.0, components={}, verdicts=v, excluded=INFRA in v) for v in verdicts),
         worker="w",
         seconds=0.0,
     )
@@ -79,13 +79,13 @@ GROUPS = [
 ]
 
 
-def test_pass_rate_is_the_mean_over_unmasked_completions() -> None:
+def test_pass_rate_is_the_mean_over_counted_completions() -> None:
     found = evaluate(4, GROUPS)
     assert found.pass_rate == pytest.approx(3 / 5)
     assert found.by_family == {"lists": (1, 3), "strings": (2, 2)}
 
 
-def test_programs_show_the_first_unmasked_completion_of_each_task_in_order() -> None:
+def test_programs_show_the_first_counted_completion_of_each_task_in_order() -> None:
     programs = evaluate(4, GROUPS).programs
     assert [(p["task_id"], p["completion"], p["passed"]) for p in programs] == [
         ("task-0", "0.0", True),

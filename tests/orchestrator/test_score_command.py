@@ -169,7 +169,7 @@ def test_a_task_that_cannot_be_judged_is_an_error_beside_the_scores_of_the_other
     assert fine["passed"]
 
 
-def test_our_own_failures_are_masked_and_the_exit_code_says_so(
+def test_our_own_failures_are_excluded_and_the_exit_code_says_so(
     tasks: Path, completions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def closed(_: object) -> JailSandbox:
@@ -180,6 +180,6 @@ def test_our_own_failures_are_masked_and_the_exit_code_says_so(
     monkeypatch.setattr(score_run, "make_sandbox", closed)
     result = run(tasks, completions)
     assert result.exit_code == 1
-    assert "which are masked" in result.stderr
+    assert "which are excluded" in result.stderr
     assert "10 infra" in result.stdout
-    assert "masked" in result.stdout
+    assert "excluded" in result.stdout

@@ -92,9 +92,9 @@ def test_a_reward_function_is_a_component_of_its_own(module: str) -> None:
     assert (completion.verdicts, completion.form) == ((P, P, F, F), 1.0)
 
 
-def test_a_masked_completion_is_not_shown_to_reward_functions(module: str) -> None:
+def test_a_excluded_completion_is_not_shown_to_reward_functions(module: str) -> None:
     score = rule_of(module, "raises").score(TASK, WELL, "", (P, P, P, Verdict.INFRA), forgeable=False)
-    assert score.masked
+    assert score.excluded
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_rewards_of_a_group(sandbox: JailSandbox) -> None:
     assert [score.passed for score in scores] == [True, False, False, False, True]
     assert scores[1].verdicts == (Verdict.FAILED, Verdict.PASSED)
     assert scores[3].verdicts == (Verdict.ERROR, Verdict.ERROR)
-    assert not any(score.masked or score.forgeable for score in scores)
+    assert not any(score.excluded or score.forgeable for score in scores)
 
 
 def test_a_report_for_each_test(sandbox: JailSandbox) -> None:
@@ -145,12 +145,12 @@ def test_the_cache_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(("ended", "runs"), [(Outcome.INFRA, 4), (Outcome.TIMEOUT, 2)])
-def test_our_failures_are_retried_masked_and_not_remembered(ended: Outcome, runs: int) -> None:
+def test_our_failures_are_retried_excluded_and_not_remembered(ended: Outcome, runs: int) -> None:
     fake = FakeSandbox(lambda program, case: CaseRun(case.id, ended if case.id == "1" else Outcome.ERROR))
     scorer = Scorer(fake)
     for _ in range(2):
         (score,) = scorer.score_group(TASK, [GOOD])
-        assert score.masked is (ended is Outcome.INFRA)
+        assert score.excluded is (ended is Outcome.INFRA)
     assert len(fake.programs) == runs
 
 
@@ -160,11 +160,11 @@ def test_a_failure_that_passes_costs_nothing() -> None:
     )
     scorer = Scorer(fake)
     (score,) = scorer.score_group(TASK, [GOOD])
-    assert (score.verdicts, score.masked) == ((Verdict.PASSED, Verdict.FAILED), False)
+    assert (score.verdicts, score.excluded) == ((Verdict.PASSED, Verdict.FAILED), False)
     assert scorer.tally.collect()["scoring/infra_retries"] == 1
 
 
-def test_what_misses_the_deadline_is_masked_and_what_nobody_waits_for_is_not_begun() -> None:
+def test_what_misses_the_deadline_is_excluded_and_what_nobody_waits_for_is_not_begun() -> None:
     go_on = threading.Event()
 
     def stuck(program: Program, case: Case) -> CaseRun:
@@ -175,9 +175,9 @@ def test_what_misses_the_deadline_is_masked_and_what_nobody_waits_for_is_not_beg
     scorer = Scorer(fake, deadline_s=0.2)
     texts = [f"    return {number}\n" for number in range(6)]
     scored = scorer.examine(TASK, [*texts, "no program" * 20_000])
-    assert all(one.score.masked for one in scored[:6])
+    assert all(one.score.excluded for one in scored[:6])
     assert {report.note for one in scored[:6] for report in one.tests} == {"not finished within 0.2 s"}
-    assert not scored[6].score.masked
+    assert not scored[6].score.excluded
     go_on.set()
     scorer.close()
     assert len(fake.programs) == fake.slots
@@ -186,7 +186,7 @@ def test_what_misses_the_deadline_is_masked_and_what_nobody_waits_for_is_not_beg
 def test_text_without_a_program_is_an_error_without_a_run() -> None:
     fake = FakeSandbox(value(3))
     (score,) = Scorer(fake).score_group(TASK.model_copy(update={"completion": "fenced"}), ["no code"])
-    assert (score.reward, score.masked, fake.programs) == (0.0, False, [])
+    assert (score.reward, score.excluded, fake.programs) == (0.0, False, [])
     assert score.verdicts == (Verdict.ERROR, Verdict.ERROR)
 
 

@@ -74,7 +74,7 @@ def test_a_batch_is_answered_by_group_and_a_malformed_task_harms_no_other(runnin
     assert scores[1]["verdicts"] == ["failed", "passed"]
     assert scores[1]["components"] == {"tests": 0.5, "format": 1.0}
     assert "IndentationError" in scores[3]["notes"][0]
-    assert not any(score["masked"] or score["forgeable"] for score in scores)
+    assert not any(score["excluded"] or score["forgeable"] for score in scores)
     assert "not a Python literal" in found["malformed"]["error"]
     assert "scores" not in found["malformed"]
     assert found["cheat"]["scores"][0]["components"]["tests"] == 0.0
@@ -82,7 +82,7 @@ def test_a_batch_is_answered_by_group_and_a_malformed_task_harms_no_other(runnin
     assert summary | {"seconds": 0, "deadline_s": 0} == {
         "groups": 3,
         "completions": 8,
-        "masked": 0,
+        "excluded": 0,
         "errors": 1,
         "late": False,
         "deadline_s": 0,
@@ -101,14 +101,14 @@ def test_lines_come_as_groups_finish(running: ServiceUnderTest) -> None:
         assert "summary" in json.loads(next(lines))
 
 
-def test_what_is_late_is_masked_and_what_is_there_counts(running: ServiceUnderTest) -> None:
+def test_what_is_late_is_excluded_and_what_is_there_counts(running: ServiceUnderTest) -> None:
     late_before = running.metric("couplet_reward_http_late_completions_total")
     forever = group("forever", GOOD, *(sleeper(200 + n, 3.0) for n in range(8)))
     first, last = running.score(forever, deadline_s=1.5)
     right, *late = first["scores"]
-    assert (right["reward"], right["masked"]) == (2.5, False)
-    assert {(score["masked"], tuple(score["verdicts"])) for score in late} == {(True, ("infra", "infra"))}
-    assert (last["summary"]["masked"], last["summary"]["late"], last["summary"]["deadline_s"]) == (8, True, 1.5)
+    assert (right["reward"], right["excluded"]) == (2.5, False)
+    assert {(score["excluded"], tuple(score["verdicts"])) for score in late} == {(True, ("infra", "infra"))}
+    assert (last["summary"]["excluded"], last["summary"]["late"], last["summary"]["deadline_s"]) == (8, True, 1.5)
     assert running.metric("couplet_reward_http_late_completions_total") == late_before + 8
     assert running.metric("couplet_reward_http_queue_depth") == 0
 
@@ -140,7 +140,7 @@ def test_a_killed_slot_in_the_middle_of_a_batch_changes_no_score(running: Servic
         slots[0].send_signal(signal.SIGKILL)
         answer.read()
     *lines, _ = map(json.loads, answer.text.splitlines())
-    assert [(score["reward"], score["masked"]) for line in lines for score in line["scores"]] == [
+    assert [(score["reward"], score["excluded"]) for line in lines for score in line["scores"]] == [
         (2.5, False)
     ] * 12
     assert running.metric("couplet_scoring_slot_restarts") == restarts + 1
@@ -249,23 +249,23 @@ def test_sigterm_in_the_middle_of_a_batch_lets_it_finish_and_takes_no_other() ->
         batch.join(PATIENCE_S)
         scores, summary = answers[0]
         assert [score["reward"] for score in scores["scores"]] == [2.5] * 12
-        assert (summary["summary"]["masked"], summary["summary"]["late"]) == (0, False)
+        assert (summary["summary"]["excluded"], summary["summary"]["late"]) == (0, False)
         slots = psutil.Process(under_test.process.pid).children(recursive=True)
         assert under_test.exit_code() == 0
         assert psutil.wait_procs(slots, timeout=PATIENCE_S)[1] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_batch_that_outlives_the_drain_is_masked(number: signal.Signals) -> None:
+def test_a_batch_that_outlives_the_drain_is_excluded(number: signal.Signals) -> None:
     with service("--drain-seconds", "0") as under_test:
         body = {"groups": [sleepers("a", 20)]}
         with under_test.client.stream("POST", "/v1/score", json=body) as answer:
             under_test.process.send_signal(number)
             answer.read()
         scores, summary = map(json.loads, answer.text.splitlines())
-        assert {(score["masked"], score["reward"]) for score in scores["scores"]} <= {(True, 0.0), (False, 2.5)}
+        assert {(score["excluded"], score["reward"]) for score in scores["scores"]} <= {(True, 0.0), (False, 2.5)}
         assert summary["summary"]["late"]
-        assert summary["summary"]["masked"] > 0
+        assert summary["summary"]["excluded"] > 0
         assert under_test.exit_code() == 0
 
 

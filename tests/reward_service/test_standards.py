@@ -167,6 +167,6 @@ def test_our_failure_on_the_reference_masks_the_group_and_is_not_remembered() ->
         )
     )
     scorer = Scorer(fake)
-    assert [score.masked for score in scorer.score_group(ASKING, [WRONG, GOOD])] == [True, True]
+    assert [score.excluded for score in scorer.score_group(ASKING, [WRONG, GOOD])] == [True, True]
     assert len(fake.programs) == 2
-    assert [score.masked for score in scorer.score_group(ASKING, [WRONG, GOOD])] == [False, False]
+    assert [score.excluded for score in scorer.score_group(ASKING, [WRONG, GOOD])] == [False, False]

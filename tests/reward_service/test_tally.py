@@ -43,11 +43,11 @@ def test_what_scoring_counts_is_exported() -> None:
     assert found["couplet_scoring_queue_wait_seconds_bucket", "+Inf"] == 2
 
 
-def test_masked_completions_and_retries_are_counted() -> None:
+def test_excluded_completions_and_retries_are_counted() -> None:
     scorer = Scorer(FakeSandbox(outcome(Outcome.INFRA)))
     scorer.score_group(TASK, [GOOD])
     found = scorer.tally.collect()
-    assert (found["scoring/masked"], found["scoring/infra_retries"]) == (1, 1)
+    assert (found["scoring/excluded"], found["scoring/infra_retries"]) == (1, 1)
     assert scorer.tally.verdicts()[Verdict.INFRA] == 2
 
 

@@ -73,7 +73,7 @@ def roll_out(config: Config, model, encoder, scorer, task, index: int) -> list[T
     engine = DenoisingEngine(TorchDenoiser(copy.deepcopy(model)), config.rollout.batch_tokens)
     completions = engine.run(requests, config.rollout.sampler())
     scores = scorer.score_group(task, [encoder.decode(c.completion_ids[: c.end]) for c in completions])
-    rewards, valid = [score.reward for score in scores], [not score.masked for score in scores]
+    rewards, valid = [score.reward for score in scores], [not score.excluded for score in scores]
     if not has_variance(rewards, valid):
         return []
     advantages = group_advantages(rewards, valid, config.learner.advantage)

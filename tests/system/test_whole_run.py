@@ -89,7 +89,7 @@ def test_mbpp_records_go_through_the_same_path(start_run, tmp_path):
     summary = run.finish()
     assert summary["updates"] == 1
     assert summary["pass_rate_after"] == 0.0, "the built-in model cannot solve these, and nothing else may"
-    assert run.metrics()[0]["reward/masked"] == 0
+    assert run.metrics()[0]["reward/excluded"] == 0
     run.assert_nothing_left()
 
 

@@ -90,7 +90,7 @@ def _check(scorer: Scorer, task: Task, packages: Path | None) -> TaskReport:
 def _passes(scorer: Scorer, task: Task, mutant: Mutant) -> bool:
     """A mutant that the sandbox failed on counts as passed: nobody has seen it fail."""
     (scored,) = scorer.examine(task, [mutant.source])
-    return scored.score.passed or scored.score.masked
+    return scored.score.passed or scored.score.excluded
 
 
 def _installed(name: str, packages: Path | None) -> bool:

@@ -85,7 +85,7 @@ def score(
     Both are JSON lines (plain or .gz) or Parquet. A row of COMPLETIONS has a task_id and a completion, what a
     model wrote for the task's prompt, or a solution, a whole program; either may be a list.
 
-    Exit code 0: all scored; 1: the sandbox failed on some, which are masked; 2: something is wrong with the input.
+    Exit code 0: all scored; 1: the sandbox failed on some, which are excluded; 2: the input is wrong.
     """
     if output is not None and not output.resolve().parent.is_dir():
         _end(f"--output {output}: there is no such folder; make it")
@@ -149,8 +149,8 @@ def _exit(results: Sequence[Result]) -> None:
         more = f"\n  and {len(refused) - _FEW} more" if len(refused) > _FEW else ""
         what = "1 task" if len(refused) == 1 else f"{len(refused)} tasks"
         _end(f"{what} cannot be scored:\n{some}{more}")
-    if any(result.scored is not None and result.scored.score.masked for result in results):
-        click.echo("error: the sandbox failed on some completions, which are masked; score them again", err=True)
+    if any(result.scored is not None and result.scored.score.excluded for result in results):
+        click.echo("error: the sandbox failed on some completions, which are excluded; score them again", err=True)
         sys.exit(1)
 
 

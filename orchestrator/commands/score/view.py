@@ -49,7 +49,7 @@ class Result:
             "reward": score.reward,
             "components": score.components,
             "passed": score.passed,
-            "masked": score.masked,
+            "excluded": score.excluded,
             "forgeable": score.forgeable,
             "tests": [
                 {
@@ -64,9 +64,9 @@ class Result:
 
 
 def summarise(results: Sequence[Result], seconds: float, executions: int) -> dict[str, Any]:
-    """Figures over all completions. Shares, as (part, whole), are of what was scored and not masked."""
+    """Figures over all completions. Shares, as (part, whole), are of what was scored and not excluded."""
     scored = [result.scored for result in results if result.scored is not None]
-    counted = [one.score for one in scored if not one.score.masked]
+    counted = [one.score for one in scored if not one.score.excluded]
     verdicts = Counter(verdict for one in scored for verdict in one.score.verdicts)
     ran = [verdict for score in counted for verdict in score.verdicts if verdict is not Verdict.SKIPPED]
     return {
@@ -78,7 +78,7 @@ def summarise(results: Sequence[Result], seconds: float, executions: int) -> dic
         "mean reward": sum(score.reward for score in counted) / len(counted) if counted else None,
         "verdicts": {verdict.value: verdicts[verdict] for verdict in Verdict if verdicts[verdict]},
         "forgeable": sum(one.score.forgeable for one in scored),
-        "masked": len(scored) - len(counted),
+        "excluded": len(scored) - len(counted),
         "seconds": seconds,
         "programs run": executions,
     }
@@ -95,7 +95,7 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
     rows["all tests passed"] = _percent(summary["all tests passed"])
     rows["mean reward"] = "-" if summary["mean reward"] is None else f"{summary['mean reward']:.4f}"
     rows["verdicts"] = ", ".join(f"{count} {name}" for name, count in summary["verdicts"].items()) or "-"
-    rows["forgeable"], rows["masked"] = str(summary["forgeable"]), str(summary["masked"])
+    rows["forgeable"], rows["excluded"] = str(summary["forgeable"]), str(summary["excluded"])
     rate = summary["programs run"] / max(summary["seconds"], 1e-9)
     rows["time"] = f"{summary['seconds']:.2f} s, {summary['programs run']} programs run, {rate:.0f} a second"
     for name, text in rows.items():
@@ -115,7 +115,7 @@ def completions_table(results: Sequence[Result]) -> Table:
             continue
         score = result.scored.score
         marks = Text.assemble(*(_MARKS[verdict] for verdict in score.verdicts))
-        reward = "masked" if score.masked else f"{score.reward:.3f}"
+        reward = "excluded" if score.excluded else f"{score.reward:.3f}"
         table.add_row(title, reward, marks, _first_failure(result.scored))
     table.caption = ", ".join(f"{mark} {verdict.value}" for verdict, (mark, _) in _MARKS.items())
     table.caption_justify = "left"
