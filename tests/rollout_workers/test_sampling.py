@@ -50,17 +50,16 @@ def entropy_by_definition(logits: Tensor, top_p: float, temperature: float = 1.0
     return -math.fsum(p * math.log(p) for p in kept_by_definition(logits, top_p, temperature).values() if p > 0)
 
 
-@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.95, 1.0])
 @pytest.mark.parametrize(("vocabulary", "std"), [(5, 1.0), (64, 1.0), (65, 0.1), (400, 3.0), (400, 0.01)])
-def test_entropy_equals_its_definition(kernels: Kernels, vocabulary: int, std: float, top_p: float) -> None:
+def test_entropy_equals_its_definition(kernels: Kernels, vocabulary: int, std: float) -> None:
     logits = rows(16, vocabulary, std)
-    expected = torch.tensor([entropy_by_definition(row, top_p, 1.2) for row in logits])
-    actual = sampler(kernels, top_p=top_p, temperature=1.2).entropies(logits)
-    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+    for top_p in (0.05, 0.5, 0.95, 1.0):
+        expected = torch.tensor([entropy_by_definition(row, top_p, 1.2) for row in logits])
+        actual = sampler(kernels, top_p=top_p, temperature=1.2).entropies(logits)
+        torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("std", [0.02, 1.0, 3.0, 10.0])
-@pytest.mark.parametrize("top_p", [0.5, 0.95, 0.999])
+@pytest.mark.parametrize(("std", "top_p"), [(0.02, 0.5), (1.0, 0.999), (3.0, 0.95), (10.0, 0.95)])
 def test_entropy_over_a_large_vocabulary(kernels: Kernels, std: float, top_p: float) -> None:
     """Within 1e-3 of the sorted definition, from nearly uniform rows to nearly certain ones."""
     logits = rows(8, 32_000, std)
@@ -70,8 +69,7 @@ def test_entropy_over_a_large_vocabulary(kernels: Kernels, std: float, top_p: fl
     torch.testing.assert_close(actual, expected, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("std", [0.02, 3.0, 10.0])
-@pytest.mark.parametrize("top_p", [0.3, 0.95])
+@pytest.mark.parametrize(("std", "top_p"), [(0.02, 0.3), (3.0, 0.95), (10.0, 0.95)])
 def test_searched_nucleus_is_the_sorted_one(compiled: Kernels, std: float, top_p: float) -> None:
     """But for a token at the edge, where the sums of fp32 disagree in their last bits."""
     weights, totals = compiled.exponentials(rows(32, 20_000, std), 1.2)
@@ -103,22 +101,22 @@ def test_certain_row_has_no_entropy_and_full_margin(kernels: Kernels) -> None:
     assert certain.margins(logits).tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.7, 0), (1.0, 3), (0.95, 5), (0.2, 5)])
-def test_margin_equals_its_definition(kernels: Kernels, top_p: float, top_k: int) -> None:
+def test_margin_equals_its_definition(kernels: Kernels) -> None:
     logits = rows(16, 40, 1.5)
-    expected = []
-    for row in logits:
-        kept = sorted(kept_by_definition(row, top_p, 1.2, top_k).values(), reverse=True)
-        expected.append(kept[0] - (kept[1] if len(kept) > 1 else 0.0))
-    actual = sampler(kernels, top_p=top_p, top_k=top_k, temperature=1.2).margins(logits)
-    torch.testing.assert_close(actual, torch.tensor(expected), atol=1e-5, rtol=1e-5)
+    for top_p, top_k in ((1.0, 0), (0.7, 0), (1.0, 3), (0.95, 5), (0.2, 5)):
+        expected = []
+        for row in logits:
+            kept = sorted(kept_by_definition(row, top_p, 1.2, top_k).values(), reverse=True)
+            expected.append(kept[0] - (kept[1] if len(kept) > 1 else 0.0))
+        actual = sampler(kernels, top_p=top_p, top_k=top_k, temperature=1.2).margins(logits)
+        torch.testing.assert_close(actual, torch.tensor(expected), atol=1e-5, rtol=1e-5)
 
 
 def draw(logits: Tensor, uniforms: Tensor, kernels: Kernels | None = None, **fields: Any) -> Draws:
     return sampler(kernels, **fields).draw(logits, uniforms)
 
 
-@pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.9, 0), (0.6, 0), (0.3, 0), (1.0, 2), (0.9, 1)])
+@pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.6, 0), (1.0, 2), (0.9, 1)])
 def test_a_grid_of_uniforms_gives_every_token_its_exact_share(kernels: Kernels, top_p: float, top_k: int) -> None:
     row = torch.tensor([0.1, 0.35, 0.05, 0.2, 0.3]).log()
     n = 2000
@@ -150,20 +148,19 @@ def test_shares_are_exact_across_the_blocks_of_a_large_vocabulary(kernels: Kerne
 
 
 @pytest.mark.parametrize("top_p", [1e-9, 0.5, 0.95, 1.0])
-@pytest.mark.parametrize("uniform", [0.0, 1.0 - 2**-53, 1.0])  # 1.0: as if the product had been rounded up
 @pytest.mark.parametrize("vocabulary", [90, 256, 700])
-def test_extreme_uniforms_stay_in_the_nucleus(
-    kernels: Kernels, vocabulary: int, uniform: float, top_p: float
-) -> None:
-    logits = rows(200, vocabulary, 2.0)
+def test_extreme_uniforms_stay_in_the_nucleus(kernels: Kernels, vocabulary: int, top_p: float) -> None:
+    logits = rows(60, vocabulary, 2.0)
     logits[:, [0, 7, vocabulary - 1]] = -torch.inf
-    draws = draw(logits, torch.full((200,), uniform, dtype=EXACT), kernels, top_p=top_p)
-    assert bool(draws.logprobs.isfinite().all())
-    for row, token in zip(logits, draws.tokens.tolist(), strict=True):
-        inside = sorted(token for token, p in kept_by_definition(row, min(top_p, 1 - 1e-12)).items() if p > 0)
-        assert token in inside
-        if top_p < 1:
-            assert token == (inside[0] if uniform == 0 else inside[-1])
+    kept = [kept_by_definition(row, min(top_p, 1 - 1e-12)) for row in logits]
+    inside = [sorted(token for token, p in shares.items() if p > 0) for shares in kept]
+    for uniform in (0.0, 1.0 - 2**-53, 1.0):  # 1.0: as if the product had been rounded up
+        draws = draw(logits, torch.full((60,), uniform, dtype=EXACT), kernels, top_p=top_p)
+        assert bool(draws.logprobs.isfinite().all())
+        for tokens, token in zip(inside, draws.tokens.tolist(), strict=True):
+            assert token in tokens
+            if top_p < 1:
+                assert token == (tokens[0] if uniform == 0 else tokens[-1])
 
 
 def test_temperature_shapes_the_draw_but_not_the_models_log_probability() -> None:
