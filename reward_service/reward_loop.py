@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from common import rng
-from common.records import Purpose, RecordError, RolloutGroup, Score, Task, TrajectoryGroup
+from common.records import Purpose, RecordError, RolloutGroup, Score, TrajectoryGroup
 from common.streams import Delivery
+from reward_service.scoring import Scorer
 
 _POLL_SECONDS = 0.5
 
@@ -20,14 +21,6 @@ class Inbox(Protocol):
     def read(self, count: int, wait: float) -> list[Delivery]: ...
     def holding(self, deliveries: Sequence[Delivery]) -> AbstractContextManager[None]: ...
     def bury(self, delivery: Delivery, reason: str) -> None: ...
-
-
-class Scorer(Protocol):
-    def score_group(self, task: Task, completions: list[str]) -> list[Score]:
-        """Run the tests of every completion and weigh them into rewards.
-
-        ValueError, naming what is wrong, for a malformed task or a reward function that fails.
-        """
 
 
 class RewardLoop:

@@ -1,4 +1,4 @@
-"""How completions are tested and paid."""
+"""How completions are tested and rewarded."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class RewardConfig(Section):
     allow_forgeable: bool = False
     """Accept tasks whose tests must run in the solution's own process, which could make them pass. They are marked
     ``forgeable``, and their passes are counted."""
-    cheat_probe: Share = 0.02
-    """Share of the failed programs that are run once more as a naive grader would, to count those that it would
-    have passed. It changes no reward."""
+    hacking_probe: Share = 0.02
+    """Share of the failed programs that are run once more as a naive grader would, to count how many of them it
+    would have passed: reward hacking. It changes no reward."""
     shuffle: bool = False
     """Control experiment: permute the rewards inside each group, so that they carry no information."""
     backend: Literal["jail", "docker"] = "jail"
@@ -79,6 +79,13 @@ class RewardConfig(Section):
     """What a test may print, or how large a value it may return, MiB."""
     group_seconds: Rate = 600.0
     """Wall-clock deadline of a group; completions that are not judged by then are masked."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_spelling(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "cheat_probe" in values:
+            raise ValueError("cheat_probe: is spelled hacking_probe; rename it, its meaning is the same")
+        return values
 
     @model_validator(mode="before")
     @classmethod

@@ -138,7 +138,7 @@ def test_the_worker_exports_what_its_scorer_counts(streams: Streams, redis_url: 
         {
             "model": {"path": "builtin:quickstart"},
             "data": {"source": "synthetic"},
-            "reward": {"sandbox_slots": 1, "cheat_probe": 0.0},
+            "reward": {"sandbox_slots": 1, "hacking_probe": 0.0},
         }
     )
     worker = RewardWorker(config, run_id, redis_url, "reward-0")

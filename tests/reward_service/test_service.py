@@ -56,7 +56,7 @@ def start_all_slots(under_test: ServiceUnderTest) -> None:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[ServiceUnderTest]:
-    with service("--queue", "40", "--max-body-mb", "1", "reward.cheat_probe=0", token=TOKEN) as under_test:
+    with service("--queue", "40", "--max-body-mb", "1", "reward.hacking_probe=0", token=TOKEN) as under_test:
         yield under_test
 
 
@@ -65,10 +65,10 @@ def test_a_batch_is_answered_by_group_and_a_malformed_task_harms_no_other(runnin
     *lines, last = running.score(
         group("mixed", GOOD, HALF, BAD, "return", GOOD),
         group("malformed", GOOD, HALF, tests=malformed),
-        group("cheat", "    import os; os._exit(0)\n"),
+        group("hack", "    import os; os._exit(0)\n"),
     )
     found = {line["id"]: line for line in lines}
-    assert set(found) == {"mixed", "malformed", "cheat"}
+    assert set(found) == {"mixed", "malformed", "hack"}
     scores = found["mixed"]["scores"]
     assert [score["reward"] for score in scores] == [2.5, 1.5, 0.5, 0.0, 2.5]
     assert scores[1]["verdicts"] == ["failed", "passed"]
@@ -77,7 +77,7 @@ def test_a_batch_is_answered_by_group_and_a_malformed_task_harms_no_other(runnin
     assert not any(score["masked"] or score["forgeable"] for score in scores)
     assert "not a Python literal" in found["malformed"]["error"]
     assert "scores" not in found["malformed"]
-    assert found["cheat"]["scores"][0]["components"]["tests"] == 0.0
+    assert found["hack"]["scores"][0]["components"]["tests"] == 0.0
     summary = last["summary"]
     assert summary | {"seconds": 0, "deadline_s": 0} == {
         "groups": 3,
@@ -158,7 +158,7 @@ def test_a_killed_slot_in_the_middle_of_a_batch_changes_no_score(running: Servic
         ({"groups": [group("a")]}, "groups.0.completions", "at least 1"),
         ({"groups": []}, "groups", "at least 1"),
         ({}, "groups", "Field required"),
-        ([], None, "an object"),
+        ([], None, "dictionary"),
     ],
 )
 def test_bad_requests_are_one_error_that_names_the_field(
@@ -176,7 +176,7 @@ def test_what_is_not_json_is_refused(running: ServiceUnderTest) -> None:
         answer = running.client.post("/v1/score", content=content, headers={"content-type": kind})
         assert (answer.status_code, answer.json()["error"]["type"]) == (422, "invalid_request")
     nested = running.client.post("/v1/score", content=b"[" * 500_000, headers={"content-type": "application/json"})
-    assert nested.status_code == 422
+    assert (nested.status_code, nested.json()["error"]["type"]) == (400, "bad_request")
 
 
 def test_a_request_has_a_size_limit_whether_or_not_it_says_its_size(running: ServiceUnderTest) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reward_service.http.fusion import RunCode, answer_of, limits_of
+from reward_service.http.sandbox_fusion import RunCode, answer_of, limits_of
 from sandbox.types import CaseRun, Limits, Outcome
 from tests.service_process import ServiceUnderTest, service
 
