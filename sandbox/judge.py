@@ -63,9 +63,10 @@ def criterion_of(test: TestCase, reference: CaseRun | None = None) -> Criterion:
 
 
 def judge(run: CaseRun, test: TestCase, criterion: Criterion) -> Verdict:
-    """A script passes when its process says so, after as many checks as the criterion asks for (one at least) and a call.
+    """Judge one run of one test.
 
-    The solution may answer with no more objects than the reference: what is asked of an object may be a lie.
+    A script passes when its process says so, after the checks that the criterion asks for (one at least) and a
+    call. The solution may answer with no more objects than the reference: what is asked of an object may be a lie.
     """
     if run.outcome is not Outcome.OK:
         return _NOT_OK[run.outcome]

@@ -16,14 +16,14 @@ RESERVED_COMPONENTS = ("tests", "format", "mean", "std", "solved", "pass_rate", 
 class RewardFunctionConfig(Section):
     """A reward function of the user's: takes (task, completion), gives a finite number."""
 
-    path: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
-    """``package.module:function``, importable where the reward workers run."""
+    path: str = Field(pattern=r"^[A-Za-z_]\w*((\.[A-Za-z_]\w*)*:[A-Za-z_]\w*)?$")
+    """``package.module:function``, importable where the reward workers run, or an installed plug-in's name."""
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     """What its value counts; the function's name names its component."""
 
     @property
     def name(self) -> str:
-        return self.path.partition(":")[2]
+        return self.path.rpartition(":")[2]
 
 
 class RewardConfig(Section):
@@ -46,7 +46,7 @@ class RewardConfig(Section):
     hide_shown_test: bool = False
     """Tests that the prompt shows do not count in the test reward, unless it shows all of them."""
     functions: tuple[RewardFunctionConfig, ...] = ()
-    """More rewards, by import path; one that fails on a group has the group reported as lost, with the reason."""
+    """More rewards. One that fails on a group has the group reported as lost, with the reason."""
     allow_forgeable: bool = False
     """Accept tasks whose tests must run in the solution's own process, which could make them pass. They are marked
     ``forgeable``, and their passes are counted."""

@@ -93,6 +93,17 @@ def test_a_reward_function_is_a_component_of_its_own(module: str) -> None:
     assert (completion.verdicts, completion.form) == ((P, P, F, F), 1.0)
 
 
+def test_a_reward_of_an_installed_package_goes_by_its_name(module: str, tmp_path: Path) -> None:
+    metadata = tmp_path / f"{module}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[couplet.plugins]\nreward.short = {module}:brevity\n")
+    (named,) = load_reward_functions([RewardFunctionConfig(path="short")])
+    assert named.name == "short"
+    with pytest.raises(ConfigError, match=r"reward\.functions\.0\.path: 'shrt' is no reward known.* short"):
+        load_reward_functions([RewardFunctionConfig(path="shrt")])
+
+
 def test_a_masked_completion_is_not_shown_to_reward_functions(module: str) -> None:
     score = rule_of(module, "raises").score(TASK, WELL, "", (P, P, P, Verdict.INFRA))
     assert score.masked

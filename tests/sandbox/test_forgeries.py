@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from common.records import Task, Verdict
-from sandbox.judge import judge, program_for, criterion_of
+from sandbox.judge import criterion_of, judge, program_for
 from sandbox.types import CaseRun, Limits, Sandbox
 from tests.sandbox import kinds, levels, programs
 

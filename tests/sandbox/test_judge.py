@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from common.records import Task, TestCase, Verdict
-from sandbox.judge import judge, program_for, criterion_of
+from sandbox.judge import criterion_of, judge, program_for
 from sandbox.types import CaseRun, Outcome
 from sandbox.values import encode
 
