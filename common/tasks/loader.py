@@ -38,7 +38,8 @@ class LoadReport:
 def load_tasks(path: Path | str, format: str | None = None, format_field: str = "--format") -> LoadReport:
     """Read every task of a file; ``format`` is what :func:`parser_of` takes [default: each row's by its fields].
 
-    ``format_field``: where the user gave it. Raises :class:`TaskFileError` for an unknown format and for a missing or malformed file or row.
+    ``format_field``: where the user gave it, for the message. Raises :class:`TaskFileError` for an unknown format
+    and for a missing or malformed file or row.
     """
     named = None if format is None else parser_of(format, format_field)
     path = Path(path)

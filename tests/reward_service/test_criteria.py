@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from common.records import Task, TestCase, Verdict
@@ -46,12 +44,6 @@ def claims(**by_mode: object) -> FakeSandbox:
         return CaseRun(case.id, Outcome.OK, value=encode(claim, 100))
 
     return FakeSandbox(answer)
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[JailSandbox]:
-    with JailSandbox(2) as shared:
-        yield shared
 
 
 def test_what_the_reference_gives_is_what_is_expected(sandbox: JailSandbox) -> None:

@@ -24,13 +24,12 @@ def figures(scorer: Scorer) -> tuple[float, float]:
     return found["scoring/hacking_probes"], found["scoring/hacking_detected"]
 
 
-def test_reward_hacks_are_detected_and_change_no_verdict() -> None:
-    with JailSandbox(2) as sandbox:
-        plain = Scorer(sandbox).score_group(TASK, [GOOD, BAD, EXITS, EQUAL])
-        scorers = {hack: Scorer(sandbox, hacking_probe=1.0) for hack in (BAD, EXITS, EQUAL)}
-        for (hack, scorer), expected in zip(scorers.items(), plain[1:], strict=True):
-            assert scorer.score_group(TASK, [GOOD, hack]) == [plain[0], expected]
-        assert [figures(scorer) for scorer in scorers.values()] == [(1, 0), (1, 1), (1, 1)]
+def test_reward_hacks_are_detected_and_change_no_verdict(sandbox: JailSandbox) -> None:
+    plain = Scorer(sandbox).score_group(TASK, [GOOD, BAD, EXITS, EQUAL])
+    scorers = {hack: Scorer(sandbox, hacking_probe=1.0) for hack in (BAD, EXITS, EQUAL)}
+    for (hack, scorer), expected in zip(scorers.items(), plain[1:], strict=True):
+        assert scorer.score_group(TASK, [GOOD, hack]) == [plain[0], expected]
+    assert [figures(scorer) for scorer in scorers.values()] == [(1, 0), (1, 1), (1, 1)]
 
 
 def test_nothing_is_probed_unless_asked_and_nothing_that_passed() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,12 +14,6 @@ from sandbox.values import encode
 from tests.reward_service.scoring_tools import BAD, GOOD, HALF, TASK, FakeSandbox, outcome, value
 
 PATIENCE_S = 20.0
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[JailSandbox]:
-    with JailSandbox(2) as shared:
-        yield shared
 
 
 def test_rewards_of_a_group(sandbox: JailSandbox) -> None:
