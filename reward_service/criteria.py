@@ -24,8 +24,10 @@ class ReferenceUnavailableError(RuntimeError):
 
 @dataclass(frozen=True)
 class GradingCriteria:
-    """How the programs of one task are judged: a criterion per test, and whether scripts run in the program's own
-    process, where it could forge what they say."""
+    """The criteria by which the programs of one task are judged, one for each of ``tests``.
+
+    ``in_process``: scripts run in the program's own process, where it could forge what they say.
+    """
 
     tests: tuple[Criterion, ...]
     in_process: bool = False

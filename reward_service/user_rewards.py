@@ -15,7 +15,7 @@ from common.records import Task, Verdict
 
 @dataclass(frozen=True)
 class Completion:
-    """What a reward function may look at.
+    """A completion as reward functions see it.
 
     ``text``: what the model wrote, up to the end of its text. ``program``: the source that was tested, None where
     the text holds none. ``form``: the format reward, from 0 to 1.

@@ -1,4 +1,4 @@
-"""How completions are tested and rewarded."""
+"""The tests and rewards of completions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class RewardFunctionConfig(Section):
     path: str = Field(pattern=r"^[A-Za-z_]\w*((\.[A-Za-z_]\w*)*:[A-Za-z_]\w*)?$")
     """``package.module:function``, importable where the reward workers run, or an installed plug-in's name."""
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    """What its value counts; the function's name names its component."""
+    """Factor of its value in the reward; the function's name names its component."""
 
     @property
     def name(self) -> str:
@@ -56,7 +56,7 @@ class RewardConfig(Section):
     shuffle: bool = False
     """Control experiment: permute the rewards inside each group, so that they carry no information."""
     backend: Literal["jail", "docker"] = "jail"
-    """What keeps programs in: a jail of this machine's kernel, or containers of a Docker engine or Podman."""
+    """Isolation of programs: a jail of this machine's kernel, or containers of a Docker engine or Podman."""
     sandbox_slots: NonNegative = 0
     """Programs each worker runs at once; 0 means one per CPU core."""
     sandbox_level: Literal["jail", "namespaces", "uid"] = "namespaces"
@@ -76,7 +76,7 @@ class RewardConfig(Section):
     memory_mb: Positive = 512
     """Memory each program may use, MiB."""
     output_mb: Positive = 1
-    """What a test may print, or how large a value it may return, MiB."""
+    """Output that a test may print, or size of the value that it may return, MiB."""
     group_seconds: Rate = 600.0
     """Wall-clock deadline of a group; completions that are not judged by then are masked."""
 

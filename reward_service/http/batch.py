@@ -27,7 +27,7 @@ class SameProgram:
 
 
 class _GroupProgress:
-    """What is known of one group so far."""
+    """The scores of one group so far, or why it has none."""
 
     def __init__(self, request: GroupRequest, parts: int) -> None:
         self.request = request

@@ -61,7 +61,7 @@ class JobMetrics(Protocol):
 
 @dataclass(frozen=True)
 class Done(Generic[Result]):
-    """How job ``index`` of a submission ended: its result, or the error it raised."""
+    """The end of job ``index`` of a submission: its result, or the error it raised."""
 
     index: int
     result: Result | None

@@ -1,4 +1,4 @@
-"""Who may ask, and for how much: checked before anything else reads the request."""
+"""Check the token, the kind, the size and the time of a request before anything else reads it."""
 
 from __future__ import annotations
 

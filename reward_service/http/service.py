@@ -1,4 +1,4 @@
-"""What the routes share: one scorer and its sandbox, the queue in front of them, and their health."""
+"""The service behind the routes: one scorer and its sandbox, the queue in front of them, and their health."""
 
 from __future__ import annotations
 
