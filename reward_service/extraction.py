@@ -1,4 +1,4 @@
-"""From a completion's text to the program it means, and how well-formed that text is.
+"""Extract the program from a completion's text, and grade how well-formed that text is.
 
 Everything here reads model-written text on the host and only ever parses it.
 """
@@ -18,7 +18,7 @@ _WELL_FORMED = re.compile(r"(?:(?!```).)*```python\n((?:(?!```).)*)```\n", re.DO
 
 
 def program_of(task: Task, text: str) -> str | None:
-    """The Python source to test, or None when the text holds none or is too long.
+    """Return the Python source to test, or None when the text holds none or is too long.
 
     ``text`` ends where the model's text ends: a rollout's holds nothing from its end-of-text token on.
     """
@@ -32,7 +32,7 @@ def program_of(task: Task, text: str) -> str | None:
 
 
 def reference_program(task: Task) -> str | None:
-    """The task's own solution as a whole program, or None where it has none.
+    """Return the task's own solution as a whole program, or None where it has none.
 
     The reference of a ``continuation`` task is a completion, as a model would write it; that of a ``fenced`` task
     is what would stand inside the fence. Either follows the prefix.
@@ -40,14 +40,13 @@ def reference_program(task: Task) -> str | None:
     return None if task.reference is None else task.prefix + task.reference
 
 
-def format_score(task: Task, text: str) -> float:
-    """Between 0 and 1.
+def format_score(task: Task, text: str, program: str | None) -> float:
+    """Grade the form of a completion, from 0 to 1; ``program`` is what :func:`program_of` finds in it.
 
     ``continuation``: 1 if the program parses. ``fenced``: 1 for exactly one fenced Python block that parses
     and ends the text with its closing line, 0.5 if it does not parse, 0 for any other shape.
     """
     if task.completion == "continuation":
-        program = program_of(task, text)
         return float(program is not None and parses(program))
     if len(text) > MAX_PROGRAM_CHARS:
         return 0.0
@@ -58,7 +57,7 @@ def format_score(task: Task, text: str) -> float:
 
 
 def parses(source: str) -> bool:
-    """Whether the text is Python syntax that the parser can handle."""
+    """Tell whether the text is Python syntax that the parser can handle."""
     if len(source) > MAX_PROGRAM_CHARS:
         return False
     try:

@@ -1,4 +1,4 @@
-"""What the reward service has done so far: thread-safe figures, and how Prometheus sees them."""
+"""Metrics of scoring: a thread-safe accumulator, and its export to Prometheus."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ BOUNDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20
 
 
 @dataclass
-class Span:
-    """Durations seen: how many in each bucket of :data:`BOUNDS` and beyond, and their sum in seconds."""
+class DurationHistogram:
+    """Durations: how many fell in each bucket of :data:`BOUNDS` and beyond, and their sum in seconds."""
 
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     total: float = 0.0
@@ -34,71 +34,72 @@ class Span:
         self.total += seconds
 
 
-class Tally:
-    """Counts by the keys that :mod:`common.metrics` declares. The slots' figures are asked of the sandbox."""
+class ScoringMetrics:
+    """Accumulates the metrics of scoring by their declared keys; thread-safe. Gauges are read from the sandbox."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter({metric.key: 0 for metric in SCORING_COUNTERS})
         self._verdicts: Counter[Verdict] = Counter(dict.fromkeys(Verdict, 0))
-        self._spans = {metric.key: Span() for metric in SCORING_SPANS}
+        self._durations = {metric.key: DurationHistogram() for metric in SCORING_SPANS}
 
     def count(self, key: str, amount: int = 1) -> None:
-        """Raises KeyError for a key that is not declared."""
+        """Add to a counter. Raises KeyError for one that is not declared."""
         with self._lock:
             if key not in self._counts:
                 raise KeyError(key)
             self._counts[key] += amount
 
     def time(self, key: str, seconds: float) -> None:
-        """Raises KeyError for a key that is not declared."""
+        """Add a duration. Raises KeyError for a histogram that is not declared."""
         with self._lock:
-            self._spans[key].add(seconds)
+            self._durations[key].add(seconds)
 
     def judged(self, verdicts: Iterable[Verdict]) -> None:
+        """Count the verdicts on single tests."""
         with self._lock:
             self._verdicts.update(verdicts)
 
     def collect(self) -> dict[str, float]:
-        """Counters and gauges now, by their declared keys."""
+        """Return the counters and gauges as they are now, by their declared keys."""
         facts = self._sandbox.describe()
         gauges = {metric.key: float(facts.get(metric.key.partition("/")[2], 0)) for metric in SCORING_GAUGES}
         with self._lock:
             return {**{key: float(count) for key, count in self._counts.items()}, **gauges}
 
     def verdicts(self) -> dict[Verdict, int]:
-        """Tests by verdict, every verdict included."""
+        """Return the number of tests by verdict, every verdict included."""
         with self._lock:
             return dict(self._verdicts)
 
-    def spans(self) -> dict[str, Span]:
-        """Durations by their declared keys."""
+    def durations(self) -> dict[str, DurationHistogram]:
+        """Return copies of the histograms by their declared keys."""
         with self._lock:
-            return {key: Span(list(span.buckets), span.total) for key, span in self._spans.items()}
+            return {key: DurationHistogram(list(one.buckets), one.total) for key, one in self._durations.items()}
 
 
-class TallyCollector(Collector):
-    """Exports a tally from a Prometheus registry; ``labels`` go with every series."""
+class ScoringCollector(Collector):
+    """Exports scoring metrics from a Prometheus registry; ``labels`` go with every series."""
 
-    def __init__(self, tally: Tally, labels: Mapping[str, str]) -> None:
-        self._tally = tally
+    def __init__(self, metrics: ScoringMetrics, labels: Mapping[str, str]) -> None:
+        self._metrics = metrics
         self._labels = dict(labels)
 
     def collect(self) -> Iterable[Family]:
         names, values = list(self._labels), list(self._labels.values())
-        found = self._tally.collect()
+        found = self._metrics.collect()
         for metric in (*SCORING_COUNTERS, *SCORING_GAUGES):
             yield family(metric, self._labels, [((), found[metric.key])])
-        verdicts = self._tally.verdicts().items()
+        verdicts = self._metrics.verdicts().items()
         yield family(
             SCORING_TESTS, self._labels, [((verdict.value,), float(count)) for verdict, count in verdicts]
         )
-        spans = self._tally.spans()
+        durations = self._metrics.durations()
         for metric in SCORING_SPANS:
-            span = spans[metric.key]
+            one = durations[metric.key]
             edges = [*map(str, BOUNDS), "+Inf"]
-            buckets = list(zip(edges, map(float, accumulate(span.buckets)), strict=True))
+            buckets = list(zip(edges, map(float, accumulate(one.buckets)), strict=True))
             histogram = HistogramMetricFamily(metric.prometheus_name, metric.help, labels=names)
-            histogram.add_metric(values, buckets, span.total)
+            histogram.add_metric(values, buckets, one.total)
             yield histogram

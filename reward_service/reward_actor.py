@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Sequence
 
 from common.config import Config, RewardConfig
 from common.records import TrajectoryGroup
 from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
 from common.telemetry import Telemetry, endpoint_host
-from reward_service.metrics import TallyCollector
+from reward_service.metrics import ScoringCollector
 from reward_service.reward_loop import RewardLoop
 from reward_service.rewards import RewardRule
-from reward_service.scoring import Scorer
+from reward_service.scoring import Scored, Scorer
 from reward_service.user_rewards import load_reward_functions
 from sandbox.jail import JailSandbox
 from sandbox.types import Limits, Sandbox
@@ -30,7 +31,7 @@ class RewardWorker:
         self._consumer = Consumer(streams, ROLLOUTS, name)
         self._sandbox = make_sandbox(config.reward)
         self._scorer = make_scorer(config.reward, self._sandbox)
-        self._telemetry.register(TallyCollector(self._scorer.tally, self._telemetry.labels))
+        self._telemetry.register(ScoringCollector(self._scorer.metrics, self._telemetry.labels))
         self._loop = RewardLoop(
             name,
             self._consumer,
@@ -68,8 +69,12 @@ class RewardWorker:
         self._telemetry.count("worker/infra_failures", sum(score.excluded for score in group.scores))
 
 
-def make_scorer(config: RewardConfig, sandbox: Sandbox | None = None) -> Scorer:
-    """A scorer over ``sandbox``, by default a new one.
+def make_scorer(
+    config: RewardConfig,
+    sandbox: Sandbox | None = None,
+    on_scored: Callable[[Sequence[Scored]], None] | None = None,
+) -> Scorer:
+    """Make a scorer over ``sandbox``, by default a new one; ``on_scored`` is called with each group's results.
 
     Raises SandboxUnavailable where the machine's isolation is too weak, ConfigError for a reward function.
     """
@@ -92,13 +97,14 @@ def make_scorer(config: RewardConfig, sandbox: Sandbox | None = None) -> Scorer:
         rule=rule,
         allow_forgeable=config.allow_forgeable,
         own_process=config.own_process,
-        cheat_share=config.cheat_probe,
+        hacking_probe=config.hacking_probe,
         deadline_s=config.group_seconds,
+        on_scored=on_scored,
     )
 
 
 def make_sandbox(config: RewardConfig) -> Sandbox:
-    """Raises SandboxUnavailable where this machine offers nothing good enough."""
+    """Make the sandbox that the rewards ask for. Raises SandboxUnavailable where this machine has none so good."""
     slots = config.sandbox_slots or len(os.sched_getaffinity(0))
     if config.backend == "docker":
         from sandbox.docker import DockerSandbox

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from common import rng
-from common.records import Purpose, RolloutGroup, Score, Task, TrajectoryGroup
+from common.records import Purpose, RolloutGroup, Score, TrajectoryGroup
 from common.streams import Consumer, Delivery
+from reward_service.scoring import Scorer
 
 _POLL_SECONDS = 0.5
-
-
-class Scorer(Protocol):
-    def score_group(self, task: Task, completions: list[str]) -> list[Score]:
-        """Run the tests of every completion and weigh them into rewards.
-
-        ValueError, naming what is wrong, for a malformed task or a reward function that fails.
-        """
 
 
 class RewardLoop:

@@ -1,4 +1,4 @@
-"""From verdicts to a reward. Pure, but for the reward functions that the user supplies."""
+"""The reward of a completion, from its verdicts. Pure, but for the reward functions that the user supplies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TestReward = Literal["pass_rate", "all_or_nothing"]
 
 @dataclass(frozen=True)
 class RewardRule:
-    """How a completion is paid: the weighted sum of its components.
+    """The reward of a completion: the weighted sum of its components.
 
     ``tests``: the share of tests passed, or 1 only if all pass. ``code_needs_format``: the test reward counts only
     beside a full format reward. ``hide_shown_test``: tests that the prompt shows do not count, unless it shows
@@ -29,16 +29,26 @@ class RewardRule:
     functions: tuple[NamedReward, ...] = ()
 
     def first_counted(self, task: Task) -> int:
-        """Index of the first test that counts."""
+        """Return the index of the first test that counts."""
         hidden = task.shown_tests if self.hide_shown_test else 0
         return hidden if hidden < len(task.tests) else 0
 
     def score(
-        self, task: Task, text: str, program: str | None, verdicts: tuple[Verdict, ...], *, forgeable: bool
+        self,
+        task: Task,
+        text: str,
+        program: str | None,
+        verdicts: tuple[Verdict, ...],
+        *,
+        first_counted: int = 0,
+        forgeable: bool = False,
     ) -> Score:
-        """Raises RewardFunctionError, a ValueError."""
-        form = format_score(task, text)
-        components = {"tests": self._tests(verdicts[self.first_counted(task) :], form), "format": form}
+        """Weigh the verdicts from ``first_counted`` on, the format and the user's functions into a reward.
+
+        Raises RewardFunctionError, a ValueError.
+        """
+        form = format_score(task, text, program)
+        components = {"tests": self._tests(verdicts[first_counted:], form), "format": form}
         if Verdict.INFRA in verdicts:
             return Score(reward=0.0, components=components, verdicts=verdicts, excluded=True, forgeable=forgeable)
         completion = Completion(text, program, verdicts, form)

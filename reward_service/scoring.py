@@ -1,4 +1,4 @@
-"""Rewards of a group: every completion's tests run in the sandbox, judged here, and weighed."""
+"""Score groups of completions: run their tests in the sandbox, judge them here, and weigh the verdicts."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from common.records import Score, Task, Verdict
-from reward_service.extraction import program_of, reference_program
-from reward_service.metrics import Tally
-from reward_service.reward_hacking import CheatMeter
-from reward_service.rewards import RewardRule
-from reward_service.single_flight import Flight, SharedWork
-from reward_service.standards import (
-    Basis,
+from reward_service.criteria import (
+    GradingCriteria,
     ReferenceUnavailableError,
     asks_reference,
-    basis_from_reference,
-    basis_without_reference,
+    criteria_from_reference,
+    criteria_without_reference,
 )
+from reward_service.extraction import program_of, reference_program
+from reward_service.metrics import ScoringMetrics
+from reward_service.reward_hacking import RewardHackingProbe
+from reward_service.rewards import RewardRule
+from reward_service.single_flight import Pending, SingleFlightCache
 from sandbox.judge import judge, program_for
 from sandbox.types import CaseRun, Limits, Outcome, Program, Sandbox
 
 # Not facts about a program: the first is our failure, the second may be the machine's load.
 _NOT_FACTS = {Verdict.INFRA, Verdict.TIMEOUT}
-_BASES_KEPT = 2048
+_CRITERIA_KEPT = 2048
 _NO_PROGRAM = "the completion holds no program"
 
 
 @dataclass(frozen=True)
 class TestReport:
-    """What became of one test; ``note`` says why it did not pass, in the program's own words at times."""
+    """The verdict on one test; ``note`` says why it did not pass, in the program's own words at times."""
 
     __test__ = False  # not a pytest class
 
@@ -56,13 +56,37 @@ class Scored:
     tests: Reports
 
 
+@dataclass(frozen=True)
+class PreparedTask:
+    """A task with what scoring its completions needs to know of it, computed once per group.
+
+    ``reference``: the program that says what tests expect, None where the task itself says all of it.
+    ``first_counted``: index of the first test that counts in the reward. ``digest``: a hash of everything that
+    decides the verdicts on a program but its source.
+    """
+
+    task: Task
+    reference: str | None
+    first_counted: int
+    digest: bytes
+
+    def key(self, source: str) -> bytes:
+        """Hash a program together with everything that decides the verdicts on it."""
+        lines = source.replace("\r\n", "\n").replace("\r", "\n")  # Python reads all three line ends alike
+        return hashlib.sha256(self.digest + lines.encode("utf-8", "surrogatepass")).digest()
+
+    def same_report(self, verdict: Verdict, note: str) -> Reports:
+        """Report the same of every test."""
+        return (TestReport(verdict, note),) * len(self.task.tests)
+
+
 class Scorer:
     """Scores groups; thread-safe. It does not own the sandbox: whoever made it closes it.
 
     ``allow_forgeable``: accept tasks whose tests must run in the solution's own process. ``own_process``: a
-    process for each test instead of one for all of a program. ``cheat_share``: of the programs that fail, those
-    shown to a naive grader. ``deadline_s``: of one group; what has not been run by then is ``infra``.
-    ``cache_size``: programs whose verdicts are remembered.
+    process for each test instead of one for all of a program. ``hacking_probe``: the share of the failed programs
+    that a naive grader is shown. ``deadline_s``: of one group; what has not been run by then is ``infra``.
+    ``cache_size``: programs whose verdicts are remembered. ``on_scored`` is given each group's results.
     """
 
     def __init__(
@@ -73,112 +97,135 @@ class Scorer:
         rule: RewardRule | None = None,
         allow_forgeable: bool = False,
         own_process: bool = False,
-        cheat_share: float = 0.0,
+        hacking_probe: float = 0.0,
         deadline_s: float = 600.0,
         cache_size: int = 4096,
+        on_scored: Callable[[Sequence[Scored]], None] | None = None,
     ) -> None:
-        self.tally = Tally(sandbox)
+        self.metrics = ScoringMetrics(sandbox)
         self._sandbox = sandbox
         self._limits = limits or Limits()
         self._rule = rule or RewardRule()
         self._allow_forgeable = allow_forgeable
         self._own_process = own_process
         self._deadline_s = deadline_s
+        self._on_scored = on_scored
         facts = sandbox.describe()
         self._circumstances = [asdict(self._limits), own_process, facts.get("backend"), facts.get("level")]
         self._pool = ThreadPoolExecutor(sandbox.slots, thread_name_prefix="scorer")
-        waited = partial(self.tally.time, "scoring/queue_wait")
-        self._bases: SharedWork[Basis] = SharedWork(self._pool, _BASES_KEPT, lambda _: True, waited)
-        self._reports: SharedWork[Reports] = SharedWork(self._pool, cache_size, _is_fact, waited)
-        self._meter = CheatMeter(cheat_share, self._execute, self.tally)
+        waited = partial(self.metrics.time, "scoring/queue_wait")
+        self._criteria: SingleFlightCache[GradingCriteria] = SingleFlightCache(
+            self._pool, _CRITERIA_KEPT, lambda _: True, waited
+        )
+        self._reports: SingleFlightCache[Reports] = SingleFlightCache(self._pool, cache_size, _is_fact, waited)
+        self._hacking_probe = RewardHackingProbe(hacking_probe, self._execute, self.metrics)
 
     def score_group(self, task: Task, completions: Sequence[str]) -> list[Score]:
-        """One score per completion, in order. Raises ValueError as :meth:`examine` does."""
+        """Return one score per completion, in order. Raises ValueError as :meth:`examine` does."""
         return [scored.score for scored in self.examine(task, completions)]
 
     def examine(self, task: Task, completions: Sequence[str]) -> list[Scored]:
-        """One result per completion, in order.
+        """Return one result per completion, in order.
 
         Raises MalformedTaskError or RewardFunctionError, both ValueErrors that name what is wrong, in which case
         nothing is known of any completion.
         """
         started = time.monotonic()
         deadline = started + self._deadline_s
+        prepared = self._prepare(task)
         programs = [program_of(task, text) for text in completions]
-        digest = self._digest(task)
         try:
-            basis = self._basis(task, digest, deadline)
+            criteria = self._criteria_of(prepared, deadline)
         except (ReferenceUnavailableError, TimeoutError) as error:
-            basis = Basis(())
-            reports = _alike(task, Verdict.INFRA, str(error) or "no time to run the reference")
-            found = [reports] * len(programs)
+            criteria = GradingCriteria(())
+            failed = prepared.same_report(Verdict.INFRA, str(error) or "no time to run the reference")
+            reports = [failed] * len(programs)
         else:
-            found = self._run_all(task, digest, basis, programs, deadline)
+            reports = self._judge_all(prepared, criteria, programs, deadline)
         scored = [
-            self._scored(task, basis, text, program, reports)
-            for text, program, reports in zip(completions, programs, found, strict=True)
+            self._score(prepared, criteria, *one) for one in zip(completions, programs, reports, strict=True)
         ]
         self._count(scored, time.monotonic() - started)
-        for one in scored:
-            if one.program is not None and not one.score.passed and not one.score.excluded:
-                key = _program_key(digest, one.program)
-                self._meter.show(key, one.program, task, basis.standards, one.score.verdicts)
+        self._probe_failures(prepared, criteria, scored)
+        if self._on_scored is not None:
+            self._on_scored(scored)
         return scored
 
     def close(self) -> None:
         """Stop the threads. Groups being scored finish first."""
         self._pool.shutdown(wait=True)
-        self._meter.close()
+        self._hacking_probe.close()
 
-    def _basis(self, task: Task, digest: bytes, deadline: float) -> Basis:
-        reference = reference_program(task)
-        if reference is None or not asks_reference(task):
-            return basis_without_reference(task, allow_forgeable=self._allow_forgeable)
-        flight, _ = self._bases.ask(
-            _program_key(digest, reference),
-            lambda: basis_from_reference(task, self._execute, allow_forgeable=self._allow_forgeable),
+    def _prepare(self, task: Task) -> PreparedTask:
+        reference = reference_program(task) if asks_reference(task) else None
+        first_counted = self._rule.first_counted(task)
+        plain = [
+            task.model_dump(include={"tests", "test_setup", "exports", "in_process"}),
+            reference,
+            self._rule.tests,
+            first_counted,
+            *self._circumstances,
+        ]
+        digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode("ascii")).digest()
+        return PreparedTask(task, reference, first_counted, digest)
+
+    def _criteria_of(self, prepared: PreparedTask, deadline: float) -> GradingCriteria:
+        """Raises MalformedTaskError, ReferenceUnavailableError, and TimeoutError at the deadline."""
+        task, reference, allowed = prepared.task, prepared.reference, self._allow_forgeable
+        if reference is None:
+            return criteria_without_reference(task, allow_forgeable=allowed)
+        pending, _ = self._criteria.get(
+            prepared.key(reference),
+            lambda: criteria_from_reference(task, reference, self._execute, allow_forgeable=allowed),
         )
         try:
-            return flight.future.result(max(deadline - time.monotonic(), 0.0))
+            return pending.future.result(max(deadline - time.monotonic(), 0.0))
         finally:
-            self._bases.leave(flight)
+            self._criteria.release(pending)
 
-    def _run_all(
-        self, task: Task, digest: bytes, basis: Basis, programs: Sequence[str | None], deadline: float
+    def _judge_all(
+        self,
+        prepared: PreparedTask,
+        criteria: GradingCriteria,
+        programs: Sequence[str | None],
+        deadline: float,
     ) -> list[Reports]:
-        flights = [None if program is None else self._launch(task, digest, basis, program) for program in programs]
+        """Run all distinct programs at once and wait for them, to the deadline at most."""
+        pendings = [None if source is None else self._launch(prepared, criteria, source) for source in programs]
         try:
             return [
-                _alike(task, Verdict.ERROR, _NO_PROGRAM) if flight is None else self._await(task, flight, deadline)
-                for flight in flights
+                prepared.same_report(Verdict.ERROR, _NO_PROGRAM)
+                if pending is None
+                else self._await(prepared, pending, deadline)
+                for pending in pendings
             ]
         finally:
-            for flight in filter(None, flights):
-                self._reports.leave(flight)
+            for pending in filter(None, pendings):
+                self._reports.release(pending)
 
-    def _launch(self, task: Task, digest: bytes, basis: Basis, source: str) -> Flight[Reports]:
-        flight, origin = self._reports.ask(_program_key(digest, source), lambda: self._judge(task, basis, source))
+    def _launch(self, prepared: PreparedTask, criteria: GradingCriteria, source: str) -> Pending[Reports]:
+        pending, origin = self._reports.get(prepared.key(source), lambda: self._judge(prepared, criteria, source))
         if origin != "started":
-            self.tally.count("scoring/cache_hits" if origin == "cached" else "scoring/coalesced")
-        return flight
+            self.metrics.count("scoring/cache_hits" if origin == "cached" else "scoring/coalesced")
+        return pending
 
-    def _await(self, task: Task, flight: Flight[Reports], deadline: float) -> Reports:
+    def _await(self, prepared: PreparedTask, pending: Pending[Reports], deadline: float) -> Reports:
         try:
-            return flight.future.result(max(deadline - time.monotonic(), 0.0))
+            return pending.future.result(max(deadline - time.monotonic(), 0.0))
         except TimeoutError:
-            return _alike(task, Verdict.INFRA, f"not finished within {self._deadline_s:g} s")
+            return prepared.same_report(Verdict.INFRA, f"not finished within {self._deadline_s:g} s")
 
-    def _judge(self, task: Task, basis: Basis, source: str) -> Reports:
-        counted = self._rule.first_counted(task)
+    def _judge(self, prepared: PreparedTask, criteria: GradingCriteria, source: str) -> Reports:
+        task = prepared.task
 
         def verdict(run: CaseRun) -> Verdict:
-            return judge(run, task.tests[int(run.id)], basis.standards[int(run.id)])
+            return judge(run, task.tests[int(run.id)], criteria.tests[int(run.id)])
 
         def decides(run: CaseRun) -> bool:
-            return int(run.id) >= counted and verdict(run) is not Verdict.PASSED
+            return int(run.id) >= prepared.first_counted and verdict(run) is not Verdict.PASSED
 
         runs = self._execute(
-            program_for(source, task, in_process=basis.in_process),
+            program_for(source, task, in_process=criteria.in_process),
             stop_on=decides if self._rule.tests == "all_or_nothing" else None,
         )
         return tuple(TestReport(verdict(run), run.note, run.cpu_s, run.wall_s) for run in runs)
@@ -186,49 +233,42 @@ class Scorer:
     def _execute(self, program: Program, stop_on: Callable[[CaseRun], bool] | None = None) -> list[CaseRun]:
         """Run it, and once more where the sandbox failed: what made it fail may have passed."""
         program = replace(program, own_process=self._own_process)
-        self.tally.count("scoring/executions")
+        self.metrics.count("scoring/executions")
         runs = self._sandbox.run(program, self._limits, stop_on=stop_on)
         if any(run.outcome is Outcome.INFRA for run in runs):
-            self.tally.count("scoring/infra_retries")
+            self.metrics.count("scoring/infra_retries")
             runs = self._sandbox.run(program, self._limits, stop_on=stop_on)
         return runs
 
-    def _scored(self, task: Task, basis: Basis, text: str, program: str | None, reports: Reports) -> Scored:
-        verdicts = tuple(report.verdict for report in reports)
-        forgeable = basis.in_process and any(test.kind == "script" for test in task.tests)
-        return Scored(self._rule.score(task, text, program, verdicts, forgeable=forgeable), program, reports)
+    def _score(
+        self, prepared: PreparedTask, criteria: GradingCriteria, text: str, program: str | None, reports: Reports
+    ) -> Scored:
+        score = self._rule.score(
+            prepared.task,
+            text,
+            program,
+            tuple(report.verdict for report in reports),
+            first_counted=prepared.first_counted,
+            forgeable=criteria.in_process and any(test.kind == "script" for test in prepared.task.tests),
+        )
+        return Scored(score, program, reports)
 
     def _count(self, scored: Sequence[Scored], seconds: float) -> None:
-        self.tally.time("scoring/group", seconds)
-        self.tally.count("scoring/groups")
-        self.tally.count("scoring/completions", len(scored))
-        self.tally.count("scoring/excluded", sum(one.score.excluded for one in scored))
-        self.tally.count(
+        self.metrics.time("scoring/group", seconds)
+        self.metrics.count("scoring/groups")
+        self.metrics.count("scoring/completions", len(scored))
+        self.metrics.count("scoring/excluded", sum(one.score.excluded for one in scored))
+        self.metrics.count(
             "scoring/forgeable_passes", sum(one.score.forgeable and one.score.passed for one in scored)
         )
-        self.tally.judged(verdict for one in scored for verdict in one.score.verdicts)
+        self.metrics.judged(verdict for one in scored for verdict in one.score.verdicts)
 
-    def _digest(self, task: Task) -> bytes:
-        """Of all that decides the verdicts of a program but its source."""
-        plain = [
-            task.model_dump(include={"tests", "test_setup", "exports", "in_process"}),
-            reference_program(task) if asks_reference(task) else None,
-            self._rule.tests,
-            self._rule.first_counted(task),
-            *self._circumstances,
-        ]
-        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode("ascii")).digest()
-
-
-def _program_key(digest: bytes, source: str) -> bytes:
-    """Python reads the three kinds of line end alike."""
-    lines = source.replace("\r\n", "\n").replace("\r", "\n")
-    return hashlib.sha256(digest + lines.encode("utf-8", "surrogatepass")).digest()
+    def _probe_failures(self, prepared: PreparedTask, criteria: GradingCriteria, scored: Sequence[Scored]) -> None:
+        for one in scored:
+            if one.program is not None and not one.score.passed and not one.score.excluded:
+                key = prepared.key(one.program)
+                self._hacking_probe.offer(key, one.program, prepared.task, criteria.tests, one.score.verdicts)
 
 
 def _is_fact(reports: Reports) -> bool:
     return not any(report.verdict in _NOT_FACTS for report in reports)
-
-
-def _alike(task: Task, verdict: Verdict, note: str) -> Reports:
-    return (TestReport(verdict, note),) * len(task.tests)

@@ -1,21 +1,21 @@
-"""Reward functions of the user: named by import path, loaded once, called for every completion."""
+"""Reward functions of the user: named by path or plug-in, loaded once, called for every completion."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from common.config import ConfigError, RewardFunctionConfig
+from common.plugins import PluginError, load_plugin
 from common.records import Task, Verdict
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What a reward function may look at.
+    """A completion as reward functions see it.
 
     ``text``: what the model wrote, up to the end of its text. ``program``: the source that was tested, None where
     the text holds none. ``form``: the format reward, from 0 to 1.
@@ -28,7 +28,7 @@ class Completion:
 
 
 class RewardFunction(Protocol):
-    """Any finite number; it is weighed and added to the reward. Several threads may call it at once."""
+    """Returns any finite number, which is weighed and added to the reward; several threads may call it at once."""
 
     def __call__(self, task: Task, completion: Completion, /) -> float: ...
 
@@ -46,7 +46,7 @@ class NamedReward:
     function: RewardFunction
 
     def value(self, task: Task, completion: Completion) -> float:
-        """Raises RewardFunctionError: a mistake in the function must not count as a reward."""
+        """Call the function. Raises RewardFunctionError: a mistake in the function must not count as a reward."""
         try:
             value = self.function(task, completion)
         except Exception as error:  # the function is the user's and may raise anything
@@ -60,7 +60,7 @@ class NamedReward:
 
 
 def load_reward_functions(settings: Sequence[RewardFunctionConfig]) -> tuple[NamedReward, ...]:
-    """Import them. Raises ConfigError, naming the field, for one that cannot be used."""
+    """Import the functions. Raises ConfigError, naming the field, for one that cannot be used."""
     return tuple(
         NamedReward(setting.name, setting.weight, _load(f"reward.functions.{index}.path", setting.path))
         for index, setting in enumerate(settings)
@@ -68,29 +68,19 @@ def load_reward_functions(settings: Sequence[RewardFunctionConfig]) -> tuple[Nam
 
 
 def _load(field: str, path: str) -> RewardFunction:
-    module_name, _, attribute = path.partition(":")
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(
-            f"{field}: cannot import {module_name!r} ({error}); install it where the reward workers run, or add "
-            "its folder to PYTHONPATH"
-        ) from error
-    except Exception as error:  # the module is the user's and may raise anything
-        raise ConfigError(f"{field}: importing {module_name!r} raised {type(error).__name__}: {error}") from error
-    function = getattr(module, attribute, None)
-    if function is None:
-        raise ConfigError(f"{field}: {module_name!r} has no {attribute!r}")
+        function = load_plugin("reward", path)
+    except PluginError as error:
+        raise ConfigError(f"{field}: {error}") from error
     if not callable(function):
         raise ConfigError(f"{field}: {path} is {type(function).__name__}; name a function")
     _check_signature(field, path, function)
-    loaded: RewardFunction = function
-    return loaded
+    return cast("RewardFunction", function)
 
 
-def _check_signature(field: str, path: str, function: object) -> None:
+def _check_signature(field: str, path: str, function: Callable[..., object]) -> None:
     try:
-        signature = inspect.signature(function)  # type: ignore[arg-type]
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
         return  # some callables written in C do not tell
     try:

@@ -22,7 +22,7 @@ _NOT_OK = {
 
 
 @dataclass(frozen=True)
-class Standard:
+class Criterion:
     """What passing one test takes: the value or text to give or, of a script, what the reference did.
 
     ``checks``: that must have run, at least. ``handles``: objects in place of plain data, at most.
@@ -47,25 +47,26 @@ def program_for(source: str, task: Task, *, in_process: bool = False) -> Program
     )
 
 
-def standard_of(test: TestCase, reference: CaseRun | None = None) -> Standard:
+def criterion_of(test: TestCase, reference: CaseRun | None = None) -> Criterion:
     """What a test demands; ``reference`` is what the task's reference did on it, if that is known.
 
     Raises ValueError when the expected value is no literal, or has to come from a reference that did not give one.
     """
     if test.kind == "script":
         if reference is None:
-            return Standard()
+            return Criterion()
         _, checks, _, handles = _script_claim(reference)
-        return Standard(checks=checks, handles=handles)
+        return Criterion(checks=checks, handles=handles)
     if test.expected is None:
-        return Standard(_reference_value(test, reference))
-    return Standard(test.expected if test.kind == "stdin" else _literal(test))
+        return Criterion(_reference_value(test, reference))
+    return Criterion(test.expected if test.kind == "stdin" else _literal(test))
 
 
-def judge(run: CaseRun, test: TestCase, standard: Standard) -> Verdict:
-    """A script passes when its process says so, after as many checks as the standard's (one at least) and a call.
+def judge(run: CaseRun, test: TestCase, criterion: Criterion) -> Verdict:
+    """Judge one run of one test.
 
-    The solution may answer with no more objects than the reference: what is asked of an object may be a lie.
+    A script passes when its process says so, after the checks that the criterion asks for (one at least) and a
+    call. The solution may answer with no more objects than the reference: what is asked of an object may be a lie.
     """
     if run.outcome is not Outcome.OK:
         return _NOT_OK[run.outcome]
@@ -73,13 +74,13 @@ def judge(run: CaseRun, test: TestCase, standard: Standard) -> Verdict:
         match test.kind:
             case "stdin":
                 text = run.stdout.decode("utf-8", "replace")
-                passed = same_text(text, str(standard.value), test.comparison, test.tolerance)
+                passed = same_text(text, str(criterion.value), test.comparison, test.tolerance)
             case "call":
-                passed = same_value(_value(run), standard.value, test.comparison, test.tolerance)
+                passed = same_value(_value(run), criterion.value, test.comparison, test.tolerance)
             case "script":
                 claimed, checks, calls, handles = _script_claim(run)
-                enough = checks >= max(standard.checks, 1) and calls >= 1
-                passed = claimed and enough and handles <= standard.handles
+                enough = checks >= max(criterion.checks, 1) and calls >= 1
+                passed = claimed and enough and handles <= criterion.handles
     except (ValueError, RecursionError, OverflowError, TypeError):
         return Verdict.ERROR
     return Verdict.PASSED if passed else Verdict.FAILED

@@ -1,4 +1,4 @@
-"""How completions are tested and paid."""
+"""The tests and rewards of completions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RESERVED_COMPONENTS = ("tests", "format", "mean", "std", "solved", "pass_rate", 
 class RewardFunctionConfig(Section):
     """A reward function of the user's: takes (task, completion), gives a finite number."""
 
-    path: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")
-    """``package.module:function``, importable where the reward workers run."""
+    path: str = Field(pattern=r"^[A-Za-z_]\w*((\.[A-Za-z_]\w*)*:[A-Za-z_]\w*)?$")
+    """``package.module:function``, importable where the reward workers run, or an installed plug-in's name."""
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    """What its value counts; the function's name names its component."""
+    """Factor of its value in the reward; the function's name names its component."""
 
     @property
     def name(self) -> str:
-        return self.path.partition(":")[2]
+        return self.path.rpartition(":")[2]
 
 
 class RewardConfig(Section):
@@ -46,17 +46,17 @@ class RewardConfig(Section):
     hide_shown_test: bool = False
     """Tests that the prompt shows do not count in the test reward, unless it shows all of them."""
     functions: tuple[RewardFunctionConfig, ...] = ()
-    """More rewards, by import path; one that fails on a group has the group reported as lost, with the reason."""
+    """More rewards. One that fails on a group has the group reported as lost, with the reason."""
     allow_forgeable: bool = False
     """Accept tasks whose tests must run in the solution's own process, which could make them pass. They are marked
     ``forgeable``, and their passes are counted."""
-    cheat_probe: Share = 0.02
-    """Share of the failed programs that are run once more as a naive grader would, to count those that it would
-    have passed. It changes no reward."""
+    hacking_probe: Share = 0.02
+    """Share of the failed programs that are run once more as a naive grader would, to count how many of them it
+    would have passed: reward hacking. It changes no reward."""
     shuffle: bool = False
     """Control experiment: permute the rewards inside each group, so that they carry no information."""
     backend: Literal["jail", "docker"] = "jail"
-    """What keeps programs in: a jail of this machine's kernel, or containers of a Docker engine or Podman."""
+    """Isolation of programs: a jail of this machine's kernel, or containers of a Docker engine or Podman."""
     sandbox_slots: NonNegative = 0
     """Programs each worker runs at once; 0 means one per CPU core."""
     sandbox_level: Literal["jail", "namespaces", "uid"] = "namespaces"
@@ -76,9 +76,16 @@ class RewardConfig(Section):
     memory_mb: Positive = 512
     """Memory each program may use, MiB."""
     output_mb: Positive = 1
-    """What a test may print, or how large a value it may return, MiB."""
+    """Output that a test may print, or size of the value that it may return, MiB."""
     group_seconds: Rate = 600.0
     """Wall-clock deadline of a group; completions that are not judged by then are excluded."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_spelling(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "cheat_probe" in values:
+            raise ValueError("cheat_probe: is spelled hacking_probe; rename it, its meaning is the same")
+        return values
 
     @model_validator(mode="before")
     @classmethod

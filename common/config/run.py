@@ -43,9 +43,14 @@ class DataConfig(Section):
     source: Literal["synthetic", "file"] = "file"
     """``synthetic`` generates the quick start's tasks; ``file`` reads ``train`` and ``held_out``."""
     train: Path | None = None
-    """Training tasks: jsonl or jsonl.gz, our own schema or MBPP/AceCode records."""
+    """File of training tasks; docs/tasks.md has the formats."""
+    train_format: str | None = None
+    """Format of that file by name, of ours or of an installed plug-in, or by path, ``module:function``; by default
+    the fields of each row tell it."""
     held_out: Path | None = None
-    """Evaluation tasks, same formats."""
+    """File of evaluation tasks."""
+    held_out_format: str | None = None
+    """Format of that file, as of ``train_format``."""
     train_tasks: Positive = 2000
     """How many training tasks the synthetic generator makes."""
     held_out_tasks: Positive = 200

@@ -56,8 +56,8 @@ SCORING_COUNTERS = (
     _counter("scoring/coalesced", "Programs that waited for the same program instead of running"),
     _counter("scoring/infra_retries", "Programs run once more because the sandbox failed"),
     _counter("scoring/excluded", "Completions excluded because the sandbox failed or the deadline passed"),
-    _counter("scoring/cheat_probes", "Failed programs shown to a naive grader"),
-    _counter("scoring/cheats_found", "Failed programs that the naive grader would have passed"),
+    _counter("scoring/hacking_probes", "Failed programs shown to a naive grader"),
+    _counter("scoring/hacking_detected", "Failed programs that the naive grader would have passed"),
     _counter("scoring/forgeable_passes", "Completions that passed with tests in their own process"),
 )
 SCORING_TESTS = _counter("scoring/tests", "Tests judged, by verdict", labels=("verdict",))

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from common.records import Task
 from common.tasks.asserts import AssertLine, UnusableTestError, read_assert
-from common.tasks.built import Built, SkippedRowError
 from common.tasks.exports import exports_of, needs_solution, test_imports
-from common.tasks.rows import Row
+from common.tasks.rows import ParsedRow, SkippedRowError, TaskRow
 from common.tasks.source import NotPythonError, Source, read_source
 
 _QUESTION_FIELDS = ("question", "text", "prompt")
@@ -19,7 +18,8 @@ _TEST_FIELDS = ("test_list", "test_cases")
 _REFERENCE_FIELDS = ("reference", "code")
 
 
-def assert_task(row: Row) -> Built:
+def assert_task(row: TaskRow) -> ParsedRow:
+    """Make a chat question, which shows the first test that can be used."""
     question = row.required_text(*_QUESTION_FIELDS)
     lines = row.strings(*_TEST_FIELDS)
     if not lines:
@@ -70,10 +70,10 @@ def assert_task(row: Row) -> Built:
         shown_tests=1,
         reference=reference,
     )
-    return Built(task, tuple(left_out))
+    return ParsedRow(task, tuple(left_out))
 
 
-def _read(row: Row, field: str, text: str) -> Source:
+def _read(row: TaskRow, field: str, text: str) -> Source:
     try:
         return read_source(text)
     except NotPythonError as error:

@@ -15,7 +15,7 @@ class UnusableTestError(ValueError):
 
 
 @dataclass(frozen=True)
-class Split:
+class LiteralCall:
     """A call of one name with literal arguments, and the literal that it must equal."""
 
     name: str
@@ -25,13 +25,13 @@ class Split:
 
 @dataclass(frozen=True)
 class AssertLine:
-    """One test of a list: nearly always a single assert. ``split`` is None unless it can be judged by value."""
+    """One test of a list, nearly always a single assert; ``literal_call`` is None unless it is judged by value."""
 
     source: Source
-    split: Split | None
+    literal_call: LiteralCall | None
 
     def test_case(self, exports: Collection[str]) -> TestCase:
-        """``exports``: the names that are the solution's.
+        """Make a test of the line; ``exports`` are the names that are the solution's.
 
         An assert of the form ``name(literals) == literal`` (in either order; also ``is`` None, True or False,
         whose identity becomes equality) leaves its expected value on the host. Whatever else a line says is
@@ -40,13 +40,13 @@ class AssertLine:
         """
         if self.source.free.isdisjoint(exports):
             raise UnusableTestError("tests nothing: it uses no name of the solution")
-        if self.split is not None and self.split.name in exports:
-            return TestCase(call=self.split.call, expected=self.split.expected)
+        if self.literal_call is not None and self.literal_call.name in exports:
+            return TestCase(call=self.literal_call.call, expected=self.literal_call.expected)
         return TestCase(kind="script", script=self.source.text)
 
 
 def read_assert(line: str, in_front: str = "") -> AssertLine:
-    """``in_front``: source that the test is to run after.
+    """Read one test of a list; ``in_front`` is source that it is to run after.
 
     Raises :class:`UnusableTestError` for what is not Python or asserts nothing.
     """
@@ -60,10 +60,13 @@ def read_assert(line: str, in_front: str = "") -> AssertLine:
         raise UnusableTestError("tests nothing: it has only literals")
     statement = source.tree.body[0]
     alone = len(source.tree.body) == 1 and isinstance(statement, ast.Assert)
-    return AssertLine(source, _split(statement.test) if alone and isinstance(statement, ast.Assert) else None)
+    return AssertLine(
+        source, _literal_call(statement.test) if alone and isinstance(statement, ast.Assert) else None
+    )
 
 
 def is_literal(node: ast.expr) -> bool:
+    """Tell whether the expression is a Python literal."""
     try:
         ast.literal_eval(node)
     except (ValueError, TypeError, MemoryError, RecursionError):
@@ -72,7 +75,7 @@ def is_literal(node: ast.expr) -> bool:
 
 
 def is_literal_source(text: str) -> bool:
-    """Whether ``text`` is one Python literal, as an expected value must be."""
+    """Tell whether ``text`` is one Python literal, as an expected value must be."""
     try:
         ast.literal_eval(text)
     except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError):
@@ -80,7 +83,7 @@ def is_literal_source(text: str) -> bool:
     return True
 
 
-def _split(condition: ast.expr) -> Split | None:
+def _literal_call(condition: ast.expr) -> LiteralCall | None:
     if not isinstance(condition, ast.Compare) or len(condition.ops) != 1:
         return None
     sides = (condition.left, condition.comparators[0])
@@ -92,12 +95,12 @@ def _split(condition: ast.expr) -> Split | None:
             comparable = isinstance(condition.ops[0], ast.Is) and singleton
         name = _plainly_called(call)
         if comparable and name is not None:
-            return Split(name, ast.unparse(call), ast.unparse(expected))
+            return LiteralCall(name, ast.unparse(call), ast.unparse(expected))
     return None
 
 
 def _plainly_called(node: ast.expr) -> str | None:
-    """The name that is called with literals only, if this is such a call."""
+    """Return the name that is called with literals only, if this is such a call."""
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
         return None
     keywords = all(keyword.arg is not None and is_literal(keyword.value) for keyword in node.keywords)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 
 from common.records import Task, TestCase
-from common.tasks.built import Built, SkippedRowError
-from common.tasks.rows import Row
+from common.tasks.rows import ParsedRow, SkippedRowError, TaskRow
 from common.tasks.source import NotPythonError, import_statements, parse
 
 
-def bigcodebench_task(row: Row, *, instruct: bool = False) -> Built:
-    """The ``complete`` form, whose prompt is continued, or the ``instruct`` form, a chat question.
+def bigcodebench_task(row: TaskRow, *, instruct: bool = False) -> ParsedRow:
+    """Make a task of the ``complete`` form, whose prompt is continued, or the ``instruct`` form, a chat question.
 
     Every test method is one script. Tests run after all of ``code_prompt`` but the function itself, so that they
     get nothing but this from the solution. Those that patch objects need the solution's very process.
@@ -45,10 +44,10 @@ def bigcodebench_task(row: Row, *, instruct: bool = False) -> Built:
         ),
         reference=code + body if instruct else body,
     )
-    return Built(task)
+    return ParsedRow(task)
 
 
-def _parse(row: Row, field: str, text: str) -> ast.Module:
+def _parse(row: TaskRow, field: str, text: str) -> ast.Module:
     try:
         return parse(text)
     except NotPythonError as error:
@@ -56,7 +55,7 @@ def _parse(row: Row, field: str, text: str) -> ast.Module:
 
 
 def _without(entry_point: str, program: str) -> str:
-    """The top level of a program less one function."""
+    """Return the top level of a program less one function."""
     tree = parse(program)
     tree.body = [
         node
@@ -67,7 +66,7 @@ def _without(entry_point: str, program: str) -> str:
 
 
 def _test_methods(tree: ast.Module) -> list[tuple[str, str]]:
-    """(class, method) in order; a class has the methods of its bases in the same file too."""
+    """List (class, method) in order; a class has the methods of its bases in the same file too."""
     found: dict[str, list[str]] = {}
     for node in tree.body:
         if not isinstance(node, ast.ClassDef):

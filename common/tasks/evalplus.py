@@ -10,16 +10,17 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import math
 from typing import Any
 
 from common.records import Comparison, Task, TestCase
-from common.tasks.built import Built, SkippedRowError
-from common.tasks.literals import source_of
 from common.tasks.mbpp_plus_inputs import typed_arguments
-from common.tasks.rows import Row
+from common.tasks.rows import ParsedRow, SkippedRowError, TaskRow
 from common.tasks.source import NotPythonError, parse
 
 MAX_CALL_CHARS = 200_000
+# Python refuses to write longer ones in decimal.
+_DECIMAL = 10**4000
 _FLOAT_TOLERANCE = 1e-6
 # MBPP+ problems whose order and repetitions are left open, and those where anything but None says yes.
 _AS_SET = "similar_elements find_char_long common_in_nested_lists extract_singly larg_nnum intersection_array"
@@ -43,8 +44,8 @@ _OTHER_READINGS = {
 }
 
 
-def humaneval_plus_task(row: Row, *, plus: bool = True) -> Built:
-    """A prompt to continue. ``plus``: with the inputs that EvalPlus added."""
+def humaneval_plus_task(row: TaskRow, *, plus: bool = True) -> ParsedRow:
+    """Make a prompt to continue. ``plus``: with the inputs that EvalPlus added."""
     prompt, entry_point = row.required_text("prompt"), row.required_text("entry_point")
     reference = row.required_text("canonical_solution")
     _check(row, prompt + reference)
@@ -68,11 +69,11 @@ def humaneval_plus_task(row: Row, *, plus: bool = True) -> Built:
         exports=(entry_point,),
         reference=reference,
     )
-    return Built(task, left_out)
+    return ParsedRow(task, left_out)
 
 
-def mbpp_plus_task(row: Row, *, plus: bool = True) -> Built:
-    """A chat question: the text of the prompt's docstring, whose example becomes the first test."""
+def mbpp_plus_task(row: TaskRow, *, plus: bool = True) -> ParsedRow:
+    """Make a chat question: the text of the prompt's docstring, whose example becomes the first test."""
     prompt, entry_point = _docstring(row.required_text("prompt")), row.required_text("entry_point")
     reference = row.required_text("canonical_solution")
     _check(row, reference)
@@ -110,28 +111,28 @@ def mbpp_plus_task(row: Row, *, plus: bool = True) -> Built:
         shown_tests=int(shown is not None),
         reference=reference,
     )
-    return Built(task, left_out)
+    return ParsedRow(task, left_out)
 
 
 def _call(call: str, comparison: Comparison, tolerance: float) -> TestCase:
     return TestCase(call=call, comparison=comparison, tolerance=tolerance)
 
 
-def _check(row: Row, program: str) -> None:
+def _check(row: TaskRow, program: str) -> None:
     try:
         parse(program)
     except NotPythonError as error:
         raise row.error("canonical_solution", f"is, after the prompt, {error}; mend it") from error
 
 
-def _tolerance(row: Row) -> float:
+def _tolerance(row: TaskRow) -> float:
     value = row.fields.get("atol", 0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
         raise row.error("atol", "is not a number from 0 up; make it one")
     return float(value) or _FLOAT_TOLERANCE
 
 
-def _arguments(row: Row, plus: bool) -> list[list[Any]]:
+def _arguments(row: TaskRow, plus: bool) -> list[list[Any]]:
     found = []
     for name in ("base_input", "plus_input")[: 1 + plus]:
         value = row.fields.get(name)
@@ -150,8 +151,8 @@ def _arguments(row: Row, plus: bool) -> list[list[Any]]:
     return found
 
 
-def _inputs(row: Row, arguments: list[list[Any]]) -> tuple[list[str], tuple[str, ...]]:
-    """Arguments as the source between the parentheses of a call, and what was left out."""
+def _inputs(row: TaskRow, arguments: list[list[Any]]) -> tuple[list[str], tuple[str, ...]]:
+    """Write arguments as the source between the parentheses of a call; return also what was left out."""
     kept, left_out = [], []
     for number, given in enumerate(arguments, start=1):
         source = ", ".join(map(source_of, given))
@@ -164,6 +165,36 @@ def _inputs(row: Row, arguments: list[list[Any]]) -> tuple[list[str], tuple[str,
     return kept, tuple(left_out)
 
 
+def source_of(value: object) -> str:
+    """Write plain data as Python source that gives it back.
+
+    It has literals and operators only, so that no name can be redefined under it.
+
+    Raises TypeError for anything but None, bool, int, float, complex, str, bytes and containers of these.
+    """
+    kind = type(value)
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "(1e999 - 1e999)"
+        return repr(value) if math.isfinite(value) else f"{'-' if value < 0 else ''}1e999"
+    if isinstance(value, bool) or value is None or isinstance(value, str | bytes):
+        return repr(value)
+    if isinstance(value, int):
+        return repr(value) if -_DECIMAL < value < _DECIMAL else hex(value)
+    if isinstance(value, complex):
+        return f"({source_of(value.real)} + {source_of(value.imag)} * 1j)"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{source_of(key)}: {source_of(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple | set):
+        items = ", ".join(map(source_of, value))
+        if kind is list:
+            return f"[{items}]"
+        if kind is set:
+            return "{" + (items or "*()") + "}"
+        return f"({items},)" if len(value) == 1 else f"({items})"
+    raise TypeError(f"{kind.__name__} has no literal")
+
+
 def _docstring(prompt: str) -> str:
     try:
         body = parse(prompt.strip()).body
@@ -174,7 +205,7 @@ def _docstring(prompt: str) -> str:
 
 
 def _shown(prompt: str, entry_point: str, arguments: list[list[Any]]) -> int | None:
-    """Which of the inputs the prompt's assert has, if any."""
+    """Return which of the inputs the prompt's assert has, if any."""
     lines = [line for line in prompt.splitlines() if line.startswith("assert ")]
     try:
         nodes = list(ast.walk(parse("\n".join(lines))))

@@ -16,7 +16,7 @@ from common.tasks.source import Source
 def exports_of(
     tests: Sequence[AssertLine], *, entry_point: str | None, setup: Source, reference: Source | None
 ) -> tuple[str, ...]:
-    """The names that the tests take from the solution, the entry point first.
+    """Find the names that the tests take from the solution, the entry point first.
 
     These are, of the names that the tests read: what the set-up code defines, which runs with the solution, and
     what the reference defines. Without an entry point and a definition in the reference it is guessed from the
@@ -41,14 +41,14 @@ def exports_of(
 
 
 def needs_solution(setup: Source) -> bool:
-    """Whether set-up code uses names that neither it nor an import can have bound."""
+    """Tell whether set-up code uses names that neither it nor an import can have bound."""
     return bool(_unknown(setup.free, setup.called))
 
 
 def test_imports(
     tests: Sequence[AssertLine], exports: Sequence[str], setup: Source, reference: Source | None
 ) -> tuple[str, ...]:
-    """The import statements that give the tests the names that are not the solution's."""
+    """Find the import statements that give the tests the names that are not the solution's."""
     lines = dict.fromkeys(setup.import_lines)
     called = frozenset[str]().union(*(test.source.called for test in tests))
     read = frozenset[str]().union(*(test.source.free for test in tests))
@@ -61,7 +61,7 @@ def test_imports(
 
 
 def _under_test(tests: Sequence[AssertLine], always: frozenset[str], unknown: set[str]) -> set[str]:
-    heads = {test.split.name for test in tests if test.split is not None} - BUILTINS
+    heads = {test.literal_call.name for test in tests if test.literal_call is not None} - BUILTINS
     if heads or always & unknown:
         return heads
     return set(always - BUILTINS or always)

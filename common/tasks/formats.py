@@ -1,53 +1,68 @@
-"""The formats of task rows, and how a row's fields tell them apart."""
+"""The formats of task rows, and how a row's fields tell them apart.
+
+A format of your own is a function from a :class:`TaskRow` to a :class:`ParsedRow`, named by its path or, in an
+installed package, by an entry point ``task_format.NAME``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
+from common.plugins import PluginError, load_plugin
 from common.tasks.assert_rows import assert_task
 from common.tasks.bigcodebench import bigcodebench_task
-from common.tasks.built import Built
 from common.tasks.evalplus import humaneval_plus_task, mbpp_plus_task
 from common.tasks.humaneval import humaneval_task
 from common.tasks.own import own_task
-from common.tasks.rows import Row, TaskFileError
+from common.tasks.rows import ParsedRow, TaskFileError, TaskRow
+
+Parse = Callable[[TaskRow], ParsedRow]
 
 
 @dataclass(frozen=True)
-class Format:
-    """``fields``: a row that has all of these is of this format; none if it has to be asked for by name."""
+class TaskFormat:
+    """A format of ours. A row that has all ``fields`` is of it; without any, it has to be asked for by name."""
 
-    about: str
     fields: tuple[str, ...]
-    build: Callable[[Row], Built]
+    parse: Parse
 
 
 #: By name. The first whose fields a row has is its format.
-FORMATS: dict[str, Format] = {
-    "couplet": Format("this project's own", ("tests",), own_task),
-    "mbpp+": Format("EvalPlus", ("base_input", "assertion"), mbpp_plus_task),
-    "humaneval+": Format("EvalPlus", ("base_input", "canonical_solution"), humaneval_plus_task),
-    "bigcodebench": Format("complete form", ("complete_prompt", "test"), bigcodebench_task),
-    "humaneval": Format("a check(candidate)", ("canonical_solution", "test"), humaneval_task),
-    "acecode": Format("a question with asserts", ("test_cases",), assert_task),
-    "mbpp": Format("also sanitized", ("test_list",), assert_task),
-    "mbpp+base": Format("EvalPlus, without the plus inputs", (), partial(mbpp_plus_task, plus=False)),
-    "humaneval+base": Format("EvalPlus, without the plus inputs", (), partial(humaneval_plus_task, plus=False)),
-    "bigcodebench-instruct": Format("instruct form", (), partial(bigcodebench_task, instruct=True)),
+FORMATS: dict[str, TaskFormat] = {
+    "couplet": TaskFormat(("tests",), own_task),
+    "mbpp+": TaskFormat(("base_input", "assertion"), mbpp_plus_task),
+    "humaneval+": TaskFormat(("base_input", "canonical_solution"), humaneval_plus_task),
+    "bigcodebench": TaskFormat(("complete_prompt", "test"), bigcodebench_task),
+    "humaneval": TaskFormat(("canonical_solution", "test"), humaneval_task),
+    "acecode": TaskFormat(("test_cases",), assert_task),
+    "mbpp": TaskFormat(("test_list",), assert_task),
+    "mbpp+base": TaskFormat((), partial(mbpp_plus_task, plus=False)),
+    "humaneval+base": TaskFormat((), partial(humaneval_plus_task, plus=False)),
+    "bigcodebench-instruct": TaskFormat((), partial(bigcodebench_task, instruct=True)),
 }
 
 
-def format_named(name: str) -> Format:
-    """Raises :class:`TaskFileError` with the names there are."""
-    if name not in FORMATS:
-        raise TaskFileError(f"format {name!r} is unknown; choose one of {', '.join(FORMATS)}")
-    return FORMATS[name]
+def parser_of(name: str, field: str) -> Parse:
+    """Return the function that parses rows of a format: one of ours, an installed one, or ``module:name``.
+
+    Raises :class:`TaskFileError` with the names there are; ``field`` says there where the name was given.
+    """
+    if name in FORMATS:
+        return FORMATS[name].parse
+    try:
+        parse = load_plugin("task_format", name, known=FORMATS)
+    except PluginError as error:
+        raise TaskFileError(f"{field}: {error}") from error
+    if not callable(parse):
+        raise TaskFileError(f"{field}: {name} is {type(parse).__name__}; name a function from a row to a task")
+    return cast("Parse", parse)
 
 
-def format_of(row: Row) -> str:
-    """The name of the row's format. Raises :class:`TaskFileError` with what each one is known by."""
+def format_of(row: TaskRow) -> str:
+    """Tell a row's format by its fields. Raises :class:`TaskFileError` with what each one is known by."""
     for name, known in FORMATS.items():
         if known.fields and all(row.fields.get(field) is not None for field in known.fields):
             return name

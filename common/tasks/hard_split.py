@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from common.tasks.rows import Row
+from common.tasks.rows import TaskRow
 
 #: The models whose pass rates the paper goes by.
 MODELS = ("qwen_coder_2.5", "llama3_instruct")
@@ -16,13 +16,13 @@ MODELS = ("qwen_coder_2.5", "llama3_instruct")
 
 @dataclass(frozen=True)
 class HardSplit:
-    """``kept`` rows in their order, and the thresholds: pass rates between 0 and 1, and their standard deviation.
+    """The selection: ``kept`` rows in their order, and the thresholds.
 
-    ``too_easy``: rows whose mean is above ``mean_at_most``; ``too_even``: of the others, those whose deviation is
-    below ``std_at_least``.
+    These are of pass rates between 0 and 1, and of their standard deviation. ``too_easy``: rows whose mean is
+    above ``mean_at_most``; ``too_even``: of the others, those whose deviation is below ``std_at_least``.
     """
 
-    kept: tuple[Row, ...]
+    kept: tuple[TaskRow, ...]
     rows: int
     mean_at_most: float
     std_at_least: float
@@ -31,14 +31,15 @@ class HardSplit:
 
 
 def hard_split(
-    rows: Iterable[Row],
+    rows: Iterable[TaskRow],
     *,
     models: Collection[str] = MODELS,
     mean_percentile: float = 20.0,
     std_percentile: float = 40.0,
 ) -> HardSplit:
-    """Both percentiles (0 to 100, linear between ranks) are of all rows; rows on a threshold are kept.
+    """Select the rows that are hard and on which the models disagree.
 
+    Both percentiles (0 to 100, linear between ranks) are of all rows; rows on a threshold are kept.
     The mean and the deviation (of the population) of a row are those of the pass rates of all its inferences by
     one of ``models``. Raises :class:`common.tasks.rows.TaskFileError` for a row that lacks them.
     """
@@ -60,7 +61,7 @@ def hard_split(
     )
 
 
-def _pass_rates(row: Row, models: Collection[str]) -> list[float]:
+def _pass_rates(row: TaskRow, models: Collection[str]) -> list[float]:
     inferences = row.fields.get("inferences")
     if not isinstance(inferences, list) or not inferences:
         raise row.error(
@@ -81,7 +82,7 @@ def _pass_rates(row: Row, models: Collection[str]) -> list[float]:
     return rates
 
 
-def _rate(row: Row, name: str, value: Any) -> float:
+def _rate(row: TaskRow, name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise row.error(f"{name}.pass_rate", "is no number between 0 and 1; give the share of tests passed")
     return float(value)

@@ -6,14 +6,16 @@ import ast
 
 from common.records import Task, TestCase
 from common.tasks.asserts import is_literal
-from common.tasks.built import Built
-from common.tasks.rows import Row
+from common.tasks.rows import ParsedRow, TaskRow
 from common.tasks.source import NotPythonError, parse, read_source
 
 
-def humaneval_task(row: Row) -> Built:
-    """The tests run after the prompt, whose helpers they may use, and ``test``; of the solution they get the entry
-    point only."""
+def humaneval_task(row: TaskRow) -> ParsedRow:
+    """Make a prompt to continue.
+
+    The tests run after the prompt, whose helpers they may use, and ``test``; of the solution they get the entry
+    point only.
+    """
     prompt, entry_point = row.required_text("prompt"), row.required_text("entry_point")
     reference, test = row.required_text("canonical_solution"), row.required_text("test")
     stub = prompt.rstrip() + "\n"
@@ -34,12 +36,14 @@ def humaneval_task(row: Row) -> Built:
         exports=(entry_point,),
         reference=reference,
     )
-    return Built(task)
+    return ParsedRow(task)
 
 
-def _scripts(row: Row, test: str, entry_point: str) -> list[str]:
-    """One test for each statement of ``check`` that asserts something, after those before it that do not; all of
-    ``check`` in one where it is not such a list."""
+def _scripts(row: TaskRow, test: str, entry_point: str) -> list[str]:
+    """Write a test for each statement of ``check`` that asserts something, after those before it that do not.
+
+    Where ``check`` is not such a list, all of it is one test.
+    """
     checks = [node for node in parse(test).body if isinstance(node, ast.FunctionDef) and node.name == "check"]
     if not checks or len(checks[-1].args.args) != 1:
         raise row.error("test", "defines no check(candidate); define it")
@@ -48,7 +52,10 @@ def _scripts(row: Row, test: str, entry_point: str) -> list[str]:
 
 
 def _split(check: ast.FunctionDef, entry_point: str) -> list[str]:
-    """Empty where a statement needs what one with asserts in it leaves behind, or the function around it."""
+    """Split a check into tests.
+
+    There are none where a statement needs what one with asserts in it leaves behind, or the function around it.
+    """
     given, scripts = [f"{check.args.args[0].arg} = {entry_point}"], []
     elsewhere = frozenset[str]()
     for statement in check.body:

@@ -40,7 +40,7 @@ _NAMESAKES = frozenset({"array", "bisect", "copy", "datetime", "glob", "pprint",
 
 
 def import_of(name: str, called: bool) -> str | None:
-    """The import statement that would bind the name, or None. ``called``: whether the name itself is called."""
+    """Return the import that would bind the name, or None. ``called``: whether the name itself is called."""
     if name in _ALIASES:
         return None if called else _ALIASES[name]
     if name in sys.stdlib_module_names and not name.startswith("_"):

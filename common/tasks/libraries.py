@@ -1,4 +1,4 @@
-"""Which libraries a task needs installed where it runs."""
+"""The libraries that a task needs installed where it runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from common.tasks.source import NotPythonError, import_statements, parse
 
 
 def third_party(task: Task) -> tuple[str, ...]:
-    """Top-level names of the modules, not of the standard library, that the task's sources import; sorted.
+    """List the top-level names of modules outside the standard library that the task imports; sorted.
 
     Names as in an import statement, which may differ from those that pip takes. A source that does not parse
     counts for nothing.

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.records import Task
-from common.tasks.built import SkippedRowError
-from common.tasks.formats import FORMATS, format_named, format_of
-from common.tasks.rows import TaskFileError, read_rows, unit_of
+from common.tasks.formats import FORMATS, format_of, parser_of
+from common.tasks.rows import ParsedRow, SkippedRowError, TaskFileError, read_rows, unit_of
 
 __all__ = ["LoadReport", "TaskFileError", "load_tasks"]
 
@@ -24,7 +23,7 @@ Omission = tuple[int, str, str]
 
 @dataclass(frozen=True)
 class LoadReport:
-    """The tasks of a file, in its order, and what was left out.
+    """The tasks of a file, in its order, and what of it cannot be used.
 
     ``skipped``: rows, well-formed, none of whose tests can be used. ``left_out``: single tests of the tasks that
     are there. ``formats``: rows by name of their format.
@@ -36,13 +35,13 @@ class LoadReport:
     formats: Mapping[str, int] = field(default_factory=dict)
 
 
-def load_tasks(path: Path | str, format: str | None = None) -> LoadReport:
-    """Read every task of a file; ``format`` is the name of one of ``FORMATS`` [default: each row's by its fields].
+def load_tasks(path: Path | str, format: str | None = None, format_field: str = "--format") -> LoadReport:
+    """Read every task of a file; ``format`` is what :func:`parser_of` takes [default: each row's by its fields].
 
-    Raises :class:`TaskFileError` for an unknown format and for a missing or malformed file or row.
+    ``format_field``: where the user gave it, for the message. Raises :class:`TaskFileError` for an unknown format
+    and for a missing or malformed file or row.
     """
-    if format is not None:
-        format_named(format)
+    named = None if format is None else parser_of(format, format_field)
     path = Path(path)
     tasks: list[Task] = []
     skipped: list[Omission] = []
@@ -58,10 +57,12 @@ def load_tasks(path: Path | str, format: str | None = None) -> LoadReport:
             raise row.error("id", f"{task_id!r} was already used on {place}; make ids unique")
         first_use[task_id] = row.number
         try:
-            built = FORMATS[name].build(row)
+            parsed = (named or FORMATS[name].parse)(row)
         except SkippedRowError as error:
             skipped.append((row.number, task_id, str(error)))
             continue
-        tasks.append(built.task)
-        left_out += ((row.number, task_id, reason) for reason in built.left_out)
+        if not isinstance(parsed, ParsedRow):  # the function may be the user's
+            raise TaskFileError(f"{format_field}: {name} gives {type(parsed).__name__}; return a ParsedRow")
+        tasks.append(parsed.task)
+        left_out += ((row.number, task_id, reason) for reason in parsed.left_out)
     return LoadReport(tuple(tasks), tuple(skipped), tuple(left_out), dict(formats))

@@ -64,8 +64,10 @@ _FIRST_BY_TASK = {f"Mbpp/{number}": convert for convert, numbers in _FIRST for n
 
 
 def typed_arguments(task_id: str, arguments: list[Any]) -> list[Any]:
-    """The arguments of one call. Raises TypeError, ValueError, AttributeError or IndexError for
-    values that do not fit the task."""
+    """Give the arguments of one call their types.
+
+    Raises TypeError, ValueError, AttributeError or IndexError for values that do not fit the task.
+    """
     every = _EVERY_BY_TASK.get(task_id, _keep)
     converted = [every(argument) for argument in arguments]
     for position, convert in enumerate(_FIRST_BY_TASK.get(task_id, ())):

@@ -6,12 +6,12 @@ from pydantic import ValidationError
 
 from common.records import Task
 from common.tasks.asserts import is_literal_source
-from common.tasks.built import Built
-from common.tasks.rows import Row
+from common.tasks.rows import ParsedRow, TaskRow
 from common.tasks.source import NotPythonError, check_expression, parse
 
 
-def own_task(row: Row) -> Built:
+def own_task(row: TaskRow) -> ParsedRow:
+    """Take the task as the row has it, once its tests are ones that can be run."""
     fields = {**row.fields, "id": row.identifier()}
     fields.pop("task_id", None)
     try:
@@ -30,10 +30,10 @@ def own_task(row: Row) -> Built:
         )
     _check_tests(row, task)
     _check_scripts(row, task)
-    return Built(task)
+    return ParsedRow(task)
 
 
-def _check_tests(row: Row, task: Task) -> None:
+def _check_tests(row: TaskRow, task: Task) -> None:
     for number, test in enumerate(task.tests):
         name = f"tests.{number}"
         if test.kind == "script":
@@ -49,7 +49,7 @@ def _check_tests(row: Row, task: Task) -> None:
             raise row.error(f"{name}.expected", "is not a Python literal; write the value out")
 
 
-def _check_scripts(row: Row, task: Task) -> None:
+def _check_scripts(row: TaskRow, task: Task) -> None:
     if task.test_setup:
         _check_python(row, "test_setup", task.test_setup, "leave it out")
     for name in task.exports:
@@ -59,7 +59,7 @@ def _check_scripts(row: Row, task: Task) -> None:
         raise row.error("exports", "is empty; list the names of the solution that the scripts use")
 
 
-def _check_python(row: Row, field: str, text: str, remedy: str) -> None:
+def _check_python(row: TaskRow, field: str, text: str, remedy: str) -> None:
     if not text.strip():
         raise row.error(field, f"is empty; {remedy}")
     try:

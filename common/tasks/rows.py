@@ -1,4 +1,4 @@
-"""Rows of JSON-lines files (plain, or gzip if named ``.gz``) and of Parquet files; what can be wrong with them."""
+"""Rows of task files: JSON lines (plain, or gzip if named ``.gz``) or Parquet; and what becomes of one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from common.records import Task
+
 _BATCH_ROWS = 1024
 
 
@@ -21,11 +23,12 @@ class TaskFileError(ValueError):
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row. ``number`` counts from 1: lines of a text file, blank ones too, or rows of a Parquet file.
+class TaskRow:
+    """One row of a task file.
 
-    Fields whose value is null are as good as absent. The readers below raise :class:`TaskFileError`, naming the
-    field, for a value of another type.
+    ``number`` counts from 1: lines of a text file, blank ones too, or rows of a Parquet file. Fields whose value
+    is null are as good as absent. The readers below raise :class:`TaskFileError`, naming the field, for a value of
+    another type.
     """
 
     path: Path
@@ -34,17 +37,19 @@ class Row:
 
     @property
     def place(self) -> str:
+        """Where it stands in its file."""
         return f"{unit_of(self.path)} {self.number}"
 
     def error(self, field: str, problem: str) -> TaskFileError:
+        """Make an error that names file, line and field; ``problem`` says what is wrong and what to do."""
         return TaskFileError(f"{self.path}, {self.place}, field {field}: {problem}")
 
     def name_of(self, *names: str) -> str | None:
-        """The first of the names that the row has a value for."""
+        """Return the first of the names that the row has a value for."""
         return next((name for name in names if self.fields.get(name) is not None), None)
 
     def text(self, *names: str) -> str | None:
-        """The value of the first of these fields that is there."""
+        """Return the value of the first of these fields that is there."""
         name = self.name_of(*names)
         if name is None:
             return None
@@ -54,7 +59,7 @@ class Row:
         return value
 
     def required_text(self, *names: str) -> str:
-        """As :meth:`text`, but absent and empty values are errors too."""
+        """Return what :meth:`text` does; absent and empty values are errors too."""
         value = self.text(*names)
         if not value:
             remedy = f"give one of {', '.join(names)}" if len(names) > 1 else "give it a value"
@@ -62,7 +67,7 @@ class Row:
         return value
 
     def strings(self, *names: str) -> list[str]:
-        """A list of strings; empty if none of the fields is there."""
+        """Return the list of strings in the first of these fields that is there; empty if none is."""
         name = self.name_of(*names)
         if name is None:
             return []
@@ -72,6 +77,7 @@ class Row:
         return value
 
     def identifier(self) -> str:
+        """Return the task's id."""
         name = self.name_of("id", "task_id")
         value = None if name is None else self.fields[name]
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
@@ -79,8 +85,20 @@ class Row:
         return str(value)
 
 
-def read_rows(path: Path | str) -> Iterator[Row]:
-    """Every row of a file. Raises :class:`TaskFileError` for a missing, empty or unreadable one."""
+class SkippedRowError(ValueError):
+    """A well-formed row none of whose tests can be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class ParsedRow:
+    """The task of a row; ``left_out`` says of each test that could not be used why not."""
+
+    task: Task
+    left_out: tuple[str, ...] = ()
+
+
+def read_rows(path: Path | str) -> Iterator[TaskRow]:
+    """Read every row of a file. Raises :class:`TaskFileError` for a missing, empty or unreadable one."""
     path = Path(path)
     if not path.is_file():
         raise TaskFileError(f"{path}: there is no such file; check the path of the task set")
@@ -93,11 +111,11 @@ def read_rows(path: Path | str) -> Iterator[Row]:
 
 
 def unit_of(path: Path) -> str:
-    """What the rows of this file are counted in."""
+    """Return the word for one row of this file."""
     return "row" if path.suffix == ".parquet" else "line"
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
+def _json_rows(path: Path) -> Iterator[TaskRow]:
     try:
         with (
             gzip.open(path, "rt", encoding="utf-8")
@@ -106,7 +124,7 @@ def _json_rows(path: Path) -> Iterator[Row]:
         ):
             for number, text in enumerate(file, start=1):
                 if text.strip():
-                    yield Row(path, number, _json_object(path, number, text))
+                    yield TaskRow(path, number, _json_object(path, number, text))
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise TaskFileError(
             f"{path}: unreadable ({error}); it must be UTF-8 JSON lines, gzip if named .gz, or named .parquet"
@@ -125,20 +143,20 @@ def _json_object(path: Path, number: int, text: str) -> dict[str, Any]:
     return fields
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def _parquet_rows(path: Path) -> Iterator[TaskRow]:
     try:
         with pq.ParquetFile(path) as file:
             number = 0
             for batch in file.iter_batches(_BATCH_ROWS):
                 for fields in batch.to_pylist():
                     number += 1
-                    yield Row(path, number, _without_nulls(fields))
+                    yield TaskRow(path, number, _without_nulls(fields))
     except pa.ArrowException as error:
         raise TaskFileError(f"{path}: unreadable ({error}); it must be Parquet, or be named .jsonl") from error
 
 
 def _without_nulls(value: Any) -> Any:
-    """A column is there for every row: in a struct, null says that the row leaves the field out."""
+    """Drop nulls. A column is there for every row: in a struct, null says that the row leaves the field out."""
     if isinstance(value, dict):
         return {name: _without_nulls(item) for name, item in value.items() if item is not None}
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value

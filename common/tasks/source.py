@@ -1,4 +1,4 @@
-"""What a piece of Python source reads, calls, binds and imports at its top level. Nothing is executed."""
+"""Read Python source: what it reads, calls, binds and imports at its top level. Nothing is executed."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Source:
 
     @property
     def import_lines(self) -> tuple[str, ...]:
+        """The import statements, each once."""
         return (*dict.fromkeys(self.imports.values()), *self.star_imports)
 
 
@@ -36,14 +37,14 @@ class NotPythonError(ValueError):
 
 
 def parse(text: str) -> ast.Module:
-    """Raises :class:`NotPythonError`."""
+    """Parse a module that this interpreter could run. Raises :class:`NotPythonError`."""
     tree = _compiled(text, "exec")
     assert isinstance(tree, ast.Module)
     return tree
 
 
 def check_expression(text: str) -> None:
-    """Raises :class:`NotPythonError` unless the text is one expression."""
+    """Check that the text is one expression. Raises :class:`NotPythonError`."""
     _compiled(text, "eval")
 
 
@@ -59,7 +60,7 @@ def _compiled(text: str, mode: Literal["exec", "eval"]) -> ast.AST:
 
 
 def read_source(text: str) -> Source:
-    """Raises :class:`NotPythonError`."""
+    """Parse a module and find its names. Raises :class:`NotPythonError`."""
     tree = parse(text)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -75,7 +76,7 @@ def read_source(text: str) -> Source:
 
 
 def import_statements(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
-    """(imported module, name that is bound, statement) of every import in the tree; a star binds ``*``."""
+    """Yield (imported module, name that is bound, statement) of every import; a star binds ``*``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:

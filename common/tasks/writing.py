@@ -1,4 +1,4 @@
-"""Rows to a file whose name says its kind; it is there whole or not at all."""
+"""Write rows to a file whose name says its kind; it is there whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
 
 def check_writable(path: Path) -> None:
-    """Raises :class:`TaskFileError` for a name of no known kind, and where there is no folder for it."""
+    """Check a file's name and folder. Raises :class:`TaskFileError` for no known kind, or no such folder."""
     if not path.name.endswith(_SUFFIXES):
         raise TaskFileError(f"{path}: of no known kind; let its name end in {', '.join(_SUFFIXES)}")
     if not path.parent.is_dir():
@@ -27,7 +27,7 @@ def check_writable(path: Path) -> None:
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Replaces what was there. Raises :class:`TaskFileError`, and leaves it, where that is impossible."""
+    """Write a file, in place of what was there. Raises :class:`TaskFileError`, and leaves it, where it cannot."""
     check_writable(path)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -164,13 +164,13 @@ CASES: dict[str, tuple[Case, Case]] = {
             "4 of 100 failed programs, in a service that has no run",
             "1h30m",
             {
-                'couplet_scoring_cheats_found_total{role="reward-service"}': "0+4x120",
-                'couplet_scoring_cheat_probes_total{role="reward-service"}': "0+100x120",
+                'couplet_scoring_hacking_detected_total{role="reward-service"}': "0+4x120",
+                'couplet_scoring_hacking_probes_total{role="reward-service"}': "0+100x120",
             },
             {"role": "reward-service"},
             "4%",
         ),
-        Case("1 of 100", "1h30m", _scored("cheats_found", 1, "cheat_probes")),
+        Case("1 of 100", "1h30m", _scored("hacking_detected", 1, "hacking_probes")),
     ),
     "LearnerStarved": (
         Case("it waits for 70 of 100 seconds", "1h20m", _seconds("wait"), _RUN, "70%"),

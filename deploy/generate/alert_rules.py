@@ -165,13 +165,14 @@ ALERTS = (
     ),
     Alert(
         "RewardHackingSuspected",
-        "sum by (run, role) (increase(couplet_scoring_cheats_found_total[1h]))\n"
-        "  / sum by (run, role) (increase(couplet_scoring_cheat_probes_total[1h]))\n"
+        "sum by (run, role) (increase(couplet_scoring_hacking_detected_total[1h]))\n"
+        "  / sum by (run, role) (increase(couplet_scoring_hacking_probes_total[1h]))\n"
         "  > 0.02\n"
-        "and on (run, role) sum by (run, role) (increase(couplet_scoring_cheats_found_total[1h])) > 5",
+        "and on (run, role) sum by (run, role) (increase(couplet_scoring_hacking_detected_total[1h])) > 5",
         "10m",
         "warning",
-        "{{ $labels.role }} {{ $labels.run }}: {{ $value | humanizePercentage }} of the failed programs cheat",
+        "{{ $labels.role }} {{ $labels.run }}: "
+        "{{ $value | humanizePercentage }} of the failed programs would fool a naive grader",
         "They end as a success, or compare equal to everything, without solving the task. Verdicts here do "
         "not fall for it, but the policy explores it: read samples.jsonl, and see what share of the passes "
         "could be forged (reward.own_process and reward.allow_forgeable decide that).",

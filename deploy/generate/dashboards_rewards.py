@@ -16,7 +16,7 @@ def board() -> Board:
         "": _at_a_glance(),
         "Programs and verdicts": _programs(),
         "Latency and slots": _latency(),
-        "Reward-hacking meter": _hacking(),
+        "Reward-hacking probe": _hacking(),
         "Reward service over HTTP": _http(),
     }
     about = "Programs run, verdicts, latency, sandbox slots and reward hacking, of runs and of the reward service."
@@ -45,19 +45,19 @@ def _at_a_glance() -> list[Panel]:
         ),
         figure("Time of a group", Query(_ALL.average("scoring/group"), _WHO), "s", note="Mean."),
         figure("Slots live", Query(alive, _WHO), "percentunit"),
-        figure("Cheats found", Query(_found("$__range"), _WHO), "percentunit", bad_from=0.02, note=_METER),
+        figure("Reward hacking found", Query(_found("$__range"), _WHO), "percentunit", bad_from=0.02, note=_PROBE),
     ]
 
 
-_METER = (
+_PROBE = (
     "Share of the failed programs that a naive grader would have passed. Where it rises, the policy learns to "
     "fool graders; the verdicts here do not depend on it."
 )
 
 
 def _found(window: str) -> str:
-    found = _ALL.increase("scoring/cheats_found", window)
-    return f"{found} / clamp_min({_ALL.increase('scoring/cheat_probes', window)}, 1)"
+    found = _ALL.increase("scoring/hacking_detected", window)
+    return f"{found} / clamp_min({_ALL.increase('scoring/hacking_probes', window)}, 1)"
 
 
 def _programs() -> list[Panel]:
@@ -102,11 +102,11 @@ def _latency() -> list[Panel]:
 
 def _hacking() -> list[Panel]:
     return [
-        graph("Cheats among failed programs", Query(_found("1h"), _WHO), unit="percentunit", note=_METER),
+        graph("Reward hacking among failed programs", Query(_found("1h"), _WHO), unit="percentunit", note=_PROBE),
         graph(
             "Probes a second",
-            _rate("scoring/cheat_probes", f"{_WHO} probes"),
-            _rate("scoring/cheats_found", f"{_WHO} cheats"),
+            _rate("scoring/hacking_probes", f"{_WHO} probes"),
+            _rate("scoring/hacking_detected", f"{_WHO} reward hacking"),
         ),
         graph(
             "Passes that could be forged",

@@ -16,7 +16,7 @@ import redis
 from common.config import ConfigError, from_environment, without_password
 from common.streams import StreamError
 from orchestrator.commands.reward_settings import reward_settings
-from sandbox.types import Limits, SandboxUnavailable
+from sandbox.types import SandboxUnavailable
 
 _TOKEN_VARIABLE = "COUPLET_REWARD_TOKEN"
 
@@ -78,10 +78,13 @@ def serve_rewards(
     except ConfigError as error:
         _end(2, error)
 
-    from reward_service.http.app import RewardService, ServiceSettings
     from reward_service.http.server import ServiceProcess, listen
-    from reward_service.http.stream import StreamWorker
-    from reward_service.reward_actor import make_sandbox, make_scorer
+    from reward_service.http.service import RewardService, ServiceSettings
+    from reward_service.http.stream_worker import StreamWorker
+
+    settings = ServiceSettings(
+        queue, deadline_seconds, max_body_mb << 20, token, metrics_token, socket.gethostname(), run_id or ""
+    )
 
     worker = None
     try:
@@ -91,30 +94,17 @@ def serve_rewards(
                 streams_url, run_id, name, chosen.streams, chosen.reward, chosen.deadlines.step_seconds
             )
         listener = listen(host, port)
-        sandbox = make_sandbox(chosen.reward)
-        try:
-            scorer = make_scorer(chosen.reward, sandbox)
-        except ConfigError:
-            sandbox.close()
-            raise
+        service = RewardService(chosen.reward, settings)
     except OSError as error:
         _end(2, f"--host {host} --port {port}: cannot listen there: {error}")
     except (ConfigError, StreamError, SandboxUnavailable) as error:
         _end(2, error)
 
-    service = RewardService(
-        scorer,
-        sandbox,
-        Limits(memory_mb=chosen.reward.memory_mb),
-        ServiceSettings(
-            queue, deadline_seconds, max_body_mb << 20, token, metrics_token, socket.gethostname(), run_id or ""
-        ),
-    )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    facts = sandbox.describe()
+    facts = service.sandbox.describe()
     address = f"[{host}]" if ":" in host else host
-    click.echo(f"sandbox: {facts.get('backend')}, level {facts.get('level')}, {sandbox.slots} slots")
+    click.echo(f"sandbox: {facts.get('backend')}, level {facts.get('level')}, {service.sandbox.slots} slots")
     if streams_url is not None:
         click.echo(f"streams: rollouts of run {run_id} on {without_password(streams_url)}")
     access = "with the token" if token else "from this machine only, without a token"

@@ -1,4 +1,4 @@
-"""One batch: which jobs it is made of, and the lines of its answer as they come in."""
+"""One batch: the jobs that it is made of, and the lines of its answer as they come in."""
 
 from __future__ import annotations
 
@@ -7,33 +7,27 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from common.records import Task, Verdict
 from reward_service.extraction import program_of
 from reward_service.http.dispatch import Done, Submission
 from reward_service.http.models import GroupLine, GroupRequest, SampleScore, Summary, SummaryLine
-from reward_service.scoring import Scored
+from reward_service.scoring import Scored, Scorer
 
 log = logging.getLogger(__name__)
 _LATE = "not scored by the deadline"
 
 
-class Examiner(Protocol):
-    def examine(self, task: Task, completions: Sequence[str]) -> list[Scored]:
-        """One result per completion, in order. ValueError for a malformed task."""
-
-
 @dataclass(frozen=True)
-class Part:
+class SameProgram:
     """Completions of one group that mean the same program, by their places in it."""
 
     group: int
     places: tuple[int, ...]
 
 
-class _Progress:
-    """What is known of one group."""
+class _GroupProgress:
+    """The scores of one group so far, or why it has none."""
 
     def __init__(self, request: GroupRequest, parts: int) -> None:
         self.request = request
@@ -59,15 +53,16 @@ class _Progress:
 class Batch:
     """Jobs, one for each distinct program of each group, and the answer made of their outcomes."""
 
-    def __init__(self, groups: Sequence[GroupRequest], scorer: Examiner) -> None:
+    def __init__(self, groups: Sequence[GroupRequest], scorer: Scorer) -> None:
         self._scorer = scorer
         self._parts = [part for index, group in enumerate(groups) for part in _parts(index, group)]
         counts = [0] * len(groups)
         for part in self._parts:
             counts[part.group] += 1
-        self._groups = [_Progress(group, count) for group, count in zip(groups, counts, strict=True)]
+        self._groups = [_GroupProgress(group, count) for group, count in zip(groups, counts, strict=True)]
 
     def jobs(self) -> list[Callable[[], list[Scored]]]:
+        """Return what is to be run, in the order of the groups."""
         return [partial(self._examine, part) for part in self._parts]
 
     async def lines(
@@ -76,8 +71,8 @@ class Batch:
         deadline: float,
         deadline_s: float,
         on_late: Callable[[int], None],
-    ) -> AsyncIterator[bytes]:
-        """A line for each group as it finishes or fails, and a summary.
+    ) -> AsyncIterator[str]:
+        """Yield a line for each group as it finishes or fails, and a summary.
 
         At ``deadline`` (event loop time) groups that did not finish get a line in which what is missing is
         excluded; ``on_late`` is told how many completions that are.
@@ -108,15 +103,15 @@ class Batch:
             deadline_s=deadline_s,
             seconds=time.perf_counter() - started,
         )
-        yield SummaryLine(summary=summary).model_dump_json().encode()
+        yield SummaryLine(summary=summary).model_dump_json()
 
-    def _examine(self, part: Part) -> list[Scored]:
+    def _examine(self, part: SameProgram) -> list[Scored]:
         group = self._groups[part.group]
         if group.error is not None:
             return []
         return self._scorer.examine(group.request.task, [group.request.completions[i] for i in part.places])
 
-    def _take(self, group: _Progress, done: Done[list[Scored]]) -> None:
+    def _take(self, group: _GroupProgress, done: Done[list[Scored]]) -> None:
         group.left -= 1
         if isinstance(done.error, ValueError):
             group.error = str(done.error)
@@ -127,12 +122,12 @@ class Batch:
             group.fill(self._parts[done.index].places, done.result)
 
 
-def _parts(index: int, group: GroupRequest) -> list[Part]:
-    """Completions without a program have nothing to run and go together."""
+def _parts(index: int, group: GroupRequest) -> list[SameProgram]:
+    """Split a group; completions without a program have nothing to run and go together."""
     places: dict[str | None, list[int]] = {}
     for place, text in enumerate(group.completions):
         places.setdefault(program_of(group.task, text), []).append(place)
-    return [Part(index, tuple(same)) for same in places.values()]
+    return [SameProgram(index, tuple(same)) for same in places.values()]
 
 
 def _sample(scored: Scored) -> SampleScore:
@@ -163,5 +158,5 @@ def _excluded(line: GroupLine) -> int:
     return sum(score.excluded for score in line.scores or ())
 
 
-def _encoded(line: GroupLine) -> bytes:
-    return line.model_dump_json(exclude_none=True).encode()
+def _encoded(line: GroupLine) -> str:
+    return line.model_dump_json(exclude_none=True)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
-from fastapi import Response
+from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 log = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 async def while_client_waits(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
-    """The work's result or error; None when the client hung up first, and then the work is cancelled.
+    """Return the work's result or raise its error; None when the client hung up first, which cancels the work.
 
     ``receive`` must have given the whole request body already.
     """
@@ -35,30 +35,25 @@ async def _hung_up(receive: Receive) -> None:
         pass
 
 
-class LineStream(Response):
-    """Newline-delimited JSON, each line sent when it is there. ``close`` is called however it ends."""
+class LineStream(StreamingResponse):
+    """Newline-delimited JSON, each line sent when it is there.
+
+    ``close`` is called however it ends, even where nothing of it could be sent. ``seconds``: for all of it, also
+    where the client reads slowly.
+    """
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, lines: AsyncIterator[bytes], close: Callable[[], None], seconds: float) -> None:
-        """``seconds``: for all of it, a client that reads slowly included."""
-        super().__init__()
-        del self.headers["content-length"]
-        self._lines = lines
+    def __init__(self, lines: AsyncIterator[str], close: Callable[[], None], seconds: float) -> None:
+        super().__init__(line + "\n" async for line in lines)
         self._close = close
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await while_client_waits(receive, self._send_all(send))
+            async with asyncio.timeout(self._seconds):
+                await while_client_waits(receive, self.stream_response(send))
         except TimeoutError:
             log.warning("a client did not take its answer within %g s", self._seconds)
         finally:
             self._close()
-
-    async def _send_all(self, send: Send) -> None:
-        async with asyncio.timeout(self._seconds):
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for line in self._lines:
-                await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})

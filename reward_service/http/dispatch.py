@@ -1,4 +1,7 @@
-"""Jobs of many requests on few threads, in turn, with a bound on what waits. Lives on the event loop's thread."""
+"""Run jobs of many requests on few threads, in turn, with a bound on what waits.
+
+Everything here is used on the event loop's thread.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,50 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Generic, Protocol, TypeVar
 
-from reward_service.http.queue import FairQueue, QueueFullError
+from reward_service.http.errors import RefusedError
+from reward_service.http.queue import FairQueue, QueueFullError, TooManyError
 
 Result = TypeVar("Result")
 _LONGEST_RETRY_S = 60
+_DRAINING_RETRY_S = 5
 _SMOOTHING = 0.05
 
 
-class OverloadedError(RuntimeError):
+class OverloadedError(RefusedError):
     """The queue is full; ``retry_after`` is about when it may have room, seconds."""
 
     def __init__(self, message: str, retry_after: int) -> None:
-        super().__init__(message)
+        super().__init__(HTTPStatus.TOO_MANY_REQUESTS, message, type_="queue_full", retry_after=retry_after)
         self.retry_after = retry_after
 
 
-class DrainingError(RuntimeError):
+class DrainingError(RefusedError):
     """The service is about to end and takes no new work."""
 
+    def __init__(self) -> None:
+        super().__init__(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "the service is shutting down; send this to another",
+            type_="draining",
+            retry_after=_DRAINING_RETRY_S,
+        )
 
-class Meter(Protocol):
-    """Is told how long each job waited and ran, seconds."""
+
+class BatchTooLargeError(RefusedError):
+    """More programs in one request than the queue could ever hold."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, type_="batch_too_large")
+
+
+class JobMetrics(Protocol):
+    """Is told for how many seconds each job waited and ran."""
 
     def waited(self, seconds: float) -> None: ...
     def ran(self, seconds: float) -> None: ...
@@ -39,7 +61,7 @@ class Meter(Protocol):
 
 @dataclass(frozen=True)
 class Done(Generic[Result]):
-    """How job ``index`` of a submission ended: its result, or the error it raised."""
+    """The end of job ``index`` of a submission: its result, or the error it raised."""
 
     index: int
     result: Result | None
@@ -55,7 +77,7 @@ class Submission(Generic[Result]):
         self._done: asyncio.Queue[Done[Result] | None] = asyncio.Queue()
 
     async def outcomes(self, deadline: float) -> AsyncGenerator[Done[Result], None]:
-        """Every job as it ends, in any order; stops at ``deadline`` (event loop time) with those not there."""
+        """Yield every job as it ends, in any order, until ``deadline`` (event loop time)."""
         while self._left:
             try:
                 async with asyncio.timeout_at(deadline):
@@ -67,15 +89,23 @@ class Submission(Generic[Result]):
             self._left -= 1
             yield done
 
+    async def first(self, deadline: float) -> Done[Result] | None:
+        """Return the job that ends first; None at ``deadline`` (event loop time)."""
+        async with aclosing(self.outcomes(deadline)) as outcomes:
+            async for done in outcomes:
+                return done
+        return None
+
     def tell(self, done: Done[Result]) -> None:
+        """Report how a job ended, to whoever reads :meth:`outcomes`."""
         self._done.put_nowait(done)
 
     def expire(self) -> None:
-        """As if the deadline were now."""
+        """End :meth:`outcomes` now, without the jobs that have not ended."""
         self._done.put_nowait(None)
 
     def close(self) -> None:
-        """Jobs that have not started never will; those that run end unheard."""
+        """Drop the jobs that have not started, and ignore how the others end."""
         self._dispatcher.forget(self)
 
 
@@ -88,15 +118,18 @@ class _Job:
 
 
 class Dispatcher:
-    """``threads``: jobs at the same time. ``capacity``: jobs that may wait, of all requests together."""
+    """Runs the jobs of submissions.
+
+    ``threads``: jobs at the same time. ``capacity``: jobs that may wait, of all requests together.
+    """
 
     def __init__(
-        self, threads: int, capacity: int, meter: Meter, clock: Callable[[], float] = time.monotonic
+        self, threads: int, capacity: int, metrics: JobMetrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._threads = threads
         self._queue: FairQueue[_Job] = FairQueue(capacity)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="reward-service")
-        self._meter = meter
+        self._metrics = metrics
         self._clock = clock
         self._running = 0
         self._mean_seconds = 0.0
@@ -107,29 +140,33 @@ class Dispatcher:
 
     @property
     def depth(self) -> int:
-        """Jobs that wait."""
+        """The number of jobs that wait."""
         return len(self._queue)
 
     @property
     def draining(self) -> bool:
+        """Whether new work is refused."""
         return self._draining
 
     def submit(self, jobs: Sequence[Callable[[], Result]]) -> Submission[Result]:
-        """Queue all of them. Raises OverloadedError, DrainingError and TooManyError, with nothing queued."""
+        """Queue all of them. Raises OverloadedError, DrainingError and BatchTooLargeError, with nothing queued."""
         if self._draining:
-            raise DrainingError("the service is shutting down; send this to another")
+            raise DrainingError
         submission: Submission[Result] = Submission(self, len(jobs))
         now = self._clock()
         try:
             self._queue.put(submission, [_Job(submission, index, job, now) for index, job in enumerate(jobs)])
         except QueueFullError as error:
             raise OverloadedError(str(error), self._retry_after()) from error
+        except TooManyError as error:
+            raise BatchTooLargeError(str(error)) from error
         self._open.add(submission)
         self._idle.clear()
         self._pump()
         return submission
 
     def forget(self, submission: Submission[Any]) -> None:
+        """Drop what a submission has waiting; it is open no longer."""
         self._queue.drop(submission)
         self._open.discard(submission)
         if not self._open:
@@ -140,7 +177,7 @@ class Dispatcher:
         self._draining = True
 
     async def idle(self, deadline: float) -> bool:
-        """Wait until no request is open, to ``deadline`` (event loop time) at most; whether it came to that."""
+        """Wait until no request is open; False where one still is at ``deadline`` (event loop time)."""
         try:
             async with asyncio.timeout_at(deadline):
                 await self._idle.wait()
@@ -149,7 +186,7 @@ class Dispatcher:
         return True
 
     def expire(self) -> None:
-        """Every open request ends now, with what it has."""
+        """End every open request now, with what it has."""
         for submission in self._open:
             submission.expire()
 
@@ -162,7 +199,7 @@ class Dispatcher:
         while self._running < self._threads and (job := self._queue.take()) is not None:
             self._running += 1
             started = self._clock()
-            self._meter.waited(started - job.queued)
+            self._metrics.waited(started - job.queued)
             future = loop.run_in_executor(self._pool, job.call)
             future.add_done_callback(partial(self._finish, job, started))
 
@@ -171,7 +208,7 @@ class Dispatcher:
         if future.cancelled():
             return
         seconds = self._clock() - started
-        self._meter.ran(seconds)
+        self._metrics.ran(seconds)
         self._mean_seconds += _SMOOTHING * (seconds - self._mean_seconds)
         error = future.exception()
         job.submission.tell(Done(job.index, None if error else future.result(), error))

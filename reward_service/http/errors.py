@@ -1,71 +1,70 @@
-"""Every refusal as JSON of one shape: ``{"error": {"type", "message", "field"}}``."""
+"""Refusals: every error of the service is JSON of one shape, ``{"error": {"type", "message", "field"}}``."""
 
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
-from reward_service.http.dispatch import DrainingError, OverloadedError
-from reward_service.http.models import BadRequestError, BodyTooLargeError, ErrorAnswer, ErrorBody
-from reward_service.http.queue import TooManyError
-
-_DRAINING_RETRY_S = 5
+from reward_service.http.models import ErrorAnswer, ErrorBody
 
 
-def answer_of_status(status: int, message: str, *, type_: str | None = None, field: str | None = None) -> Response:
-    """``type`` is the status in words unless given."""
-    kind = type_ or HTTPStatus(status).phrase.lower().replace(" ", "_")
-    body = ErrorAnswer(error=ErrorBody(type=kind, message=message, field=field))
-    return Response(body.model_dump_json(), status, media_type="application/json")
+class RefusedError(HTTPException):
+    """A request that gets no answer but this one.
+
+    ``type_`` is for programs and by default the status in words; the message is for people. ``retry_after``:
+    seconds after which the same request may be taken.
+    """
+
+    def __init__(
+        self, status: int, message: str, *, type_: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(status, message)
+        self.type = type_
+        if retry_after is not None:
+            self.headers = {"retry-after": str(retry_after)}
 
 
-def answer_of_large_body(message: str) -> Response:
-    return answer_of_status(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, type_="body_too_large")
-
-
-def install(app: FastAPI) -> None:
-    """Answer the errors of the queue, of requests and of the framework in that shape."""
-
-    @app.exception_handler(BadRequestError)
-    async def bad_request(_: Request, error: BadRequestError) -> Response:
-        return answer_of_status(
-            HTTPStatus.UNPROCESSABLE_ENTITY, str(error), type_="invalid_request", field=error.field
-        )
-
-    @app.exception_handler(BodyTooLargeError)
-    async def body_too_large(_: Request, error: BodyTooLargeError) -> Response:
-        return answer_of_large_body(str(error))
-
-    @app.exception_handler(TooManyError)
-    async def too_many(_: Request, error: TooManyError) -> Response:
-        return answer_of_status(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error), type_="batch_too_large")
-
-    @app.exception_handler(OverloadedError)
-    async def overloaded(_: Request, error: OverloadedError) -> Response:
-        return _retry(
-            answer_of_status(HTTPStatus.TOO_MANY_REQUESTS, str(error), type_="queue_full"), error.retry_after
-        )
-
-    @app.exception_handler(DrainingError)
-    async def draining(_: Request, error: DrainingError) -> Response:
-        return _retry(
-            answer_of_status(HTTPStatus.SERVICE_UNAVAILABLE, str(error), type_="draining"), _DRAINING_RETRY_S
-        )
-
-    @app.exception_handler(ClientDisconnect)
-    async def gone(_: Request, error: ClientDisconnect) -> Response:
-        return answer_of_status(HTTPStatus.BAD_REQUEST, "the request ended in the middle of its body")
-
-    @app.exception_handler(HTTPException)
-    async def other(_: Request, error: HTTPException) -> Response:
-        answer = answer_of_status(error.status_code, str(error.detail))
-        answer.headers.update(error.headers or {})
-        return answer
-
-
-def _retry(answer: Response, seconds: int) -> Response:
-    answer.headers["retry-after"] = str(seconds)
+def answer_error(error: Exception) -> JSONResponse:
+    """Turn an error of a request into its answer; one that is not of HTTP is raised again."""
+    if isinstance(error, RequestValidationError):
+        message, field = _first_problem(error.errors())
+        body = ErrorBody(type="invalid_request", message=message, field=field)
+        return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, body)
+    if not isinstance(error, HTTPException):
+        raise error
+    kind = error.type if isinstance(error, RefusedError) else None
+    in_words = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    answer = _answer(error.status_code, ErrorBody(type=kind or in_words, message=str(error.detail)))
+    answer.headers.update(error.headers or {})
     return answer
+
+
+def install(api: FastAPI) -> None:
+    """Answer every error of a request so."""
+
+    async def handle(_: Request, error: Exception) -> JSONResponse:
+        return answer_error(error)
+
+    api.add_exception_handler(RequestValidationError, handle)
+    api.add_exception_handler(HTTPException, handle)
+
+
+def _answer(status: int, body: ErrorBody) -> JSONResponse:
+    return JSONResponse(ErrorAnswer(error=body).model_dump(), status)
+
+
+def _first_problem(problems: Any) -> tuple[str, str | None]:
+    """The message, and the path of the field in the body, None where all of it is wrong."""
+    first = problems[0]
+    if first["type"] == "json_invalid":
+        return f"the body is not JSON: {first['ctx']['error']}", None
+    field = ".".join(map(str, first["loc"][1:])) or None
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown field; leave it out"
+    return f"{field}: {message}" if field else message, field

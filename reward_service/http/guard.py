@@ -1,7 +1,8 @@
-"""Who may ask and how much: the bearer token and the size of a request, before anything else sees it."""
+"""Check the token, the kind, the size and the time of a request before anything else reads it."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 from collections.abc import Collection
@@ -10,12 +11,17 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reward_service.http.errors import answer_of_large_body, answer_of_status
-from reward_service.http.models import BodyTooLargeError
+from reward_service.http.errors import RefusedError, answer_error
+
+#: Seconds for a client to send its body.
+BODY_SECONDS = 60.0
 
 
 class Guard:
-    """ASGI middleware. ``token`` None asks for none; ``open_paths`` never do. ``max_body``: bytes."""
+    """ASGI middleware: the bearer token, the kind and the size of the body, and the time it may take.
+
+    ``token`` None asks for none; ``open_paths`` never do. ``max_body``: bytes.
+    """
 
     def __init__(self, app: ASGIApp, token: str | None, open_paths: Collection[str], max_body: int) -> None:
         self._app = app
@@ -27,17 +33,32 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
+        try:
+            self._check(Request(scope))
+        except RefusedError as error:
+            await answer_error(error)(scope, receive, send)
+        else:
+            await self._app(scope, self._bounded(receive), send)
+
+    def _check(self, request: Request) -> None:
+        """Raises RefusedError."""
         if not self._may(request):
-            answer = answer_of_status(
+            refused = RefusedError(
                 HTTPStatus.UNAUTHORIZED, "send the header 'Authorization: Bearer TOKEN' with the service's token"
             )
-            answer.headers["www-authenticate"] = "Bearer"
-            await answer(scope, receive, send)
-        elif self._declared_size(request) > self._max_body:
-            await answer_of_large_body(self._too_large())(scope, receive, send)
-        else:
-            await self._app(scope, self._counted(receive), send)
+            refused.headers = {"www-authenticate": "Bearer"}
+            raise refused
+        size = request.headers.get("content-length", "0")
+        if size.isdecimal() and int(size) > self._max_body:
+            raise self._too_large()
+        # A page in a browser could send any other kind of content unasked.
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if request.method == "POST" and kind != "application/json":
+            raise RefusedError(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "send JSON, with the header 'Content-Type: application/json'",
+                type_="invalid_request",
+            )
 
     def _may(self, request: Request) -> bool:
         if self._token is None or request.url.path in self._open_paths:
@@ -46,31 +67,38 @@ class Guard:
         right = hmac.compare_digest(said.strip().encode("latin-1"), self._token)
         return right and scheme.lower() == "bearer"
 
-    @staticmethod
-    def _declared_size(request: Request) -> int:
-        text = request.headers.get("content-length", "0")
-        return int(text) if text.isdecimal() else 0
+    def _bounded(self, receive: Receive) -> Receive:
+        """Stop reading a body that is too long, which a chunked one does not say, or that does not end."""
+        size, ended = 0, False
+        deadline = asyncio.get_running_loop().time() + BODY_SECONDS
 
-    def _counted(self, receive: Receive) -> Receive:
-        """A chunked body does not say how long it is."""
-        read = 0
-
-        async def counted() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._max_body:
-                raise BodyTooLargeError(self._too_large())
+        async def bounded() -> Message:
+            nonlocal size, ended
+            if ended:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError as error:
+                raise RefusedError(HTTPStatus.REQUEST_TIMEOUT, f"no whole body in {BODY_SECONDS:g} s") from error
+            size += len(message.get("body", b""))
+            if size > self._max_body:
+                raise self._too_large()
+            ended = not message.get("more_body", False)
             return message
 
-        return counted
+        return bounded
 
-    def _too_large(self) -> str:
-        return f"a request may have {self._max_body} bytes; split the batch"
+    def _too_large(self) -> RefusedError:
+        return RefusedError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"a request may have {self._max_body} bytes; split the batch",
+            type_="body_too_large",
+        )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``."""
+    """Tell whether only this machine reaches ``host``."""
     if host == "localhost":
         return True
     try:

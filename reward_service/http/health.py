@@ -1,4 +1,4 @@
-"""Whether the sandbox works: what the last program that went through it showed, or a probe where none did."""
+"""Readiness: whether the sandbox works, by the latest program that went through it, or a probe where none did."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from common.records import Score, Task, Verdict
-from reward_service.scoring import Scored, Scorer
+from common.records import Verdict
+from reward_service.scoring import Scored
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program, Sandbox
 
 _PROBE = Program("print(6 * 7)", (Case("probe", "stdin"),))
@@ -27,9 +27,11 @@ class Readiness:
         self._seen = clock()
 
     def works(self) -> None:
+        """Note that a program came back from the sandbox."""
         self._problem, self._seen = None, self._clock()
 
     def fails(self, problem: str) -> None:
+        """Note that the sandbox failed."""
         self._problem, self._seen = problem, self._clock()
 
     @property
@@ -38,40 +40,26 @@ class Readiness:
         return self._clock() - self._seen
 
     def problem(self) -> str | None:
-        """Why the sandbox cannot be used now; None when it can."""
+        """Say why the sandbox cannot be used now; None when it can."""
         if self._problem is None and self.age > _STALE_S:
             return f"no program came back from the sandbox for {self.age:.0f} s"
         return self._problem
 
-    def judge(self, run: CaseRun) -> None:
+    def observe(self, scored: Sequence[Scored]) -> None:
+        """Take the results of a group as a sign, where a program ran."""
+        tests = [test for one in scored if one.program is not None for test in one.tests]
+        failed = next((test for test in tests if test.verdict is Verdict.INFRA), None)
+        if failed is not None:
+            self.fails(f"the sandbox failed: {failed.note}")
+        elif tests:
+            self.works()
+
+    def observe_run(self, run: CaseRun) -> None:
         """Take one run of any program as a sign."""
         if run.outcome is Outcome.INFRA:
             self.fails(f"the sandbox failed: {run.note}")
         else:
             self.works()
-
-
-class WatchedScorer:
-    """A scorer whose results are signs."""
-
-    def __init__(self, scorer: Scorer, readiness: Readiness) -> None:
-        self._scorer = scorer
-        self._readiness = readiness
-
-    def examine(self, task: Task, completions: Sequence[str]) -> list[Scored]:
-        """As :meth:`Scorer.examine`."""
-        found = self._scorer.examine(task, completions)
-        tests = [test for scored in found if scored.program is not None for test in scored.tests]
-        failed = next((test for test in tests if test.verdict is Verdict.INFRA), None)
-        if failed is not None:
-            self._readiness.fails(f"the sandbox failed: {failed.note}")
-        elif tests:
-            self._readiness.works()
-        return found
-
-    def score_group(self, task: Task, completions: Sequence[str]) -> list[Score]:
-        """As :meth:`Scorer.score_group`."""
-        return [scored.score for scored in self.examine(task, completions)]
 
 
 class Prober:
@@ -84,7 +72,7 @@ class Prober:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="sandbox-probe")
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Probe whenever it is time, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             if self._readiness.problem() is not None or self._readiness.age >= self._every_s:
@@ -92,11 +80,12 @@ class Prober:
             await asyncio.sleep(self._every_s / 4)
 
     def probe(self) -> None:
+        """Run the program and note how it went; blocks."""
         (run,) = self._sandbox.run(_PROBE, _PROBE_LIMITS)
         if run.outcome is Outcome.OK and run.stdout != b"42\n":
             self._readiness.fails(f"the sandbox printed {run.stdout[:100]!r} for 6 * 7")
         else:
-            self._readiness.judge(run)
+            self._readiness.observe_run(run)
 
     def close(self) -> None:
         """Wait for the probe under way; the caller has closed the sandbox, which ends it."""

@@ -1,4 +1,4 @@
-"""Figures of the HTTP side for Prometheus; those of scoring come from the scorer's tally."""
+"""Metrics of the HTTP side, and their export to Prometheus with those of scoring."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from common.metrics.processes import (
     HTTP_REQUESTS,
     HTTP_WAIT,
 )
-from reward_service.metrics import BOUNDS, Tally, TallyCollector
+from reward_service.metrics import BOUNDS, ScoringCollector, ScoringMetrics
 
 _REFUSED = 400
+#: That get a label of their own; others share one.
+_PATHS = ("/v1/score", "/run_code")
 T = TypeVar("T", Counter, Gauge, Histogram)
 
 
-class ServiceMeter:
-    """``depth``: programs that wait now. ``paths``: those that get a label of their own; others share one.
+class ServiceMetrics:
+    """Accumulates what the service did. ``depth``: programs that wait now; ``capacity``: that may.
 
     ``labels`` go with every series.
     """
 
     def __init__(
         self,
-        tally: Tally,
+        scoring: ScoringMetrics,
         depth: Callable[[], int],
         capacity: int,
-        paths: Collection[str],
         labels: Mapping[str, str],
     ) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(TallyCollector(tally, labels))
+        self._registry.register(ScoringCollector(scoring, labels))
         self._registry.register(LabelledProcess(labels))
         self._labels = dict(labels)
-        self._paths = frozenset(paths)
         self._requests = self._made(Counter, HTTP_REQUESTS)
         self._seconds = self._made(Histogram, HTTP_PROGRAM, buckets=BOUNDS).labels(**labels)
         self._waits = self._made(Histogram, HTTP_WAIT, buckets=BOUNDS).labels(**labels)
@@ -53,23 +53,27 @@ class ServiceMeter:
         self._recent: Counts[str] = Counts()
 
     def waited(self, seconds: float) -> None:
+        """Note how long a program waited for its turn."""
         self._waits.observe(seconds)
 
     def ran(self, seconds: float) -> None:
+        """Note how long a program took from its turn to its verdicts."""
         self._seconds.observe(seconds)
         self._recent["programs"] += 1
 
     def late(self, completions: int) -> None:
+        """Count completions that a batch's deadline left without a score."""
         self._late.inc(completions)
 
     def answered(self, path: str, status: int) -> None:
-        shown = path if path in self._paths else "other"
+        """Count an answer."""
+        shown = path if path in _PATHS else "other"
         self._requests.labels(**self._labels, path=shown, status=str(status)).inc()
         self._recent["requests"] += 1
         self._recent["refused"] += status >= _REFUSED
 
     def recent(self) -> dict[str, int]:
-        """Requests, those refused, and programs, since the last call."""
+        """Return the number of requests, of those refused, and of programs, since the last call."""
         found = {key: self._recent[key] for key in ("requests", "refused", "programs")}
         self._recent.clear()
         return found
@@ -79,22 +83,22 @@ class ServiceMeter:
         return kind(metric.prometheus_name, metric.help, names, registry=self._registry, **options)
 
     def render(self) -> bytes:
-        """Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class Metered:
-    """ASGI middleware that tells a meter of every answer but those to the probes and to Prometheus itself."""
+    """ASGI middleware that counts every answer but those to ``unmetered`` paths."""
 
-    def __init__(self, app: ASGIApp, meter: ServiceMeter, unmetered: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, metrics: ServiceMetrics, unmetered: Collection[str]) -> None:
         self._app = app
-        self._meter = meter
+        self._metrics = metrics
         self._unmetered = frozenset(unmetered)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._meter.answered(scope["path"], message["status"])
+                self._metrics.answered(scope["path"], message["status"])
             await send(message)
 
         metered = scope["type"] == "http" and scope["path"] not in self._unmetered

@@ -1,10 +1,10 @@
-"""What ``POST /v1/score`` takes and answers, and the one shape of every error."""
+"""The bodies of ``POST /v1/score``, and the one shape of every error."""
 
 from __future__ import annotations
 
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.records import Task, Verdict
 
@@ -91,32 +91,6 @@ class ErrorBody(_Closed):
 
 
 class ErrorAnswer(_Closed):
+    """A refusal."""
+
     error: ErrorBody
-
-
-class BadRequestError(ValueError):
-    """The body is not what it should be; ``field`` says where, or is None where all of it is wrong."""
-
-    def __init__(self, message: str, field: str | None) -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class BodyTooLargeError(ValueError):
-    """The body has more bytes than a request may have."""
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def parse(model: type[Model], body: bytes) -> Model:
-    """Raises BadRequestError for the first thing that is wrong."""
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        field = ".".join(map(str, first["loc"])) or None
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = "unknown field; leave it out"
-        raise BadRequestError(f"{field}: {message}" if field else message, field) from error

@@ -34,7 +34,7 @@ class FairQueue(Generic[Item]):
         return self._depth
 
     def put(self, owner: Hashable, items: Iterable[Item]) -> None:
-        """All of the items or, with an error, none. Raises QueueFullError and TooManyError."""
+        """Add all of the items or, with an error, none. Raises QueueFullError and TooManyError."""
         new = deque(items)
         if len(new) > self.capacity:
             raise TooManyError(
@@ -47,7 +47,7 @@ class FairQueue(Generic[Item]):
             self._depth += len(new)
 
     def take(self) -> Item | None:
-        """The next item of the owner whose turn it is; None when nothing waits."""
+        """Remove and return the next item of the owner whose turn it is; None when nothing waits."""
         if not self._owners:
             return None
         owner, items = self._owners.popitem(last=False)
@@ -58,7 +58,7 @@ class FairQueue(Generic[Item]):
         return item
 
     def drop(self, owner: Hashable) -> int:
-        """Forget what an owner has waiting; how many that were."""
+        """Remove what an owner has waiting; return how many items that were."""
         dropped = len(self._owners.pop(owner, ()))
         self._depth -= dropped
         return dropped

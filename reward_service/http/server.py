@@ -14,8 +14,9 @@ from typing import Any
 import uvicorn
 
 from common.records import TrajectoryGroup
-from reward_service.http.app import RewardService
-from reward_service.http.stream import AbandonedError, StreamWorker
+from reward_service.http.app import create_app
+from reward_service.http.service import RewardService
+from reward_service.http.stream_worker import AbandonedError, StreamWorker
 
 log = logging.getLogger(__name__)
 #: For clients to take what is ready once their batches were cut short.
@@ -24,7 +25,7 @@ _LOG_EVERY_S = 60.0
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to us."""
+    """Leaves signals to :class:`ServiceProcess`."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -47,11 +48,11 @@ class ServiceProcess:
         self._groups = 0
 
     async def serve(self, listener: socket.socket) -> None:
-        """Until a signal, and then until all is finished. Raises the error that ended the stream worker."""
+        """Serve until a signal, and then until all is finished. Raises the error that ended the stream worker."""
         loop = asyncio.get_running_loop()
         server = _Server(
             uvicorn.Config(
-                self._service.app(),
+                create_app(self._service),
                 lifespan="off",
                 access_log=False,
                 log_config=None,
@@ -114,10 +115,10 @@ class ServiceProcess:
         self._groups += 1
 
     async def _report(self) -> None:
-        """A line a minute, if there was anything."""
+        """Log a line a minute, if there was anything."""
         while True:
             await asyncio.sleep(_LOG_EVERY_S)
-            recent = self._service.meter.recent()
+            recent = self._service.metrics.recent()
             groups, self._groups = self._groups, 0
             if groups or any(recent.values()):
                 log.info(
@@ -143,7 +144,7 @@ def _handled(loop: asyncio.AbstractEventLoop, on_signal: Callable[[], None]) -> 
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Raises OSError. ``port`` 0 takes a free one."""
+    """Open a socket to listen on; ``port`` 0 takes a free one. Raises OSError."""
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:

@@ -34,7 +34,6 @@ def test_python_examples_work(page: Path, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     modules = set(sys.modules)
-    registered = _registered_formats()
     try:
         for block in blocks(page):
             if block.title:
@@ -45,20 +44,6 @@ def test_python_examples_work(page: Path, tmp_path: Path, monkeypatch: pytest.Mo
         for name in set(sys.modules) - modules:
             if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
                 del sys.modules[name]
-        _restore_formats(registered)
-
-
-def _registered_formats() -> list[str]:
-    from common.tasks.formats import FORMATS
-
-    return list(FORMATS)
-
-
-def _restore_formats(names: list[str]) -> None:
-    from common.tasks.formats import FORMATS
-
-    for name in set(FORMATS) - set(names):
-        del FORMATS[name]
 
 
 @pytest.mark.parametrize("message", _MESSAGES)

@@ -9,10 +9,14 @@ CONTINUATION = Task(id="c", prompt="", prefix="def f(x):\n", tests=())
 FENCED = Task(id="f", prompt="", completion="fenced", tests=())
 
 
+def form(task: Task, text: str) -> float:
+    return format_score(task, text, program_of(task, text))
+
+
 def test_continuation_is_appended() -> None:
     assert program_of(CONTINUATION, "    return x\n") == "def f(x):\n    return x\n"
-    assert format_score(CONTINUATION, "    return x\n") == 1.0
-    assert format_score(CONTINUATION, "return x\n") == 0.0
+    assert form(CONTINUATION, "    return x\n") == 1.0
+    assert form(CONTINUATION, "return x\n") == 0.0
 
 
 @pytest.mark.parametrize(
@@ -34,7 +38,7 @@ def test_continuation_is_appended() -> None:
 )
 def test_fenced(text: str, program: str | None, score: float) -> None:
     assert program_of(FENCED, text) == program
-    assert format_score(FENCED, text) == score
+    assert form(FENCED, text) == score
 
 
 @pytest.mark.parametrize(
@@ -55,8 +59,8 @@ def test_fenced(text: str, program: str | None, score: float) -> None:
 )
 def test_hostile_text_is_only_unparsable(source: str) -> None:
     assert parses(source) in (True, False)
-    assert format_score(CONTINUATION, source) == 0.0
-    assert format_score(FENCED, f"```python\n{source}\n```\n") in (0.0, 0.5, 1.0)
+    assert form(CONTINUATION, source) == 0.0
+    assert form(FENCED, f"```python\n{source}\n```\n") in (0.0, 0.5, 1.0)
     program_of(FENCED, source)
 
 

@@ -31,12 +31,15 @@ SLEEPS = Task(
 )
 
 
-def rollouts(*texts: str) -> RolloutGroup:
+AT_ONCE = SLEEPS.model_copy(update={"prefix": "def f():\n"})
+
+
+def rollouts(*texts: str, task: Task = SLEEPS) -> RolloutGroup:
     prompt = PromptGroup(
         run_id="r",
         index=3,
         seed=0,
-        task=SLEEPS,
+        task=task,
         group_size=len(texts),
         min_version=0,
         sampler=Sampler(temperature=1.0, top_p=1.0, denoising_steps=1, completion_length=1),
@@ -138,14 +141,16 @@ def test_the_worker_exports_what_its_scorer_counts(streams: Streams, redis_url: 
         {
             "model": {"path": "builtin:quickstart"},
             "data": {"source": "synthetic"},
-            "reward": {"sandbox_slots": 1, "cheat_probe": 0.0},
+            "reward": {"sandbox_slots": 1, "hacking_probe": 0.0},
         }
     )
     worker = RewardWorker(config, run_id, redis_url, "reward-0")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(worker.run)
         try:
-            streams.publish(ROLLOUTS, [rollouts("    return 1\n", "    return 1\n").encode()], deadline=1)
+            streams.publish(
+                ROLLOUTS, [rollouts("    return 1\n", "    return 1\n", task=AT_ONCE).encode()], deadline=1
+            )
             end = time.monotonic() + PATIENCE_S
             while not streams.depth(TRAJECTORIES):
                 assert time.monotonic() < end

@@ -51,18 +51,19 @@ def test_the_published_rewards(text: str, reward: float) -> None:
     rule = RewardRule(
         config.tests, config.tests_weight, config.format_weight, code_needs_format=config.code_needs_format
     )
-    score = rule.score(TASK, text, "x = 1\n", (P, P, P, F), forgeable=False)
+    score = rule.score(TASK, text, "x = 1\n", (P, P, P, F))
     assert score.reward == reward
 
 
 def test_the_tests_count_without_the_format_unless_told() -> None:
-    assert RewardRule().score(TASK, LOOSE, "x = 1\n", (P, P, P, F), forgeable=False).reward == 1.5
+    assert RewardRule().score(TASK, LOOSE, "x = 1\n", (P, P, P, F)).reward == 1.5
 
 
 @pytest.mark.parametrize(("shown", "share"), [(0, 0.5), (1, 1 / 3), (2, 0.5), (4, 0.5), (9, 0.5)])
 def test_shown_tests_do_not_count_unless_all_are_shown(shown: int, share: float) -> None:
     task = TASK.model_copy(update={"shown_tests": shown})
-    score = RewardRule(hide_shown_test=True).score(task, WELL, "", (P, F, P, F), forgeable=False)
+    rule = RewardRule(hide_shown_test=True)
+    score = rule.score(task, WELL, "", (P, F, P, F), first_counted=rule.first_counted(task))
     assert score.components["tests"] == pytest.approx(share)
 
 
@@ -83,7 +84,7 @@ def test_presets_give_way_to_the_recipe_and_go_before_it_on_the_command_line(tmp
 
 
 def test_a_reward_function_is_a_component_of_its_own(module: str) -> None:
-    score = rule_of(module, "brevity").score(TASK, WELL, "x = 1\n", (P, P, F, F), forgeable=False)
+    score = rule_of(module, "brevity").score(TASK, WELL, "x = 1\n", (P, P, F, F))
     assert score.components == {"tests": 0.5, "format": 1.0, "brevity": 1.0 / len(WELL)}
     assert score.reward == pytest.approx(1.0 + 0.5 + 0.5 / len(WELL))
     (named,) = rule_of(module, "brevity").functions
@@ -92,8 +93,19 @@ def test_a_reward_function_is_a_component_of_its_own(module: str) -> None:
     assert (completion.verdicts, completion.form) == ((P, P, F, F), 1.0)
 
 
-def test_a_excluded_completion_is_not_shown_to_reward_functions(module: str) -> None:
-    score = rule_of(module, "raises").score(TASK, WELL, "", (P, P, P, Verdict.INFRA), forgeable=False)
+def test_a_reward_of_an_installed_package_goes_by_its_name(module: str, tmp_path: Path) -> None:
+    metadata = tmp_path / f"{module}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[couplet.plugins]\nreward.short = {module}:brevity\n")
+    (named,) = load_reward_functions([RewardFunctionConfig(path="short")])
+    assert named.name == "short"
+    with pytest.raises(ConfigError, match=r"reward\.functions\.0\.path: 'shrt' is no reward known.* short"):
+        load_reward_functions([RewardFunctionConfig(path="shrt")])
+
+
+def test_an_excluded_completion_is_not_shown_to_reward_functions(module: str) -> None:
+    score = rule_of(module, "raises").score(TASK, WELL, "", (P, P, P, Verdict.INFRA))
     assert score.excluded
 
 
@@ -107,7 +119,7 @@ def test_a_excluded_completion_is_not_shown_to_reward_functions(module: str) -> 
 )
 def test_a_function_that_fails_is_an_error_and_no_reward(module: str, name: str, problem: str) -> None:
     with pytest.raises(ValueError, match=f"reward.functions: {name} {problem}"):
-        rule_of(module, name).score(TASK, WELL, "", (P, P, P, P), forgeable=False)
+        rule_of(module, name).score(TASK, WELL, "", (P, P, P, P))
 
 
 @pytest.mark.parametrize(
@@ -137,6 +149,7 @@ def test_a_function_that_cannot_be_used_is_named_at_the_start(module: str, path:
         ("reward.docker_runtime=runsc", "docker_runtime: belongs to the docker backend"),
         ("reward.docker_image=x", "docker_image: belongs to the docker backend"),
         ("reward.preset=nobodys", "reward.preset"),
+        ("reward.cheat_probe=0.1", "reward: cheat_probe: is spelled hacking_probe"),
     ],
 )
 def test_contradictory_settings_are_refused(tmp_path: Path, override: str, problem: str) -> None:

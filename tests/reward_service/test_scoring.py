@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -15,12 +14,6 @@ from sandbox.values import encode
 from tests.reward_service.scoring_tools import BAD, GOOD, HALF, TASK, FakeSandbox, outcome, value
 
 PATIENCE_S = 20.0
-
-
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[JailSandbox]:
-    with JailSandbox(2) as shared:
-        yield shared
 
 
 def test_rewards_of_a_group(sandbox: JailSandbox) -> None:
@@ -64,7 +57,7 @@ def test_a_shown_test_that_does_not_count_decides_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "cheat",
+    "hack",
     [
         "    import os; os._exit(0)\n",
         "    import sys; sys.exit(0)\n",
@@ -74,8 +67,8 @@ def test_a_shown_test_that_does_not_count_decides_nothing() -> None:
         "        except OSError: pass\n",
     ],
 )
-def test_no_cheat_passes(sandbox: JailSandbox, cheat: str) -> None:
-    (score,) = Scorer(sandbox).score_group(TASK, [cheat])
+def test_no_reward_hack_passes(sandbox: JailSandbox, hack: str) -> None:
+    (score,) = Scorer(sandbox).score_group(TASK, [hack])
     assert Verdict.PASSED not in score.verdicts
     assert score.components["tests"] == 0.0
 
@@ -96,7 +89,7 @@ def test_equal_programs_run_once_and_are_remembered() -> None:
     other = TASK.model_copy(update={"tests": TASK.tests[:1]})
     scorer.score_group(other, [GOOD])
     assert len(fake.programs) == 3
-    found = scorer.tally.collect()
+    found = scorer.metrics.collect()
     assert found["scoring/executions"] == 3
     assert found["scoring/cache_hits"] + found["scoring/coalesced"] == 2 + 4
 
@@ -129,7 +122,7 @@ def test_groups_that_meet_share_the_run_of_a_program() -> None:
         first = groups.submit(scorer.score_group, TASK, [GOOD])
         assert inside.wait(PATIENCE_S)
         second = groups.submit(scorer.score_group, TASK, [GOOD, GOOD])
-        while scorer.tally.collect()["scoring/coalesced"] < 2:
+        while scorer.metrics.collect()["scoring/coalesced"] < 2:
             assert not second.done()
         go_on.set()
         assert second.result(PATIENCE_S) == first.result(PATIENCE_S) * 2
@@ -161,7 +154,7 @@ def test_a_failure_that_passes_costs_nothing() -> None:
     scorer = Scorer(fake)
     (score,) = scorer.score_group(TASK, [GOOD])
     assert (score.verdicts, score.excluded) == ((Verdict.PASSED, Verdict.FAILED), False)
-    assert scorer.tally.collect()["scoring/infra_retries"] == 1
+    assert scorer.metrics.collect()["scoring/infra_retries"] == 1
 
 
 def test_what_misses_the_deadline_is_excluded_and_what_nobody_waits_for_is_not_begun() -> None:

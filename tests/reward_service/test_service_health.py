@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from common.records import Task
-from reward_service.http.health import Prober, Readiness, WatchedScorer
+from reward_service.http.health import Prober, Readiness
 from reward_service.scoring import Scorer
 from sandbox.types import CaseRun, Outcome
 from tests.reward_service.scoring_tools import GOOD, TASK, FakeSandbox, outcome, value
@@ -33,22 +33,22 @@ def test_ready_once_something_came_back_and_while_that_is_recent() -> None:
 @pytest.mark.parametrize("ended", [Outcome.ERROR, Outcome.TIMEOUT, Outcome.MEMORY, Outcome.CRASH])
 def test_a_program_that_fails_is_a_sandbox_that_works(ended: Outcome) -> None:
     readiness = Readiness()
-    readiness.judge(CaseRun("x", ended))
+    readiness.observe_run(CaseRun("x", ended))
     assert readiness.problem() is None
-    readiness.judge(CaseRun("x", Outcome.INFRA, note="the runner is gone"))
+    readiness.observe_run(CaseRun("x", Outcome.INFRA, note="the runner is gone"))
     assert readiness.problem() == "the sandbox failed: the runner is gone"
 
 
 def test_scores_are_signs_where_a_program_ran() -> None:
     readiness = Readiness()
-    broken = Scorer(FakeSandbox(outcome(Outcome.INFRA, "no slot")))
-    WatchedScorer(broken, readiness).examine(TASK, [GOOD])
+    broken = Scorer(FakeSandbox(outcome(Outcome.INFRA, "no slot")), on_scored=readiness.observe)
+    broken.examine(TASK, [GOOD])
     assert readiness.problem() == "the sandbox failed: no slot"
     fenced = Task.model_validate({**TASK.model_dump(), "completion": "fenced"})
-    working = Scorer(FakeSandbox(value(3)))
-    WatchedScorer(working, readiness).examine(fenced, ["no program in here"])
+    working = Scorer(FakeSandbox(value(3)), on_scored=readiness.observe)
+    working.examine(fenced, ["no program in here"])
     assert readiness.problem() == "the sandbox failed: no slot"
-    (score,) = WatchedScorer(working, readiness).score_group(TASK, [GOOD])
+    (score,) = working.score_group(TASK, [GOOD])
     assert score.components["tests"] == 0.5
     assert readiness.problem() is None
     for scorer in (broken, working):

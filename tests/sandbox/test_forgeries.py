@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from common.records import Task, Verdict
-from sandbox.judge import judge, program_for, standard_of
+from sandbox.judge import criterion_of, judge, program_for
 from sandbox.types import CaseRun, Limits, Sandbox
 from tests.sandbox import kinds, levels, programs
 
@@ -40,7 +40,7 @@ def run(
 
 def verdicts(runs: list[CaseRun], task: Task, reference: list[CaseRun]) -> list[Verdict]:
     return [
-        judge(run, test, standard_of(test, of_reference))
+        judge(run, test, criterion_of(test, of_reference))
         for run, test, of_reference in zip(runs, task.tests, reference, strict=True)
     ]
 

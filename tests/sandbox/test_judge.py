@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from common.records import Task, TestCase, Verdict
-from sandbox.judge import judge, program_for, standard_of
+from sandbox.judge import criterion_of, judge, program_for
 from sandbox.types import CaseRun, Outcome
 from sandbox.values import encode
 
@@ -32,7 +32,7 @@ from sandbox.values import encode
 )
 def test_calls(value: object, expected: str, passed: bool) -> None:
     test = TestCase(kind="call", call="f()", expected=expected)
-    verdict = judge(CaseRun("0", Outcome.OK, value=encode(value, 1000)), test, standard_of(test))
+    verdict = judge(CaseRun("0", Outcome.OK, value=encode(value, 1000)), test, criterion_of(test))
     assert verdict is (Verdict.PASSED if passed else Verdict.FAILED)
 
 
@@ -51,7 +51,7 @@ def test_calls(value: object, expected: str, passed: bool) -> None:
 )
 def test_stdin(printed: bytes, expected: str, passed: bool) -> None:
     test = TestCase(kind="stdin", stdin="", expected=expected)
-    assert judge(CaseRun("0", Outcome.OK, stdout=printed), test, standard_of(test)) is (
+    assert judge(CaseRun("0", Outcome.OK, stdout=printed), test, criterion_of(test)) is (
         Verdict.PASSED if passed else Verdict.FAILED
     )
 
@@ -70,18 +70,18 @@ def test_stdin(printed: bytes, expected: str, passed: bool) -> None:
 )
 def test_other_outcomes_never_pass(outcome: Outcome, verdict: Verdict) -> None:
     for test in (TestCase(kind="call", call="f()", expected="1"), TestCase(kind="stdin", expected="1")):
-        assert judge(CaseRun("0", outcome, stdout=b"1", value=encode(1, 100)), test, standard_of(test)) is verdict
+        assert judge(CaseRun("0", outcome, stdout=b"1", value=encode(1, 100)), test, criterion_of(test)) is verdict
 
 
 @pytest.mark.parametrize("value", [None, b"", b"nonsense", b'["q"]'])
 def test_a_malformed_claim_is_an_error(value: bytes | None) -> None:
     test = TestCase(kind="call", call="f()", expected="None")
-    assert judge(CaseRun("0", Outcome.OK, value=value), test, standard_of(test)) is Verdict.ERROR
+    assert judge(CaseRun("0", Outcome.OK, value=value), test, criterion_of(test)) is Verdict.ERROR
 
 
 def test_a_malformed_task_is_reported() -> None:
     with pytest.raises(ValueError, match="not a Python literal"):
-        standard_of(TestCase(kind="call", call="f()", expected="f(1)"))
+        criterion_of(TestCase(kind="call", call="f()", expected="f(1)"))
 
 
 def test_the_expected_value_stays_outside() -> None:
@@ -108,7 +108,7 @@ def test_scripts(claim: object, verdict: Verdict) -> None:
     test = TestCase(kind="script", script="assert f()")
     run = CaseRun("0", Outcome.OK, value=encode(claim, 100))
     reference = CaseRun("0", Outcome.OK, value=encode((True, 2, 1, 3), 100))
-    assert judge(run, test, standard_of(test, reference)) is verdict
+    assert judge(run, test, criterion_of(test, reference)) is verdict
 
 
 @pytest.mark.parametrize(
@@ -121,15 +121,15 @@ def test_scripts(claim: object, verdict: Verdict) -> None:
 )
 def test_scripts_without_a_reference(claim: object, verdict: Verdict) -> None:
     test = TestCase(kind="script", script="assert f()")
-    assert judge(CaseRun("0", Outcome.OK, value=encode(claim, 100)), test, standard_of(test)) is verdict
+    assert judge(CaseRun("0", Outcome.OK, value=encode(claim, 100)), test, criterion_of(test)) is verdict
 
 
 def test_a_reference_gives_what_is_not_written_down() -> None:
     test = TestCase(call="f()")
-    standard = standard_of(test, CaseRun("0", Outcome.OK, value=encode([1], 100)))
-    assert judge(CaseRun("0", Outcome.OK, value=encode([1], 100)), test, standard) is Verdict.PASSED
-    assert judge(CaseRun("0", Outcome.OK, value=encode([2], 100)), test, standard) is Verdict.FAILED
+    criterion = criterion_of(test, CaseRun("0", Outcome.OK, value=encode([1], 100)))
+    assert judge(CaseRun("0", Outcome.OK, value=encode([1], 100)), test, criterion) is Verdict.PASSED
+    assert judge(CaseRun("0", Outcome.OK, value=encode([2], 100)), test, criterion) is Verdict.FAILED
     with pytest.raises(ValueError, match="no reference"):
-        standard_of(test)
+        criterion_of(test)
     with pytest.raises(ValueError, match="ended in timeout"):
-        standard_of(test, CaseRun("0", Outcome.TIMEOUT))
+        criterion_of(test, CaseRun("0", Outcome.TIMEOUT))

@@ -107,7 +107,7 @@ def score(
             "memory_mb": memory_mb,
             "output_mb": output_mb,
             "allow_forgeable": allow_forgeable,
-            "cheat_probe": 0.0,
+            "hacking_probe": 0.0,
             "group_seconds": _GROUP_S,
         }
     )

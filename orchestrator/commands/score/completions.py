@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.records import Task
 from common.tasks.loader import LoadReport
-from common.tasks.rows import Row, read_rows
+from common.tasks.rows import TaskRow, read_rows
 from reward_service.extraction import reference_program
 
 _PROGRAM_FIELDS = ("solution", "solutions")
@@ -69,7 +69,7 @@ def by_task(samples: Sequence[Sample]) -> Iterator[list[int]]:
     yield from places.values()
 
 
-def _task_id(row: Row) -> tuple[str, str]:
+def _task_id(row: TaskRow) -> tuple[str, str]:
     field = row.name_of("task_id", "id")
     value = None if field is None else row.fields[field]
     if field is None or isinstance(value, bool) or not isinstance(value, str | int):
@@ -77,7 +77,7 @@ def _task_id(row: Row) -> tuple[str, str]:
     return field, str(value)
 
 
-def _texts(row: Row, name: str) -> list[str]:
+def _texts(row: TaskRow, name: str) -> list[str]:
     value = row.fields[name]
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):

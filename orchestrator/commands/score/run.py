@@ -27,7 +27,7 @@ def score_samples(
             results = _score_all(scorer, sandbox, samples, advance)
         finally:
             scorer.close()
-        return results, int(scorer.tally.collect()["scoring/executions"])
+        return results, int(scorer.metrics.collect()["scoring/executions"])
     finally:
         sandbox.close()
 

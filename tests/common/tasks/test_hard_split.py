@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from common.tasks.hard_split import MODELS, hard_split
-from common.tasks.rows import Row, TaskFileError
+from common.tasks.rows import TaskFileError, TaskRow
 
 
-def row(number: int, inferences: object) -> Row:
-    return Row(Path("ace.jsonl"), number, {"id": f"ace_{number}", "inferences": inferences})
+def row(number: int, inferences: object) -> TaskRow:
+    return TaskRow(Path("ace.jsonl"), number, {"id": f"ace_{number}", "inferences": inferences})
 
 
-def made_up(count: int, seed: int) -> list[Row]:
+def made_up(count: int, seed: int) -> list[TaskRow]:
     rng = random.Random(seed)
     names = [*MODELS, "someone_else"]
     return [
@@ -62,7 +62,7 @@ def test_it_keeps_what_a_naive_selection_keeps(
 def test_only_the_named_models_count() -> None:
     rows = made_up(50, 4)
     others = [
-        Row(
+        TaskRow(
             r.path,
             r.number,
             {**r.fields, "inferences": [*r.fields["inferences"], {"model_name": "x", "pass_rate": 1}]},

@@ -16,12 +16,14 @@ from learner.warm_start.synthetic.trusted import load_function, outcome
 
 
 def test_same_seed_same_tasks_other_seed_other_tasks():
-    assert generate(3, 60, 20) == generate(3, 60, 20)
-    assert generate(3, 60, 20) != generate(4, 60, 20)
+    made = generate(3, 60, 20)
+    assert made == generate(3, 60, 20)
+    assert made != generate(4, 60, 20)
 
 
-def test_ids_do_not_depend_on_the_seed():
-    first, second = ({t.task.prompt: t.task.id for t in generate(seed, 400, 0).train} for seed in (1, 2))
+def test_ids_do_not_depend_on_the_seed(synthetic_tasks: SyntheticTasks):
+    made = generate(1, 200, 0)
+    first, second = ({t.task.prompt: t.task.id for t in tasks.train} for tasks in (synthetic_tasks, made))
     common = first.keys() & second.keys()
     assert common
     assert all(first[prompt] == second[prompt] for prompt in common)

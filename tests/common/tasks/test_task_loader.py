@@ -89,11 +89,35 @@ def test_tests_that_cannot_be_used_are_left_out_by_name(tmp_path: Path):
 def test_an_unknown_format_is_refused_with_those_there_are(tmp_path: Path):
     path = write(tmp_path / "tasks.jsonl", MBPP)
     with pytest.raises(
-        TaskFileError, match=r"format 'apps' is unknown; choose one of couplet, .*bigcodebench-instruct"
+        TaskFileError,
+        match=r"--format: 'apps' is no task format known here; choose one of couplet, .*bigcodebench-instruct",
     ):
         load_tasks(path, "apps")
     with pytest.raises(TaskFileError, match="field prompt: is missing or empty"):
         load_tasks(path, "humaneval")
+
+
+def test_a_format_of_the_users_is_named_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "quiz_rows.py").write_text(
+        "from common.records import Task, TestCase\n"
+        "from common.tasks.rows import ParsedRow\n"
+        "tests = (TestCase(call='f()', expected='1'),)\n"
+        "def quiz(row):\n"
+        "    task = Task(id=row.identifier(), prompt=row.required_text('ask'), tests=tests)\n"
+        "    return ParsedRow(task, ('one is too long',))\n"
+        "def bare(row): return quiz(row).task\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    path = write(tmp_path / "tasks.jsonl", {"id": 1, "ask": "p"})
+    report = load_tasks(path, "quiz_rows:quiz")
+    assert [(task.id, task.prompt) for task in report.tasks] == [("1", "p")]
+    assert (report.left_out, report.formats) == (((1, "1", "one is too long"),), {"quiz_rows:quiz": 1})
+    with pytest.raises(TaskFileError, match="--format: quiz_rows:bare gives Task; return a ParsedRow"):
+        load_tasks(path, "quiz_rows:bare")
+    with pytest.raises(TaskFileError, match=r"data\.train_format: quiz_rows:tests is tuple; name a function"):
+        load_tasks(path, "quiz_rows:tests", "data.train_format")
+    with pytest.raises(TaskFileError, match="line 1, field ask: is missing"):
+        load_tasks(write(path, {"id": 1}), "quiz_rows:quiz")
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
 
 from common.config import RewardConfig, StreamsConfig
-from common.records import Score, Task, TrajectoryGroup
+from common.records import TrajectoryGroup
 from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
 from reward_service.reward_loop import RewardLoop
-
-
-class GroupScorer(Protocol):
-    def score_group(self, task: Task, completions: Sequence[str]) -> list[Score]: ...
+from reward_service.scoring import Scorer
 
 
 class AbandonedError(RuntimeError):
@@ -41,7 +37,7 @@ class StreamWorker:
         self._abandoned = threading.Event()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="stream-worker")
 
-    def start(self, scorer: GroupScorer, on_group: Callable[[TrajectoryGroup], None]) -> Future[None]:
+    def start(self, scorer: Scorer, on_group: Callable[[TrajectoryGroup], None]) -> Future[None]:
         """Work until :meth:`stop`; the future then has nothing, or the error that ended the worker before."""
         loop = RewardLoop(self._name, self._consumer, self._publish, scorer, self._deliveries, self._shuffle)
         return self._pool.submit(loop.run, self._stopping.is_set, on_group)

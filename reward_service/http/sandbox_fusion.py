@@ -53,7 +53,7 @@ class RunAnswer(BaseModel):
 
 
 def refusal(request: RunCode) -> RunAnswer | None:
-    """Why this service will not run it, in their shape; None when it will."""
+    """Say why this service will not run it, in their shape; None when it will."""
     if request.language != "python":
         return _sandbox_error(f"language: {request.language!r} is not supported here; only 'python' is")
     if request.files:
@@ -64,10 +64,12 @@ def refusal(request: RunCode) -> RunAnswer | None:
 
 
 def program_of(request: RunCode) -> Program:
+    """Return the program as the sandbox takes it."""
     return Program(request.code, (Case("run", "stdin", stdin=request.stdin or ""),))
 
 
 def limits_of(request: RunCode, defaults: Limits) -> Limits:
+    """Return the limits that a request asks for, and ``defaults`` for the others."""
     memory = request.memory_limit_MB if request.memory_limit_MB > 0 else defaults.memory_mb
     return Limits(
         cpu_s=request.run_timeout,
@@ -80,6 +82,7 @@ def limits_of(request: RunCode, defaults: Limits) -> Limits:
 
 
 def answer_of(run: CaseRun) -> RunAnswer:
+    """Tell how a program ended, in their shape."""
     if run.outcome in (Outcome.INFRA, Outcome.SKIPPED):
         return _sandbox_error(run.note or "the sandbox failed")
     result = RunResult(

@@ -1,4 +1,4 @@
-"""The reward-hacking meter: wrong programs that a naive grader passes, and what it must not count."""
+"""The reward-hacking probe: wrong programs that a naive grader passes, and what it must not count."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from common.records import TestCase, Verdict
 from reward_service.reward_hacking import is_probed, naive_program
 from reward_service.scoring import Scorer
 from sandbox.jail import JailSandbox
-from sandbox.judge import Standard
+from sandbox.judge import Criterion
 from sandbox.types import Outcome
 from tests.reward_service.scoring_tools import BAD, GOOD, TASK, FakeSandbox, outcome, value
 
@@ -18,19 +18,18 @@ P, F, E = Verdict.PASSED, Verdict.FAILED, Verdict.ERROR
 
 
 def figures(scorer: Scorer) -> tuple[float, float]:
-    """Probes and cheats found, once all probes are done."""
+    """Probes and hacks detected, once all probes are done."""
     scorer.close()
-    found = scorer.tally.collect()
-    return found["scoring/cheat_probes"], found["scoring/cheats_found"]
+    found = scorer.metrics.collect()
+    return found["scoring/hacking_probes"], found["scoring/hacking_detected"]
 
 
-def test_cheats_are_found_and_change_no_verdict() -> None:
-    with JailSandbox(2) as sandbox:
-        plain = Scorer(sandbox).score_group(TASK, [GOOD, BAD, EXITS, EQUAL])
-        scorers = {cheat: Scorer(sandbox, cheat_share=1.0) for cheat in (BAD, EXITS, EQUAL)}
-        for (cheat, scorer), expected in zip(scorers.items(), plain[1:], strict=True):
-            assert scorer.score_group(TASK, [GOOD, cheat]) == [plain[0], expected]
-        assert [figures(scorer) for scorer in scorers.values()] == [(1, 0), (1, 1), (1, 1)]
+def test_reward_hacks_are_detected_and_change_no_verdict(sandbox: JailSandbox) -> None:
+    plain = Scorer(sandbox).score_group(TASK, [GOOD, BAD, EXITS, EQUAL])
+    scorers = {hack: Scorer(sandbox, hacking_probe=1.0) for hack in (BAD, EXITS, EQUAL)}
+    for (hack, scorer), expected in zip(scorers.items(), plain[1:], strict=True):
+        assert scorer.score_group(TASK, [GOOD, hack]) == [plain[0], expected]
+    assert [figures(scorer) for scorer in scorers.values()] == [(1, 0), (1, 1), (1, 1)]
 
 
 def test_nothing_is_probed_unless_asked_and_nothing_that_passed() -> None:
@@ -39,7 +38,7 @@ def test_nothing_is_probed_unless_asked_and_nothing_that_passed() -> None:
     scorer.score_group(TASK, [GOOD])
     assert figures(scorer) == (0, 0)
     passing = TASK.model_copy(update={"tests": TASK.tests[:1]})
-    scorer = Scorer(fake, cheat_share=1.0)
+    scorer = Scorer(fake, hacking_probe=1.0)
     scorer.score_group(passing, [GOOD])
     assert figures(scorer) == (0, 0)
     assert len(fake.programs) == 2
@@ -47,7 +46,7 @@ def test_nothing_is_probed_unless_asked_and_nothing_that_passed() -> None:
 
 @pytest.mark.parametrize("ended", [Outcome.INFRA, Outcome.TIMEOUT])
 def test_our_failures_and_time_outs_are_no_evidence(ended: Outcome) -> None:
-    scorer = Scorer(FakeSandbox(outcome(ended)), cheat_share=1.0)
+    scorer = Scorer(FakeSandbox(outcome(ended)), hacking_probe=1.0)
     scorer.score_group(TASK, [GOOD])
     assert figures(scorer) == (0, 0)
 
@@ -69,8 +68,8 @@ def test_a_naive_program_holds_the_tests_that_are_statements() -> None:
         TestCase(kind="script", script="assert add(1, 1) == 2"),
     )
     task = TASK.model_copy(update={"test_setup": "import math", "tests": tests})
-    standards = [*map(Standard, (3, 4, 0.5, 0, 10**5000, "1")), Standard(checks=1)]
-    program = naive_program("SOURCE", task, standards, (P, F, P, P, P, P, P))
+    criteria = [*map(Criterion, (3, 4, 0.5, 0, 10**5000, "1")), Criterion(checks=1)]
+    program = naive_program("SOURCE", task, criteria, (P, F, P, P, P, P, P))
     assert program is not None
     assert program.source.splitlines() == [
         "import math",
@@ -80,6 +79,6 @@ def test_a_naive_program_holds_the_tests_that_are_statements() -> None:
         "assert (add(0, 0)) == (0.5)",
         "assert add(1, 1) == 2",
     ]
-    assert naive_program("SOURCE", task, standards, (P, P, P, F, F, E, P)) is None
-    assert naive_program("SOURCE", task, standards, (P, F, P, Verdict.INFRA, P, P, P)) is None
-    assert naive_program("S" * 1_000_000, task, standards, (P, F, P, P, P, P, P)) is None
+    assert naive_program("SOURCE", task, criteria, (P, P, P, F, F, E, P)) is None
+    assert naive_program("SOURCE", task, criteria, (P, F, P, Verdict.INFRA, P, P, P)) is None
+    assert naive_program("S" * 1_000_000, task, criteria, (P, F, P, P, P, P, P)) is None

@@ -1,4 +1,4 @@
-"""What passing each test of a task takes, asking the task's own reference where the task does not say."""
+"""Grading criteria: what passing each test of a task takes, asking its reference where the task does not say."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from common.records import Task, TestCase, Verdict
-from reward_service.extraction import reference_program
-from sandbox.judge import Standard, judge, program_for, standard_of
+from sandbox.judge import Criterion, criterion_of, judge, program_for
 from sandbox.types import CaseRun, Outcome, Program
 
 # A reference may answer with whatever objects it needs.
-_ANY_OBJECTS = Standard(handles=sys.maxsize)
+_ANY_OBJECTS = Criterion(handles=sys.maxsize)
 
 
 class MalformedTaskError(ValueError):
@@ -24,38 +23,45 @@ class ReferenceUnavailableError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Basis:
-    """How the programs of one task are judged: a standard per test, and whether scripts run in the program's own
-    process, where it could forge what they say."""
+class GradingCriteria:
+    """The criteria by which the programs of one task are judged, one for each of ``tests``.
 
-    standards: tuple[Standard, ...]
+    ``in_process``: scripts run in the program's own process, where it could forge what they say.
+    """
+
+    tests: tuple[Criterion, ...]
     in_process: bool = False
 
 
 def asks_reference(task: Task) -> bool:
-    """Whether the standards of this task come from running its reference."""
+    """Tell whether the criteria of this task come from running its reference."""
     return task.reference is not None and any(map(_is_open, task.tests))
 
 
-def basis_without_reference(task: Task, *, allow_forgeable: bool) -> Basis:
-    """Raises MalformedTaskError, also where only a reference could tell what a test expects."""
+def criteria_without_reference(task: Task, *, allow_forgeable: bool) -> GradingCriteria:
+    """Take the criteria from the task alone.
+
+    Raises MalformedTaskError, also where only a reference could tell what a test expects.
+    """
     _check_forgeable(task, allow_forgeable)
-    return Basis(tuple(_standard(task, index, None) for index in range(len(task.tests))), task.in_process)
+    return GradingCriteria(
+        tuple(_criterion(task, index, None) for index in range(len(task.tests))), task.in_process
+    )
 
 
-def basis_from_reference(
-    task: Task, run: Callable[[Program], Sequence[CaseRun]], *, allow_forgeable: bool
-) -> Basis:
-    """Run the reference through ``run``, on all tests: one may depend on what another leaves behind.
+def criteria_from_reference(
+    task: Task, reference: str, run: Callable[[Program], Sequence[CaseRun]], *, allow_forgeable: bool
+) -> GradingCriteria:
+    """Run the program ``reference`` through ``run``, on all tests: one may depend on what another leaves behind.
 
     Scripts that the reference fails from another process, and passes in its own, are judged in the program's
     process if that is allowed. Raises MalformedTaskError and ReferenceUnavailableError.
     """
     _check_forgeable(task, allow_forgeable)
-    runs = _run_reference(task, run, in_process=task.in_process)
+    runs = _run_reference(task, reference, run, in_process=task.in_process)
     problem = _failed_script(task, runs)
     if problem is None:
-        return _basis(task, runs, task.in_process)
+        return _criteria(task, runs, task.in_process)
     if task.in_process:
         raise MalformedTaskError(f"task {task.id!r}, {problem}; mend the task or leave it out")
     if not allow_forgeable:
@@ -63,11 +69,11 @@ def basis_from_reference(
             f"task {task.id!r}, {problem}; if this test needs the solution's very objects in its own process, set "
             "reward.allow_forgeable: true, otherwise mend the task or leave it out"
         )
-    runs = _run_reference(task, run, in_process=True)
+    runs = _run_reference(task, reference, run, in_process=True)
     problem = _failed_script(task, runs)
     if problem is not None:
         raise MalformedTaskError(f"task {task.id!r}, {problem}, in its own process as well; leave the task out")
-    return _basis(task, runs, in_process=True)
+    return _criteria(task, runs, in_process=True)
 
 
 def _check_forgeable(task: Task, allowed: bool) -> None:
@@ -79,14 +85,14 @@ def _check_forgeable(task: Task, allowed: bool) -> None:
 
 
 def _is_open(test: TestCase) -> bool:
-    """Whether the test leaves it to the reference what it expects, or how many checks it makes."""
+    """Tell whether the test leaves it to the reference what it expects, or how many checks it makes."""
     return test.kind == "script" or test.expected is None
 
 
 def _run_reference(
-    task: Task, run: Callable[[Program], Sequence[CaseRun]], *, in_process: bool
+    task: Task, reference: str, run: Callable[[Program], Sequence[CaseRun]], *, in_process: bool
 ) -> Sequence[CaseRun]:
-    runs = run(program_for(reference_program(task) or "", task, in_process=in_process))
+    runs = run(program_for(reference, task, in_process=in_process))
     for index, (test, one) in enumerate(zip(task.tests, runs, strict=True)):
         if one.outcome is Outcome.INFRA:
             raise ReferenceUnavailableError(f"the sandbox failed on the reference of task {task.id!r}: {one.note}")
@@ -110,13 +116,13 @@ def _why(run: CaseRun) -> str:
     return run.note or silent
 
 
-def _basis(task: Task, runs: Sequence[CaseRun], in_process: bool) -> Basis:
-    return Basis(tuple(_standard(task, index, run) for index, run in enumerate(runs)), in_process)
+def _criteria(task: Task, runs: Sequence[CaseRun], in_process: bool) -> GradingCriteria:
+    return GradingCriteria(tuple(_criterion(task, index, run) for index, run in enumerate(runs)), in_process)
 
 
-def _standard(task: Task, index: int, reference: CaseRun | None) -> Standard:
+def _criterion(task: Task, index: int, reference: CaseRun | None) -> Criterion:
     test: TestCase = task.tests[index]
     try:
-        return standard_of(test, reference)
+        return criterion_of(test, reference)
     except ValueError as error:
         raise MalformedTaskError(f"task {task.id!r}, tests.{index}: {error}") from error

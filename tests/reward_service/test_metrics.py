@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from common.metrics.processes import SCORING_COUNTERS, SCORING_GAUGES, SCORING_SPANS
 from common.records import Verdict
-from reward_service.metrics import BOUNDS, Tally, TallyCollector
+from reward_service.metrics import BOUNDS, ScoringCollector, ScoringMetrics
 from reward_service.scoring import Scorer
 from sandbox.types import Outcome
 from tests.reward_service.scoring_tools import BAD, GOOD, TASK, FakeSandbox, outcome, value
@@ -14,10 +14,10 @@ from tests.reward_service.scoring_tools import BAD, GOOD, TASK, FakeSandbox, out
 Samples = dict[tuple[str, str], float]
 
 
-def exported(tally: Tally) -> Samples:
+def exported(metrics: ScoringMetrics) -> Samples:
     """(series, value of its last label) -> value."""
     registry = CollectorRegistry()
-    registry.register(TallyCollector(tally, {"worker": "w-0"}))
+    registry.register(ScoringCollector(metrics, {"worker": "w-0"}))
     samples: Samples = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
@@ -30,7 +30,7 @@ def exported(tally: Tally) -> Samples:
 def test_what_scoring_counts_is_exported() -> None:
     scorer = Scorer(FakeSandbox(value(3), slots_live=2, slot_restarts=5, slots=2))
     scorer.score_group(TASK, [GOOD, GOOD, BAD])
-    found = exported(scorer.tally)
+    found = exported(scorer.metrics)
     assert found["couplet_scoring_executions_total", ""] == 2
     assert found["couplet_scoring_completions_total", ""] == 3
     assert found["couplet_scoring_groups_total", ""] == 1
@@ -46,23 +46,23 @@ def test_what_scoring_counts_is_exported() -> None:
 def test_excluded_completions_and_retries_are_counted() -> None:
     scorer = Scorer(FakeSandbox(outcome(Outcome.INFRA)))
     scorer.score_group(TASK, [GOOD])
-    found = scorer.tally.collect()
+    found = scorer.metrics.collect()
     assert (found["scoring/excluded"], found["scoring/infra_retries"]) == (1, 1)
-    assert scorer.tally.verdicts()[Verdict.INFRA] == 2
+    assert scorer.metrics.verdicts()[Verdict.INFRA] == 2
 
 
 def test_every_declared_figure_is_there_from_the_start() -> None:
-    tally = Tally(FakeSandbox(value(3)))
-    assert set(tally.collect()) == {metric.key for metric in (*SCORING_COUNTERS, *SCORING_GAUGES)}
-    assert set(tally.spans()) == {metric.key for metric in SCORING_SPANS}
+    metrics = ScoringMetrics(FakeSandbox(value(3)))
+    assert set(metrics.collect()) == {metric.key for metric in (*SCORING_COUNTERS, *SCORING_GAUGES)}
+    assert set(metrics.durations()) == {metric.key for metric in SCORING_SPANS}
     with pytest.raises(KeyError):
-        tally.count("scoring/nonsense")
+        metrics.count("scoring/nonsense")
 
 
 def test_durations_fall_into_their_buckets() -> None:
-    tally = Tally(FakeSandbox(value(3)))
+    metrics = ScoringMetrics(FakeSandbox(value(3)))
     for seconds in (0.0, BOUNDS[0], 0.03, 1e6):
-        tally.time("scoring/group", seconds)
-    span = tally.spans()["scoring/group"]
+        metrics.time("scoring/group", seconds)
+    span = metrics.durations()["scoring/group"]
     assert (span.buckets[0], span.buckets[4], span.buckets[-1]) == (2, 1, 1)
     assert span.total == pytest.approx(1e6 + BOUNDS[0] + 0.03)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from common.records import Task, TestCase, Verdict
@@ -48,12 +46,6 @@ def claims(**by_mode: object) -> FakeSandbox:
     return FakeSandbox(answer)
 
 
-@pytest.fixture(scope="module")
-def sandbox() -> Iterator[JailSandbox]:
-    with JailSandbox(2) as shared:
-        yield shared
-
-
 def test_what_the_reference_gives_is_what_is_expected(sandbox: JailSandbox) -> None:
     scorer = Scorer(sandbox)
     good, wrong = scorer.score_group(ASKING, ["    return b + a\n", "    return 4\n"])
@@ -77,15 +69,15 @@ def test_the_reference_runs_once_a_task_and_only_where_it_is_needed() -> None:
 
 
 def test_scripts_in_a_real_sandbox(sandbox: JailSandbox) -> None:
-    scorer = Scorer(sandbox, cheat_share=1.0)
+    scorer = Scorer(sandbox, hacking_probe=1.0)
     texts = ["    return b + a\n", WRONG, "    import os; os._exit(0)\n"]
-    good, wrong, cheat = scorer.score_group(SCRIPTED, texts)
+    good, wrong, hack = scorer.score_group(SCRIPTED, texts)
     assert (good.verdicts, wrong.verdicts) == ((Verdict.PASSED,), (Verdict.FAILED,))
-    assert not cheat.passed
-    assert not any(score.forgeable for score in (good, wrong, cheat))
+    assert not hack.passed
+    assert not any(score.forgeable for score in (good, wrong, hack))
     scorer.close()
-    found = scorer.tally.collect()
-    assert (found["scoring/cheat_probes"], found["scoring/cheats_found"]) == (2, 1)
+    found = scorer.metrics.collect()
+    assert (found["scoring/hacking_probes"], found["scoring/hacking_detected"]) == (2, 1)
 
 
 def test_a_script_that_looks_into_the_solution_is_forgeable(sandbox: JailSandbox) -> None:
@@ -124,7 +116,7 @@ def test_scripts_that_need_the_very_objects_are_judged_in_process_if_allowed(spl
     assert score.passed
     assert score.forgeable
     assert [program.in_process for program in fake.programs] == [False, True, True]
-    assert scorer.tally.collect()["scoring/forgeable_passes"] == 1
+    assert scorer.metrics.collect()["scoring/forgeable_passes"] == 1
     with pytest.raises(ValueError, match=r"'scripted', tests\.0: .*reward\.allow_forgeable: true"):
         Scorer(claims(split=split, own=(True, 2, 2, 0))).score_group(SCRIPTED, [WRONG])
 
