@@ -25,6 +25,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from common.config import StreamsConfig, without_password
+from common.errors import UserError
 
 PROMPTS = "prompts"
 ROLLOUTS = "rollouts"
@@ -45,7 +46,7 @@ _KEPT_AFTER_RUN_SECONDS = 24 * 3600
 _ORPHANS_LOOKED_AT = 100
 
 
-class StreamError(RuntimeError):
+class StreamError(UserError, RuntimeError):
     """Redis cannot be used: not reachable, wrong address, or refused."""
 
 

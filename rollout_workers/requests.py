@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from common.errors import UserError
 from common.models.config import ModelConfig
 from common.records import NoiseKey, Sampler
 
@@ -11,7 +12,7 @@ from common.records import NoiseKey, Sampler
 NOT_COMMITTED = -1
 
 
-class RequestError(ValueError):
+class RequestError(UserError, ValueError):
     """A completion that this model cannot denoise; the message says why."""
 
 

@@ -16,7 +16,8 @@ import pytest
 from rich.console import Console
 
 from orchestrator.commands.doctor import machine, services
-from orchestrator.commands.doctor.command import PROBES, Check, as_json, check, render, worst
+from orchestrator.commands.doctor.command import PROBES, check, exit_code, render, report
+from orchestrator.commands.doctor.machine import Check
 
 OK = Check("a", "ok", "fine")
 WARNING = Check("b", "warning", "slow [bold]", "be patient")
@@ -68,7 +69,7 @@ def test_a_probe_that_fails_is_a_warning() -> None:
 
 
 def test_the_exit_code_is_about_what_is_missing() -> None:
-    assert [worst(checks) for checks in ([], [OK], [OK, WARNING], [OK, MISSING, WARNING])] == [0, 0, 0, 1]
+    assert [exit_code(checks) for checks in ([], [OK], [OK, WARNING], [OK, MISSING, WARNING])] == [0, 0, 0, 1]
 
 
 def test_rendering_and_json() -> None:
@@ -78,7 +79,7 @@ def test_rendering_and_json() -> None:
     text = capture.get()
     for shown in ("slow [bold]", "→ install it", "Not ready: c.", "1 warning."):
         assert shown in text
-    data = json.loads(as_json([OK, MISSING]))
+    data = json.loads(report([OK, MISSING]))
     assert data["ready"] is False
     assert data["checks"][1] == {
         "name": "c",
