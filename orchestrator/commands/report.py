@@ -43,6 +43,6 @@ def report(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
         return
     if len(runs) > 1:
         Console().print(comparison_view(found))
-    for text in found.rows[0].damage if len(runs) == 1 else ():
+    for text in found.figures[0].damage if len(runs) == 1 else ():
         click.echo(f"{runs[0]}: {text}", err=True)
     click.echo(page)

@@ -11,8 +11,8 @@ import pytest
 
 from common.metrics.registry import find
 from common.metrics.step import STEP_METRICS
-from orchestrator.report.data import read_run
 from orchestrator.report.panels import DIFFUSION, LEARNING, POLICY, SYSTEM
+from orchestrator.report.recorded_run import read_run
 from orchestrator.report.run_page import write_report
 from orchestrator.report.text import clean, program
 from orchestrator.report.verdicts import changed, families, interval
