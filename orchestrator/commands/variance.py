@@ -54,9 +54,9 @@ def variance(
 ) -> None:
     """Measure how far likelihood estimates scatter.
 
-    Shows bias, variance and cost of estimates that depend on the masks they draw. Exactly, over every mask of a text
-    of four tokens on a tiny random model; or, with --model, by Monte Carlo on the right solutions of synthetic tasks:
-    about a minute for builtin:quickstart on two cores.
+    Shows bias, variance and cost of estimates that depend on the masks they draw. Exactly, over every mask of a
+    text of four tokens on a tiny random model; or, with --model, by Monte Carlo on the right solutions of
+    synthetic tasks: about a minute for builtin:quickstart on two cores.
     """
     if path is None:
         if tasks or draws or completion:

@@ -52,8 +52,9 @@ def test_listing_commands_imports_none_of_them(arguments: list[str]) -> None:
     assert not found & set(HEAVY)
 
 
-def test_the_reward_service_needs_neither_torch_nor_ray_nor_templates() -> None:
-    found = imported("import orchestrator.commands.serve_rewards, orchestrator.commands.sandbox")
+def test_the_reward_service_and_the_doctor_need_neither_torch_nor_ray_nor_templates() -> None:
+    names = ("serve_rewards", "sandbox", "doctor.command")
+    found = imported("\n".join(f"import orchestrator.commands.{name}" for name in names))
     assert not found & {"torch", "ray", "transformers", "deepspeed", "jinja2"}
 
 
