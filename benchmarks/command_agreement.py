@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+import click
+from rich.console import Console
 from rich.table import Table
 
-from common.config import Config, ConfigError
+from common.config import Config, ConfigError, load_config
 from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, Sampler
 from evaluation.agreement import Agreement, exact_counterpart, measure_agreement
+from orchestrator.commands.recipes import find_recipe
 from orchestrator.curriculum import load_data
 from rollout_workers.engine import build_engine
 from rollout_workers.requests import Request
 
 
-def compare(config: Config, tasks: int) -> Agreement:
-    """One completion for each of the first ``tasks`` held-out tasks (or training tasks, where none are held out).
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--tasks", default=64, show_default=True, type=click.IntRange(min=1), help="Prompts to complete.")
+@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+def agreement(recipe: Path, overrides: tuple[str, ...], tasks: int, as_json: bool) -> None:
+    """Compare an approximate sampler with the exact.
 
-    Raises ConfigError for a recipe that approximates nothing.
+    Measures how far the sampler of RECIPE is from the exact one, on its model and held-out tasks. OVERRIDES are
+    section.field=value.
+    """
+    config = load_config(find_recipe(recipe), overrides)
+    found = compare(config, tasks)
+    Console().print(agreement_view(config, found))
+    if as_json:
+        click.echo(json.dumps(as_record(config, found)))
+
+
+def compare(config: Config, tasks: int) -> Agreement:
+    """Complete each of the first ``tasks`` held-out tasks once by either sampler.
+
+    Where none are held out, these are training tasks. Raises ConfigError for a recipe that approximates nothing.
     """
     sampler = config.rollout.sampler()
     if not sampler.approximate:
@@ -47,7 +70,7 @@ def compare(config: Config, tasks: int) -> Agreement:
 
 
 def agreement_view(config: Config, found: Agreement) -> Table:
-    """The figures with what they mean."""
+    """Lay the figures out with what they mean."""
     sampler = config.rollout.sampler()
     exact = exact_counterpart(sampler)
     table = Table(title=f"{_name(sampler)} beside exact {_name(exact)}, {found.completions} completions")
@@ -65,7 +88,7 @@ def agreement_view(config: Config, found: Agreement) -> Table:
 
 
 def as_record(config: Config, found: Agreement) -> dict[str, Any]:
-    """The figures and the sampler they belong to, as plain data."""
+    """Return the figures and the sampler they belong to, as plain data."""
     return {"bench": "agreement", "sampler": config.rollout.sampler().model_dump(), **asdict(found)}
 
 

@@ -1,10 +1,9 @@
-"""``couplet bench sandbox``."""
+"""``couplet bench sandbox``: isolated programs per second, beside cheaper ways to run programs."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 
@@ -12,7 +11,11 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from sandbox.types import Sandbox, SandboxUnavailable
+from benchmarks import sandbox as comparison
+from benchmarks import soak as soaking
+from common.config import RewardConfig
+from reward_service.reward_actor import make_sandbox
+from sandbox.types import Sandbox
 
 _BACKENDS = ("jail", "docker")
 
@@ -24,7 +27,7 @@ def _backends(_: click.Context, __: click.Parameter, value: str) -> tuple[str, .
     return names
 
 
-@click.command("sandbox")
+@click.command()
 @click.option(
     "--backend",
     "backends",
@@ -39,39 +42,32 @@ def _backends(_: click.Context, __: click.Parameter, value: str) -> tuple[str, .
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1), help="Of each, in turns.")
 @click.option("--soak", type=click.FloatRange(min=1), help="Then run mixed work for so many seconds.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
-def sandbox_bench(
+def sandbox(
     backends: Sequence[str], slots: int | None, seconds: float, rounds: int, soak: float | None, as_json: bool
 ) -> None:
-    """Isolated programs per second, beside a fresh interpreter per test and beside forks without walls."""
-    from benchmarks import sandbox as comparison
-    from benchmarks import soak as soaking
+    """Count isolated programs per second.
 
+    Beside them, those of a fresh interpreter per test, and of forks without isolation.
+    """
     settings = comparison.Settings(slots or len(os.sched_getaffinity(0)), seconds, rounds)
     machine = comparison.machine()
     starts = {name: _starter(name, settings.slots) for name in backends}
     console = Console()
-    try:
-        with Progress(console=Console(stderr=True)) as bar:
-            task = bar.add_task("", total=comparison.stages(len(starts), rounds))
-            cases = comparison.run(starts, settings, lambda stage: bar.update(task, advance=1, description=stage))
-        console.print(comparison.view(machine, settings, cases))
-        result = comparison.as_json(machine, settings, cases)
-        if soak is not None:
-            with Progress(console=Console(stderr=True)) as bar, closing(starts[backends[0]]()) as sandbox:
-                task = bar.add_task("", total=None)
-                found = soaking.run(sandbox, soak, lambda stage: bar.update(task, description=stage))
-            console.print(soaking.view(found))
-            result["soak"] = soaking.as_json(found)
-    except SandboxUnavailable as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=comparison.stages(len(starts), rounds))
+        cases = comparison.run(starts, settings, lambda stage: bar.update(task, advance=1, description=stage))
+    console.print(comparison.view(machine, settings, cases))
+    result = comparison.as_json(machine, settings, cases)
+    if soak is not None:
+        with Progress(console=Console(stderr=True)) as bar, closing(starts[backends[0]]()) as box:
+            task = bar.add_task("", total=None)
+            found = soaking.run(box, soak, lambda stage: bar.update(task, description=stage))
+        console.print(soaking.view(found))
+        result["soak"] = soaking.as_json(found)
     if as_json:
         click.echo(json.dumps(result))
 
 
 def _starter(backend: str, slots: int) -> Callable[[], Sandbox]:
-    from common.config import RewardConfig
-    from reward_service.reward_actor import make_sandbox
-
     config = RewardConfig.model_validate({"backend": backend, "sandbox_slots": slots})
     return lambda: make_sandbox(config)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, Literal, get_args
 
+from common.errors import UserError
+
 GROUP = "couplet.plugins"
 Kind = Literal["decoder", "estimator", "model_family", "objective", "reward", "task_format"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -28,7 +30,7 @@ _NAME = r"[A-Za-z_]\w*"
 IMPORT_PATH = rf"^{_NAME}(\.{_NAME})*:{_NAME}$"
 
 
-class PluginError(ValueError):
+class PluginError(UserError, ValueError):
     """A part that cannot be found or imported; the message says where it was sought and what to do."""
 
 

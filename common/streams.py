@@ -26,6 +26,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from common.config import StreamsConfig, without_password
+from common.errors import UserError
 from common.records import Purpose, Record, RecordError, RolloutGroup, TrajectoryGroup
 
 R = TypeVar("R", bound=Record)
@@ -56,7 +57,7 @@ def result_stream(result: RolloutGroup | TrajectoryGroup) -> str:
     return TRAJECTORIES if result.prompt.purpose is Purpose.TRAIN else EVALUATIONS
 
 
-class StreamError(RuntimeError):
+class StreamError(UserError, RuntimeError):
     """Redis cannot be used: not reachable, wrong address, or refused."""
 
 

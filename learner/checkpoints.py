@@ -20,6 +20,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
+from common.errors import UserError
 from learner.collector import Progress
 from learner.continuity import Settings
 from learner.disk import bytes_in, says_full, sync, sync_tree
@@ -30,7 +31,7 @@ _LATEST = "latest"
 _LITTLE = 1 << 20
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError, RuntimeError):
     """A checkpoint that is missing, incomplete, from another kind of run, or cannot be written."""
 
 

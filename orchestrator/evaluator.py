@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from common.config import Config
+from common.errors import RunFailedError
 from common.records import PromptGroup, Purpose, Task, TrajectoryGroup
 from common.streams import EVALUATIONS, PROMPTS, Consumer, Streams
 from orchestrator.rounds import Evaluation, evaluate
@@ -14,7 +15,7 @@ _POLL_SECONDS = 0.2
 _READ_COUNT = 64
 
 
-class RunDeadlineError(TimeoutError):
+class RunDeadlineError(RunFailedError, TimeoutError):
     """A part of the run made no progress before its deadline; the message names it."""
 
 

@@ -11,7 +11,7 @@ from common.config import Config
 from common.streams import Streams, connect
 from common.telemetry import Telemetry, endpoint_host
 from orchestrator.loggers import MetricLogger, open_loggers
-from orchestrator.report.live import LiveReport
+from orchestrator.report.live_report import LiveReport
 from orchestrator.rounds import Evaluation
 from orchestrator.run_folder import RunFolder
 from orchestrator.run_metrics import Pool, RunCollector, TargetsFile
@@ -53,7 +53,7 @@ class Recorder:
     def tend(self) -> None:
         """Let Prometheus find the processes that there are now, and people the report of the last steps."""
         self._targets.refresh()
-        self._report.tend()
+        self._report.refresh()
 
     def _log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._telemetry.record(metrics, step)

@@ -30,7 +30,7 @@ from orchestrator.loggers import check_loggers
 from orchestrator.places import cluster_places, run_places
 from orchestrator.recorder import open_recorder
 from orchestrator.report.display import Display
-from orchestrator.report.report import write_report
+from orchestrator.report.run_page import write_report
 from orchestrator.resume import checkpoint_to_resume, rewind_streams
 from orchestrator.run_folder import RunFolder, write_text
 from orchestrator.run_loop import RunLoop, Totals

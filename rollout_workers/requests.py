@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.errors import UserError
 from common.models.config import ModelConfig
 from common.records import NoiseKey, Sampler
 
 
-class RequestError(ValueError):
+class RequestError(UserError, ValueError):
     """A completion that this model cannot denoise; the message says why."""
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
+from common.errors import UserError
 
-class SandboxUnavailable(RuntimeError):  # noqa: N818
+
+class SandboxUnavailable(UserError, RuntimeError):  # noqa: N818
     """This machine offers no isolation level that is good enough; the message says what to do."""
 
 

@@ -19,7 +19,6 @@ import httpx
 from common.processes import die_with_parent
 
 PATIENCE_S = 60.0
-_COMMAND = "from orchestrator.commands.serve_rewards import serve_rewards; serve_rewards()"
 
 
 class ServiceUnderTest:
@@ -60,7 +59,8 @@ class ServiceUnderTest:
 @contextmanager
 def service(*arguments: str, token: str | None = None) -> Iterator[ServiceUnderTest]:
     """A service on a free port, ready to work; it is killed at the end if it still runs."""
-    command = [sys.executable, "-c", _COMMAND, "--port", "0", "reward.sandbox_slots=2", "reward.sandbox_level=uid"]
+    command = [sys.executable, "-m", "couplet_rl", "serve-rewards", "--port", "0"]
+    command += ["reward.sandbox_slots=2", "reward.sandbox_level=uid"]
     process = subprocess.Popen(
         [*command, *arguments],
         cwd=Path(__file__).parents[1],

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from common.errors import UserError
+
 Family = Literal["dream", "llada", "qwen2", "llama"]
 
 #: The section of a config.json that :func:`common.models.loading.save_model` writes.
 SECTION = "masked_diffusion"
 
 
-class ModelError(ValueError):
+class ModelError(UserError, ValueError):
     """A model folder that cannot be used; the message names the file, the field and the remedy."""
 
 

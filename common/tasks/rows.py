@@ -13,12 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from common.errors import UserError
 from common.records import Task
 
 _BATCH_ROWS = 1024
 
 
-class TaskFileError(ValueError):
+class TaskFileError(UserError, ValueError):
     """A task file that cannot be used; the message names the file, the line, the field and the remedy."""
 
 

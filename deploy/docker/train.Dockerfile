@@ -24,8 +24,7 @@ COPY . .
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /opt/build/bin/pip --python /opt/venv/bin/python install --no-deps --no-index /wheels/*.whl \
     && mkdir /opt/couplet \
-    && mv recipes /opt/couplet/recipes \
-    && ln -s /opt/couplet/recipes /opt/venv/lib/python3.*/site-packages/
+    && ln -s /opt/venv/lib/python3.*/site-packages/recipes /opt/couplet/recipes
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0

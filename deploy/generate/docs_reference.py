@@ -156,7 +156,7 @@ def _commands(command: click.Command, path: str, parent: click.Context | None = 
         yield ""
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
-            child = command.get_command(context, name)
+            _, child, _ = command.resolve_command(context, [name])  # imports it
             assert child is not None, name
             yield from _commands(child, f"{path} {name}", context)
 

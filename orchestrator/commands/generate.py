@@ -1,25 +1,50 @@
-"""Completions of one prompt, with a picture of the order in which their tokens were committed."""
+"""``couplet generate``: completions of one prompt, and the order in which their tokens were committed."""
 
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 
-from rich.console import Group, RenderableType
+import click
+from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from common.ar_ness import decode_order, global_ar_ness, local_ar_ness
-from common.config import Config
+from common.config import Config, load_config
 from common.models.loading import load_tokenizer
 from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, Rollout, RolloutGroup, Task
 from common.weights.fence import VersionFence
+from orchestrator.commands.recipes import find_recipe
 from orchestrator.curriculum import load_data
 from rollout_workers.engine import build_engine
 from rollout_workers.rollout_engine import RolloutEngine
 
 
-def generate(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
-    """``samples`` completions of the prompt, or of the first held-out task's, by the recipe's model and sampler.
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--prompt", help="Text to complete; - reads standard input [default: the first held-out task's].")
+@click.option("--samples", default=2, show_default=True, type=click.IntRange(min=1), help="Completions.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each completion.")
+def generate(recipe: Path, overrides: tuple[str, ...], prompt: str | None, samples: int, as_json: bool) -> None:
+    """Complete a prompt, and show the order of decoding.
+
+    RECIPE gives the model and the sampler; OVERRIDES are section.field=value, for example
+    rollout.decoder=low_confidence.
+    """
+    config = load_config(find_recipe(recipe), overrides)
+    group = complete(config, sys.stdin.read() if prompt == "-" else prompt, samples)
+    if as_json:
+        for rollout in group.rollouts:
+            click.echo(rollout.model_dump_json())
+    else:
+        Console().print(generation_view(config, group))
+
+
+def complete(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
+    """Sample completions of the prompt, or of the first held-out task's, by the recipe's model and sampler.
 
     Goes through the rollout worker's own code. Raises ModelError, ConfigError and RequestError.
     """

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 from rich.console import Console
 
-from common.config import ConfigError
+from common.errors import UserError
+from orchestrator.report.compare import compare
+from orchestrator.report.compare_page import write_comparison
+from orchestrator.report.compare_view import comparison_view
+from orchestrator.report.run_page import write_report
 
 _DEFAULT = Path("compare.html")
 
@@ -24,34 +27,22 @@ _DEFAULT = Path("compare.html")
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
 def report(runs: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
-    """Write the HTML report of a RUN's folder, or one that compares several RUNs.
+    """Write the HTML report of a run, or compare several runs.
 
-    The runs may be finished, going on, or killed. Each page is one file that loads nothing else.
+    A RUN is a run's folder; the run may be finished, going on, or killed. Each page is one file that loads nothing
+    else.
     """
-    # Not with the command line: the reward service's image has no template engine.
-    from orchestrator.report.compare import compare
-    from orchestrator.report.compare_page import write_comparison
-    from orchestrator.report.compare_view import comparison_view
-    from orchestrator.report.report import write_report
-
     try:
         found = compare(runs)
         page = write_report(runs[0], out) if len(runs) == 1 else write_comparison(found, out or _DEFAULT)
-    except ConfigError as error:
-        _fail(str(error))
     except OSError as error:
-        _fail(f"the page cannot be written: {error}; choose another place with --out")
+        raise UserError(f"the page cannot be written: {error}; choose another place with --out") from error
     if as_json:
         record: dict[str, Any] = {"page": str(page), **found.as_record()}
         click.echo(json.dumps(record))
         return
     if len(runs) > 1:
         Console().print(comparison_view(found))
-    for text in found.rows[0].damage if len(runs) == 1 else ():
+    for text in found.figures[0].damage if len(runs) == 1 else ():
         click.echo(f"{runs[0]}: {text}", err=True)
     click.echo(page)
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(2)

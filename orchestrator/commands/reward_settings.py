@@ -11,8 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from common.config import ConfigError, DeadlinesConfig, RewardConfig, StreamsConfig, load_config
+from orchestrator.commands.recipes import find_recipe
 
-_RECIPES = Path(__file__).parents[2] / "recipes"
 _SECTION = "reward."
 
 
@@ -28,7 +28,7 @@ class RewardSettings:
 def reward_settings(arguments: Sequence[str]) -> RewardSettings:
     """Of ``[RECIPE] [section.field=value]...``; without a recipe only ``reward.`` fields. Raises ConfigError."""
     if arguments and "=" not in arguments[0]:
-        config = load_config(_recipe(Path(arguments[0])), arguments[1:])
+        config = load_config(find_recipe(Path(arguments[0])), arguments[1:])
         return RewardSettings(config.reward, config.streams, config.deadlines)
     fields: dict[str, Any] = {}
     for override in arguments:
@@ -53,9 +53,3 @@ def _first_problem(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         message = "unknown field; known are: " + ", ".join(RewardConfig.model_fields)
     return _SECTION + ".".join(map(str, first["loc"])) + f": {message}" if first["loc"] else _SECTION + message
-
-
-def _recipe(path: Path) -> Path:
-    """The file itself, or a recipe of that name that came with the package."""
-    shipped = _RECIPES / path.name
-    return shipped if not path.exists() and path.parent in (Path(), Path("recipes")) else path

@@ -6,17 +6,20 @@ import asyncio
 import logging
 import os
 import socket
-import sys
 from pathlib import Path
-from typing import NoReturn
 
 import click
 import redis
 
-from common.config import ConfigError, from_environment, without_password
+from common.config import from_environment, without_password
+from common.errors import UserError
 from common.streams import StreamError
+from orchestrator.commands.exits import CommandFailedError
 from orchestrator.commands.reward_settings import reward_settings
-from sandbox.types import SandboxUnavailable
+from reward_service.http.guard import is_loopback
+from reward_service.http.server import ServiceProcess, listen
+from reward_service.http.service import RewardService, ServiceSettings
+from reward_service.http.stream_worker import StreamWorker
 
 _TOKEN_VARIABLE = "COUPLET_REWARD_TOKEN"
 
@@ -62,44 +65,33 @@ def serve_rewards(
     streams_url: str | None,
     run_id: str | None,
 ) -> None:
-    """Score completions over HTTP: POST /v1/score for batches, /run_code as SandboxFusion has it.
+    """Score completions over HTTP.
 
-    RECIPE gives the rewards and the sandbox; without one they are the defaults. OVERRIDES are
-    section.field=value; without a RECIPE, reward.field=value.
+    POST /v1/score takes batches, /run_code is as SandboxFusion has it. RECIPE gives the rewards and the sandbox;
+    without one they are the defaults. OVERRIDES are section.field=value; without a RECIPE, reward.field=value.
     """
-    try:
-        if (streams_url is None) != (run_id is None):
-            raise ConfigError("--streams-url and --run-id: they go together; give both or neither")
-        token = _token(token_file)
-        _check_host(host, token)
-        chosen = reward_settings(arguments)
-        if streams_url is not None:
-            streams_url = from_environment("--streams-url", streams_url)
-    except ConfigError as error:
-        _end(2, error)
-
-    from reward_service.http.server import ServiceProcess, listen
-    from reward_service.http.service import RewardService, ServiceSettings
-    from reward_service.http.stream_worker import StreamWorker
-
-    settings = ServiceSettings(
-        queue, deadline_seconds, max_body_mb << 20, token, metrics_token, socket.gethostname(), run_id or ""
-    )
-
+    if (streams_url is None) != (run_id is None):
+        raise UserError("--streams-url and --run-id: they go together; give both or neither")
+    token = _token(token_file)
+    _check_host(host, token)
+    chosen = reward_settings(arguments)
     worker = None
+    if streams_url is not None and run_id is not None:
+        streams_url = from_environment("--streams-url", streams_url)
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        worker = StreamWorker(
+            streams_url, run_id, name, chosen.streams, chosen.reward, chosen.deadlines.step_seconds
+        )
     try:
-        if streams_url is not None and run_id is not None:
-            name = f"{socket.gethostname()}-{os.getpid()}"
-            worker = StreamWorker(
-                streams_url, run_id, name, chosen.streams, chosen.reward, chosen.deadlines.step_seconds
-            )
         listener = listen(host, port)
-        service = RewardService(chosen.reward, settings)
     except OSError as error:
-        _end(2, f"--host {host} --port {port}: cannot listen there: {error}")
-    except (ConfigError, StreamError, SandboxUnavailable) as error:
-        _end(2, error)
-
+        raise UserError(f"--host {host} --port {port}: cannot listen there: {error}") from error
+    service = RewardService(
+        chosen.reward,
+        ServiceSettings(
+            queue, deadline_seconds, max_body_mb << 20, token, metrics_token, socket.gethostname(), run_id or ""
+        ),
+    )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     facts = service.sandbox.describe()
@@ -112,37 +104,30 @@ def serve_rewards(
     try:
         asyncio.run(ServiceProcess(service, worker, drain_seconds).serve(listener))
     except (StreamError, redis.RedisError) as error:
-        _end(1, f"the stream worker gave up: {error}")
+        raise CommandFailedError(f"the stream worker gave up: {error}") from error
 
 
 def _token(file: Path | None) -> str | None:
-    """Raises ConfigError."""
+    """Raises UserError."""
     if file is None:
         token, source = os.environ.get(_TOKEN_VARIABLE), f"${_TOKEN_VARIABLE}"
     else:
         try:
             token, source = file.read_text(), f"--token-file {file}"
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--token-file {file}: cannot be read: {error}") from error
+            raise UserError(f"--token-file {file}: cannot be read: {error}") from error
     if token is None:
         return None
     token = token.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigError(f"{source}: a token is one word of ASCII; make one with `openssl rand -hex 32`")
+        raise UserError(f"{source}: a token is one word of ASCII; make one with `openssl rand -hex 32`")
     return token
 
 
 def _check_host(host: str, token: str | None) -> None:
-    """Raises ConfigError where strangers could have programs run here."""
-    from reward_service.http.guard import is_loopback
-
+    """Raises UserError where strangers could have programs run here."""
     if token is None and not is_loopback(host):
-        raise ConfigError(
+        raise UserError(
             f"--host {host}: other machines could reach it, so it needs a token; set ${_TOKEN_VARIABLE}, give "
             "--token-file, or listen on 127.0.0.1"
         )
-
-
-def _end(code: int, error: object) -> NoReturn:
-    click.echo(f"error: {error}", err=True)
-    sys.exit(code)

@@ -15,6 +15,7 @@ from pathlib import Path
 import ray
 
 from common.config import Config
+from common.errors import UserError
 from common.models.loading import model_folder
 
 #: Memory that actors free and take again in every step stays theirs: on small machines page faults cost more than
@@ -35,7 +36,7 @@ _SMALL_STORE_BYTES = 256 << 20
 _GONE_SECONDS = 30.0
 
 
-class ClusterError(RuntimeError):
+class ClusterError(UserError, RuntimeError):
     """Ray cannot be started or joined, or lacks the resources of the run."""
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from common.config import ConfigError
+from common.errors import RunFailedError
 
 
 class Health(StrEnum):
@@ -31,7 +32,7 @@ class Cause(StrEnum):
     OPEN = "open"
 
 
-class TooManyRestartsError(RuntimeError):
+class TooManyRestartsError(RunFailedError):
     """A worker died more often than the run allows; the message names it and its last error."""
 
 

@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from common.config import Config
+from common.errors import RunFailedError
 from common.weights.broadcast import GRACE_SECONDS, Location
 from common.weights.broadcast_group import Plan
 from common.weights.publisher import Publication
@@ -27,7 +28,7 @@ _GRACE_SECONDS = 3.0
 SpawnRank = Callable[[int, str], Any]
 
 
-class LearnerDiedError(RuntimeError):
+class LearnerDiedError(RunFailedError):
     """A rank died or missed a deadline; the message names it."""
 
 

@@ -1,4 +1,4 @@
-"""The frame of a chart in SVG: axes, scales from data to pixels, and what tooltips hang on."""
+"""The frame of a chart in SVG: axes, scales from data to pixels, and the areas that show tooltips."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Frame:
         self.y = _scale((y_ticks[0], y_ticks[-1]), (self._bottom, _TOP))
 
     def axes(self, y_labels: Sequence[str] | None = None) -> str:
-        """Grid, tick labels and the name of the x axis; ``y_labels`` in place of the ticks' numbers."""
+        """Draw grid, tick labels and the name of the x axis; ``y_labels`` replace the ticks' numbers."""
         parts = []
         for value, label in zip(self._y_ticks, y_labels or labels(self._y_ticks), strict=True):
             y = self.y(value)
@@ -43,11 +43,11 @@ class Frame:
         return "".join(parts)
 
     def path(self, points: Sequence[tuple[float, float]]) -> str:
-        """The ``points`` attribute of a polyline or polygon."""
+        """Return the ``points`` attribute of a polyline or polygon."""
         return " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
 
-    def hits(self, tips: Mapping[float, Sequence[str]]) -> str:
-        """Invisible columns, one per x, that carry the tooltips and show a cross-hair."""
+    def tooltips(self, tips: Mapping[float, Sequence[str]]) -> str:
+        """Draw invisible columns, one per x, that carry the tooltips and show a cross-hair."""
         xs, parts = sorted(tips), []
         for i, x in enumerate(xs):
             left = (self.x(xs[i - 1]) + self.x(x)) / 2 if i else _LEFT
@@ -61,11 +61,12 @@ class Frame:
 
 
 def line(style: str, x1: float, y1: float, x2: float, y2: float) -> str:
+    """Draw a line between two points, in pixels; ``style`` is its CSS class."""
     return f'<line class="{style}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
 
 
 def svg(width: int, height: int, title: str, body: Sequence[str]) -> Markup:
-    """The whole picture. Every text in ``body`` is a number or escaped already."""
+    """Wrap a drawing into a picture. Every text in ``body`` is a number or escaped already."""
     head = f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
     return Markup(head + "".join(body) + "</svg>")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About ``count`` round numbers that cover ``low`` to ``high``."""
+    """Return about ``count`` round numbers that cover ``low`` to ``high``."""
     if not high > low:
         margin = abs(low) * 0.1 or 1.0
         low, high = low - (margin if low else 0.0), high + margin
@@ -19,7 +19,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def labels(values: Sequence[float]) -> list[str]:
-    """Tick labels of one axis, all with the same number of decimals."""
+    """Write the tick labels of one axis, all with the same number of decimals."""
     step = values[1] - values[0] if len(values) > 1 else 1.0
     largest = max(abs(v) for v in values)
     if largest and (largest >= 1e5 or largest < 1e-2):
@@ -29,7 +29,7 @@ def labels(values: Sequence[float]) -> list[str]:
 
 
 def short(value: float) -> str:
-    """A number in about four characters, for tables and tooltips."""
+    """Write a number in about four characters, for tables and tooltips."""
     if not math.isfinite(value):
         return str(value)
     if value == 0:
@@ -42,7 +42,7 @@ def short(value: float) -> str:
 
 
 def extent(xs: Sequence[float]) -> tuple[float, float]:
-    """Smallest and largest, or a range of one around a single value."""
+    """Return the smallest and the largest, or a range of one around a single value."""
     low, high = min(xs), max(xs)
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 

@@ -39,7 +39,7 @@ class Series:
 
 
 def thin(points: Sequence[Point], most: int = _MOST_POINTS) -> list[Point]:
-    """At most ``most`` points: means of equal runs of points. Values that are not finite are left out."""
+    """Reduce to at most ``most`` points: means of equal runs of points, without what is not finite."""
     good = [p for p in points if math.isfinite(p[1])]
     size = -(-len(good) // most) if good else 1
     runs = [good[i : i + size] for i in range(0, len(good), size)]
@@ -47,7 +47,7 @@ def thin(points: Sequence[Point], most: int = _MOST_POINTS) -> list[Point]:
 
 
 def smooth(points: Sequence[Point], window: int) -> list[Point]:
-    """Centred moving mean over ``window`` points; shorter at both ends."""
+    """Return the centred moving mean over ``window`` points; the window is shorter at both ends."""
     half = window // 2
     runs = [points[max(0, i - half) : i + half + 1] for i in range(len(points))]
     return [(p[0], sum(q[1] for q in run) / len(run)) for p, run in zip(points, runs, strict=True)]
@@ -62,7 +62,7 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     x_name: str = "step",
 ) -> Markup:
-    """Lines over steps, with axes and a tooltip for every step. Empty where there is nothing to draw."""
+    """Draw lines over steps, with axes and a tooltip for every step. Empty where there is nothing to draw."""
     drawn = [s for s in map(_thinned, series) if s.points]
     if not drawn:
         return Markup("")
@@ -88,11 +88,11 @@ def line_chart(
         for x, y in s.points:
             tip = tips.setdefault(x, [f"{x_name} {short(x)}"])
             tip.append(f"{s.name}\t{short(y)}{around.get(x, '')}")
-    return svg(width, height, title, [*body, frame.hits(tips)])
+    return svg(width, height, title, [*body, frame.tooltips(tips)])
 
 
 def stacked_bars(parts: Sequence[Series], *, title: str, unit: str, width: int = 560, height: int = 220) -> Markup:
-    """One bar per step, made of the parts' values; runs of steps are averaged where there are many."""
+    """Draw one bar per step, made of the parts' values; runs of steps are averaged where there are many."""
     given = [{x: y for x, y in p.points if math.isfinite(y)} for p in parts]
     steps = sorted({x for column in given for x in column})
     if not steps:
@@ -115,11 +115,11 @@ def stacked_bars(parts: Sequence[Series], *, title: str, unit: str, width: int =
             tip.append(f"{part.name}\t{short(value)} {unit}")
             base += value
         tips[x] = tip
-    return svg(width, height, title, [*body, frame.hits(tips)])
+    return svg(width, height, title, [*body, frame.tooltips(tips)])
 
 
 def heat_map(rows: Sequence[Series], *, title: str, width: int = 1140, height: int = 260) -> Markup:
-    """A row of cells per series, the first on top; their values, 0 to 1, are colours."""
+    """Draw a row of cells per series, the first on top; their values, 0 to 1, are colours."""
     columns = [dict(thin(row.points, _MOST_COLUMNS)) for row in rows]
     xs = sorted({x for column in columns for x in column})
     if not xs:
@@ -139,7 +139,7 @@ def heat_map(rows: Sequence[Series], *, title: str, width: int = 1140, height: i
                 )
                 tip.append(f"{row.name}\t{short(column[x])}")
         tips[x] = tip
-    return svg(width, height, title, [*body, frame.hits(tips)])
+    return svg(width, height, title, [*body, frame.tooltips(tips)])
 
 
 def _thinned(s: Series) -> Series:
@@ -150,7 +150,7 @@ def _thinned(s: Series) -> Series:
 
 
 def _with_margin(xs: Sequence[float]) -> tuple[float, float]:
-    """The extent of ``xs``, wider by half a bar on both sides."""
+    """Return the extent of ``xs``, wider by half a bar on both sides."""
     low, high = extent(xs)
     gap = (high - low) / max(len(xs) - 1, 1)
     return low - gap / 2, high + gap / 2

@@ -11,8 +11,8 @@ from typing import Any
 
 from common.config import ConfigError
 from orchestrator.report.charts import COLOURS
-from orchestrator.report.data import Record, RecordedRun, check_run_folder, is_number, read_run
 from orchestrator.report.panels import window
+from orchestrator.report.recorded_run import Record, RecordedRun, check_run_folder, is_number, read_run
 from orchestrator.report.text import clean
 from orchestrator.report.verdicts import chance, is_complete, programs_by_task
 
@@ -21,8 +21,8 @@ _IDENTITY = frozenset({"run.name", "run.id", "run.folder", "run.about"})
 
 
 @dataclass(frozen=True)
-class Row:
-    """The figures of a run; None for what it does not have. ``reward`` is the mean of its last fifth of steps."""
+class RunFigures:
+    """The figures of a run; None for what it lacks. ``reward`` is the mean of its last fifth of steps."""
 
     label: str
     folder: str
@@ -61,14 +61,14 @@ class Comparison:
     """
 
     runs: Sequence[RecordedRun]
-    rows: Sequence[Row]
+    figures: Sequence[RunFigures]
     differences: Sequence[tuple[str, Sequence[str | None]]]
     changes: Sequence[TaskChanges]
     verdicts: Mapping[str, Sequence[Record | None]]
 
     @property
     def labels(self) -> list[str]:
-        return [row.label for row in self.rows]
+        return [row.label for row in self.figures]
 
     @property
     def window(self) -> int:
@@ -76,9 +76,9 @@ class Comparison:
         return window(max(len(run.metrics) for run in self.runs))
 
     def as_record(self) -> dict[str, Any]:
-        """For scripts."""
+        """Return the comparison as plain data, for scripts."""
         return {
-            "runs": [vars(row) for row in self.rows],
+            "runs": [vars(row) for row in self.figures],
             "differences": {key: dict(zip(self.labels, values, strict=True)) for key, values in self.differences},
             "held_out": [vars(change) for change in self.changes],
         }
@@ -99,7 +99,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
     last = [programs_by_task(_last(run)) for run in runs]
     return Comparison(
         runs=runs,
-        rows=[_row(run, label) for run, label in zip(runs, labels, strict=True)],
+        figures=[_figures(run, label) for run, label in zip(runs, labels, strict=True)],
         differences=_differences(runs),
         changes=[_changes(runs[0], run, label) for run, label in zip(runs[1:], labels[1:], strict=True)],
         verdicts=_differing(last),
@@ -107,7 +107,7 @@ def compare(folders: Sequence[Path]) -> Comparison:
 
 
 def _labels(runs: Sequence[RecordedRun]) -> list[str]:
-    """The runs' names; of those with one name the folders' names, or where these are one too, the folders."""
+    """Return the runs' names; of runs with one name the folders' names, or if these are one too, the folders."""
     labels = [run.name for run in runs]
     for better in (lambda run: run.folder.resolve().name, lambda run: str(run.folder)):
         counts = Counter(labels)
@@ -115,11 +115,11 @@ def _labels(runs: Sequence[RecordedRun]) -> list[str]:
     return labels
 
 
-def _row(run: RecordedRun, label: str) -> Row:
+def _figures(run: RecordedRun, label: str) -> RunFigures:
     seconds = run.summary.get("seconds")
     total = seconds.get("total") if isinstance(seconds, Mapping) else None
     ends, last = run.ends("reward/mean"), _last(run)
-    return Row(
+    return RunFigures(
         label=label,
         folder=str(run.folder),
         status=run.status,
@@ -136,7 +136,7 @@ def _row(run: RecordedRun, label: str) -> Row:
 
 
 def _pace(run: RecordedRun) -> float | None:
-    """Mean samples per second of a run that has no summary."""
+    """Return the mean samples per second of a run that has no summary."""
     values = [y for _, y in run.points("perf/samples_per_second")]
     return sum(values) / len(values) if values else None
 
@@ -177,7 +177,7 @@ def _differing(last: Sequence[Mapping[str, Record]]) -> dict[str, list[Record | 
 
 
 def _last(run: RecordedRun) -> Record:
-    """The newest evaluation: of a run that has one alone, that one."""
+    """Return the last evaluation, or an empty record if there is none."""
     return run.after or run.before
 
 

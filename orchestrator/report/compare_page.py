@@ -81,7 +81,7 @@ def _overlay(comparison: Comparison, key: str) -> Overlay:
 
 
 def _curves(comparison: Comparison, key: str) -> list[Series]:
-    """A line for each run: means over one window, as raw values of several runs would hide each other."""
+    """Return a line for each run: means over one window, as raw values of several runs would hide each other."""
     labels = list(enumerate(comparison.labels, start=1))
     if key == _PASS_RATE:
         rounds = [[(float(r["step"]), float(r["pass_rate"])) for r in run.evaluations] for run in comparison.runs]
@@ -94,6 +94,6 @@ def _curves(comparison: Comparison, key: str) -> list[Series]:
 
 
 def _unit(longest: float) -> tuple[str, float]:
-    """Name and seconds of the unit in which a time of ``longest`` seconds is easily read."""
+    """Return name and seconds of the unit in which a time of ``longest`` seconds is easily read."""
     units: Mapping[str, float] = {"hours since the start": 3600.0, "minutes since the start": 60.0}
     return next(((n, s) for n, s in units.items() if longest >= 2 * s), ("seconds since the start", 1.0))

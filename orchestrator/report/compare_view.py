@@ -13,9 +13,9 @@ from orchestrator.report.display import duration
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:
-    """Figures of the runs, what their configurations differ in, and held-out tasks won and lost."""
+    """Show the runs' figures, what their configurations differ in, and held-out tasks gained and lost."""
     figures = _table("run", "status", "steps", "pass rate", "reward", "samples/s", "time")
-    for row in comparison.rows:
+    for row in comparison.figures:
         figures.add_row(
             row.label,
             row.status,
@@ -26,7 +26,7 @@ def comparison_view(comparison: Comparison) -> RenderableType:
             "-" if row.seconds is None else duration(row.seconds),
         )
     parts: list[RenderableType] = [figures]
-    for row in comparison.rows:
+    for row in comparison.figures:
         parts += [Text(f"{row.folder}: {text}", "yellow") for text in row.damage]
     if comparison.differences:
         differences = _table("configuration", *comparison.labels)
@@ -39,7 +39,7 @@ def comparison_view(comparison: Comparison) -> RenderableType:
 
 
 def changes_in_words(change: TaskChanges, first: str) -> str:
-    """One sentence about a run's held-out tasks against those of ``first``."""
+    """Write one sentence about a run's held-out tasks against those of ``first``."""
     if not change.shared:
         return f"{change.label} and {first} share no held-out task whose program is kept."
     text = (

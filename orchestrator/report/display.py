@@ -1,4 +1,4 @@
-"""What a run shows in the terminal: a live screen, or plain lines where nobody watches.
+"""Show a run in the terminal: on a live screen, or in plain lines where there is none.
 
 Completions and notes are never read as markup, and :func:`orchestrator.report.text.clean` takes the control
 characters out of them, so a model cannot steer the terminal.
@@ -18,9 +18,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.report.braille import braille
 from orchestrator.report.chart_numbers import labels, short, ticks
 from orchestrator.report.charts import Point
+from orchestrator.report.terminal_chart import chart
 from orchestrator.report.text import clean
 
 Clock = Callable[[], float]
@@ -51,7 +51,7 @@ _TIMES = (
 
 
 class Display:
-    """Shows the progress of a run; this one shows nothing. Calls may come in any order."""
+    """Takes the progress of a run and shows nothing; the base of the displays. Calls may come in any order."""
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
         self._console, self._clock, self._started = console, clock, clock()
@@ -59,21 +59,21 @@ class Display:
         self._ends: list[tuple[int, float]] = []
 
     def phase(self, name: str) -> None:
-        """A new phase began, such as ``train``."""
+        """Show that a phase began, such as ``train``."""
 
     def step(self, step: int, total: int, metrics: Mapping[str, float]) -> None:
-        """A learner step ended. Any metric may be missing."""
+        """Show a learner step that ended. Any metric may be missing."""
         self._step, self._total = step, total
         self._ends = [*self._ends[-20:], (step, self._clock())]
 
     def evaluation(self, step: int, pass_rate: float, by_family: Families) -> None:
-        """An evaluation on held-out tasks ended; ``by_family`` holds (passed, total)."""
+        """Show an evaluation on held-out tasks that ended; ``by_family`` holds (passed, total)."""
 
     def places(self, places: Mapping[str, str]) -> None:
-        """Where to look while the run goes: addresses, files and commands, by what is there."""
+        """Show where to look while the run goes: addresses, files and commands, by what is there."""
 
     def note(self, message: str) -> None:
-        """Something the user should know, such as a restart."""
+        """Show something that the user should know, such as a restart."""
 
     def close(self) -> None:
         """End the display. Safe to call twice."""
@@ -90,7 +90,7 @@ class Display:
         return duration(self._clock() - self._started)
 
     def _eta(self) -> str:
-        """Time left at the pace of the last twenty steps."""
+        """Return the time left at the pace of the last twenty steps."""
         (first, began), (last, ended) = (self._ends[0], self._ends[-1]) if self._ends else ((0, 0.0), (0, 0.0))
         if last <= first:
             return "?"
@@ -99,7 +99,7 @@ class Display:
 
 
 def open_display(console: Console, plain: bool, clock: Clock = time.monotonic) -> Display:
-    """The live screen on a terminal that can show it, else plain lines."""
+    """Return the live screen on a terminal that can show it, else plain lines."""
     can_draw = console.is_terminal and not console.is_dumb_terminal and console.encoding.startswith("utf")
     return PlainDisplay(console, clock) if plain or not can_draw else LiveDisplay(console, clock)
 
@@ -209,11 +209,11 @@ class LiveDisplay(Display):
         scale = ticks(min(values), max(values))
         texts = labels(scale)
         charts = Table.grid(padding=(0, 2, 0, 0))
-        reward = _chart(
+        reward = chart(
             "reward", self._rewards, [], extent, (scale[0], scale[-1]), (texts[0], texts[-1]), width, height
         )
         title = "samples passing" + (f"  ◆ held-out {self._held_out[-1][1]:.1%}" if self._held_out else "")
-        passing = _chart(title, self._passing, self._held_out, extent, (0, 1), ("0%", "100%"), width, height)
+        passing = chart(title, self._passing, self._held_out, extent, (0, 1), ("0%", "100%"), width, height)
         charts.add_row(reward, passing)
         return charts
 
@@ -233,7 +233,7 @@ class LiveDisplay(Display):
 
 
 def duration(seconds: float) -> str:
-    """``m:ss`` or ``h:mm:ss``."""
+    """Write seconds as ``m:ss`` or ``h:mm:ss``."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -246,42 +246,8 @@ def _value(metrics: Mapping[str, float], key: str) -> str:
     return f"{value:.1%}" if key in _SHARES else short(value)
 
 
-def _chart(
-    title: str,
-    line: Sequence[Point],
-    marks: Sequence[Point],
-    x_range: Point,
-    y_range: Point,
-    y_labels: tuple[str, str],
-    width: int,
-    height: int,
-) -> Text:
-    gutter = max(map(len, y_labels)) + 2
-    rows = braille(line, x_range, y_range, width - gutter, height)
-    text = Text(" " * gutter + title + "\n", no_wrap=True)
-    text.stylize("bold", 0)
-    for number, row in enumerate(rows):
-        label = y_labels[1] if number == 0 else y_labels[0] if number == height - 1 else ""
-        text.append(f"{label:>{gutter - 2}} ", "dim").append("│", "dim")
-        for column, dots in enumerate(row):
-            marked = any(_cell(mark, x_range, y_range, len(row), height) == (number, column) for mark in marks)
-            text.append("◆" if marked else dots, "green" if marked else "cyan")
-        text.append("\n")
-    right = f"{x_range[1]:g}"
-    text.append(" " * (gutter - 1) + "└" + "─" * (width - gutter) + "\n", "dim")
-    text.append(" " * gutter + "step 0" + right.rjust(width - gutter - 6), "dim")
-    return text
-
-
-def _cell(point: Point, x_range: Point, y_range: Point, width: int, height: int) -> tuple[int, int]:
-    """Row and column of a point in a chart."""
-    across = (point[0] - x_range[0]) / (x_range[1] - x_range[0])
-    up = (point[1] - y_range[0]) / (y_range[1] - y_range[0])
-    return round((1 - up) * (height - 1)), min(round(across * (width - 1)), width - 1)
-
-
 def _time_bar(metrics: Mapping[str, float]) -> list[RenderableType]:
-    """Where the last step's time went: a bar and its legend. Empty before the first step."""
+    """Show where the last step's time went: a bar and its legend. Empty before the first step."""
     parts = [(n, c, metrics[f"seconds/{n}"]) for n, c in _TIMES if 0 < metrics.get(f"seconds/{n}", 0.0) < math.inf]
     bar, legend = Table.grid(expand=True), Text(no_wrap=True, overflow="ellipsis")
     for name, colour, seconds in parts:

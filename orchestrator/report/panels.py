@@ -10,7 +10,7 @@ from markupsafe import Markup
 from common.metrics.registry import find
 from common.metrics.step import QUANTILES, TENTHS, TOTAL
 from orchestrator.report.charts import Series, Span, heat_map, line_chart, smooth, stacked_bars
-from orchestrator.report.data import RecordedRun
+from orchestrator.report.recorded_run import RecordedRun
 from orchestrator.report.verdicts import interval
 
 _FEWEST_TO_SMOOTH = 10
@@ -33,8 +33,8 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A chart that was drawn; ``svg`` is empty if there was nothing to draw.
+class Chart:
+    """A panel that was drawn; ``svg`` is empty if there was nothing to draw.
 
     ``legend``: (colour, key, meaning) of each series.
     """
@@ -92,28 +92,29 @@ _TIME = ("seconds/wait", "seconds/update", "seconds/weights", "seconds/checkpoin
 
 
 def meaning(key: str) -> str:
-    """What the registry says of a metric, with its unit."""
+    """Return what the registry of metrics says of a metric, with its unit."""
     metric, labels = find(key)
     unit = f" ({metric.unit})" if metric.unit and metric.unit not in metric.help.lower() else ""
     text = metric.help.partition(":")[0] if labels else metric.help  # the rest lists the labels that there are
     return f"{text}{unit}"
 
 
-def draw(run: RecordedRun, panels: Iterable[Panel]) -> list[Drawn]:
-    """The charts of ``panels`` of which the run has data that changes; see :func:`constants`."""
+def draw(run: RecordedRun, panels: Iterable[Panel]) -> list[Chart]:
+    """Draw the panels of which the run has data that changes; :func:`constants` has the others."""
     drawn = (draw_panel(run, panel) for panel in panels if panel.always or not _is_constant(run, panel))
     return [chart for chart in drawn if chart.svg]
 
 
-def draw_panel(run: RecordedRun, panel: Panel) -> Drawn:
+def draw_panel(run: RecordedRun, panel: Panel) -> Chart:
+    """Draw one panel."""
     recorded = [(i, key) for i, key in enumerate(panel.keys, start=1) if run.points(key)]
     series = [s for i, key in recorded for s in smoothed(run, key, i, exact=panel.exact)]
     legend = tuple((i, key, meaning(key)) for i, key in recorded)
-    return Drawn(panel.title, legend, line_chart(series, title=panel.title))
+    return Chart(panel.title, legend, line_chart(series, title=panel.title))
 
 
 def constants(run: RecordedRun, panels: Iterable[Panel]) -> list[tuple[str, float, str]]:
-    """Key, value and meaning of the metrics of panels that are not drawn because nothing in them ever changed."""
+    """Return (key, value, meaning) of the metrics of panels in which nothing ever changed."""
     flat = (panel for panel in panels if not panel.always and _is_constant(run, panel))
     return [(key, run.points(key)[0][1], meaning(key)) for panel in flat for key in panel.keys if run.points(key)]
 
@@ -123,25 +124,26 @@ def _is_constant(run: RecordedRun, panel: Panel) -> bool:
     return all(len({y for _, y in points}) <= 1 for points in series) and max(map(len, series)) > 1
 
 
-def reward_panel(run: RecordedRun) -> Drawn:
+def reward_panel(run: RecordedRun) -> Chart:
+    """Draw the mean reward, with its quantiles as a band where the run recorded them."""
     series = smoothed(run, "reward/mean", 1, _quantiles(run, TOTAL))
     legend = ((1, "reward/mean", _with_band(meaning("reward/mean"), series)),)
-    return Drawn("Reward", legend, line_chart(series, title="Reward", width=_WIDTH, height=_HEIGHT), wide=True)
+    return Chart("Reward", legend, line_chart(series, title="Reward", width=_WIDTH, height=_HEIGHT), wide=True)
 
 
-def component_panels(run: RecordedRun) -> list[Drawn]:
-    """One chart for each part of the reward that the run recorded, as their scales differ."""
+def component_panels(run: RecordedRun) -> list[Chart]:
+    """Draw one chart for each component of the reward that the run recorded, as their scales differ."""
     drawn = []
     for component in components(run):
         key = f"reward/{component}"
         series = smoothed(run, key, 2, _quantiles(run, component))
         legend = ((2, key, _with_band(meaning(key), series)),)
-        drawn.append(Drawn(f"Reward: {component}", legend, line_chart(series, title=f"Reward: {component}")))
+        drawn.append(Chart(f"Reward: {component}", legend, line_chart(series, title=f"Reward: {component}")))
     return drawn
 
 
 def components(run: RecordedRun) -> list[str]:
-    """Names of the parts of the reward in the run's metrics; tests and format first."""
+    """Return the names of the reward's components in the run's metrics; tests and format first."""
     found = set()
     for key in {key for record in run.metrics for key in record}:
         try:
@@ -154,7 +156,8 @@ def components(run: RecordedRun) -> list[str]:
     return known + sorted(found.difference(known))
 
 
-def pass_rate_panel(run: RecordedRun) -> Drawn:
+def pass_rate_panel(run: RecordedRun) -> Chart:
+    """Draw the held-out pass rate with its interval, and the share of training samples that pass."""
     bars = []
     for record in run.evaluations:
         tasks = record.get("tasks")
@@ -168,32 +171,34 @@ def pass_rate_panel(run: RecordedRun) -> Drawn:
         text = f"{meaning('evaluation/pass_rate')}, with 95 % interval"
         legend.insert(0, (1, "evaluation/pass_rate", text))
     svg = line_chart(series, title="Pass rate", y_range=(0.0, 1.0), width=_WIDTH, height=_HEIGHT)
-    return Drawn("Pass rate", tuple(legend), svg, wide=True)
+    return Chart("Pass rate", tuple(legend), svg, wide=True)
 
 
-def order_panel(run: RecordedRun) -> Drawn:
-    """Where in the decoding order each tenth of the text is committed, over steps."""
+def order_panel(run: RecordedRun) -> Chart:
+    """Draw at which point of decoding each tenth of the text is committed, over learner steps."""
     names = ["start", *(f"{10 * i} %" for i in range(1, TENTHS - 1)), "end"]
     rows = [Series(name, run.points(f"diffusion/order/{i}")) for i, name in enumerate(names)]
-    return Drawn("Decoding order", (), heat_map(rows, title="Decoding order"), wide=True)
+    return Chart("Decoding order", (), heat_map(rows, title="Decoding order"), wide=True)
 
 
 def order_meaning() -> str:
+    """Return what the registry of metrics says of the decoding order."""
     return meaning("diffusion/order/0")
 
 
-def time_panel(run: RecordedRun) -> Drawn:
+def time_panel(run: RecordedRun) -> Chart:
+    """Draw the parts of each learner step's wall time on top of each other."""
     parts = [Series(_tail(key), run.points(key), i) for i, key in enumerate(_TIME, start=1)]
     legend = tuple((p.colour, key, meaning(key)) for p, key in zip(parts, _TIME, strict=True) if p.points)
     title = "Where the time goes"
     svg = stacked_bars([p for p in parts if p.points], title=title, unit="s", width=_WIDTH, height=260)
-    return Drawn(title, legend, svg, wide=True)
+    return Chart(title, legend, svg, wide=True)
 
 
 def smoothed(
     run: RecordedRun, key: str, colour: int, band: Sequence[Span] = (), *, exact: bool = False
 ) -> list[Series]:
-    """A metric's line; unless ``exact``, that of many points is a moving mean, with the values behind it."""
+    """Return a metric's line; unless ``exact``, that of many points is a moving mean over its values."""
     points, name = run.points(key), _tail(key)
     if not points:
         return []
@@ -204,7 +209,7 @@ def smoothed(
 
 
 def window(points: int) -> int:
-    """Points in a moving mean; 1 for so few that they are drawn as they are."""
+    """Return how many points a moving mean takes; 1 where there are so few that they are drawn as they are."""
     return max(5, points // 12) | 1 if points >= _FEWEST_TO_SMOOTH else 1
 
 

@@ -24,7 +24,7 @@ _LINES = 20
 def summary_view(
     before: Mapping[str, Any], after: Mapping[str, Any], summary: Mapping[str, Any], report: Path
 ) -> RenderableType:
-    """The end of a run: pass rates before and after, three programs that now pass, times, the report's place.
+    """Show the end of a run: pass rates, three programs that pass now and did not, times, the report's path.
 
     ``before`` and ``after`` are records of ``evaluations.jsonl``; either may be empty.
     """

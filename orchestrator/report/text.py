@@ -6,25 +6,31 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_LONGEST_TEXT = 4000
+LONGEST_TEXT = 4000
 _PASSWORD = re.compile(r"(://[^\s/@]*:)[^\s@]+@")
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def clean(text: object) -> str:
-    """``text`` cut to a sane length, with characters that steer terminals or reorder lines made visible."""
+def clean(text: object, longest: int = LONGEST_TEXT) -> str:
+    """Make visible what steers terminals or reorders lines, and cut the text to ``longest`` characters."""
     whole = str(text)
-    kept = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", whole[:_LONGEST_TEXT])
-    return kept if len(whole) <= _LONGEST_TEXT else f"{kept}\n# … {len(whole) - _LONGEST_TEXT} more characters"
+    kept = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", whole[:longest])
+    return kept if len(whole) <= longest else f"{kept}\n# … {len(whole) - longest} more characters"
+
+
+def one_line(text: object, longest: int) -> str:
+    """Put cleaned text on one line of at most ``longest`` characters and an ellipsis."""
+    line = " ".join(clean(text).split())
+    return line if len(line) <= longest else f"{line[:longest]}..."
 
 
 def without_passwords(text: str) -> str:
-    """``text`` with the passwords of its URLs replaced by ``***``."""
+    """Replace the passwords of the URLs in ``text`` by ``***``."""
     return _PASSWORD.sub(r"\1***@", text)
 
 
 def program(record: Mapping[str, Any]) -> str:
-    """The program of an evaluation or sample record, up to the end of the code.
+    """Return the program of an evaluation or sample record, up to the end of the code.
 
     A chat answer is its fenced block. A completion that continues a function ends where the function does;
     what the model wrote after it is counted in a comment rather than shown.

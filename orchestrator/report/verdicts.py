@@ -1,4 +1,4 @@
-"""What became of the held-out tasks between two evaluations, and how likely that is by chance."""
+"""Compare the verdicts of two evaluations on held-out tasks, and say how likely the change is by chance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Evaluation = Mapping[str, Any]
 
 
 def programs_by_task(evaluation: Evaluation) -> dict[str, Mapping[str, Any]]:
-    """The program kept of each task of a record of evaluations.jsonl."""
+    """Return the program kept of each task of a record of evaluations.jsonl, by task id."""
     first: dict[str, Mapping[str, Any]] = {}
     for record in evaluation.get("programs") or []:
         if isinstance(record, Mapping):
@@ -23,7 +23,7 @@ def programs_by_task(evaluation: Evaluation) -> dict[str, Mapping[str, Any]]:
 def changed(
     before: Evaluation, after: Evaluation, *, passes: bool
 ) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """Programs (before, after) of tasks whose verdict became ``passes``; families take turns, by task id."""
+    """Return programs (before, after) of tasks whose verdict became ``passes``; families take turns."""
     old, new = programs_by_task(before), programs_by_task(after)
     by_family: dict[str, list[str]] = {}
     for task in sorted(old.keys() & new.keys()):
@@ -34,7 +34,7 @@ def changed(
 
 
 def families(before: Evaluation, after: Evaluation) -> list[tuple[str, int, float, float | None]]:
-    """Name, tasks, and the share passed before and after, of every family with tasks; largest first."""
+    """Return (name, tasks, share passed before, share passed after) of every family, the largest first."""
     old, new = before.get("by_family") or {}, after.get("by_family") or {}
     rows = []
     for name, (passed, total) in old.items():
@@ -46,7 +46,7 @@ def families(before: Evaluation, after: Evaluation) -> list[tuple[str, int, floa
 
 
 def interval(share: float, total: float) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of ``total`` tasks."""
+    """Return Wilson's 95 % interval of a share of ``total`` tasks (Wilson 1927)."""
     z, n = 1.96, max(total, 1.0)
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
@@ -54,13 +54,13 @@ def interval(share: float, total: float) -> tuple[float, float]:
 
 
 def is_complete(evaluation: Evaluation) -> bool:
-    """Whether a program of every task is kept, so that tasks can be counted by them."""
+    """Return whether a program of every task is kept, so that tasks can be counted by their programs."""
     tasks = evaluation.get("tasks")
     return bool(tasks) and len(programs_by_task(evaluation)) == tasks
 
 
 def chance(gained: int, lost: int) -> float:
-    """Two-sided sign test: how likely so uneven a split of the changed tasks is if nothing differs."""
+    """Return the p-value of a two-sided sign test on the changed tasks: gained against lost."""
     changes, fewer = gained + lost, min(gained, lost)
     ways = sum(math.comb(changes, i) for i in range(fewer + 1))
     return min(1.0, float(2 * ways / 2**changes))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -67,8 +65,7 @@ def bench(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["bench", "rollout", *arguments])
 
 
-@pytest.mark.parametrize(("top_p", "steps"), [(1.0, 5), (0.95, 7), (0.6, 16)])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("top_p", "steps", "seed"), [(1.0, 5, 0), (0.95, 7, 1), (0.6, 16, 2)])
 def test_greedy_tokens_are_the_engines(
     make_model: MakeModel, prompts: list[tuple[int, ...]], top_p: float, steps: int, seed: int
 ) -> None:
@@ -159,11 +156,6 @@ def test_an_absent_gpu_is_named() -> None:
     result = bench("--device", "cuda")
     assert result.exit_code == 2
     assert "no GPU" in result.stderr
-
-
-def test_the_command_line_waits_for_torch_only_when_it_needs_it() -> None:
-    code = "import sys, orchestrator.commands.main; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_share_of_products_tells_them_from_the_rest() -> None:

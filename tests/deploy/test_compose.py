@@ -14,8 +14,9 @@ import yaml
 from click.testing import CliRunner
 
 from common.config import load_config
-from orchestrator.commands.main import train
+from orchestrator.commands.main import main
 from orchestrator.commands.serve_rewards import serve_rewards
+from orchestrator.commands.train import train
 from tests.deploy.tools import tool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +120,7 @@ def test_the_run_and_the_reward_service_are_told_the_same(
     assert given <= known
     monkeypatch.setenv("COUPLET_REDIS_URL", "redis://127.0.0.1:1/0")
     monkeypatch.setenv("COUPLET_REWARD_TOKEN", "token")
-    refused = CliRunner().invoke(serve_rewards, [str(ROOT / told), *options, "--port=0"])
+    refused = CliRunner().invoke(main, ["serve-rewards", str(ROOT / told), *options, "--port=0"])
     assert "no Redis answers" in refused.output  # so far everything was understood
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator.commands.analyze import _cell
+from evaluation.variance import Figure
 from orchestrator.commands.main import main
+from orchestrator.commands.variance import show_figure
 
 
 def variance(*arguments: str) -> Result:
@@ -71,6 +72,4 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     [(-1e-9, 0.0, "0.0000"), (1.23456, 0.0123, "1.235±0.012"), (7.731, 3.12, "7.7±3.1"), (123.4, 25.0, "123±25")],
 )
 def test_figures_show_two_digits_of_their_error(value: float, error: float, text: str) -> None:
-    from evaluation.variance import Figure
-
-    assert _cell(Figure(value, error)) == text
+    assert show_figure(Figure(value, error)) == text

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator.commands.data.check import check
 from orchestrator.commands.data.mutants import MAX_CONSTANTS, constant_mutants, fixed_mutants
+from orchestrator.commands.main import main
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ADD = "def add(a, b):\n    '''Both.'''\n    return a + b + 0\n"
@@ -30,7 +30,7 @@ def task(
 def run(folder: Path, *rows: dict[str, Any], more: tuple[str, ...] = ()) -> Result:
     file = folder / "tasks.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return CliRunner().invoke(check, [str(file), "--slots", "2", "--json", *more])
+    return CliRunner().invoke(main, ["data", "check", str(file), "--slots", "2", "--json", *more])
 
 
 def record(result: Result) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def test_libraries_from_a_folder_of_packages(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    result = CliRunner().invoke(check, [str(tmp_path / "none.jsonl")])
+    result = CliRunner().invoke(main, ["data", "check", str(tmp_path / "none.jsonl")])
     assert result.exit_code == 2
     assert "there is no such file" in result.output
 
@@ -85,7 +85,7 @@ def test_a_public_data_set() -> None:
         if os.environ.get("CI") == "true" and DATA.exists():
             pytest.fail(f"{file} is missing")
         pytest.skip(f"no {file}")
-    found = record(CliRunner().invoke(check, [str(file), "--json"]))
+    found = record(CliRunner().invoke(main, ["data", "check", str(file), "--json"]))
     assert (found["tasks"], found["passed"]) == (164, 164)
     assert found["noticed"] == dict.fromkeys(("constant", "empty", "exit", "equal"), 164)
 

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator.commands.data.command import data
+from orchestrator.commands.main import main
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(data, [str(argument) for argument in arguments])
+    return CliRunner().invoke(main, ["data", *map(str, arguments)])
 
 
 def problem(number: int, *rates: float) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from common.config import Config, ConfigError
-from orchestrator import loggers
 from orchestrator.loggers import check_loggers, open_loggers
 
 
@@ -56,6 +55,6 @@ def test_wandb_keeps_the_run_under_its_own_id(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_logger_that_is_not_installed_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(loggers._LOGGERS, "wandb", ("no_such_package", loggers.WandbLogger))
+    monkeypatch.setattr("orchestrator.loggers.find_spec", lambda name: None if name == "wandb" else name)
     with pytest.raises(ConfigError, match=r"telemetry.loggers: wandb .*pip install 'couplet-rl\[wandb\]'"):
         check_loggers(["tensorboard", "wandb"])

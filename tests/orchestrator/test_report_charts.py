@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.report.braille import braille
 from orchestrator.report.chart_numbers import labels, short, ticks
 from orchestrator.report.charts import Series, heat_map, line_chart, stacked_bars, thin
+from orchestrator.report.terminal_chart import braille
 
 
 def test_ticks_are_round_and_cover_the_range() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator.report.live import LiveReport
+from orchestrator.report.live_report import LiveReport
 
 
 class Desk:
@@ -24,7 +24,7 @@ class Desk:
 
     def at(self, second: float) -> None:
         self.now = 1000.0 + second
-        self.report.tend()
+        self.report.refresh()
 
     @property
     def seconds(self) -> list[float]:

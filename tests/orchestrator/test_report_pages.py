@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.report.compare import compare
 from orchestrator.report.compare_page import write_comparison
-from orchestrator.report.report import write_report
+from orchestrator.report.run_page import write_report
 from tests.browser import Browser, Window, open_browser
 from tests.orchestrator.recorded_runs import make_run
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator.commands.sandbox import sandbox_command
+from orchestrator.commands.main import main
 from sandbox.types import CaseRun, Limits, Outcome, Program
 
 
 def run(*arguments: object, stdin: str | None = None) -> Result:
-    command = ["run", *map(str, arguments), "--level", "uid"]
-    return CliRunner().invoke(sandbox_command, command, input=stdin)
+    command = ["sandbox", "run", *map(str, arguments), "--level", "uid"]
+    return CliRunner().invoke(main, command, input=stdin)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ class Broken:
 
 
 def test_a_sandbox_that_fails_is_exit_code_3(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reward_service.reward_actor.make_sandbox", lambda config: Broken())
+    monkeypatch.setattr("orchestrator.commands.sandbox.make_sandbox", lambda config: Broken())
     program.write_text("")
     result = run(program)
     assert result.exit_code == 3
@@ -111,6 +111,6 @@ def test_a_sandbox_that_fails_is_exit_code_3(program: Path, monkeypatch: pytest.
 
 
 def test_info_is_what_the_sandbox_says_of_itself() -> None:
-    result = CliRunner().invoke(sandbox_command, ["info", "--level", "uid"])
+    result = CliRunner().invoke(main, ["sandbox", "info", "--level", "uid"])
     assert result.exit_code == 0
     assert json.loads(result.stdout)["level"] in ("jail", "namespaces", "uid")

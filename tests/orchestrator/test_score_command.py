@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from orchestrator.commands.main import main
 from orchestrator.commands.score import run as score_run
-from orchestrator.commands.score.command import score
 from sandbox.jail import JailSandbox
 
 ADD = {
@@ -59,7 +59,7 @@ def completions(tmp_path: Path) -> Path:
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(score, [*map(str, arguments), "--slots", "2"], catch_exceptions=False)
+    return CliRunner().invoke(main, ["score", *map(str, arguments), "--slots", "2"], catch_exceptions=False)
 
 
 def test_verdicts_rewards_and_a_summary(tasks: Path, completions: Path) -> None:

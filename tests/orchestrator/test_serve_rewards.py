@@ -13,14 +13,15 @@ from click.testing import CliRunner, Result
 from common.config import StreamsConfig
 from common.records import PromptGroup, Rollout, RolloutGroup, Sampler, Task, TestCase, TrajectoryGroup
 from common.streams import DEAD_LETTERS, ROLLOUTS, TRAJECTORIES, Streams, connect
+from orchestrator.commands.main import main
 from orchestrator.commands.reward_settings import reward_settings
-from orchestrator.commands.serve_rewards import serve_rewards
 from orchestrator.fleet.embedded_redis import EmbeddedRedis
 from tests.service_process import service
 
 
 def refused(*arguments: str, **environment: str) -> Result:
-    result = CliRunner().invoke(serve_rewards, arguments, env={"COUPLET_REWARD_TOKEN": None, **environment})
+    command = ["serve-rewards", *arguments]
+    result = CliRunner().invoke(main, command, env={"COUPLET_REWARD_TOKEN": None, **environment})
     assert result.exit_code == 2, result.output
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
@@ -38,7 +39,7 @@ def refused(*arguments: str, **environment: str) -> Result:
         (["--streams-url", "redis://127.0.0.1:1/0"], "--streams-url and --run-id"),
         (["--streams-url", "redis://127.0.0.1:1/0", "--run-id", "r"], "no Redis answers"),
         (["--streams-url", "env:NOT_SET", "--run-id", "r"], "--streams-url env:NOT_SET: the environment variable"),
-        (["nothing.yaml"], "nothing.yaml: no such file; see the recipes/ folder"),
+        (["nothing.yaml"], "nothing.yaml: no such file, and no recipe of ours; those are diffucoder_10x8h100, "),
         (["run.steps=3"], "without a recipe, write reward.field=value"),
         (["reward.cpu_second=3"], "reward.cpu_second: unknown field; known are: preset, workers"),
         (["reward.cpu_seconds=fast"], "reward.cpu_seconds: Input should be a valid number"),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from rich.console import Console
@@ -17,8 +16,11 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from orchestrator.commands.data.check_run import TaskReport
+from common.tasks.loader import load_tasks
+from orchestrator.commands.data.check_run import MUTANTS, TaskReport, check_tasks
+from reward_service.scoring import Scorer
+from sandbox.jail import JailSandbox
+from sandbox.types import Limits
 
 _LISTED = 40
 _COLUMNS = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeElapsedColumn())
@@ -45,49 +47,37 @@ def check(
     memory_mb: int,
     as_json: bool,
 ) -> None:
-    """Run the solutions that task FILEs give, and wrong versions of them, through the sandbox.
+    """Check that tests accept their solutions, and nothing else.
 
-    Of every task its own solution should pass, and four mutants should not: a changed constant or operator, an
-    empty body, sys.exit(0), and an object that is equal to everything. Exit code: 0 all did, 1 some did not, 2 a
-    file cannot be read.
+    Runs the solutions that task FILEs give, and wrong versions of them, through the sandbox. Of every task its own
+    solution should pass, and four mutants should not: a changed constant or operator, an empty body, sys.exit(0),
+    and an object that is equal to everything. Exit code: 0 all did, 1 some did not, 2 a file cannot be read.
     """
-    from common.tasks.loader import load_tasks
-    from orchestrator.commands.data.check_run import check_tasks
-    from orchestrator.commands.errors import MENDABLE
-    from reward_service.scoring import Scorer
-    from sandbox.jail import JailSandbox
-    from sandbox.types import Limits
-
     limits = Limits(
         cpu_s=cpu_seconds, wall_s=3 * cpu_seconds + 2, memory_mb=memory_mb, out_bytes=32 << 20, file_mb=64
     )
     found: dict[Path, list[TaskReport]] = {}
-    try:
-        tasks = {file: load_tasks(file, name).tasks for file in files}
-        with JailSandbox(slots or len(os.sched_getaffinity(0)), packages=packages) as sandbox:
-            scorer = Scorer(sandbox, limits=limits, allow_forgeable=True, deadline_s=3600)
-            try:
-                with Progress(*_COLUMNS, console=Console(stderr=True)) as bar:
-                    for file in files:
-                        step = bar.add_task(file.name, total=len(tasks[file]))
-                        found[file] = check_tasks(
-                            scorer, tasks[file], packages, sandbox.slots, partial(bar.advance, step)
-                        )
-            finally:
-                scorer.close()
-    except MENDABLE as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    tasks = {file: load_tasks(file, name).tasks for file in files}
+    with JailSandbox(slots or len(os.sched_getaffinity(0)), packages=packages) as sandbox:
+        scorer = Scorer(sandbox, limits=limits, allow_forgeable=True, deadline_s=3600)
+        try:
+            with Progress(*_COLUMNS, console=Console(stderr=True)) as bar:
+                for file in files:
+                    step = bar.add_task(file.name, total=len(tasks[file]))
+                    found[file] = check_tasks(
+                        scorer, tasks[file], packages, sandbox.slots, partial(bar.advance, step)
+                    )
+        finally:
+            scorer.close()
     _print(found)
     if as_json:
         for file, reports in found.items():
             click.echo(json.dumps(_record(file, reports)))
-    sys.exit(int(any(each.state == "failed" or each.survived for reports in found.values() for each in reports)))
+    bad = any(each.state == "failed" or each.survived for reports in found.values() for each in reports)
+    click.get_current_context().exit(int(bad))
 
 
 def _print(found: dict[Path, list[TaskReport]]) -> None:
-    from orchestrator.commands.data.check_run import MUTANTS
-
     console = Console()
     table = Table(box=None, pad_edge=False)
     for column in ("file", "tasks", "not run", "own solution passes", *(f"{kind} noticed" for kind in MUTANTS)):
@@ -131,8 +121,6 @@ def _list(console: Console, title: str, lines: Sequence[str]) -> None:
 
 
 def _record(file: Path, reports: Sequence[TaskReport]) -> dict[str, Any]:
-    from orchestrator.commands.data.check_run import MUTANTS
-
     states = Counter(each.state for each in reports)
     return {
         "check": str(file),

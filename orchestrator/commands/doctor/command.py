@@ -1,4 +1,4 @@
-"""Is this machine ready for a run? One line per question, with the remedy where the answer is no."""
+"""``couplet doctor``: one line for each question about this machine, with the remedy where the answer is no."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from rich.console import Group, RenderableType
+import click
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.commands.doctor import machine, services
-from orchestrator.commands.doctor.check import Check, Probe, Status
+from orchestrator.commands.doctor.machine import Check, Status
 
-__all__ = ["PROBES", "Check", "Probe", "Status", "as_json", "check", "render", "worst"]
-
+Probe = Callable[[], Check]
 _SECONDS = 10.0
 _MARKS: dict[Status, tuple[str, str]] = {
     "ok": ("✓", "green"),
@@ -45,6 +45,21 @@ PROBES: dict[str, Probe] = {
 }
 
 
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def doctor(as_json: bool) -> None:
+    """Check whether this machine is ready for a run.
+
+    Prints a remedy for what is missing. Exit code: 0 it is ready, 1 something is missing.
+    """
+    checks = check()
+    if as_json:
+        click.echo(report(checks))
+    else:
+        Console().print(render(checks))
+    click.get_current_context().exit(exit_code(checks))
+
+
 def check(probes: dict[str, Probe] | None = None, seconds: float = _SECONDS) -> list[Check]:
     """Ask everything at once and return one line per probe, in order, after at most ``seconds``.
 
@@ -70,18 +85,18 @@ def check(probes: dict[str, Probe] | None = None, seconds: float = _SECONDS) -> 
     return [found.get(name) or _unanswered(name, name in hung, seconds) for name in asked]
 
 
-def worst(checks: Sequence[Check]) -> int:
-    """The exit code: 1 if something is missing, else 0; warnings do not count."""
+def exit_code(checks: Sequence[Check]) -> int:
+    """Return 1 if something is missing, else 0; warnings do not count."""
     return int(any(c.status == "missing" for c in checks))
 
 
-def as_json(checks: Sequence[Check]) -> str:
-    """The same as JSON: ``{"ready": bool, "checks": [{name, status, detail, remedy}]}``."""
-    return json.dumps({"ready": worst(checks) == 0, "checks": [asdict(c) for c in checks]}, indent=2)
+def report(checks: Sequence[Check]) -> str:
+    """Write the lines as JSON: ``{"ready": bool, "checks": [{name, status, detail, remedy}]}``."""
+    return json.dumps({"ready": exit_code(checks) == 0, "checks": [asdict(c) for c in checks]}, indent=2)
 
 
 def render(checks: Sequence[Check]) -> RenderableType:
-    """The lines as a table, and a sentence that sums them up."""
+    """Lay the lines out as a table, with a sentence that sums them up."""
     table = Table.grid(padding=(0, 2, 0, 0))
     for c in checks:
         mark, style = _MARKS[c.status]

@@ -1,4 +1,4 @@
-"""The doctor's questions to the machine itself.
+"""The doctor's questions to the machine itself, and what one line of the doctor says.
 
 Where a probe takes ``root``, that is the file system's root; tests give it another.
 """
@@ -13,9 +13,11 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from orchestrator.commands.doctor.check import Check
+Status = Literal["ok", "warning", "missing"]
 
 _ROOT = Path("/")
 _HEADERS = Path(sysconfig.get_path("include"))
@@ -27,6 +29,16 @@ import torch
 names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 print(len(names), "; ".join(sorted(set(names))) or torch.__version__, sep=" x ")
 """
+
+
+@dataclass(frozen=True)
+class Check:
+    """The answer to one question; ``remedy`` says what to do about it and is empty where nothing is to be done."""
+
+    name: str
+    status: Status
+    detail: str
+    remedy: str = ""
 
 
 def python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:

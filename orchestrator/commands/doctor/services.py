@@ -1,4 +1,7 @@
-"""The doctor's questions to packages and services. What they need is imported when they are asked."""
+"""The doctor's questions to packages and services.
+
+What a question needs is imported when it is asked: a package that is missing or broken is one of the answers.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from orchestrator.commands.doctor.check import Check
+from orchestrator.commands.doctor.machine import Check
 
 _INSTALL = "pip install couplet-rl"
 _SECONDS = 2.0

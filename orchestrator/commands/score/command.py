@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
 
 import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from common.config import RewardConfig
-
-if TYPE_CHECKING:
-    from orchestrator.commands.score.view import Result
+from common.errors import UserError
+from common.tasks.loader import load_tasks
+from common.tasks.rows import unit_of
+from orchestrator.commands.exits import CommandFailedError
+from orchestrator.commands.score.completions import read_samples
+from orchestrator.commands.score.run import score_samples
+from orchestrator.commands.score.view import Result, completions_table, summarise, summary_table
+from orchestrator.run_folder import write_text
 
 _FEW = 20
 _GROUP_S = 3600.0
@@ -80,22 +83,16 @@ def score(
     as_json: bool,
     output: Path | None,
 ) -> None:
-    """Run the tests of TASKS on COMPLETIONS, and print verdicts and rewards.
+    """Score completions in files by their tasks' tests.
 
-    Both are JSON lines (plain or .gz) or Parquet. A row of COMPLETIONS has a task_id and a completion, what a
-    model wrote for the task's prompt, or a solution, a whole program; either may be a list.
+    Runs the tests of TASKS on COMPLETIONS, and prints verdicts and rewards. Both are JSON lines (plain or .gz) or
+    Parquet. A row of COMPLETIONS has a task_id and a completion, what a model wrote for the task's prompt, or a
+    solution, a whole program; either may be a list.
 
     Exit code 0: all scored; 1: the sandbox failed on some, which are excluded; 2: the input is wrong.
     """
     if output is not None and not output.resolve().parent.is_dir():
-        _end(f"--output {output}: there is no such folder; make it")
-    from common.tasks.loader import load_tasks
-    from common.tasks.rows import TaskFileError, unit_of
-    from orchestrator.commands.score.completions import read_samples
-    from orchestrator.commands.score.run import score_samples
-    from orchestrator.run_folder import write_text
-    from sandbox.types import SandboxUnavailable
-
+        raise UserError(f"--output {output}: there is no such folder; make it")
     config = RewardConfig.model_validate(
         {
             "tests": tests,
@@ -112,14 +109,11 @@ def score(
         }
     )
     started = time.monotonic()
-    try:
-        loaded = load_tasks(tasks, format_name)
-        samples = read_samples(completions, loaded)
-        with Progress(*_COLUMNS, console=Console(stderr=True)) as bar:
-            task = bar.add_task("completions", total=len(samples))
-            results, executions = score_samples(config, samples, lambda done: bar.advance(task, done))
-    except (TaskFileError, SandboxUnavailable) as error:
-        _end(str(error))
+    loaded = load_tasks(tasks, format_name)
+    samples = read_samples(completions, loaded)
+    with Progress(*_COLUMNS, console=Console(stderr=True)) as bar:
+        task = bar.add_task("completions", total=len(samples))
+        results, executions = score_samples(config, samples, lambda done: bar.advance(task, done))
     for number, task_id, reason in loaded.left_out[:_FEW]:
         click.echo(f"note: {tasks}, {unit_of(tasks)} {number}, task {task_id!r}: left out, {reason}", err=True)
     lines = [json.dumps(result.as_record()) for result in results]
@@ -129,12 +123,10 @@ def score(
         click.echo("\n".join(lines))
     else:
         _print(results, time.monotonic() - started, executions, verbose)
-    _exit(results)
+    _check_all_scored(results)
 
 
 def _print(results: Sequence[Result], seconds: float, executions: int, verbose: bool) -> None:
-    from orchestrator.commands.score.view import completions_table, summarise, summary_table
-
     console = Console()
     if verbose or len(results) <= _FEW:
         console.print(completions_table(results))
@@ -142,18 +134,13 @@ def _print(results: Sequence[Result], seconds: float, executions: int, verbose: 
     console.print(summary_table(summarise(results, seconds, executions)))
 
 
-def _exit(results: Sequence[Result]) -> None:
+def _check_all_scored(results: Sequence[Result]) -> None:
+    """Raises UserError for tasks that cannot be scored, CommandFailedError where the sandbox failed."""
     refused = {result.sample.task.id: result.error for result in results if result.scored is None}
     if refused:
         some = "\n".join(f"  {error}" for error in list(refused.values())[:_FEW])
         more = f"\n  and {len(refused) - _FEW} more" if len(refused) > _FEW else ""
         what = "1 task" if len(refused) == 1 else f"{len(refused)} tasks"
-        _end(f"{what} cannot be scored:\n{some}{more}")
+        raise UserError(f"{what} cannot be scored:\n{some}{more}")
     if any(result.scored is not None and result.scored.score.excluded for result in results):
-        click.echo("error: the sandbox failed on some completions, which are excluded; score them again", err=True)
-        sys.exit(1)
-
-
-def _end(problem: str) -> NoReturn:
-    click.echo(f"error: {problem}", err=True)
-    sys.exit(2)
+        raise CommandFailedError("the sandbox failed on some completions, which are excluded; score them again")

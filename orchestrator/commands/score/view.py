@@ -12,6 +12,7 @@ from rich.text import Text
 
 from common.records import Verdict
 from orchestrator.commands.score.completions import Sample
+from orchestrator.report.text import one_line
 from reward_service.scoring import Scored
 
 _MARKS: Mapping[Verdict, tuple[str, str]] = {
@@ -111,7 +112,7 @@ def completions_table(results: Sequence[Result]) -> Table:
     for result in results:
         title = Text(f"{result.sample.task.id} #{result.sample.number}")
         if result.scored is None:
-            table.add_row(title, "-", Text("not scored"), Text(_printable(result.error)))
+            table.add_row(title, "-", Text("not scored"), Text(one_line(result.error, _NOTE_CHARS)))
             continue
         score = result.scored.score
         marks = Text.assemble(*(_MARKS[verdict] for verdict in score.verdicts))
@@ -126,14 +127,8 @@ def _first_failure(scored: Scored) -> Text:
     failed = next((r for r in scored.tests if r.verdict not in (Verdict.PASSED, Verdict.SKIPPED)), None)
     if failed is None:
         return Text("")
-    note = _printable(failed.note)
+    note = one_line(failed.note, _NOTE_CHARS)
     return Text(f"{failed.verdict.value}: {note}" if note else failed.verdict.value)
-
-
-def _printable(note: str) -> str:
-    """A note may be the program's own words, which must not steer the terminal."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in note).split())
-    return line if len(line) <= _NOTE_CHARS else line[:_NOTE_CHARS] + "..."
 
 
 def _percent(share: tuple[int, int]) -> str:

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing but itself."""
+"""The report of one run: an HTML file that loads nothing else."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.report import panels
-from orchestrator.report.data import Record, RecordedRun, is_number, read_run
 from orchestrator.report.page import write_page
+from orchestrator.report.recorded_run import Record, RecordedRun, is_number, read_run
 from orchestrator.report.verdicts import chance, changed, families, is_complete
 
 _SAMPLED_STEPS, _SAMPLES_PER_STEP = 60, 4

@@ -1,4 +1,4 @@
-"""Keeps the report of a run that is going up to date, at a cost that the run does not feel."""
+"""Renew the report of a run while it goes, at a cost that the run does not feel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.report.report import write_report
+from orchestrator.report.run_page import write_report
 
 _EVERY_SECONDS = 60.0
 #: Of a run's time, at most; a report of a long run takes longer to write.
@@ -15,9 +15,9 @@ _SHARE = 0.01
 
 
 class LiveReport:
-    """``report.html`` of a run folder, rewritten at most once a minute and after every evaluation.
+    """Rewrites ``report.html`` of a run folder, at most once a minute and after every evaluation.
 
-    A page that cannot be written is no reason to end a run: :meth:`tend` tries again at the next change.
+    A page that cannot be written is no reason to end a run: :meth:`refresh` tries again at the next change.
     """
 
     def __init__(
@@ -31,14 +31,16 @@ class LiveReport:
         self._due = clock()
 
     def step_ended(self) -> None:
+        """Note that there is a new learner step to show."""
         self._is_stale = True
 
     def evaluation_ended(self) -> None:
+        """Note that there is a new evaluation, to be shown at the next call of :meth:`refresh`."""
         self._is_stale = True
         self._due = self._clock()
 
-    def tend(self) -> None:
-        """Write the report if there is news and it is time; called often."""
+    def refresh(self) -> None:
+        """Write the report if something is new and enough time has passed. Called often."""
         began = self._clock()
         if not self._is_stale or began < self._due:
             return

@@ -1,4 +1,4 @@
-"""What a run's folder holds, read for people: the folder may be that of a running, killed or damaged run."""
+"""Read a run's folder for people to look at; the run may be going on, killed or damaged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run as its folder tells it.
+    """A run as its folder has it.
 
     ``metrics``: a record per learner step, in order; of a step that was done again only the last.
     ``status``: ``finished``, ``interrupted`` or ``failed`` as the run wrote; ``running`` while a process holds the
@@ -47,12 +47,12 @@ class RecordedRun:
 
     @property
     def before(self) -> Record:
-        """The first held-out evaluation, or nothing."""
+        """The first held-out evaluation, or an empty record."""
         return self.evaluations[0] if self.evaluations else {}
 
     @property
     def after(self) -> Record:
-        """The last held-out evaluation, or nothing if there is only one."""
+        """The last held-out evaluation, or an empty record if there is only one."""
         return self.evaluations[-1] if len(self.evaluations) > 1 else {}
 
     @property
@@ -62,17 +62,17 @@ class RecordedRun:
         return steps if isinstance(steps, int) else None
 
     def points(self, key: str) -> list[Point]:
-        """A metric by step, where it is a finite number."""
+        """Return a metric as (step, value), where it is a finite number."""
         return [(float(r["step"]), float(r[key])) for r in self.metrics if is_number(r.get(key))]
 
     def ends(self, key: str) -> tuple[float, float, int] | None:
-        """Mean of the first and of the last fifth of a metric, and how many steps a fifth is."""
+        """Return the mean of a metric's first and of its last fifth, and their size; None for under 5 steps."""
         values = [y for _, y in self.points(key)]
         size = len(values) // 5
         return (sum(values[:size]) / size, sum(values[-size:]) / size, size) if size else None
 
     def seconds_at(self) -> dict[float, float]:
-        """Wall time since the run started by learner step; the time between two lives of a run counts."""
+        """Return seconds since the run started, by learner step; time between two attempts of a run counts."""
         try:
             start = datetime.fromisoformat(str(self.run.get("started"))).timestamp()
         except ValueError:
@@ -81,7 +81,7 @@ class RecordedRun:
 
 
 def check_run_folder(folder: Path) -> None:
-    """Raises ConfigError, which says what a run folder is, if ``folder`` is none."""
+    """Check that ``folder`` is one that a run writes. Raises ConfigError."""
     if not folder.is_dir() or not any((folder / name).exists() for name in _MARKS):
         what = "is no run folder" if folder.exists() else "does not exist"
         raise ConfigError(
@@ -91,7 +91,7 @@ def check_run_folder(folder: Path) -> None:
 
 
 def read_run(folder: Path) -> RecordedRun:
-    """Everything that can be read of a run; what is missing is empty."""
+    """Read what can be read of a run; what is missing is empty."""
     damage: list[str] = []
     steps = {r["step"]: r for r in _read_lines(folder / "metrics.jsonl", damage) if is_number(r.get("step"))}
     evaluations = [
@@ -116,12 +116,12 @@ def read_run(folder: Path) -> RecordedRun:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of a record is a finite number."""
+    """Return whether a value of a record is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_held(folder: Path) -> bool:
-    """Whether a process has the run folder open; see RunFolder.open."""
+    """Return whether a process has the run folder open (``RunFolder.open`` locks it)."""
     try:
         with (folder / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -142,7 +142,7 @@ def _read(path: Path, damage: list[str]) -> Record:
 
 
 def _config(path: Path, damage: list[str]) -> tuple[Record, str]:
-    """The configuration by section and as text, without passwords; empty where it is not there or damaged."""
+    """Return the configuration by section and as text, without passwords; empty if it is absent or damaged."""
     text = without_passwords(path.read_text(errors="replace")) if path.exists() else ""
     try:
         tree = yaml.safe_load(text)
@@ -156,7 +156,7 @@ def _config(path: Path, damage: list[str]) -> tuple[Record, str]:
 
 
 def _read_lines(path: Path, damage: list[str]) -> list[Record]:
-    """The objects of a jsonl file. Its last line may be torn: the run is writing it, or was killed at it."""
+    """Return the objects of a jsonl file. Its last line may be torn: the run is writing it, or was killed then."""
     if not path.exists():
         return []
     *lines, rest = path.read_text(errors="replace").split("\n")

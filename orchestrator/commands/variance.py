@@ -1,20 +1,24 @@
-"""``couplet analyze``: properties of the method and of models, measured."""
+"""``couplet analyze variance``: bias and variance of the likelihood estimators."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from math import floor, log10
-from typing import TYPE_CHECKING
 
 import click
+import torch
 from rich.console import Console, Group
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from evaluation.variance import Analysis, Figure
+from common.models.families import ModelError
+from common.models.loading import load_model
+from evaluation.variance import Analysis, Figure
+from evaluation.variance_exact import analyze_exactly, tiny_case
+from evaluation.variance_sampled import STAGES, analyze_by_sampling, reference_texts
+from learner.warm_start.synthetic import generate
 
 _LEVELS = (("token", "of a token, mean over tokens"), ("sequence", "of their sum over the text"))
 _LEGEND = (
@@ -27,12 +31,7 @@ _LEGEND = (
 )
 
 
-@click.group()
-def analyze() -> None:
-    """Measure properties of the method and of models."""
-
-
-@analyze.command()
+@click.command()
 @click.option(
     "--model", "path", metavar="PATH", help="A folder, a Hub name or builtin:quickstart [default: tiny]."
 )
@@ -53,18 +52,17 @@ def variance(
     seed: int,
     as_json: bool,
 ) -> None:
-    """How far likelihood estimates scatter over their masks, at what cost.
+    """Measure how far likelihood estimates scatter.
 
-    Exactly, over every mask of a text of four tokens on a tiny random model; or, with --model, by Monte Carlo on
-    the right solutions of synthetic tasks: about a minute for builtin:quickstart on two cores.
+    Shows bias, variance and cost of estimates that depend on the masks they draw. Exactly, over every mask of a
+    text of four tokens on a tiny random model; or, with --model, by Monte Carlo on the right solutions of
+    synthetic tasks: about a minute for builtin:quickstart on two cores.
     """
     if path is None:
         if tasks or draws or completion:
             raise click.UsageError(
                 "--tasks, --draws and --completion go with --model; without it all is enumerated"
             )
-        from evaluation.variance_exact import analyze_exactly, tiny_case
-
         found = analyze_exactly(*tiny_case(seed))
         heading = f"every mask of a text of 4 tokens, on a random model of 5 words (seed {seed})"
         settings: dict[str, object] = {"model": "tiny", "seed": seed}
@@ -82,14 +80,6 @@ def variance(
 
 
 def _sampled(path: str, tasks: int, draws: int, completion: int, device: str, seed: int) -> Analysis:
-    # Takes seconds to import.
-    import torch
-
-    from common.models.families import ModelError
-    from common.models.loading import load_model
-    from evaluation.variance_sampled import STAGES, analyze_by_sampling, reference_texts
-    from learner.warm_start.synthetic import generate
-
     if device == "cuda" and not torch.cuda.is_available():
         raise click.BadParameter("torch sees no GPU.", param_hint="'--device'")
     on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
@@ -121,8 +111,8 @@ def variance_view(heading: str, found: Analysis) -> Group:
             figures = getattr(row, level)
             name = ", ".join(filter(None, (row.name.removesuffix("_quadrature"), row.setting)))
             cells = (figures.mean, figures.bias, figures.variance, figures.relative)
-            table.add_row(name, str(row.cost), *map(_cell, cells))
-        bound, halves = _cell(found.elbo[level]), _cell(found.pair_covariance[level])
+            table.add_row(name, str(row.cost), *map(show_figure, cells))
+        bound, halves = show_figure(found.elbo[level]), show_figure(found.pair_covariance[level])
         parts += [
             table,
             Text(f"evidence lower bound {bound}; covariance of a coupled pair's halves {halves}"),
@@ -131,8 +121,8 @@ def variance_view(heading: str, found: Analysis) -> Group:
     return Group(*parts, Text(_LEGEND))
 
 
-def _cell(figure: Figure) -> str:
-    """Four decimals, or as many as leave a standard error two significant digits."""
+def show_figure(figure: Figure) -> str:
+    """Write four decimals, or as many as leave a standard error two significant digits."""
     if not figure.error:
         return f"{round(figure.value, 4) + 0.0:.4f}"  # rounding leaves negative zeros
     decimals = max(0, 1 - floor(log10(figure.error)))

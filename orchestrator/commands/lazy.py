@@ -1,0 +1,42 @@
+"""Groups of commands that are imported when they are used, so that listing them costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+
+class LazyCommand(click.Command):
+    """A command's line in the list of its group; :meth:`load` imports the command itself."""
+
+    def __init__(self, name: str, path: str, summary: str) -> None:
+        super().__init__(name, short_help=summary)
+        self._path = path
+
+    def load(self) -> click.Command:
+        """Import the command."""
+        module, _, attribute = self._path.partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+class LazyGroup(click.Group):
+    """A group of commands by name: where each is, as ``module:attribute``, and its summary.
+
+    A command is imported when it is invoked or its own help is asked for. The group's help and the shell's
+    completion of names do with the summaries.
+    """
+
+    def __init__(self, *, lazy: Mapping[str, tuple[str, str]], **settings: Any) -> None:
+        super().__init__(**settings)
+        for name, (path, summary) in lazy.items():
+            self.add_command(LazyCommand(name, path, summary))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, LazyCommand) else command, rest
