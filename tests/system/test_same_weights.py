@@ -192,7 +192,7 @@ def settings_of(config: Config) -> Settings:
 
 
 def test_the_program_in_one_file(finished_run: StartRun) -> None:
-    """With max_staleness 0 the distributed run is the synchronous algorithm, written out in examples/one_file.py."""
+    """With max_staleness 0 the distributed run is the synchronous algorithm of examples/one_file.py."""
     folder = finished_run(*ONE_RANK).folder
     config = load_config(folder / "config.yaml")
     *_, (step, _, model) = train(config, settings_of(config))
