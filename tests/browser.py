@@ -5,11 +5,10 @@
         with open_browser() as opened:
             yield opened
 
-    def test_page(browser: Browser, tmp_path: Path) -> None:
+    def test_page(browser: Browser) -> None:
         with browser.window(width=1400, height=900, dark=False) as window:
             window.open("http://127.0.0.1:8265/#/jobs")       # or a Path, or a file:// address
             window.wait_for("table tbody tr", seconds=20)     # until it is visible
-            window.screenshot(tmp_path / "jobs.png")          # the whole page
             assert window.complaints == []                    # errors of console and page, failed requests
             window.page                                       # Playwright's Page, for all else: click, evaluate, …
 
@@ -59,11 +58,6 @@ class Window:
         found = self.page.locator(selector).first
         found.wait_for(state="visible", timeout=seconds * 1000)
         return found
-
-    def screenshot(self, path: Path) -> None:
-        """Write a PNG of the whole page."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=path, full_page=True)
 
     def scrolls_sideways(self) -> bool:
         """Whether the page is wider than its window."""

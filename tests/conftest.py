@@ -11,19 +11,42 @@ if TYPE_CHECKING:
     from common.models.transformer import MaskedDiffusionModel
 
 
+TESTS = Path(__file__).parent
+#: Files and folders that take minutes: they get the marker ``slow``, and ``make test-fast`` leaves them out.
+SLOW = (
+    "system",
+    "deploy/test_end_to_end.py",
+    "deploy/test_images.py",
+    "docs/test_docs_commands.py",
+    "docs/test_docs_site.py",
+    "learner/test_engine.py",
+    "learner/test_gather.py",
+    "orchestrator/test_weight_updates.py",
+    "sandbox/test_differential.py",
+    "sandbox/test_docker.py",
+)
 # The longest first, so that no half of the tests ends long before the other.
 _FIRST = ("system", "deploy", "learner", "orchestrator")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For ``pytest -n 2 --dist loadfile --no-loadscope-reorder``, which hands out files in this order."""
-    tests = Path(__file__).parent
+    """Mark slow tests, and sort: ``--dist loadfile --no-loadscope-reorder`` hands out files in this order."""
+    slow = [TESTS / name for name in SLOW]
+    for item in items:
+        if any(item.path.is_relative_to(path) for path in slow):
+            item.add_marker(pytest.mark.slow)
 
     def place(item: pytest.Item) -> int:
-        room = item.path.relative_to(tests).parts[0]
+        room = item.path.relative_to(TESTS).parts[0]
         return _FIRST.index(room) if room in _FIRST else len(_FIRST)
 
     items.sort(key=place)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what ``-m "not slow"`` left out."""
+    if "not slow" in terminalreporter.config.option.markexpr:
+        terminalreporter.write_line(f"left out as slow (make test runs them): {', '.join(SLOW)}", yellow=True)
 
 
 @pytest.fixture(scope="session")

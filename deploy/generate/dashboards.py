@@ -1,4 +1,4 @@
-"""The Grafana dashboards as JSON: once for whoever imports them by hand, and once in the chart."""
+"""The Grafana dashboards as JSON, in the chart; compose.yaml mounts them from there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.generate import dashboards_diffusion, dashboards_rewards, dashboards
 from deploy.generate.dashboards_panels import DATASOURCE, Board
 from deploy.generate.queries import Scope
 
-FOLDERS = (Path("deploy/grafana/dashboards"), Path("deploy/helm/couplet/files/dashboards"))
+FOLDER = Path("deploy/helm/couplet/files/dashboards")
 
 _RUN = Scope('run=~"$run"', by=("run",))
 
@@ -24,9 +24,8 @@ def boards() -> list[Board]:
 
 
 def files() -> dict[Path, str]:
-    """Each dashboard in both folders."""
-    texts = {board.uid: _text(board) for board in boards()}
-    return {folder / f"{uid}.json": text for folder in FOLDERS for uid, text in texts.items()}
+    """One file for each dashboard."""
+    return {FOLDER / f"{board.uid}.json": _text(board) for board in boards()}
 
 
 def _text(board: Board) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,11 +28,11 @@ from common.models.loading import load_model, load_tokenizer, save_model
 from common.models.packing import Packing
 from common.models.prompts import PromptEncoder
 from common.models.transformer import MaskedDiffusionModel
+from tests.outside_data import outside_data
 
 MakeModel = Callable[..., MaskedDiffusionModel]
 Change = dict[str, Any]
 
-QWEN_TOKENIZER = Path(__file__).parents[3] / "shared" / "data" / "tokenizers" / "qwen2.5"
 LAYERS = 2
 SHAPE: dict[str, Any] = {
     "vocab_size": 40,
@@ -565,13 +564,9 @@ def test_llada_tokenizer_that_declares_no_mask_token(tmp_path: Path) -> None:
 
 
 def test_ids_of_a_dream_folder_with_the_real_tokenizer(tmp_path: Path) -> None:
-    if not QWEN_TOKENIZER.is_dir():
-        absent = f"the Qwen2.5 tokenizer is not at {QWEN_TOKENIZER}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(absent)
-        pytest.skip(absent)
+    tokenizer_folder = outside_data("data/tokenizers/qwen2.5")
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        (tmp_path / name).symlink_to(QWEN_TOKENIZER / name)
+        (tmp_path / name).symlink_to(tokenizer_folder / name)
     small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
     ids = {"mask_token_id": 151666, "eos_token_id": 151643, "pad_token_id": 151643}

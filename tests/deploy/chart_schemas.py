@@ -12,7 +12,7 @@ import kubernetes_validate
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from tests.deploy.tools import shared
+from tests.outside_data import outside_data
 
 _MONITORS = "monitoring.coreos.com/"
 _KUBERNETES = "1.34"
@@ -73,7 +73,7 @@ def _lost(given: Any, understood: Any, path: str) -> Iterator[str]:
 
 @cache
 def _ray(kind: str) -> Draft202012Validator:
-    text = gzip.decompress(shared("schemas/kuberay-crds-v1.7.0.json.gz").read_bytes())
+    text = gzip.decompress(outside_data("schemas/kuberay-crds-v1.7.0.json.gz").read_bytes())
     return Draft202012Validator(_converted(json.loads(text)["schemas"][kind]))
 
 

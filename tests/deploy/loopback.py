@@ -92,7 +92,7 @@ class Release:
             ray=[f"127.0.0.1:{self.ray.metrics_port}"],
         )
         config["scrape_configs"] += more
-        config["rule_files"] = [str(ROOT / "deploy/prometheus/rules.yaml")]
+        config["rule_files"] = [str(ROOT / "deploy/helm/couplet/files/rules.yaml")]
         config["global"] = {"evaluation_interval": "1s"}
         text: str = yaml.safe_dump(config, sort_keys=False)
         return text

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.deploy.prometheus_server import Prometheus
 
 ROOT = Path(__file__).resolve().parents[2]
-DASHBOARDS = sorted((ROOT / "deploy/grafana/dashboards").glob("*.json"))
+DASHBOARDS = sorted((ROOT / "deploy/helm/couplet/files/dashboards").glob("*.json"))
 
 #: What matches series with any value of a label, and those without it, as "All" does in the Rewards dashboard.
 ALL = ".*"

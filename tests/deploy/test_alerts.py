@@ -15,7 +15,7 @@ from common.metrics.registry import METRICS
 from tests.deploy.promql import ROOT, metric_names
 from tests.deploy.tools import tool
 
-RULES = ROOT / "deploy/prometheus/rules.yaml"
+RULES = ROOT / "deploy/helm/couplet/files/rules.yaml"
 RULES_TEST = ROOT / "deploy/prometheus/rules_test.yaml"
 _NAMES = {name for metric in METRICS for name in metric.series_names}
 _RULES: list[dict[str, Any]] = [r for group in yaml.safe_load(RULES.read_text())["groups"] for r in group["rules"]]
@@ -23,23 +23,24 @@ _RULES: list[dict[str, Any]] = [r for group in yaml.safe_load(RULES.read_text())
 
 def _promtool(*arguments: str) -> str:
     command = [str(tool("promtool")), *arguments]
-    answer = subprocess.run(command, cwd=RULES.parent, capture_output=True, text=True, timeout=60)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout
 
 
 def test_promtool_accepts_the_rules() -> None:
-    assert f"SUCCESS: {len(_RULES)} rules found" in _promtool("check", "rules", "--lint-fatal", RULES.name)
+    assert f"SUCCESS: {len(_RULES)} rules found" in _promtool("check", "rules", "--lint-fatal", str(RULES))
 
 
 def test_every_alert_fires_and_does_not_fire_as_its_cases_say() -> None:
-    assert "SUCCESS" in _promtool("test", "rules", RULES_TEST.name)
+    assert "SUCCESS" in _promtool("test", "rules", str(RULES_TEST))
 
 
 def test_a_wrong_threshold_is_noticed(tmp_path: Path) -> None:
     """The cases would not pass with any rules: with a threshold moved, they do not."""
     (tmp_path / RULES.name).write_text(RULES.read_text().replace("> 0.01", "> 0.5"))
     cases = yaml.safe_load(RULES_TEST.read_text())
+    cases["rule_files"] = [RULES.name]
     cases["tests"] = [case for case in cases["tests"] if case["name"].startswith("CoupletInfraFailures")]
     (tmp_path / RULES_TEST.name).write_text(yaml.safe_dump(cases))
     command = [str(tool("promtool")), "test", "rules", RULES_TEST.name]

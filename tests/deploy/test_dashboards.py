@@ -14,7 +14,6 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from common.metrics.metric import Kind
 from common.metrics.registry import METRICS
-from tests.deploy.draw import draw
 from tests.deploy.prometheus_server import Prometheus
 from tests.deploy.promql import (
     DASHBOARDS,
@@ -33,7 +32,7 @@ _SERIES = {name: metric for metric in METRICS for name in metric.series_names}
 _COLUMNS = 24
 #: Metrics that no dashboard shows, and why.
 _NOT_SHOWN: dict[str, str] = {}
-_CONFIG = f"rule_files: [{ROOT / 'deploy/prometheus/rules.yaml'}]\nglobal: {{evaluation_interval: 1s}}\n"
+_CONFIG = f"rule_files: [{ROOT / 'deploy/helm/couplet/files/rules.yaml'}]\nglobal: {{evaluation_interval: 1s}}\n"
 
 
 @pytest.fixture(params=DASHBOARDS, ids=lambda path: path.stem)
@@ -176,16 +175,3 @@ def test_the_service_of_no_run_is_among_all(prometheus: Prometheus) -> None:
 def test_the_server_evaluates_every_rule(prometheus: Prometheus) -> None:
     for rule in prometheus.rules():
         assert rule["health"] in ("ok", "unknown"), rule
-
-
-def test_panels_of_every_kind_can_be_drawn(prometheus: Prometheus, tmp_path: Path) -> None:
-    every = [panel for path in DASHBOARDS for panel in panels(json.loads(path.read_text()))]
-    kinds = {panel["type"]: panel for panel in every}
-    for place, panel in enumerate(kinds.values()):
-        panel["gridPos"] = {"x": place * 6, "y": 0, "w": 6, "h": 8}
-    file = tmp_path / "board.json"
-    file.write_text(json.dumps({"title": "Kinds", "panels": list(kinds.values())}))
-    picture = tmp_path / "board.png"
-    draw(file, prometheus, picture, RUN, SECONDS)
-    assert set(kinds) == {"timeseries", "stat", "bargauge", "heatmap"}
-    assert picture.read_bytes().startswith(b"\x89PNG")

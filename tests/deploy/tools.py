@@ -35,14 +35,6 @@ def tool(name: str) -> Path:
     return Path(found)
 
 
-def shared(path: str) -> Path:
-    """A file of the data that lies beside the checkout, not in it."""
-    found = _ROOT.parent / "shared" / path
-    if not found.exists():
-        missing(f"{found} is not here: this test needs that data beside the checkout")
-    return found
-
-
 def missing(reason: str) -> NoReturn:
     """Skip the test; under CI everything has to be there, so fail it."""
     if os.environ.get("CI") == "true":

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md")))
+PAGES = (
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+)
 
 _COMMENT = re.compile(r"<!-- ci: (.+?) -->")
 _COMMENTED = re.compile(r"(^|\s+)#[^'\"\n]*$")

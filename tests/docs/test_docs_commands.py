@@ -3,7 +3,7 @@
 The line in front of a block of commands says which:
 
     <!-- ci: run -->                          every line is executed here, in a folder of the page's own
-    <!-- ci: with run.steps=1 -->             the same, these words appended to each `couplet` line
+    <!-- ci: with run.steps=1 -->             the same, these words appended to lines with `couplet` or a program
     <!-- ci: after cp -r a b -->              the same, after a command that makes what the reader has by then
     <!-- ci: tests/a.py, .ci/run -->          another test runs it: those files hold the line's essential words
     <!-- ci: not run: REASON -->              nobody runs it
@@ -71,7 +71,8 @@ def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
     for block in mine:
         if block.title:
             (tmp_path / block.title).write_text(block.text)
-    (tmp_path / "recipes").symlink_to(REPOSITORY / "recipes")
+    for name in ("recipes", "examples"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     for block in mine:
         wanted = _RUN.match(block.ci) if block.language == "bash" else None
@@ -80,7 +81,7 @@ def test_the_commands_of_a_page_work(page: Path, tmp_path: Path) -> None:
         if wanted["before"]:
             _run(block, wanted["before"], tmp_path)
         for command in block.commands:
-            more = wanted["words"] if wanted["words"] and re.search(r"\bcouplet\b", command) else ""
+            more = wanted["words"] if wanted["words"] and re.search(r"\bcouplet\b|\.py\b", command) else ""
             _run(block, f"{command} {more}", tmp_path)
 
 

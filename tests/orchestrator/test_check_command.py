@@ -9,13 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.commands.data.mutants import MAX_CONSTANTS, constant_mutants, fixed_mutants
 from orchestrator.commands.main import main
+from tests.outside_data import outside_data
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ADD = "def add(a, b):\n    '''Both.'''\n    return a + b + 0\n"
 TESTS = [{"call": "add(1, 2)", "expected": "3"}, {"kind": "script", "script": "assert add(2, 2) == 4"}]
 
@@ -80,11 +79,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_public_data_set() -> None:
-    file = DATA / "humaneval" / "HumanEval.jsonl.gz"
-    if not file.exists():
-        if os.environ.get("CI") == "true" and DATA.exists():
-            pytest.fail(f"{file} is missing")
-        pytest.skip(f"no {file}")
+    file = outside_data("data/humaneval/HumanEval.jsonl.gz")
     found = record(CliRunner().invoke(main, ["data", "check", str(file), "--json"]))
     assert (found["tasks"], found["passed"]) == (164, 164)
     assert found["noticed"] == dict.fromkeys(("constant", "empty", "exit", "equal"), 164)

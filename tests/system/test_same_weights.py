@@ -21,9 +21,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from common.config import load_config
+from common.config import Config, load_config
 from common.models.loading import load_model
-from tests.system.reference_loop import reference_loop
+from examples.one_file import Settings, train
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, one after the other; a busy machine is slow to start them
 
@@ -171,14 +171,36 @@ def test_weights_that_are_broadcast(start_run: StartRun, finished_run: StartRun)
     run.assert_nothing_left()
 
 
-def test_a_plain_loop_in_one_process(finished_run: StartRun) -> None:
-    """With max_staleness 0 the distributed run is the synchronous algorithm."""
+def settings_of(config: Config) -> Settings:
+    learner = config.learner
+    return Settings(
+        seed=config.run.seed,
+        steps=config.run.steps,
+        groups_per_step=learner.groups_per_step,
+        inner_iterations=learner.inner_iterations,
+        clip=learner.clip,
+        kl_weight=learner.kl_weight,
+        leave_one_out=learner.advantage == "loo",
+        reference_sync_steps=learner.reference_sync_steps,
+        reference_sync_share=learner.reference_sync_share,
+        learning_rate=learner.optimizer.learning_rate,
+        final_share=learner.optimizer.final_share,
+        betas=learner.optimizer.betas,
+        weight_decay=learner.optimizer.weight_decay,
+        max_grad_norm=learner.optimizer.max_grad_norm,
+    )
+
+
+def test_the_program_in_one_file(finished_run: StartRun) -> None:
+    """With max_staleness 0 the distributed run is the synchronous algorithm of examples/one_file.py."""
     folder = finished_run(*ONE_RANK).folder
     config = load_config(folder / "config.yaml")
-    expected = dict(reference_loop(config).named_parameters())
+    *_, (step, _, model) = train(config, settings_of(config))
+    assert step == STEPS
+    expected = dict(model.named_parameters())
     trained = dict(load_model(str(folder / "model")).named_parameters())
     start = dict(load_model(config.model.path).named_parameters())
     moved = max(float((start[name] - expected[name]).detach().abs().max()) for name in expected)
-    assert moved > 1e-4, "the reference loop must have learned something"
+    assert moved > 1e-4, "the program must have learned something"
     for name, parameter in expected.items():
         torch.testing.assert_close(trained[name], parameter, atol=1e-5, rtol=0, msg=name)

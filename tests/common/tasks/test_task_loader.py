@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,8 +8,8 @@ from common.records import as_plain
 from common.tasks.loader import TaskFileError, load_tasks
 from learner.warm_start.synthetic import SyntheticTasks
 from tests.common.tasks.task_rows import ACECODE, BIGCODEBENCH, HUMANEVAL, MBPP, OWN, SANITIZED, write
+from tests.outside_data import outside_data
 
-DATA = Path(__file__).parents[4] / "shared/data"
 CALL = {"call": "f()", "expected": "1"}
 SCRIPT = {**OWN, "exports": ["f"], "tests": [{"kind": "script", "script": "assert f() == 1"}]}
 
@@ -193,12 +192,7 @@ def test_unusable_files_are_named(tmp_path: Path):
     ],
 )
 def test_published_files(name: str, format_name: str, tasks: int, tests: dict[str, int]):
-    path = DATA / f"{name}.jsonl.gz"
-    if not path.is_file():
-        reason = f"needs {name}, which is not part of the repository, at {path}"
-        assert not (os.environ.get("CI") == "true" and DATA.is_dir()), reason
-        pytest.skip(reason)
-    report = load_tasks(path)
+    report = load_tasks(outside_data(f"data/{name}.jsonl.gz"))
     assert report.skipped == report.left_out == ()
     assert report.formats == {format_name: tasks}
     kinds = [test.kind for task in report.tasks for test in task.tests]
