@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.table import Table
 
-from sandbox.runner import PRELOAD
+from sandbox.inside.runner import PRELOAD
 from sandbox.types import Case, Limits, Outcome, Program, Sandbox
 
 SCRIPT = "print(int(input()) + int(input()))"

@@ -14,7 +14,7 @@ from reward_service.reward_loop import RewardLoop
 from reward_service.rewards import RewardRule
 from reward_service.scoring import Scorer
 from reward_service.user_rewards import load_reward_functions
-from sandbox.jail import JailSandbox
+from sandbox.jail.backend import JailSandbox
 from sandbox.types import Limits, Sandbox
 
 
@@ -102,7 +102,7 @@ def make_sandbox(config: RewardConfig) -> Sandbox:
     """Raises SandboxUnavailable where this machine offers nothing good enough."""
     slots = config.sandbox_slots or len(os.sched_getaffinity(0))
     if config.backend == "docker":
-        from sandbox.docker import DockerSandbox
+        from sandbox.docker.backend import DockerSandbox
 
         return DockerSandbox(
             slots, image=config.docker_image, runtime=config.docker_runtime, memory_mb=config.memory_mb

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from common.records import Task, TestCase, Verdict
 from reward_service.metrics import Tally
-from sandbox.judge import Standard
+from sandbox.judge.verdict import Standard
 from sandbox.types import Case, CaseRun, Outcome, Program
 
 # A time-out may have been the machine's load, and then be gone the second time.

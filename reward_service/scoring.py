@@ -23,7 +23,7 @@ from reward_service.standards import (
     basis_from_reference,
     basis_without_reference,
 )
-from sandbox.judge import judge, program_for
+from sandbox.judge.verdict import judge, program_for
 from sandbox.types import CaseRun, Limits, Outcome, Program, Sandbox
 
 # Not facts about a program: the first is our failure, the second may be the machine's load.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from common.records import Task, TestCase, Verdict
 from reward_service.extraction import reference_program
-from sandbox.judge import Standard, judge, program_for, standard_of
+from sandbox.judge.verdict import Standard, judge, program_for, standard_of
 from sandbox.types import CaseRun, Outcome, Program
 
 # A reference may answer with whatever objects it needs.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sandbox import protocol
+from sandbox.inside import protocol
 
 START_S = 30.0
 _SEND_S = 30.0

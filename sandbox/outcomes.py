@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from sandbox import protocol, values
+from sandbox.inside import protocol, values
 from sandbox.link import Answer
 from sandbox.types import Case, CaseRun, Limits, Outcome
 

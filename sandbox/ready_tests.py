@@ -10,7 +10,7 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from sandbox import protocol
+from sandbox.inside import protocol
 
 _CACHED = 8192
 _LONG = 20_000  # characters of an expression that is not worth keeping

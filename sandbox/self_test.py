@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sandbox import protocol, values, wire
+from sandbox import wire
+from sandbox.inside import protocol, values
 from sandbox.link import Slot, SlotError
 from sandbox.types import Case, Limits, Program
 

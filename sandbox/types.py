@@ -87,10 +87,11 @@ class Outcome(StrEnum):
 class CaseRun:
     """What one case did. ``stdout`` and ``value`` were written by the program: treat them as hostile.
 
-    ``value`` is an encoded value that :func:`sandbox.values.decode` reads. Only ``call`` and ``script`` cases that
-    ended ``ok`` have one; a script's is ``(passed, checks that ran, calls of the solution, objects it answered
-    with)``, said by the process of the tests, which the program cannot reach unless it ran ``in_process``. The
-    output is kept of ``stdin`` cases only; ``exit_code`` is None where a signal or a limit ended the program.
+    ``value`` is an encoded value that :func:`sandbox.inside.values.decode` reads. Only ``call`` and ``script``
+    cases that ended ``ok`` have one; a script's is ``(passed, checks that ran, calls of the solution, objects it
+    answered with)``, said by the process of the tests, which the program cannot reach unless it ran
+    ``in_process``. The output is kept of ``stdin`` cases only; ``exit_code`` is None where a signal or a limit
+    ended the program.
     """
 
     id: str

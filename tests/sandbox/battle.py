@@ -10,8 +10,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from sandbox import values
-from sandbox.jail import JailSandbox
+from sandbox.inside import values
+from sandbox.jail.backend import JailSandbox
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
 from tests.sandbox import footprint, other_user, programs
 from tests.sandbox.levels import Backend

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from sandbox.jail import JailSandbox
-from sandbox.probe import Level, probe
+from sandbox.jail.backend import JailSandbox
+from sandbox.jail.probe import Level, probe
 from sandbox.types import Case, Limits, Program, Sandbox, SandboxUnavailable
 from tests.sandbox import other_user
 
@@ -67,7 +67,7 @@ def _open(name: str, request: pytest.FixtureRequest) -> Iterator[Backend]:
 def _open_docker(url: str) -> Iterator[Backend]:
     import docker
 
-    from sandbox.docker import DockerSandbox  # type: ignore[import-not-found,unused-ignore]
+    from sandbox.docker.backend import DockerSandbox  # type: ignore[import-not-found,unused-ignore]
 
     client = docker.DockerClient(base_url=url, version="auto")
     try:

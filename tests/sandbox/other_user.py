@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sandbox.jail import JailSandbox
-from sandbox.probe import Level
+from sandbox.jail.backend import JailSandbox
+from sandbox.jail.probe import Level
 from sandbox.types import CaseRun, Limits, Program, SandboxUnavailable
 
 HERE = Path(__file__).resolve().parent

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import cgroups
-from sandbox.cgroups import Cgroup, CgroupsUnavailable
-from sandbox.jail import JailSandbox
+from sandbox.jail import cgroups
+from sandbox.jail.backend import JailSandbox
+from sandbox.jail.cgroups import Cgroup, CgroupsUnavailable
 from sandbox.types import Case, Limits, Outcome, Program
 
 DEADLINE_S = 30

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.jail import JailSandbox
+from sandbox.jail.backend import JailSandbox
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
 from tests.sandbox.random_programs import random_program
 

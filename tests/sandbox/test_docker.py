@@ -19,10 +19,12 @@ import docker
 import pytest
 from docker.errors import APIError
 
-from sandbox import docker_image, docker_owner, interpreter_image, values
-from sandbox.docker import DockerSandbox
-from sandbox.docker_engine import connect
-from sandbox.docker_slot import DockerSlot, StreamDecoder
+from sandbox.docker import interpreter_image, owner
+from sandbox.docker.backend import DockerSandbox
+from sandbox.docker.engine import connect
+from sandbox.docker.image import ensure_image
+from sandbox.docker.slot import DockerSlot, StreamDecoder
+from sandbox.inside import values
 from sandbox.link import SlotError
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program, SandboxUnavailable
 from tests.sandbox import engine
@@ -100,15 +102,15 @@ def test_a_stream_that_is_not_the_engines_is_refused_and_errors_are_bounded() ->
 
 
 def test_only_a_dead_owners_container_is_an_orphan() -> None:
-    ours = docker_owner.labels()
-    assert not docker_owner.is_orphan(ours, "running")
-    assert docker_owner.is_orphan(ours | {"couplet.started": "1"}, "running")
+    ours = owner.labels()
+    assert not owner.is_orphan(ours, "running")
+    assert owner.is_orphan(ours | {"couplet.started": "1"}, "running")
     with subprocess.Popen(["true"]) as ended:
         pass
-    assert docker_owner.is_orphan(ours | {"couplet.pid": str(ended.pid)}, "created")
+    assert owner.is_orphan(ours | {"couplet.pid": str(ended.pid)}, "created")
     for elsewhere in ({"couplet.boot": "another"}, {"couplet.pid-namespace": "pid:[1]"}):
-        assert not docker_owner.is_orphan(ours | elsewhere, "running")
-        assert docker_owner.is_orphan(ours | elsewhere, "exited")
+        assert not owner.is_orphan(ours | elsewhere, "running")
+        assert owner.is_orphan(ours | elsewhere, "exited")
 
 
 def test_the_interpreters_file_system_has_no_tools_and_no_packages() -> None:
@@ -210,7 +212,7 @@ def refused(action, *args):
         "refused(socket.create_connection, ('127.0.0.1', 80))",
         "refused(socket.socket, socket.AF_UNIX)",
         "refused(os.fork)",
-        "refused(open, '/couplet/sandbox/child.py', 'a')",
+        "refused(open, '/couplet/sandbox/inside/child.py', 'a')",
         "refused(open, '/etc/new', 'w')",
         "refused(open, '/dev/shm/new', 'w')",
         "refused(open, '/proc/1/environ')",
@@ -302,7 +304,7 @@ def test_closing_removes_the_containers_and_ends_what_runs(docker_url: str, clie
 
 SERVICE = """
 import sys, time
-from sandbox.docker import DockerSandbox
+from sandbox.docker.backend import DockerSandbox
 from sandbox.types import Case, Limits, Program
 sandbox = DockerSandbox(1, base_url=sys.argv[1])
 sandbox.run(Program("", (Case("0", call="1"),)), Limits())
@@ -326,7 +328,7 @@ def test_a_start_removes_the_containers_of_the_dead_only(
 ) -> None:
     with subprocess.Popen(["true"]) as ended:
         pass
-    alive = docker_owner.labels()
+    alive = owner.labels()
     owners = {"dead": alive | {"couplet.pid": str(ended.pid)}, "alive": alive, "foreign": {}}
     containers = {
         owner: client.api.create_container(
@@ -351,14 +353,14 @@ def test_a_start_removes_the_containers_of_the_dead_only(
 
 def test_an_image_is_built_once_however_many_ask(docker_url: str, client: Any) -> None:
     opened = connect(docker_url)
-    first = docker_image.ensure_image(opened)
+    first = ensure_image(opened)
     (tag,) = client.images.get(first).tags
     base = next(tag for image in client.images.list() for tag in image.tags if tag.startswith("couplet-python:"))
-    assert docker_image.ensure_image(opened, base) == first
+    assert ensure_image(opened, base) == first
     client.api.tag(first, "couplet-kept")  # so that removing the tag does not remove the image
     client.api.remove_image(tag)
     with ThreadPoolExecutor(4) as pool:
-        built = set(pool.map(lambda _: docker_image.ensure_image(opened), range(4)))
+        built = set(pool.map(lambda _: ensure_image(opened), range(4)))
     assert len(built) == 1
     assert [image.id for image in client.images.list() if not image.tags] == []
     client.api.remove_image("couplet-kept", force=True)
@@ -420,7 +422,7 @@ def test_a_killed_daemon_makes_no_verdict_wrong(docker_engine: engine.PrivateEng
 
 def test_our_dockerfile_leaves_nothing_to_start_but_python(docker_url: str, client: Any) -> None:
     """On a stand-in for its base image, which no registry is needed for."""
-    docker_image.ensure_image(connect(docker_url))
+    ensure_image(connect(docker_url))
     base = next(tag for image in client.images.list() for tag in image.tags if tag.startswith("couplet-python:"))
     container = client.api.create_container(base, entrypoint=["python3"])["Id"]
     client.api.put_archive(container, "/", tree("usr/bin/sh", "usr/sbin/chroot", "usr/local/bin/pip"))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from common.records import Task, Verdict
-from sandbox.judge import judge, program_for, standard_of
+from sandbox.judge.verdict import judge, program_for, standard_of
 from sandbox.types import CaseRun, Limits, Sandbox
 from tests.sandbox import kinds, levels, programs
 

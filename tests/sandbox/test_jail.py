@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import values
-from sandbox.jail import JailSandbox
+from sandbox.inside import values
+from sandbox.inside.protocol import End
+from sandbox.jail.backend import JailSandbox
+from sandbox.jail.probe import Level, probe
 from sandbox.link import Answer, LateError, SetupError, Slot, SlotError
 from sandbox.pool import SlotPool
-from sandbox.probe import Level, probe
-from sandbox.protocol import End
 from sandbox.types import Case, Limits, Outcome, Program, SandboxUnavailable
 from tests.sandbox import battle
 
@@ -235,7 +235,7 @@ def test_close_ends_a_run_as_infra() -> None:
 HOST = """
 import sys, threading, time
 sys.path.insert(0, sys.argv[1])
-from sandbox.jail import JailSandbox
+from sandbox.jail.backend import JailSandbox
 from sandbox.types import *
 box = JailSandbox(1)
 box.run(Program("", (Case("0", "call", call="1"),)), Limits())

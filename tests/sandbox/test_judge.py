@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from common.records import Task, TestCase, Verdict
-from sandbox.judge import judge, program_for, standard_of
+from sandbox.inside.values import encode
+from sandbox.judge.verdict import judge, program_for, standard_of
 from sandbox.types import CaseRun, Outcome
-from sandbox.values import encode
 
 
 @pytest.mark.parametrize(

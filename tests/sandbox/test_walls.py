@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.probe import probe
+from sandbox.jail.probe import probe
 from sandbox.types import Case, Limits, Program
 from tests.sandbox import battle, footprint, levels, other_user, programs
 
@@ -100,7 +100,7 @@ def test_ordinary_user_below_the_minimum_is_refused() -> None:
     code = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from sandbox.jail import JailSandbox
+from sandbox.jail.backend import JailSandbox
 from sandbox.types import SandboxUnavailable
 try:
     JailSandbox(minimum_level="jail")

@@ -55,7 +55,7 @@ def check(
     from orchestrator.commands.data.check_run import check_tasks
     from orchestrator.commands.errors import MENDABLE
     from reward_service.scoring import Scorer
-    from sandbox.jail import JailSandbox
+    from sandbox.jail.backend import JailSandbox
     from sandbox.types import Limits
 
     limits = Limits(

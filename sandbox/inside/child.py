@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sandbox import lockdown, protocol, reports, served, tester, values
-from sandbox.channel import Channel, ClosedError
-from sandbox.remote import Remote
+from sandbox.inside import lockdown, protocol, reports, served, tester, values
+from sandbox.inside.channel import Channel, ClosedError
+from sandbox.inside.remote import Remote
 
 _SOURCE = "solution.py"
 _CHANNEL_FD = reports.RESULT_FD  # of the solution in a split judge, which has no result pipe

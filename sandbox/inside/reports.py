@@ -6,7 +6,7 @@ import os
 import struct
 import time
 
-from sandbox import protocol
+from sandbox.inside import protocol
 
 RESULT_FD = 3
 

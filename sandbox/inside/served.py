@@ -11,9 +11,9 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sandbox import protocol, reports, values
-from sandbox.channel import Channel, ClosedError
-from sandbox.operations import OPERATIONS
+from sandbox.inside import protocol, reports, values
+from sandbox.inside.channel import Channel, ClosedError
+from sandbox.inside.operations import OPERATIONS
 
 _MUTABLE = (list, dict, set)
 _MAX_ITEMS = 1000

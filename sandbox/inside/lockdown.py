@@ -7,8 +7,8 @@ import resource
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox import kernel, landlock, seccomp
-from sandbox.protocol import CHILD_ID
+from sandbox.inside import kernel, landlock, seccomp
+from sandbox.inside.protocol import CHILD_ID
 
 _QUIET = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 _STACK = 64 << 20

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from sandbox.docker_engine import Engine
+from sandbox.docker.engine import Engine
 from sandbox.identity import start_time
 
 _OURS = "couplet.sandbox"

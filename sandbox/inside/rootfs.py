@@ -11,9 +11,10 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from sandbox import kernel
+from sandbox.inside import kernel
 
-RUNNER = "/couplet"
+RUNNER = "/couplet"  # the folder that the runner imports from
+PACKAGE = "sandbox/inside"  # below it: this package, the only code of ours that a program can see
 _STAGING = "/sys"  # mounted over in a private namespace; nothing we bind can live below it
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _LINKS = {"shm": "/tmp", "fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
@@ -65,7 +66,7 @@ def build(package: str, libraries: str) -> None:
     for name in ("lib", "lib64", "bin"):
         if os.path.islink("/" + name) and not os.path.lexists(f"{_STAGING}/{name}"):
             os.symlink(os.readlink("/" + name), f"{_STAGING}/{name}")
-    _bind(package, f"{_STAGING}{RUNNER}/sandbox")
+    _bind(package, f"{_STAGING}{RUNNER}/{PACKAGE}")
     for name in _DEVICES:
         _bind(f"/dev/{name}", f"{_STAGING}/dev/{name}", device=True)
     for name, target in _LINKS.items():

@@ -16,16 +16,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from docker.errors import ImageNotFound
 
-from sandbox import interpreter_image, rootfs
-from sandbox.docker_engine import ENGINE_ERRORS, Engine
+from sandbox.docker import interpreter_image
+from sandbox.docker.engine import ENGINE_ERRORS, Engine
+from sandbox.inside import rootfs
 from sandbox.types import SandboxUnavailable
 
 _PYTHON, _RUNNER = "couplet-python", "couplet-sandbox"
-_PACKAGE = Path(__file__).resolve().parent
+_INSIDE = Path(rootfs.__file__).resolve().parent  # what a container gets of this package, and nothing else
 _BUILD_S = 300.0
 _POLL_S = 0.05
 
@@ -66,35 +67,44 @@ def _interpreter(engine: Engine) -> str:
 
 
 def _with_runner(engine: Engine, base: str) -> str:
-    sources = sorted(_PACKAGE.glob("*.py"))
-    contents = [part for path in sources for part in (path.name.encode(), path.read_bytes())]
-    tag = _digest(base.encode(), *contents)
+    tag = runner_tag(base)
     found = _find(engine, f"{_RUNNER}:{tag}")
     if found is None:
         api = engine.client.api
         container = api.create_container(base, entrypoint=["python3"])["Id"]  # never started
         try:
-            api.put_archive(container, "/", _archive(sources))
+            api.put_archive(container, "/", runner_archive())
             found = str(api.commit(container, repository=_RUNNER, tag=tag)["Id"])
         finally:
             engine.remove(container)
     return found
 
 
-def _archive(sources: list[Path]) -> bytes:
+def runner_tag(base: str) -> str:
+    """Name the content of an image: the runner's files on top of the image with the id ``base``."""
+    contents = [part for path in _runner_files() for part in (path.name.encode(), path.read_bytes())]
+    return _digest(base.encode(), *contents)
+
+
+def runner_archive() -> bytes:
+    """Pack the runner's files as a tar archive to unpack at a container's root."""
     buffer = io.BytesIO()
-    inside = f"{rootfs.RUNNER.lstrip('/')}/{_PACKAGE.name}"
+    inside = PurePosixPath(rootfs.RUNNER.lstrip("/"), rootfs.PACKAGE)
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for folder in (rootfs.RUNNER.lstrip("/"), inside):
-            entry = tarfile.TarInfo(folder)
+        for folder in (*reversed(inside.parents[:-1]), inside):
+            entry = tarfile.TarInfo(str(folder))
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(entry)
-        for path in sources:
+        for path in _runner_files():
             content = path.read_bytes()
-            entry = tarfile.TarInfo(f"{inside}/{path.name}")
+            entry = tarfile.TarInfo(str(inside / path.name))
             entry.size, entry.mode = len(content), 0o644
             archive.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def _runner_files() -> list[Path]:
+    return sorted(_INSIDE.glob("*.py"))
 
 
 def _find(engine: Engine, name: str) -> str | None:

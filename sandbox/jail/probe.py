@@ -10,8 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from sandbox import self_test
+from sandbox.jail.slot import JailSlot, Libraries
 from sandbox.link import SlotError
-from sandbox.slot import JailSlot, Libraries
 from sandbox.types import SandboxUnavailable
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 from docker.types import LogConfig, Ulimit
 
-from sandbox import docker_owner, identity, launcher, rootfs
-from sandbox.docker_engine import ENGINE_ERRORS, Engine
+from sandbox import identity
+from sandbox.docker import owner
+from sandbox.docker.engine import ENGINE_ERRORS, Engine
+from sandbox.inside import launcher, rootfs
 from sandbox.link import Answer, Link, SlotError
 
 _STREAM_HEADER = struct.Struct(">BxxxI")
@@ -163,7 +165,7 @@ class DockerSlot:
             stop_signal="SIGKILL",  # an engine that shuts down need not wait: the runner has nothing to finish
             stdin_open=True,
             network_disabled=True,
-            labels=docker_owner.labels(),
+            labels=owner.labels(),
             host_config=self._host_config(options),
         )
         stream = api.attach_socket(self._name, params=_ATTACH)

@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from sandbox import identity, launcher, sweep
-from sandbox.cgroups import Cgroup, CgroupsUnavailable
+from sandbox import identity
+from sandbox.inside import launcher, sweep
+from sandbox.jail.cgroups import Cgroup, CgroupsUnavailable
 from sandbox.link import START_S, Answer, Link, SlotError
 
 _TASKS = 256  # of the launcher, the runner and two programs with 64 each
@@ -70,7 +71,7 @@ class JailSlot:
         if level == "uid":
             self._folder = config["folder"] = tempfile.mkdtemp(prefix="couplet-sandbox-")
             os.chown(self._folder, self._claim.child_uid, self._claim.child_uid)
-        import_from = str(Path(__file__).resolve().parent.parent)
+        import_from = str(Path(launcher.__file__).resolve().parents[2])
         boot = launcher.BOOT.format("launcher")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
         self._process = subprocess.Popen(

@@ -7,7 +7,7 @@ import os
 import stat
 import struct
 
-from sandbox import kernel
+from sandbox.inside import kernel
 
 _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446  # the same numbers on every architecture
 _RULE_PATH_BENEATH = 1

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
-from sandbox import protocol, reports, values
-from sandbox.remote import Remote, SolutionGone
+from sandbox.inside import protocol, reports, values
+from sandbox.inside.remote import Remote, SolutionGone
 
 _CLAIM_BYTES = 200
 

@@ -11,7 +11,7 @@ import struct
 import time
 from typing import Any
 
-from sandbox import kernel, protocol
+from sandbox.inside import kernel, protocol
 
 _DEATH_S = 5.0
 _MIN_POLL_MS = 2

@@ -11,7 +11,7 @@ import errno
 import os
 import struct
 
-from sandbox import syscalls
+from sandbox.inside import syscalls
 
 _LOAD, _AND, _JUMP, _JEQ, _JGT, _JGE, _JSET, _RET = 0x20, 0x54, 0x05, 0x15, 0x25, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000

@@ -10,9 +10,9 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable
 
-from sandbox import values
-from sandbox.channel import Channel, ClosedError
-from sandbox.operations import OPERATIONS
+from sandbox.inside import values
+from sandbox.inside.channel import Channel, ClosedError
+from sandbox.inside.operations import OPERATIONS
 
 
 class SolutionGone(BaseException):

@@ -6,8 +6,8 @@ import ast
 from dataclasses import dataclass
 
 from common.records import Task, TestCase, Verdict
-from sandbox import values
-from sandbox.comparison import same_text, same_value
+from sandbox.inside import values
+from sandbox.judge.comparison import same_text, same_value
 from sandbox.types import Case, CaseRun, Outcome, Program
 
 _NOT_OK = {

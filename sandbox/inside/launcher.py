@@ -13,14 +13,14 @@ import socket
 import sys
 from typing import Any
 
-from sandbox import kernel, protocol, rootfs
+from sandbox.inside import kernel, protocol, rootfs
 
 # -S -s -P: no site, no user site, no script folder on sys.path (this package has a module named types).
 INTERPRETER_FLAGS = ("-S", "-s", "-P", "-B")
 # Some modules register work for every fork; it would touch memory in each program's, for nothing (see runner.py).
 BOOT = (
     "import os, sys; sys.path.insert(0, sys.argv[1]); os.register_at_fork = lambda **_: None; "
-    "from sandbox.{0} import main; main()"
+    "from sandbox.inside.{0} import main; main()"
 )
 _PERSONAL = kernel.NEWNS | kernel.NEWPID | kernel.NEWNET | kernel.NEWIPC | kernel.NEWUTS
 

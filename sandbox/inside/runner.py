@@ -21,8 +21,8 @@ import socket
 import sys
 from typing import Any
 
-from sandbox import child, kernel, lockdown, protocol, sweep
-from sandbox.relay import Relay
+from sandbox.inside import child, kernel, lockdown, protocol, sweep
+from sandbox.inside.relay import Relay
 
 # Imported once, so that programs do not pay for it.
 PRELOAD = """

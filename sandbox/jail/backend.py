@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sandbox.jail.probe import STRONGEST_FIRST, Level, probe
+from sandbox.jail.slot import JailSlot, Libraries
 from sandbox.pool import SlotPool
-from sandbox.probe import STRONGEST_FIRST, Level, probe
-from sandbox.slot import JailSlot, Libraries
 from sandbox.types import SandboxUnavailable
 
 

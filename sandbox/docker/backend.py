@@ -6,10 +6,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from sandbox import docker_owner, self_test
-from sandbox.docker_engine import ENGINE_ERRORS, connect
-from sandbox.docker_image import ensure_image
-from sandbox.docker_slot import ContainerOptions, DockerSlot
+from sandbox import self_test
+from sandbox.docker import owner
+from sandbox.docker.engine import ENGINE_ERRORS, connect
+from sandbox.docker.image import ensure_image
+from sandbox.docker.slot import ContainerOptions, DockerSlot
 from sandbox.link import START_S, SlotError
 from sandbox.pool import SlotPool
 from sandbox.types import CaseRun, Limits, Program, SandboxUnavailable
@@ -19,7 +20,7 @@ class DockerSandbox(SlotPool):
     """Implements :class:`sandbox.types.Sandbox`.
 
     ``base_url``: the engine's socket (default: DOCKER_HOST, or Docker's usual one). ``image``: see
-    :func:`sandbox.docker_image.ensure_image`. ``runtime``: another than the engine's default, such as ``runsc``.
+    :func:`sandbox.docker.image.ensure_image`. ``runtime``: another than the engine's default, such as ``runsc``.
     ``memory_mb``: the most that a program's limits may allow it. Raises SandboxUnavailable with the remedy.
     """
 
@@ -37,7 +38,7 @@ class DockerSandbox(SlotPool):
         self._memory_mb, self._runtime = memory_mb, runtime
         self._engine = connect(base_url, runtime)
         try:
-            docker_owner.remove_orphans(self._engine)
+            owner.remove_orphans(self._engine)
             self._image = ensure_image(self._engine, image)
             options = ContainerOptions(self._image, memory_mb, runtime)
             first = _checked(DockerSlot(self._engine, options))
