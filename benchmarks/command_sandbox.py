@@ -42,7 +42,7 @@ def _backends(_: click.Context, __: click.Parameter, value: str) -> tuple[str, .
 def sandbox_bench(
     backends: Sequence[str], slots: int | None, seconds: float, rounds: int, soak: float | None, as_json: bool
 ) -> None:
-    """Isolated programs per second, beside a fresh interpreter per test and beside forks without walls."""
+    """Isolated programs per second, beside a fresh interpreter per test and beside forks without isolation."""
     from benchmarks import sandbox as comparison
     from benchmarks import soak as soaking
 

@@ -1,4 +1,4 @@
-"""Programs per second: every backend beside a fresh interpreter per test, and beside forks without any wall."""
+"""Programs per second: every backend beside a fresh interpreter per test, and beside forks without isolation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PROGRAMS = {
     ),
 }
 
-# A fork server with nothing around its programs: what any wall comes on top of.
+# A fork server without isolation: the cost of isolation comes on top of it.
 _FORKS = f"""
 import gc, importlib, os, sys, time
 os.register_at_fork = lambda **_: None
@@ -81,7 +81,7 @@ class Row:
 
 def run(backends: dict[str, Callable[[], Sandbox]], settings: Settings, said: Callable[[str], None]) -> list[Row]:
     """``backends``: how to open each. Cases take turns, so that the machine's moods hit all alike."""
-    forks = Row("forks without walls", "script", 1, [], [])
+    forks = Row("forks without isolation", "script", 1, [], [])
     fresh = Row("subprocess.run", "script", 1, [], [])
     cases = [forks, fresh]
     with _opened(backends) as sandboxes:

@@ -1,4 +1,4 @@
-"""The docker backend: a pool of warm containers on Docker or Podman, each holding the same runner as a jail."""
+"""The docker backend: a pool of warm containers on Docker or Podman, each with the same runner as a jail."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class DockerSandbox(SlotPool):
     def run(
         self, program: Program, limits: Limits, *, stop_on: Callable[[CaseRun], bool] | None = None
     ) -> list[CaseRun]:
-        """Raises ValueError for limits that the containers were not made for."""
+        """Run a program as every sandbox does. Raises ValueError for limits above those of the containers."""
         if limits.memory_mb > self._memory_mb:
             raise ValueError(
                 f"limit memory_mb is {limits.memory_mb}, but the containers were started for {self._memory_mb}: "
@@ -75,13 +75,14 @@ class DockerSandbox(SlotPool):
             "engine": f"{self._engine.name} {self._engine.version}",
             "engine_security": list(self._engine.security),
             "runtime": self._runtime or "default",
+            "spare_ready": self._spare.ready,
             "image": self._image,
             **self._facts,
         }
 
 
 class SpareSlot:
-    """Keeps one slot more than is asked for, so that a broken one is replaced without waiting for a start."""
+    """Keeps one slot started in advance, so that a broken one is replaced without waiting for a start."""
 
     def __init__(self, start: Callable[[], DockerSlot], first: DockerSlot) -> None:
         self._start = start
@@ -90,11 +91,19 @@ class SpareSlot:
         self._spare.set_result(first)
 
     def take(self) -> DockerSlot:
-        """Raises SlotError when none can be started. For one caller at a time."""
+        """Take the spare slot and start the next one. Raises SlotError when none starts. Not thread-safe."""
         slot = self._alive_spare() or self._start()
         if self._spare is None:
             self._spare = self._starter.submit(self._start)
         return slot
+
+    @property
+    def ready(self) -> bool:
+        """Whether a spare slot is started and alive."""
+        spare = self._spare
+        if spare is None or not spare.done() or spare.cancelled() or spare.exception() is not None:
+            return False
+        return spare.result().is_quiet
 
     def close(self) -> None:
         self._starter.shutdown(wait=True, cancel_futures=True)

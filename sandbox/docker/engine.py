@@ -1,4 +1,4 @@
-"""A container engine as the docker backend sees it: connected, checked, and told to remove a container."""
+"""The connection to a container engine, checked for what the docker backend needs of it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Engine:
         return "podman" in self.name.lower()
 
     def remove(self, container: str) -> None:
-        """End and remove a container, by id or name. An engine that does not answer is logged, not raised."""
+        """Kill and remove a container, by id or name. Log an engine that does not answer."""
         try:
             self.client.api.remove_container(container, force=True, v=True)
         except APIError as error:
@@ -44,7 +44,7 @@ class Engine:
             _log.warning("container %s was not removed: %s", container, error)
 
     def end(self, container: str) -> None:
-        """SIGKILL; no error where nothing runs any more or the engine does not answer."""
+        """Send SIGKILL to a container; ignore that it ended before or that the engine does not answer."""
         try:
             self.client.api.kill(container, signal="SIGKILL")
         except ENGINE_ERRORS as error:
@@ -52,7 +52,7 @@ class Engine:
 
 
 def connect(base_url: str | None = None, runtime: str | None = None) -> Engine:
-    """To ``base_url`` or, without one, where DOCKER_HOST points.
+    """Connect to ``base_url`` or, without one, to where DOCKER_HOST points.
 
     Raises SandboxUnavailable with the remedy where no engine answers, it lacks ``runtime``, or its transport has
     no plain socket underneath.

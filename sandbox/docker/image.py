@@ -32,7 +32,7 @@ _POLL_S = 0.05
 
 
 def ensure_image(engine: Engine, base: str | None = None) -> str:
-    """The id of an image to start slots from, built once for each version of what is in it.
+    """Find or build the image to start slots from, once for each version of its content, and return its id.
 
     ``base`` is an image on the engine with Python 3.11 or newer as ``python3``; without one, this interpreter is
     taken. Raises SandboxUnavailable where it is missing or the engine refuses.
@@ -123,7 +123,7 @@ def _digest(*parts: bytes) -> str:
 
 @contextmanager
 def _only_builder() -> Iterator[None]:
-    """One of this machine's and user's processes at a time: two would both build, and one image would be lost."""
+    """Lock out this user's other processes on the machine: two would both build, and one image would be lost."""
     path = os.path.join(tempfile.gettempdir(), f"couplet-image-{os.getuid()}.lock")
     deadline = time.monotonic() + _BUILD_S
     with open(path, "a", encoding="ascii") as lock:

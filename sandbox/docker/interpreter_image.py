@@ -24,7 +24,7 @@ _MOUNT_POINTS = ("/dev", "/etc", "/proc", "/sys")
 
 
 def interpreter() -> str:
-    """The path of the executable, inside as outside."""
+    """Return the path of the executable, which is the same in the image."""
     return os.path.realpath(sys.executable)
 
 

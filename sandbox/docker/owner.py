@@ -1,4 +1,4 @@
-"""Labels that name the process a container belongs to, so that a later service can clean up after a dead one."""
+"""Labels that name the process that owns a container, so that a later service can clean up after a dead one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STOPPED = ("exited", "dead")
 
 
 def labels() -> dict[str, str]:
-    """Of containers that this process starts."""
+    """Make the labels of containers that this process starts."""
     pid = os.getpid()
     return {
         _OURS: "slot",
@@ -27,7 +27,7 @@ def labels() -> dict[str, str]:
 
 
 def remove_orphans(engine: Engine) -> int:
-    """Remove what dead services left on the engine; returns how many. Raises the engine's errors."""
+    """Remove containers that dead services left on the engine; return how many. Raises the engine's errors."""
     removed = 0
     for container in engine.client.api.containers(all=True, filters={"label": f"{_OURS}=slot"}):
         if is_orphan(container["Labels"], container["State"]):
@@ -37,7 +37,7 @@ def remove_orphans(engine: Engine) -> int:
 
 
 def is_orphan(owner: Mapping[str, str], state: str) -> bool:
-    """``state`` is the engine's word for what the container does.
+    """Return whether the owner of a container in the engine's ``state`` is dead.
 
     An owner under another boot id or PID namespace cannot be looked up from here. Its container ends by itself
     when the engine closes the stream of a dead owner; one that still runs belongs to somebody alive.

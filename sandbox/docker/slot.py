@@ -40,7 +40,7 @@ class ContainerOptions:
 
     @property
     def container_mb(self) -> int:
-        """Room for a program, the tests beside it, the files of /tmp and the runner."""
+        """The memory of a container: a program, the tests beside it, the files of /tmp and the runner."""
         return 2 * self.memory_mb + _TMP_MB + _RUNNER_MB
 
 
@@ -54,7 +54,7 @@ class StreamDecoder:
         self._left = 0
 
     def __call__(self, data: bytes) -> bytes:
-        """What ``data`` adds to stdout. Raises SlotError where there should be a header and is none."""
+        """Return what ``data`` adds to stdout. Raises SlotError where a header is malformed."""
         output = bytearray()
         rest = memoryview(data)
         while rest:
@@ -78,10 +78,10 @@ class StreamDecoder:
 
 
 class DockerSlot:
-    """Start with the constructor. The container ends when this process does: the engine then closes its stdin."""
+    """A container with its runner. The constructor starts it; it ends with this process, which holds its stdin."""
 
     def __init__(self, engine: Engine, options: ContainerOptions) -> None:
-        """Raises SlotError with a one-line reason."""
+        """Start the container. Raises SlotError with a one-line reason."""
         self._engine = engine
         self._decoder = StreamDecoder()
         self._socket: socket.socket | None = None
@@ -108,12 +108,12 @@ class DockerSlot:
 
     @property
     def name(self) -> str:
-        """The container's."""
+        """The name of the container."""
         return self._name
 
     @property
     def is_quiet(self) -> bool:
-        """False once the stream has ended: between requests the runner says nothing."""
+        """Whether the stream is open and empty, as it is between requests until the runner ends."""
         assert self._socket is not None
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
@@ -137,7 +137,7 @@ class DockerSlot:
         self._claim.release()
 
     def _disconnect(self) -> None:
-        """Whoever waits for the stream hears its end, even from an engine that does not answer."""
+        """Shut the stream down, which ends a wait for it even when the engine does not answer."""
         if self._socket is not None and self._socket.fileno() >= 0:
             try:
                 self._socket.shutdown(socket.SHUT_RDWR)

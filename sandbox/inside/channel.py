@@ -24,7 +24,7 @@ class Channel:
         self._max = max_bytes
 
     def send(self, message: bytes) -> None:
-        """Raises ClosedError."""
+        """Send one message. Raises ClosedError."""
         data = memoryview(_LENGTH.pack(len(message)) + message)
         try:
             while data:
@@ -33,7 +33,7 @@ class Channel:
             raise ClosedError(str(error)) from error
 
     def receive(self) -> bytes:
-        """Raises ClosedError."""
+        """Receive one message. Raises ClosedError."""
         (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
         if length > self._max:
             raise ClosedError("message too long")

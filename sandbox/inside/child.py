@@ -28,15 +28,15 @@ _TESTS_CHANNEL_FD = reports.RESULT_FD + 1
 _MESSAGE_SLACK = 1 << 12
 
 Job = Callable[[], None]
-Prepared = tuple[list[int], Job]  # descriptors for 0, 1, 2 and so on; what to do behind the walls
+Prepared = tuple[list[int], Job]  # descriptors for 0, 1, 2 and so on; what to do once isolated
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the runner knows of one request before it forks; the programs it never reads."""
+class ForkRequest:
+    """One request as the runner knows it before it forks; it never reads the program."""
 
-    walls: lockdown.Walls
-    plan: lockdown.Plan
+    isolation: lockdown.Isolation
+    limits: lockdown.ChildLimits
     header: dict[str, Any]
 
     @property
@@ -48,8 +48,8 @@ class Request:
         return int(self.header["limits"]["out_bytes"])
 
 
-def become_program(request: Request, sizes: tuple[int, int], pipes: list[int]) -> Job:
-    """In the fork of a program that reports for itself: set everything up, say READY, return what to do.
+def become_program(request: ForkRequest, sizes: tuple[int, int], pipes: list[int]) -> Job:
+    """Turn this fork into a program that reports for itself: set it up, report READY and return its job.
 
     ``sizes``: bytes of payload and input that wait on the request stream.
     """
@@ -67,25 +67,28 @@ def become_program(request: Request, sizes: tuple[int, int], pipes: list[int]) -
             job = partial(_run_calls, source, payload["calls"], request.out_bytes)
         return [_memory_file(b""), *pipes], job
 
-    job = _guarded(request, prepare, request.walls.child_uid)
+    job = _isolated(request, prepare, request.isolation.child_uid)
     reports.ready()
     return job
 
 
-def become_solution(request: Request, size: int, outputs: list[int], channel: int) -> Job:
-    """In the fork of a split judge's solution. It leaves the tests unread, and loses the stream they are on."""
+def become_solution(request: ForkRequest, size: int, outputs: list[int], channel: int) -> Job:
+    """Turn this fork into the solution of a split judge and return its job.
+
+    It leaves the tests unread, and loses the stream that they are on.
+    """
 
     def prepare() -> Prepared:
         source = marshal.loads(_read_exactly(size))["source"]
         return [_memory_file(b""), *outputs, channel], partial(_serve, source, request.out_bytes)
 
-    job = _guarded(request, prepare, request.walls.child_uid)
+    job = _isolated(request, prepare, request.isolation.child_uid)
     Channel(_CHANNEL_FD, 0).send(protocol.READY)
     return job
 
 
-def become_tests(request: Request, size: int, pipes: list[int], channel: int) -> Job:
-    """In the fork of a split judge's tests."""
+def become_tests(request: ForkRequest, size: int, pipes: list[int], channel: int) -> Job:
+    """Turn this fork into the tests of a split judge and return its job."""
 
     def prepare() -> Prepared:
         # The tests come after the source on the stream: they may be read once the solution has what is its own.
@@ -94,7 +97,7 @@ def become_tests(request: Request, size: int, pipes: list[int], channel: int) ->
         tests = tester.Tests(**marshal.loads(_read_exactly(size)))
         return [_memory_file(b""), *pipes, channel], partial(_judge, tests, request.out_bytes)
 
-    job = _guarded(request, prepare, request.walls.judge_uid)
+    job = _isolated(request, prepare, request.isolation.judge_uid)
     reports.ready()
     return job
 
@@ -110,11 +113,12 @@ def run(job: Job) -> None:
     os._exit(0)
 
 
-def _guarded(request: Request, prepare: Callable[[], Prepared], uid: int) -> Job:
+def _isolated(request: ForkRequest, prepare: Callable[[], Prepared], uid: int) -> Job:
+    """Prepare the job and isolate this process; on failure write the reason to stderr and exit before READY."""
     try:
         descriptors, job = prepare()
         _place(descriptors)
-        lockdown.apply(request.walls, request.plan, uid, kept=len(descriptors))
+        lockdown.apply(request.isolation, request.limits, uid, kept=len(descriptors))
         return job
     except (OSError, ValueError, EOFError, ClosedError) as error:
         os.write(2, f"setup: {error}".encode())
@@ -142,7 +146,7 @@ def _memory_file(content: bytes) -> int:
 
 
 def _place(descriptors: list[int]) -> None:
-    """Onto 0, 1, 2 and so on."""
+    """Move the descriptors onto 0, 1, 2 and so on."""
     # Move out of the way first: one of them may itself have one of the low numbers.
     high = [os.dup(fd) for fd in descriptors]
     for target, fd in enumerate(high):
@@ -156,7 +160,7 @@ def _module(name: str) -> types.ModuleType:
 
 
 def _load(source: str) -> types.ModuleType:
-    """Run the source as a module; where it fails, report that and end."""
+    """Run the source as a module; when it fails, report that and exit."""
     module = _module("solution")  # not __main__: a script's main block must not wait for input
     try:
         exec(compile(source, _SOURCE, "exec", dont_inherit=True), module.__dict__)
@@ -200,7 +204,7 @@ def _print_error(error: BaseException) -> None:
 
 
 def _finish(code: int) -> None:
-    """What the interpreter does at its end, without tearing the runner's modules down."""
+    """Do what the interpreter does at exit, without tearing the runner's modules down."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()

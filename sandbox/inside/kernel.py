@@ -50,7 +50,7 @@ def mount(source: str, target: str, kind: str | None, flags: int, options: str =
 
 
 class Mount:
-    """A mount, ready to be made: a fork that does little touches little memory."""
+    """A mount with its arguments encoded in advance: a fork that does little touches little memory."""
 
     def __init__(self, source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
         self._arguments = (
@@ -62,7 +62,7 @@ class Mount:
         )
 
     def do(self) -> None:
-        """Raises OSError naming the target."""
+        """Make the mount. Raises OSError naming the target."""
         if _libc.mount(*self._arguments) < 0:
             _check(-1, f"mount {self._arguments[1].decode()}")
 
@@ -80,7 +80,7 @@ def _prctl(option: int, value: int, what: str) -> None:
 
 
 def die_with_parent() -> None:
-    """SIGKILL when the thread that started this process ends. Reset by every change of identity."""
+    """Have this process killed when the thread that started it ends. Every change of identity resets it."""
     _prctl(_PR_SET_PDEATHSIG, 9, "prctl PDEATHSIG")
 
 
@@ -97,7 +97,7 @@ def drop_capabilities() -> None:
 
 
 class Filter:
-    """A seccomp program, ready to be installed."""
+    """A seccomp program in the form that the kernel takes."""
 
     def __init__(self, program: bytes) -> None:
         self._code = ctypes.create_string_buffer(program, len(program))
@@ -107,10 +107,10 @@ class Filter:
         self._address = ctypes.addressof(self._descriptor)
 
     def install(self) -> None:
-        """Apply it to this thread, for ever."""
+        """Apply the program to this thread, irrevocably."""
         _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._address, 0, 0), "prctl SECCOMP")
 
 
 def process_cpu_s(pid: int) -> float:
-    """CPU seconds that a process has used. Raises OSError once it has been reaped."""
+    """Return the CPU seconds that a process has used. Raises OSError once it has been reaped."""
     return time.clock_gettime((~pid << 3) | 2)

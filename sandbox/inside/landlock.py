@@ -18,7 +18,7 @@ _ABOVE_STREAMS = 16  # a child puts its streams on the lowest descriptors
 
 
 def abi() -> int:
-    """The kernel's Landlock version. Raises OSError where there is none."""
+    """Return the kernel's Landlock version. Raises OSError where there is none."""
     return kernel.syscall(_CREATE, None, 0, 1, what="Landlock")
 
 
@@ -28,7 +28,7 @@ def _handled(version: int) -> int:
 
 
 def ruleset(readable: list[str], writable: list[str]) -> int:
-    """File descriptor of a ruleset: read ``readable``, everything but execution in ``writable``, no more."""
+    """Create a ruleset that allows reading ``readable`` and all but execution in ``writable``; return its fd."""
     version = abi()
     handled = _handled(version)
     rules = _create(version, handled)
@@ -38,8 +38,8 @@ def ruleset(readable: list[str], writable: list[str]) -> int:
     return rules
 
 
-def nothing_but_files() -> int:
-    """File descriptor of a ruleset that leaves files to others: no execution, TCP, abstract sockets or signals."""
+def without_files() -> int:
+    """Create a ruleset against execution, TCP, abstract sockets and signals, for files that mounts protect."""
     return _create(abi(), _EXECUTE)
 
 
@@ -67,5 +67,5 @@ def _allow(rules: int, path: str, access: int) -> None:
 
 
 def restrict(rules: int) -> None:
-    """Apply to this thread, for ever. Needs no_new_privs."""
+    """Apply a ruleset to this thread, irrevocably. Needs no_new_privs."""
     kernel.syscall(_RESTRICT, rules, 0, what="Landlock restrict")

@@ -1,7 +1,7 @@
-"""First process of a slot: builds the walls, then becomes (or guards) the runner.
+"""The first process of a slot: isolates the slot, then becomes the runner or waits for it.
 
-Runs as ``python -c`` with one JSON argument, an empty environment and nothing open but 0, 1 and 2. A level
-that cannot be built ends in one HELLO frame with the reason.
+Runs as ``python -c`` with one JSON argument, an empty environment and nothing open but 0, 1 and 2. An
+isolation level that this machine refuses ends in one HELLO frame with the reason.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _PERSONAL = kernel.NEWNS | kernel.NEWPID | kernel.NEWNET | kernel.NEWIPC | kerne
 
 
 def main() -> None:
+    """Isolate the slot as the configuration in the second argument says, then run the runner."""
     config: dict[str, Any] = json.loads(sys.argv[2])
     kernel.die_with_parent()
     if os.getppid() != config["parent"]:
@@ -34,8 +35,8 @@ def main() -> None:
     os.umask(0o022)
     config["program"] = os.path.realpath(sys.executable)  # a virtual environment's link is not in the jail
     try:
-        for door in config.pop("cgroups", []):
-            _write(door, "0")
+        for procs_file in config.pop("cgroups", []):
+            _write(procs_file, "0")
         if config.get("container"):
             _reserve_tmp(config["child_uid"])
         if config["level"] == "uid":
@@ -81,7 +82,7 @@ def _become_runner(config: dict[str, Any], import_from: str) -> None:
 
 
 def _reserve_tmp(child_uid: int) -> None:
-    """Of a container: only root and programs may use /tmp.
+    """Let only root and programs use /tmp of a container.
 
     Root without capabilities cannot give a folder away, but it can give one of its own to a group that it is in.
     """
@@ -104,11 +105,11 @@ def _require_public(paths: list[str]) -> None:
 def _enter(config: dict[str, Any]) -> None:
     package = os.path.dirname(os.path.abspath(__file__))
     if config["level"] == "jail":
-        go = _start_mapper(os.getpid(), config["runner_uid"], config["child_uid"])
+        write_maps = _start_mapper(os.getpid(), config["runner_uid"], config["child_uid"])
         kernel.unshare(kernel.NEWNS)
         rootfs.build(package, config["libraries"]["folder"])
         kernel.unshare(kernel.NEWUSER | _PERSONAL)
-        go()
+        write_maps()
         os.setgroups([])
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
@@ -141,14 +142,14 @@ def _start_mapper(pid: int, runner_uid: int, child_uid: int) -> Any:
         os._exit(failed)
     os.close(ready_r)
 
-    def go() -> None:
+    def write_maps() -> None:
         os.write(ready_w, b"g")
         os.close(ready_w)
         code = os.waitstatus_to_exitcode(os.waitpid(helper, 0)[1])
         if code:
             raise OSError(code, f"uid map: {os.strerror(code) if code > 0 else 'helper killed'}")
 
-    return go
+    return write_maps
 
 
 def _write(path: str, text: str) -> None:

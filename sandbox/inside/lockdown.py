@@ -1,4 +1,7 @@
-"""From a fresh fork of the runner to a process that may be given hostile code. Order matters."""
+"""Isolation of one child: from a fresh fork of the runner to a process that may run hostile code.
+
+The order of the steps in :func:`apply` matters.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,12 @@ _LIMITED = (*_FIXED_LIMITS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource
 
 
 @dataclass(frozen=True)
-class Walls:
-    """What the runner prepared once for all its children."""
+class Isolation:
+    """The part of the isolation that the runner prepares once for all its children.
+
+    ``rules``: file descriptor of a Landlock ruleset. ``proc``: whether /proc may be mounted. ``base_bytes``: the
+    address space of the runner itself. ``ceilings``: the runner's hard resource limits, by ``resource.RLIMIT_*``.
+    """
 
     level: str
     child_uid: int
@@ -42,17 +49,18 @@ class Walls:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What the limits of one request ask of its children, worked out before the fork."""
+class ChildLimits:
+    """Mounts and resource limits of the children of one request, computed before the fork."""
 
     mounts: list[kernel.Mount]
-    limits: list[tuple[int, tuple[int, int]]]
+    resources: list[tuple[int, tuple[int, int]]]
 
 
-def prepare(config: dict[str, Any]) -> Walls:
+def prepare(config: dict[str, Any]) -> Isolation:
+    """Prepare what all children share from the launcher's configuration. Raises OSError."""
     uid_level = config["level"] == "uid"
     folder = config.get("folder", "/tmp")
-    return Walls(
+    return Isolation(
         level=config["level"],
         child_uid=config["child_uid"] if uid_level else CHILD_ID,
         # With namespaces the two cannot see each other, whatever their ids.
@@ -66,52 +74,52 @@ def prepare(config: dict[str, Any]) -> Walls:
     )
 
 
-def plan(walls: Walls, items: tuple[tuple[str, Any], ...], results: int) -> Plan:
-    """``items``: of the limits."""
+def child_limits(isolation: Isolation, items: tuple[tuple[str, Any], ...], results: int) -> ChildLimits:
+    """Compute the limits of a request's children from the ``items`` of its limits, which a cache can hash."""
     limits = dict(items)
     mounts = []
-    if walls.level != "uid":
+    if isolation.level != "uid":
         size = f"size={limits['file_mb']}m,nr_inodes={limits['files']},mode=1777"
         mounts.append(kernel.Mount("tmp", "/tmp", "tmpfs", _QUIET, size))
-        if walls.proc:
+        if isolation.proc:
             mounts.append(kernel.Mount("proc", "/proc", "proc", _QUIET, "subset=pid"))
     cpu = int(limits["cpu_s"] * results) + 2  # the runner enforces the exact limit; this holds if it is starved
-    memory = walls.base_bytes + (limits["memory_mb"] << 20)
+    memory = isolation.base_bytes + (limits["memory_mb"] << 20)
     wanted = {
         resource.RLIMIT_CPU: (cpu, cpu + 1),
         resource.RLIMIT_FSIZE: (limits["file_mb"] << 20,) * 2,
         resource.RLIMIT_AS: (memory, memory),
         **_FIXED_LIMITS,
     }
-    return Plan(mounts, [(kind, _below(walls.ceilings[kind], *wanted[kind])) for kind in _LIMITED])
+    return ChildLimits(mounts, [(kind, _below(isolation.ceilings[kind], *wanted[kind])) for kind in _LIMITED])
 
 
-def apply(walls: Walls, plan: Plan, uid: int, kept: int) -> None:
-    """Descriptors from ``kept`` up are closed.
+def apply(isolation: Isolation, limits: ChildLimits, uid: int, kept: int) -> None:
+    """Isolate this process as the user ``uid`` and close its file descriptors from ``kept`` up.
 
-    Raises OSError when a wall cannot be built; nothing hostile has run by then.
+    Raises OSError when a step fails; nothing hostile has run by then.
     """
     os.setsid()
-    if plan.mounts:
+    if limits.mounts:
         kernel.unshare(kernel.NEWNS | kernel.NEWIPC)
-        for mount in plan.mounts:
+        for mount in limits.mounts:
             mount.do()
     # The folder belongs to programs; tests find their own in no other place than theirs.
-    os.chdir(walls.folder if uid == walls.child_uid else "/")
-    for kind, values in plan.limits:
+    os.chdir(isolation.folder if uid == isolation.child_uid else "/")
+    for kind, values in limits.resources:
         resource.setrlimit(kind, values)
-    if walls.level != "namespaces":
+    if isolation.level != "namespaces":
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
     kernel.drop_capabilities()
-    if walls.level == "uid":
+    if isolation.level == "uid":
         kernel.die_with_parent()
     kernel.no_new_privileges()
-    if walls.rules is not None:
-        landlock.restrict(walls.rules)
+    if isolation.rules is not None:
+        landlock.restrict(isolation.rules)
     os.closerange(kept, 1 << 20)
-    walls.filter.install()
+    isolation.filter.install()
 
 
 def _below(ceiling: int, soft: int, hard: int) -> tuple[int, int]:
@@ -119,11 +127,11 @@ def _below(ceiling: int, soft: int, hard: int) -> tuple[int, int]:
 
 
 def _landlock(config: dict[str, Any], folder: str) -> int | None:
-    """Without mounts Landlock is what keeps files apart; else it is a second wall, where the kernel has it."""
+    """Make the Landlock rules: the only protection of files at level ``uid``, a second one where mounts exist."""
     try:
         if config["level"] == "uid":
             return landlock.ruleset(config["readable"], [folder, "/dev/null"])
-        return landlock.nothing_but_files()
+        return landlock.without_files()
     except OSError:
         # A container has an image of its own, with nothing in it to be kept from.
         if config["level"] == "uid" and not config.get("container"):
@@ -132,7 +140,7 @@ def _landlock(config: dict[str, Any], folder: str) -> int | None:
 
 
 def _address_space() -> int:
-    """Bytes of address space the runner itself takes; a program's limit counts from there."""
+    """Measure the runner's own address space in bytes; a program's limit counts from there."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[0]) * resource.getpagesize()

@@ -1,4 +1,4 @@
-"""What the process of the tests may ask of an object that lives in the process of the solution."""
+"""The operations that the process of the tests may ask of an object in the process of the solution."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ _MARK = struct.Struct("<dd")
 
 @dataclass
 class End:
-    """How one request ended: the runner's word.
+    """How one request ended, as reported by the runner.
 
-    ``why``: a limit that was broken, ``setup`` when the walls could not be built, else ``exit``. ``status``: exit
+    ``why``: a limit that was broken, ``setup`` when a child could not be isolated, else ``exit``. ``status``: exit
     code, negative for a signal. ``cpu``, ``wall``: seconds. ``marks``: (cpu, wall) of each result since the one
     before.
     """
@@ -45,12 +45,13 @@ class End:
     marks: list[tuple[float, float]]
 
     def encode(self) -> bytes:
+        """Encode as the body of an END frame."""
         head = _END.pack(_REASONS.index(self.why), self.status, self.cpu, self.wall, self.peak_kb, len(self.marks))
         return head + b"".join(_MARK.pack(*mark) for mark in self.marks)
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """Raises ValueError."""
+        """Decode the body of an END frame. Raises ValueError."""
         if len(body) < _END.size:
             raise ValueError("cut off")
         reason, status, cpu, wall, peak_kb, count = _END.unpack_from(body)
@@ -73,7 +74,7 @@ GONE_EXIT = 96  # exit code of the tests' process when the solution's process en
 
 
 def split_results(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Complete results as (tag, body); a cut-off last one is dropped."""
+    """Split a result stream into (tag, body) pairs and drop a cut-off last one."""
     results = []
     position = 0
     while position + RESULT_LENGTH.size <= len(data):
@@ -88,7 +89,7 @@ def split_results(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def refuse(reason: str) -> None:
-    """Tell the host why this slot cannot be, and end."""
+    """Tell the host why this slot cannot start, and exit."""
     body = json.dumps({"error": reason}).encode()
     os.write(1, FRAME.pack(HELLO, len(body)) + body)
     os._exit(1)

@@ -32,7 +32,7 @@ class ResultCounter:
         self._missing = 0
 
     def feed(self, data: memoryview) -> int:
-        """How many results became complete."""
+        """Count the results in ``data`` and return how many became complete."""
         before = self.complete
         position = 0
         while position < len(data):
@@ -53,7 +53,7 @@ class ResultCounter:
 
 
 class _Run:
-    """Book-keeping of one program: one process, or the tests' and the solution's."""
+    """The state of one program: of its process, or of the tests' and the solution's."""
 
     def __init__(self, pids: list[int], header: dict[str, Any]) -> None:
         limits = header["limits"]
@@ -75,12 +75,12 @@ class _Run:
         return self._reaped_cpu + sum(map(kernel.process_cpu_s, self.alive))
 
     def mark(self, count: int) -> None:
-        """So many more results, which share the time since the last: the next case's clocks start here."""
+        """Record ``count`` more results, which share the time since the last, and restart the clocks."""
         self._mark_at(self.cpu(), time.monotonic(), count)
         self.out_used = 0
 
     def mark_ready(self, clocks: bytes) -> None:
-        """The first result tells its own time; until then nothing hostile ran."""
+        """Record the first result, READY, which carries its own time: until then nothing hostile ran."""
         cpu, wall = struct.unpack(protocol.CLOCKS, clocks)
         self._mark_at(cpu, wall, 1)
 
@@ -99,7 +99,7 @@ class _Run:
         return min(cpu, wall)
 
     def reap(self, pid: int, flags: int = 0) -> int | None:
-        """Its exit code, negative for a signal; None when it lives on and the flags say not to wait."""
+        """Wait for a process and return its exit code, negative for a signal; None when WNOHANG finds it alive."""
         waited, status, usage = os.wait4(pid, flags)
         if not waited:
             return None
@@ -110,7 +110,7 @@ class _Run:
 
 
 class Relay:
-    """Owns the buffer that children do not inherit."""
+    """Passes output on through one buffer, which children do not inherit."""
 
     def __init__(self) -> None:
         self._map = mmap.mmap(-1, 4 * protocol.CHUNK)
@@ -119,7 +119,7 @@ class Relay:
         self._used = 0
 
     def send(self, kind: int, body: bytes) -> None:
-        """After everything that was passed on before."""
+        """Send a frame after everything that was passed on before."""
         frame = protocol.FRAME.pack(kind, len(body)) + body
         self._make_room(len(frame))
         self._buffer[self._used : self._used + len(frame)] = frame
@@ -127,9 +127,9 @@ class Relay:
         self._flush()
 
     def follow(self, pid: int, solution: int | None, pipes: list[int], header: dict[str, Any]) -> protocol.End:
-        """Until ``pid``, which reports, is dead, the ``solution`` with it, and their pipes are empty.
+        """Pass output on until ``pid``, which reports, and the ``solution`` are dead and their pipes are empty.
 
-        Returns how it ended.
+        Return how they ended.
         """
         pids = [pid] if solution is None else [pid, solution]
         run = _Run(pids, header)
@@ -169,7 +169,7 @@ class Relay:
                     poll.unregister(fd)
 
     def _pass_on(self, run: _Run, fd: int, kind: int) -> bool:
-        """Move one chunk. False when there is nothing more to read."""
+        """Move one chunk. Return False when there is nothing more to read."""
         self._make_room(protocol.FRAME.size + protocol.CHUNK)
         offset = self._used + protocol.FRAME.size
         try:
@@ -217,14 +217,17 @@ class Relay:
 
 
 def _wait_quietly(death: int) -> bool:
-    """Most programs end at once: looking only then saves a wake-up for everything they say. Whether it ended."""
+    """Wait a moment for the end of a process without reading its output; return whether it ended.
+
+    Most programs end at once, and this saves a wake-up for everything that they write.
+    """
     poll = select.poll()
     poll.register(death, select.POLLIN)
     return bool(poll.poll(_QUIET_MS))
 
 
 def _end(run: _Run, pid: int, solution: int | None, death: int) -> int:
-    """Kill what still runs. The exit code of whose end decides: a solution that went first, or ``pid``."""
+    """Kill what still runs. Return the exit code that decides: of a solution that ended first, else of ``pid``."""
     own_end = None
     if solution is not None and not run.why and _exited(pid, protocol.GONE_EXIT):
         own_end = _reap_soon(run, solution)
@@ -241,13 +244,13 @@ def _end(run: _Run, pid: int, solution: int | None, death: int) -> int:
 
 
 def _exited(pid: int, code: int) -> bool:
-    """Whether it is dead, by itself, with that exit code; it stays to be reaped."""
+    """Return whether a process exited by itself with that code; it stays to be reaped."""
     info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     return info is not None and info.si_code == os.CLD_EXITED and info.si_status == code
 
 
 def _reap_soon(run: _Run, pid: int) -> int | None:
-    """A process that closed its socket is as a rule about to end, and how it does tells what happened to it."""
+    """Wait a moment for the exit code of a process that closed its socket; None when it does not end."""
     deadline = time.monotonic() + _CLOSING_S
     while (code := run.reap(pid, os.WNOHANG)) is None and time.monotonic() < deadline:
         time.sleep(_CLOSING_STEP_S)

@@ -62,7 +62,7 @@ for _operation, (_special, _) in OPERATIONS.items():
 
 
 class Remote:
-    """The solution's process, to be asked."""
+    """The solution's process, as the process of the tests asks it."""
 
     def __init__(self, channel: Channel, max_bytes: int) -> None:
         self._channel = channel
@@ -72,27 +72,31 @@ class Remote:
         self._gone: SolutionGone | None = None
 
     def calls(self) -> int:
-        """How often the solution was called. Raises SolutionGone when it is, even if a test caught that before."""
+        """Count the calls of the solution. Raises SolutionGone once it ended, even if a test caught that."""
         if self._gone is not None:
             raise self._gone
         return self._calls
 
     def handles(self) -> int:
-        """How often the solution answered with an object where tests did not ask for one by name.
+        """Count the answers that were objects, without those that tests asked for by name.
 
-        It may lie about all it is asked; so honest solutions are known by needing no more than the reference.
+        An object may lie about everything that it is asked, so a solution may need no more of them than the
+        reference.
         """
         return self._handles
 
     def name(self, name: str) -> object:
-        """The solution's object of that name. Raises KeyError where it has none."""
+        """Look up an object of the solution by its name. Raises KeyError where there is none."""
         before = self._handles
         found = self.ask("name", name, ())
         self._handles = before
         return found
 
     def ask(self, operation: str, target: object, args: tuple[object, ...], kwargs: object = None) -> object:
-        """The result; arguments that the solution changed are changed here. Raises what the solution raised."""
+        """Have the solution do an operation: return its result and change arguments that it changed.
+
+        Raises what the solution raised, as a built-in exception.
+        """
         self._calls += operation == "call"
         # "exit" hands an exception over in Python, which cannot cross and whose kind hardly ever matters.
         sent = () if operation == "exit" else args

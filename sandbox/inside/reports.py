@@ -1,4 +1,4 @@
-"""What a child says about itself on its result pipe. Claims, never verdicts: the host compares."""
+"""Reports of a child on its result pipe: claims about values, never verdicts, because the host compares."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ RESULT_FD = 3
 
 
 def ready() -> None:
-    """The walls stand. Carries the clocks, because the runner may read it late."""
+    """Report that this process is isolated, with its clocks, because the runner may read the report late."""
     clocks = struct.pack(protocol.CLOCKS, time.process_time(), time.monotonic())
     report(protocol.READY + clocks)
 
 
 def failure(error: BaseException, tag: bytes = protocol.FAILED) -> bytes:
-    """The body of a result that tells why there is no value."""
+    """Encode why there is no value, as the body of a result."""
     if isinstance(error, MemoryError):
         return protocol.NO_MEMORY
     return tag + describe(error).encode("utf-8", "replace")[: protocol.NOTE_BYTES]
 
 
 def describe(error: BaseException) -> str:
+    """Format an exception as ``Type: message``, cut to ``NOTE_BYTES`` characters."""
     try:
         text = str(error)
         return (f"{type(error).__name__}: {text}" if text else type(error).__name__)[: protocol.NOTE_BYTES]
@@ -33,6 +34,7 @@ def describe(error: BaseException) -> str:
 
 
 def report(body: bytes) -> None:
+    """Write one result to the result pipe."""
     data = memoryview(protocol.RESULT_LENGTH.pack(len(body)) + body)
     while data:
         data = data[os.write(RESULT_FD, data) :]

@@ -22,7 +22,7 @@ _QUIET = kernel.MS_NOSUID | kernel.MS_NODEV
 
 
 def interpreter_paths() -> list[str]:
-    """What this interpreter needs: itself, its standard library and the system's shared libraries."""
+    """List what this interpreter needs: itself, its standard library and the system's shared libraries."""
     stdlib = sysconfig.get_path("stdlib")
     wanted = [os.path.realpath(sys.executable), stdlib, sysconfig.get_path("platstdlib")]
     own_lib = os.path.join(sys.base_prefix, "lib")
@@ -41,17 +41,16 @@ def interpreter_paths() -> list[str]:
 
 
 def site_packages() -> list[str]:
-    """Folders of installed packages inside the standard library: a jailed program sees them empty."""
+    """List folders of installed packages in the standard library, which a jailed program sees empty."""
     stdlib = os.path.realpath(sysconfig.get_path("stdlib"))
     candidates = [os.path.join(stdlib, name) for name in ("site-packages", "dist-packages")]
     return [path for path in candidates if os.path.isdir(path)]
 
 
 def build(package: str, libraries: str) -> None:
-    """Make this process's root the jail's.
+    """Build the jail's root file system and make it the root of this process.
 
-    ``package`` is the folder of this package on the machine, ``libraries`` a site-packages folder or nothing.
-
+    ``package`` is the folder of this package on the machine, ``libraries`` a site-packages folder or empty.
     Needs a mount namespace of its own and CAP_SYS_ADMIN in it; raises OSError naming the mount that failed.
     """
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
@@ -83,7 +82,7 @@ def build(package: str, libraries: str) -> None:
 
 
 def mount_proc() -> bool:
-    """Mount procfs of this PID namespace; where that is refused, an empty folder. Returns which."""
+    """Mount procfs of this PID namespace, or an empty folder where that is refused; return whether it worked."""
     flags = _QUIET | kernel.MS_NOEXEC
     try:
         kernel.mount("proc", "/proc", "proc", flags)

@@ -30,10 +30,11 @@ PRELOAD = """
     operator queue random re string struct textwrap threading time traceback types typing
 """
 _MAX_REQUESTS = 10_000
-_PLANS = 64
+_LIMITS_CACHED = 64
 
 
 def main() -> None:
+    """Run the server with the launcher's configuration, which is the second argument of the process."""
     sys.path.remove(sys.argv[1])
     config: dict[str, Any] = json.loads(sys.argv[2])
     sys.argv[:] = [""]
@@ -49,7 +50,7 @@ def main() -> None:
         if config["level"] == "uid":
             kernel.die_with_parent()
             kernel.adopt_orphans()
-        walls = lockdown.prepare(config)
+        isolation = lockdown.prepare(config)
         relay = Relay()
         self_fd = os.pidfd_open(os.getpid())
     except (OSError, ImportError) as error:
@@ -58,24 +59,24 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     hello = {
-        "level": walls.level,
-        "proc": walls.proc,
+        "level": isolation.level,
+        "proc": isolation.proc,
         "python": sys.version.split()[0],
         "byte_code": importlib.util.MAGIC_NUMBER.hex(),
     }
     relay.send(protocol.HELLO, json.dumps(hello).encode())
-    job = _serve(walls, relay, self_fd)
+    job = _serve(isolation, relay, self_fd)
     # Only a child gets here, with the server's frames gone from its stack.
     child.run(job)
 
 
-def _serve(walls: lockdown.Walls, relay: Relay, self_fd: int) -> child.Job:
-    """Returns only in a child, ready to run its job; the server itself exits when the host goes away."""
+def _serve(isolation: lockdown.Isolation, relay: Relay, self_fd: int) -> child.Job:
+    """Serve requests until the host goes away, then exit. Return only in a child, with the job to run."""
 
-    plans = functools.lru_cache(_PLANS)(functools.partial(lockdown.plan, walls))
+    limits_of = functools.lru_cache(_LIMITS_CACHED)(functools.partial(lockdown.child_limits, isolation))
 
     def fork() -> int:
-        if walls.level == "uid":
+        if isolation.level == "uid":
             return os.fork()
         kernel.unshare(kernel.NEWPID)
         pid = os.fork()
@@ -86,7 +87,8 @@ def _serve(walls: lockdown.Walls, relay: Relay, self_fd: int) -> child.Job:
     for _ in range(_MAX_REQUESTS):
         sizes = protocol.REQUEST.unpack(_read_exactly(protocol.REQUEST.size))
         header: dict[str, Any] = marshal.loads(_read_exactly(min(sizes[0], protocol.MAX_CONTROL)))
-        request = child.Request(walls, plans(tuple(header["limits"].items()), header["results"]), header)
+        limits = limits_of(tuple(header["limits"].items()), header["results"])
+        request = child.ForkRequest(isolation, limits, header)
         pipes = [os.pipe() for _ in range(3)]
         writes = [write for _, write in pipes]
         solution = None
@@ -107,8 +109,8 @@ def _serve(walls: lockdown.Walls, relay: Relay, self_fd: int) -> child.Job:
         for write in writes:
             os.close(write)
         end = relay.follow(pid, solution, [read for read, _ in pipes], header)
-        uids = [walls.child_uid] if solution is None else [walls.child_uid, walls.judge_uid]
-        if walls.level == "uid" and not sweep.clean(uids, walls.folder):
+        uids = [isolation.child_uid] if solution is None else [isolation.child_uid, isolation.judge_uid]
+        if isolation.level == "uid" and not sweep.clean(uids, isolation.folder):
             end.why = "setup"
         relay.send(protocol.END, end.encode())
         if end.why == "setup":

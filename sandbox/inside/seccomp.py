@@ -1,6 +1,6 @@
 """The seccomp program: an allow-list for single-process Python with threads, as classic BPF.
 
-Default answer EPERM. ``clone`` may only make threads, so no process bomb and no daemon exists to clean up;
+Default answer EPERM. ``clone`` may only make threads, so there is no process bomb and no daemon to clean up;
 ``clone3`` answers ENOSYS because only that makes libc fall back to ``clone``. A foreign architecture is
 killed. ``socketpair`` is stream only: a datagram pair could send to any named unix socket of the host.
 """
@@ -46,7 +46,7 @@ def _deny(code: int = errno.EPERM) -> bytes:
 
 
 def _when(number: int, body: list[bytes]) -> list[bytes]:
-    """``body`` (which must return) for one system call number, skipped for all others."""
+    """Run ``body``, which must return, for one system call number and skip it for all others."""
     return [_op(_JEQ, number, 0, len(body)), *body]
 
 
@@ -56,7 +56,7 @@ def _one_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
 
 
 def threads_only(machine: str | None = None) -> bytes:
-    """The filter for ``machine`` (default: this one). Raises OSError where no table exists."""
+    """Assemble the filter for ``machine`` (default: this one). Raises OSError where no table exists."""
     name = machine or os.uname().machine
     if name not in _MACHINES:
         raise OSError(errno.ENOSYS, f"no system call table for {name}")
@@ -95,7 +95,7 @@ def threads_only(machine: str | None = None) -> bytes:
 
 
 def _search(ranges: list[tuple[int, int]]) -> list[bytes]:
-    """A binary search: the kernel tries every call on a new filter, which a long line of tests would make slow."""
+    """Search by halves: the kernel tries every call on a new filter, which a long list would slow down."""
     if len(ranges) == 1:
         low, high = ranges[0]
         return [_op(_JGE, low, 0, 1), _op(_JGT, high, 0, 1), _deny(), _op(_RET, _ALLOW)]

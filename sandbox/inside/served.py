@@ -20,7 +20,7 @@ _MAX_ITEMS = 1000
 
 
 def serve(channel: Channel, namespace: dict[str, Any], max_bytes: int) -> None:
-    """Until the tests are done with the program."""
+    """Answer requests until the tests close the channel."""
     objects = Objects(max_bytes)
     while True:
         try:
@@ -31,7 +31,7 @@ def serve(channel: Channel, namespace: dict[str, Any], max_bytes: int) -> None:
 
 
 class Objects:
-    """Objects that tests hold by number."""
+    """The objects of the solution that tests hold by number."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max = max_bytes
@@ -73,7 +73,7 @@ def _answer(objects: Objects, namespace: dict[str, Any], request: bytes) -> byte
 
 
 def _drained(result: object) -> tuple[object, bool]:
-    """An iterator of the language's own crosses as a list of what is left in it, if that is not too much."""
+    """Turn a built-in iterator into a list of its rest, unless that is too long; return whether it did."""
     if not (isinstance(result, Iterator) and type(result).__module__ in ("builtins", "itertools")):
         return result, False
     items = list(itertools.islice(result, _MAX_ITEMS + 1))
@@ -81,7 +81,7 @@ def _drained(result: object) -> tuple[object, bool]:
 
 
 def _content(arg: object) -> bytes | None:
-    """What a call may change in place: a list, set or dictionary of plain data."""
+    """Encode an argument that a call may change in place: a list, set or dictionary of plain data; else None."""
     if not isinstance(arg, _MUTABLE):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Leave nothing behind where there are no namespaces: end the slot's processes, empty its folder."""
+"""Clean-up between programs where there are no namespaces: end the slot's processes and empty its folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def clean(uids: list[int], folder: str) -> bool:
-    """Whether nothing is left of the processes of ``uids``, nor in the folder, which is the first one's."""
+    """End all processes of ``uids`` and empty the folder, which is the first one's; return whether that worked."""
     swept = [_as_owner(uid, folder if uid == uids[0] else None) for uid in uids]
     with contextlib.suppress(ChildProcessError):  # nobody left
         while os.waitpid(-1, 0)[0]:
@@ -48,7 +48,7 @@ def _take_apart(name: str, top: int) -> None:
 
 
 def _unlinked(name: str, folder: int) -> bool:
-    """False for a folder, which its owner may then enter and move."""
+    """Unlink a file. Return False for a folder, which its owner may then enter and move."""
     try:
         os.unlink(name, dir_fd=folder)
     except IsADirectoryError:
@@ -58,7 +58,7 @@ def _unlinked(name: str, folder: int) -> bool:
 
 
 def _as_owner(uid: int, folder: str | None) -> bool:
-    """Done in a fork with the slot's own identity, so that file names never enter the runner's heap."""
+    """Clean up in a fork with the slot's own identity, so that file names never enter the runner's heap."""
     pid = os.fork()
     if pid == 0:
         code = 1

@@ -1,8 +1,8 @@
-"""The process of the tests: assert scripts, ``check(candidate)`` and unittest, beside a solution that is
-elsewhere.
+"""The process of the tests: assert scripts, ``check(candidate)`` and unittest, for a solution in another process.
 
-It alone reports what the tests found. It trusts the tests, and nothing that the solution answers. The same code
-runs tests inside the solution's process where they cannot do without its objects; then nothing is sure.
+Only this process reports what the tests found. It trusts the tests, and nothing that the solution answers. The
+same code runs tests inside the solution's process where they need its very objects; then every report may be
+forged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Tests:
 
 
 def run_beside(tests: Tests, remote: Remote) -> None:
-    """Report on every script; ends early, without a report on the one at hand, when the solution is gone."""
+    """Run every script and report on it; exit without a report on the current one when the solution is gone."""
     try:
         _run(tests, {"__name__": "tests"}, remote.name, remote.calls, remote.handles)
     except SolutionGone:
@@ -38,7 +38,7 @@ def run_beside(tests: Tests, remote: Remote) -> None:
 
 
 def run_inside(tests: Tests, namespace: dict[str, Any]) -> None:
-    """The same in the solution's own namespace: whatever it reports may be forged."""
+    """Run the scripts in the solution's own namespace: whatever this reports may be forged."""
     solution = dict(namespace)
     _run(tests, namespace, solution.__getitem__, itertools.count().__next__, lambda: 0)
 
@@ -50,7 +50,7 @@ def _run(
     calls: Callable[[], int],
     handles: Callable[[], int],
 ) -> None:
-    """``calls`` of the solution and ``handles`` that it gave, so far."""
+    """Run the scripts. ``calls`` and ``handles`` count the calls of the solution and its objects so far."""
     checks = itertools.count()
     namespace[protocol.COUNT] = lambda: next(checks) and None
     try:
@@ -76,7 +76,7 @@ def _run(
 
 
 def _bind(exports: list[str], namespace: dict[str, Any], export: Callable[[str], object]) -> int:
-    """How many of the names are plain values, which tests use without calling anything."""
+    """Bind the exports in the namespace; return how many are plain values, which tests use without a call."""
     for name in exports:
         try:
             namespace[name] = export(name)
@@ -86,7 +86,7 @@ def _bind(exports: list[str], namespace: dict[str, Any], export: Callable[[str],
 
 
 def _outcome(script: CodeType | str, namespace: dict[str, Any]) -> bytes | None:
-    """Why the script did not pass, or None."""
+    """Run a script; return the report of why it did not pass, or None when it passed."""
     try:
         exec(script, namespace)
     except SolutionGone:

@@ -28,7 +28,7 @@ class ValueRefusedError(ValueError):
 
 
 def encode(value: object, max_bytes: int, foreign: Callable[[object], Any] | None = None) -> bytes:
-    """``foreign`` gives the JSON data that stands for an object that is no plain value.
+    """Encode a value in at most ``max_bytes``; ``foreign`` gives the JSON data for other objects than plain data.
 
     Raises :class:`ValueRefusedError` for what cannot cross.
     """
@@ -87,13 +87,13 @@ class _Packer:
 
 
 def _is_numpy(value: object) -> bool:
-    """An array or a scalar of numpy, if the program loaded it."""
+    """Return whether the value is an array or a scalar of numpy, which the program may have loaded."""
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic))
 
 
 def decode(data: bytes, foreign: Callable[[Any], object] | None = None) -> object:
-    """The value, built from exact built-in types only; ``foreign`` makes what stands for other objects.
+    """Decode a value into exact built-in types only; ``foreign`` makes the stand-ins for other objects.
 
     Raises :class:`ValueRefusedError`.
     """

@@ -17,12 +17,12 @@ _MARK = "couplet-"
 
 
 class CgroupsUnavailable(OSError):  # noqa: N818
-    """This machine lets us make no control groups; the message says why."""
+    """No control group can be made on this machine; the message says why."""
 
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """A folder that may hold groups of ours, and the names of its limit files."""
+    """A folder in which groups can be made, and the names of its limit files."""
 
     version: int
     folder: Path
@@ -35,7 +35,7 @@ class Cgroup:
     """One slot's group in every hierarchy. Its processes join it by themselves, before they start anything."""
 
     def __init__(self, number: int, tasks: int) -> None:
-        """``number`` is unique in this process. Raises CgroupsUnavailable."""
+        """Make the groups. ``number`` is unique in this process. Raises CgroupsUnavailable."""
         found = hierarchies()
         name = f"{_MARK}{os.getpid()}-{start_time(os.getpid())}-{number}"
         self.version = found[0].version
@@ -53,12 +53,12 @@ class Cgroup:
             self.remove()
             raise CgroupsUnavailable(f"cannot make a control group: {error}") from error
 
-    def doors(self) -> list[str]:
-        """Files that let a process in when it writes 0 to them."""
+    def procs_files(self) -> list[str]:
+        """List the ``cgroup.procs`` files: a process that writes 0 to each of them joins the group."""
         return [str(folder / "cgroup.procs") for folder in self._folders]
 
     def allow(self, memory_bytes: int) -> None:
-        """Bound the memory of all together, without swap. Raises OSError when they hold more already."""
+        """Bound the memory of all processes together, without swap. Raises OSError when they hold more already."""
         if memory_bytes == self._memory_bytes:
             return
         for memory, swap in self._memory:
@@ -71,16 +71,16 @@ class Cgroup:
         self._memory_bytes = memory_bytes
 
     def remove(self) -> None:
-        """Raises OSError while processes are left in it."""
+        """Remove the groups. Raises OSError while processes are left in them."""
         for folder in self._folders:
             if folder.is_dir():
                 folder.rmdir()
 
 
 def hierarchies() -> list[Hierarchy]:
-    """Where groups can be made: below this process's own, so that its limits bound ours.
+    """Find where groups can be made: below this process's own, whose limits then bound them as well.
 
-    Groups that dead processes left there are removed. Raises CgroupsUnavailable.
+    Remove groups that dead processes left there. Raises CgroupsUnavailable.
     """
     ours = _own_paths()
     found: list[Hierarchy] = []
@@ -108,7 +108,7 @@ _VERSION_1: dict[str, dict[str, str]] = {
 
 
 def _version_2(folder: Path) -> list[Hierarchy]:
-    """Version 2 hands controllers down only from groups without processes, or from the root."""
+    """Enable the controllers below ``folder``, which needs a group without processes or the root group."""
     try:
         if not {"memory", "pids"} <= set((folder / "cgroup.controllers").read_text().split()):
             return []
@@ -119,7 +119,7 @@ def _version_2(folder: Path) -> list[Hierarchy]:
 
 
 def _own_paths() -> dict[str, str]:
-    """Controller to path of this process's group; version 2 under the empty name."""
+    """Map each controller to the path of this process's group; version 2 has the empty name."""
     paths: dict[str, str] = {}
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
@@ -129,7 +129,7 @@ def _own_paths() -> dict[str, str]:
 
 
 def _mounts() -> list[tuple[Path, str, list[str]]]:
-    """(root, file system, its options) of every mounted hierarchy."""
+    """List the root, file system and options of every mounted hierarchy."""
     found = []
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
@@ -141,7 +141,7 @@ def _mounts() -> list[tuple[Path, str, list[str]]]:
 
 
 def _below(root: Path, path: str) -> Path:
-    """In a container the path may be the host's, and the mount start at our own group."""
+    """Resolve a group's path, which in a container may be the host's while the mount starts at our own group."""
     full = root / path.lstrip("/")
     return full if full.is_dir() else root
 

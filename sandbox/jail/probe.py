@@ -1,4 +1,4 @@
-"""Which isolation this machine offers, tried for real."""
+"""Probes which isolation this machine offers by starting a slot at each level."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ _NO_LIBRARIES = Libraries()
 
 @dataclass(frozen=True)
 class Probe:
-    """``level`` is the strongest that works, or None; ``refused`` says why each stronger one does not."""
+    """The result of a probe: the strongest level that works, if any, and why each stronger one does not."""
 
     level: Level | None
     refused: dict[Level, str] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def require(self, minimum: Level) -> Level:
-        """The level found. Raises :class:`SandboxUnavailable` when it is below ``minimum``."""
+        """Return the level found. Raises :class:`SandboxUnavailable` when it is below ``minimum``."""
         if self.level is not None and self.level.rank >= minimum.rank:
             return self.level
         found = f"the best here is '{self.level}'" if self.level else "this machine offers none"

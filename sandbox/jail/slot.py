@@ -1,4 +1,4 @@
-"""A slot of the jail backend, seen from the host: start a jail on this machine, ask it, kill it."""
+"""A slot of the jail backend, seen from the host: a jail on this machine that is started, asked and killed."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Libraries:
 
 
 class JailSlot:
-    """Start with the constructor, from a thread that outlives the slot: it dies with that thread."""
+    """A jail with its runner. The constructor starts it; it dies with the thread that did."""
 
     def __init__(self, level: str, python: str, libraries: Libraries) -> None:
-        """Raises SlotError with a one-line reason."""
+        """Start the jail. Raises SlotError with a one-line reason."""
         self._claim: identity.Claim | None = None
         self._cgroup: Cgroup | None = None
         self._folder: str | None = None
@@ -57,7 +57,7 @@ class JailSlot:
             raise
 
     def _start(self, level: str, python: str, libraries: Libraries) -> tuple[Link, str]:
-        """The stream to the runner, and its control groups. Raises OSError."""
+        """Start the process; return the link to its runner and its control groups. Raises OSError."""
         self._claim = identity.claim()
         self._cgroup, cgroups = _make_cgroup()
         config = {
@@ -66,7 +66,7 @@ class JailSlot:
             "runner_uid": self._claim.runner_uid,
             "child_uid": self._claim.child_uid,
             "libraries": asdict(libraries),
-            "cgroups": [] if self._cgroup is None else self._cgroup.doors(),
+            "cgroups": [] if self._cgroup is None else self._cgroup.procs_files(),
         }
         if level == "uid":
             self._folder = config["folder"] = tempfile.mkdtemp(prefix="couplet-sandbox-")
@@ -94,6 +94,7 @@ class JailSlot:
 
     @property
     def pid(self) -> int:
+        """The id of the slot's first process."""
         assert self._process is not None
         return self._process.pid
 
@@ -119,9 +120,9 @@ class JailSlot:
         if self._errors is not None:
             self._errors.close()
         if self._cgroup is not None:
-            _insist(self._cgroup.remove)
+            _retry(self._cgroup.remove)
         if self._folder is not None and os.path.isdir(self._folder):
-            _insist(partial(_remove, self._folder))
+            _retry(partial(_remove, self._folder))
         if self._claim is not None:
             self._claim.release()
 
@@ -140,8 +141,8 @@ def _remove(folder: str) -> None:
     os.rmdir(folder)
 
 
-def _insist(removal: Callable[[], None]) -> None:
-    """Programs outlive their dead server by a moment, in which nothing they hold can be removed."""
+def _retry(removal: Callable[[], None]) -> None:
+    """Retry a removal: programs outlive their dead server by a moment, and hold what they use."""
     deadline = time.monotonic() + _REMOVE_S
     while True:
         try:
@@ -154,7 +155,7 @@ def _insist(removal: Callable[[], None]) -> None:
 
 
 def _make_cgroup() -> tuple[Cgroup | None, str]:
-    """The slot's control group, where the machine offers one; and which, or why none."""
+    """Make the slot's control group where the machine offers one; return it with its version or the reason."""
     try:
         made = Cgroup(next(_numbers), _TASKS)
         return made, f"v{made.version}"
@@ -163,5 +164,5 @@ def _make_cgroup() -> tuple[Cgroup | None, str]:
 
 
 def _memory_bytes(limits: dict[str, Any]) -> int:
-    """Two programs, their files, and the runner they are forked from."""
+    """Add up two programs, their files, and the runner that they are forked from, in bytes."""
     return (2 * (int(limits["memory_mb"]) + int(limits["file_mb"])) + _RUNNER_MB) << 20

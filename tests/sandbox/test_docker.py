@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import struct
@@ -64,7 +65,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 def live_slot(sandbox: DockerSandbox) -> DockerSlot:
     sandbox.run(calls("", "1"), Limits())
-    return next(place.slot for place in sandbox._places if isinstance(place.slot, DockerSlot))
+    return next(slot for slot in sandbox.live_slots() if isinstance(slot, DockerSlot))
 
 
 def names(client: Any) -> set[str]:
@@ -197,7 +198,7 @@ def test_tests_and_solution_are_apart(sandbox: DockerSandbox) -> None:
     assert ["Permission denied" in run.note for run in runs] == [False, False, True, True]
 
 
-def test_walls_from_inside(sandbox: DockerSandbox) -> None:
+def test_isolation_from_inside(sandbox: DockerSandbox) -> None:
     os.environ["COUPLET_CANARY"] = "of the service"
     source = """
 import os, socket
@@ -208,7 +209,7 @@ def refused(action, *args):
         return True
     return False
 """
-    walls = [
+    promises = [
         "refused(socket.create_connection, ('127.0.0.1', 80))",
         "refused(socket.socket, socket.AF_UNIX)",
         "refused(os.fork)",
@@ -223,13 +224,13 @@ def refused(action, *args):
         "not any(map(os.path.exists, ['/var/run/docker.sock', '/run/docker.sock', '/bin/sh', '/usr/bin/env']))",
         "sorted(os.environ)",
     ]
-    *held, environment = answers(sandbox.run(calls(source, *walls), Limits()))
-    assert held == [True] * (len(walls) - 1)
+    *held, environment = answers(sandbox.run(calls(source, *promises), Limits()))
+    assert held == [True] * (len(promises) - 1)
     assert {"HOME", "PATH"} <= set(environment)
     assert not {"COUPLET_CANARY", "HOSTNAME"} & set(environment)
 
 
-def test_walls_from_outside(sandbox: DockerSandbox, client: Any) -> None:
+def test_isolation_from_outside(sandbox: DockerSandbox, client: Any) -> None:
     found = client.api.inspect_container(live_slot(sandbox).name)
     host = found["HostConfig"]
     assert (host["NetworkMode"], host["IpcMode"], host["ReadonlyRootfs"]) == ("none", "none", True)
@@ -245,9 +246,10 @@ def test_walls_from_outside(sandbox: DockerSandbox, client: Any) -> None:
 def test_slots_have_ids_of_their_own(sandbox: DockerSandbox, client: Any) -> None:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: sandbox.run(calls("import time", "time.sleep(0.3)"), Limits()), range(2)))
-    slots = [place.slot for place in sandbox._places]
-    claims = [slot._claim for slot in slots if isinstance(slot, DockerSlot)]
-    assert len({uid for claim in claims for uid in (claim.runner_uid, claim.child_uid)}) == 2 * len(claims) > 2
+    slots = [slot for slot in sandbox.live_slots() if isinstance(slot, DockerSlot)]
+    configs = [json.loads(client.api.inspect_container(slot.name)["Args"][-1]) for slot in slots]
+    uids = [config[kind] for config in configs for kind in ("runner_uid", "child_uid")]
+    assert len(set(uids)) == len(uids) > 2
 
 
 def test_there_is_no_shell_to_start(sandbox: DockerSandbox, client: Any) -> None:
@@ -279,12 +281,15 @@ def test_a_killed_container_is_replaced_and_the_run_repeated(docker_url: str, cl
 
 
 def test_a_dead_spare_is_not_handed_out(docker_url: str, client: Any) -> None:
+    before = names(client)
     with DockerSandbox(1, base_url=docker_url) as alone:
-        slot = live_slot(alone)
-        spare = alone._spare._spare.result(timeout=DEADLINE_S)
-        for name in (slot.name, spare.name):
+        live_slot(alone)
+        eventually(lambda: bool(alone.describe()["spare_ready"]))
+        ours = names(client) - before
+        assert len(ours) == 2
+        for name in ours:
             client.api.kill(name)
-        eventually(lambda: not spare.is_quiet)
+        eventually(lambda: not alone.describe()["spare_ready"])
         assert answers(alone.run(calls("", "6 * 7"), Limits())) == [42]
 
 
@@ -308,7 +313,8 @@ from sandbox.docker.backend import DockerSandbox
 from sandbox.types import Case, Limits, Program
 sandbox = DockerSandbox(1, base_url=sys.argv[1])
 sandbox.run(Program("", (Case("0", call="1"),)), Limits())
-sandbox._spare._spare.result()
+while not sandbox.describe()["spare_ready"]:
+    time.sleep(0.05)
 print("ready", flush=True)
 time.sleep(600)
 """

@@ -26,7 +26,7 @@ def laid(tmp_path: Path) -> Iterator[battle.Bait]:
         yield bait
 
 
-def test_walls(backend: levels.Backend, laid: battle.Bait) -> None:
+def test_attacks(backend: levels.Backend, laid: battle.Bait) -> None:
     complaints = battle.fight(backend, laid)
     planted, left = battle.residue(backend, laid.marker)
     assert planted > 0, "the scan finds nothing at all"
@@ -35,7 +35,7 @@ def test_walls(backend: levels.Backend, laid: battle.Bait) -> None:
     assert complaints == []
 
 
-def test_walls_beside_tests(backend: levels.Backend, laid: battle.Bait) -> None:
+def test_attacks_beside_tests(backend: levels.Backend, laid: battle.Bait) -> None:
     complaints = battle.fight_beside_tests(backend, laid)
     _, left = battle.residue(backend, laid.marker)
     if left:
@@ -87,9 +87,9 @@ def test_this_machine_offers_a_level() -> None:
 
 
 def test_at_least_one_real_level_ran(request: pytest.FixtureRequest) -> None:
-    chosen = [item.name for item in request.session.items if item.name.startswith("test_walls[")]
+    chosen = [item.name for item in request.session.items if item.name.startswith("test_attacks[")]
     if not chosen:
-        pytest.skip("no test of the walls was selected")
+        pytest.skip("no test of the attacks was selected")
     assert levels.real_levels_that_ran()
 
 
