@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sandbox.inside import values
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
-from tests.sandbox import footprint, programs
+from tests.sandbox import footprint, levels, programs
 from tests.sandbox.levels import Backend
 
 _LIVES = Program("def f(x): return x + 1", (Case("0", "call", call="f(41)"),))
@@ -80,12 +80,18 @@ def bait(folder: Path) -> Iterator[Bait]:
         laid.close()
 
 
+def attacks_at(level: str) -> list[programs.Attack]:
+    """Choose all attacks at the strongest level and in containers, elsewhere those that the level must stop."""
+    everything = level in (levels.STRONGEST, "docker")
+    return [attack for attack in programs.attacks() if everything or attack.stopped_by == "level"]
+
+
 def fight(backend: Backend, laid: Bait) -> list[str]:
     """Complaints; empty when the isolation held."""
     complaints: list[str] = []
     sandbox = backend.sandbox
     before = _before(backend)
-    for attack in programs.attacks():
+    for attack in attacks_at(backend.name):
         (run,) = sandbox.run(
             attack.program(laid.values, laid.marker), _SHORT if Outcome.TIMEOUT in attack.allowed else _CALM
         )
@@ -104,7 +110,7 @@ def fight_beside_tests(backend: Backend, laid: Bait) -> list[str]:
     """Run the same programs as the solution of a split judge, where only isolation matters and no answer."""
     complaints: list[str] = []
     before = _before(backend)
-    for attack in programs.attacks():
+    for attack in attacks_at(backend.name):
         if attack.kind != "call" or Outcome.TIMEOUT in attack.allowed:
             continue
         program = attack.program(laid.values, laid.marker)

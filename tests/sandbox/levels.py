@@ -19,6 +19,7 @@ from sandbox.types import Case, Limits, Program, Sandbox, SandboxUnavailable
 from tests.sandbox import other_user
 
 NAMES = ("jail", "namespaces", "uid", "docker")
+STRONGEST = "jail" if os.geteuid() == 0 else "namespaces"
 _ASK_S = 60
 _POLL_S = 0.05
 _ran: set[str] = set()

@@ -14,7 +14,7 @@ from sandbox.jail.backend import JailSandbox
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
 from tests.sandbox.random_programs import random_program
 
-PROGRAMS = 500
+PROGRAMS = 200
 WORKERS = 2
 DEADLINE_S = 60
 

@@ -1,8 +1,10 @@
-"""Wrong solutions that try to pass, against every kind of test, at every level: none ever passes."""
+"""Wrong solutions that try to pass: none ever does, at any level.
+
+They try every kind of test at the strongest level, and the split judge at all.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,14 +18,13 @@ LIMITS = Limits(cpu_s=2.0, wall_s=20.0, memory_mb=256, out_bytes=1 << 16)
 SHORT = Limits(cpu_s=0.2, wall_s=0.5, memory_mb=256, out_bytes=1 << 16)
 
 
-# What is judged is the same at every level; what stands between the tests and the solution is not.
-FULL_LEVEL = "jail" if os.geteuid() == 0 else "namespaces"
-KINDS_AT_EVERY_LEVEL = ("stdin", "call", "assert", "class")
-PAIRS = [
-    pytest.param(level, kind, id=f"{level}-{kind}")
-    for level in levels.NAMES
-    for kind in (kinds.TASKS if level == FULL_LEVEL else KINDS_AT_EVERY_LEVEL)
-]
+# What is judged is the same at every level; what separates the tests from the solution is not.
+SPLIT_JUDGE = ("assert",)
+KINDS = dict.fromkeys(levels.NAMES, SPLIT_JUDGE) | {
+    levels.STRONGEST: tuple(kinds.TASKS),
+    "docker": ("call", "assert", "class"),
+}
+PAIRS = [pytest.param(level, kind, id=f"{level}-{kind}") for level in levels.NAMES for kind in KINDS[level]]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""The attacks against every backend and level that this machine offers."""
+"""The attacks against every backend and level that this machine offers.
+
+All of them run at the strongest level and in containers; the weaker levels run those that the level itself must stop.
+"""
 
 from __future__ import annotations
 
@@ -80,6 +83,8 @@ def test_closing_leaves_nothing(request: pytest.FixtureRequest) -> None:
 
 def test_the_corpus_is_as_large_as_it_was() -> None:
     assert len(programs.attacks()) >= 110
+    assert len(battle.attacks_at(levels.STRONGEST)) == len(battle.attacks_at("docker")) >= 110
+    assert len(battle.attacks_at("uid")) >= 75
 
 
 def test_this_machine_offers_a_level() -> None:

@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "break the host by sending nonsense from a patched encoder"
 # allowed = ["ok", "error"]
+# stopped-by = "runner"
 # ///
 import sandbox.values as values
 
