@@ -1,6 +1,6 @@
 """The attacks against every backend and level that this machine offers.
 
-All of them run at the strongest level and in containers; the weaker levels run those that the level itself must stop.
+All of them run at the strongest level and in containers; the weaker levels run those that the level must stop.
 """
 
 from __future__ import annotations
