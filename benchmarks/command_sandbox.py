@@ -46,7 +46,7 @@ def sandbox_bench(
     from benchmarks import sandbox as comparison
     from benchmarks import soak as soaking
 
-    settings = comparison.Settings(slots or len(os.sched_getaffinity(0)), seconds, rounds)
+    settings = comparison.SandboxBenchSettings(slots or len(os.sched_getaffinity(0)), seconds, rounds)
     machine = comparison.machine()
     starts = {name: _starter(name, settings.slots) for name in backends}
     console = Console()

@@ -137,7 +137,7 @@ class Forgery:
     """
 
     name: str
-    cheat: str
+    hack: str
     source: str
     passes: tuple[str, ...]
     hangs: bool
@@ -147,12 +147,12 @@ def forgeries() -> list[Forgery]:
     return [
         Forgery(
             name=file.name,
-            cheat=file.header["cheat"],
+            hack=file.header["hack"],
             source=file.source + _TAIL,
             passes=tuple(file.header.get("passes", ())),
             hangs=file.header.get("hangs", False),
         )
-        for file in read_folder("forgery", {"cheat", "passes", "hangs"})
+        for file in read_folder("forgery", {"hack", "passes", "hangs"})
     ]
 
 

@@ -63,7 +63,7 @@ def test_no_forgery_passes(backend: levels.Backend, kind: str) -> None:
         runs = run(backend.sandbox, forgery.source, task, limits=SHORT if forgery.hangs else LIMITS)
         for test, verdict in zip(task.tests, verdicts(runs, task, reference), strict=True):
             if verdict is Verdict.INFRA or (verdict is Verdict.PASSED and kind not in forgery.passes):
-                complaints.append(f"{forgery.name} ({forgery.cheat}): {verdict} on {test.script or test.call!r}")
+                complaints.append(f"{forgery.name} ({forgery.hack}): {verdict} on {test.script or test.call!r}")
     assert complaints == []
 
 

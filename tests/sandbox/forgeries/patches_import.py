@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "gives tests modules of its own"
+# hack = "gives tests modules of its own"
 # ///
 import builtins
 import sys

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "replaces what answers the tests"
+# hack = "replaces what answers the tests"
 # ///
 import sys
 

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "makes every report say that all is well"
+# hack = "makes every report say that all is well"
 # ///
 import sys
 
