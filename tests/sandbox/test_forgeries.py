@@ -5,7 +5,7 @@ They try every kind of test at the strongest level, and the split judge at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -27,12 +27,6 @@ KINDS = dict.fromkeys(levels.NAMES, SPLIT_JUDGE) | {
 PAIRS = [pytest.param(level, kind, id=f"{level}-{kind}") for level in levels.NAMES for kind in KINDS[level]]
 
 
-@pytest.fixture(scope="module")
-def backend(request: pytest.FixtureRequest) -> Iterator[levels.Backend]:
-    with levels.opened(request.param, request) as opened:
-        yield opened
-
-
 def run(
     sandbox: Sandbox, source: str, task: Task, *, in_process: bool = False, limits: Limits = LIMITS
 ) -> list[CaseRun]:
@@ -46,37 +40,38 @@ def verdicts(runs: list[CaseRun], task: Task, reference: list[CaseRun]) -> list[
     ]
 
 
-@pytest.mark.parametrize(("backend", "kind"), PAIRS, indirect=["backend"])
-def test_a_right_solution_passes(backend: levels.Backend, kind: str) -> None:
+@pytest.mark.parametrize(("level", "kind"), PAIRS)
+def test_a_right_solution_passes(backend_at: Callable[[str], levels.Backend], level: str, kind: str) -> None:
     task = kinds.TASKS[kind]
-    runs = run(backend.sandbox, kinds.SOLUTION, task)
+    runs = run(backend_at(level).sandbox, kinds.SOLUTION, task)
     assert [run.note for run in runs] == [""] * len(runs)
     assert set(verdicts(runs, task, runs)) == {Verdict.PASSED}
 
 
-@pytest.mark.parametrize(("backend", "kind"), PAIRS, indirect=["backend"])
-def test_no_forgery_passes(backend: levels.Backend, kind: str) -> None:
+@pytest.mark.parametrize(("level", "kind"), PAIRS)
+def test_no_forgery_passes(backend_at: Callable[[str], levels.Backend], level: str, kind: str) -> None:
     task = kinds.TASKS[kind]
-    reference = run(backend.sandbox, kinds.SOLUTION, task)
+    sandbox = backend_at(level).sandbox
+    reference = run(sandbox, kinds.SOLUTION, task)
     complaints = []
     for forgery in programs.forgeries():
-        runs = run(backend.sandbox, forgery.source, task, limits=SHORT if forgery.hangs else LIMITS)
+        runs = run(sandbox, forgery.source, task, limits=SHORT if forgery.hangs else LIMITS)
         for test, verdict in zip(task.tests, verdicts(runs, task, reference), strict=True):
             if verdict is Verdict.INFRA or (verdict is Verdict.PASSED and kind not in forgery.passes):
                 complaints.append(f"{forgery.name} ({forgery.hack}): {verdict} on {test.script or test.call!r}")
     assert complaints == []
 
 
-def test_the_forgeries_are_real(request: pytest.FixtureRequest) -> None:
+def test_the_forgeries_are_real(backend_at: Callable[[str], levels.Backend]) -> None:
     """The same programs, judged in their own process as most graders do: many pass, and all of it is flagged."""
     task = kinds.TASKS["assert"]
     fooled = set()
-    with levels.opened("jail", request) as backend:
-        reference = run(backend.sandbox, kinds.SOLUTION, task, in_process=True)
-        for forgery in programs.forgeries():
-            limits = SHORT if forgery.hangs else LIMITS
-            runs = run(backend.sandbox, forgery.source, task, in_process=True, limits=limits)
-            if Verdict.PASSED in verdicts(runs, task, reference):
-                fooled.add(forgery.name)
+    sandbox = backend_at(levels.STRONGEST).sandbox
+    reference = run(sandbox, kinds.SOLUTION, task, in_process=True)
+    for forgery in programs.forgeries():
+        limits = SHORT if forgery.hangs else LIMITS
+        runs = run(sandbox, forgery.source, task, in_process=True, limits=limits)
+        if Verdict.PASSED in verdicts(runs, task, reference):
+            fooled.add(forgery.name)
     assert {"always_equal_int", "always_equal_object", "agrees_with_everything"} <= fooled
     assert len(fooled) >= 15

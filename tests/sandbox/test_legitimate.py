@@ -5,7 +5,7 @@ All of them run at the strongest level; the others run those that a level could 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -28,15 +28,9 @@ PAIRS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def backend(request: pytest.FixtureRequest) -> Iterator[levels.Backend]:
-    with levels.opened(request.param, request) as opened:
-        yield opened
-
-
-@pytest.mark.parametrize(("backend", "name"), PAIRS, indirect=["backend"])
-def test_an_honest_program(backend: levels.Backend, name: str) -> None:
+@pytest.mark.parametrize(("level", "name"), PAIRS)
+def test_an_honest_program(backend_at: Callable[[str], levels.Backend], level: str, name: str) -> None:
     program = PROGRAMS[name]
-    (run,) = backend.sandbox.run(program.program(), Limits(cpu_s=10, wall_s=60, memory_mb=512))
+    (run,) = backend_at(level).sandbox.run(program.program(), Limits(cpu_s=10, wall_s=60, memory_mb=512))
     assert (run.stdout.decode().strip(), run.exit_code) == (program.prints, program.exit_code), run
     assert run.outcome is (Outcome.ERROR if program.exit_code else Outcome.OK)
