@@ -49,7 +49,7 @@ def sandbox(
 
     Beside them, those of a fresh interpreter per test, and of forks without isolation.
     """
-    settings = comparison.Settings(slots or len(os.sched_getaffinity(0)), seconds, rounds)
+    settings = comparison.SandboxBenchSettings(slots or len(os.sched_getaffinity(0)), seconds, rounds)
     machine = comparison.machine()
     starts = {name: _starter(name, settings.slots) for name in backends}
     console = Console()

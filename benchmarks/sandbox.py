@@ -1,4 +1,4 @@
-"""Programs per second: every backend beside a fresh interpreter per test, and beside forks without any wall."""
+"""Programs per second: every backend beside a fresh interpreter per test, and beside forks without isolation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.table import Table
 
-from sandbox.runner import PRELOAD
+from sandbox.inside.runner import PRELOAD
 from sandbox.types import Case, Limits, Outcome, Program, Sandbox
 
 SCRIPT = "print(int(input()) + int(input()))"
@@ -36,7 +36,7 @@ PROGRAMS = {
     ),
 }
 
-# A fork server with nothing around its programs: what any wall comes on top of.
+# A fork server without isolation: the cost of isolation comes on top of it.
 _FORKS = f"""
 import gc, importlib, os, sys, time
 os.register_at_fork = lambda **_: None
@@ -56,7 +56,7 @@ print(count)
 
 
 @dataclass(frozen=True)
-class Settings:
+class SandboxBenchSettings:
     """``slots``: programs at the same time. Each case is measured in ``rounds`` turns of ``seconds``."""
 
     slots: int
@@ -65,8 +65,8 @@ class Settings:
 
 
 @dataclass
-class Row:
-    """One row: programs/s of every round, and each program's milliseconds."""
+class BackendRates:
+    """The measurements of one backend and kind of program: programs/s by round, milliseconds by program."""
 
     backend: str
     kind: str
@@ -79,14 +79,16 @@ class Row:
         return statistics.median(self.rates)
 
 
-def run(backends: dict[str, Callable[[], Sandbox]], settings: Settings, said: Callable[[str], None]) -> list[Row]:
-    """``backends``: how to open each. Cases take turns, so that the machine's moods hit all alike."""
-    forks = Row("forks without walls", "script", 1, [], [])
-    fresh = Row("subprocess.run", "script", 1, [], [])
+def run(
+    backends: dict[str, Callable[[], Sandbox]], settings: SandboxBenchSettings, said: Callable[[str], None]
+) -> list[BackendRates]:
+    """Measure the ``backends``, given by how to open each, in turns, so that load affects all alike."""
+    forks = BackendRates("forks without isolation", "script", 1, [], [])
+    fresh = BackendRates("subprocess.run", "script", 1, [], [])
     cases = [forks, fresh]
     with _opened(backends) as sandboxes:
         rows = [
-            (sandbox, program, Row(name, kind, len(program.cases), [], []))
+            (sandbox, program, BackendRates(name, kind, len(program.cases), [], []))
             for name, sandbox in sandboxes.items()
             for kind, program in PROGRAMS.items()
         ]
@@ -107,7 +109,7 @@ def stages(backends: int, rounds: int) -> int:
 
 
 def run_once(sandbox: Sandbox, program: Program) -> None:
-    """Raises RuntimeError when the program did not run to its end: a rate of failures means nothing."""
+    """Run a program once. Raises RuntimeError when it did not end well: a rate of failures means nothing."""
     for result in sandbox.run(program, Limits()):
         if result.outcome is not Outcome.OK:
             raise RuntimeError(f"a program of the benchmark ended in {result.outcome}: {result.note}")
@@ -125,7 +127,7 @@ def _opened(backends: dict[str, Callable[[], Sandbox]]) -> Iterator[dict[str, Sa
             sandbox.close()
 
 
-def _measure(case: Row, once: Callable[[], None], settings: Settings) -> None:
+def _measure(case: BackendRates, once: Callable[[], None], settings: SandboxBenchSettings) -> None:
     with ThreadPoolExecutor(settings.slots) as pool:
         list(pool.map(lambda _: once(), range(_WARM_UP * settings.slots)))
 
@@ -149,7 +151,7 @@ def _run_fresh() -> None:
     subprocess.run(command, input=STDIN, capture_output=True, text=True, check=True, timeout=_START_S)
 
 
-def _fork_rate(settings: Settings) -> float:
+def _fork_rate(settings: SandboxBenchSettings) -> float:
     command = [sys.executable, "-I", "-S", "-c", _FORKS, str(settings.seconds)]
     servers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -172,7 +174,7 @@ def machine() -> dict[str, Any]:
     return {"cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0], "python": sys.version.split()[0]}
 
 
-def view(found: dict[str, Any], settings: Settings, cases: list[Row]) -> Table:
+def view(found: dict[str, Any], settings: SandboxBenchSettings, cases: list[BackendRates]) -> Table:
     table = Table(
         title=f"{settings.slots} slots on {found['cores']} cores, Python {found['python']}, "
         f"load {found['load']:.1f} at the start",
@@ -194,7 +196,7 @@ def view(found: dict[str, Any], settings: Settings, cases: list[Row]) -> Table:
     return table
 
 
-def as_json(found: dict[str, Any], settings: Settings, cases: list[Row]) -> dict[str, Any]:
+def as_json(found: dict[str, Any], settings: SandboxBenchSettings, cases: list[BackendRates]) -> dict[str, Any]:
     rows = [
         {
             "backend": case.backend,

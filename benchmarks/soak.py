@@ -1,4 +1,4 @@
-"""A sandbox under mixed work for a while: is its speed steady, and does anything grow?"""
+"""Soak test: a sandbox under mixed work for a while, with its speed and its memory over time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WINDOWS = 6
 
 
 @dataclass
-class Sample:
+class SoakWindow:
     """One stretch of the soak. Memory is resident and in KiB, of this process and of all that it started."""
 
     programs: int = 0
@@ -43,7 +43,7 @@ class Sample:
 @dataclass
 class Soak:
     seconds: float
-    samples: list[Sample]
+    samples: list[SoakWindow]
     wrong: list[str]
     restarts: int
 
@@ -59,7 +59,7 @@ def run(sandbox: Sandbox, seconds: float, said: Callable[[str], None]) -> Soak:
             seeds = [window * sandbox.slots + slot for slot in range(sandbox.slots)]
             done = list(pool.map(lambda seed, until=until: _work(sandbox, seed, until, wrong), seeds))
             latencies = [each for part in done for each in part]
-            samples.append(Sample(len(latencies), latencies, *_footprint()))
+            samples.append(SoakWindow(len(latencies), latencies, *_footprint()))
     return Soak(seconds, samples, wrong, int(sandbox.describe()["slot_restarts"]))
 
 

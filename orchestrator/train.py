@@ -37,7 +37,7 @@ from orchestrator.run_loop import RunLoop, Totals
 from orchestrator.run_metrics import Pool
 from reward_service.reward_actor import RewardWorker
 from rollout_workers.rollout_actor import RolloutWorker
-from sandbox.probe import Level, probe
+from sandbox.jail.probe import Level, probe
 
 
 def train(config: Config, resume: str, display: Display) -> dict[str, Any]:

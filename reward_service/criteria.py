@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from common.records import Task, TestCase, Verdict
-from sandbox.judge import Criterion, criterion_of, judge, program_for
+from sandbox.judge.verdict import Criterion, criterion_of, judge, program_for
 from sandbox.types import CaseRun, Outcome, Program
 
 # A reference may answer with whatever objects it needs.

@@ -15,7 +15,7 @@ from reward_service.reward_loop import RewardLoop
 from reward_service.rewards import RewardRule
 from reward_service.scoring import Scored, Scorer
 from reward_service.user_rewards import load_reward_functions
-from sandbox.jail import JailSandbox
+from sandbox.jail.backend import JailSandbox
 from sandbox.types import Limits, Sandbox
 
 
@@ -107,7 +107,7 @@ def make_sandbox(config: RewardConfig) -> Sandbox:
     """Make the sandbox that the rewards ask for. Raises SandboxUnavailable where this machine has none so good."""
     slots = config.sandbox_slots or len(os.sched_getaffinity(0))
     if config.backend == "docker":
-        from sandbox.docker import DockerSandbox
+        from sandbox.docker.backend import DockerSandbox
 
         return DockerSandbox(
             slots, image=config.docker_image, runtime=config.docker_runtime, memory_mb=config.memory_mb

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from common.records import Task, TestCase, Verdict
 from reward_service.metrics import ScoringMetrics
-from sandbox.judge import Criterion
+from sandbox.judge.verdict import Criterion
 from sandbox.types import Case, CaseRun, Outcome, Program
 
 # A time-out may have been the machine's load, and then be gone the second time.

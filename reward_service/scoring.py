@@ -23,7 +23,7 @@ from reward_service.metrics import ScoringMetrics
 from reward_service.reward_hacking import RewardHackingProbe
 from reward_service.rewards import RewardRule
 from reward_service.single_flight import Pending, SingleFlightCache
-from sandbox.judge import judge, program_for
+from sandbox.judge.verdict import judge, program_for
 from sandbox.types import CaseRun, Limits, Outcome, Program, Sandbox
 
 # Not facts about a program: the first is our failure, the second may be the machine's load.

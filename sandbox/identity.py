@@ -1,4 +1,4 @@
-"""Who is who on this machine: user ids that no other slot uses, and processes that are still the ones they were.
+"""Identities on this machine: user ids that no other slot uses, and processes known by their start time.
 
 Two slots with one uid could kill each other's programs.
 """
@@ -33,14 +33,14 @@ class Claim:
 
 
 def claim() -> Claim:
-    """Raises OSError when every number is taken. An unprivileged process has nothing to claim."""
+    """Claim two uids. Raises OSError when all are taken. An unprivileged process gets its own uid twice."""
     if os.geteuid() != 0:
         return Claim(os.getuid(), os.getuid(), None)
     return _claim("couplet-sandbox", range(_MAX_CLAIMS), _first_uid)
 
 
 def claim_for_container() -> Claim:
-    """Ids that exist in any container, for any user. Two containers with one would share its limit of processes.
+    """Claim two uids that exist in any container. Two containers with one uid would share its limit of processes.
 
     Raises OSError when every number is taken. Claims made in another network namespace or on another machine are
     not seen, so each claimant begins somewhere else.
@@ -64,7 +64,7 @@ def _claim(name: str, numbers: Iterable[int], first_uid: Callable[[int], int]) -
 
 
 def _first_uid(number: int) -> int:
-    """In a container with few ids, count down from its last one."""
+    """Return the first uid of a claim; in a container with few ids, count down from its last one."""
     with open("/proc/self/uid_map", encoding="ascii") as file:
         extents = [tuple(map(int, line.split())) for line in file]
     end = max(inside + count for inside, _, count in extents)
@@ -72,7 +72,7 @@ def _first_uid(number: int) -> int:
 
 
 def start_time(pid: int) -> str | None:
-    """When a process started, in clock ticks since boot; None when it has ended, reaped or not."""
+    """Return when a process started, in clock ticks since boot; None when it has ended, reaped or not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""The host's end of the byte stream to one runner: ask it one thing at a time, believe nothing it relays."""
+"""The host's end of the byte stream to one runner: one request at a time; what it relays is not trusted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sandbox import protocol
+from sandbox.inside import protocol
 
 START_S = 30.0
 _SEND_S = 30.0
@@ -22,16 +22,16 @@ class SlotError(RuntimeError):
 
 
 class LateError(SlotError):
-    """The runner missed its deadline, though it ends programs that miss theirs: the machine's failure."""
+    """The runner missed its deadline. It ends programs that miss theirs, so this is the machine's failure."""
 
 
 class SetupError(SlotError):
-    """The slot could not prepare the jail of one program; nothing hostile ran."""
+    """The slot could not isolate a process for one program; nothing hostile ran."""
 
 
 @dataclass
 class Answer:
-    """Everything a slot said about one fork. Only ``end`` is trusted; the rest was written by the program."""
+    """The answer of a slot to one request. Only ``end`` is trusted; the rest was written by the program."""
 
     stdout: bytes
     stderr: bytes
@@ -40,15 +40,15 @@ class Answer:
 
 
 class Slot(Protocol):
-    """One runner with walls around it. Whoever starts one must :meth:`kill` it."""
+    """One isolated runner. Whoever starts one must :meth:`kill` it."""
 
     @property
     def hello(self) -> dict[str, Any]:
-        """What the runner said of itself when it was ready."""
+        """The facts that the runner reported when it was ready."""
         ...
 
     def ask(self, header: dict[str, Any], payload: bytes, given: bytes, deadline_s: float) -> Answer:
-        """Raises SlotError when the slot is late, gone or incoherent; then it must be killed."""
+        """Run one request. Raises SlotError when the slot is late, gone or incoherent; then it must be killed."""
         ...
 
     def terminate(self) -> None:
@@ -61,10 +61,9 @@ class Slot(Protocol):
 
 
 class Link:
-    """``write_fd`` and ``read_fd`` may be one socket; ``unwrap`` takes off what a transport wraps around the
-    bytes.
+    """Speaks the protocol over two descriptors, which may be one socket and stay the caller's to close.
 
-    The descriptors stay the caller's to close.
+    ``unwrap`` takes off what a transport wraps around the bytes.
     """
 
     def __init__(self, write_fd: int, read_fd: int, unwrap: Callable[[bytes], bytes] = bytes) -> None:
@@ -75,7 +74,7 @@ class Link:
         os.set_blocking(read_fd, False)
 
     def receive_hello(self) -> dict[str, Any]:
-        """Raises SlotError with the runner's reason when it refuses to start."""
+        """Wait for the greeting. Raises SlotError with the runner's reason when it refuses to start."""
         kind, body = self._receive(time.monotonic() + START_S)
         hello = _json_object(body)
         if kind != protocol.HELLO or "error" in hello:
@@ -83,7 +82,7 @@ class Link:
         return hello
 
     def ask(self, header: dict[str, Any], payload: bytes, given: bytes, deadline_s: float) -> Answer:
-        """Raises SlotError when the slot is late, gone or incoherent; then it must be killed."""
+        """Run one request. Raises SlotError when the slot is late, gone or incoherent; then it must be killed."""
         head = marshal.dumps(header)
         sizes = protocol.REQUEST.pack(len(head), len(payload), len(given))
         self._send(sizes + head + payload + given)

@@ -1,11 +1,11 @@
-"""From what a slot said about a fork to one :class:`CaseRun` per case. Pure."""
+"""Outcomes: turns the answer of a slot into one :class:`CaseRun` per case. Pure functions."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
 
-from sandbox import protocol, values
+from sandbox.inside import protocol, values
 from sandbox.link import Answer
 from sandbox.types import Case, CaseRun, Limits, Outcome
 
@@ -14,6 +14,7 @@ _NOT_PASSED = values.encode((False, 0, 0, 0), 100)
 
 
 def script_run(case: Case, answer: Answer, limits: Limits) -> CaseRun:
+    """Say what became of a ``stdin`` case."""
     end = answer.end
     outcome, note = _how_it_ended(end, limits)
     if outcome is None:
@@ -33,7 +34,7 @@ def script_run(case: Case, answer: Answer, limits: Limits) -> CaseRun:
 
 
 def call_runs(cases: Sequence[Case], answer: Answer, limits: Limits) -> list[CaseRun]:
-    """Results of the first one or more of ``cases``; the others need another fork."""
+    """Say what became of the first one or more of ``cases``; the others need another fork."""
     end = answer.end
     ended, note = _how_it_ended(end, limits)
     if ended is None:
@@ -70,7 +71,7 @@ def _failure(tag: bytes, body: bytes) -> tuple[Outcome, str]:
 
 
 def _how_it_ended(end: protocol.End, limits: Limits) -> tuple[Outcome | None, str]:
-    """The outcome when the fork did not end by itself with an exit code; None when it did."""
+    """Return the outcome of a fork that did not exit by itself, or None, and a note."""
     match end.why:
         case "cpu":
             return Outcome.TIMEOUT, f"more than {limits.cpu_s} s of CPU time"

@@ -1,4 +1,4 @@
-"""A pool of slots that callers share: what every backend has in common."""
+"""A pool of slots that callers share, the common part of all backends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Place:
 
 
 class SlotPool:
-    """Implements :class:`sandbox.types.Sandbox` over slots that ``start`` makes, as they are needed.
+    """Implements :class:`sandbox.types.Sandbox` over slots, which ``start`` makes as they are needed.
 
     ``slots``: programs at the same time. ``slot_wait_s``: how long a caller waits for a free slot before its cases
     end as ``infra``.
@@ -36,7 +36,7 @@ class SlotPool:
         if slots < 1:
             raise ValueError("a sandbox needs at least one slot")
         self._start = start
-        self._slots = slots
+        self._size = slots
         self._slot_wait_s = slot_wait_s
         self._places = [_Place() for _ in range(slots)]
         self._free: queue.LifoQueue[_Place] = queue.LifoQueue()
@@ -50,11 +50,14 @@ class SlotPool:
 
     @property
     def slots(self) -> int:
-        return self._slots
+        return self._size
+
+    def live_slots(self) -> list[Slot]:
+        """Return the slots that are started at the moment, in no order."""
+        return [slot for place in self._places if (slot := place.slot) is not None]
 
     def describe(self) -> dict[str, Any]:
-        live = sum(place.slot is not None for place in self._places)
-        return {"slots": self._slots, "slots_live": live, "slot_restarts": self._restarts}
+        return {"slots": self._size, "slots_live": len(self.live_slots()), "slot_restarts": self._restarts}
 
     def run(
         self, program: Program, limits: Limits, *, stop_on: Callable[[CaseRun], bool] | None = None
@@ -168,7 +171,7 @@ def _kill_late(starting: Future[Slot]) -> None:
 
 
 def _batches(program: Program) -> deque[list[int]]:
-    """Indices of cases that share a process: all calls, all scripts, each input on its own."""
+    """Group the indices of cases that share a process: all calls, all scripts, each input on its own."""
     batches: deque[list[int]] = deque()
     for kind in ("call", "script", "stdin"):
         indices = [index for index, case in enumerate(program.cases) if case.kind == kind]

@@ -1,4 +1,4 @@
-"""Tests made ready on the host, once for all completions of a task: compiled, and saying which checks they reach.
+"""Tests compiled on the host, once for all completions of a task, so that they count the checks that they reach.
 
 Only tests are compiled here, which come with the task; programs are compiled where they run.
 """
@@ -10,7 +10,7 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-from sandbox import protocol
+from sandbox.inside import protocol
 
 _CACHED = 8192
 _LONG = 20_000  # characters of an expression that is not worth keeping
@@ -18,7 +18,7 @@ _REFUSED = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
 
 def compiled_call(source: str) -> CodeType | str:
-    """An expression. A long one, and what does not compile, comes back as it is: running it will tell."""
+    """Compile an expression. A long one, or one that does not compile, is returned as it is and fails when run."""
     return source if len(source) > _LONG else _compiled_call(source)
 
 
@@ -32,7 +32,7 @@ def _compiled_call(source: str) -> CodeType | str:
 
 @lru_cache(_CACHED)
 def compiled_tests(source: str, name: str) -> CodeType | str:
-    """Statements in which checks are counted: assert statements, and calls of methods named ``assert...``."""
+    """Compile statements that count their checks: assert statements, and calls of methods named ``assert...``."""
     try:
         return compile(_counted(source), name, "exec", dont_inherit=True)
     except _REFUSED:
@@ -41,7 +41,7 @@ def compiled_tests(source: str, name: str) -> CodeType | str:
 
 @lru_cache(_CACHED)
 def counted_source(source: str) -> str:
-    """The same as text, for an interpreter with other byte code."""
+    """Rewrite statements to count their checks, as text for an interpreter with other byte code."""
     try:
         return ast.unparse(_counted(source))
     except _REFUSED:
@@ -67,6 +67,6 @@ class _Counting(ast.NodeTransformer):
 
 
 def _reached_before(node: ast.expr) -> ast.expr:
-    """``COUNT() or node``, as the count returns None."""
+    """Return ``COUNT() or node``, where the count returns None."""
     count = ast.Call(ast.Name(protocol.COUNT, ast.Load()), [], [])
     return ast.copy_location(ast.BoolOp(ast.Or(), [count, node]), node)

@@ -1,8 +1,9 @@
-"""A look from inside: the walls of a fresh slot, tried by a program before any hostile one."""
+"""Self-test of a fresh slot: a program tries to break its isolation before any hostile one can."""
 
 from __future__ import annotations
 
-from sandbox import protocol, values, wire
+from sandbox import wire
+from sandbox.inside import protocol, values
 from sandbox.link import Slot, SlotError
 from sandbox.types import Case, Limits, Program
 
@@ -25,7 +26,7 @@ _CALLS = (
 
 
 def check(slot: Slot) -> None:
-    """Raises SlotError when a wall is missing."""
+    """Run the self-test. Raises SlotError when a part of the isolation is missing."""
     cases = [Case(str(index), call=call) for index, call in enumerate(_CALLS)]
     request = wire.request(Program(_SOURCE, tuple(cases)), cases, Limits(), str(slot.hello["byte_code"]))
     answer = slot.ask(request.header, request.payload, request.given, _DEADLINE_S)

@@ -1,4 +1,4 @@
-"""What goes into a sandbox and what comes out. No expected value exists here: the judge is outside."""
+"""The input and output of a sandbox. No expected value occurs here: the judge stays outside."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common.errors import UserError
 
 
 class SandboxUnavailable(UserError, RuntimeError):  # noqa: N818
-    """This machine offers no isolation level that is good enough; the message says what to do."""
+    """This machine cannot offer the isolation that was asked for; the message names the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,9 @@ class Program:
 
 
 class Outcome(StrEnum):
-    """What happened, not whether it was right. ``infra`` is our failure, never the program's.
+    """How a case ended, not whether it was right. ``infra`` is the sandbox's failure, never the program's.
 
-    ``skipped``: not run, because the caller had heard enough.
+    ``skipped``: not run, because ``stop_on`` held for an earlier result.
     """
 
     OK = "ok"
@@ -87,12 +87,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CaseRun:
-    """What one case did. ``stdout`` and ``value`` were written by the program: treat them as hostile.
+    """The result of one case. ``stdout`` and ``value`` were written by the program: treat them as hostile.
 
-    ``value`` is an encoded value that :func:`sandbox.values.decode` reads. Only ``call`` and ``script`` cases that
-    ended ``ok`` have one; a script's is ``(passed, checks that ran, calls of the solution, objects it answered
-    with)``, said by the process of the tests, which the program cannot reach unless it ran ``in_process``. The
-    output is kept of ``stdin`` cases only; ``exit_code`` is None where a signal or a limit ended the program.
+    ``value`` is an encoded value that :func:`sandbox.inside.values.decode` reads. Only ``call`` and ``script``
+    cases that ended ``ok`` have one; a script's is ``(passed, checks that ran, calls of the solution, objects it
+    answered with)``, said by the process of the tests, which the program cannot reach unless it ran
+    ``in_process``. The output is kept of ``stdin`` cases only; ``exit_code`` is None where a signal or a limit
+    ended the program.
     """
 
     id: str
@@ -111,16 +112,15 @@ class Sandbox(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many programs run at the same time."""
+        """The number of programs that run at the same time."""
         ...
 
     def run(
         self, program: Program, limits: Limits, *, stop_on: Callable[[CaseRun], bool] | None = None
     ) -> list[CaseRun]:
-        """One result per case, in order. Never raises for anything the program does.
+        """Run every case and return one result per case, in order. Never raises for anything the program does.
 
-        Once ``stop_on`` is true of a result, no further process is started: the cases that are left are
-        ``skipped``.
+        Once ``stop_on`` is true of a result, no further process is started: the remaining cases are ``skipped``.
         """
         ...
 
@@ -129,5 +129,5 @@ class Sandbox(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Isolation level, number of slots and kernel facts, as plain data."""
+        """Return the isolation level, the number of slots and facts about the kernel, as plain data."""
         ...

@@ -1,4 +1,4 @@
-"""The host's half of a request. Bodies are marshal data: the host is trusted, and a fork reads them at no cost."""
+"""Encodes requests on the host. Bodies are marshal data: the host is trusted, and a fork reads them at no cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BYTE_CODE = importlib.util.MAGIC_NUMBER.hex()
 
 @dataclass(frozen=True)
 class Request:
-    """One fork's worth of work, as :meth:`sandbox.link.Link.ask` takes it."""
+    """The work of one fork, as :meth:`sandbox.link.Link.ask` takes it."""
 
     header: dict[str, Any]
     payload: bytes
@@ -27,7 +27,10 @@ class Request:
 
 
 def request(program: Program, cases: Sequence[Case], limits: Limits, byte_code: str) -> Request:
-    """``cases`` of one kind: any number of calls or scripts, or one input. ``byte_code``: the runner's kind."""
+    """Encode ``cases`` of one kind: any number of calls or scripts, or one input.
+
+    ``byte_code`` is the magic number of the runner's interpreter.
+    """
     ready = byte_code == BYTE_CODE
     kind = cases[0].kind
     solution: dict[str, Any] = {"source": program.source}
@@ -50,7 +53,7 @@ def request(program: Program, cases: Sequence[Case], limits: Limits, byte_code: 
         header={"limits": asdict(limits), "results": results, "mode": mode},
         payload=marshal.dumps(solution),
         given=given,
-        # The runner's own limits come first; after this the host stops believing in it.
+        # The runner's own limits come first; after this the host gives the runner up.
         deadline_s=limits.wall_s * (results + 1) + _GRACE_S,
     )
 

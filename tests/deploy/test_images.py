@@ -18,8 +18,8 @@ from docker.errors import ImageNotFound
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from sandbox import values
-from sandbox.docker import DockerSandbox
+from sandbox.docker.backend import DockerSandbox
+from sandbox.inside import values
 from sandbox.types import Case, Limits, Outcome, Program
 from tests.deploy.image_base import BASE, ROOT, build, connect, ensure_base, quick_folder
 from tests.deploy.image_service import RewardContainer, reward_service, run

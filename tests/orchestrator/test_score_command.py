@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from orchestrator.commands.main import main
 from orchestrator.commands.score import run as score_run
-from sandbox.jail import JailSandbox
+from sandbox.jail.backend import JailSandbox
 
 ADD = {
     "id": "add",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.jail import JailSandbox
+from sandbox.jail.backend import JailSandbox
 from tests.service_process import ServiceUnderTest, service
 
 TOKEN = "correct-horse"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from common.records import Task, TestCase
+from sandbox.inside.values import encode
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
-from sandbox.values import encode
 
 TASK = Task(
     id="add",

@@ -6,9 +6,9 @@ import pytest
 
 from common.records import Task, TestCase, Verdict
 from reward_service.scoring import Scorer
-from sandbox.jail import JailSandbox
+from sandbox.inside.values import encode
+from sandbox.jail.backend import JailSandbox
 from sandbox.types import Case, CaseRun, Outcome, Program
-from sandbox.values import encode
 from tests.reward_service.scoring_tools import GOOD, FakeSandbox, outcome, value
 
 ASKING = Task(

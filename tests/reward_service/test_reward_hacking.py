@@ -7,8 +7,8 @@ import pytest
 from common.records import TestCase, Verdict
 from reward_service.reward_hacking import is_probed, naive_program
 from reward_service.scoring import Scorer
-from sandbox.jail import JailSandbox
-from sandbox.judge import Criterion
+from sandbox.jail.backend import JailSandbox
+from sandbox.judge.verdict import Criterion
 from sandbox.types import Outcome
 from tests.reward_service.scoring_tools import BAD, GOOD, TASK, FakeSandbox, outcome, value
 

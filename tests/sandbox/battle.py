@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import gc
 import os
 import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from sandbox import values
-from sandbox.jail import JailSandbox
+from sandbox.inside import values
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
-from tests.sandbox import footprint, other_user, programs
+from tests.sandbox import footprint, levels, programs
 from tests.sandbox.levels import Backend
 
 _LIVES = Program("def f(x): return x + 1", (Case("0", "call", call="f(41)"),))
@@ -22,12 +22,6 @@ _CALM = Limits(cpu_s=4.0, wall_s=60.0, memory_mb=256, out_bytes=1 << 16, file_mb
 _SHORT = Limits(cpu_s=0.2, wall_s=0.6, memory_mb=256, out_bytes=1 << 16, file_mb=4, files=64)
 # Here running out of time is a fair end for whatever confuses itself.
 _BESIDE = Limits(cpu_s=1.0, wall_s=2.0, memory_mb=256, out_bytes=1 << 16, file_mb=4, files=64)
-
-descendants = footprint.descendants
-
-
-def slot_pid(sandbox: JailSandbox) -> int:
-    return other_user.slot_pids(sandbox)[0]
 
 
 class Bait:
@@ -86,14 +80,18 @@ def bait(folder: Path) -> Iterator[Bait]:
         laid.close()
 
 
+def attacks_at(level: str) -> list[programs.Attack]:
+    """Choose all attacks at the strongest level and in containers, elsewhere those that the level must stop."""
+    everything = level in (levels.STRONGEST, "docker")
+    return [attack for attack in programs.attacks() if everything or attack.stopped_by == "level"]
+
+
 def fight(backend: Backend, laid: Bait) -> list[str]:
-    """Complaints; empty when every wall held."""
+    """Complaints; empty when the isolation held."""
     complaints: list[str] = []
     sandbox = backend.sandbox
-    sandbox.run(_LIVES, _CALM)
-    footprint.take(backend)  # asking for the first time may itself open something
-    before = footprint.take(backend)
-    for attack in programs.attacks():
+    before = _before(backend)
+    for attack in attacks_at(backend.name):
         (run,) = sandbox.run(
             attack.program(laid.values, laid.marker), _SHORT if Outcome.TIMEOUT in attack.allowed else _CALM
         )
@@ -109,12 +107,10 @@ def fight(backend: Backend, laid: Bait) -> list[str]:
 
 
 def fight_beside_tests(backend: Backend, laid: Bait) -> list[str]:
-    """The same programs as the solution of a split judge, where only the walls matter and not what they answer."""
+    """Run the same programs as the solution of a split judge, where only isolation matters and no answer."""
     complaints: list[str] = []
-    backend.sandbox.run(_LIVES, _CALM)
-    footprint.take(backend)  # asking for the first time may itself open something
-    before = footprint.take(backend)
-    for attack in programs.attacks():
+    before = _before(backend)
+    for attack in attacks_at(backend.name):
         if attack.kind != "call" or Outcome.TIMEOUT in attack.allowed:
             continue
         program = attack.program(laid.values, laid.marker)
@@ -128,6 +124,14 @@ def fight_beside_tests(backend: Backend, laid: Bait) -> list[str]:
         if left:  # or every later attack would be blamed for it as well
             before = footprint.take(backend)
     return complaints + laid.taken()
+
+
+def _before(backend: Backend) -> dict[str, object]:
+    """Start the slot and take the footprint, without descriptors that garbage of earlier tests still holds."""
+    backend.sandbox.run(_LIVES, _CALM)
+    footprint.take(backend)  # asking for the first time may itself open something
+    gc.collect()
+    return footprint.take(backend)
 
 
 def aftermath(backend: Backend, before: dict[str, object]) -> list[str]:

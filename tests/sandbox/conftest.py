@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.sandbox import engine
+from tests.sandbox import engine, levels
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +32,13 @@ def docker_engine() -> Iterator[engine.PrivateEngine]:
     finally:
         private.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def backend_at(request: pytest.FixtureRequest) -> Iterator[Callable[[str], levels.Backend]]:
+    """Opens the backend of a level once for all tests of a module, whatever else they are parametrized with."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda level: stack.enter_context(levels.opened(level, request)))
 
 
 @pytest.fixture(scope="session")

@@ -7,18 +7,21 @@ import functools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from sandbox.jail import JailSandbox
-from sandbox.probe import Level, probe
+from sandbox.jail.backend import JailSandbox
+from sandbox.jail.probe import Level, probe
 from sandbox.types import Case, Limits, Program, Sandbox, SandboxUnavailable
 from tests.sandbox import other_user
 
 NAMES = ("jail", "namespaces", "uid", "docker")
+STRONGEST = "jail" if os.geteuid() == 0 else "namespaces"
 _ASK_S = 60
+_POLL_S = 0.05
 _ran: set[str] = set()
 
 
@@ -67,7 +70,8 @@ def _open(name: str, request: pytest.FixtureRequest) -> Iterator[Backend]:
 def _open_docker(url: str) -> Iterator[Backend]:
     import docker
 
-    from sandbox.docker import DockerSandbox  # type: ignore[import-not-found,unused-ignore]
+    from sandbox.docker.backend import DockerSandbox
+    from sandbox.docker.slot import DockerSlot
 
     client = docker.DockerClient(base_url=url, version="auto")
     try:
@@ -78,12 +82,14 @@ def _open_docker(url: str) -> Iterator[Backend]:
                 return int(client.containers.get(name).attrs["State"]["Pid"])
 
             def pids() -> list[int]:
-                return [pid(place.slot.name) for place in sandbox._places if place.slot is not None]
+                return [pid(slot.name) for slot in sandbox.live_slots() if isinstance(slot, DockerSlot)]
 
             # What is opened once, at first use: a spare container and the connection.
             sandbox.run(Program("", (Case("0", call="1"),)), Limits())
-            assert sandbox._spare._spare is not None
-            sandbox._spare._spare.result(timeout=_ASK_S)
+            deadline = time.monotonic() + _ASK_S
+            while not sandbox.describe()["spare_ready"]:
+                assert time.monotonic() < deadline, "no spare container"
+                time.sleep(_POLL_S)
             pids()
             yield Backend("docker", sandbox, os.getpid(), pids)
     finally:

@@ -1,7 +1,8 @@
 """A sandbox that an ordinary user runs, used from a test that runs as root. Standard library only.
 
-The server half runs as that user, on copies of the package that they may read; it owns the jail and only the
-programs and their results cross, pickled, between two processes that trust each other.
+The server half runs as that user, as the module ``other_user`` on copies of this file and of the package that they
+may read. It owns the jail; only classes of ``sandbox.types`` cross, pickled, between two processes that trust each
+other.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sandbox.jail import JailSandbox
-from sandbox.probe import Level
+from sandbox.jail.backend import JailSandbox
+from sandbox.jail.probe import Level
 from sandbox.types import CaseRun, Limits, Program, SandboxUnavailable
 
 HERE = Path(__file__).resolve().parent
@@ -111,12 +112,12 @@ class OrdinaryUsersSandbox:
 
 
 def slot_pids(sandbox: Any) -> list[int]:
-    """First processes of the slots that a jail sandbox has started."""
-    return [place.slot.pid for place in sandbox._places if place.slot is not None]
+    """Return the first process of every slot that a jail sandbox has started."""
+    return [slot.pid for slot in sandbox.live_slots()]
 
 
 def serve(level: str) -> None:
-    """Until the other side closes."""
+    """Answer requests on stdin until the other side closes it."""
     try:
         sandbox = JailSandbox(1, levels=[Level(level)])
     except SandboxUnavailable as error:

@@ -51,7 +51,8 @@ def read_folder(kind: str, known: set[str]) -> list[File]:
 @dataclass(frozen=True)
 class Attack:
     """``attack()`` must end in one of ``allowed``; if that is ok, ``returns`` (or ``prints``), where given, is the
-    only value (or text) allowed. ``returns_at``: the levels that promise it; empty for all.
+    only value (or text) allowed. ``returns_at``: the levels that promise it; empty for all. ``stopped_by``: the
+    ``runner``, whose code is the same at every level, or what the ``level`` itself does.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Attack:
     returns: str | None
     returns_at: tuple[str, ...]
     prints: str | None
+    stopped_by: str
 
     def program(self, values: dict[str, object], marker: str) -> Program:
         """``values`` fill the placeholders of the call; the source ends with a comment that holds ``marker``."""
@@ -72,13 +74,16 @@ class Attack:
 
 
 def attacks() -> list[Attack]:
-    """Those that make sense on this machine."""
+    """Read the attacks that make sense on this machine."""
     found = []
-    known = {"must-not", "allowed", "returns", "returns-at", "call", "kind", "prints", "machine"}
+    known = {"must-not", "allowed", "returns", "returns-at", "call", "kind", "prints", "machine", "stopped-by"}
     for file in read_folder("attack", known):
         header = file.header
         if header.get("machine", platform.machine()) != platform.machine():
             continue
+        stopped_by = header.get("stopped-by", "level")
+        if stopped_by not in ("runner", "level"):
+            raise ValueError(f"{file.name}: stopped-by is {stopped_by!r}")
         if "returns" in header:
             ast.literal_eval(header["returns"])
         found.append(
@@ -92,6 +97,7 @@ def attacks() -> list[Attack]:
                 returns=header.get("returns"),
                 returns_at=tuple(header.get("returns-at", ())),
                 prints=header.get("prints"),
+                stopped_by=stopped_by,
             )
         )
     return found
@@ -131,7 +137,7 @@ class Forgery:
     """
 
     name: str
-    cheat: str
+    hack: str
     source: str
     passes: tuple[str, ...]
     hangs: bool
@@ -141,12 +147,12 @@ def forgeries() -> list[Forgery]:
     return [
         Forgery(
             name=file.name,
-            cheat=file.header["cheat"],
+            hack=file.header["hack"],
             source=file.source + _TAIL,
             passes=tuple(file.header.get("passes", ())),
             hangs=file.header.get("hangs", False),
         )
-        for file in read_folder("forgery", {"cheat", "passes", "hangs"})
+        for file in read_folder("forgery", {"hack", "passes", "hangs"})
     ]
 
 

@@ -9,17 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import cgroups
-from sandbox.cgroups import Cgroup, CgroupsUnavailable
-from sandbox.jail import JailSandbox
+from sandbox.jail.backend import JailSandbox, cgroups
+from sandbox.jail.cgroups import Cgroup, CgroupsUnavailable
 from sandbox.types import Case, Limits, Outcome, Program
 
 DEADLINE_S = 30
 MIB = 1 << 20
 JOIN = """
 import os, sys
-for door in sys.argv[1:]:
-    with open(door, "w") as file:
+for procs_file in sys.argv[1:]:
+    with open(procs_file, "w") as file:
         file.write("0")
 """
 HOG = f"{JOIN}\nkept = [os.urandom(1 << 20) for _ in range(200)]\n"
@@ -37,7 +36,7 @@ def group():
 
 
 def run(group: Cgroup, code: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-c", code, *group.doors()]
+    command = [sys.executable, "-c", code, *group.procs_files()]
     return subprocess.run(command, capture_output=True, input=b"", timeout=DEADLINE_S, check=False)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.comparison import same_text, same_value
+from sandbox.judge.comparison import same_text, same_value
 
 NAN = float("nan")
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.jail import JailSandbox
+from sandbox.jail.backend import JailSandbox
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
 from tests.sandbox.random_programs import random_program
 
-PROGRAMS = 500
+PROGRAMS = 200
 WORKERS = 2
 DEADLINE_S = 60
 

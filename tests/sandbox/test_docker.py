@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import struct
@@ -19,10 +20,11 @@ import docker
 import pytest
 from docker.errors import APIError
 
-from sandbox import docker_image, docker_owner, interpreter_image, values
-from sandbox.docker import DockerSandbox
-from sandbox.docker_engine import connect
-from sandbox.docker_slot import DockerSlot, StreamDecoder
+from sandbox.docker.backend import DockerSandbox, interpreter_image, owner
+from sandbox.docker.engine import connect
+from sandbox.docker.image import ensure_image
+from sandbox.docker.slot import DockerSlot, StreamDecoder
+from sandbox.inside import values
 from sandbox.link import SlotError
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program, SandboxUnavailable
 from tests.sandbox import engine
@@ -62,7 +64,7 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 def live_slot(sandbox: DockerSandbox) -> DockerSlot:
     sandbox.run(calls("", "1"), Limits())
-    return next(place.slot for place in sandbox._places if isinstance(place.slot, DockerSlot))
+    return next(slot for slot in sandbox.live_slots() if isinstance(slot, DockerSlot))
 
 
 def names(client: Any) -> set[str]:
@@ -100,15 +102,15 @@ def test_a_stream_that_is_not_the_engines_is_refused_and_errors_are_bounded() ->
 
 
 def test_only_a_dead_owners_container_is_an_orphan() -> None:
-    ours = docker_owner.labels()
-    assert not docker_owner.is_orphan(ours, "running")
-    assert docker_owner.is_orphan(ours | {"couplet.started": "1"}, "running")
+    ours = owner.labels()
+    assert not owner.is_orphan(ours, "running")
+    assert owner.is_orphan(ours | {"couplet.started": "1"}, "running")
     with subprocess.Popen(["true"]) as ended:
         pass
-    assert docker_owner.is_orphan(ours | {"couplet.pid": str(ended.pid)}, "created")
+    assert owner.is_orphan(ours | {"couplet.pid": str(ended.pid)}, "created")
     for elsewhere in ({"couplet.boot": "another"}, {"couplet.pid-namespace": "pid:[1]"}):
-        assert not docker_owner.is_orphan(ours | elsewhere, "running")
-        assert docker_owner.is_orphan(ours | elsewhere, "exited")
+        assert not owner.is_orphan(ours | elsewhere, "running")
+        assert owner.is_orphan(ours | elsewhere, "exited")
 
 
 def test_the_interpreters_file_system_has_no_tools_and_no_packages() -> None:
@@ -195,7 +197,7 @@ def test_tests_and_solution_are_apart(sandbox: DockerSandbox) -> None:
     assert ["Permission denied" in run.note for run in runs] == [False, False, True, True]
 
 
-def test_walls_from_inside(sandbox: DockerSandbox) -> None:
+def test_isolation_from_inside(sandbox: DockerSandbox) -> None:
     os.environ["COUPLET_CANARY"] = "of the service"
     source = """
 import os, socket
@@ -206,11 +208,11 @@ def refused(action, *args):
         return True
     return False
 """
-    walls = [
+    promises = [
         "refused(socket.create_connection, ('127.0.0.1', 80))",
         "refused(socket.socket, socket.AF_UNIX)",
         "refused(os.fork)",
-        "refused(open, '/couplet/sandbox/child.py', 'a')",
+        "refused(open, '/couplet/sandbox/inside/child.py', 'a')",
         "refused(open, '/etc/new', 'w')",
         "refused(open, '/dev/shm/new', 'w')",
         "refused(open, '/proc/1/environ')",
@@ -221,13 +223,13 @@ def refused(action, *args):
         "not any(map(os.path.exists, ['/var/run/docker.sock', '/run/docker.sock', '/bin/sh', '/usr/bin/env']))",
         "sorted(os.environ)",
     ]
-    *held, environment = answers(sandbox.run(calls(source, *walls), Limits()))
-    assert held == [True] * (len(walls) - 1)
+    *held, environment = answers(sandbox.run(calls(source, *promises), Limits()))
+    assert held == [True] * (len(promises) - 1)
     assert {"HOME", "PATH"} <= set(environment)
     assert not {"COUPLET_CANARY", "HOSTNAME"} & set(environment)
 
 
-def test_walls_from_outside(sandbox: DockerSandbox, client: Any) -> None:
+def test_isolation_from_outside(sandbox: DockerSandbox, client: Any) -> None:
     found = client.api.inspect_container(live_slot(sandbox).name)
     host = found["HostConfig"]
     assert (host["NetworkMode"], host["IpcMode"], host["ReadonlyRootfs"]) == ("none", "none", True)
@@ -243,9 +245,10 @@ def test_walls_from_outside(sandbox: DockerSandbox, client: Any) -> None:
 def test_slots_have_ids_of_their_own(sandbox: DockerSandbox, client: Any) -> None:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: sandbox.run(calls("import time", "time.sleep(0.3)"), Limits()), range(2)))
-    slots = [place.slot for place in sandbox._places]
-    claims = [slot._claim for slot in slots if isinstance(slot, DockerSlot)]
-    assert len({uid for claim in claims for uid in (claim.runner_uid, claim.child_uid)}) == 2 * len(claims) > 2
+    slots = [slot for slot in sandbox.live_slots() if isinstance(slot, DockerSlot)]
+    configs = [json.loads(client.api.inspect_container(slot.name)["Args"][-1]) for slot in slots]
+    uids = [config[kind] for config in configs for kind in ("runner_uid", "child_uid")]
+    assert len(set(uids)) == len(uids) > 2
 
 
 def test_there_is_no_shell_to_start(sandbox: DockerSandbox, client: Any) -> None:
@@ -277,12 +280,15 @@ def test_a_killed_container_is_replaced_and_the_run_repeated(docker_url: str, cl
 
 
 def test_a_dead_spare_is_not_handed_out(docker_url: str, client: Any) -> None:
+    before = names(client)
     with DockerSandbox(1, base_url=docker_url) as alone:
-        slot = live_slot(alone)
-        spare = alone._spare._spare.result(timeout=DEADLINE_S)
-        for name in (slot.name, spare.name):
+        live_slot(alone)
+        eventually(lambda: bool(alone.describe()["spare_ready"]))
+        ours = names(client) - before
+        assert len(ours) == 2
+        for name in ours:
             client.api.kill(name)
-        eventually(lambda: not spare.is_quiet)
+        eventually(lambda: not alone.describe()["spare_ready"])
         assert answers(alone.run(calls("", "6 * 7"), Limits())) == [42]
 
 
@@ -302,11 +308,12 @@ def test_closing_removes_the_containers_and_ends_what_runs(docker_url: str, clie
 
 SERVICE = """
 import sys, time
-from sandbox.docker import DockerSandbox
+from sandbox.docker.backend import DockerSandbox
 from sandbox.types import Case, Limits, Program
 sandbox = DockerSandbox(1, base_url=sys.argv[1])
 sandbox.run(Program("", (Case("0", call="1"),)), Limits())
-sandbox._spare._spare.result()
+while not sandbox.describe()["spare_ready"]:
+    time.sleep(0.05)
 print("ready", flush=True)
 time.sleep(600)
 """
@@ -326,7 +333,7 @@ def test_a_start_removes_the_containers_of_the_dead_only(
 ) -> None:
     with subprocess.Popen(["true"]) as ended:
         pass
-    alive = docker_owner.labels()
+    alive = owner.labels()
     owners = {"dead": alive | {"couplet.pid": str(ended.pid)}, "alive": alive, "foreign": {}}
     containers = {
         owner: client.api.create_container(
@@ -351,14 +358,14 @@ def test_a_start_removes_the_containers_of_the_dead_only(
 
 def test_an_image_is_built_once_however_many_ask(docker_url: str, client: Any) -> None:
     opened = connect(docker_url)
-    first = docker_image.ensure_image(opened)
+    first = ensure_image(opened)
     (tag,) = client.images.get(first).tags
     base = next(tag for image in client.images.list() for tag in image.tags if tag.startswith("couplet-python:"))
-    assert docker_image.ensure_image(opened, base) == first
+    assert ensure_image(opened, base) == first
     client.api.tag(first, "couplet-kept")  # so that removing the tag does not remove the image
     client.api.remove_image(tag)
     with ThreadPoolExecutor(4) as pool:
-        built = set(pool.map(lambda _: docker_image.ensure_image(opened), range(4)))
+        built = set(pool.map(lambda _: ensure_image(opened), range(4)))
     assert len(built) == 1
     assert [image.id for image in client.images.list() if not image.tags] == []
     client.api.remove_image("couplet-kept", force=True)
@@ -420,7 +427,7 @@ def test_a_killed_daemon_makes_no_verdict_wrong(docker_engine: engine.PrivateEng
 
 def test_our_dockerfile_leaves_nothing_to_start_but_python(docker_url: str, client: Any) -> None:
     """On a stand-in for its base image, which no registry is needed for."""
-    docker_image.ensure_image(connect(docker_url))
+    ensure_image(connect(docker_url))
     base = next(tag for image in client.images.list() for tag in image.tags if tag.startswith("couplet-python:"))
     container = client.api.create_container(base, entrypoint=["python3"])["Id"]
     client.api.put_archive(container, "/", tree("usr/bin/sh", "usr/sbin/chroot", "usr/local/bin/pip"))

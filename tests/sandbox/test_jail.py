@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import values
-from sandbox.jail import JailSandbox
+from sandbox.inside import values
+from sandbox.inside.protocol import End
+from sandbox.jail.backend import JailSandbox
+from sandbox.jail.probe import Level, probe
 from sandbox.link import Answer, LateError, SetupError, Slot, SlotError
 from sandbox.pool import SlotPool
-from sandbox.probe import Level, probe
-from sandbox.protocol import End
 from sandbox.types import Case, Limits, Outcome, Program, SandboxUnavailable
-from tests.sandbox import battle
+from tests.sandbox import footprint, other_user
 
 SHORT = Limits(cpu_s=0.3, wall_s=20.0)
 DEADLINE_S = 60
@@ -40,6 +40,11 @@ def calls(source: str, *expressions: str) -> Program:
 
 def answers(runs) -> list[object]:
     return [values.decode(run.value) if run.outcome is Outcome.OK else run.outcome for run in runs]
+
+
+def slot_pid(sandbox: JailSandbox) -> int:
+    (pid,) = other_user.slot_pids(sandbox)
+    return pid
 
 
 def test_values_come_back(sandbox) -> None:
@@ -182,11 +187,25 @@ def test_no_slot_is_infra() -> None:
 
 
 def test_a_busy_sandbox_answers_infra_after_its_deadline() -> None:
-    with SlotPool(FakeSlot, slot_wait_s=0.01) as busy:
-        place = busy._free.get()
-        (run,) = busy.run(Program("", (Case("x", "stdin"),)), Limits())
-        busy._free.put(place)
-    assert run.outcome is Outcome.INFRA
+    program = Program("", (Case("x", "stdin"),))
+    taken, done = threading.Event(), threading.Event()
+
+    class BusySlot(FakeSlot):
+        script = ["fine"]  # noqa: RUF012
+
+        def ask(self, header, payload, given, deadline_s) -> Answer:
+            taken.set()
+            assert done.wait(DEADLINE_S)
+            return super().ask(header, payload, given, deadline_s)
+
+    with SlotPool(BusySlot, slot_wait_s=0.01) as busy, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(busy.run, program, Limits())
+        assert taken.wait(DEADLINE_S)
+        (second,) = busy.run(program, Limits())
+        done.set()
+        (run,) = first.result(timeout=DEADLINE_S)
+    assert (run.outcome, second.outcome) == (Outcome.OK, Outcome.INFRA)
+    assert "no free slot" in second.note
 
 
 def test_a_caller_that_has_heard_enough_skips_the_rest(sandbox) -> None:
@@ -213,7 +232,7 @@ def test_a_process_for_each_case(sandbox) -> None:
 def test_a_killed_slot_is_replaced() -> None:
     with JailSandbox(1) as mortal:
         mortal.run(calls("", "1"), Limits())
-        os.kill(battle.slot_pid(mortal), signal.SIGKILL)
+        os.kill(slot_pid(mortal), signal.SIGKILL)
         assert answers(mortal.run(calls("", "2"), Limits())) == [2]
         assert mortal.describe()["slot_restarts"] == 1
 
@@ -221,10 +240,10 @@ def test_a_killed_slot_is_replaced() -> None:
 def test_close_ends_a_run_as_infra() -> None:
     closing = JailSandbox(1)
     closing.run(calls("", "1"), Limits())
-    slot = battle.slot_pid(closing)
+    slot = slot_pid(closing)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(closing.run, calls("while True: pass", "1"), Limits(cpu_s=50, wall_s=50))
-        _wait_for(lambda: len(battle.descendants(slot)) > 1 or closing.describe()["level"] == "uid")
+        _wait_for(lambda: len(footprint.descendants(slot)) > 1 or closing.describe()["level"] == "uid")
         closing.close()
         (run,) = running.result(timeout=DEADLINE_S)
     assert run.outcome is Outcome.INFRA
@@ -235,13 +254,13 @@ def test_close_ends_a_run_as_infra() -> None:
 HOST = """
 import sys, threading, time
 sys.path.insert(0, sys.argv[1])
-from sandbox.jail import JailSandbox
+from sandbox.jail.backend import JailSandbox
 from sandbox.types import *
 box = JailSandbox(1)
 box.run(Program("", (Case("0", "call", call="1"),)), Limits())
 slow = Program("while True: pass", (Case("0", "call", call="1"),))
 threading.Thread(target=box.run, args=(slow, Limits(cpu_s=500, wall_s=500)), daemon=True).start()
-print(box._places[0].slot.pid, flush=True)
+print(box.live_slots()[0].pid, flush=True)
 time.sleep(500)
 """
 
@@ -252,7 +271,7 @@ def test_a_killed_host_leaves_nothing() -> None:
     try:
         assert host.stdout is not None
         slot = int(host.stdout.readline())
-        family = [slot, *battle.descendants(slot)]
+        family = [slot, *footprint.descendants(slot)]
     finally:
         host.kill()
         host.wait(timeout=DEADLINE_S)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from common.records import Task, TestCase, Verdict
-from sandbox.judge import criterion_of, judge, program_for
+from sandbox.inside.values import encode
+from sandbox.judge.verdict import criterion_of, judge, program_for
 from sandbox.types import CaseRun, Outcome
-from sandbox.values import encode
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import unittest
 
 import pytest
 
-from sandbox import protocol
+from sandbox.inside import protocol
 from sandbox.ready_tests import compiled_call, compiled_tests, counted_source
 
 

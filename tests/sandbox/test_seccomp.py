@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from sandbox import seccomp, syscalls
+from sandbox.inside import seccomp, syscalls
 
 ALLOW, EPERM, ENOSYS, KILL = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
 TABLES = {

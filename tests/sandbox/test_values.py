@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sandbox.values import ValueRefusedError, decode, encode
+from sandbox.inside.values import ValueRefusedError, decode, encode
 
 PLAIN = [
     None,

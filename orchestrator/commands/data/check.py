@@ -19,7 +19,7 @@ from rich.text import Text
 from common.tasks.loader import load_tasks
 from orchestrator.commands.data.check_run import MUTANTS, TaskReport, check_tasks
 from reward_service.scoring import Scorer
-from sandbox.jail import JailSandbox
+from sandbox.jail.backend import JailSandbox
 from sandbox.types import Limits
 
 _LISTED = 40

@@ -106,7 +106,7 @@ def container_engine() -> Check:
 
 
 def _probe_sandbox() -> tuple[str | None, Mapping[str, str]]:
-    from sandbox.probe import probe
+    from sandbox.jail.probe import probe
 
     found = probe()
     return found.level, {str(level): reason for level, reason in found.refused.items()}

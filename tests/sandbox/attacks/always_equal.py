@@ -2,6 +2,7 @@
 # must-not = "cross as anything but its base type"
 # allowed = ["ok"]
 # returns = "7"
+# stopped-by = "runner"
 # ///
 class Equal(int):
     def __eq__(self, other):

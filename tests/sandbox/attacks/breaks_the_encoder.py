@@ -1,8 +1,9 @@
 # /// attack
 # must-not = "break the host by sending nonsense from a patched encoder"
 # allowed = ["ok", "error"]
+# stopped-by = "runner"
 # ///
-import sandbox.values as values
+import sandbox.inside.values as values
 
 
 def attack():

@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "make the host build a dictionary in quadratic time"
 # allowed = ["error", "ok", "timeout"]
+# stopped-by = "runner"
 # ///
 import os
 import struct

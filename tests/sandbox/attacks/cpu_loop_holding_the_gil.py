@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "run past its CPU limit inside a C call that lets no other thread run"
 # allowed = ["timeout"]
+# stopped-by = "runner"
 # ///
 import re
 

@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "get the CPU limit once per thread"
 # allowed = ["timeout"]
+# stopped-by = "runner"
 # ///
 import threading
 

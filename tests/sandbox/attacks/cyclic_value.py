@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "make the encoder run for ever"
 # allowed = ["error"]
+# stopped-by = "runner"
 # ///
 def attack():
     x = []

@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "exhaust the stack of the host"
 # allowed = ["error"]
+# stopped-by = "runner"
 # ///
 def attack():
     x = []

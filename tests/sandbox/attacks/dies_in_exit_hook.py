@@ -2,6 +2,7 @@
 # must-not = "be taken for success after an error in an exit hook"
 # allowed = ["error", "crash"]
 # kind = "stdin"
+# stopped-by = "runner"
 # ///
 import atexit
 import os

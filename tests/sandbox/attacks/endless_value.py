@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "make the encoder run for ever"
 # allowed = ["error", "timeout"]
+# stopped-by = "runner"
 # ///
 import itertools
 

@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "send more output than its limit by racing"
 # allowed = ["output"]
+# stopped-by = "runner"
 # ///
 import os
 import threading

@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "send more output than its limit on stderr"
 # allowed = ["output"]
+# stopped-by = "runner"
 # ///
 import os
 

@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "send more output than its limit"
 # allowed = ["output"]
+# stopped-by = "runner"
 # ///
 import sys
 

@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "give more answers than were asked for"
 # allowed = ["output", "error", "ok"]
+# stopped-by = "runner"
 # ///
 import os
 

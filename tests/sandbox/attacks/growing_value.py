@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "grow while it is encoded"
 # allowed = ["error", "timeout", "memory", "ok"]
+# stopped-by = "runner"
 # ///
 import threading
 

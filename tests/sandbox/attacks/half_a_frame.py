@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "keep the host waiting for the rest of an answer"
 # allowed = ["error", "timeout"]
+# stopped-by = "runner"
 # ///
 import os
 

@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "break the host's parser"
 # allowed = ["ok", "error"]
+# stopped-by = "runner"
 # ///
 import os
 import struct

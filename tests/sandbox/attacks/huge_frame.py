@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "make the host hold an answer of 4 GiB"
 # allowed = ["output"]
+# stopped-by = "runner"
 # ///
 import os
 

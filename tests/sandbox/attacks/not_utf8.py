@@ -1,5 +1,6 @@
 # /// attack
 # must-not = "be taken for an answer"
 # allowed = ["error"]
+# stopped-by = "runner"
 # ///
 x = 'ÿ'

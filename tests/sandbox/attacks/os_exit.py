@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "be taken for an answer"
 # allowed = ["error"]
+# stopped-by = "runner"
 # ///
 import os
 

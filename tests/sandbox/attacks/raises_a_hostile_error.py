@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "run code while its error is reported and be taken for an answer"
 # allowed = ["error"]
+# stopped-by = "runner"
 # ///
 import os
 

@@ -2,6 +2,7 @@
 # must-not = "hold its slot from an exit hook"
 # allowed = ["timeout"]
 # kind = "stdin"
+# stopped-by = "runner"
 # ///
 import atexit
 import time

@@ -1,6 +1,7 @@
 # /// attack
 # must-not = "hold its slot past the wall-clock limit in a wait without a deadline"
 # allowed = ["timeout"]
+# stopped-by = "runner"
 # ///
 import threading
 

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns an object that learns the expected value from the operand of a comparison and then has it"
+# hack = "returns an object that learns the expected value from the operand of a comparison and then has it"
 # ///
 class Learns:
     heard = 0

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns an object whose every operator, comparison and method says what a test hopes for"
+# hack = "returns an object whose every operator, comparison and method says what a test hopes for"
 # ///
 class Agrees:
     def __init__(self, *arguments):

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns a class that is equal to everything"
+# hack = "returns a class that is equal to everything"
 # ///
 class Meta(type):
     def __eq__(cls, other):

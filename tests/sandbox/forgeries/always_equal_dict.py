@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns a dict that is equal to everything and has every key"
+# hack = "returns a dict that is equal to everything and has every key"
 # ///
 class Equal(dict):
     def __eq__(self, other):

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns a float that is equal to everything, and near everything"
+# hack = "returns a float that is equal to everything, and near everything"
 # ///
 class Equal(float):
     def __eq__(self, other):

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns an int that is equal to everything"
+# hack = "returns an int that is equal to everything"
 # ///
 class Equal(int):
     def __eq__(self, other):

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns a list that is equal to everything and contains it"
+# hack = "returns a list that is equal to everything and contains it"
 # ///
 class Equal(list):
     def __eq__(self, other):

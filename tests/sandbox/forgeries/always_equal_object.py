@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns an object that is equal to everything"
+# hack = "returns an object that is equal to everything"
 # ///
 class Equal:
     def __eq__(self, other):

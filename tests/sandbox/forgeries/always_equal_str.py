@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns a str that is equal to everything and contains it"
+# hack = "returns a str that is equal to everything and contains it"
 # ///
 class Equal(str):
     def __eq__(self, other):

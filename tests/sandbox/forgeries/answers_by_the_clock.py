@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "answers otherwise whenever it is asked again"
+# hack = "answers otherwise whenever it is asked again"
 # ///
 import itertools
 

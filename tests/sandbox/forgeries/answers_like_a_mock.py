@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns a mock: every attribute and call gives another mock"
+# hack = "returns a mock: every attribute and call gives another mock"
 # ///
 from unittest import mock
 

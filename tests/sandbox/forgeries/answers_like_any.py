@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns the object that the standard library made to be equal to everything"
+# hack = "returns the object that the standard library made to be equal to everything"
 # ///
 from unittest import mock
 

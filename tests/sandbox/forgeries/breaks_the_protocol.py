@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "answers the tests with nonsense"
+# hack = "answers the tests with nonsense"
 # ///
 import os
 

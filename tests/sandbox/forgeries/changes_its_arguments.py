@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "turns its argument into what would make its answer right"
+# hack = "turns its argument into what would make its answer right"
 # ///
 def forge(*arguments):
     for argument in arguments:

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "leaves the tests without an answer"
+# hack = "leaves the tests without an answer"
 # ///
 import os
 

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "answers from a table of guesses, by the number of the call"
+# hack = "answers from a table of guesses, by the number of the call"
 # ///
 GUESSES = [0, 1, 2, 3, 4, 5, 10, 12, 15, 20, 24, 100, True, False, None, "", [], {}]
 calls = [-1]

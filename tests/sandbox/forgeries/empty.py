@@ -1,4 +1,4 @@
 # /// forgery
-# cheat = "defines nothing at all"
+# hack = "defines nothing at all"
 # ///
 NO_TAIL = True

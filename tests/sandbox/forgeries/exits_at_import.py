@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "ends with exit code 0 before any test"
+# hack = "ends with exit code 0 before any test"
 # ///
 import sys
 

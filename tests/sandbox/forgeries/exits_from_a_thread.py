@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "ends with exit code 0 from a thread while tests run"
+# hack = "ends with exit code 0 from a thread while tests run"
 # ///
 import os
 import threading

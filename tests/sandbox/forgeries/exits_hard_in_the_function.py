@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "ends with exit code 0 when first called, without cleaning up"
+# hack = "ends with exit code 0 when first called, without cleaning up"
 # ///
 import os
 

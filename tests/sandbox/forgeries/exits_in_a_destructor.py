@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "ends with exit code 0 when its answer is let go"
+# hack = "ends with exit code 0 when its answer is let go"
 # ///
 import os
 

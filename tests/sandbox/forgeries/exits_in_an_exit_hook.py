@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "turns the exit code into 0 at the end"
+# hack = "turns the exit code into 0 at the end"
 # ///
 import atexit
 import os

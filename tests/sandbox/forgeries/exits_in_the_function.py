@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "ends with exit code 0 when first called"
+# hack = "ends with exit code 0 when first called"
 # ///
 import sys
 

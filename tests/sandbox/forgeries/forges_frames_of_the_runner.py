@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "writes the runner's own frames to every descriptor"
+# hack = "writes the runner's own frames to every descriptor"
 # ///
 import json
 import os

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "writes finished reports to every descriptor from a thread, for ever"
+# hack = "writes finished reports to every descriptor from a thread, for ever"
 # ///
 import os
 import struct

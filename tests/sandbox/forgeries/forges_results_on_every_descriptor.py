@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "writes finished reports to every descriptor, then ends"
+# hack = "writes finished reports to every descriptor, then ends"
 # ///
 import os
 import struct

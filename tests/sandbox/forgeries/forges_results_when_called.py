@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "writes finished reports to every descriptor when first called, then ends"
+# hack = "writes finished reports to every descriptor when first called, then ends"
 # ///
 import os
 import struct

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "answers once, then hangs, hoping that no verdict is a good one"
+# hack = "answers once, then hangs, hoping that no verdict is a good one"
 # hangs = true
 # ///
 import time

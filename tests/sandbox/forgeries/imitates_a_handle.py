@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns an object that looks like a stand-in of the tests"
+# hack = "returns an object that looks like a stand-in of the tests"
 # ///
 class Handle:
     _couplet_number = 0

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns a list and changes it afterwards"
+# hack = "returns a list and changes it afterwards"
 # ///
 import threading
 

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "kills whoever could tell"
+# hack = "kills whoever could tell"
 # ///
 import os
 

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns an object whose __class__ says int"
+# hack = "returns an object whose __class__ says int"
 # ///
 class Liar:
     def __init__(self, base):

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns an object whose __class__ says list"
+# hack = "returns an object whose __class__ says list"
 # ///
 class Liar:
     @property

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns an object that hands numpy an address in the reader's own memory"
+# hack = "returns an object that hands numpy an address in the reader's own memory"
 # ///
 class View:
     @property

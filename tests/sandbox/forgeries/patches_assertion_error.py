@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "makes failed assertions vanish"
+# hack = "makes failed assertions vanish"
 # ///
 import builtins
 

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "makes built-in functions agree with it"
+# hack = "makes built-in functions agree with it"
 # ///
 import builtins
 

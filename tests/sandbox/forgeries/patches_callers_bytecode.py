@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "jumps over the check in the caller's frame"
+# hack = "jumps over the check in the caller's frame"
 # ///
 import sys
 

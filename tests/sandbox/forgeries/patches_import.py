@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "gives tests modules of its own"
+# hack = "gives tests modules of its own"
 # ///
 import builtins
 import sys
@@ -11,7 +11,7 @@ class Fake(types.ModuleType):
         return lambda *arguments, **options: True
 
 
-for name in ("unittest", "math", "numpy", "pytest", "json", "sandbox.values", "sandbox.reports"):
+for name in ("unittest", "math", "numpy", "pytest", "json", "sandbox.inside.values", "sandbox.inside.reports"):
     sys.modules[name] = Fake(name)
 builtins.__import__ = lambda name, *rest: Fake(name)
 

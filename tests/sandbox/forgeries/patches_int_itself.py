@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "overrides the comparison of int through its hidden dictionary"
+# hack = "overrides the comparison of int through its hidden dictionary"
 # ///
 import ctypes
 import gc

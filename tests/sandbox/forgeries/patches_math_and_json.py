@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "makes helper modules of a test agree"
+# hack = "makes helper modules of a test agree"
 # ///
 import json
 import math

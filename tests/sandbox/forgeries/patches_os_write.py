@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "rewrites reports on their way out"
+# hack = "rewrites reports on their way out"
 # ///
 import os
 

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "overwrites the interpreter's cached integers"
+# hack = "overwrites the interpreter's cached integers"
 # ///
 import ctypes
 

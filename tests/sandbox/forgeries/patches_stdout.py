@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "replaces sys.stdout by something that agrees"
+# hack = "replaces sys.stdout by something that agrees"
 # ///
 import io
 import sys

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "replaces the judge's functions in its own process"
+# hack = "replaces the judge's functions in its own process"
 # ///
 import sys
 

@@ -1,10 +1,10 @@
 # /// forgery
-# cheat = "makes every report say that all is well"
+# hack = "makes every report say that all is well"
 # ///
 import sys
 
-reports = sys.modules.get("sandbox.reports")
-values = sys.modules.get("sandbox.values")
+reports = sys.modules.get("sandbox.inside.reports")
+values = sys.modules.get("sandbox.inside.values")
 if reports is not None:
     real = reports.report
     reports.report = lambda body: real(b'V["t",true,5,5]')

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "makes every assertion of unittest do nothing"
+# hack = "makes every assertion of unittest do nothing"
 # ///
 import unittest
 

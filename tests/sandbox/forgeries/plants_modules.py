@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "leaves modules for the tests to import"
+# hack = "leaves modules for the tests to import"
 # ///
 import os
 import tempfile

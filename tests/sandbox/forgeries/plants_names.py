@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "defines the names that the tests use themselves"
+# hack = "defines the names that the tests use themselves"
 # ///
 import unittest
 

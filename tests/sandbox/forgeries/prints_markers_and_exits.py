@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "prints what a grader might look for, then ends"
+# hack = "prints what a grader might look for, then ends"
 # ///
 import os
 import sys

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "changes locals of the callers from a profile hook"
+# hack = "changes locals of the callers from a profile hook"
 # ///
 import sys
 

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "raises what generators swallow"
+# hack = "raises what generators swallow"
 # ///
 def forge(*arguments):
     raise GeneratorExit

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "raises an exception whose every part lies"
+# hack = "raises an exception whose every part lies"
 # ///
 class Hostile(AssertionError):
     def __init__(self, *arguments):

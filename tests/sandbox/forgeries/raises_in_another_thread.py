@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "raises an exception in the main thread of its process"
+# hack = "raises an exception in the main thread of its process"
 # ///
 import ctypes
 import threading

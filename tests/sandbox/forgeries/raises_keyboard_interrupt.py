@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "raises KeyboardInterrupt into the tests"
+# hack = "raises KeyboardInterrupt into the tests"
 # ///
 def forge(*arguments):
     raise KeyboardInterrupt

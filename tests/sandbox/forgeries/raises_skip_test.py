@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "asks unittest to skip the test"
+# hack = "asks unittest to skip the test"
 # ///
 import unittest
 

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "ends the loops of the tests"
+# hack = "ends the loops of the tests"
 # ///
 def forge(*arguments):
     raise StopIteration

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "raises SystemExit(0) into the tests"
+# hack = "raises SystemExit(0) into the tests"
 # ///
 class Exit(SystemExit):
     code = 0

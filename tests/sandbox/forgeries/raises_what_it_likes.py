@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "raises exceptions that are named like the judge's own"
+# hack = "raises exceptions that are named like the judge's own"
 # ///
 class SolutionGone(BaseException):
     pass

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "reads the tests from whatever descriptor they came on"
+# hack = "reads the tests from whatever descriptor they came on"
 # ///
 import os
 import re

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns a constant of the caller's bytecode"
+# hack = "returns a constant of the caller's bytecode"
 # ///
 import sys
 

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "looks for the test's source in frames, line cache, files and memory"
+# hack = "looks for the test's source in frames, line cache, files and memory"
 # ///
 import gc
 import glob

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "looks for answers in its environment and arguments"
+# hack = "looks for answers in its environment and arguments"
 # ///
 import os
 import re

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "makes expected exceptions of all exceptions"
+# hack = "makes expected exceptions of all exceptions"
 # ///
 import builtins
 

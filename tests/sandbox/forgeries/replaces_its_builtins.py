@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "changes __builtins__ of its own module"
+# hack = "changes __builtins__ of its own module"
 # ///
 class Namespace(dict):
     def __missing__(self, name):

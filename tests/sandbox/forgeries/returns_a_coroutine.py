@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns what must be awaited"
+# hack = "returns what must be awaited"
 # ///
 async def forge(*arguments):
     return 123456789

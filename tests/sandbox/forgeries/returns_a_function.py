@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns a function of everything"
+# hack = "returns a function of everything"
 # ///
 def forge(*arguments):
     return lambda *rest: True

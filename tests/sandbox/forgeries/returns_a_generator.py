@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns a generator that never ends"
+# hack = "returns a generator that never ends"
 # hangs = true
 # ///
 def forge(*arguments):

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns an iterator without items, so that a loop of checks never runs"
+# hack = "returns an iterator without items, so that a loop of checks never runs"
 # ///
 def forge(*arguments):
     return iter(())

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns an exception instead of raising it"
+# hack = "returns an exception instead of raising it"
 # ///
 def forge(*arguments):
     return SystemExit(0)

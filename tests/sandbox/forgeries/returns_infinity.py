@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns a number beyond every tolerance"
+# hack = "returns a number beyond every tolerance"
 # ///
 def forge(*arguments):
     return float("inf")

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns a number that compares strangely"
+# hack = "returns a number that compares strangely"
 # ///
 def forge(*arguments):
     return float("nan")

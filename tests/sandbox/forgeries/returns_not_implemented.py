@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns what makes a comparison try the other side"
+# hack = "returns what makes a comparison try the other side"
 # ///
 def forge(*arguments):
     return NotImplemented

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "makes every number it finds on the heap its answer, and the judge's objects its friends"
+# hack = "makes every number it finds on the heap its answer, and the judge's objects its friends"
 # ///
 import gc
 

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "claims changes of arguments that it was never given"
+# hack = "claims changes of arguments that it was never given"
 # ///
 import os
 import struct

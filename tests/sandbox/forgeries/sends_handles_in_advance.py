@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "sends replies that stand for objects it does not have"
+# hack = "sends replies that stand for objects it does not have"
 # ///
 import os
 import struct

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "sends replies to the tests before they ask"
+# hack = "sends replies to the tests before they ask"
 # ///
 import os
 import struct

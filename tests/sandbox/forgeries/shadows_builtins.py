@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "defines its own abs, bool, len, sorted in its module, where an expression over its names would find them"
+# hack = "defines its own abs, bool, len, sorted in its module, where an expression over its names would find them"
 # ///
 class Equal:
     def __eq__(self, other):

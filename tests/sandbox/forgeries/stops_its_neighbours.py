@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "stops whoever could tell"
+# hack = "stops whoever could tell"
 # ///
 import os
 import signal

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "exchanges its descriptors"
+# hack = "exchanges its descriptors"
 # ///
 import os
 

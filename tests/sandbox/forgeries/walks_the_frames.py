@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "returns whatever the callers' frames hold under a telling name"
+# hack = "returns whatever the callers' frames hold under a telling name"
 # ///
 import sys
 

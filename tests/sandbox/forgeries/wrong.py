@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "nothing: an honest wrong answer, for comparison"
+# hack = "nothing: an honest wrong answer, for comparison"
 # ///
 def forge(*arguments):
     return 123456789

@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "answers None"
+# hack = "answers None"
 # ///
 def forge(*arguments):
     return None

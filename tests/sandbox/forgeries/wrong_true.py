@@ -1,5 +1,5 @@
 # /// forgery
-# cheat = "answers True to everything"
+# hack = "answers True to everything"
 # passes = ["truth"]
 # ///
 def forge(*arguments):

@@ -1,0 +1,256 @@
+"""The processes that run one program: set up, lock down, run, report. Everything after READY is hostile.
+
+Their reports are claims about values, never verdicts: the host compares.
+"""
+
+from __future__ import annotations
+
+import atexit
+import linecache
+import marshal
+import os
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sandbox.inside import lockdown, protocol, reports, served, tester, values
+from sandbox.inside.channel import Channel, ClosedError
+from sandbox.inside.remote import Remote
+
+_SOURCE = "solution.py"
+_CHANNEL_FD = reports.RESULT_FD  # of the solution in a split judge, which has no result pipe
+_TESTS_CHANNEL_FD = reports.RESULT_FD + 1
+_MESSAGE_SLACK = 1 << 12
+
+Job = Callable[[], None]
+Prepared = tuple[list[int], Job]  # descriptors for 0, 1, 2 and so on; what to do once isolated
+
+
+@dataclass(frozen=True)
+class ForkRequest:
+    """One request as the runner knows it before it forks; it never reads the program."""
+
+    isolation: lockdown.Isolation
+    limits: lockdown.ChildLimits
+    header: dict[str, Any]
+
+    @property
+    def mode(self) -> str:
+        return str(self.header["mode"])
+
+    @property
+    def out_bytes(self) -> int:
+        return int(self.header["limits"]["out_bytes"])
+
+
+def become_program(request: ForkRequest, sizes: tuple[int, int], pipes: list[int]) -> Job:
+    """Turn this fork into a program that reports for itself: set it up, report READY and return its job.
+
+    ``sizes``: bytes of payload and input that wait on the request stream.
+    """
+
+    def prepare() -> Prepared:
+        payload = marshal.loads(_read_exactly(sizes[0]))
+        given = _read_exactly(sizes[1])
+        source = payload["source"]
+        job: Job
+        if request.mode == "stdin":
+            return [_memory_file(given), *pipes], partial(_run_script, source)
+        if request.mode == "forge":
+            job = partial(_run_inside, source, tester.Tests(**marshal.loads(given)))
+        else:
+            job = partial(_run_calls, source, payload["calls"], request.out_bytes)
+        return [_memory_file(b""), *pipes], job
+
+    job = _isolated(request, prepare, request.isolation.child_uid)
+    reports.ready()
+    return job
+
+
+def become_solution(request: ForkRequest, size: int, outputs: list[int], channel: int) -> Job:
+    """Turn this fork into the solution of a split judge and return its job.
+
+    It leaves the tests unread, and loses the stream that they are on.
+    """
+
+    def prepare() -> Prepared:
+        source = marshal.loads(_read_exactly(size))["source"]
+        return [_memory_file(b""), *outputs, channel], partial(_serve, source, request.out_bytes)
+
+    job = _isolated(request, prepare, request.isolation.child_uid)
+    Channel(_CHANNEL_FD, 0).send(protocol.READY)
+    return job
+
+
+def become_tests(request: ForkRequest, size: int, pipes: list[int], channel: int) -> Job:
+    """Turn this fork into the tests of a split judge and return its job."""
+
+    def prepare() -> Prepared:
+        # The tests come after the source on the stream: they may be read once the solution has what is its own.
+        if Channel(channel, len(protocol.READY)).receive() != protocol.READY:
+            raise OSError("the solution's process was not set up")
+        tests = tester.Tests(**marshal.loads(_read_exactly(size)))
+        return [_memory_file(b""), *pipes, channel], partial(_judge, tests, request.out_bytes)
+
+    job = _isolated(request, prepare, request.isolation.judge_uid)
+    reports.ready()
+    return job
+
+
+def run(job: Job) -> None:
+    """Run the job and end the process; never returns.
+
+    The standard streams are the server's own objects: unused so far, and on the child's descriptors by now.
+    """
+    sys.argv[:] = [_SOURCE]
+    linecache.clearcache()
+    job()
+    os._exit(0)
+
+
+def _isolated(request: ForkRequest, prepare: Callable[[], Prepared], uid: int) -> Job:
+    """Prepare the job and isolate this process; on failure write the reason to stderr and exit before READY."""
+    try:
+        descriptors, job = prepare()
+        _place(descriptors)
+        lockdown.apply(request.isolation, request.limits, uid, kept=len(descriptors))
+        return job
+    except (OSError, ValueError, EOFError, ClosedError) as error:
+        os.write(2, f"setup: {error}".encode())
+        os._exit(1)
+
+
+def _read_exactly(size: int) -> bytes:
+    parts = []
+    while size:
+        part = os.read(0, min(size, 1 << 20))
+        if not part:
+            raise OSError("request cut off")
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _memory_file(content: bytes) -> int:
+    file = os.memfd_create("stdin", 0)
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(file, rest) :]
+    os.lseek(file, 0, os.SEEK_SET)
+    return file
+
+
+def _place(descriptors: list[int]) -> None:
+    """Move the descriptors onto 0, 1, 2 and so on."""
+    # Move out of the way first: one of them may itself have one of the low numbers.
+    high = [os.dup(fd) for fd in descriptors]
+    for target, fd in enumerate(high):
+        os.dup2(fd, target, inheritable=True)
+
+
+def _module(name: str) -> types.ModuleType:
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    return module
+
+
+def _load(source: str) -> types.ModuleType:
+    """Run the source as a module; when it fails, report that and exit."""
+    module = _module("solution")  # not __main__: a script's main block must not wait for input
+    try:
+        exec(compile(source, _SOURCE, "exec", dont_inherit=True), module.__dict__)
+    except BaseException as error:  # noqa: BLE001 - the boundary to hostile code
+        reports.report(reports.failure(error))
+        os._exit(0)
+    return module
+
+
+def _run_script(source: str) -> None:
+    os.close(reports.RESULT_FD)
+    code = 0
+    try:
+        exec(compile(source, _SOURCE, "exec", dont_inherit=True), _module("__main__").__dict__)
+    except SystemExit as error:
+        code = _exit_code(error)
+    except BaseException as error:  # noqa: BLE001
+        code = protocol.MEMORY_EXIT if isinstance(error, MemoryError) else 1
+        _print_error(error)
+    _finish(code)
+
+
+def _exit_code(error: SystemExit) -> int:
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    try:
+        sys.stderr.write(f"{error.code}\n")
+    except BaseException:  # noqa: BLE001 - its text is hostile code too
+        os.write(2, b"error\n")
+    return 1
+
+
+def _print_error(error: BaseException) -> None:
+    try:
+        ours = error.__traceback__
+        traceback.print_exception(error.with_traceback(ours.tb_next if ours else None), limit=-5)
+    except BaseException:  # noqa: BLE001 - the exception's own text is hostile code too
+        os.write(2, b"error\n")
+
+
+def _finish(code: int) -> None:
+    """Do what the interpreter does at exit, without tearing the runner's modules down."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:  # noqa: BLE001 - hostile code may run here as well
+        code = code or 1
+    os._exit(code)
+
+
+def _run_calls(source: str, calls: list[types.CodeType | str], out_bytes: int) -> None:
+    module = _load(source)
+    reports.report(protocol.LOADED)
+    for call in calls:
+        try:
+            reports.report(protocol.VALUE + values.encode(eval(call, module.__dict__), out_bytes))
+        except BaseException as error:  # noqa: BLE001
+            reports.report(reports.failure(error))
+
+
+def _run_inside(source: str, tests: tester.Tests) -> None:
+    tester.run_inside(tests, _load(source).__dict__)
+
+
+def _serve(source: str, out_bytes: int) -> None:
+    limit = out_bytes + _MESSAGE_SLACK
+    channel = Channel(_CHANNEL_FD, limit)
+    module = _module("solution")
+    try:
+        exec(compile(source, _SOURCE, "exec", dont_inherit=True), module.__dict__)
+    except BaseException as error:  # noqa: BLE001
+        channel.send(reports.failure(error))
+        os._exit(0)
+    channel.send(protocol.LOADED)
+    served.serve(channel, module.__dict__, limit)
+
+
+def _judge(tests: tester.Tests, out_bytes: int) -> None:
+    limit = out_bytes + _MESSAGE_SLACK
+    channel = Channel(_TESTS_CHANNEL_FD, limit)
+    try:
+        loaded = channel.receive()
+    except ClosedError:
+        os._exit(protocol.GONE_EXIT)
+    if loaded != protocol.LOADED:
+        failed = loaded[:1] if loaded[:1] in (protocol.FAILED, protocol.NO_MEMORY) else protocol.FAILED
+        reports.report(failed + loaded[1 : protocol.NOTE_BYTES])
+        os._exit(0)
+    tester.run_beside(tests, Remote(channel, limit))

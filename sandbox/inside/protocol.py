@@ -1,0 +1,95 @@
+"""Bytes between host and runner.
+
+Request: three u32 (header, payload and input length), a marshal header for the runner, then payload and input
+which only forked children read: the input is what a script finds on stdin or, of a split judge, the tests, which
+the process of the solution leaves to the process of the tests. Answer: frames of one type byte, a u32 length and
+that many bytes. The child's own results travel inside RESULT frames as ``u32 length, tag, bytes`` and are hostile
+data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from dataclasses import dataclass
+from typing import Self
+
+REQUEST = struct.Struct("<III")
+FRAME = struct.Struct("<BI")
+RESULT_LENGTH = struct.Struct("<I")
+
+HELLO, STDOUT, STDERR, RESULT, END = 1, 2, 3, 4, 5
+MAX_CONTROL = 1 << 20  # bytes of a HELLO or END frame, or of a request header
+CHUNK = 1 << 16
+
+_REASONS = ("exit", "cpu", "wall", "output", "setup")
+_END = struct.Struct("<BiddQI")
+_MARK = struct.Struct("<dd")
+
+
+@dataclass
+class End:
+    """How one request ended, as reported by the runner.
+
+    ``why``: a limit that was broken, ``setup`` when a child could not be isolated, else ``exit``. ``status``: exit
+    code, negative for a signal. ``cpu``, ``wall``: seconds. ``marks``: (cpu, wall) of each result since the one
+    before.
+    """
+
+    why: str
+    status: int
+    cpu: float
+    wall: float
+    peak_kb: int
+    marks: list[tuple[float, float]]
+
+    def encode(self) -> bytes:
+        """Encode as the body of an END frame."""
+        head = _END.pack(_REASONS.index(self.why), self.status, self.cpu, self.wall, self.peak_kb, len(self.marks))
+        return head + b"".join(_MARK.pack(*mark) for mark in self.marks)
+
+    @classmethod
+    def decode(cls, body: bytes) -> Self:
+        """Decode the body of an END frame. Raises ValueError."""
+        if len(body) < _END.size:
+            raise ValueError("cut off")
+        reason, status, cpu, wall, peak_kb, count = _END.unpack_from(body)
+        if reason >= len(_REASONS) or len(body) != _END.size + count * _MARK.size:
+            raise ValueError("unknown reason or length")
+        marks = [(m_cpu, m_wall) for m_cpu, m_wall in _MARK.iter_unpack(body[_END.size :])]
+        return cls(_REASONS[reason], status, cpu, wall, peak_kb, marks)
+
+
+CHILD_ID = 1000  # uid and gid of a program, as seen inside
+
+READY, LOADED, VALUE, FAILED, NO_MEMORY = b"R", b"L", b"V", b"E", b"M"
+DENIED = b"A"  # a test's assertion does not hold
+CLOCKS = "<dd"  # of READY: CPU seconds of the child and the monotonic clock
+RESULT_SLACK = 1024  # bytes a result may have beyond Limits.out_bytes
+NOTE_BYTES = 400
+MEMORY_EXIT = 97  # exit code of a script that died of MemoryError
+COUNT = "__couplet_check__"  # in the namespace of the tests: the function that counts the checks reached
+GONE_EXIT = 96  # exit code of the tests' process when the solution's process ended under it
+
+
+def split_results(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Split a result stream into (tag, body) pairs and drop a cut-off last one."""
+    results = []
+    position = 0
+    while position + RESULT_LENGTH.size <= len(data):
+        (length,) = RESULT_LENGTH.unpack_from(data, position)
+        position += RESULT_LENGTH.size
+        if position + length > len(data):
+            break
+        body = data[position : position + length]
+        results.append((body[:1], body[1:]))
+        position += length
+    return results
+
+
+def refuse(reason: str) -> None:
+    """Tell the host why this slot cannot start, and exit."""
+    body = json.dumps({"error": reason}).encode()
+    os.write(1, FRAME.pack(HELLO, len(body)) + body)
+    os._exit(1)

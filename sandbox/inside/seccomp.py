@@ -1,0 +1,105 @@
+"""The seccomp program: an allow-list for single-process Python with threads, as classic BPF.
+
+Default answer EPERM. ``clone`` may only make threads, so there is no process bomb and no daemon to clean up;
+``clone3`` answers ENOSYS because only that makes libc fall back to ``clone``. A foreign architecture is
+killed. ``socketpair`` is stream only: a datagram pair could send to any named unix socket of the host.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from sandbox.inside import syscalls
+
+_LOAD, _AND, _JUMP, _JEQ, _JGT, _JGE, _JSET, _RET = 0x20, 0x54, 0x05, 0x15, 0x25, 0x35, 0x45, 0x06
+_ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+_NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24
+_CLONE_THREAD, _CLONE_NAMESPACES = 0x10000, 0x7E020080
+_AF_UNIX, _SOCK_STREAM, _SOCK_TYPE_MASK = 1, 1, 0xF
+_PRCTL = (15, 16, 0x53564D41)  # SET_NAME, GET_NAME, SET_VMA
+_IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, GWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
+
+_MACHINES = {
+    "x86_64": (0xC000003E, syscalls.X86_64, syscalls.X86_64_SPECIAL),
+    "aarch64": (0xC00000B7, syscalls.AARCH64, syscalls.AARCH64_SPECIAL),
+}
+
+
+def _op(code: int, k: int, jt: int = 0, jf: int = 0) -> bytes:
+    return struct.pack("HBBI", code, jt, jf, k)
+
+
+def _ranges(numbers: list[int]) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if found and found[-1][1] == number - 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
+def _deny(code: int = errno.EPERM) -> bytes:
+    return _op(_RET, _ERRNO | code)
+
+
+def _when(number: int, body: list[bytes]) -> list[bytes]:
+    """Run ``body``, which must return, for one system call number and skip it for all others."""
+    return [_op(_JEQ, number, 0, len(body)), *body]
+
+
+def _one_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
+    tests = [_op(_JEQ, value, len(values) - index, 0) for index, value in enumerate(values)]
+    return [_op(_LOAD, offset), *tests, _deny(), _op(_RET, _ALLOW)]
+
+
+def threads_only(machine: str | None = None) -> bytes:
+    """Assemble the filter for ``machine`` (default: this one). Raises OSError where no table exists."""
+    name = machine or os.uname().machine
+    if name not in _MACHINES:
+        raise OSError(errno.ENOSYS, f"no system call table for {name}")
+    arch, allowed, special = _MACHINES[name]
+    clone = [
+        _op(_LOAD, _ARG0),
+        _op(_JSET, _CLONE_NAMESPACES, 1, 0),
+        _op(_JSET, _CLONE_THREAD, 1, 0),
+        _deny(),
+        _op(_RET, _ALLOW),
+    ]
+    socketpair = [
+        _op(_LOAD, _ARG0),
+        _op(_JEQ, _AF_UNIX, 0, 3),
+        _op(_LOAD, _ARG1),
+        _op(_AND, _SOCK_TYPE_MASK),
+        _op(_JEQ, _SOCK_STREAM, 1, 0),
+        _deny(),
+        _op(_RET, _ALLOW),
+    ]
+    program = [
+        _op(_LOAD, _ARCH),
+        _op(_JEQ, arch, 1, 0),
+        _op(_RET, _KILL),
+        _op(_LOAD, _NR),
+        _op(_JGE, 0x40000000, 0, 1),  # x32
+        _op(_RET, _KILL),
+        *_when(special["clone3"], [_deny(errno.ENOSYS)]),
+        *_when(special["clone"], clone),
+        *_when(special["socketpair"], socketpair),
+        *_when(special["prctl"], _one_of(_ARG0, _PRCTL)),
+        *_when(special["ioctl"], _one_of(_ARG1, _IOCTL)),
+    ]
+    program += _search(_ranges(list(allowed.values())))
+    return b"".join(program)
+
+
+def _search(ranges: list[tuple[int, int]]) -> list[bytes]:
+    """Search by halves: the kernel tries every call on a new filter, which a long list would slow down."""
+    if len(ranges) == 1:
+        low, high = ranges[0]
+        return [_op(_JGE, low, 0, 1), _op(_JGT, high, 0, 1), _deny(), _op(_RET, _ALLOW)]
+    half = len(ranges) // 2
+    below, above = _search(ranges[:half]), _search(ranges[half:])
+    # A conditional jump reaches 255 operations; a plain one any number.
+    return [_op(_JGE, ranges[half][0], 0, 1), _op(_JUMP, len(below)), *below, *above]
