@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.likelihood.views import Text
-from common.models.logprobs import TokenModel, token_logprobs
+from common.models.canvas_logprobs import TokenModel, token_logprobs
 
 
 def token_scores(
