@@ -17,13 +17,14 @@ import numpy as np
 
 
 def decode_order(step_map: Sequence[int]) -> list[int]:
-    """Positions in the order they were committed; positions of step -1 never were and do not count."""
+    """List positions in the order they were committed; those of step -1 never were and do not count."""
     committed = [k for k, step in enumerate(step_map) if step >= 0]
     return sorted(committed, key=lambda k: (step_map[k], k))
 
 
 def local_ar_ness(order: Sequence[int], k: int = 1) -> float:
-    """Share of steps whose token has, directly to its left, the k tokens of the k steps before: local AR-ness@k.
+    """Compute the share of steps whose token has, directly to its left, the k tokens of the k steps before:
+    local AR-ness@k.
 
     The k positions are compared as sets, as in the formula of appendix A.2. The figure's caption asks for strictly
     increasing ones, which is the same at k = 1 and stricter above; we take the formula, as the more precise.
@@ -43,7 +44,7 @@ def local_ar_ness(order: Sequence[int], k: int = 1) -> float:
 
 
 def global_ar_ness(order: Sequence[int], k: int = 1) -> float:
-    """Share of steps whose token was among the k left-most that were still masked: global AR-ness@k.
+    """Compute the share of steps whose token was among the k left-most that were still masked: global AR-ness@k.
 
     Masked means committed at this step or later. Never lower for larger k; left to right gives 1 for every k.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 
 def stream(seed: int, purpose: str, *indices: int) -> np.random.Generator:
-    """The random stream of one purpose, for example ``stream(seed, "noise", group, sample)``.
+    """Return the random stream of one purpose, for example ``stream(seed, "noise", group, sample)``.
 
     Streams of different arguments are independent (Philox4x64-10, keyed by a hash of all of them).
     """

@@ -16,12 +16,12 @@ from common.metrics.export import LabelledProcess
 from common.metrics.metric import PROCESS_LABELS, Kind, Metric
 from common.metrics.registry import BY_ROLE, find
 
-#: What a Prometheus HTTP service discovery is to be told: addresses with a port.
+#: Gives the addresses, with port, for Prometheus HTTP service discovery.
 Targets = Callable[[], Iterable[str]]
 
 
 def endpoint_host(host: str, ray_address: str) -> str:
-    """Where a process of a run listens: ``host``; for ``auto`` loopback with a local Ray, else the node's own."""
+    """Return the address to listen at: ``host``; for ``auto``, loopback with a local Ray, else the node's own."""
     if host != "auto":
         return host
     if ray_address == "local":
@@ -32,7 +32,8 @@ def endpoint_host(host: str, ray_address: str) -> str:
 
 
 class Telemetry:
-    """Metrics of one process under ``/metrics``; with ``targets``, those of the whole run under ``/targets``.
+    """Serves the metrics of one process at ``/metrics`` and, given ``targets``, the run's addresses at
+    ``/targets``.
 
     ``role`` decides what there is to count (:data:`common.metrics.registry.BY_ROLE`). ``port`` 0 takes a free one.
     """
@@ -53,7 +54,7 @@ class Telemetry:
         self._series: dict[str, Gauge | Counter] = {}
         for metric in self._metrics.values():
             if metric.kind is Kind.COUNTER and metric.key.startswith("worker/"):
-                self._of(metric).labels(**self._labels)  # a counter that has counted nothing is there, and 0
+                self._of(metric).labels(**self._labels)  # a counter that has counted nothing is exported as 0
         self._registry.register(LabelledProcess(self._labels))
         self._targets = targets
         self._metrics_app = make_wsgi_app(self._registry)
@@ -68,16 +69,16 @@ class Telemetry:
         return dict(self._labels)
 
     def register(self, collector: Collector) -> None:
-        """Export what ``collector`` gives as well."""
+        """Export the metrics of ``collector`` too."""
         self._registry.register(collector)
 
     def count(self, key: str, amount: float = 1.0) -> None:
-        """Raises KeyError for a counter that is not declared for this role."""
+        """Increment a counter. Raises KeyError for one that is not declared for this role."""
         counter = self._of(self._metrics[key])
         counter.labels(**self._labels).inc(amount)
 
     def set(self, key: str, value: float) -> None:
-        """Raises KeyError for a gauge that is not declared for this role."""
+        """Set a gauge. Raises KeyError for one that is not declared for this role."""
         gauge = self._of(self._metrics[key])
         assert isinstance(gauge, Gauge)
         gauge.labels(**self._labels).set(value)
@@ -92,12 +93,14 @@ class Telemetry:
             gauge.labels(**self._labels, **labels).set(value)
 
     def close(self) -> None:
+        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5.0)
 
     def _of(self, metric: Metric) -> Gauge | Counter:
-        """Its series, made when it is first needed: a gauge that nobody has set says nothing."""
+        """Return the series of a metric; create it on first use, so that a gauge nobody has set is not
+        exported."""
         if metric.key not in self._series:
             kind = Counter if metric.kind is Kind.COUNTER else Gauge
             names = [*self._labels, *metric.labels]
@@ -121,7 +124,7 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
 
 class _Quiet(WSGIRequestHandler):
-    """A scrape every few seconds is no news."""
+    """Does not log requests: a scrape comes every few seconds."""
 
     timeout = 30.0
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from common.models.logprobs import TokenModel
+from common.models.canvas_logprobs import TokenModel
 from common.records import Completion, Sampler
 from rollout_workers.engine import DenoisingEngine
 from rollout_workers.replay import replay

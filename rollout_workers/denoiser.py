@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from common.models.logprobs import TokenModel
+from common.models.canvas_logprobs import TokenModel
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel, Rows
 from common.models.window import Memory, Window

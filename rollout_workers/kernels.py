@@ -30,19 +30,20 @@ TINY = torch.finfo(torch.float32).tiny
 
 
 def exponentials(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Weights exp((x - max) / T) [n, V], whose largest is 1, and their sums [n]."""
+    """Compute weights exp((x - max) / T) [n, V] of logits [n, V], the largest of a row 1, and their sums [n]."""
     weights = ((logits - logits.amax(-1, keepdim=True)) / temperature).exp()
     return weights, weights.sum(-1)
 
 
 def masses(weights: Tensor, floors: Tensor) -> Tensor:
-    """[n, k] sums of the weights [n, V] that are at least each of ``floors`` [n, k]."""
+    """Sum the weights [n, V] that are at least each of ``floors`` [n, k]: [n, k]."""
     columns = [torch.where(weights >= floors[:, k : k + 1], weights, 0.0).sum(-1) for k in range(floors.shape[1])]
     return torch.stack(columns, -1)
 
 
 def entropies(weights: Tensor, floor: Tensor) -> Tensor:
-    """Entropy [n] in nats of each row restricted to weights of at least ``floor`` [n] and renormalized."""
+    """Compute the entropy [n], in nats, of each row restricted to weights of at least ``floor`` [n] and
+    renormalized."""
     kept = torch.where(weights >= floor.unsqueeze(-1), weights, 0.0)
     total = kept.sum(-1)
     # entr(w) = -w log w, and 0 at 0.
@@ -51,7 +52,7 @@ def entropies(weights: Tensor, floor: Tensor) -> Tensor:
 
 
 def block_masses(weights: Tensor, floor: Tensor) -> Tensor:
-    """[n, V / BLOCK] sums in fp64 of the kept weights of each block of consecutive tokens."""
+    """Sum the kept weights of each block of consecutive tokens in fp64: [n, V / BLOCK]."""
     kept = torch.where(weights >= floor.unsqueeze(-1), weights, 0.0)
     return kept.view(len(kept), -1, BLOCK).sum(-1, dtype=torch.float64)
 
@@ -68,7 +69,7 @@ class Kernels:
 
     @classmethod
     def choose(cls, vocabulary: int, device: torch.device, mode: Literal["auto", "never"] = "auto") -> Kernels:
-        """Compiled kernels, tried out, for a large vocabulary; plain ones otherwise or without a compiler."""
+        """Compile and try kernels for a large vocabulary; plain ones otherwise, or without a compiler."""
         if mode == "never" or vocabulary < _LARGE_VOCABULARY:
             return cls()
         # The compiler takes seconds to import; with a small vocabulary nobody should wait for it.
@@ -95,7 +96,7 @@ class Kernels:
         return kernels
 
     def nucleus(self, weights: Tensor, totals: Tensor, top_p: float) -> Tensor:
-        """The smallest weight [n] of each row's nucleus: the most likely tokens whose mass reaches ``top_p``.
+        """Find the smallest weight [n] of each row's nucleus: the most likely tokens whose mass reaches ``top_p``.
 
         Tokens that tie with the last one are all in. ``totals`` [n] are the sums of the weights [n, V].
         """
@@ -104,7 +105,8 @@ class Kernels:
         return _by_sort(weights, top_p * totals)
 
     def _by_search(self, weights: Tensor, totals: Tensor, top_p: float) -> Tensor:
-        """The largest floor whose mass is enough; bit patterns of positive floats are ordered as integers."""
+        """Search for the largest floor whose mass is enough; bit patterns of positive floats are ordered as
+        integers."""
         needed = top_p * totals
         # Weights below this cannot add up to what the nucleus may leave out.
         surely = (totals - needed).clamp(min=0) / (2 * weights.shape[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from common.models.logprobs import TokenModel, token_logprobs
+from common.models.canvas_logprobs import TokenModel, token_logprobs
 from common.records import NOT_COMMITTED, Completion
 
 

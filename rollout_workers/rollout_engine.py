@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from common.likelihood.views import Estimator, SampleKey, Text
-from common.models.logprobs import TokenModel, token_logprobs
+from common.models.canvas_logprobs import TokenModel, token_logprobs
 from common.models.prompts import PromptEncoder
 from common.records import NoiseKey, PromptGroup, Purpose, Rollout, RolloutGroup
 from common.weights.fence import VersionFence

@@ -29,6 +29,7 @@ class Draws(NamedTuple):
     model_logprobs: Tensor
 
     def select(self, keep: Tensor) -> Draws:
+        """Keep the rows that are set in ``keep`` [n]."""
         return Draws(*(t[keep] for t in self))
 
 
@@ -40,11 +41,11 @@ class TokenSampler:
     kernels: Kernels
 
     def entropies(self, logits: Tensor) -> Tensor:
-        """Entropy [n] in nats of the filtered distribution of each row of logits [n, V]."""
+        """Compute the entropy [n], in nats, of the filtered distribution of each row of logits [n, V]."""
         return self.kernels.entropies(*self._filtered(logits))
 
     def margins(self, logits: Tensor) -> Tensor:
-        """Gap [n] between the two largest filtered probabilities."""
+        """Compute the gap [n] between the two largest filtered probabilities of each row of logits [n, V]."""
         weights, floor = self._filtered(logits)
         top = weights.topk(2).values
         top = torch.where(top >= floor.unsqueeze(-1), top, 0.0)
@@ -68,7 +69,7 @@ class TokenSampler:
         )
 
     def _filtered(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Unnormalized probabilities [n, V] and the smallest [n] that the filters keep."""
+        """Compute unnormalized probabilities [n, V] and the smallest [n] that the filters keep."""
         weights, totals = self.kernels.exponentials(logits, self.sampler.temperature or 1.0)
         if not bool(totals.isfinite().all()):
             raise FloatingPointError("the model's logits are not finite: its weights have diverged or are damaged")
@@ -80,7 +81,8 @@ class TokenSampler:
         return weights, floor
 
     def _invert(self, weights: Tensor, floor: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and total kept weight, by inverse CDF on two levels: a block of the vocabulary, then in it."""
+        """Draw tokens [n] by inverse CDF on two levels, a block of the vocabulary and then in it; and the total
+        kept weights [n]."""
         spare = -weights.shape[-1] % BLOCK
         if spare:
             weights = torch.nn.functional.pad(weights, (0, spare))

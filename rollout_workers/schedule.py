@@ -21,12 +21,13 @@ _EPSILON = 1e-3
 
 
 def budget(step: int, steps: int, length: int) -> int:
-    """Tokens that a row of ``length`` mask tokens commits at ``step`` (0-based) of ``steps``; the sum is exact."""
+    """Count the tokens that a row of ``length`` mask tokens commits at ``step`` (0-based) of ``steps``; the sum
+    is exact."""
     return length * (step + 1) // steps - length * step // steps
 
 
 def budgets(sampler: Sampler) -> tuple[int, ...]:
-    """Tokens that each of the S steps commits, block after block; the sum is L, and a budget may be 0."""
+    """Count the tokens that each of the S steps commits, block by block; the sum is L, and a count may be 0."""
     block = sampler.block_length or sampler.completion_length
     blocks = sampler.completion_length // block
     steps = sampler.denoising_steps // blocks
@@ -40,7 +41,7 @@ def budgets(sampler: Sampler) -> tuple[int, ...]:
 
 
 def random_steps(sampler: Sampler, noise: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """The step at which each of L positions is committed in random order; ``noise`` [L] is uniform in [0, 1).
+    """Draw the step [L] at which each position is committed in random order; ``noise`` [L] is uniform in [0, 1).
 
     Published ``origin`` commits a masked position with probability 1 - s/t at the step from time t to s. One
     number u per position says the same: it is still masked at time s with probability s, so it goes at the first
@@ -59,7 +60,8 @@ def random_steps(sampler: Sampler, noise: npt.NDArray[np.float64]) -> npt.NDArra
 
 
 def _dream_times(steps: int) -> npt.NDArray[np.float32]:
-    """[steps + 1] from 1 to epsilon, in the fp32 arithmetic of the published sampler: truncation depends on it."""
+    """Return the times [steps + 1] from 1 to epsilon, in the published sampler's fp32: truncation depends on
+    it."""
     times: npt.NDArray[np.float32] = torch.linspace(1, _EPSILON, steps + 1).numpy()
     return times
 

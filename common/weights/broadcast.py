@@ -1,8 +1,8 @@
 """Broadcast of weights from the learner's rank 0 to the rollout workers, in a process group of their own.
 
 torch's default group is DeepSpeed's, so the groups here are made directly, over a store that rank 0 serves. A
-group does not outlive a failure: whoever sees one says so in the store, all let go, and the next broadcast is
-given another group.
+group does not outlive a failure: the rank that sees one reports it in the store, all leave, and the next broadcast
+takes place in another group.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.distributed.distributed_c10d import Store
 from common.weights.broadcast_group import BroadcastError, Group, Place, Plan, torch_errors
 from common.weights.buckets import Manifest, check_bucket
 
-#: After a failure, the time in which a rank that lives says that it ended.
+#: Seconds after a failure in which a rank that is alive reports that it has ended the broadcast.
 GRACE_SECONDS = 5.0
 
 
@@ -37,14 +37,14 @@ class Location:
 
     @classmethod
     def here(cls) -> Location:
-        """Of the actor that asks."""
+        """Return the location of the calling actor."""
         gpu = str(torch.cuda.get_device_properties(0).uuid) if torch.cuda.is_available() else ""
         host = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
         return cls(ray.get_runtime_context().get_node_id(), host, gpu)
 
 
 class Sender:
-    """Rank 0's end. ``failure`` says why the last broadcast did not reach everybody, or is None."""
+    """The sending side, on rank 0. ``failure`` is why the last broadcast did not reach everybody, or None."""
 
     def __init__(self, location: Location, deadline: float) -> None:
         self._host = location.host
@@ -56,14 +56,14 @@ class Sender:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Of the store that receivers meet in."""
+        """Host and port of the store in which receivers meet."""
         return self._host, self._store.port
 
     def send(self, plan: Plan, manifest: Manifest, buckets: Iterable[Tensor], deadline: float) -> Iterator[Tensor]:
-        """Hand the buckets through, and broadcast each while the caller is busy with it.
+        """Yield the buckets, and broadcast each while the caller works on it.
 
-        A receiver's failure never raises: the caller gets all of its buckets, and ``failure`` is set. That is so
-        too where the broadcast has not ended ``deadline`` seconds after its begin.
+        Never raises for a receiver's failure, nor where the broadcast has not ended after ``deadline`` seconds:
+        the caller gets all buckets, and ``failure`` is set.
         """
         end = time.monotonic() + deadline
         self.failure = None
@@ -75,7 +75,7 @@ class Sender:
         self._attempt(self._confirm, end)
 
     def call_off(self, reason: str) -> None:
-        """Have the broadcast that is under way fail, if there is one; for another thread, which knows more."""
+        """Make the broadcast under way fail, if there is one; called by another thread, which knows the reason."""
         self._place.call_off(reason)
 
     def _attempt(self, step: Callable[..., None], *arguments: object) -> None:
@@ -105,7 +105,7 @@ class Sender:
 
 
 class Receiver:
-    """A rollout worker's end."""
+    """The receiving side, on a rollout worker."""
 
     def __init__(self, location: Location) -> None:
         self._host = location.host
@@ -114,7 +114,7 @@ class Receiver:
 
     @contextmanager
     def receiving(self, plan: Plan, rank: int, deadline: float) -> Iterator[tuple[Manifest, Iterator[Tensor]]]:
-        """One broadcast: its manifest, and its buckets as they come, checked, each valid until the next.
+        """Take part in one broadcast: yield its manifest and its buckets, checked, each valid until the next.
 
         The buckets must be taken to their end inside the context; the sender learns whether they were. Raises
         :class:`BroadcastError` after ``deadline`` seconds at the latest, or when another rank fails, and

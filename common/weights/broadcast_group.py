@@ -1,4 +1,4 @@
-"""A process group for broadcasts, and what its ranks tell each other beside it in a store."""
+"""A process group for broadcasts, and the store through which its ranks report their progress and failures."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
-#: How often a rank that waits asks whether another has failed: gloo does not always wake it.
+#: Seconds between two questions of a waiting rank whether another has failed: gloo does not always wake it.
 _ASK_SECONDS = 0.2
 _POLL_SECONDS = 0.0005
 _LONGEST_POLL_SECONDS = 0.005
 
 
 class BroadcastError(RuntimeError):
-    """A broadcast that did not reach everybody; the message names who was silent, where that is known."""
+    """A broadcast did not reach everybody; the message names the silent members, where they are known."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Plan:
 
 
 class Place:
-    """A process's place in a group, and the groups it has left in which an operation has not ended yet.
+    """The membership of this process in a group, and the groups left in which an operation has not ended yet.
 
-    gloo cannot call an operation off: to drop its group would block this process until the operation's deadline.
+    gloo cannot cancel an operation: dropping its group would block this process until the operation's deadline.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Place:
         return self._group
 
     def enter(self, plan: Plan, rank: int, host: str, open_store: Callable[[], Store], end: float) -> Group:
-        """The group of the plan, which is joined unless it is the present one; begins a round of operations."""
+        """Join the group of the plan unless it is the present one, and begin a round of operations in it."""
         self._left = [group for group in self._left if not group.idle]
         if self._group is None or self._group.plan != plan:
             self._leave()
@@ -70,7 +70,7 @@ class Place:
         return self._group
 
     def give_up(self, reason: str, grace: float = 0.0) -> list[str]:
-        """Leave the group and say why; who does not say so too, or that it is done, in ``grace`` seconds."""
+        """Leave the group and report why; return the members that report no end within ``grace`` seconds."""
         silent = []
         if self._group is not None:
             self._group.fail(reason)
@@ -79,7 +79,7 @@ class Place:
         return silent
 
     def call_off(self, reason: str) -> None:
-        """Make everybody in the group see a failure, this process included."""
+        """Report a failure to all members of the group, this process included."""
         group = self._group
         if group is not None:
             group.fail(reason)
@@ -93,7 +93,7 @@ class Place:
 
 
 class Group:
-    """One process group and what its ranks tell each other in the store. One operation at a time."""
+    """One process group and the reports of its ranks in the store. One operation at a time."""
 
     def __init__(self, plan: Plan, rank: int, store: Store) -> None:
         self.plan = plan
@@ -109,14 +109,14 @@ class Group:
         return self._work is None or bool(self._work.is_completed())
 
     def join(self, host: str, end: float) -> None:
-        """Make the process group once everybody is here, so that nobody waits inside of torch for the missing."""
+        """Create the process group once all members have arrived, so that none waits inside torch."""
         self.tell("arrived")
         self.await_others("arrived", end)
         with torch_errors(f"joining a {self.plan.backend} group"):
             self._group = _process_group(self.plan, self._rank, self._store, host, _left(end))
 
     def start(self, tensor: Tensor, end: float) -> None:
-        """Begin to broadcast a contiguous tensor from rank 0 into the others'."""
+        """Start to broadcast a contiguous tensor from rank 0 into those of the others."""
         options = dist.BroadcastOptions()
         options.rootRank, options.rootTensor, options.timeout = 0, 0, timedelta(seconds=_left(end))
         with torch_errors("broadcast"):
@@ -132,18 +132,19 @@ class Group:
             self._store.set(f"{self.round}/{what}/{self._rank}", "")
 
     def await_others(self, what: str, end: float) -> None:
-        """Wait until every other rank has told ``what``."""
+        """Wait until every other rank has reported ``what``. Raises BroadcastError at ``end``."""
         keys = [f"{self.round}/{what}/{rank}" for rank, _ in self._others()]
         self._wait(lambda: self._told(keys), end, lambda: f"not {what}: {', '.join(self._without(what))}")
 
     def fail(self, reason: str) -> None:
-        """Tell the others, unless one of them was first, or the store is gone, which they see for themselves."""
+        """Report a failure to the others; the first report counts. They notice by themselves if the store is
+        gone."""
         with suppress(BroadcastError), torch_errors("the learner's store"):
             self._store.set(f"{self.round}/ended/{self._rank}", "")
             self._store.compare_set(f"{self.round}/failed", "", reason)
 
     def silent(self, grace: float) -> list[str]:
-        """The other ranks that do not say in ``grace`` seconds how the round ended for them."""
+        """Wait ``grace`` seconds for the other ranks to report how the round ended; name those that do not."""
         end = time.monotonic() + grace
         while (silent := self._without("done", "ended")) and time.monotonic() < end:
             time.sleep(_ASK_SECONDS)
@@ -208,13 +209,13 @@ def _process_group(plan: Plan, rank: int, store: Store, host: str, seconds: floa
 
 
 def _left(end: float) -> float:
-    """Seconds until ``end``, and at least a moment: to torch 0 means none at all."""
+    """Return the seconds until ``end``, at least a millisecond: torch takes 0 for no timeout at all."""
     return max(end - time.monotonic(), 0.001)
 
 
 @contextmanager
 def torch_errors(what: str) -> Iterator[None]:
-    """torch raises RuntimeError for whatever goes wrong between processes."""
+    """Turn torch's RuntimeError, which it raises for all that fails between processes, into BroadcastError."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Weights on their way from the learner to the rollout workers: few large buckets of bytes, each sealed.
+"""Weights as they travel from the learner to the rollout workers: few large buckets of bytes, each sealed.
 
 A bucket holds parameters one after another, each in its own type, and ends with a checksum of what is before it,
 keyed by version and place: a bucket of another version, or in another one's place, is as wrong as a damaged one.
@@ -19,23 +19,23 @@ import torch
 import xxhash
 from torch import Tensor
 
-#: What the object store holds of a bucket.
+#: A bucket as the object store holds it: bytes [size].
 Bucket = npt.NDArray[np.uint8]
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
 _SEAL_BYTES = 8
-#: Suits every type that a parameter or the seal is viewed as.
+#: Bytes; fits every type that a parameter or the seal is viewed as.
 _ALIGNMENT = 8
 
 
 class WeightsError(RuntimeError):
-    """Buckets or parameters that are not what their manifest says."""
+    """Buckets or parameters do not match their manifest."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A parameter in a bucket; ``offset`` in bytes."""
+    """A parameter in a bucket, ``offset`` bytes from its start."""
 
     name: str
     shape: tuple[int, ...]
@@ -61,7 +61,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What lies in a sequence of buckets."""
+    """The contents of a sequence of buckets: the version of the weights and their layout."""
 
     version: int
     layout: Layout
@@ -72,7 +72,7 @@ class Manifest:
 
     @classmethod
     def decode(cls, text: bytes) -> Manifest:
-        """Raises :class:`WeightsError` for anything that :meth:`encode` does not write."""
+        """Parse what :meth:`encode` writes. Raises :class:`WeightsError` for anything else."""
         try:
             values = json.loads(text)
             buckets = tuple(
@@ -95,7 +95,7 @@ class WeightsUpdate:
 def plan_layout(
     parameters: Iterable[tuple[str, Tensor]], types: Mapping[str, torch.dtype], bucket_bytes: int
 ) -> Layout:
-    """Buckets of about ``bucket_bytes`` (a larger parameter gets its own).
+    """Lay parameters out in buckets of about ``bucket_bytes``; a larger parameter gets its own.
 
     ``types`` says, by name, in which type a parameter travels; of the tensors only the shapes matter.
     """
@@ -112,7 +112,7 @@ def plan_layout(
 
 
 def fill_buckets(manifest: Manifest, parameters: Iterable[tuple[str, Tensor]]) -> Iterator[Tensor]:
-    """Sealed buckets, each a CPU tensor of bytes that is valid until the next is asked for.
+    """Yield sealed buckets, each a CPU tensor of bytes [size] that is valid until the next is asked for.
 
     Values are rounded once to the type of their entry. ``parameters`` are taken one after another and may reuse
     their memory; they must be those of the layout, or :class:`WeightsError` is raised.
@@ -139,7 +139,7 @@ def fill_buckets(manifest: Manifest, parameters: Iterable[tuple[str, Tensor]]) -
 
 
 def check_bucket(manifest: Manifest, number: int, bucket: Bucket) -> None:
-    """Raises :class:`WeightsError` unless this is bucket ``number`` as it was sealed."""
+    """Check that this is bucket ``number`` as it was sealed. Raises :class:`WeightsError` otherwise."""
     if bucket.nbytes != manifest.layout.sizes[number] or bucket[-_SEAL_BYTES:].view(np.uint64)[0] != _checksum(
         manifest, number, bucket
     ):
@@ -147,7 +147,7 @@ def check_bucket(manifest: Manifest, number: int, bucket: Bucket) -> None:
 
 
 def read_buckets(manifest: Manifest, buckets: Iterable[Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Parameters in order, as views of their buckets: valid until the next bucket, and not to be written to.
+    """Yield the parameters in order, as views of their buckets: valid until the next bucket, not to be written to.
 
     Raises ValueError unless there are as many buckets as the manifest has; checks nothing else.
     """
@@ -172,7 +172,7 @@ def overwrite(own: Iterable[tuple[str, Tensor]], weights: Iterable[tuple[str, Te
 
 
 def stored_buckets(manifest: Manifest, buckets: Iterable[Bucket]) -> list[Tensor]:
-    """Buckets out of the object store as tensors that share their memory, all checked.
+    """Check buckets of the object store, and view them as tensors that share their memory.
 
     Raises :class:`WeightsError` for a damaged bucket and ValueError for missing ones.
     """
@@ -180,7 +180,7 @@ def stored_buckets(manifest: Manifest, buckets: Iterable[Bucket]) -> list[Tensor
     for number, (_, bucket) in enumerate(zip(manifest.layout.buckets, buckets, strict=True)):
         check_bucket(manifest, number, bucket)
         with warnings.catch_warnings():
-            # The object store's memory is read-only, which torch has no word for; nobody writes to it.
+            # The object store's memory is read-only, and torch has no read-only tensors; nobody writes to these.
             warnings.simplefilter("ignore", UserWarning)
             checked.append(torch.from_numpy(bucket))
     return checked

@@ -1,4 +1,4 @@
-"""The version fence: weights never change under a reader, and no reader starts on weights that are too old."""
+"""A lock with a version: weights never change under a reader, and no reader starts on weights too old for it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class VersionFence:
 
     @contextmanager
     def reading(self, min_version: int, deadline: float) -> Iterator[int]:
-        """Hold the weights still, and tell their version; waits until it is at least ``min_version``."""
+        """Keep the weights from changing, and yield their version; wait until it is at least ``min_version``.
+
+        Raises FenceTimeoutError after ``deadline`` seconds.
+        """
         with self._condition:
             ready = self._condition.wait_for(
                 lambda: not self._busy and not self._writers and self.version >= min_version, timeout=deadline
@@ -47,7 +50,10 @@ class VersionFence:
 
     @contextmanager
     def writing(self, version: int, deadline: float) -> Iterator[None]:
-        """Exclude readers while weights are replaced; a failed write leaves the worker without a version."""
+        """Exclude readers while the weights become ``version``; if that fails, there is no version (-1).
+
+        Raises FenceTimeoutError where a reader keeps the weights for ``deadline`` seconds.
+        """
         with self._condition:
             self._writers += 1
             ready = self._condition.wait_for(lambda: not self._busy, timeout=deadline)

@@ -1,4 +1,4 @@
-"""A rollout worker's end of every weight update: out of the object store, or by broadcast."""
+"""The receiving side of a weight update, on a rollout worker: from the object store, or by broadcast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.weights.fence import VersionFence
 
 
 class WeightsLoader:
-    """Overwrites weights in place behind a fence; whatever fails there leaves the worker without a version.
+    """Overwrites weights in place behind a fence; a failure there leaves the worker without a version.
 
     ``load`` is given all parameters, each valid until the next. All deadlines are ``deadline`` seconds.
     """
@@ -28,7 +28,7 @@ class WeightsLoader:
         self._receiver: Receiver | None = None
 
     def from_store(self, update: WeightsUpdate) -> int:
-        """Load an update out of the object store; returns its version. A damaged one changes nothing.
+        """Load an update from the object store and return its version. A damaged one changes nothing.
 
         Raises WeightsError, Ray's errors, or FenceTimeoutError.
         """
@@ -39,7 +39,7 @@ class WeightsLoader:
         return manifest.version
 
     def by_broadcast(self, plan: Plan, rank: int) -> int:
-        """Take part in a broadcast as ``rank``, and load every bucket as it comes; returns the version.
+        """Take part in a broadcast as ``rank``, load every bucket as it comes, and return the version.
 
         Raises BroadcastError, WeightsError, or FenceTimeoutError.
         """

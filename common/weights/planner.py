@@ -1,4 +1,4 @@
-"""Which way weights go to the rollout workers, and in which group a broadcast takes place."""
+"""Decides by which way weights go to the rollout workers, and in which group they are broadcast."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ Transport = Literal["auto", "object_store", "collective"]
 
 
 class WeightsSource(Protocol):
-    """The learner, as the pool of workers sees it that takes its weights."""
+    """The learner, as the pool of rollout workers sees it."""
 
     @property
     def name(self) -> str:
-        """Of the actor that sends, another one after each restart."""
+        """The name of the actor that sends; a new one after each restart."""
 
     @property
     def location(self) -> Location:
-        """Of that actor."""
+        """Where that actor runs."""
 
     def meeting_point(self) -> tuple[str, int]:
-        """Where it meets the members of a broadcast."""
+        """Return host and port of the store in which the members of a broadcast meet."""
 
     def begin_publish(self, plan: Plan | None) -> None:
-        """Begin to publish the current weights, by broadcast too if there is a plan."""
+        """Start publishing the current weights to the object store and, given a plan, by broadcast."""
 
-    def end_publish(self, casualty: Callable[[], str | None]) -> Publication:
-        """What became of it; once ``casualty`` tells of a member that is lost, a broadcast is called off."""
+    def end_publish(self, failed_member: Callable[[], str | None], /) -> Publication:
+        """Wait for the publication; call its broadcast off once ``failed_member`` says that a member was lost."""
 
 
 class BroadcastPlanner:
-    """Decides on every update. With the same members, and until one fails, plans are equal and the group stays."""
+    """Plans every update. Plans are equal, so that their group is kept, until the members change or one fails."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._failures = 0
 
     def plan(self, source: WeightsSource, members: Mapping[str, Location]) -> Plan | None:
-        """The group in which the members (by actor name) get the weights; None where the object store does it."""
+        """Plan a broadcast to the members (by actor name); None where the object store serves them."""
         if not members or self._transport == "object_store":
             return None
         here = source.location
         if self._transport == "auto" and all(there.node == here.node for there in members.values()):
             return None
         gpus = [here.gpu, *(there.gpu for there in members.values())]
-        # NCCL wants a GPU for each.
+        # NCCL needs a GPU of its own for each.
         apart = all(gpus) and len(set(gpus)) == len(gpus)
         return Plan(
             key="/".join([source.name, *members, str(self._failures)]),
@@ -58,5 +58,5 @@ class BroadcastPlanner:
         )
 
     def failed(self) -> None:
-        """The last plan's group is no good any more."""
+        """Record that the group of the last plan cannot be used again."""
         self._failures += 1

@@ -1,4 +1,4 @@
-"""Rank 0's end of every weight update: buckets into the object store, and on their way to the rollout workers."""
+"""The sending side of a weight update, on rank 0: buckets into the object store, and by broadcast."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from common.weights.buckets import Layout, Manifest, WeightsUpdate, fill_buckets
 
 @dataclass(frozen=True)
 class Publication:
-    """A published update. ``failure``: why its broadcast did not reach everybody, if there was one."""
+    """A published update. ``failure`` is why its broadcast did not reach everybody; None if it did, or without
+    one."""
 
     update: WeightsUpdate
     failure: str | None = None
 
 
 class Publisher:
-    """Publishes weights, a bucket at a time: this process never holds more than one."""
+    """Publishes weights bucket by bucket; this process never holds more than one."""
 
     def __init__(self, layout: Layout, deadline: float) -> None:
         self._layout = layout
@@ -30,13 +31,13 @@ class Publisher:
         self._sender: Sender | None = None
 
     def meeting_point(self) -> tuple[str, int]:
-        """Where the members of a broadcast meet; the store there is opened on the first call."""
+        """Return host and port of the store in which members of a broadcast meet; open it on the first call."""
         if self._sender is None:
             self._sender = Sender(Location.here(), self._deadline)
         return self._sender.address
 
     def call_off(self, reason: str) -> None:
-        """Have the broadcast that another thread publishes by fail, if there is one."""
+        """Make the broadcast under way in another thread fail, if there is one."""
         if self._sender is not None:
             self._sender.call_off(reason)
 

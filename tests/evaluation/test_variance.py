@@ -17,7 +17,6 @@ from common.likelihood.random_masks import (
 )
 from common.likelihood.views import Estimator, Text
 from common.models.loading import load_model, load_tokenizer
-from evaluation import token_scores as scores_module
 from evaluation.mask_outcomes import parts_of
 from evaluation.token_scores import token_scores
 from evaluation.variance import CONTENDERS, Analysis, Comparison, Figure, Row
@@ -205,7 +204,7 @@ def test_a_seed_repeats_the_draws() -> None:
     assert one != other
 
 
-def test_token_scores_are_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_scores_are_the_models() -> None:
     """Of masked valid tokens; in one pass or several; repeated canvases too."""
     canvases, text = Canvases(), Text(TEXT.prompt_ids, TEXT.completion_ids, valid_tokens=3)
     patterns = [m for m in masks() if m != (True, False, True, False)] * 2
@@ -218,9 +217,8 @@ def test_token_scores_are_the_models(monkeypatch: pytest.MonkeyPatch) -> None:
         for m in patterns
     ]
     assert token_scores(tiny_model(), text, np.array(ids)) == pytest.approx(np.array(expected), abs=1e-5)
-    monkeypatch.setattr(scores_module, "_TOKENS_AT_ONCE", 20)
-    monkeypatch.setattr(scores_module, "_LOGITS_AT_ONCE", 14)
-    assert token_scores(tiny_model(), text, np.array(ids)) == pytest.approx(np.array(expected), abs=1e-5)
+    in_parts = token_scores(tiny_model(), text, np.array(ids), tokens_at_once=20)
+    assert in_parts == pytest.approx(np.array(expected), abs=1e-5)
 
 
 def test_reference_texts_end_and_are_padded_as_rollouts_are() -> None:
