@@ -12,7 +12,7 @@ from learner.source import CHECKPOINTED
 
 
 def checkpoint_to_resume(config: Config, resume: str) -> Path | None:
-    """The checkpoint that ``--resume`` means, None for a fresh start.
+    """Return the checkpoint that ``--resume`` means, None for a fresh start.
 
     ``resume`` is ``auto`` (the latest of the run's folder, if there is one), ``never``, or the path of a
     checkpoint, of a folder of them, or of a run folder. Raises ConfigError for one that is not there, cannot be
@@ -56,7 +56,7 @@ def _find(config: Config, resume: str) -> Path | None:
 
 
 def _check_settings(checkpoint: Path, made_with: Settings, present: Settings) -> None:
-    """Raises CheckpointError that names every setting that differs."""
+    """Raise CheckpointError that names every setting that differs."""
     theirs, ours = differences(made_with, present)
     if theirs:
         raise CheckpointError(

@@ -17,7 +17,7 @@ _SHARE = 0.01
 class LiveReport:
     """``report.html`` of a run folder, rewritten at most once a minute and after every evaluation.
 
-    A page that cannot be written is no reason to end a run: :meth:`tend` tries again at the next change.
+    A page that cannot be written is no reason to end a run: :meth:`poll` tries again at the next change.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class LiveReport:
         self._is_stale = True
         self._due = self._clock()
 
-    def tend(self) -> None:
+    def poll(self) -> None:
         """Write the report if there is news and it is time; called often."""
         began = self._clock()
         if not self._is_stale or began < self._due:

@@ -24,7 +24,7 @@ class Desk:
 
     def at(self, second: float) -> None:
         self.now = 1000.0 + second
-        self.report.tend()
+        self.report.poll()
 
     @property
     def seconds(self) -> list[float]:

@@ -24,7 +24,7 @@ from common.weights.planner import Transport
 from orchestrator.fleet import learner_group
 from orchestrator.fleet.cluster import local_ray
 from orchestrator.fleet.learner_group import LearnerDiedError, LearnerGroup
-from orchestrator.fleet.pool import WorkerPool
+from orchestrator.fleet.pool import PoolSpec, WorkerPool
 
 SETTINGS = Settings(mib=40, workers=2, dtype="float32", repeats=1)
 LONG = 60.0
@@ -96,7 +96,8 @@ class Fleet:
 
         self.learner = LearnerGroup(_config(deadlines), spawn_rank, lambda: None)
         self.learner.start(None)
-        self.pool = WorkerPool("rollout", SETTINGS.workers, spawn, deadlines, True, transport)
+        spec = PoolSpec("rollout", SETTINGS.workers, needs_weights=True, transport=transport)
+        self.pool = WorkerPool(spec, spawn, deadlines)
         self.pool.wait_until_started(lambda: None)
         assert self.publish() == []
         self.wait_until_healthy()
@@ -109,7 +110,7 @@ class Fleet:
         end = time.monotonic() + LONG
         while not self.pool.all_healthy:
             assert time.monotonic() < end
-            assert self.pool.tend() == []
+            assert self.pool.poll() == []
             time.sleep(0.05)
 
     def hold_the_learners_weights(self) -> bool:
@@ -168,7 +169,9 @@ def test_every_worker_gets_every_update(
     assert fleet.received() == [broadcasts] * 2
 
 
-def test_who_misses_a_broadcast_catches_up_and_who_dies_of_it_is_replaced(start: Callable[..., Fleet]) -> None:
+def test_a_missed_broadcast_is_made_up_for_and_a_worker_that_dies_of_one_is_replaced(
+    start: Callable[..., Fleet],
+) -> None:
     fleet = start("collective")
     fleet.workers["rollout-0"].come_to_grief.remote("raise")
     (failed,) = fleet.publish()
@@ -210,7 +213,7 @@ def test_a_worker_that_is_loading_when_newer_weights_come_loads_those_too(start:
     end = time.monotonic() + LONG
     while fleet.workers["rollout-0"] is first or not ray.get(fleet.workers["rollout-0"].begun.remote()):
         assert time.monotonic() < end
-        fleet.pool.tend()
+        fleet.pool.poll()
         time.sleep(0.05)
     assert fleet.publish() == []
     fleet.wait_until_healthy()
