@@ -19,7 +19,7 @@ from sandbox.probe import Level, probe
 
 @dataclass(frozen=True)
 class RunInputs:
-    """Hold what a run starts from. ``notes``: lines about data left out. ``checkpoint``: None for a fresh start."""
+    """Hold what a run starts from. ``notes``: lines about data left out. ``checkpoint``: None for a new run."""
 
     curriculum: Curriculum
     held_out: list[Task]

@@ -1,4 +1,5 @@
-"""What a run ends with does not depend on kills, on the way that weights take, or on being distributed at all.
+"""What a run ends with does not depend on kills, on interruptions, on the way that weights take, or on being
+distributed at all.
 
 One file, because its tests compare with the same undisturbed runs.
 """
@@ -6,23 +7,30 @@ One file, because its tests compare with the same undisturbed runs.
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import signal
+import subprocess
+import sys
 import time
+import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import redis
 import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from common.config import load_config
 from common.models.loading import load_model
+from tests.system.conftest import Run
 from tests.system.reference_loop import reference_loop
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, one after the other; a busy machine is slow to start them
@@ -31,11 +39,10 @@ STEPS, GROUPS = 6, 4  # with a checkpoint every 2 steps
 PACE = (f"run.steps={STEPS}", "model.threads=1")
 ONE_RANK = (*PACE, "learner.ranks=1", "learner.zero_stage=0", "learner.weights_transport=object_store")
 TWO_RANKS = (*PACE, "learner.ranks=2", "learner.zero_stage=2")
-#: What measures time, and what counts restarts or the groups that an earlier life of the run had admitted.
-OF_ONE_LIFE = r"time|restarts|ledger/(admitted|in_flight)|(seconds|perf)/.*"
+#: What measures time, and what counts restarts or the groups that an earlier attempt at the run had admitted.
+OF_ONE_ATTEMPT = r"time|restarts|ledger/(admitted|in_flight)|(seconds|perf)/.*"
 DEADLINE = 300.0
 
-Run = Any  # of conftest.py
 StartRun = Callable[..., Run]
 Moment = Callable[[Run, int, random.Random], None]
 
@@ -66,7 +73,7 @@ def assert_same(run: Run, expected: Path) -> None:
 
 
 def timeless(line: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in line.items() if not re.fullmatch(OF_ONE_LIFE, name)}
+    return {name: value for name, value in line.items() if not re.fullmatch(OF_ONE_ATTEMPT, name)}
 
 
 def learner_ranks(run: Run, count: int) -> list[psutil.Process]:
@@ -119,14 +126,11 @@ def kill_rank(run: Run, moment: Moment, step: int, draw: random.Random, rank: in
     wait_for(run, lambda: run.output.count("learner died") > restarts, "restart of the learner")
 
 
-def test_one_rank_killed_at_three_moments_and_then_the_whole_run(
-    start_run: StartRun, finished_run: StartRun
-) -> None:
+def test_a_killed_rank_and_then_the_whole_run_killed(start_run: StartRun, finished_run: StartRun) -> None:
     draw = random.Random(1)
     run = start_run(*ONE_RANK)
     wait_for(run, lambda: "training" in run.output, "training")
-    for moment, step in ((in_step, 1), (in_checkpoint, 2), (between_steps, 3)):
-        kill_rank(run, moment, step, draw)
+    kill_rank(run, between_steps, 3, draw)
     sandboxes = run.actors("RewardWorker")[0].children(recursive=True)
     assert sandboxes
     in_step(run, 4, draw)
@@ -141,14 +145,19 @@ def test_one_rank_killed_at_three_moments_and_then_the_whole_run(
     resumed.assert_nothing_left()
 
 
-def test_two_ranks_killed_in_turn(start_run: StartRun, finished_run: StartRun) -> None:
+def test_workers_and_two_ranks_killed_in_turn(start_run: StartRun, finished_run: StartRun) -> None:
     draw = random.Random(2)
     run = start_run(*TWO_RANKS)
     wait_for(run, lambda: "training" in run.output, "training")
+    for title, name in (("RolloutWorker", "rollout-0"), ("RewardWorker", "reward-0")):
+        (worker,) = run.actors(title)
+        worker.send_signal(signal.SIGKILL)
+        wait_for(run, lambda name=name: f"{name} died" in run.output, f"notice of {name}")
     for moment, step, rank in ((in_step, 2, 1), (in_checkpoint, 4, 0)):
         kill_rank(run, moment, step, draw, rank, count=2)
     run.finish(DEADLINE)
     assert_same(run, finished_run(*TWO_RANKS, "rollout.workers=2").folder)
+    assert run.metrics()[-1]["restarts"] == 4
     run.assert_nothing_left()
 
 
@@ -162,13 +171,101 @@ def test_two_rollout_workers_and_two_zero2_ranks_make_a_run(finished_run: StartR
     assert AutoModelForCausalLM.from_pretrained(folder / "model").config.model_type == "qwen2"
 
 
-def test_weights_that_are_broadcast(start_run: StartRun, finished_run: StartRun) -> None:
-    options = ("learner.weights_transport=collective", "learner.bucket_mb=1", "rollout.workers=2")
-    run = start_run(*ONE_RANK, *options)
-    run.finish(DEADLINE)
-    assert "broadcast failed" not in run.output
-    assert_same(run, finished_run(*ONE_RANK).folder)
-    run.assert_nothing_left()
+@dataclass
+class Interruption:
+    """A run whose weights are broadcast, stopped by Ctrl-C in a step; the same refused, and then resumed."""
+
+    run: Run
+    pages: list[str]
+    groups: dict[str, str]
+    listing: str
+    exit_code: int
+    summary: dict[str, object]
+    refused: Run
+    resumed: Run
+
+
+@pytest.fixture(scope="module")
+def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interruption]:
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
+    settings = (*PACE, "learner.ranks=1", "learner.zero_stage=0", "rollout.workers=2", "ray.dashboard=true")
+    settings += ("learner.weights_transport=collective", "learner.bucket_mb=1")
+    runs = [Run(folder, *settings)]
+    try:
+        (run,) = runs
+        run.wait_for_step(1)
+        targets = json.loads((folder / "prometheus-targets.json").read_text())[0]["targets"]
+        pages = [urllib.request.urlopen(f"http://{t}/metrics", timeout=10).read().decode() for t in targets]
+        (rank,) = run.actors("LearnerRank")
+        rank.suspend()  # so that the run is still in a step when it has been looked at
+        groups, listing = stream_groups(folder), list_actors(run.output)
+        run.process.send_signal(signal.SIGINT)
+        rank.resume()
+        exit_code = run.wait(DEADLINE)
+        summary = json.loads((folder / "summary.json").read_text())
+        assert (folder / "report.html").exists()
+        run.assert_nothing_left()
+        runs.append(Run(folder, *settings))
+        runs[-1].wait(DEADLINE)
+        runs.append(Run(folder, *settings, "--resume", "auto"))
+        runs[-1].finish(DEADLINE)
+        runs[-1].assert_nothing_left()
+        yield Interruption(run, pages, groups, listing, exit_code, summary, *runs[1:])
+    finally:
+        for run in runs:
+            run.kill()
+
+
+def stream_groups(folder: Path) -> dict[str, str]:
+    """Stream -> its consumer group, for every stream of a run."""
+    client = redis.Redis.from_url((folder / "redis-url").read_text().strip())
+    return {
+        key.decode().rsplit(":", 1)[1]: client.xinfo_groups(key)[0]["name"].decode()
+        for key in client.keys("couplet:*")
+        if client.type(key) == b"stream"
+    }
+
+
+def list_actors(output: str) -> str:
+    """Run the very command that the run printed."""
+    words = next(line for line in output.splitlines() if "actors: " in line).split("actors: ")[1].split()
+    environment = dict(word.split("=", 1) for word in words if "=" in word)
+    command = [word for word in words if "=" not in word]
+    ray = Path(sys.executable).with_name("ray")
+    done = subprocess.run(
+        [str(ray), *command[1:], "--limit", "100"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_a_run_shows_its_actors_streams_and_metrics(interruption: Interruption) -> None:
+    for name in ("rollout-0", "rollout-1", "reward-0", "learner-0"):
+        assert f"/{name}" in interruption.listing
+    expected = {"prompts": "rollout-workers", "rollouts": "reward-workers", "trajectories": "learner"}
+    assert interruption.groups.items() >= expected.items()
+    assert any("couplet_reward_mean" in page for page in interruption.pages)
+    assert any("couplet_worker_samples" in page for page in interruption.pages)
+
+
+def test_ctrl_c_stops_a_run_which_only_goes_on_when_asked_to(interruption: Interruption) -> None:
+    assert interruption.exit_code == 130
+    assert interruption.summary["status"] == "interrupted"
+    assert f"checkpoint of step {interruption.summary['updates']}" in interruption.run.output
+    assert interruption.refused.process.returncode == 2
+    assert "--resume auto" in interruption.refused.output
+
+
+def test_weights_that_are_broadcast_through_an_interruption(
+    interruption: Interruption, finished_run: StartRun
+) -> None:
+    for run in (interruption.run, interruption.resumed):
+        assert "broadcast failed" not in run.output
+    assert_same(interruption.resumed, finished_run(*ONE_RANK).folder)
 
 
 def test_a_plain_loop_in_one_process(finished_run: StartRun) -> None:
