@@ -12,7 +12,7 @@ from orchestrator.curriculum import Curriculum
 
 @dataclass(frozen=True)
 class Ledger:
-    """What became of every admitted group. ``admitted == trained + filtered + dropped + in_flight``, always.
+    """Count what became of every admitted group: ``admitted == trained + filtered + dropped + in_flight``, always.
 
     ``in_flight`` is derived: a group is in flight from admission until the learner has trained, filtered or
     dropped it, wherever it is meanwhile. When a learner restarts from a checkpoint, its three counts fall back to

@@ -1,4 +1,4 @@
-"""Where else a run's metrics go: TensorBoard and W&B, each a package of its own."""
+"""Metric loggers beside the run folder and Prometheus: TensorBoard and W&B, each a package of its own."""
 
 from __future__ import annotations
 

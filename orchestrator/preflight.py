@@ -1,4 +1,4 @@
-"""What is checked before a run writes or starts anything, so that a mistake costs seconds."""
+"""Checks before a run writes or starts anything, so that a mistake costs seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everywhere a run's figures go while it runs: its folder, the display, Prometheus, the loggers of the recipe."""
+"""Records of a run while it runs: in its folder, on the display, for Prometheus, by the loggers of the recipe."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class Book:
-    """Where a run is written down for people: its folder, its display, and the totals of its summary."""
+    """Hold where a run is written down for people: its folder, its display, and the totals of its summary."""
 
     folder: RunFolder
     display: Display
@@ -48,7 +48,7 @@ class Book:
 
 
 class Recorder:
-    """Record steps and evaluations. Call :meth:`poll` often."""
+    """Record steps and evaluations everywhere. Call :meth:`poll` often."""
 
     def __init__(
         self,

@@ -99,7 +99,7 @@ class RunCollector(Collector):
 
 
 class TargetsFile:
-    """``prometheus-targets.json`` in the run's folder, for Prometheus' ``file_sd_configs``."""
+    """Keep ``prometheus-targets.json`` in the run's folder, for Prometheus' ``file_sd_configs``."""
 
     def __init__(self, folder: Path, addresses: Callable[[], list[str]]) -> None:
         self._path = folder / "prometheus-targets.json"

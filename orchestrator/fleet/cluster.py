@@ -41,7 +41,7 @@ class ClusterError(RuntimeError):
 
 @dataclass(frozen=True)
 class Access:
-    """How people look into Ray: the command that lists its actors, and its dashboard's address if there is one."""
+    """Hold how to look into Ray: the command that lists its actors, and its dashboard's address, if any."""
 
     listing: str
     dashboard: str | None

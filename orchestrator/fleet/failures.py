@@ -16,7 +16,7 @@ _ASK_SECONDS = 0.5
 class FailureAttribution:
     """Attribute the failures of workers to themselves or to their nodes.
 
-    ``own_node`` is the id of this process's node, which lives; ``lost_nodes`` returns the ids of the nodes that
+    ``own_node`` is the id of this process's node, which is up; ``lost_nodes`` returns the ids of the nodes that
     have left the cluster.
     """
 

@@ -51,7 +51,7 @@ class Fleet:
 
 @dataclass(frozen=True)
 class FleetSetup:
-    """What every actor is constructed with."""
+    """Hold what every actor is constructed with."""
 
     config: Config
     run_id: str

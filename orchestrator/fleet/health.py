@@ -22,7 +22,7 @@ _LONGEST_BACKOFF_SECONDS = 30.0
 
 
 class Health(StrEnum):
-    """Where a worker stands; also the ``state`` label of the metric ``fleet_workers``."""
+    """Name the state of a worker; also the ``state`` label of the metric ``fleet_workers``."""
 
     WAITING = "waiting"
     STARTING = "starting"
@@ -32,7 +32,7 @@ class Health(StrEnum):
 
 
 class Cause(StrEnum):
-    """What made a worker fail. Only its own failures count against the limit of restarts."""
+    """Name what made a worker fail. Only its own failures count against the limit of restarts."""
 
     WORKER = "worker"
     NODE = "node"

@@ -19,7 +19,7 @@ _BROADCAST_END_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class PoolSpec:
-    """What a pool consists of. The run starts with ``minimum`` workers; None stands for all of them.
+    """Describe a pool. The run starts with ``minimum`` workers; None stands for all of them.
 
     ``transport``: how weights get to workers that need them.
     """

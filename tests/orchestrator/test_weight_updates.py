@@ -118,7 +118,7 @@ class Fleet:
         return len(set(ray.get([a.digest.remote(SETTINGS.dtype) for a in actors], timeout=LONG))) == 1
 
     def received(self) -> list[int]:
-        """How many broadcasts each worker has got to the end of."""
+        """Count the broadcasts that each worker has received to the end."""
         return ray.get([self.workers[n].received.remote() for n in sorted(self.workers)], timeout=LONG)
 
     def end(self) -> None:
