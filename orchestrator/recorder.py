@@ -39,8 +39,8 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class Book:
-    """Hold where a run is written down for people: its folder, its display, and the totals of its summary."""
+class RunOutput:
+    """Hold where a run reports to people: its folder, its display, and the totals of its summary."""
 
     folder: RunFolder
     display: Display
@@ -53,19 +53,19 @@ class Recorder:
     def __init__(
         self,
         config: Config,
-        book: Book,
+        output: RunOutput,
         telemetry: Telemetry,
         loggers: Sequence[MetricLogger],
         targets: TargetsFile,
     ) -> None:
         self._steps = config.run.steps
-        self._folder = book.folder
-        self._display = book.display
-        self._totals = book.totals
+        self._folder = output.folder
+        self._display = output.display
+        self._totals = output.totals
         self._telemetry = telemetry
         self._loggers = loggers
         self._targets = targets
-        self._report = LiveReport(book.folder.path)
+        self._report = LiveReport(output.folder.path)
 
     def phase(self, name: str) -> None:
         """Show that a phase of the run begins."""
@@ -129,9 +129,9 @@ class Recorder:
 
 
 @contextmanager
-def open_recorder(config: Config, book: Book, redis_url: str, fleet: Fleet) -> Iterator[Recorder]:
+def open_recorder(config: Config, output: RunOutput, redis_url: str, fleet: Fleet) -> Iterator[Recorder]:
     """Open the recorder of a run that stands at the learner's version, and show where its figures are."""
-    folder, step = book.folder, fleet.learner.version
+    folder, step = output.folder, fleet.learner.version
     folder.rewind(step)
 
     def addresses() -> list[str]:
@@ -156,7 +156,7 @@ def open_recorder(config: Config, book: Book, redis_url: str, fleet: Fleet) -> I
         loggers = open_loggers(config, folder.run_id, step)
         for logger in loggers:
             stack.callback(logger.close)
-        book.display.places(
+        output.display.places(
             {
                 "metrics": f"http://{telemetry.address}/metrics; all of the run's: "
                 f"http://{telemetry.address}/targets, {folder.path / 'prometheus-targets.json'}",
@@ -164,7 +164,7 @@ def open_recorder(config: Config, book: Book, redis_url: str, fleet: Fleet) -> I
                 f"couplet report {shlex.quote(str(folder.path))}",
             }
         )
-        yield Recorder(config, book, telemetry, loggers, TargetsFile(folder.path, addresses))
+        yield Recorder(config, output, telemetry, loggers, TargetsFile(folder.path, addresses))
 
 
 def _samples(report: StepReport) -> list[dict[str, object]]:

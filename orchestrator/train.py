@@ -20,7 +20,7 @@ from orchestrator.fleet.fleet import FleetSetup, running_fleet
 from orchestrator.fleet.learner_group import LearnerDiedError, LearnerGroup
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.preflight import RunInputs, check_run
-from orchestrator.recorder import Book, open_recorder
+from orchestrator.recorder import RunOutput, open_recorder
 from orchestrator.report.display import Display
 from orchestrator.report.report import write_report
 from orchestrator.resume import rewind_streams
@@ -35,30 +35,30 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
     is written or started.
     """
     inputs = check_run(config, resume)
-    book = Book(RunFolder.open(config, resume=resume != "never"), display)
-    folder = book.folder.path
+    output = RunOutput(RunFolder.open(config, resume=resume != "never"), display)
+    folder = output.folder.path
     (folder / "summary.json").unlink(missing_ok=True)  # of an earlier attempt: the run is going again
     started = time.monotonic()
     status = "failed"
     try:
         with StopRequest() as stop:
-            _train(config, inputs, book, stop)
+            _train(config, inputs, output, stop)
             status = "finished"
     except (KeyboardInterrupt, Interrupted):
         status = "interrupted"
         raise
     finally:
-        summary = _summary(book, status, time.monotonic() - started)
+        summary = _summary(output, status, time.monotonic() - started)
         write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
         write_report(folder)
-        book.folder.close()
+        output.folder.close()
     return summary
 
 
-def _train(config: Config, inputs: RunInputs, book: Book, stop: StopRequest) -> None:
+def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopRequest) -> None:
     """Start Redis, Ray, the fleet and the recorder, run the loop, and stop them again in reverse order."""
     began = time.monotonic()
-    folder, display = book.folder, book.display
+    folder, display = output.folder, output.display
     display.phase("starting Redis and Ray")
     for note in filter(None, [config.run.about, *inputs.notes]):
         display.note(note)
@@ -76,11 +76,11 @@ def _train(config: Config, inputs: RunInputs, book: Book, stop: StopRequest) -> 
         setup = FleetSetup(config, folder.run_id, redis_url)
         with (
             running_fleet(setup, checkpoint, stop.check, display.note) as fleet,
-            open_recorder(config, book, redis_url, fleet) as recorder,
+            open_recorder(config, output, redis_url, fleet) as recorder,
         ):
             admission = Admission(config, folder.run_id, streams, inputs.curriculum)
             evaluator = Evaluator(config, folder.run_id, streams, inputs.held_out)
-            book.totals.add_seconds("start", time.monotonic() - began)
+            output.totals.add_seconds("start", time.monotonic() - began)
             RunLoop(config, fleet, admission, evaluator, recorder, stop).run()
             export_model(fleet.learner, folder.path.resolve() / "model", display.note)
             streams.expire()
@@ -126,8 +126,8 @@ def export_model(learner: LearnerGroup, target: Path, note: Callable[[str], None
             return
 
 
-def _summary(book: Book, status: str, seconds: float) -> dict[str, Any]:
-    folder, totals = book.folder, book.totals
+def _summary(output: RunOutput, status: str, seconds: float) -> dict[str, Any]:
+    folder, totals = output.folder, output.totals
     evaluations = folder.records("evaluations")
     metrics = folder.records("metrics")
     training = totals.seconds.get("train", 0.0)

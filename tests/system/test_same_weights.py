@@ -98,15 +98,10 @@ def wait_for(run: Run, condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.001)
 
 
-def between_steps(run: Run, step: int, draw: random.Random) -> None:
-    """When ``step`` has just been recorded."""
-    file = run.folder / "metrics.jsonl"
-    wait_for(run, lambda: file.exists() and file.read_bytes().count(b"\n") >= step, f"step {step}")
-
-
 def in_step(run: Run, step: int, draw: random.Random) -> None:
     """At any moment of the step after ``step``."""
-    between_steps(run, step, draw)
+    file = run.folder / "metrics.jsonl"
+    wait_for(run, lambda: file.exists() and file.read_bytes().count(b"\n") >= step, f"step {step}")
     time.sleep(draw.uniform(0.0, run.metrics()[-1]["seconds/step"]))
 
 
@@ -117,7 +112,7 @@ def in_checkpoint(run: Run, step: int, draw: random.Random) -> None:
     time.sleep(draw.uniform(0.0, 0.03))
 
 
-def kill_rank(run: Run, moment: Moment, step: int, draw: random.Random, rank: int = 0, count: int = 1) -> None:
+def kill_rank(run: Run, moment: Moment, step: int, draw: random.Random, rank: int, count: int) -> None:
     """SIGKILL one rank at that moment, and wait until the learner is back."""
     victim = learner_ranks(run, count)[rank]
     restarts = run.output.count("learner died")
@@ -126,38 +121,20 @@ def kill_rank(run: Run, moment: Moment, step: int, draw: random.Random, rank: in
     wait_for(run, lambda: run.output.count("learner died") > restarts, "restart of the learner")
 
 
-def test_a_killed_rank_and_then_the_whole_run_killed(start_run: StartRun, finished_run: StartRun) -> None:
-    draw = random.Random(1)
-    run = start_run(*ONE_RANK)
-    wait_for(run, lambda: "training" in run.output, "training")
-    kill_rank(run, between_steps, 3, draw)
-    sandboxes = run.actors("RewardWorker")[0].children(recursive=True)
-    assert sandboxes
-    in_step(run, 4, draw)
-    run.process.send_signal(signal.SIGKILL)
-    run.process.wait(10)
-    run.assert_nothing_left()
-    assert not psutil.wait_procs(sandboxes, timeout=30)[1]
-
-    resumed = start_run(*ONE_RANK, "--resume", "auto")
-    resumed.finish(DEADLINE)
-    assert_same(resumed, finished_run(*ONE_RANK).folder)
-    resumed.assert_nothing_left()
-
-
 def test_workers_and_two_ranks_killed_in_turn(start_run: StartRun, finished_run: StartRun) -> None:
     draw = random.Random(2)
     run = start_run(*TWO_RANKS)
     wait_for(run, lambda: "training" in run.output, "training")
-    for title, name in (("RolloutWorker", "rollout-0"), ("RewardWorker", "reward-0")):
+    for title in ("RolloutWorker", "RewardWorker"):
         (worker,) = run.actors(title)
         worker.send_signal(signal.SIGKILL)
-        wait_for(run, lambda name=name: f"{name} died" in run.output, f"notice of {name}")
     for moment, step, rank in ((in_step, 2, 1), (in_checkpoint, 4, 0)):
         kill_rank(run, moment, step, draw, rank, count=2)
     run.finish(DEADLINE)
     assert_same(run, finished_run(*TWO_RANKS, "rollout.workers=2").folder)
     assert run.metrics()[-1]["restarts"] == 4
+    for name in ("rollout-0", "reward-0", "learner"):
+        assert f"{name} died" in run.output
     run.assert_nothing_left()
 
 
@@ -173,7 +150,7 @@ def test_two_rollout_workers_and_two_zero2_ranks_make_a_run(finished_run: StartR
 
 @dataclass
 class Interruption:
-    """A run whose weights are broadcast, stopped by Ctrl-C in a step; the same refused, and then resumed."""
+    """A run with broadcast weights, stopped by Ctrl-C in a step, refused, resumed, killed, and resumed again."""
 
     run: Run
     pages: list[str]
@@ -182,6 +159,7 @@ class Interruption:
     exit_code: int
     summary: dict[str, object]
     refused: Run
+    killed: Run
     resumed: Run
 
 
@@ -208,12 +186,26 @@ def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupt
         runs.append(Run(folder, *settings))
         runs[-1].wait(DEADLINE)
         runs.append(Run(folder, *settings, "--resume", "auto"))
+        kill_whole_run(runs[-1])
+        runs.append(Run(folder, *settings, "--resume", "auto"))
         runs[-1].finish(DEADLINE)
         runs[-1].assert_nothing_left()
         yield Interruption(run, pages, groups, listing, exit_code, summary, *runs[1:])
     finally:
         for run in runs:
             run.kill()
+
+
+def kill_whole_run(run: Run) -> None:
+    """SIGKILL the main process at any moment of a step; everything else, sandboxes included, ends with it."""
+    wait_for(run, lambda: "training" in run.output, "training")
+    in_step(run, 3, random.Random(1))
+    sandboxes = run.actors("RewardWorker")[0].children(recursive=True)
+    assert sandboxes
+    run.process.send_signal(signal.SIGKILL)
+    run.process.wait(10)
+    run.assert_nothing_left()
+    assert not psutil.wait_procs(sandboxes, timeout=30)[1]
 
 
 def stream_groups(folder: Path) -> dict[str, str]:
@@ -260,10 +252,10 @@ def test_ctrl_c_stops_a_run_which_only_goes_on_when_asked_to(interruption: Inter
     assert "--resume auto" in interruption.refused.output
 
 
-def test_weights_that_are_broadcast_through_an_interruption(
+def test_weights_that_are_broadcast_through_an_interruption_and_a_kill(
     interruption: Interruption, finished_run: StartRun
 ) -> None:
-    for run in (interruption.run, interruption.resumed):
+    for run in (interruption.run, interruption.killed, interruption.resumed):
         assert "broadcast failed" not in run.output
     assert_same(interruption.resumed, finished_run(*ONE_RANK).folder)
 
