@@ -32,7 +32,7 @@ from common.weights.planner import Transport
 from common.weights.publisher import Publication, Publisher
 from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT, local_ray
 from orchestrator.fleet.learner_group import LearnerGroup
-from orchestrator.fleet.pool import WorkerPool
+from orchestrator.fleet.pool import PoolSpec, WorkerPool
 
 _MIB = 2**20
 _COLUMNS = 1024  # whole rows make up any number of MiB, in either type
@@ -233,18 +233,12 @@ def _case(settings: Settings, transport: Transport, said: Callable[[str], None])
     said(f"{transport}: starting actors")
     learner = LearnerGroup(config, spawner(SendingRank), check_stop=lambda: None)
     learner.start(None)
-    pool = WorkerPool(
-        "receiver",
-        settings.workers,
-        spawner(ReceivingWorker),
-        config.deadlines,
-        needs_weights=True,
-        transport=transport,
-    )
+    spec = PoolSpec("receiver", settings.workers, needs_weights=True, transport=transport)
+    pool = WorkerPool(spec, spawner(ReceivingWorker), config.deadlines)
     pool.wait_until_started(lambda: None)
     _update(learner, pool, actors)  # a worker's first weights come out of the object store in any case
     while not pool.all_healthy:
-        pool.tend()
+        pool.poll()
         time.sleep(0.05)
     seconds = []
     for number in range(1 + settings.repeats):

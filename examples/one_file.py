@@ -1,25 +1,24 @@
-"""Coupled-GRPO (DiffuCoder, arXiv 2506.20639) in one file: the algorithm without the distributed system.
+"""Coupled-GRPO in one file and one process: no Ray, no Redis, no DeepSpeed.
 
-    .venv/bin/python examples/one_file.py --steps 8
-
-Masks, weights, likelihood estimate, advantage, ratio, clip, KL and the update are written out here in plain torch.
-From the library come the parts that are not the algorithm: the model and its tokenizer, the tasks, the sandbox
-that runs their tests, and the engine that denoises completions. So do the random numbers, which are functions of
-seed, group and sample: a distributed run with ``admission.max_staleness=0`` draws the same ones. It ends with the
-same weights up to the order of floating-point sums; tests/system/test_same_weights.py compares the two.
-
-Letters in shapes: G samples of a group (completions of one task), P tokens of its prompt, L tokens of a
-completion, V = 3 views (masked copies) of a completion.
+Run it from a clone with ``python examples/one_file.py run.steps=8``; it takes about a minute on a laptop. Equation
+and algorithm numbers are those of the DiffuCoder paper, arXiv 2506.20639. The algorithm stands here in plain torch.
+Four things come from the library, because their code would say nothing about the algorithm: the model, the denoising engine
+(:mod:`rollout_workers.engine`), the sandbox that runs the tests, and the output layer that computes
+log-probabilities a chunk of rows at a time. With ``admission.max_staleness: 0`` a distributed run with one learner
+rank ends with these weights, bit for bit (``tests/system/test_same_weights.py``).
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,227 +27,227 @@ from common.config import Config, load_config
 from common.models.loading import load_model
 from common.models.packing import Packing
 from common.models.prompts import PromptEncoder
+from common.models.scoring import ScoredLoss, Targets, TokenScores
 from common.models.transformer import MaskedDiffusionModel
-from common.records import NoiseKey, Task
+from common.records import Completion, NoiseKey, Score, Task
 from orchestrator.curriculum import Curriculum, load_data
 from reward_service.reward_actor import make_scorer
-from rollout_workers.denoise import DenoiseLoop
+from reward_service.scoring import Scorer
 from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.engine import DenoisingEngine
 from rollout_workers.requests import Request
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
+ITERATIONS = 2  # mu, updates on the same samples
+MASK_RATIO = (0.2, 0.8)  # the range of the mask ratio r
+CLIP = 0.5  # epsilon of the clipped ratio
+KL_WEIGHT = 0.01  # beta of the KL to the reference
+REFERENCE_EVERY, REFERENCE_SHARE = 64, 0.6  # updates between syncs of the reference, and how far it moves
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The hyperparameters of coupled-GRPO; the defaults are the quick start's, with fewer groups in a step."""
+class Sample:
+    """Completion ``number`` of the group with this index, and its advantage.
 
-    seed: int = 0
-    steps: int = 8
-    groups_per_step: int = 8
-    inner_iterations: int = 2  # mu: updates on the same groups, each with fresh masks
-    clip: float = 0.5  # epsilon of the ratio's clip
-    kl_weight: float = 0.01  # beta
-    leave_one_out: bool = True  # baseline of a sample: the mean of the other samples, or of all
-    reference_sync_steps: int = 64
-    reference_sync_share: float = 0.6
-    learning_rate: float = 2e-4
-    final_share: float = 0.1  # of the learning rate, to which it falls linearly
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.0
-    max_grad_norm: float = 0.2
+    ``valid`` counts the tokens up to and including the end of the text: only they are trained on.
+    """
+
+    group: int
+    number: int
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+    valid: int
+    advantage: float
 
 
 @dataclass(frozen=True)
-class Group:
-    """G completions of one task. ``prompt`` [P]; ``completions`` [G, L]; ``valid`` [G, L]: up to the end of the
-    text, which alone counts; ``rewards`` [G]; ``advantages`` [G]."""
+class Batch:
+    """The views of n samples in one row of N tokens, without padding.
 
-    index: int
-    prompt: Tensor
-    completions: Tensor
-    valid: Tensor
-    rewards: Tensor
+    A scored row is a masked token in one view: ``rows`` [m] says where it lies, ``targets`` [m] what it hides,
+    ``weights`` [m] what it counts in the estimate of token ``token`` [m]. ``advantages`` [T] are those of
+    the T tokens.
+    """
+
+    ids: Tensor
+    packing: Packing
+    rows: Tensor
+    targets: Tensor
+    weights: Tensor
+    token: Tensor
     advantages: Tensor
 
+    def estimate(self, logprobs: Tensor) -> Tensor:
+        """Sum the weighted log-probabilities [m] of each token: the estimates [T] of equation 4."""
+        return torch.zeros(len(self.advantages)).index_add(0, self.token, self.weights * logprobs)
 
-def train(config: Config, settings: Settings) -> Iterator[tuple[int, float, MaskedDiffusionModel]]:
-    """Train and yield, after each step, its number from 1, its mean reward, and the model, which goes on changing.
 
-    ``config`` says what is not the algorithm: model, tasks, rewards and how completions are sampled.
-    """
+def train(config: Config, report: Callable[[str], None]) -> MaskedDiffusionModel:
+    """Run algorithm 1 of the paper for ``config.run.steps`` steps and return the trained model."""
     torch.set_num_threads(config.model.threads)
-    policy = load_model(config.model.path)  # pi_theta
-    reference = copy.deepcopy(policy).requires_grad_(False)  # pi_ref
-    optimizer = torch.optim.AdamW(
-        policy.parameters(), lr=0.0, betas=settings.betas, weight_decay=settings.weight_decay
+    learner, settings, seed = config.learner, config.learner.optimizer, config.run.seed
+    model = load_model(config.model.path)
+    reference = copy.deepcopy(model).requires_grad_(False)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(parameters, betas=settings.betas, weight_decay=settings.weight_decay)
+    encoder = PromptEncoder(config.model.path, config.data.chat_template)
+    tasks = Curriculum(load_data(config, [])[0], seed)
+    updates, update = config.run.steps * ITERATIONS, 0
+    with closing(make_scorer(config.reward)) as scorer:
+        for step in range(config.run.steps):
+            samples: list[Sample] = []
+            rewards: list[float] = []
+            first = step * learner.groups_per_step
+            for group in range(first, first + learner.groups_per_step):
+                written, scores = roll_out(config, model, encoder, scorer, tasks.task(group), group)
+                rewards += [score.reward for score in scores if not score.excluded]
+                samples += training_samples(group, encoder.encode(tasks.task(group)), written, scores)
+            report(f"step {step + 1}/{config.run.steps}  mean reward {np.mean(rewards):.3f}")
+            if not samples:
+                continue
+            samples.sort(key=lambda sample: -len(sample.prompt))  # the order in which the system packs them
+            tokens = sum(sample.valid for sample in samples)
+            # Each inner iteration draws its own masks, and compares the policy with that at the step's beginning
+            # under the same masks. In the first iteration the two policies are one.
+            batches = [draw_views(model, samples, seed, i) for i in range(ITERATIONS)]
+            old = [None, *(batch.estimate(log_probabilities(model, batch)) for batch in batches[1:])]
+            for batch, before in zip(batches, old, strict=True):
+                anchor = batch.estimate(log_probabilities(reference, batch))
+                optimizer.zero_grad()
+                (loss_of(model, batch, before, anchor) * (1.0 / tokens)).backward()
+                clip_gradients(parameters, settings.max_grad_norm)
+                fall = (1.0 - settings.final_share) * (update / updates)
+                optimizer.param_groups[0]["lr"] = settings.learning_rate * (1.0 - fall)
+                optimizer.step()
+                update += 1
+                if update % REFERENCE_EVERY == 0:
+                    follow(reference, model)
+    return model
+
+
+def roll_out(
+    config: Config, model: MaskedDiffusionModel, encoder: PromptEncoder, scorer: Scorer, task: Task, group: int
+) -> tuple[Sequence[Completion], Sequence[Score]]:
+    """Let the current policy write G completions of a task, and run the task's tests on each of them."""
+    prompt = encoder.encode(task)
+    keys = [NoiseKey(config.run.seed, "noise-train", (0, group, i)) for i in range(config.rollout.group_size)]
+    engine = DenoisingEngine(TorchDenoiser(copy.deepcopy(model)), config.rollout.batch_tokens)
+    written = engine.run([Request(prompt, key) for key in keys], config.rollout.sampler())
+    texts = [encoder.decode(completion.completion_ids[: completion.end]) for completion in written]
+    return written, scorer.score_group(task, texts)
+
+
+def training_samples(
+    group: int, prompt: tuple[int, ...], written: Sequence[Completion], scores: Sequence[Score]
+) -> list[Sample]:
+    """Turn the rewards of a group into advantages; a group whose rewards are all the same teaches nothing.
+
+    Algorithm 1 takes A_i = r_i - mean(r). The released code, and this file, takes the mean of the other
+    completions: A_i = (r_i - mean(r)) G / (G - 1). A completion that the sandbox failed to judge does not count.
+    """
+    judged = [i for i, score in enumerate(scores) if not score.excluded]
+    rewards = np.array([scores[i].reward for i in judged])
+    if len(set(rewards.tolist())) < 2:
+        return []
+    advantages = (rewards - rewards.mean()) * (len(rewards) / (len(rewards) - 1))
+    return [
+        Sample(group, i, prompt, written[i].completion_ids, written[i].text_tokens, float(advantage))
+        for i, advantage in zip(judged, advantages, strict=True)
+    ]
+
+
+def complementary_masks(seed: int, sample: Sample, iteration: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the three views of a completion of L tokens: their masks and weights, both [3, L].
+
+    Equation 13 with lambda = 1: r ~ U(0.2, 0.8), a mask B that hides each token with probability r, and its
+    complement. The estimate is half of log p under the full mask, plus B log p / r + (1 - B) log p / (1 - r).
+    """
+    random, length = rng.stream(seed, "masks", sample.group, sample.number, iteration), len(sample.completion)
+    r = random.uniform(*MASK_RATIO)
+    hidden = random.random(length) < r
+    masks = np.stack([np.ones(length, dtype=bool), hidden, ~hidden])
+    weights = np.stack([np.ones(length), hidden / r, ~hidden / (1.0 - r)]) / 2.0
+    return masks, weights
+
+
+def draw_views(model: MaskedDiffusionModel, samples: Sequence[Sample], seed: int, iteration: int) -> Batch:
+    """Lay the three views of every sample side by side, and list the masked tokens whose log p is asked for."""
+    sequences, rows = [], []  # of a row: the number of its sequence, its place there, the token, and its weight
+    token, advantages = [], []
+    for sample in samples:
+        masks, weights = complementary_masks(seed, sample, iteration)
+        for k in range(sample.valid):
+            for view in np.flatnonzero(masks[:, k]):
+                place = len(sample.prompt) + k
+                rows.append((len(sequences) + view, place, sample.completion[k], weights[view, k]))
+                token.append(len(advantages))
+            advantages.append(sample.advantage)
+        for mask in masks:
+            shown = np.where(mask, model.config.mask_token_id, sample.completion)
+            sequences.append([*sample.prompt, *shown.tolist()])
+    packing = Packing.of([len(sequence) for sequence in sequences])
+    return Batch(
+        ids=packing.pack(sequences),
+        packing=packing,
+        rows=torch.tensor([packing.starts[sequence] + place for sequence, place, _, _ in rows]),
+        targets=torch.tensor([target for _, _, target, _ in rows]),
+        weights=torch.tensor([weight for _, _, _, weight in rows], dtype=torch.float32),
+        token=torch.tensor(token),
+        advantages=torch.tensor(advantages),
     )
-    rollouts = Rollouts(config, settings)
-    updates = settings.steps * settings.inner_iterations
-    update = 0
-    for step in range(settings.steps):
-        numbers = range(step * settings.groups_per_step, (step + 1) * settings.groups_per_step)
-        groups = [rollouts.group(policy, number) for number in numbers]
-        reward = float(torch.cat([group.rewards for group in groups]).mean())
-        # Where all samples have one reward, every advantage is 0: the group says nothing and is left out.
-        groups = [group for group in groups if len(group.rewards.unique()) > 1]
-        if not groups:
-            yield step + 1, reward, policy
-            continue
-        # log pi_old under the weights that sampled, for the masks of each inner iteration: kept before any update.
-        with torch.no_grad():
-            old = [
-                [estimate(policy, group, settings.seed, iteration) for group in groups]
-                for iteration in range(settings.inner_iterations)
-            ]
-        # The loss is a mean over all valid tokens of the step, whichever sample they belong to.
-        tokens = sum(int(group.valid.sum()) for group in groups)
-        for iteration in range(settings.inner_iterations):
-            optimizer.zero_grad()
-            for group, log_old in zip(groups, old[iteration], strict=True):
-                log_new = estimate(policy, group, settings.seed, iteration)
-                with torch.no_grad():
-                    log_reference = estimate(reference, group, settings.seed, iteration)
-                (loss(group, log_new, log_old, log_reference, settings) / tokens).backward()
-            # g <- g min(1, max_grad_norm / ||g||_2)
-            torch.nn.utils.clip_grad_norm_(policy.parameters(), settings.max_grad_norm)
-            share = 1.0 - (1.0 - settings.final_share) * update / updates
-            optimizer.param_groups[0]["lr"] = settings.learning_rate * share
-            optimizer.step()
-            update += 1
-            if update % settings.reference_sync_steps == 0:
-                follow(reference, policy, settings.reference_sync_share)
-        yield step + 1, reward, policy
 
 
-class Rollouts:
-    """Sample completions for the tasks of a run, score them, and turn rewards into advantages."""
-
-    def __init__(self, config: Config, settings: Settings) -> None:
-        self._config = config
-        self._settings = settings
-        self._encoder = PromptEncoder(config.model.path, chat_template=False)
-        self._curriculum = Curriculum(load_data(config, [])[0], settings.seed)
-        self._scorer = make_scorer(config.reward)
-
-    def group(self, policy: MaskedDiffusionModel, index: int) -> Group:
-        """Make the group of this number: o_1 … o_G ~ pi_theta( . | prompt), r_i, A_i."""
-        task = self._curriculum.task(index)
-        prompt = self._encoder.encode(task)
-        completions, ends = self._complete(policy, prompt, index)
-        rewards = self._rewards(task, completions, ends)
-        ids = torch.tensor(completions)
-        # The token that ends the text counts as well: the model has to learn when to stop.
-        valid = torch.arange(ids.shape[1]) <= torch.tensor(ends)[:, None]
-        advantages = group_advantages(rewards, self._settings.leave_one_out)
-        return Group(index, torch.tensor(prompt), ids, valid, rewards, advantages)
-
-    def _complete(
-        self, policy: MaskedDiffusionModel, prompt: tuple[int, ...], index: int
-    ) -> tuple[list[tuple[int, ...]], list[int]]:
-        """Denoise G completions, from L masks each; returns their ids [G, L] and where each text ends [G]."""
-        requests = [
-            Request(prompt, NoiseKey(self._settings.seed, "noise-train", (0, index, sample)))
-            for sample in range(self._config.rollout.group_size)
-        ]
-        engine = DenoiseLoop(TorchDenoiser(copy.deepcopy(policy)), self._config.rollout.batch_tokens)
-        found = engine.run(requests, self._config.rollout.sampler())
-        return [completion.ids for completion in found], [completion.end for completion in found]
-
-    def _rewards(self, task: Task, completions: list[tuple[int, ...]], ends: list[int]) -> Tensor:
-        """Run the task's tests on each program in the sandbox; rewards [G]."""
-        texts = [self._encoder.decode(ids[:end]) for ids, end in zip(completions, ends, strict=True)]
-        scores = self._scorer.score_group(task, texts)
-        if any(score.masked for score in scores):
-            raise RuntimeError(
-                f"the sandbox could not run the tests of {task.id}: couplet doctor looks for the cause"
-            )
-        return torch.tensor([score.reward for score in scores], dtype=torch.float64)
-
-
-def group_advantages(rewards: Tensor, leave_one_out: bool) -> Tensor:
-    """A_i = r_i - mean_j r_j (algorithm 1), or r_i - mean_{j != i} r_j, which is that times G / (G - 1)."""
-    advantages = rewards - rewards.mean()
-    if leave_one_out:
-        advantages = advantages * len(rewards) / (len(rewards) - 1)
-    return advantages.float()
-
-
-def draw_views(seed: int, group: int, sample: int, iteration: int, length: int) -> tuple[Tensor, Tensor]:
-    """Draw the masks [V, L] of a completion and what a token's log-probability counts for in each view [V, L].
-
-    View 0 masks everything. View 1 masks each position with probability r, r ~ U(0.2, 0.8), and view 2 the
-    complement of view 1 (equation 4): each token is masked in view 0 and in exactly one of the two others. The
-    weights are 1, B / r and (1 - B) / (1 - r), all over lambda + 1 = 2 (equation 13 with lambda = 1 pair).
-    """
-    random = rng.stream(seed, "masks", group, sample, iteration)
-    ratio = random.uniform(0.2, 0.8)
-    chosen = torch.from_numpy(random.random(length) < ratio)  # B
-    masks = torch.stack([torch.ones_like(chosen), chosen, ~chosen])
-    scale = torch.tensor([1.0, 1.0 / ratio, 1.0 / (1.0 - ratio)], dtype=torch.float64)
-    return masks, (masks * scale[:, None] / 2.0).float()
-
-
-def estimate(model: MaskedDiffusionModel, group: Group, seed: int, iteration: int) -> Tensor:
-    """Estimate log pi(o_k | prompt) of every token, [G, L]: a weighted sum of log p over the views (equation 13).
-
-    The masks depend on seed, group, sample and iteration alone: new, old and reference policy are measured under
-    the same ones, so that their differences are differences of the policies.
-    """
-    count, length = group.completions.shape
-    drawn = [draw_views(seed, group.index, sample, iteration, length) for sample in range(count)]
-    masks = torch.stack([views for views, _ in drawn])  # [G, V, L]
-    weights = torch.stack([scales for _, scales in drawn])  # [G, V, L]
-    counted = masks & group.valid[:, None]
-    log_p = torch.where(counted, log_probabilities(model, group, masks), 0.0)
-    return (weights * log_p).sum(1)
-
-
-def log_probabilities(model: MaskedDiffusionModel, group: Group, masks: Tensor) -> Tensor:
-    """Return log p_theta(o_k | prompt, o with the masked positions hidden), [G, V, L]."""
-    samples, views, length = masks.shape
-    hidden_tokens = torch.full_like(group.completions, model.config.mask_token_id)
-    completions = torch.where(masks, hidden_tokens[:, None], group.completions[:, None])  # [G, V, L]
-    prompts = group.prompt.expand(samples, views, -1)  # [G, V, P]
-    canvases = torch.cat([prompts, completions], dim=-1).flatten(0, 1)  # [G V, P + L]
-    # The model takes sequences one after the other in a single row, each of which sees only itself.
-    states = model.hidden(canvases.flatten(), Packing.of([canvases.shape[1]] * len(canvases)))
-    places = torch.arange(canvases.numel()).view_as(canvases)[:, -length:].flatten()
-    # Models adapted from autoregressive ones predict a token one position to the left of it.
-    logits = model.logits(states[model.source_rows(places)])  # [G V L, vocabulary]
-    targets = group.completions[:, None].expand(samples, views, length).flatten()
-    log_p = logits.log_softmax(-1).gather(1, targets[:, None])
-    return log_p.view(samples, views, length)
-
-
-def loss(group: Group, log_new: Tensor, log_old: Tensor, log_reference: Tensor, settings: Settings) -> Tensor:
-    """Sum beta KL - min(rho A, clip(rho, 1 - eps, 1 + eps) A) over the valid tokens (equations 2 and 5)."""
-    ratio = torch.exp(log_new - log_old)  # rho_k = pi_theta / pi_old
-    advantages = group.advantages[:, None]
-    clipped = ratio.clamp(1.0 - settings.clip, 1.0 + settings.clip)
-    surrogate = torch.minimum(ratio * advantages, clipped * advantages)
-    # k3: an estimate of KL(pi_theta || pi_ref) that is never negative.
-    difference = log_reference - log_new
-    kl = torch.exp(difference) - difference - 1.0
-    return (settings.kl_weight * kl - surrogate)[group.valid].sum()
+def hidden_states(model: MaskedDiffusionModel, batch: Batch) -> Tensor:
+    """Run the model once over all views and return the states [m, H] that predict the scored rows."""
+    return model.hidden(batch.ids, batch.packing, model.source_rows(batch.rows))
 
 
 @torch.no_grad()
-def follow(reference: MaskedDiffusionModel, policy: MaskedDiffusionModel, share: float) -> None:
-    """theta_ref <- (1 - share) theta_ref + share theta."""
-    for mine, theirs in zip(reference.parameters(), policy.parameters(), strict=True):
-        mine.lerp_(theirs, share)
+def log_probabilities(model: MaskedDiffusionModel, batch: Batch) -> Tensor:
+    """Compute log p(o_k | prompt, the other tokens as the view shows them) of every scored row, [m]."""
+    targets = Targets(batch.targets, model.forbidden, [slice(0, len(batch.targets))])
+    found: Tensor = model.score(hidden_states(model, batch), partial(TokenScores.apply, targets))
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--seed", type=int, default=Settings.seed)
-    given = parser.parse_args()
-    config = load_config(RECIPE, [f"run.seed={given.seed}", "data.train_tasks=200", "data.held_out_tasks=1"])
-    for step, reward, _ in train(config, Settings(seed=given.seed, steps=given.steps)):
-        print(f"step {step}/{given.steps}  reward {reward:.2f}", flush=True)
+def loss_of(model: MaskedDiffusionModel, batch: Batch, old: Tensor | None, reference: Tensor) -> Tensor:
+    """Sum the loss of equation 2 over all tokens: the clipped surrogate, and the KL to the reference.
+
+    ``old`` [T] are the estimates at the step's beginning (None: these very weights), ``reference`` [T] those of
+    the reference policy.
+    """
+
+    def grpo(_: slice, logprobs: Tensor) -> Tensor:
+        new = batch.estimate(logprobs)
+        ratio = torch.exp(new - (new.detach() if old is None else old))
+        clipped = ratio.clamp(1.0 - CLIP, 1.0 + CLIP)
+        surrogate = torch.minimum(ratio * batch.advantages, clipped * batch.advantages)
+        distance = reference - new
+        kl = torch.exp(distance) - distance - 1.0  # the k3 estimator: never negative, without bias
+        return (KL_WEIGHT * kl - surrogate).sum()
+
+    # The library differentiates the loss while the logits are at hand: those of the whole batch never exist.
+    targets = Targets(batch.targets, model.forbidden, [slice(0, len(batch.targets))])
+    loss, _, _ = model.score(hidden_states(model, batch), partial(ScoredLoss.apply, targets, grpo))
+    return loss
+
+
+def clip_gradients(parameters: Sequence[torch.nn.Parameter], largest: float) -> None:
+    """Scale the gradient down to the norm ``largest`` if it is longer."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.stack([gradient.norm() for gradient in gradients]).square().sum().sqrt()
+    scale = torch.clamp(torch.tensor(largest) / (norm + 1e-6), max=1.0)
+    for gradient in gradients:
+        gradient.mul_(scale)
+
+
+@torch.no_grad()
+def follow(reference: MaskedDiffusionModel, model: MaskedDiffusionModel) -> None:
+    """Move the reference 0.6 of the way to the policy, as the released code does."""
+    for slow, fast in zip(reference.parameters(), model.parameters(), strict=True):
+        slow.lerp_(fast, REFERENCE_SHARE)
 
 
 if __name__ == "__main__":
-    main()
+    recipe = Path(__file__).parents[1] / "recipes" / "quickstart.yaml"
+    overrides = ["run.steps=8", "learner.groups_per_step=8", "run.folder=unused", *sys.argv[1:]]
+    train(load_config(recipe, overrides), print)

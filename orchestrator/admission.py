@@ -1,13 +1,18 @@
-"""How many groups may be admitted now."""
+"""Admission: how many groups may start now, and their prompts on their way to the rollout workers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.config import Config
+from common.records import PromptGroup
+from common.streams import PROMPTS, Streams
+from orchestrator.curriculum import Curriculum
+
 
 @dataclass(frozen=True)
 class Ledger:
-    """What became of every admitted group. ``admitted == trained + filtered + dropped + in_flight``, always.
+    """Count what became of every admitted group: ``admitted == trained + filtered + dropped + in_flight``, always.
 
     ``in_flight`` is derived: a group is in flight from admission until the learner has trained, filtered or
     dropped it, wherever it is meanwhile. When a learner restarts from a checkpoint, its three counts fall back to
@@ -21,16 +26,83 @@ class Ledger:
 
     @property
     def in_flight(self) -> int:
-        return self.admitted - self.trained - self.filtered - self.dropped
+        return self.admitted - self.consumed
+
+    @property
+    def consumed(self) -> int:
+        """Groups that the learner is done with."""
+        return self.trained + self.filtered + self.dropped
 
 
 def capacity(
     ledger: Ledger, *, version: int, steps: int, groups_per_step: int, max_staleness: int, max_in_flight: int
 ) -> int:
-    """Groups that may be admitted without any being trained more than ``max_staleness`` versions late.
+    """Return how many groups may be admitted without any being trained more than ``max_staleness`` versions late.
 
     ``version`` counts the learner steps done. No group is admitted for a step past ``steps``, the run's last.
     """
     horizon = min(max_staleness + version + 1, steps) * groups_per_step
     room = horizon - (ledger.trained + ledger.in_flight)
     return max(0, min(max_in_flight - ledger.in_flight, room))
+
+
+class Admission:
+    """Admit groups in the order of their indices: draw the task of each, and publish its prompt."""
+
+    def __init__(self, config: Config, run_id: str, streams: Streams, curriculum: Curriculum) -> None:
+        self._config = config
+        self._run_id = run_id
+        self._streams = streams
+        self._curriculum = curriculum
+        self._admitted = streams.counters().get("admitted", 0)
+
+    def ledger(self) -> Ledger:
+        """Return what became of every group admitted so far."""
+        counters = self._streams.counters()
+        return Ledger(
+            admitted=self._admitted,
+            trained=counters.get("trained", 0),
+            filtered=counters.get("filtered", 0),
+            dropped=counters.get("dropped", 0),
+        )
+
+    def restore(self) -> None:
+        """Start again at what the checkpoint had consumed, if the groups admitted since are gone from Redis."""
+        consumed = self.ledger().consumed
+        if self._admitted < consumed or not self._streams.has_backlog():
+            self._admitted = consumed
+            self._streams.set_counters({"admitted": consumed})
+
+    def admit(self, version: int) -> None:
+        """Admit as many groups as may start at ``version``. Raises StreamFullError."""
+        config = self._config
+        count = capacity(
+            self.ledger(),
+            version=version,
+            steps=config.run.steps,
+            groups_per_step=config.learner.groups_per_step,
+            max_staleness=config.admission.max_staleness,
+            max_in_flight=config.admission.max_in_flight,
+        )
+        if not count:
+            return
+        indices = range(self._admitted, self._admitted + count)
+        self._streams.publish(
+            PROMPTS,
+            [self._prompt(index, version) for index in indices],
+            counters={"admitted": indices.stop},
+            deadline=config.deadlines.step_seconds,
+        )
+        self._admitted = indices.stop
+
+    def _prompt(self, index: int, version: int) -> bytes:
+        config = self._config
+        return PromptGroup(
+            run_id=self._run_id,
+            index=index,
+            seed=config.run.seed,
+            task=self._curriculum.task(index),
+            group_size=config.rollout.group_size,
+            min_version=version,
+            sampler=config.rollout.sampler(),
+        ).encode()

@@ -16,7 +16,7 @@ from learner.warm_start.synthetic import generate
 
 
 class Curriculum:
-    """Training tasks, epoch after epoch, each epoch in its own random order."""
+    """Draw training tasks, epoch after epoch, each epoch in its own random order. Raises ConfigError for none."""
 
     def __init__(self, tasks: Sequence[Task], seed: int) -> None:
         if not tasks:
@@ -27,6 +27,7 @@ class Curriculum:
         self._order: Sequence[int] = ()
 
     def task(self, index: int) -> Task:
+        """Return the task of the group with this index."""
         epoch, offset = divmod(index, len(self._tasks))
         if epoch != self._epoch:
             self._order = rng.stream(self._seed, "task-order", epoch).permutation(len(self._tasks)).tolist()
@@ -35,7 +36,10 @@ class Curriculum:
 
 
 def load_data(config: Config, notes: list[str]) -> tuple[list[Task], list[Task]]:
-    """Training and held-out tasks of a run; what was left out is said in ``notes``."""
+    """Load or generate the training and held-out tasks of a run; add a line to ``notes`` for what is left out.
+
+    Raises TaskFileError.
+    """
     data = config.data
     if data.source == "synthetic":
         made = generate(config.run.seed, data.train_tasks, data.held_out_tasks)

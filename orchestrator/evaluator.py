@@ -20,7 +20,7 @@ class RunDeadlineError(RunFailedError, TimeoutError):
 
 
 class Evaluator:
-    """Sends the held-out ``tasks`` out as evaluation groups and waits for their scores."""
+    """Send the held-out ``tasks`` out as evaluation groups and wait for their rewards."""
 
     def __init__(self, config: Config, run_id: str, streams: Streams, tasks: Sequence[Task]) -> None:
         self._config = config

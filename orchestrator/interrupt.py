@@ -20,7 +20,7 @@ class Interrupted(Exception):  # noqa: N818
 
 
 class StopRequest:
-    """Within the context, signals are noted and :meth:`check` raises; a second signal acts at once."""
+    """Note signals within the context, for :meth:`check` to raise; a second signal acts at once."""
 
     def __init__(self) -> None:
         self._number = 0
@@ -32,7 +32,7 @@ class StopRequest:
             raise Interrupted(self._number)
 
     def answer(self) -> None:
-        """The request is being answered: :meth:`check` raises no more."""
+        """Begin to answer the request: :meth:`check` raises no more."""
         self._number = 0
 
     def install(self) -> None:

@@ -1,4 +1,4 @@
-"""Where else a run's metrics go: TensorBoard and W&B, each a package of its own."""
+"""Metric loggers beside the run folder and Prometheus: TensorBoard and W&B, each a package of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FOLDER = "tensorboard"
 
 
 class MetricLogger(Protocol):
-    """Takes the metrics of steps under their keys in metrics.jsonl."""
+    """Take the metrics of steps under their keys in metrics.jsonl."""
 
     def log(self, metrics: Mapping[str, float], step: int) -> None: ...
 
@@ -20,7 +20,7 @@ class MetricLogger(Protocol):
 
 
 class TensorBoardLogger:
-    """Event files in ``tensorboard/``; events after ``version`` are void: a resumed run does their steps again."""
+    """Write event files in ``tensorboard/``; events after ``version`` are void: their steps are done again."""
 
     def __init__(self, config: Config, run_id: str, version: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -37,7 +37,7 @@ class TensorBoardLogger:
 
 
 class WandbLogger:
-    """A W&B run with the run's id, continued when the run is; W&B's own variables (WANDB_MODE, ...) hold."""
+    """Log to a W&B run of the run's id, continued when the run is; W&B's variables (WANDB_MODE, ...) apply."""
 
     def __init__(self, config: Config, run_id: str, version: int) -> None:
         import wandb
@@ -69,7 +69,7 @@ _LOGGERS: dict[str, tuple[str, Callable[[Config, str, int], MetricLogger]]] = {
 
 
 def check_loggers(names: Sequence[str]) -> None:
-    """Raises ConfigError for one whose package is missing."""
+    """Check that the loggers are installed. Raises ConfigError for one whose package is missing."""
     for name in names:
         package, _ = _LOGGERS[name]
         if find_spec(package) is None:
@@ -79,5 +79,5 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 def open_loggers(config: Config, run_id: str, version: int) -> list[MetricLogger]:
-    """Those of the recipe, for a run that stands at ``version``."""
+    """Open the loggers of the recipe, for a run that stands at ``version``."""
     return [_LOGGERS[name][1](config, run_id, version) for name in config.telemetry.loggers]

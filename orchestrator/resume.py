@@ -1,4 +1,4 @@
-"""Where a run goes on: which checkpoint, whether this run may, and what its streams still hold for it."""
+"""Resuming a run: find its checkpoint, check that this run may continue it, and rewind its streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from learner.source import CHECKPOINTED
 
 
 def checkpoint_to_resume(config: Config, resume: str) -> Path | None:
-    """The checkpoint that ``--resume`` means, None for a fresh start.
+    """Return the checkpoint that ``--resume`` means, None for a fresh start.
 
     ``resume`` is ``auto`` (the latest of the run's folder, if there is one), ``never``, or the path of a
     checkpoint, of a folder of them, or of a run folder. Raises ConfigError for one that is not there, cannot be
@@ -30,9 +30,9 @@ def checkpoint_to_resume(config: Config, resume: str) -> Path | None:
 
 
 def rewind_streams(streams: Streams, checkpoint: Path) -> None:
-    """Empty the streams if groups that ``checkpoint`` has not consumed are gone from them; all are admitted again.
+    """Empty the streams if they lack groups that ``checkpoint`` has not consumed; all of those are admitted again.
 
-    That is so for a checkpoint before the run's last one. The last one finds all that it needs.
+    They lack some for every checkpoint but the run's last one.
     """
     if load_progress(checkpoint).next_index < streams.counters().get(CHECKPOINTED, 0):
         streams.client.delete(*(streams.key(name) for name in (*CONSUMER_GROUPS, "counters")))
@@ -56,7 +56,7 @@ def _find(config: Config, resume: str) -> Path | None:
 
 
 def _check_settings(checkpoint: Path, made_with: Settings, present: Settings) -> None:
-    """Raises CheckpointError that names every setting that differs."""
+    """Raise CheckpointError that names every setting that differs."""
     theirs, ours = differences(made_with, present)
     if theirs:
         raise CheckpointError(

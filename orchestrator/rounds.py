@@ -31,7 +31,7 @@ class Evaluation:
 
 
 def evaluate(version: int, groups: Sequence[TrajectoryGroup]) -> Evaluation:
-    """Sum up the groups of a round; a completion counts if it passes all tests, and not if it was excluded.
+    """Sum up the groups of a round: a completion passes if it passes all tests; excluded ones are not counted.
 
     The pass rate is the mean over completions: pass@1, over as many samples per task as were drawn.
     """

@@ -19,7 +19,7 @@ _VERSIONS_OF = ("couplet-rl", "torch", "ray", "deepspeed", "transformers", "redi
 
 
 class RunFolder:
-    """A run's folder, locked for the life of this object."""
+    """A run's folder, locked until :meth:`close`."""
 
     def __init__(self, path: Path, run_id: str, lock: IO[str]) -> None:
         self.path = path
@@ -85,7 +85,7 @@ class RunFolder:
             write_text(self.path / f"{name}.jsonl", "".join(json.dumps(r) + "\n" for r in records))
 
     def records(self, name: str) -> list[dict[str, Any]]:
-        """The lines of ``<name>.jsonl``."""
+        """Return the lines of ``<name>.jsonl``."""
         return read_records(self.path, name)
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class RunFolder:
 
 
 def _refuse_what_will_vanish(path: Path) -> None:
-    """A job's working directory is a copy that Ray removes some time after the job."""
+    """Refuse a folder in a job's working directory, a copy that Ray removes some time after the job."""
     parts = path.resolve().parts
     if ("runtime_resources", "working_dir_files") in pairwise(parts):
         raise ConfigError(
@@ -104,7 +104,7 @@ def _refuse_what_will_vanish(path: Path) -> None:
 
 
 def _version(package: str) -> str | None:
-    """None for what is not installed, as our own package where a job brings its code along."""
+    """Return None for what is not installed, as our own package where a job brings its code along."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -119,7 +119,7 @@ def _read_run_id(identity: Path) -> str:
 
 
 def read_records(folder: Path, name: str) -> list[dict[str, Any]]:
-    """The lines of ``<name>.jsonl``; a torn last line is left out."""
+    """Return the lines of ``<name>.jsonl``; a torn last line is left out."""
     file = folder / f"{name}.jsonl"
     records = []
     for line in file.read_text().splitlines() if file.exists() else ():

@@ -1,4 +1,4 @@
-"""What Prometheus learns of a run as a whole, read when it asks, and where it finds the run's processes."""
+"""The metrics of a run as a whole, read when Prometheus asks, and the list of the run's endpoints for it."""
 
 from __future__ import annotations
 
@@ -29,19 +29,22 @@ class Pool(Protocol):
 
     @property
     def states(self) -> Mapping[str, str]:
-        """What each of them is at, by the names of :class:`Health`."""
+        """The state of each actor, by its name; see :class:`Health`."""
 
     @property
     def restarts(self) -> int:
-        """Of all of them so far."""
+        """Restarts of all actors so far."""
 
     @property
     def addresses(self) -> list[str]:
-        """Metrics endpoints of those that live."""
+        """Metrics endpoints of the live actors."""
 
 
 class RunCollector(Collector):
-    """``streams`` has a client of its own, which soon gives up: what Redis does not tell in time is left out."""
+    """Collect the metrics of a run when it is scraped.
+
+    ``streams`` has a client of its own with a short timeout: what Redis does not tell in time is left out.
+    """
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class RunCollector(Collector):
 
 
 class TargetsFile:
-    """``prometheus-targets.json`` in the run's folder, for Prometheus' ``file_sd_configs``."""
+    """Keep ``prometheus-targets.json`` in the run's folder, for Prometheus' ``file_sd_configs``."""
 
     def __init__(self, folder: Path, addresses: Callable[[], list[str]]) -> None:
         self._path = folder / "prometheus-targets.json"

@@ -1,4 +1,4 @@
-"""What became of a call of an actor."""
+"""The outcome of a call of an actor: a success, an error of its own, or the actor's death."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 
-def outcome(reference: Any, timeout: float, pending: str | None = "no answer before the deadline") -> str | None:
-    """None if the call succeeded, else why not; ``pending`` if it has not returned."""
-    ready, _ = ray.wait([reference], timeout=timeout)
+def outcome(call: Any, timeout: float, pending: str | None = "no answer before the deadline") -> str | None:
+    """Return None if ``call`` succeeded within ``timeout`` seconds, else why not; ``pending`` if it still runs."""
+    ready, _ = ray.wait([call], timeout=timeout)
     if not ready:
         return pending
     try:
-        ray.get(reference, timeout=1.0)
+        ray.get(call, timeout=1.0)
     except (RayError, GetTimeoutError) as error:
         return last_line(error)
     return None
 
 
-def raised(reference: Any) -> bool:
-    """Whether the call ended in an exception of its own: the actor lives."""
+def raised(call: Any) -> bool:
+    """Tell whether a call that has ended raised an exception of its own, so that its actor lives."""
     try:
-        ray.get(reference, timeout=1.0)
+        ray.get(call, timeout=1.0)
     except RayTaskError:
         return True
     except (RayError, GetTimeoutError):
@@ -32,6 +32,6 @@ def raised(reference: Any) -> bool:
 
 
 def last_line(error: BaseException) -> str:
-    """The last line of an error's text; Ray puts the cause there."""
+    """Return the last line of an error's text; Ray puts the cause there."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300] if lines else type(error).__name__

@@ -42,10 +42,19 @@ class ClusterError(UserError, RuntimeError):
 
 @dataclass(frozen=True)
 class Access:
-    """How people look into Ray: the command that lists its actors, and its dashboard's address if there is one."""
+    """Hold how to look into Ray: the command that lists its actors, and its dashboard's address, if any."""
 
     listing: str
     dashboard: str | None
+
+    def places(self) -> dict[str, str]:
+        """Return where to look into Ray, for `couplet train` to print."""
+        if not self.dashboard:
+            return {"actors": self.listing}
+        token = os.environ.get("RAY_AUTH_TOKEN_PATH")
+        asks = f" (asks for the token in {token})" if token else ""
+        address = self.dashboard if "://" in self.dashboard else f"http://{self.dashboard}"
+        return {"actors": self.listing, "Ray dashboard": f"{address}{asks}"}
 
 
 @contextmanager
@@ -62,13 +71,13 @@ def ray_cluster(config: Config, folder: Path, run_id: str) -> Iterator[Access]:
 
 
 def actor_resources(gpus: float, ray_resource: str | None) -> dict[str, float]:
-    """What one actor takes, by Ray's names. CPU actors take no logical CPU: they take turns on the cores."""
+    """Return what one actor takes, by Ray's names. CPU actors take no logical CPU: they share the cores."""
     resources = {"GPU": gpus} if gpus else {}
     return resources | ({ray_resource: 1.0} if ray_resource else {})
 
 
 def required_resources(config: Config) -> dict[str, float]:
-    """What the cluster must have for the run to start: with ``rollout.min_workers``, for these alone."""
+    """Return what the cluster must have for the run to start: with ``rollout.min_workers``, for these alone."""
     rollout, reward, learner = config.rollout, config.reward, config.learner
     total: Counter[str] = Counter()
     for count, gpus, custom in (
@@ -82,7 +91,7 @@ def required_resources(config: Config) -> dict[str, float]:
 
 
 def lacking(need: Mapping[str, float], have: Mapping[str, float]) -> str:
-    """What a cluster lacks, for a message; nothing where it has all."""
+    """Name what a cluster lacks, for a message; empty where it has all."""
     return ", ".join(
         f"{amount:g} {name} (it has {have.get(name, 0.0):g})"
         for name, amount in need.items()
@@ -94,10 +103,10 @@ def lacking(need: Mapping[str, float], have: Mapping[str, float]) -> str:
 def local_ray(
     folder: Path, dashboard: bool, object_store_bytes: int | None, namespace: str | None = None
 ) -> Iterator[Access]:
-    """Ray of one's own for the length of the context, its token in ``folder``.
+    """Start a local Ray for the length of the context, its token in ``folder``.
 
-    The object store takes Ray's default share of memory where its size is not given. Once in the life of a
-    process: Ray remembers the first token.
+    The object store takes Ray's default share of memory where its size is not given. Use it once in a process: Ray
+    remembers the first token.
     """
     # Ray turns token authentication on for a local cluster. The token is the run's own: nobody else on this
     # machine may submit code to its Ray, and no file in the home directory changes what other Rays do.
@@ -140,7 +149,10 @@ def local_ray(
 
 
 def _object_store_bytes(config: Config) -> int | None:
-    """Little for a small model, so that a small machine does; weights that do not fit would be spilled to disk."""
+    """Return a small size for a small model, so that a small machine suffices; None for Ray's default.
+
+    Weights that do not fit would be spilled to disk.
+    """
     files = model_folder(config.model.path).glob("*.safetensors")
     weights = sum(file.stat().st_size for file in files)
     return _SMALL_STORE_BYTES if 4 * weights < _SMALL_STORE_BYTES else None
@@ -196,7 +208,7 @@ def _resources() -> dict[str, float]:
 
 
 def _await_predecessor(run_id: str) -> None:
-    """Wait until the actors of an earlier life of this run are gone. Raises ClusterError where they stay."""
+    """Wait until the actors of an earlier attempt of this run are gone. Raises ClusterError where they stay."""
     end = time.monotonic() + _GONE_SECONDS
     while left := ray.util.list_named_actors():
         if time.monotonic() > end:

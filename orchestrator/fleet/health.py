@@ -1,9 +1,9 @@
-"""The health of workers, as a state machine with an injected clock, and when a pool of them may start.
+"""The state of one worker, with its restarts and failures, and the barrier at the start of a pool. No Ray in here.
 
     WAITING --placed--> STARTING --started--> STALE --weights loaded--> HEALTHY
-    any state --died--> DEAD --restarted--> WAITING, or STARTING where nothing has to be waited for
+    any of these but WAITING --failed--> DEAD --next attempt--> WAITING, or STARTING where no placement is needed
 
-There is no way from DEAD to HEALTHY but through the current weights.
+There is no way from DEAD to HEALTHY but through the current weights. All clocks are injected.
 """
 
 from __future__ import annotations
@@ -15,8 +15,16 @@ from enum import StrEnum
 from common.config import ConfigError
 from common.errors import RunFailedError
 
+#: How long a failure may turn out to be the node's. Ray gives a node up after 5 health checks without an answer,
+#: begun every 3 s and given 10 s each (``RAY_health_check_*``, its defaults); the rest is for a busy control
+#: store.
+ATTRIBUTION_SECONDS = 90.0
+_LONGEST_BACKOFF_SECONDS = 30.0
+
 
 class Health(StrEnum):
+    """Name the state of a worker; also the ``state`` label of the metric ``fleet_workers``."""
+
     WAITING = "waiting"
     STARTING = "starting"
     STALE = "stale"
@@ -25,89 +33,180 @@ class Health(StrEnum):
 
 
 class Cause(StrEnum):
-    """Of a death. Who went with its node is not to blame; for a while it may be open which of both it was."""
+    """Name what made a worker fail. Only its own failures count against the limit of restarts."""
 
-    ITSELF = "itself"
+    WORKER = "worker"
     NODE = "node"
-    OPEN = "open"
+    UNKNOWN = "unknown"
 
 
 class TooManyRestartsError(RunFailedError):
-    """A worker died more often than the run allows; the message names it and its last error."""
+    """An actor failed more often than the run allows; the message names it and its last error."""
 
 
 @dataclass
-class WorkerHealth:
-    """``needs_weights`` is false for workers that run no model: they are healthy once started. ``needs_room`` is
-    true for workers that the cluster must have resources for: they wait, as long as it takes. ``restarts`` are
-    those that count against the limit, ``open`` the deaths of which that is not known yet."""
+class RestartLimit:
+    """Count the restarts of ``name`` against ``limit`` (``deadlines.restarts``)."""
 
     name: str
-    max_restarts: int
-    clock: Callable[[], float]
-    needs_weights: bool = True
-    needs_room: bool = False
-    state: Health = field(init=False)
-    restarts: int = 0
-    open: int = 0
-    since: float = field(init=False)
+    limit: int
+    used: int = 0
 
-    def __post_init__(self) -> None:
-        self.state, self.since = self._first, self.clock()
-
-    def placed(self) -> None:
-        self._move({Health.WAITING}, Health.STARTING)
-
-    def started(self) -> None:
-        self._move({Health.STARTING}, Health.STALE if self.needs_weights else Health.HEALTHY)
-
-    def weights_loaded(self) -> None:
-        self._move({Health.STALE, Health.HEALTHY}, Health.HEALTHY)
-
-    def died(self, reason: str, cause: Cause = Cause.ITSELF) -> float:
-        """Returns the seconds to wait before the restart. Raises :class:`TooManyRestartsError`."""
-        self._move(set(Health) - {Health.DEAD, Health.WAITING}, Health.DEAD)
-        if cause is Cause.NODE:
-            return 0.0
-        if cause is Cause.OPEN:
-            self.open += 1
-        else:
-            self._count(reason)
-        deaths = self.restarts + self.open
-        return min(2.0 ** (deaths - 2), 30.0) if deaths > 1 else 0.0
-
-    def settled(self, reason: str, cause: Cause) -> None:
-        """The cause of an open death is known. Raises :class:`TooManyRestartsError`."""
-        self.open -= 1
-        if cause is Cause.ITSELF:
-            self._count(reason)
-
-    def restarted(self) -> None:
-        self._move({Health.DEAD}, self._first)
-
-    def _count(self, reason: str) -> None:
-        if self.restarts >= self.max_restarts:
+    def count(self, reason: str) -> None:
+        """Count one more restart. Raises :class:`TooManyRestartsError` where none is left."""
+        if self.used >= self.limit:
             raise TooManyRestartsError(
-                f"{self.name} died {self.restarts + 1} times (deadlines.restarts: {self.max_restarts}); "
-                f"last error: {reason}"
+                f"{self.name} died {self.used + 1} times (deadlines.restarts: {self.limit}); last error: {reason}"
             )
-        self.restarts += 1
+        self.used += 1
+
+
+@dataclass(frozen=True)
+class _UnattributedFailure:
+    """A failure that counts as the worker's own at ``until``, unless ``node`` is lost before."""
+
+    node: str
+    reason: str
+    until: float
+
+
+class WorkerHealth:
+    """Own the state of one worker across all of its attempts to run.
+
+    A worker with ``needs_placement`` waits until the cluster has its resources, for as long as that takes. A
+    worker without ``needs_weights`` runs no model and is healthy once started.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        restarts: int,
+        clock: Callable[[], float],
+        needs_weights: bool = True,
+        needs_placement: bool = False,
+    ) -> None:
+        self.name = name
+        self.needs_weights = needs_weights
+        self._clock = clock
+        self._limit = RestartLimit(name, restarts)
+        self._first = Health.WAITING if needs_placement else Health.STARTING
+        self._attempts = 0
+        self._node = ""
+        self._restart_at = 0.0
+        self._unattributed: list[_UnattributedFailure] = []
+        self.state, self._since = self._first, clock()
 
     @property
-    def _first(self) -> Health:
-        return Health.WAITING if self.needs_room else Health.STARTING
+    def requested(self) -> bool:
+        """Whether the first attempt has begun."""
+        return self._attempts > 0
+
+    @property
+    def actor(self) -> str:
+        """Name of the actor of the current attempt; each attempt has another."""
+        return self.name + (f"-restart-{self._attempts - 1}" if self._attempts > 1 else "")
+
+    @property
+    def restarts(self) -> int:
+        """Restarts that count against the limit."""
+        return self._limit.used
+
+    @property
+    def unattributed(self) -> int:
+        """Failures of which it is not known yet whether they count."""
+        return len(self._unattributed)
+
+    @property
+    def node(self) -> str:
+        """Id of the node that the current attempt runs on; empty where that is not known."""
+        return self._node
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the state last changed, or since the worker began to load weights."""
+        return self._clock() - self._since
+
+    @property
+    def restart_due(self) -> bool:
+        """Whether a dead worker has waited long enough for its next attempt."""
+        return self.state is Health.DEAD and self._clock() >= self._restart_at
+
+    def begin_attempt(self) -> None:
+        """Begin the first attempt, or after a failure the next one."""
+        if self.requested:
+            self._move({Health.DEAD}, self._first)
+        self._attempts += 1
+
+    def placed(self, node: str) -> None:
+        """Record that the cluster has set resources aside on ``node``."""
+        self._move({Health.WAITING}, Health.STARTING)
+        self._node = node
+
+    def started(self, node: str) -> None:
+        """Record that the actor is up on ``node`` (empty where that is not known)."""
+        self._move({Health.STARTING}, Health.STALE if self.needs_weights else Health.HEALTHY)
+        self._node = node or self._node
+
+    def loading_began(self) -> None:
+        """Count :attr:`seconds` from here."""
+        self._since = self._clock()
+
+    def weights_loaded(self) -> None:
+        """Record that the worker has the current weights."""
+        self._move({Health.STALE, Health.HEALTHY}, Health.HEALTHY)
+
+    def failed(self, reason: str, cause: Cause) -> str:
+        """Record that the attempt failed; return a line about it. Raises :class:`TooManyRestartsError`.
+
+        The more failures count, or may still count, the longer the next attempt waits.
+        """
+        self._move(set(Health) - {Health.DEAD, Health.WAITING}, Health.DEAD)
+        node, self._node = self._node, ""
+        now = self._clock()
+        if cause is Cause.NODE:
+            self._restart_at = now
+            return self._lost_with_node()
+        if cause is Cause.UNKNOWN:
+            self._unattributed.append(_UnattributedFailure(node, reason, now + ATTRIBUTION_SECONDS))
+            note = f"{self.name} died ({reason}); a restart, unless its node is lost too"
+        else:
+            self._limit.count(reason)
+            note = f"{self.name} died ({reason}); restart {self.restarts}"
+        failures = self.restarts + self.unattributed
+        wait = min(2.0 ** (failures - 2), _LONGEST_BACKOFF_SECONDS) if failures > 1 else 0.0
+        self._restart_at = now + wait
+        return note
+
+    def attribute(self, lost_nodes: set[str]) -> list[str]:
+        """Decide on failures: those on ``lost_nodes`` do not count, those that have waited long enough do.
+
+        Returns a line for each that does not count. Raises :class:`TooManyRestartsError`.
+        """
+        now, notes = self._clock(), []
+        failures, self._unattributed = self._unattributed, []
+        for failure in failures:
+            if failure.node in lost_nodes:
+                notes.append(self._lost_with_node())
+            elif now >= failure.until:
+                self._limit.count(failure.reason)
+            else:
+                self._unattributed.append(failure)
+        return notes
+
+    def _lost_with_node(self) -> str:
+        return f"{self.name} was lost with its node: no restart is counted; it returns when the cluster has room"
 
     def _move(self, allowed: set[Health], target: Health) -> None:
         if self.state not in allowed:
             raise ValueError(f"{self.name}: no transition from {self.state} to {target}")
-        self.state, self.since = target, self.clock()
+        self.state, self._since = target, self._clock()
 
 
 @dataclass
-class Muster:
-    """Whether enough workers of a pool are past their start for the run to begin.
+class StartupBarrier:
+    """Decide whether enough workers of a pool are past their start for the run to begin.
 
-    ``setting`` is the field of the configuration that says how many that are: ``minimum``.
+    ``minimum`` workers are enough; ``setting`` is the configuration field that says so. ``deadline`` in seconds.
     """
 
     setting: str
@@ -119,12 +218,15 @@ class Muster:
     def __post_init__(self) -> None:
         self.began = self.clock()
 
-    def complete(self, workers: Sequence[WorkerHealth]) -> bool:
-        """Raises ConfigError where some still wait for room when the deadline has passed."""
-        ready = sum(worker.state in (Health.STALE, Health.HEALTHY) for worker in workers)
+    def passed(self, states: Sequence[Health]) -> bool:
+        """Tell whether the run may begin.
+
+        Raises ConfigError where some workers still wait for resources when the deadline has passed.
+        """
+        ready = sum(state in (Health.STALE, Health.HEALTHY) for state in states)
         if ready >= self.minimum:
             return True
-        if self.clock() - self.began > self.deadline and any(w.state is Health.WAITING for w in workers):
+        if self.clock() - self.began > self.deadline and Health.WAITING in states:
             raise ConfigError(
                 f"{self.setting}: {ready} of {self.minimum} workers found room on the cluster within "
                 f"{self.deadline:.0f} s (deadlines.start_seconds); add nodes with their resources, or lower it"

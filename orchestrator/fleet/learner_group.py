@@ -1,4 +1,4 @@
-"""The learner's DeepSpeed ranks as one thing: started together, stepped together, replaced together."""
+"""The learner's DeepSpeed ranks as one group: started together, stepped together, replaced together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from common.weights.publisher import Publication
 from learner.checkpoints import CheckpointError, latest_checkpoint
 from learner.learner_loop import StepReport
 from orchestrator.fleet.calls import last_line
-from orchestrator.fleet.health import Health, TooManyRestartsError
+from orchestrator.fleet.health import Health, RestartLimit
 
 _TICK_SECONDS = 0.2
 #: When a rank fails, its peers fail too, some of them before Ray knows of a dead process.
@@ -33,7 +33,7 @@ class LearnerDiedError(RunFailedError):
 
 
 class LearnerGroup:
-    """All ranks of the learner. A failed rank fails the group, which restarts from the last checkpoint."""
+    """Drive all ranks of the learner. A failed rank fails the group, which restarts from the last checkpoint."""
 
     def __init__(self, config: Config, spawn: SpawnRank, check_stop: Callable[[], None]) -> None:
         self._config = config
@@ -45,29 +45,37 @@ class LearnerGroup:
         self._publishing: list[Any] = []
         self._location: Location | None = None
         self._meeting_point: tuple[str, int] | None = None
-        self.restarts = 0
+        self._limit = RestartLimit("the learner", config.deadlines.restarts)
         self.addresses: list[str] = []
         self.version = 0
 
     @property
     def name(self) -> str:
-        """Of rank 0's actor."""
+        """Name of rank 0's actor; another one after each restart."""
         return self._names[0]
 
     @property
+    def restarts(self) -> int:
+        """Restarts of the group so far."""
+        return self._limit.used
+
+    @property
     def states(self) -> dict[str, str]:
-        """What each rank is at."""
+        """The state of each rank, by the name of its actor."""
         return dict.fromkeys(self._names, str(Health.HEALTHY if self.addresses else Health.STARTING))
 
     @property
     def location(self) -> Location:
-        """Of rank 0."""
+        """Where rank 0 runs."""
         if self._location is None:
             raise RuntimeError("the learner has not been started")
         return self._location
 
     def start(self, checkpoint: Path | None, watch: Callable[[], None] | None = None) -> None:
-        """Spawn and join the ranks, from ``checkpoint`` or from the model; ``watch`` is called meanwhile."""
+        """Spawn and join the ranks, from ``checkpoint`` or from the model; call ``watch`` meanwhile.
+
+        Raises LearnerDiedError.
+        """
         suffix = f"-restart-{self.restarts}" if self.restarts else ""
         self._names = [f"learner-{rank}{suffix}" for rank in range(self._config.learner.ranks)]
         self._ranks = [self._spawn(rank, name) for rank, name in enumerate(self._names)]
@@ -87,7 +95,10 @@ class LearnerGroup:
         self._stepping = [rank.step.remote(checkpoint) for rank in self._ranks]
 
     def poll_step(self, wait: float) -> StepReport | None:
-        """The report once all ranks are done; waits up to ``wait`` seconds. Raises LearnerDiedError."""
+        """Wait up to ``wait`` seconds for all ranks; return rank 0's report, None if they are not done.
+
+        Raises LearnerDiedError.
+        """
         end = time.monotonic() + wait
         while True:
             ready, pending = ray.wait(self._stepping, num_returns=len(self._stepping), timeout=wait)
@@ -101,7 +112,7 @@ class LearnerGroup:
                 return None
 
     def meeting_point(self) -> tuple[str, int]:
-        """Where rank 0 meets the members of a broadcast. Raises LearnerDiedError."""
+        """Return the address at which rank 0 meets the members of a broadcast. Raises LearnerDiedError."""
         if self._meeting_point is None:
             deadline = self._config.deadlines.weights_seconds
             self._meeting_point = self._get([self._ranks[0].meeting_point.remote()], deadline)[0]
@@ -111,15 +122,15 @@ class LearnerGroup:
         """Begin to publish the current weights, by broadcast too if there is a plan."""
         self._publishing = [rank.publish.remote(plan) for rank in self._ranks]
 
-    def end_publish(self, casualty: Callable[[], str | None]) -> Publication:
-        """What became of it; once ``casualty`` tells of a member that is lost, a broadcast is called off.
+    def end_publish(self, failed_member: Callable[[], str | None]) -> Publication:
+        """Wait for the publication; once ``failed_member`` names a lost receiver, a broadcast is called off.
 
         Raises LearnerDiedError.
         """
 
         def watch() -> None:
             self._check_stop()
-            reason = casualty()
+            reason = failed_member()
             if reason is not None:  # told again until it ends: the broadcast may not have begun yet
                 self._ranks[0].call_off_broadcast.remote(reason)
 
@@ -147,7 +158,7 @@ class LearnerGroup:
         return report
 
     def checkpoint(self) -> None:
-        """Have everything trained so far in a checkpoint. Raises LearnerDiedError."""
+        """Write a checkpoint, unless the last one holds all that was trained. Raises LearnerDiedError."""
         self._get([rank.checkpoint.remote() for rank in self._ranks], self._config.deadlines.step_seconds)
 
     def export(self, folder: Path) -> None:
@@ -156,13 +167,11 @@ class LearnerGroup:
         self._get([rank.export.remote(folder) for rank in self._ranks], deadline)
 
     def restart(self, reason: str) -> str:
-        """Replace all ranks from the last checkpoint; returns a line for the display."""
-        if self.restarts >= self._config.deadlines.restarts:
-            raise TooManyRestartsError(
-                f"the learner died {self.restarts + 1} times (deadlines.restarts: {self.restarts}); "
-                f"last error: {reason}"
-            )
-        self.restarts += 1
+        """Replace all ranks from the last checkpoint; return a line about it.
+
+        Raises TooManyRestartsError, or LearnerDiedError for the new ranks.
+        """
+        self._limit.count(reason)
         for rank in self._ranks:
             ray.kill(rank)
         checkpoint = latest_checkpoint(self._config.folder / "checkpoints")
@@ -170,7 +179,7 @@ class LearnerGroup:
         return f"learner died ({reason}); restart {self.restarts} from version {self.version}"
 
     def _get(self, calls: list[Any], deadline: float, watch: Callable[[], None] | None = None) -> list[Any]:
-        """The results of one call of each rank, or of the first ranks, ``watch`` being called meanwhile.
+        """Return the results of one call of each rank, or of the first ranks; call ``watch`` meanwhile.
 
         Raises LearnerDiedError.
         """
@@ -187,9 +196,9 @@ class LearnerGroup:
         return results
 
     def _check(self, calls: list[Any], done: list[Any]) -> None:
-        """Raises LearnerDiedError if one of the calls that are done failed, CheckpointError for a full disk.
+        """Raise LearnerDiedError if one of the calls that are done failed, CheckpointError for a full disk.
 
-        It names the rank whose process died, if there is one, before ranks that then had nobody to work with.
+        The error names the rank whose process died, if there is one, before ranks that failed for lack of it.
         """
         first = failures = self._failures(calls, done)
         if not first:
@@ -218,11 +227,11 @@ class LearnerGroup:
 
 
 def _dead(failures: dict[str, RayError]) -> dict[str, RayError]:
-    """Those that are no exception of the rank's own."""
+    """Return the failures that are no exception of the rank's own: its process is gone."""
     return {name: error for name, error in failures.items() if not isinstance(error, RayTaskError)}
 
 
 def _full_disk(failures: dict[str, RayError]) -> CheckpointError | None:
-    """What a restart would only meet again."""
+    """Return the CheckpointError among the failures, which a restart would only meet again."""
     causes = (error.cause for error in failures.values() if isinstance(error, RayTaskError))
     return next((cause for cause in causes if isinstance(cause, CheckpointError)), None)

@@ -8,9 +8,12 @@ from typing import Literal
 
 import pytest
 
+from common.config import Config
 from common.records import PromptGroup, RolloutGroup, Sampler, Score, Task, TestCase, TrajectoryGroup, Verdict
+from common.streams import PROMPTS, Streams, connect
 from learner.collector import Collector, Progress
-from orchestrator.admission import Ledger, capacity
+from orchestrator.admission import Admission, Ledger, capacity
+from orchestrator.curriculum import Curriculum
 
 SAMPLER = Sampler(temperature=1.0, top_p=1.0, denoising_steps=1, completion_length=1)
 TASK = Task(id="t", prompt="p", tests=(TestCase(call="f()", expected="1"),))
@@ -151,3 +154,34 @@ def test_a_learner_that_falls_back_to_its_checkpoint_ends_at_the_same_counts() -
     disturbed = play(lambda version: version in crashes and not crashes.remove(version))  # type: ignore[func-returns-value]
     assert disturbed == undisturbed
     assert undisturbed == (Progress(version=8, next_index=16, trained=16), 16)
+
+
+def test_groups_are_admitted_in_order_and_again_where_redis_has_lost_them(redis_url: str, run_id: str) -> None:
+    config = Config.model_validate(
+        {
+            "model": {"path": "builtin:quickstart"},
+            "data": {"source": "synthetic"},
+            "learner": {"groups_per_step": 4},
+            "admission": {"max_staleness": 1},
+        }
+    )
+    streams = Streams(connect(redis_url), run_id, config.streams)
+    streams.create()
+    admission = Admission(config, run_id, streams, Curriculum([TASK], 0))
+    admission.admit(version=0)
+    admission.admit(version=0)
+    prompts = [PromptGroup.decode(data) for data in streams.messages(PROMPTS)]
+    assert [prompt.index for prompt in prompts] == list(range(8)), "no more than this step and the next need"
+    assert {prompt.min_version for prompt in prompts} == {0}
+
+    streams.set_counters({"trained": 4})
+    admission = Admission(config, run_id, streams, Curriculum([TASK], 0))
+    admission.restore()
+    assert (admission.ledger().admitted, admission.ledger().in_flight) == (8, 4), "they are still on their way"
+
+    streams.client.delete(streams.key(PROMPTS))
+    streams.create()
+    admission.restore()
+    assert (admission.ledger().admitted, admission.ledger().in_flight) == (4, 0)
+    admission.admit(version=1)
+    assert [PromptGroup.decode(data).index for data in streams.messages(PROMPTS)] == list(range(4, 12))

@@ -1,4 +1,4 @@
-"""What a run asks a cluster for, and how the plan shows it."""
+"""The resources that a run asks a cluster for, and how the plan shows them."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -78,11 +79,16 @@ def test_a_folder_in_a_jobs_copy_of_its_working_directory_is_refused(
 
 
 def test_code_that_is_not_installed_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_folder, "_VERSIONS_OF", ("no-such-package", "ray"))
+    def installed(package: str) -> str:
+        if package == "couplet-rl":
+            raise PackageNotFoundError(package)
+        return "1.0"
+
+    monkeypatch.setattr(run_folder, "version", installed)
     folder = RunFolder.open(make_config(tmp_path), resume=False)
     record = json.loads((folder.path / "run.json").read_text())
-    assert record["versions"]["no-such-package"] is None
-    assert record["versions"]["ray"]
+    assert record["versions"]["couplet-rl"] is None
+    assert record["versions"]["ray"] == "1.0"
     assert record["code"] == str(Path(run_folder.__file__).parents[1])
     folder.close()
 

@@ -1,4 +1,4 @@
-"""What Prometheus is told of a run as a whole, with a real Redis behind it."""
+"""The metrics of a run as a whole, with a real Redis behind them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run refuses before it starts or writes anything."""
+"""Checks before a run starts or writes anything."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Learner:
     def begin_publish(self, plan: Plan | None) -> None:
         raise NotImplementedError
 
-    def end_publish(self, casualty: Callable[[], str | None]) -> Publication:
+    def end_publish(self, failed_member: Callable[[], str | None]) -> Publication:
         raise NotImplementedError
 
 

@@ -1,6 +1,8 @@
-"""Whole runs of other algorithms than the quick start's, from rollouts to weights."""
+"""Whole runs of other algorithms, samplers and data than the quick start's, from rollouts to weights."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
@@ -26,9 +28,50 @@ def test_stale_rollouts_are_weighed_and_adapters_are_published_whole(start_run):
     assert any(abs(weight - 1.0) > 1e-6 for weight in stale)
 
 
-def test_a_preset_trains_from_the_recorded_steps(start_run):
-    run = start_run("run.steps=2", "learner.preset=tracerl", "learner.trace_merged_steps=2")
-    run.finish()
-    for line in run.metrics():
+def test_a_preset_trains_from_recorded_steps_that_overlap_with_training(start_run):
+    """One version of staleness, LLaDA's decoder in blocks, and an approximate cache that the metrics admit to."""
+    run = start_run(
+        "run.steps=4",
+        "admission.max_staleness=1",
+        "rollout.update_between=steps",
+        "rollout.decoder=low_confidence",
+        "rollout.block_length=14",
+        "rollout.denoising_steps=14",
+        "rollout.approximate_cache=dual",
+        "learner.preset=tracerl",
+        "learner.trace_merged_steps=2",
+    )
+    assert run.finish()["updates"] == 4
+    metrics = run.metrics()
+    assert max(line["staleness/max"] for line in metrics) == 1
+    for line in metrics:
+        assert line["diffusion/approximate"] == 1
+        assert 1 <= line["diffusion/steps"] <= 14
+        assert line["diffusion/tokens_per_forward"] >= 1
         assert line["policy/ratio_mean"] == 1.0  # one inner iteration: the old policy is the new one
         assert line["optim/grad_norm"] > 0
+        ended = line["ledger/trained"] + line["ledger/filtered"] + line["ledger/dropped"]
+        assert line["ledger/admitted"] == ended + line["ledger/in_flight"]
+    run.assert_nothing_left()
+
+
+def test_mbpp_records_go_through_the_same_path(start_run, tmp_path):
+    records = [
+        {
+            "task_id": number,
+            "text": f"Write a function to add {number} to a number.",
+            "test_list": [f"assert add({i}) == {i + number}" for i in range(3)],
+        }
+        for number in range(12)
+    ]
+    train, held_out = tmp_path / "train.jsonl", tmp_path / "held_out.jsonl"
+    train.write_text("".join(json.dumps(record) + "\n" for record in records[:8]))
+    held_out.write_text("".join(json.dumps(record) + "\n" for record in records[8:]))
+    run = start_run(
+        f"data.train={train}", f"data.held_out={held_out}", "run.steps=1", recipe="mbpp_cpu", small=False
+    )
+    summary = run.finish()
+    assert summary["updates"] == 1
+    assert summary["pass_rate_after"] == 0.0, "the built-in model cannot solve these, and nothing else may"
+    assert run.metrics()[0]["reward/excluded"] == 0
+    run.assert_nothing_left()

@@ -177,7 +177,7 @@ def test_jobs(jobs: Jobs, tmp_path: Path) -> None:
     }
     assert all(actor["repr_name"] == actor["name"] for actor in actors)
     late.kill()
-    jobs.wait_for(job, lambda: "rollout-1 went with its node" in jobs.logs(job), "notice of the lost node")
+    jobs.wait_for(job, lambda: "rollout-1 was lost with its node" in jobs.logs(job), "notice of the lost node")
 
     assert jobs.end(refused) is JobStatus.FAILED
     logs = jobs.logs(refused)

@@ -1,0 +1,126 @@
+"""The fleet of a run: its learner, its rollout workers and its reward workers, started and stopped together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from common.config import Config
+from learner.learner_rank import LearnerRank
+from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT, actor_resources
+from orchestrator.fleet.learner_group import LearnerGroup
+from orchestrator.fleet.placement import PlacementGroups
+from orchestrator.fleet.pool import PoolSpec, WorkerPool
+from reward_service.reward_actor import RewardWorker
+from rollout_workers.rollout_actor import RolloutWorker
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All actors of a run."""
+
+    learner: LearnerGroup
+    rollout: WorkerPool
+    reward: WorkerPool
+
+    @property
+    def by_role(self) -> dict[str, LearnerGroup | WorkerPool]:
+        return {"learner": self.learner, "rollout": self.rollout, "reward": self.reward}
+
+    @property
+    def restarts(self) -> int:
+        """Restarts of all actors that count against their limits."""
+        return self.rollout.restarts + self.reward.restarts + self.learner.restarts
+
+    def poll(self) -> list[str]:
+        """Move every worker on; return a line for each that failed. Raises TooManyRestartsError."""
+        return self.rollout.poll() + self.reward.poll()
+
+    def publish(self) -> list[str]:
+        """Get the learner's weights into all rollout workers; return a line for each failure.
+
+        Raises LearnerDiedError or TooManyRestartsError.
+        """
+        return self.rollout.publish(self.learner)
+
+
+@dataclass(frozen=True)
+class FleetSetup:
+    """Hold what every actor is constructed with."""
+
+    config: Config
+    run_id: str
+    redis_url: str
+
+
+@contextmanager
+def running_fleet(
+    setup: FleetSetup, checkpoint: Path | None, check_stop: Callable[[], None], note: Callable[[str], None]
+) -> Iterator[Fleet]:
+    """Start the fleet, the learner from ``checkpoint`` if there is one; ask its workers to stop on leaving.
+
+    ``check_stop`` is called while waiting and may raise; ``note`` is told of workers that fail at their start.
+    Raises LearnerDiedError, TooManyRestartsError, or ConfigError where the cluster has no resources for a pool.
+    """
+    config = setup.config
+    rollout_spec = PoolSpec(
+        "rollout",
+        config.rollout.workers,
+        needs_weights=True,
+        minimum=config.rollout.min_workers,
+        transport=config.learner.weights_transport,
+    )
+    rollout_takes = actor_resources(config.rollout.gpus_per_worker, config.rollout.ray_resource)
+    reward_takes = actor_resources(0.0, config.reward.ray_resource)
+    learner_takes = actor_resources(config.learner.gpus_per_rank, config.learner.ray_resource)
+    with ExitStack() as stack:
+        rollout = _pool(rollout_spec, RolloutWorker, setup, rollout_takes)
+        stack.callback(rollout.stop)
+        reward_spec = PoolSpec("reward", config.reward.workers, needs_weights=False)
+        reward = _pool(reward_spec, RewardWorker, setup, reward_takes)
+        stack.callback(reward.stop)
+        learner = LearnerGroup(config, _spawner(LearnerRank, setup, learner_takes), check_stop)
+        fleet = Fleet(learner, rollout, reward)
+
+        def poll() -> None:
+            check_stop()
+            for line in fleet.poll():
+                note(line)
+
+        learner.start(checkpoint, poll)
+        for pool in (rollout, reward):
+            for line in pool.wait_until_started(check_stop):
+                note(line)
+        yield fleet
+
+
+def _pool(spec: PoolSpec, actor: type, setup: FleetSetup, takes: Mapping[str, float]) -> WorkerPool:
+    placement = PlacementGroups(setup.run_id, takes) if takes else None
+    return WorkerPool(spec, _spawner(actor, setup, takes, placement), setup.config.deadlines, placement)
+
+
+def _spawner(
+    actor: type, setup: FleetSetup, takes: Mapping[str, float], placement: PlacementGroups | None = None
+) -> Callable[[Any, str], Any]:
+    """Return what makes actors of a class, with these resources and in their placement groups, if any."""
+    remote: Any = ray.remote(actor)
+    custom = {name: amount for name, amount in takes.items() if name != "GPU"}
+
+    def spawn(identity: Any, name: str) -> Any:
+        return remote.options(
+            name=f"{setup.run_id}/{name}",
+            num_cpus=0,
+            num_gpus=takes.get("GPU", 0.0),
+            resources=custom,
+            max_concurrency=4,
+            max_restarts=0,
+            runtime_env={"env_vars": ACTOR_ENVIRONMENT},
+            **(placement.options(name) if placement else {}),
+        ).remote(setup.config, setup.run_id, setup.redis_url, identity)
+
+    return spawn

@@ -1,0 +1,68 @@
+"""Checks before a run writes or starts anything, so that a mistake costs seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from common.config import Config, ConfigError
+from common.models.config import ModelConfig
+from common.models.loading import model_folder
+from common.records import Task
+from common.streams import Streams, connect
+from orchestrator.curriculum import Curriculum, load_data
+from orchestrator.loggers import check_loggers
+from orchestrator.resume import checkpoint_to_resume
+from sandbox.jail.probe import Level, probe
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """Hold what a run starts from. ``notes``: lines about data left out. ``checkpoint``: None for a new run."""
+
+    curriculum: Curriculum
+    held_out: list[Task]
+    notes: list[str]
+    checkpoint: Path | None
+
+
+def check_run(config: Config, resume: str) -> RunInputs:
+    """Check that the run can start, and load its data. ``resume``: as for :func:`checkpoint_to_resume`.
+
+    Raises ConfigError, ModelError, StreamError, TaskFileError or SandboxUnavailable.
+    """
+    checkpoint = checkpoint_to_resume(config, resume)
+    _check_model(config)
+    check_loggers(config.telemetry.loggers)
+    if config.reward.workers and config.ray.address == "local":  # on a cluster, they run elsewhere
+        probe().require(Level(config.reward.sandbox_level))
+    if config.streams.url != "embedded":
+        _check_redis(config)
+    notes: list[str] = []
+    tasks, held_out = load_data(config, notes)
+    return RunInputs(Curriculum(tasks, config.run.seed), held_out, notes, checkpoint)
+
+
+def _check_redis(config: Config) -> None:
+    """Check that Redis answers, and holds nothing of another run of this id."""
+    client = connect(config.streams.address)
+    new = not (config.folder / "run.json").exists()
+    if new and config.run.id and Streams(client, config.run.id, config.streams).counters():
+        raise ConfigError(
+            f"run.id {config.run.id}: the Redis of streams.url holds groups of another run with this id; choose "
+            "another one, or go on with that run (its run.folder, --resume auto)"
+        )
+    client.close()
+
+
+def _check_model(config: Config) -> None:
+    if config.learner.lora is not None and find_spec("peft") is None:
+        raise ConfigError("learner.lora: needs peft; install it with pip install 'couplet-rl[lora]'")
+    model = ModelConfig.from_folder(model_folder(config.model.path))
+    longest = config.data.max_prompt_tokens + config.rollout.completion_length
+    if longest > model.max_position_embeddings:
+        raise ConfigError(
+            f"rollout.completion_length: with data.max_prompt_tokens a row can have {longest} tokens, and the "
+            f"model knows {model.max_position_embeddings} positions; lower one of them"
+        )
