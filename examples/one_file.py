@@ -91,7 +91,7 @@ def train(config: Config, settings: Settings) -> Iterator[tuple[int, float, Mask
         groups = [rollouts.group(policy, number) for number in numbers]
         reward = float(torch.cat([group.rewards for group in groups]).mean())
         # Where all samples have one reward, every advantage is 0: the group says nothing and is left out.
-        groups = [group for group in groups if len(group.rewards.unique()) > 1]
+        groups = [group for group in groups if group.rewards.min() < group.rewards.max()]
         if not groups:
             yield step + 1, reward, policy
             continue
@@ -109,7 +109,8 @@ def train(config: Config, settings: Settings) -> Iterator[tuple[int, float, Mask
                 log_new = estimate(policy, group, settings.seed, iteration)
                 with torch.no_grad():
                     log_reference = estimate(reference, group, settings.seed, iteration)
-                (loss(group, log_new, log_old, log_reference, settings) / tokens).backward()
+                total = loss(group, log_new, log_old, log_reference, settings)
+                torch.autograd.backward(total / tokens)  # gradients of the groups add up
             # g <- g min(1, max_grad_norm / ||g||_2)
             torch.nn.utils.clip_grad_norm_(policy.parameters(), settings.max_grad_norm)
             share = 1.0 - (1.0 - settings.final_share) * update / updates
