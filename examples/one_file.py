@@ -1,11 +1,12 @@
 """Coupled-GRPO in one file and one process: no Ray, no Redis, no DeepSpeed.
 
-Run it from a clone with ``python examples/one_file.py run.steps=8``; it takes about a minute on a laptop. The numbers
-of equations and algorithms are those of the DiffuCoder paper, arXiv 2506.20639. The algorithm stands here in plain
-torch. Four things come from the library, because their code would say nothing about the algorithm: the model, the
-denoising engine (:mod:`rollout_workers.engine`), the sandbox that runs the tests, and the output layer that computes
-log-probabilities a chunk of rows at a time. With ``admission.max_staleness: 0`` a distributed run with one learner
-rank ends with these weights, bit for bit (``tests/system/test_same_weights.py``).
+Run it from a clone with ``python examples/one_file.py run.steps=8``; it takes about a minute on a laptop. The
+numbers of equations and algorithms are those of the DiffuCoder paper, arXiv 2506.20639. The algorithm stands
+here in plain torch. Four things come from the library, because their code would say nothing about the
+algorithm: the model, the denoising engine (:mod:`rollout_workers.engine`), the sandbox that runs the tests, and
+the output layer that computes log-probabilities a chunk of rows at a time. With ``admission.max_staleness: 0``
+a distributed run with one learner rank ends with these weights, bit for bit
+(``tests/system/test_same_weights.py``).
 """
 
 from __future__ import annotations
