@@ -114,7 +114,7 @@ def train(config: Config, report: Callable[[str], None]) -> MaskedDiffusionModel
             for batch, before in zip(batches, old, strict=True):
                 anchor = batch.estimate(log_probabilities(reference, batch))
                 optimizer.zero_grad()
-                (loss_of(model, batch, before, anchor) * (1.0 / tokens)).backward()
+                torch.autograd.backward(loss_of(model, batch, before, anchor) * (1.0 / tokens))
                 clip_gradients(parameters, settings.max_grad_norm)
                 fall = (1.0 - settings.final_share) * (update / updates)
                 optimizer.param_groups[0]["lr"] = settings.learning_rate * (1.0 - fall)
@@ -172,8 +172,10 @@ def complementary_masks(seed: int, sample: Sample, iteration: int) -> tuple[np.n
 
 def draw_views(model: MaskedDiffusionModel, samples: Sequence[Sample], seed: int, iteration: int) -> Batch:
     """Lay the three views of every sample side by side, and list the masked tokens whose log p is asked for."""
-    sequences, rows = [], []  # of a row: the number of its sequence, its place there, the token, and its weight
-    token, advantages = [], []
+    sequences: list[list[int]] = []
+    rows: list[tuple[int, int, int, float]] = []  # the number of a sequence, a place in it, the token, its weight
+    token: list[int] = []
+    advantages: list[float] = []
     for sample in samples:
         masks, weights = complementary_masks(seed, sample, iteration)
         for k in range(sample.valid):
@@ -228,8 +230,10 @@ def loss_of(model: MaskedDiffusionModel, batch: Batch, old: Tensor | None, refer
 
     # The library differentiates the loss while the logits are at hand: those of the whole batch never exist.
     targets = Targets(batch.targets, model.forbidden, [slice(0, len(batch.targets))])
-    loss, _, _ = model.score(hidden_states(model, batch), partial(ScoredLoss.apply, targets, grpo))
-    return loss
+    found: tuple[Tensor, Tensor, Tensor] = model.score(
+        hidden_states(model, batch), partial(ScoredLoss.apply, targets, grpo)
+    )
+    return found[0]
 
 
 def clip_gradients(parameters: Sequence[torch.nn.Parameter], largest: float) -> None:
