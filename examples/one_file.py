@@ -179,9 +179,9 @@ def draw_views(model: MaskedDiffusionModel, samples: Sequence[Sample], seed: int
     for sample in samples:
         masks, weights = complementary_masks(seed, sample, iteration)
         for k in range(sample.valid):
-            for view in np.flatnonzero(masks[:, k]):
+            for view in np.flatnonzero(masks[:, k]).tolist():
                 place = len(sample.prompt) + k
-                rows.append((len(sequences) + view, place, sample.completion[k], weights[view, k]))
+                rows.append((len(sequences) + view, place, sample.completion[k], float(weights[view, k])))
                 token.append(len(advantages))
             advantages.append(sample.advantage)
         for mask in masks:
