@@ -12,12 +12,10 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from common.likelihood.random_masks import (
-    CountedElboEstimator,
-    CoupledEstimator,
-    FullMaskEstimator,
-    QuadratureElboEstimator,
-)
+from common.likelihood.coupled import CoupledEstimator
+from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_quadrature import QuadratureElboEstimator
+from common.likelihood.full_mask import FullMaskEstimator
 from common.likelihood.views import Estimator, Masks
 
 Array = npt.NDArray[np.float64]

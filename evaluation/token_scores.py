@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from common.likelihood.views import Text
+from common.models.log_probabilities import Targets, TokenLogProbs
 from common.models.packing import Packing
-from common.models.scoring import Targets, TokenScores
 from common.models.transformer import MaskedDiffusionModel
 
 _TOKENS_AT_ONCE = 16384
@@ -48,6 +48,6 @@ def _scored(model: MaskedDiffusionModel, text: Text, canvases: npt.NDArray[np.in
         hidden = model.hidden(packing.pack(list(canvases)), packing, model.source_rows(rows))
         chunk = max(1, _LOGITS_AT_ONCE // model.config.vocab_size)
         targets = Targets.evenly(tokens, model.forbidden, chunk)
-        scores: Tensor = model.score(hidden, partial(TokenScores.apply, targets))
+        scores: Tensor = model.apply_head(hidden, partial(TokenLogProbs.apply, targets))
         table[canvas, position] = scores.double().cpu().numpy()
     return table

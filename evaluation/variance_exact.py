@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from common import rng
-from common.likelihood.random_masks import CountedElboEstimator
+from common.likelihood.elbo import CountedElboEstimator
 from common.likelihood.views import Text, Views
 from common.models.config import ModelConfig
 from common.models.transformer import MaskedDiffusionModel, initialize

@@ -9,7 +9,7 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
-from common.likelihood.random_masks import CountedElboEstimator
+from common.likelihood.elbo import CountedElboEstimator
 from common.likelihood.views import Estimator, SampleKey, Text
 from common.models.loading import load_tokenizer
 from common.models.transformer import MaskedDiffusionModel

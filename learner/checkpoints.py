@@ -21,8 +21,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from learner.collector import Progress
-from learner.continuity import Settings
 from learner.disk import bytes_in, says_full, sync, sync_tree
+from learner.resume_compatibility import Settings
 
 STATE_FILE = "state.json"
 _LATEST = "latest"

@@ -7,7 +7,7 @@ from pathlib import Path
 from common.config import Config, ConfigError
 from common.streams import CONSUMER_GROUPS, Streams
 from learner.checkpoints import STATE_FILE, CheckpointError, latest_checkpoint, load_progress, load_state
-from learner.continuity import Settings, binding_settings, differences
+from learner.resume_compatibility import Settings, binding_settings, differences
 from learner.source import CHECKPOINTED
 
 

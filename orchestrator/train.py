@@ -13,11 +13,14 @@ from typing import Any
 import ray
 
 from common.config import Config, ConfigError
+from common.likelihood.registry import make_estimator
 from common.models.config import ModelConfig
 from common.models.loading import model_folder
+from common.plugins import PluginError
 from common.streams import Streams, connect
 from learner.checkpoints import adopt
 from learner.learner_rank import LearnerRank
+from learner.objectives.registry import make_objective
 from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.evaluator import Evaluator
 from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT, actor_resources, await_resources, ray_cluster
@@ -48,6 +51,7 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
     """
     notes: list[str] = []
     checkpoint = checkpoint_to_resume(config, resume)
+    _check_algorithm(config)
     _check_model(config)
     check_loggers(config.telemetry.loggers)
     if config.reward.workers and config.ray.address == "local":  # on a cluster, they run elsewhere
@@ -92,6 +96,15 @@ def _check_redis(config: Config) -> None:
             "another one, or go on with that run (its run.folder, --resume auto)"
         )
     client.close()
+
+
+def _check_algorithm(config: Config) -> None:
+    """Make the user's estimator and objective once here, where an error costs no actors."""
+    try:
+        make_estimator(config.learner.estimator, config.learner.inner_iterations)
+        make_objective(config.learner.objective)
+    except PluginError as error:
+        raise ConfigError(f"learner: {error}") from error
 
 
 def _check_model(config: Config) -> None:

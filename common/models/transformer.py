@@ -1,7 +1,7 @@
 """A bidirectional Qwen2 or Llama transformer over packed batches.
 
 Parameter names are theirs, so a Hugging Face checkpoint of either architecture loads as it is. The same forward
-pass samples (rollout workers) and scores (learner): what one sees is what the other sees.
+pass samples (rollout workers) and trains (learner): what one sees is what the other sees.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from common.models.config import ModelConfig
+from common.models.log_probabilities import HeadFunction
 from common.models.packing import Packing
 from common.models.precision import Linear, attend
-from common.models.scoring import Score
 from common.models.window import Memory, Window
 
 #: Attention of packed q, k, v, each [rows, heads, d], as [rows, heads * d].
@@ -103,11 +103,11 @@ class Layer(nn.Module):
 
 
 class Head(Linear):
-    """The output layer. ``score`` is given the rows and the weight in place of the usual product: inside the
-    forward pass, as under ZeRO-3 the weight is whole only there."""
+    """The output layer. ``function`` is called with the rows and the weight in place of the usual product: inside
+    the forward pass, as under ZeRO-3 the weight is whole only there."""
 
-    def forward(self, x: Tensor, widen: bool = False, score: Score | None = None) -> Any:
-        return super().forward(x, widen) if score is None else score(x, self.weight)
+    def forward(self, x: Tensor, widen: bool = False, function: HeadFunction | None = None) -> Any:
+        return super().forward(x, widen) if function is None else function(x, self.weight)
 
 
 class Backbone(nn.Module):
@@ -180,13 +180,13 @@ class MaskedDiffusionModel(nn.Module):
         return out
 
     def logits(self, rows: Tensor) -> Tensor:
-        """fp32 logits [n, V] of hidden rows [n, H]; -inf at tokens that are never predicted."""
-        scores: Tensor = self.lm_head(rows, widen=True)
-        return scores.index_fill_(-1, self._forbidden, -torch.inf)
+        """Compute fp32 logits [n, V] of hidden rows [n, H]; -inf at tokens that are never predicted."""
+        logits: Tensor = self.lm_head(rows, widen=True)
+        return logits.index_fill_(-1, self._forbidden, -torch.inf)
 
-    def score(self, rows: Tensor, how: Score) -> Any:
-        """What ``how`` makes of hidden rows [n, H] and the output layer's weight [V, H]; see :mod:`.scoring`."""
-        return self.lm_head(rows, score=how)
+    def apply_head(self, rows: Tensor, function: HeadFunction) -> Any:
+        """Apply a function of :mod:`.log_probabilities` to hidden rows [n, H] and the output layer's weight."""
+        return self.lm_head(rows, function=function)
 
     @property
     def forbidden(self) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common.likelihood.views import Views
 from learner.batch import pack_views
-from learner.plan import Piece
+from learner.partition import Piece
 from learner.policy import Policy
 from learner.samples import TrainingSample
 
@@ -34,5 +34,5 @@ def denoising_loss(
         views.append(Views(mask, mask / ratio))
     pieces = [Piece(sample, (0,)) for sample in samples]
     packed = pack_views(pieces, views, policy.model.config.mask_token_id, device)
-    loss: Tensor = policy(packed, lambda tokens, scores: -tokens.estimates(scores).sum())[0]
+    loss = policy.loss(packed, lambda tokens, log_probs: -tokens.estimates(log_probs).sum()).value
     return loss / (count * length)

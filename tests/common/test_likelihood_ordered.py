@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.likelihood.ordered import LeftToRightEstimator, TraceEstimator
+from common.likelihood.left_to_right import LeftToRightEstimator
+from common.likelihood.trace import TraceEstimator
 from common.likelihood.views import SampleKey, Text
 
 MASK_ID, PAD_ID = 0, 1

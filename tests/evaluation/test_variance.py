@@ -8,13 +8,11 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from common.likelihood.random_masks import (
-    CountedElboEstimator,
-    CoupledEstimator,
-    FullMaskEstimator,
-    QuadratureElboEstimator,
-    RandomMaskEstimator,
-)
+from common.likelihood.coupled import CoupledEstimator
+from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_quadrature import QuadratureElboEstimator
+from common.likelihood.full_mask import FullMaskEstimator
+from common.likelihood.random_mask import RandomMaskEstimator
 from common.likelihood.views import Estimator, Text
 from common.models.loading import load_model, load_tokenizer
 from evaluation import token_scores as scores_module

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from common.config import LearnerConfig, OptimizerConfig
-from common.likelihood.estimators import make_estimator
+from common.config import GrpoConfig, LearnerConfig, OptimizerConfig
+from common.likelihood.registry import make_estimator
 from common.weights.buckets import Manifest, fill_buckets, plan_layout, read_buckets
 from learner.checkpoints import CheckpointError
-from learner.gather import full_parameters
-from learner.objectives import make_objective
+from learner.collectives import full_parameters
+from learner.objectives.registry import make_objective
 from tests.learner.learner_tools import make_samples, tiny_policy
 from tests.learner.rank_processes import run_ranks
 
@@ -22,8 +22,7 @@ SEED = 5
 STEPS = 5
 CONFIG = LearnerConfig(
     inner_iterations=2,
-    kl_weight=0.1,
-    clip=0.05,
+    objective=GrpoConfig(kl_weight=0.1, clip=0.05),
     reference_sync_steps=4,
     batch_tokens=10_000,
     optimizer=OptimizerConfig(learning_rate=1e-3, max_grad_norm=2.0),
@@ -129,4 +128,11 @@ def _engine(case: Case, seed: int) -> Any:
     config = LearnerConfig.model_validate({**CONFIG.model_dump(), "zero_stage": case.zero_stage, **case.settings})
     policy = tiny_policy(seed, chunk_rows=case.chunk_rows)
     prepare(policy.model, config, seed)
-    return Engine(policy, make_estimator(config), make_objective(config), config, SEED, TOTAL_UPDATES)
+    return Engine(
+        policy,
+        make_estimator(config.estimator, config.inner_iterations),
+        make_objective(config.objective),
+        config,
+        SEED,
+        TOTAL_UPDATES,
+    )

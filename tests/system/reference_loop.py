@@ -7,15 +7,15 @@ import copy
 import torch
 
 from common.config import Config
-from common.likelihood.random_masks import CoupledEstimator
+from common.likelihood.coupled import CoupledEstimator
 from common.models.config import ModelConfig
 from common.models.loading import load_model, model_folder
 from common.models.prompts import PromptEncoder
 from common.records import NoiseKey
 from learner.advantages import group_advantages, has_variance
 from learner.batch import PackedViews, pack_views
-from learner.objective import Clip, TokenGrpo
-from learner.plan import Piece
+from learner.objectives.registry import make_objective
+from learner.partition import Piece
 from learner.policy import Policy
 from learner.samples import TrainingSample
 from orchestrator.curriculum import Curriculum, load_data
@@ -47,15 +47,15 @@ def reference_loop(config: Config) -> torch.nn.Module:
         tokens = sum(sample.valid_tokens for sample in samples)
         if not samples:
             continue
-        objective = TokenGrpo(Clip(learner.clip, learner.clip), learner.kl_weight)
+        objective = make_objective(learner.objective)
         with torch.no_grad():
             old = [estimates(policy, views(config, samples, i)) for i in range(learner.inner_iterations)]
         for iteration in range(learner.inner_iterations):
             packed = views(config, samples, iteration)
             with torch.no_grad():
-                packed = packed.beside(old=old[iteration], reference=estimates(reference, packed))
+                packed = packed.with_estimates(old=old[iteration], reference=estimates(reference, packed))
             optimizer.zero_grad()
-            (objective.sums(packed.tokens, policy(packed)).loss / tokens).backward()
+            (objective.sums(packed.tokens, policy.log_probs(packed)).loss / tokens).backward()
             torch.nn.utils.clip_grad_norm_(policy.parameters(), learner.optimizer.max_grad_norm)
             share = 1.0 - (1.0 - learner.optimizer.final_share) * update / updates
             optimizer.param_groups[0]["lr"] = learner.optimizer.learning_rate * share
@@ -91,7 +91,7 @@ def roll_out(config: Config, model, encoder, scorer, task, index: int) -> list[T
 
 
 def estimates(policy: Policy, packed: PackedViews) -> torch.Tensor:
-    return packed.tokens.estimates(policy(packed))
+    return packed.tokens.estimates(policy.log_probs(packed))
 
 
 def views(config: Config, samples: list[TrainingSample], iteration: int) -> PackedViews:

@@ -27,7 +27,7 @@ def test_stale_rollouts_are_weighed_and_adapters_are_published_whole(start_run):
 
 
 def test_a_preset_trains_from_the_recorded_steps(start_run):
-    run = start_run("run.steps=2", "learner.preset=tracerl", "learner.trace_merged_steps=2")
+    run = start_run("run.steps=2", "learner.preset=tracerl", "learner.estimator.merged_steps=2")
     run.finish()
     for line in run.metrics():
         assert line["policy/ratio_mean"] == 1.0  # one inner iteration: the old policy is the new one
