@@ -84,6 +84,12 @@ POLICY = (
         "Mean scaled gain of the better completion over the worse one",
         when="learner.objective.kind: vrpo",
     ),
+    Metric(
+        "objective/{metric}",
+        "Metric of an objective of the user's, per unit of the objective",
+        labels=("metric",),
+        name="objective_metric",
+    ),
     Metric("policy/valid_tokens", "Completion tokens trained on"),
     Metric("optim/grad_norm", "Gradient norm before clipping"),
     Metric("optim/learning_rate", "Learning rate"),

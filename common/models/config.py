@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.models.families import FAMILIES, SECTION, Family, ModelError, stated_fields
+from common.models.families import SECTION, ModelError, family_named, stated_fields
 from common.models.tokenizer import read_tokenizer, special_tokens
 
 
@@ -23,7 +23,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: Family = "qwen2"
+    family: str = "qwen2"
     vocab_size: int = Field(gt=2)
     hidden_size: int = Field(gt=0)
     intermediate_size: int = Field(gt=0)
@@ -65,7 +65,7 @@ class ModelConfig(BaseModel):
     @property
     def attention_bias(self) -> bool:
         """Whether q, k and v have biases."""
-        return FAMILIES[self.family].layout == "qwen2"
+        return family_named(self.family).layout == "qwen2"
 
     @property
     def end_token_ids(self) -> tuple[int, ...]:
@@ -82,7 +82,7 @@ class ModelConfig(BaseModel):
     def to_hugging_face(self, dtype: object = "float32") -> dict[str, Any]:
         """A config.json that ``transformers`` reads as a stock Qwen2 or Llama model."""
         conventions = {"family", "shift", "end_of_turn_token_id", "token_count"}
-        layout = FAMILIES[self.family].layout
+        layout = family_named(self.family).layout
         biases = {} if layout == "qwen2" else {"attention_bias": False, "mlp_bias": False}
         return {
             "architectures": ["Qwen2ForCausalLM" if layout == "qwen2" else "LlamaForCausalLM"],

@@ -47,10 +47,10 @@ def load_model(path: str, device: torch.device | str = "cpu") -> MaskedDiffusion
     """A model with fp32 weights on ``device``. Raises :class:`ModelError`."""
     folder = model_folder(path)
     model = _allocate(ModelConfig.from_folder(folder), device)
-    model_type = read_config(folder)["model_type"]
-    parameters = {checkpoint_name(model_type, name): tensor for name, tensor in model.named_parameters()}
+    raw = read_config(folder)
+    parameters = {checkpoint_name(raw, name): tensor for name, tensor in model.named_parameters()}
     # Some writers of a model whose output layer is its embedding store that tensor under both names.
-    head = checkpoint_name(model_type, "lm_head.weight")
+    head = checkpoint_name(raw, "lm_head.weight")
     read_weights(folder, parameters, ignored={head} - parameters.keys())
     return model
 

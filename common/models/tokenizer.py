@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.models.families import FAMILIES, Family, ModelError
+from common.models.families import ModelError, family_named
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -21,7 +21,7 @@ TOKENIZER_FILES = (
 )
 
 
-def read_tokenizer(folder: Path, family: Family) -> Any:
+def read_tokenizer(folder: Path, family: str) -> Any:
     """The tokenizer in ``folder``, or None where none lies there. Raises :class:`ModelError`.
 
     The classes are named here, so what ``tokenizer_config.json`` names in ``auto_map`` is never looked at. The
@@ -33,7 +33,7 @@ def read_tokenizer(folder: Path, family: Family) -> Any:
     if (folder / "tokenizer.json").is_file():
         kind = PreTrainedTokenizerFast
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        if FAMILIES[family].layout != "qwen2":
+        if family_named(family).layout != "qwen2":
             raise ModelError(f"{folder}: a tokenizer of family {family!r} needs tokenizer.json")
         kind = Qwen2Tokenizer
     else:
@@ -44,8 +44,8 @@ def read_tokenizer(folder: Path, family: Family) -> Any:
         raise ModelError(f"{folder}: the tokenizer cannot be read: {error}") from error
     vocabulary = tokenizer.get_vocab()
     _check_added_tokens(folder, vocabulary)
-    if FAMILIES[family].pad in vocabulary:
-        tokenizer.add_special_tokens({"pad_token": FAMILIES[family].pad})
+    if family_named(family).pad in vocabulary:
+        tokenizer.add_special_tokens({"pad_token": family_named(family).pad})
     return tokenizer
 
 
@@ -93,9 +93,9 @@ class SpecialTokens:
             )
 
 
-def special_tokens(tokenizer: Any, family: Family) -> SpecialTokens:
+def special_tokens(tokenizer: Any, family: str) -> SpecialTokens:
     """What ``tokenizer`` knows of the tokens that are special to ``family``."""
-    traits, vocabulary = FAMILIES[family], tokenizer.get_vocab()
+    traits, vocabulary = family_named(family), tokenizer.get_vocab()
     mask = tokenizer.mask_token_id
     return SpecialTokens(
         count=max(vocabulary.values()) + 1,
