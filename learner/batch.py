@@ -123,11 +123,11 @@ def pack_views(
     places, weights = [], []
     for number, (piece, drawn) in enumerate(zip(pieces, views, strict=True)):
         chosen = list(piece.views)
-        scored = drawn.scored(piece.sample)[chosen]
+        measured = drawn.measured(piece.sample)[chosen]
         if piece.idle:
-            scored[:] = False
+            measured[:] = False
         # By token first, then by view: what measures one token lies together.
-        positions, numbers = np.nonzero(scored.T)
+        positions, numbers = np.nonzero(measured.T)
         places.append(np.stack([np.full(len(positions), number), len(sequences) + numbers, positions]))
         weights.append(drawn.weights[chosen][numbers, positions])
         sequences += list(drawn.canvases(piece.sample, mask_token_id)[chosen])

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 
 from learner.collector import Progress
 from learner.disk import bytes_in, says_full, sync, sync_tree
-from learner.resume_compatibility import Settings
+from learner.resume_compatibility import BindingSettings
 
 STATE_FILE = "state.json"
 _LATEST = "latest"
@@ -35,11 +35,11 @@ class CheckpointError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class State:
-    """What a checkpoint holds beside the ranks' parts: its counts, and the settings it was made with."""
+class CheckpointState:
+    """The content of a checkpoint beside the ranks' parts: its counts, and the settings it was made with."""
 
     progress: Progress
-    settings: Settings
+    settings: BindingSettings
 
 
 class Checkpoints:
@@ -50,7 +50,7 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, keep: int, leader: bool, barrier: Callable[[], None], settings: Settings
+        self, folder: Path, keep: int, leader: bool, barrier: Callable[[], None], settings: BindingSettings
     ) -> None:
         self._folder = folder
         self._keep = keep
@@ -59,7 +59,7 @@ class Checkpoints:
         self._settings = settings
 
     def save(self, progress: Progress, write: Callable[[Path], None]) -> None:
-        """``write`` puts a rank's part into a folder; every rank must call this.
+        """Save a checkpoint; ``write`` puts a rank's part into a folder, and every rank must call this.
 
         Raises :class:`CheckpointError`, with the checkpoints before it untouched, where the disk has no room.
         """
@@ -73,13 +73,15 @@ class Checkpoints:
         self._barrier()
         if self._leader:
             with self._failures_explained(temporary):
-                (temporary / STATE_FILE).write_text(json.dumps(asdict(State(progress, self._settings)), indent=2))
+                (temporary / STATE_FILE).write_text(
+                    json.dumps(asdict(CheckpointState(progress, self._settings)), indent=2)
+                )
                 sync_tree(temporary)
                 self._publish(temporary, target)
         self._barrier()
 
     def _make_room(self, temporary: Path) -> None:
-        """An empty folder to write into, on a disk that has room for what the last checkpoint took."""
+        """Make an empty folder to write into, on a disk that has room for what the last checkpoint took."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for left_over in self._folder.glob(".step-*.tmp"):
             shutil.rmtree(left_over)
@@ -103,7 +105,7 @@ class Checkpoints:
             raise CheckpointError(self._no_room(temporary, amount, free + written)) from error
 
     def _usual_bytes(self) -> int:
-        """Bytes on disk of the last checkpoint; 0 before the first."""
+        """Return the bytes on disk of the last checkpoint; 0 before the first."""
         last = latest_checkpoint(self._folder)
         return bytes_in(last) if last is not None else 0
 
@@ -128,7 +130,7 @@ class Checkpoints:
             shutil.rmtree(retired)
 
     def _surplus(self, newest: Path) -> list[Path]:
-        """Checkpoints beyond those to keep: steps that the run was taken back from, then the oldest."""
+        """List the checkpoints beyond those to keep: steps that the run was taken back from, then the oldest."""
         others = sorted(set(self._folder.glob("step-*")) - {newest})
         later = [other for other in others if other.name > newest.name]
         earlier = others[: len(others) - len(later)]
@@ -136,7 +138,7 @@ class Checkpoints:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that ``latest`` names; without it, the newest.
+    """Return the checkpoint that ``latest`` names; without it, the newest.
 
     Raises :class:`CheckpointError` if ``latest`` names one outside ``folder`` that is gone.
     """
@@ -152,7 +154,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def adopt(folder: Path, checkpoint: Path) -> Path:
-    """Have the run of this folder go on from ``checkpoint``, which may lie elsewhere; its path after that.
+    """Make ``checkpoint``, which may lie elsewhere, the one that this folder's run goes on from; return its path.
 
     A learner that is restarted before its first own checkpoint then starts from this one again.
     """
@@ -164,11 +166,11 @@ def adopt(folder: Path, checkpoint: Path) -> Path:
     return checkpoint
 
 
-def load_state(checkpoint: Path) -> State:
-    """Raises :class:`CheckpointError`."""
+def load_state(checkpoint: Path) -> CheckpointState:
+    """Read the counts and settings of a checkpoint. Raises :class:`CheckpointError`."""
     try:
         raw = json.loads((checkpoint / STATE_FILE).read_text())
-        return State(Progress(**raw["progress"]), dict(raw["settings"]))
+        return CheckpointState(Progress(**raw["progress"]), dict(raw["settings"]))
     except KeyError as error:
         raise CheckpointError(
             f"{checkpoint}: not a usable checkpoint: {STATE_FILE} lacks {error}; another version made it"
@@ -178,7 +180,7 @@ def load_state(checkpoint: Path) -> State:
 
 
 def load_progress(checkpoint: Path) -> Progress:
-    """The counts of a checkpoint. Raises :class:`CheckpointError`."""
+    """Read the counts of a checkpoint. Raises :class:`CheckpointError`."""
     return load_state(checkpoint).progress
 
 

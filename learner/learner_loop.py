@@ -18,7 +18,7 @@ from learner.samples import TrainingSample, training_samples
 
 
 class GroupSource(Protocol):
-    """Where rank 0 gets the groups of a step from."""
+    """Gives rank 0 the groups of a step."""
 
     def next_groups(self) -> Sequence[TrajectoryGroup] | None:
         """Block until the groups of one step have arrived, or return None if the step is not to begin."""
@@ -34,7 +34,7 @@ class Updater(Protocol):
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a learner step did: the new version, flat metrics, and how many samples it consumed."""
+    """Result of a learner step: the new version, flat metrics, and how many samples it consumed."""
 
     version: int
     metrics: dict[str, float]

@@ -46,7 +46,7 @@ class LearnerRank:
         )
 
     def __repr__(self) -> str:
-        """Ray's dashboard and logs show it."""
+        """Name the actor as Ray's dashboard and logs show it."""
         return f"{self._run_id}/learner-{self._rank}"
 
     def rendezvous(self) -> tuple[str, int]:

@@ -23,7 +23,7 @@ def token_estimates(denoiser: Denoiser, estimator: Estimator, key: SampleKey, te
     count, length = canvases.shape
     packing = Packing.of([length] * count, device)
     hidden = denoiser.hidden(packing.pack(list(canvases)), packing)
-    scored = torch.from_numpy(views.scored(text))
+    scored = torch.from_numpy(views.measured(text))
     view, position = scored.nonzero(as_tuple=True)
     rows = (view * length + len(text.prompt_ids) + position - int(config.shift)).to(device)
     targets = torch.tensor(text.completion_ids)[position].to(device)

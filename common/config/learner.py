@@ -1,4 +1,4 @@
-"""How the model learns from scored completions."""
+"""Settings of the learner: how the model learns from scored completions."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class LearnerConfig(Section):
     """Tokens, of all views and with their prompts, in one forward and backward pass. What belongs together (the
     views of a sample, the pair of ``vrpo``) stays together, also where it is more."""
     logits_mb: Positive = 64
-    """MiB of logits at a time: the vocabulary is scored in chunks of rows."""
+    """MiB of logits at a time: the output layer runs on chunks of rows."""
     gradient_checkpointing: bool = False
     """Keep one hidden state a layer and compute the rest again in the backward pass."""
     compile: bool = False

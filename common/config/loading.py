@@ -149,8 +149,10 @@ def _locate(location: tuple[int | str, ...]) -> tuple[str, type[Section]]:
 
 
 def sections_in(annotation: Any) -> dict[str, type[Section]]:
-    """The sections of an annotation such as ``Section | None`` or ``tuple[Section, ...]``, by kind where it is a
-    choice of kinds."""
+    """Return the sections of an annotation such as ``Section | None`` or ``tuple[Section, ...]``.
+
+    The keys are the kinds where the annotation is a choice of kinds.
+    """
     if isinstance(annotation, type) and issubclass(annotation, Section):
         kind = annotation.model_fields.get("kind")
         return {str(kind.default if kind is not None and not kind.is_required() else PLUGIN_TAG): annotation}

@@ -40,7 +40,7 @@ class SampleKey:
 class Text:
     """A completion of L tokens as an estimator sees it.
 
-    ``valid_tokens`` counts those up to and including the end of the text: only they are scored. ``step_map`` and
+    ``valid_tokens`` counts those up to and including the end of the text: only they are measured. ``step_map`` and
     ``overwritten`` are the rollout's (:class:`common.records.Rollout`), for estimators that follow its steps.
     """
 
@@ -76,11 +76,11 @@ class Views:
             prompt = np.where(self.prompt_masks, mask_token_id, prompt)
         return np.concatenate([prompt, completion], axis=1)
 
-    def scored(self, text: Text) -> Masks:
+    def measured(self, text: Text) -> Masks:
         """Return which log-probabilities count, [V, L]: those with a weight, of valid tokens."""
-        scored: Masks = self.weights != 0
-        scored[:, text.valid_tokens :] = False
-        return scored
+        measured: Masks = self.weights != 0
+        measured[:, text.valid_tokens :] = False
+        return measured
 
 
 class Estimator(Protocol):

@@ -20,7 +20,7 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class Family:
-    """What distinguishes a family of models. One of yours is found by name (docs/extending.md).
+    """The distinguishing traits of a family of models. One of yours is found by name (docs/extending.md).
 
     ``layout``: the stock architecture of its graph; one of Qwen2 has biases at q, k and v, one of Llama has none.
     ``shift``: the logits that predict position i are read at position i - 1.
@@ -194,7 +194,7 @@ def _stock_shape(raw: Mapping[str, Any], family: Family) -> dict[str, Any]:
 
 
 def _rope_theta(raw: Mapping[str, Any]) -> Any:
-    """The base of the rotary angles, which stands beside or inside the section on their scaling."""
+    """Read the base of the rotary angles, which stands beside or inside the section on their scaling."""
     theta = raw.get("rope_theta")
     for key in ("rope_scaling", "rope_parameters"):
         section = raw.get(key) or {}

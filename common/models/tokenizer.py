@@ -22,7 +22,7 @@ TOKENIZER_FILES = (
 
 
 def read_tokenizer(folder: Path, family: str) -> Any:
-    """The tokenizer in ``folder``, or None where none lies there. Raises :class:`ModelError`.
+    """Load the tokenizer in ``folder``, or None where none lies there. Raises :class:`ModelError`.
 
     The classes are named here, so what ``tokenizer_config.json`` names in ``auto_map`` is never looked at. The
     learned pad token of a family is declared as the pad if the tokenizer has it.
@@ -51,7 +51,7 @@ def read_tokenizer(folder: Path, family: str) -> Any:
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """What a tokenizer says about special tokens. ``count`` is one more than the highest id of a token.
+    """The special tokens of a tokenizer. ``count`` is one more than the highest id of a token.
 
     ``learned_pad``: the pad is the family's own token, whatever config.json says.
     """
@@ -64,7 +64,7 @@ class SpecialTokens:
     learned_pad: bool
 
     def complete(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Fields of a published config.json, which counts no tokens, with what it leaves open filled in."""
+        """Fill in the fields that a published config.json, which counts no tokens, leaves open."""
         known = {"mask_token_id": self.mask, "eos_token_id": self.eos, "pad_token_id": self.pad}
         ids = {name: token if fields[name] is None else fields[name] for name, token in known.items()}
         if self.learned_pad:
@@ -94,7 +94,7 @@ class SpecialTokens:
 
 
 def special_tokens(tokenizer: Any, family: str) -> SpecialTokens:
-    """What ``tokenizer`` knows of the tokens that are special to ``family``."""
+    """Look up the tokens that are special to ``family`` in ``tokenizer``."""
     traits, vocabulary = family_named(family), tokenizer.get_vocab()
     mask = tokenizer.mask_token_id
     return SpecialTokens(
@@ -108,7 +108,7 @@ def special_tokens(tokenizer: Any, family: str) -> SpecialTokens:
 
 
 def _check_added_tokens(folder: Path, vocabulary: dict[str, int]) -> None:
-    """Tokens join a vocabulary in their order, so after a cut file they would get other ids than they state."""
+    """Raise ModelError for added tokens whose ids in the vocabulary are not those they state, as of a cut file."""
     path = folder / "tokenizer_config.json"
     stated = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for token, entry in stated.get("added_tokens_decoder", {}).items():

@@ -165,7 +165,7 @@ class MaskedDiffusionModel(nn.Module):
         attention: Callable[[int], Attend],
         rows: Tensor | None = None,
     ) -> Tensor:
-        """The layers over tokens at the given positions, all below ``length``."""
+        """Run the layers over tokens at the given positions, all below ``length``."""
         cos, sin = rotary_tables(self.config, length, ids.device)
         x = self.model.embed_tokens(ids)
         cos, sin = (t[positions].unsqueeze(1).to(x.dtype) for t in (cos, sin))
@@ -190,25 +190,27 @@ class MaskedDiffusionModel(nn.Module):
 
     @property
     def forbidden(self) -> Tensor:
-        """Ids of the tokens that are never predicted."""
+        """The ids of the tokens that are never predicted."""
         return self._forbidden
 
     def products(self) -> Iterator[tuple[str, Linear]]:
-        """The names and modules whose parameters every pass rounds to the type it computes in. A head that is the
-        embedding too is not one of them: the embedding is read as it is."""
+        """Yield the names and modules whose parameters every pass rounds to the type it computes in.
+
+        A head that is the embedding too is not one of them: the embedding is read as it is.
+        """
         for name, module in self.named_modules():
             if isinstance(module, Linear) and module.weight is not self.model.embed_tokens.weight:
                 yield name, module
 
     def held_types(self, dtype: torch.dtype) -> dict[str, torch.dtype]:
-        """The type in which a worker that computes in ``dtype`` holds each parameter, by name."""
+        """Return the type in which a worker that computes in ``dtype`` holds each parameter."""
         types = {name: torch.float32 for name, _ in self.named_parameters()}
         for name, module in self.products():
             types |= {f"{name}.{leaf}": dtype for leaf, _ in module.named_parameters()}
         return types
 
     def source_rows(self, target_rows: Tensor) -> Tensor:
-        """The flat row whose hidden state predicts each target row (one to the left where logits shift)."""
+        """Return the flat rows that predict the target rows (one to the left where logits shift)."""
         return target_rows - 1 if self.config.shift else target_rows
 
 

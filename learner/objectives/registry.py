@@ -42,5 +42,5 @@ def make_objective(config: ObjectiveConfig) -> Objective:
             return objective
 
 
-def _clip(config: GrpoConfig) -> Clip:
+def _clip(config: GrpoConfig | SequenceConfig) -> Clip:
     return Clip(config.clip, config.clip if config.clip_high is None else config.clip_high)

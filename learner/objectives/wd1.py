@@ -26,7 +26,7 @@ class WeightedLikelihood:
     metric_names = ()
 
     def link(self, samples: Sequence[TrainingSample]) -> list[list[TrainingSample]]:
-        """Each sample's advantage becomes what its likelihood counts."""
+        """Put the weight of each sample's likelihood in place of its advantage."""
         linked = []
         for group in by_group(samples):
             advantages = torch.tensor([sample.advantage for sample in group], dtype=torch.float64)

@@ -20,7 +20,7 @@ _SMALLEST_RATIO = 1e-3
 def denoising_loss(
     policy: Policy, samples: Sequence[TrainingSample], random: np.random.Generator, device: torch.device
 ) -> Tensor:
-    """Mean over completion tokens of the masked cross-entropy weighted by 1/t, with t stratified in (0, 1).
+    """Compute the masked cross-entropy weighted by 1/t, with t stratified in (0, 1), as a mean over tokens.
 
     One ratio t per sample; every token of the completion is a target, the end-of-text tail included.
     """

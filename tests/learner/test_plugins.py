@@ -1,21 +1,16 @@
-"""Estimators and objectives of the user's: their options, their errors, and steps that they train."""
+"""Estimators and objectives of the user's: their options and errors. ``test_engine.py`` trains with them."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from common.config import Config, LearnerConfig
 from common.likelihood.registry import make_estimator
-from common.metrics.registry import find
 from common.plugins import PluginError
 from learner.objectives.registry import make_objective
 from learner.resume_compatibility import binding_settings, differences
-from tests.learner.engine_ranks import Case, run_cases
-from tests.learner.learner_tools import tiny_policy
 from tests.learner.user_parts import Parts, Reinforce
 
 HERE = "tests.learner.user_parts"
@@ -65,21 +60,3 @@ def test_options_bind_a_resumed_run_like_those_of_ours() -> None:
         {"learner.estimator.share": 0.25},
         {"learner.estimator.share": 0.5},
     )
-
-
-def test_steps_train_with_parts_of_the_user(tmp_path: Path) -> None:
-    settings = {
-        "estimator": {"kind": f"{HERE}:Parts", "share": 0.4},
-        "objective": {"kind": f"{HERE}:Reinforce"},
-    }
-    cases = [Case("together", settings=settings), Case("apart", settings=settings | {"batch_tokens": 30})]
-    found = run_cases(1, cases, tmp_path)
-    start = dict(tiny_policy(0).model.state_dict())
-    together, apart = found["together"], found["apart"]
-    assert max(float((w - start[n]).abs().max()) for n, w in together["weights"].items()) > 2e-3
-    for name, weight in together["weights"].items():
-        torch.testing.assert_close(apart["weights"][name], weight, atol=1e-5, rtol=0)
-    assert not together["reference"]
-    assert all(step["objective/log_likelihood"] < 0 for step in together["metrics"])
-    for key in together["metrics"][0]:
-        find(key)
