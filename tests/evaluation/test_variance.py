@@ -18,7 +18,7 @@ from common.models.loading import load_model, load_tokenizer
 from evaluation import token_scores as scores_module
 from evaluation.mask_outcomes import parts_of
 from evaluation.token_scores import token_scores
-from evaluation.variance import CONTENDERS, Analysis, Comparison, Figure, EstimatorRow
+from evaluation.variance import CONTENDERS, Analysis, Comparison, EstimatorRow, Figure
 from evaluation.variance_exact import analyze_exactly, tiny_case
 from evaluation.variance_sampled import STAGES, _covariance, _spread, analyze_by_sampling, reference_texts
 from learner.warm_start.synthetic import generate
