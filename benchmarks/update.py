@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from benchmarks import naive_update
 from benchmarks.measure import Meter, headline
 from benchmarks.naive_denoise import stock_model
-from common.likelihood.random_masks import CoupledEstimator
+from common.likelihood.coupled import CoupledEstimator
 from common.models.config import ModelConfig
 from common.models.loading import model_folder
 from common.models.transformer import MaskedDiffusionModel, initialize
 from learner.batch import PackedViews, pack_views
-from learner.objective import Clip, TokenGrpo
-from learner.plan import MicroBatch, micro_batches, units
+from learner.objectives.grpo import TokenGrpo
+from learner.objectives.ratios import Clip
+from learner.partition import MicroBatch, micro_batches, units
 from learner.policy import Policy
 from learner.samples import TrainingSample
 
@@ -134,13 +135,15 @@ class Learner:
     @torch.no_grad()
     def score(self) -> list[Tensor]:
         """The estimates [T] of every micro-batch's tokens, by sample and then by position."""
-        return [packed.tokens.estimates(self.policy(packed)) for packed in self._packed()]
+        return [packed.tokens.estimates(self.policy.log_probs(packed)) for packed in self._packed()]
 
     def train(self, anchors: Sequence[Anchors]) -> None:
         """Add up the gradient of all micro-batches."""
         for packed, (old, reference) in zip(self._packed(), anchors, strict=True):
-            anchored = packed.beside(old=old, reference=reference)
-            loss, *_ = self.policy(anchored, lambda tokens, scores: self._objective.sums(tokens, scores).loss)
+            anchored = packed.with_estimates(old=old, reference=reference)
+            loss = self.policy.loss(
+                anchored, lambda tokens, log_probs: self._objective.sums(tokens, log_probs).loss
+            ).value
             torch.autograd.backward(loss / self._count)
 
     def _packed(self) -> Iterator[PackedViews]:

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import entry_points
 from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from common.errors import UserError
 
@@ -74,6 +76,42 @@ def load_plugin(kind: Kind, name: str, known: Collection[str] = ()) -> Any:
     ``known`` are the names of our own parts of this kind, for the message. Raises PluginError.
     """
     return import_path(plugin_path(kind, name, known))
+
+
+def make_plugin(kind: Kind, name: str, options: Mapping[str, Any], needs: Collection[str]) -> Any:
+    """Make the part of the user's that ``name`` means with the options that a recipe gives it.
+
+    Its class is a dataclass or a pydantic model, whose fields are the options, or anything else that takes them as
+    keyword arguments. ``needs`` are the attributes that a part of this kind has. Raises PluginError.
+    """
+    make = load_plugin(kind, name)
+    where = f"{kind} {name!r}"
+    if not callable(make):
+        raise PluginError(f"{where}: is no class or function that makes one, but {make!r}")
+    try:
+        known = _fields_of(make)
+        unknown = sorted(options.keys() - known) if known is not None else []
+        if unknown:
+            raise PluginError(
+                f"{where}: {unknown[0]}: unknown key; known keys here: {', '.join(sorted(known or ())) or 'none'}"
+            )
+        made = TypeAdapter(make).validate_python(dict(options)) if known is not None else make(**options)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+        raise PluginError(f"{where}: {'; '.join(problems)}") from error
+    except TypeError as error:
+        raise PluginError(f"{where}: {error}; its options are {', '.join(options) or 'none'}") from error
+    missing = [attribute for attribute in needs if not hasattr(made, attribute)]
+    if missing:
+        raise PluginError(f"{where}: lacks {', '.join(missing)}; docs/extending.md says what it needs")
+    return made
+
+
+def _fields_of(make: Any) -> set[str] | None:
+    """Return the options of a dataclass or a pydantic model; None for anything else."""
+    if isinstance(make, type) and issubclass(make, BaseModel):
+        return set(make.model_fields)
+    return {field.name for field in fields(make)} if is_dataclass(make) else None
 
 
 def plugin_path(kind: Kind, name: str, known: Collection[str] = ()) -> str:

@@ -26,20 +26,15 @@ Preset = Literal[
 RewardPreset = Literal["diffucoder"]
 
 _DIFFUCODER = {
-    "estimator": "coupled",
-    "objective": "grpo",
-    "mask_pairs": 1,
-    "mask_ratio": (0.2, 0.8),
-    "weighting": "paper",
+    "estimator": {"kind": "coupled", "mask_pairs": 1, "mask_ratio": (0.2, 0.8), "weighting": "paper"},
+    "objective": {"kind": "grpo", "clip": 0.5, "kl_weight": 0.01, "kl": "k3"},
     "advantage": "mean",
-    "clip": 0.5,
-    "kl_weight": 0.01,
-    "kl": "k3",
     "inner_iterations": 2,
     "reference_sync_steps": 64,
     "reference_sync_share": 0.6,
 }
 
+#: Each preset has an ``estimator`` and an ``objective`` with their kinds.
 PRESETS: Mapping[str | None, Mapping[str, Any]] = {
     # arXiv 2506.20639, algorithm 1.
     "diffucoder": _DIFFUCODER,
@@ -47,89 +42,63 @@ PRESETS: Mapping[str | None, Mapping[str, Any]] = {
     "diffucoder_loo": {**_DIFFUCODER, "advantage": "loo"},
     # arXiv 2504.12216 (diffu-GRPO) with the values of its released runs.
     "d1": {
-        "estimator": "full_mask",
-        "prompt_mask": 0.15,
-        "objective": "grpo",
+        "estimator": {"kind": "full_mask", "prompt_mask": 0.15},
+        "objective": {"kind": "grpo", "clip": 0.5, "kl_weight": 0.04},
         "advantage": "mean",
-        "clip": 0.5,
-        "kl_weight": 0.04,
         "inner_iterations": 12,
     },
     # arXiv 2505.15809 (MMaDA), section 3.3: random mask ratios, evenly spaced over the inner iterations.
     "unigrpo": {
-        "estimator": "random_mask",
-        "objective": "grpo",
+        "estimator": {"kind": "random_mask"},
+        "objective": {"kind": "grpo", "clip": 0.2, "kl_weight": 0.01},
         "advantage": "mean_std",
-        "clip": 0.2,
-        "kl_weight": 0.01,
         "inner_iterations": 4,
     },
     # arXiv 2512.03759 with the values of its released code run.
     "espo": {
-        "estimator": "elbo",
-        "mask_pairs": 2,
-        "objective": "sequence",
+        "estimator": {"kind": "elbo", "mask_pairs": 2},
+        "objective": {"kind": "sequence", "clip": 0.2, "kl_weight": 0.01, "kl": "k2"},
         "advantage": "mean",
-        "clip": 0.2,
-        "kl_weight": 0.01,
-        "kl": "k2",
         "inner_iterations": 8,
     },
     # arXiv 2510.08554.
     "gdpo": {
-        "estimator": "elbo_quadrature",
-        "quadrature_nodes": 2,
-        "objective": "sequence",
+        "estimator": {"kind": "elbo_quadrature", "nodes": 2},
+        "objective": {"kind": "sequence", "clip": 0.5, "kl_weight": 0.0},
         "advantage": "mean",
-        "clip": 0.5,
-        "kl_weight": 0.0,
     },
     # arXiv 2507.08838: neither old nor reference policy.
     "wd1": {
-        "estimator": "full_mask",
-        "prompt_mask": 0.15,
-        "objective": "wd1",
+        "estimator": {"kind": "full_mask", "prompt_mask": 0.15},
+        "objective": {"kind": "wd1"},
         "advantage": "mean",
-        "kl_weight": 0.0,
     },
     # arXiv 2509.06949; its KL is to the policy that the step began with, which a full sync at every step gives.
     "tracerl": {
-        "estimator": "trace",
-        "trace_merged_steps": 8,
-        "objective": "grpo",
+        "estimator": {"kind": "trace", "merged_steps": 8},
+        "objective": {"kind": "grpo", "clip": 0.2, "kl_weight": 0.01, "kl": "k3"},
         "advantage": "mean_std",
-        "clip": 0.2,
-        "kl_weight": 0.01,
-        "kl": "k3",
         "inner_iterations": 1,
         "reference_sync_steps": 1,
         "reference_sync_share": 1.0,
     },
     # arXiv 2601.15165; its rollouts go from left to right as well.
     "justgrpo": {
-        "estimator": "left_to_right",
-        "objective": "grpo",
+        "estimator": {"kind": "left_to_right"},
+        "objective": {"kind": "grpo", "clip": 0.2, "kl_weight": 0.0},
         "advantage": "mean_std",
-        "clip": 0.2,
-        "kl_weight": 0.0,
         "inner_iterations": 1,
     },
     # arXiv 2510.09541; the paper masks whole blocks, we mask subsets of exact size.
     "spg": {
-        "estimator": "elbo",
-        "mask_pairs": 1,
-        "objective": "spg",
+        "estimator": {"kind": "elbo", "mask_pairs": 1},
+        "objective": {"kind": "spg", "beta": 1.5, "mix": 0.5},
         "advantage": "mean",
-        "spg_beta": 1.5,
-        "spg_mix": 0.5,
-        "kl_weight": 0.0,
     },
     # arXiv 2505.19223 (LLaDA 1.5), on pairs from the rollouts in place of a data set of preferences.
     "vrpo": {
-        "estimator": "elbo",
-        "mask_pairs": 4,
-        "objective": "vrpo",
-        "vrpo_beta": 0.2,
+        "estimator": {"kind": "elbo", "mask_pairs": 4},
+        "objective": {"kind": "vrpo", "beta": 0.2},
         "inner_iterations": 1,
         "reference_sync_steps": 0,
     },

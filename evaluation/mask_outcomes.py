@@ -12,12 +12,10 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from common.likelihood.random_masks import (
-    CountedElboEstimator,
-    CoupledEstimator,
-    FullMaskEstimator,
-    QuadratureElboEstimator,
-)
+from common.likelihood.coupled import CoupledEstimator
+from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_quadrature import QuadratureElboEstimator
+from common.likelihood.full_mask import FullMaskEstimator
 from common.likelihood.views import Estimator, Masks
 
 Array = npt.NDArray[np.float64]
@@ -26,7 +24,7 @@ _NODES = 16
 
 
 @dataclass(frozen=True)
-class Part:
+class DrawPart:
     """N outcomes of a draw: ``probability`` [N], and ``masks`` and ``weights`` [N, V, L] of its V views."""
 
     probability: Array
@@ -34,11 +32,11 @@ class Part:
     weights: Array
 
 
-def parts_of(estimator: Estimator, length: int) -> list[Part]:
+def parts_of(estimator: Estimator, length: int) -> list[DrawPart]:
     """The independent parts of an estimator's draw. Raises TypeError for one that is not in the table."""
     masks = every_mask(length)
     sizes = masks.sum(1)
-    full = Part(np.ones(1), np.ones((1, 1, length), dtype=bool), np.ones((1, 1, length)))
+    full = DrawPart(np.ones(1), np.ones((1, 1, length), dtype=bool), np.ones((1, 1, length)))
     match estimator:
         case FullMaskEstimator(prompt_mask=0.0):
             return [full]
@@ -50,54 +48,54 @@ def parts_of(estimator: Estimator, length: int) -> list[Part]:
             probability = np.array([1.0 / ((length + 1) * comb(length, size)) for size in sizes.tolist()])
             both = np.stack([masks, ~masks], 1)
             weights: Array = both * ((length + 1) / np.maximum(1, both.sum(2, keepdims=True))) / (2 * pairs)
-            return [Part(probability, both, weights)] * pairs
+            return [DrawPart(probability, both, weights)] * pairs
         case QuadratureElboEstimator(nodes=nodes):
             return [_scaled(_mask_at(t, masks), share) for t, share in _gauss(0.0, 1.0, nodes)]
     raise TypeError(f"no enumeration for {estimator}")
 
 
-def _coupled_pair(ratio: tuple[float, float], masks: Masks) -> Part:
+def _coupled_pair(ratio: tuple[float, float], masks: Masks) -> DrawPart:
     drawn = _one_mask(ratio, masks)
     inverse = np.repeat([1.0 / (1.0 - r) for r, _ in _gauss(*ratio, _NODES)], len(masks))
     others = ~drawn.masks
-    return Part(
+    return DrawPart(
         drawn.probability,
         np.concatenate([drawn.masks, others], 1),
         np.concatenate([drawn.weights, others * inverse[:, None, None]], 1),
     )
 
 
-def _decoupled_pair(ratio: tuple[float, float], masks: Masks) -> Part:
+def _decoupled_pair(ratio: tuple[float, float], masks: Masks) -> DrawPart:
     """Every two masks at every two ratios."""
     drawn = _one_mask(ratio, masks)
     one, other = (i.reshape(-1) for i in np.indices((len(drawn.masks),) * 2))
-    return Part(
+    return DrawPart(
         drawn.probability[one] * drawn.probability[other],
         np.concatenate([drawn.masks[one], drawn.masks[other]], 1),
         np.concatenate([drawn.weights[one], drawn.weights[other]], 1),
     )
 
 
-def _one_mask(ratio: tuple[float, float], masks: Masks) -> Part:
+def _one_mask(ratio: tuple[float, float], masks: Masks) -> DrawPart:
     """A ratio, uniform in a range, and a mask at that ratio; ratios in the order of their nodes."""
     rule = _gauss(*ratio, _NODES)
     parts = [_mask_at(r, masks) for r, _ in rule]
-    return Part(
+    return DrawPart(
         np.concatenate([share * part.probability for part, (_, share) in zip(parts, rule, strict=True)]),
         np.concatenate([part.masks for part in parts]),
         np.concatenate([part.weights for part in parts]),
     )
 
 
-def _mask_at(ratio: float, masks: Masks) -> Part:
+def _mask_at(ratio: float, masks: Masks) -> DrawPart:
     """A mask of every position with probability ``ratio``, and a masked token's weight of 1 / ratio."""
     sizes = masks.sum(1)
     chances: Array = ratio**sizes * (1.0 - ratio) ** (masks.shape[1] - sizes)
-    return Part(chances, masks[:, None], masks[:, None] / np.float64(ratio))
+    return DrawPart(chances, masks[:, None], masks[:, None] / np.float64(ratio))
 
 
-def _scaled(part: Part, factor: float) -> Part:
-    return Part(part.probability, part.masks, part.weights * factor)
+def _scaled(part: DrawPart, factor: float) -> DrawPart:
+    return DrawPart(part.probability, part.masks, part.weights * factor)
 
 
 def every_mask(length: int) -> Masks:

@@ -1,4 +1,4 @@
-"""How far likelihood estimates scatter over their masks: estimators side by side, at their cost.
+"""Bias and variance of likelihood estimates over their masks: estimators side by side, at their cost.
 
 The figures are exact on a text small enough to enumerate every mask (:mod:`.variance_exact`), or Monte Carlo on a
 real model (:mod:`.variance_sampled`).
@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import hypot, inf, sqrt
 
-from common.likelihood.random_masks import (
-    CountedElboEstimator,
-    CoupledEstimator,
-    FullMaskEstimator,
-    QuadratureElboEstimator,
-)
+from common.likelihood.coupled import CoupledEstimator
+from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_quadrature import QuadratureElboEstimator
+from common.likelihood.full_mask import FullMaskEstimator
 from common.likelihood.views import Estimator
 
 
@@ -65,7 +63,7 @@ class Figure:
 
 
 def average(figures: Sequence[Figure]) -> Figure:
-    """The mean of independent figures."""
+    """Average independent figures."""
     count = len(figures)
     return Figure(sum(f.value for f in figures) / count, sqrt(sum(f.error**2 for f in figures)) / count)
 
@@ -93,7 +91,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Row:
+class EstimatorRow:
     """A line of the table: a contender's, with the mean over the tokens of a token's log-likelihood (``token``)
     and their sum (``sequence``)."""
 
@@ -110,7 +108,7 @@ class Analysis:
     """The table; by level (``token``, ``sequence``) the evidence lower bound, and the covariance of the two halves
     of a coupled pair, B l(B) / r and not-B l(not B) / (1 - r)."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[EstimatorRow, ...]
     elbo: dict[str, Figure]
     pair_covariance: dict[str, Figure]
 
@@ -134,7 +132,7 @@ def compare(
             )
             for level in elbo
         }
-        rows.append(Row(contender.name, contender.setting, contender.pairs, contender.cost, **levels))
+        rows.append(EstimatorRow(contender.name, contender.setting, contender.pairs, contender.cost, **levels))
     return Analysis(tuple(rows), elbo, pair_covariance)
 
 

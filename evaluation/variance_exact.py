@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from common import rng
-from common.likelihood.random_masks import CountedElboEstimator
+from common.likelihood.elbo import CountedElboEstimator
 from common.likelihood.views import Text, Views
 from common.models.config import ModelConfig
 from common.models.transformer import MaskedDiffusionModel, initialize
-from evaluation.mask_outcomes import Array, Part, codes, every_mask, parts_of
+from evaluation.mask_outcomes import Array, DrawPart, codes, every_mask, parts_of
 from evaluation.token_scores import token_scores
 from evaluation.variance import CONTENDERS, COUPLED, COUPLED_TOTAL, Analysis, Figure, Spread, compare
 
@@ -43,12 +43,12 @@ def analyze_exactly(model: MaskedDiffusionModel, text: Text) -> Analysis:
     length = len(text.completion_ids)
     masks = every_mask(length)
     views = Views(masks, masks.astype(float))
-    scores = token_scores(model, text, views.canvases(text, model.config.mask_token_id))
-    spreads = {c: _spread(parts_of(c.estimator, length), scores) for c in CONTENDERS}
+    log_probs = token_scores(model, text, views.canvases(text, model.config.mask_token_id))
+    spreads = {c: _spread(parts_of(c.estimator, length), log_probs) for c in CONTENDERS}
     (subset,) = parts_of(CountedElboEstimator(), length)
-    bound = _expected(subset, scores)
+    bound = _expected(subset, log_probs)
     pair = parts_of(COUPLED.estimator, length)[1]
-    halves = COUPLED_TOTAL * pair.weights * scores[codes(pair.masks)]
+    halves = COUPLED_TOTAL * pair.weights * log_probs[codes(pair.masks)]
     away = halves - np.tensordot(pair.probability, halves, 1)
     first, second = away[:, 0], away[:, 1]
     return compare(
@@ -61,22 +61,22 @@ def analyze_exactly(model: MaskedDiffusionModel, text: Text) -> Analysis:
     )
 
 
-def _estimates(part: Part, scores: Array) -> Array:
-    """What each outcome adds to the estimate, [N, L]; ``scores`` [2^L, L] are those of all masks."""
-    found: Array = (part.weights * scores[codes(part.masks)]).sum(1)
+def _estimates(part: DrawPart, log_probs: Array) -> Array:
+    """Compute what each outcome adds to the estimate, [N, L]; ``log_probs`` [2^L, L] are those of all masks."""
+    found: Array = (part.weights * log_probs[codes(part.masks)]).sum(1)
     return found
 
 
-def _expected(part: Part, scores: Array) -> Array:
-    mean: Array = part.probability @ _estimates(part, scores)
+def _expected(part: DrawPart, log_probs: Array) -> Array:
+    mean: Array = part.probability @ _estimates(part, log_probs)
     return mean
 
 
-def _spread(parts: list[Part], scores: Array) -> dict[str, Spread]:
-    mean, token, sequence = np.zeros(scores.shape[1]), 0.0, 0.0
+def _spread(parts: list[DrawPart], log_probs: Array) -> dict[str, Spread]:
+    mean, token, sequence = np.zeros(log_probs.shape[1]), 0.0, 0.0
     for part in parts:
-        expected = _expected(part, scores)
-        away = _estimates(part, scores) - expected
+        expected = _expected(part, log_probs)
+        away = _estimates(part, log_probs) - expected
         mean += expected
         token += float(part.probability @ (away**2).mean(1))
         sequence += float(part.probability @ away.sum(1) ** 2)

@@ -9,7 +9,7 @@ from math import sqrt
 import numpy as np
 import numpy.typing as npt
 
-from common.likelihood.random_masks import CountedElboEstimator
+from common.likelihood.elbo import CountedElboEstimator
 from common.likelihood.views import Estimator, SampleKey, Text
 from common.models.loading import load_tokenizer
 from common.models.transformer import MaskedDiffusionModel
@@ -95,8 +95,10 @@ def _contributions(
     group: int,
     number: int,
 ) -> Array:
-    """What each view adds to the estimates of the valid tokens, [draws, V, n]; ``number`` keeps the draws of
-    different estimators apart."""
+    """Compute what each view adds to the estimates of the valid tokens, [draws, V, n].
+
+    ``number`` keeps the draws of different estimators apart.
+    """
     drawn = [estimator.views(SampleKey(seed, group, draw, number), text) for draw in range(draws)]
     canvases = np.concatenate([views.canvases(text, model.config.mask_token_id) for views in drawn])
     weights = np.stack([views.weights for views in drawn])
@@ -105,7 +107,7 @@ def _contributions(
 
 
 def _spread(estimates: Array) -> dict[str, Spread]:
-    """Of estimates [draws, n], as the mean over tokens and for their sum."""
+    """Compute mean and variance of estimates [draws, n], as the mean over tokens and for their sum."""
     shifted = estimates - estimates[0]  # exactly 0 where nothing is drawn
     away = shifted - shifted.mean(0)
     return {
@@ -115,7 +117,7 @@ def _spread(estimates: Array) -> dict[str, Spread]:
 
 
 def _covariance(halves: Array) -> dict[str, Figure]:
-    """Of two views' contributions [draws, 2, n]."""
+    """Compute the covariance of two views' contributions [draws, 2, n]."""
     first, second = np.moveaxis(halves - halves.mean(0), 1, 0)
     return {
         "token": _corrected((first * second).mean(1)),

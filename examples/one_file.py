@@ -26,9 +26,9 @@ from torch import Tensor
 from common import rng
 from common.config import Config, load_config
 from common.models.loading import load_model
+from common.models.log_probabilities import Targets
 from common.models.packing import Packing
 from common.models.prompts import PromptEncoder
-from common.models.scoring import ScoredLoss, Targets, TokenScores
 from common.models.transformer import MaskedDiffusionModel
 from common.records import Completion, NoiseKey, Score, Task
 from orchestrator.curriculum import Curriculum, load_data
@@ -208,7 +208,7 @@ def hidden_states(model: MaskedDiffusionModel, batch: Batch) -> Tensor:
 def log_probabilities(model: MaskedDiffusionModel, batch: Batch) -> Tensor:
     """Compute log p(o_k | prompt, the other tokens as the view shows them) of every scored row, [m]."""
     targets = Targets(batch.targets, model.forbidden, [slice(0, len(batch.targets))])
-    found: Tensor = model.score(hidden_states(model, batch), partial(TokenScores.apply, targets))
+    found: Tensor = model.apply_head(hidden_states(model, batch), partial(TokenLogProbs.apply, targets))
     return found
 
 
@@ -230,8 +230,8 @@ def loss_of(model: MaskedDiffusionModel, batch: Batch, old: Tensor | None, refer
 
     # The library differentiates the loss while the logits are at hand: those of the whole batch never exist.
     targets = Targets(batch.targets, model.forbidden, [slice(0, len(batch.targets))])
-    found: tuple[Tensor, Tensor, Tensor] = model.score(
-        hidden_states(model, batch), partial(ScoredLoss.apply, targets, grpo)
+    found: tuple[Tensor, Tensor, Tensor] = model.apply_head(
+        hidden_states(model, batch), partial(ChunkedLoss.apply, targets, grpo)
     )
     return found[0]
 

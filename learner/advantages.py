@@ -13,7 +13,7 @@ _STD_FLOOR = 1e-4
 
 
 def group_advantages(rewards: Sequence[float], valid: Sequence[bool], mode: AdvantageMode) -> list[float]:
-    """The advantage of each sample of one group; excluded samples get 0 and do not enter the baseline.
+    """Compute the advantage of each sample of one group; excluded samples get 0 and do not enter the baseline.
 
     ``mean``: r - mean(r) (DiffuCoder, algorithm 1). ``loo``: r - mean of the others. ``mean_std``: divided by
     the standard deviation. Fewer than two valid samples have no baseline: all advantages are 0.
@@ -33,5 +33,5 @@ def group_advantages(rewards: Sequence[float], valid: Sequence[bool], mode: Adva
 
 
 def has_variance(rewards: Sequence[float], valid: Sequence[bool]) -> bool:
-    """Whether the valid samples of a group differ in reward, so that it carries a learning signal."""
+    """Return whether the valid samples of a group differ in reward, so that it carries a learning signal."""
     return len({reward for reward, ok in zip(rewards, valid, strict=True) if ok}) > 1

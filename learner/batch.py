@@ -1,4 +1,4 @@
-"""Views of samples packed into one row, and which of its positions are scored."""
+"""Views of samples packed into one row, and the positions whose log-probabilities are computed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 
 from common.likelihood.views import Views
 from common.models.packing import Packing
-from learner.plan import Piece
+from learner.partition import Piece
 from learner.samples import TrainingSample
 
-Row = npt.NDArray[Any]
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class ScoredTokens:
-    """m scored rows, one for each token and view that measures it, of T tokens of n pieces of samples.
+class TokenRows:
+    """m rows, one for each token and view that measures it, of T tokens of n pieces of samples.
 
     ``weights`` [m] and ``token`` [m], which of the T tokens a row measures, ascending; ``owner`` [T], which of the
     n pieces a token belongs to, ascending; ``position`` [T], where in its completion it is; ``advantages`` [n].
@@ -39,13 +39,31 @@ class ScoredTokens:
     reference: Tensor | None = None
     importance: Tensor | None = None
 
-    def estimates(self, scores: Tensor) -> Tensor:
-        """Estimated token log-likelihoods [T] from the log-probabilities [m] of all rows."""
-        zeros = torch.zeros(self.owner.numel(), device=scores.device)
-        return zeros.index_add(0, self.token, self.weights * scores)
+    def estimates(self, log_probs: Tensor) -> Tensor:
+        """Estimate token log-likelihoods [T] from the log-probabilities [m] of all rows."""
+        zeros = torch.zeros(self.owner.numel(), device=log_probs.device)
+        return zeros.index_add(0, self.token, self.weights * log_probs)
 
-    def part(self, rows: slice, tokens: slice) -> ScoredTokens:
-        """Some consecutive tokens and the rows that measure them."""
+    def importance_weights(self, old: Tensor, cap: float) -> Tensor:
+        """Return min(cap, likelihood under the weights of this step / under those that sampled), [T].
+
+        ``old`` [T] are the estimates under the weights of this step, for the masks of the first inner iteration:
+        those for which the rollout recorded its own. Raises ValueError for a rollout that recorded none.
+        """
+        recorded = []
+        for sample in self.samples:
+            if len(sample.sampling_logprobs) != len(sample.completion_ids):
+                raise ValueError(
+                    f"group {sample.group}, sample {sample.sample}: its rollout has no token likelihoods; "
+                    "learner.off_policy_cap must be set from the start of a run"
+                )
+            recorded.append(sample.sampling_logprobs)
+        table = torch.tensor(recorded, device=old.device)
+        ratio = torch.exp(old - table[self.owner, self.position])
+        return ratio.clamp(max=cap)
+
+    def part(self, rows: slice, tokens: slice) -> TokenRows:
+        """Select some consecutive tokens and the rows that measure them."""
         return replace(
             self,
             weights=self.weights[rows],
@@ -58,7 +76,7 @@ class ScoredTokens:
         )
 
     def of_samples(self, value: Callable[[TrainingSample], float]) -> Tensor:
-        """A number of every piece's sample, [n]."""
+        """Return a number of every piece's sample, [n]."""
         numbers = [value(sample) for sample in self.samples]
         return torch.tensor(numbers, dtype=torch.float32, device=self.weights.device)
 
@@ -67,7 +85,7 @@ class ScoredTokens:
 class PackedViews:
     """The views of a micro-batch in one row of N tokens.
 
-    ``ids`` [N]; ``rows`` [m] are the flat positions whose tokens are scored and ``targets`` [m] those tokens;
+    ``ids`` [N]; ``rows`` [m] are the flat positions to be predicted and ``targets`` [m] their tokens;
     ``first_rows`` (length T + 1) says at which row each token's begin.
     """
 
@@ -76,18 +94,18 @@ class PackedViews:
     rows: Tensor
     targets: Tensor
     first_rows: Sequence[int]
-    tokens: ScoredTokens
+    tokens: TokenRows
 
-    def beside(
+    def with_estimates(
         self, *, old: Tensor | None = None, reference: Tensor | None = None, importance: Tensor | None = None
     ) -> PackedViews:
-        """The same with what is given put in."""
+        """Return the same views with estimates [T] of other policies, or weights [T] against staleness."""
         given = {"old": old, "reference": reference, "importance": importance}
         known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         return replace(self, tokens=replace(self.tokens, **known))
 
     def chunks(self, rows: int) -> list[tuple[slice, slice]]:
-        """Row and token spans of at most ``rows`` rows that do not cut a token's rows apart (or of one token)."""
+        """Cut into row and token spans of at most ``rows`` rows, or of one token: no token's rows are parted."""
         spans, first = [], 0
         for token in range(1, len(self.first_rows)):
             following = self.first_rows[min(token + 1, len(self.first_rows) - 1)]
@@ -101,15 +119,15 @@ def pack_views(
     pieces: Sequence[Piece], views: Sequence[Views], mask_token_id: int, device: torch.device
 ) -> PackedViews:
     """Lay out the views of all pieces. ``views`` are those of each piece's whole sample."""
-    sequences: list[Row] = []
+    sequences: list[Array] = []
     places, weights = [], []
     for number, (piece, drawn) in enumerate(zip(pieces, views, strict=True)):
         chosen = list(piece.views)
-        scored = drawn.scored(piece.sample)[chosen]
+        measured = drawn.measured(piece.sample)[chosen]
         if piece.idle:
-            scored[:] = False
+            measured[:] = False
         # By token first, then by view: what measures one token lies together.
-        positions, numbers = np.nonzero(scored.T)
+        positions, numbers = np.nonzero(measured.T)
         places.append(np.stack([np.full(len(positions), number), len(sequences) + numbers, positions]))
         weights.append(drawn.weights[chosen][numbers, positions])
         sequences += list(drawn.canvases(piece.sample, mask_token_id)[chosen])
@@ -122,7 +140,7 @@ def pack_views(
     new = np.ones(len(owner), dtype=bool)
     new[1:] = (np.diff(owner) != 0) | (np.diff(position) != 0)
 
-    def tensor(values: Sequence[Any] | Row, kind: torch.dtype = torch.long) -> Tensor:
+    def tensor(values: Sequence[Any] | Array, kind: torch.dtype = torch.long) -> Tensor:
         return torch.as_tensor(values, dtype=kind, device=device)
 
     return PackedViews(
@@ -131,7 +149,7 @@ def pack_views(
         rows=tensor(starts[sequence] + prompts[owner] + position),
         targets=tensor(targets),
         first_rows=[*np.flatnonzero(new).tolist(), len(owner)],
-        tokens=ScoredTokens(
+        tokens=TokenRows(
             samples=[piece.sample for piece in pieces],
             advantages=tensor([piece.sample.advantage for piece in pieces], torch.float32),
             weights=tensor(np.concatenate(weights), torch.float32),

@@ -22,8 +22,8 @@ from safetensors import SafetensorError
 
 from common.errors import UserError
 from learner.collector import Progress
-from learner.continuity import Settings
 from learner.disk import bytes_in, says_full, sync, sync_tree
+from learner.resume_compatibility import BindingSettings
 
 STATE_FILE = "state.json"
 _LATEST = "latest"
@@ -36,11 +36,11 @@ class CheckpointError(UserError, RuntimeError):
 
 
 @dataclass(frozen=True)
-class State:
-    """What a checkpoint holds beside the ranks' parts: its counts, and the settings it was made with."""
+class CheckpointState:
+    """The content of a checkpoint beside the ranks' parts: its counts, and the settings it was made with."""
 
     progress: Progress
-    settings: Settings
+    settings: BindingSettings
 
 
 class Checkpoints:
@@ -51,7 +51,7 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: Path, keep: int, leader: bool, barrier: Callable[[], None], settings: Settings
+        self, folder: Path, keep: int, leader: bool, barrier: Callable[[], None], settings: BindingSettings
     ) -> None:
         self._folder = folder
         self._keep = keep
@@ -60,7 +60,7 @@ class Checkpoints:
         self._settings = settings
 
     def save(self, progress: Progress, write: Callable[[Path], None]) -> None:
-        """``write`` puts a rank's part into a folder; every rank must call this.
+        """Save a checkpoint; ``write`` puts a rank's part into a folder, and every rank must call this.
 
         Raises :class:`CheckpointError`, with the checkpoints before it untouched, where the disk has no room.
         """
@@ -74,13 +74,15 @@ class Checkpoints:
         self._barrier()
         if self._leader:
             with self._failures_explained(temporary):
-                (temporary / STATE_FILE).write_text(json.dumps(asdict(State(progress, self._settings)), indent=2))
+                (temporary / STATE_FILE).write_text(
+                    json.dumps(asdict(CheckpointState(progress, self._settings)), indent=2)
+                )
                 sync_tree(temporary)
                 self._publish(temporary, target)
         self._barrier()
 
     def _make_room(self, temporary: Path) -> None:
-        """An empty folder to write into, on a disk that has room for what the last checkpoint took."""
+        """Make an empty folder to write into, on a disk that has room for what the last checkpoint took."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for left_over in self._folder.glob(".step-*.tmp"):
             shutil.rmtree(left_over)
@@ -104,7 +106,7 @@ class Checkpoints:
             raise CheckpointError(self._no_room(temporary, amount, free + written)) from error
 
     def _usual_bytes(self) -> int:
-        """Bytes on disk of the last checkpoint; 0 before the first."""
+        """Return the bytes on disk of the last checkpoint; 0 before the first."""
         last = latest_checkpoint(self._folder)
         return bytes_in(last) if last is not None else 0
 
@@ -129,7 +131,7 @@ class Checkpoints:
             shutil.rmtree(retired)
 
     def _surplus(self, newest: Path) -> list[Path]:
-        """Checkpoints beyond those to keep: steps that the run was taken back from, then the oldest."""
+        """List the checkpoints beyond those to keep: steps that the run was taken back from, then the oldest."""
         others = sorted(set(self._folder.glob("step-*")) - {newest})
         later = [other for other in others if other.name > newest.name]
         earlier = others[: len(others) - len(later)]
@@ -137,7 +139,7 @@ class Checkpoints:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that ``latest`` names; without it, the newest.
+    """Return the checkpoint that ``latest`` names; without it, the newest.
 
     Raises :class:`CheckpointError` if ``latest`` names one outside ``folder`` that is gone.
     """
@@ -153,7 +155,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def adopt(folder: Path, checkpoint: Path) -> Path:
-    """Have the run of this folder go on from ``checkpoint``, which may lie elsewhere; its path after that.
+    """Make ``checkpoint``, which may lie elsewhere, the one that this folder's run goes on from; return its path.
 
     A learner that is restarted before its first own checkpoint then starts from this one again.
     """
@@ -165,11 +167,11 @@ def adopt(folder: Path, checkpoint: Path) -> Path:
     return checkpoint
 
 
-def load_state(checkpoint: Path) -> State:
-    """Raises :class:`CheckpointError`."""
+def load_state(checkpoint: Path) -> CheckpointState:
+    """Read the counts and settings of a checkpoint. Raises :class:`CheckpointError`."""
     try:
         raw = json.loads((checkpoint / STATE_FILE).read_text())
-        return State(Progress(**raw["progress"]), dict(raw["settings"]))
+        return CheckpointState(Progress(**raw["progress"]), dict(raw["settings"]))
     except KeyError as error:
         raise CheckpointError(
             f"{checkpoint}: not a usable checkpoint: {STATE_FILE} lacks {error}; another version made it"
@@ -179,7 +181,7 @@ def load_state(checkpoint: Path) -> State:
 
 
 def load_progress(checkpoint: Path) -> Progress:
-    """The counts of a checkpoint. Raises :class:`CheckpointError`."""
+    """Read the counts of a checkpoint. Raises :class:`CheckpointError`."""
     return load_state(checkpoint).progress
 
 

@@ -1,4 +1,4 @@
-"""Which groups make up the next learner step.
+"""The groups of the next learner step.
 
 Groups are taken in admission order, so a step's batch does not depend on which worker was fastest, and a replay
 after a crash builds the same batches. Pure: no Redis, no torch.
@@ -7,7 +7,7 @@ after a crash builds the same batches. Pure: no Redis, no torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -55,9 +55,11 @@ class Collector:
     progress: Progress
     _waiting: dict[int, TrajectoryGroup] = field(default_factory=dict)
     _taken: list[TrajectoryGroup] = field(default_factory=list)
+    _of_step: list[TrajectoryGroup] = field(default_factory=list)
+    _before_step: Progress = field(default_factory=Progress)
 
     def offer(self, group: TrajectoryGroup) -> bool:
-        """Buffer a group. False for a duplicate: handling is idempotent by group index."""
+        """Buffer a group. Returns False for a duplicate: handling is idempotent by group index."""
         index = group.prompt.index
         if index < self.progress.next_index or index in self._waiting:
             return False
@@ -65,10 +67,13 @@ class Collector:
         return True
 
     def take(self) -> Sequence[TrajectoryGroup] | None:
-        """The groups of the next step once complete, else None; progress counts what was consumed so far."""
+        """Take the groups of the next step once complete, else None; progress counts what was consumed so far."""
         while len(self._taken) < self.groups_per_step and self.progress.next_index in self._waiting:
+            if not self._taken:
+                self._before_step, self._of_step = replace(self.progress), []
             group = self._waiting.pop(self.progress.next_index)
-            outcome = self._judge(group)
+            self._of_step.append(group)
+            outcome = self._outcome(group)
             self.progress.count(outcome)
             if outcome is Outcome.TRAINED:
                 self._taken.append(group)
@@ -77,7 +82,16 @@ class Collector:
         batch, self._taken = self._taken, []
         return batch
 
-    def _judge(self, group: TrajectoryGroup) -> Outcome:
+    def put_back(self) -> None:
+        """Undo what was taken and counted for a step that lacks groups."""
+        if not self._taken:
+            return
+        self._waiting |= {group.prompt.index: group for group in self._of_step}
+        self._taken = []
+        for count in fields(Progress):
+            setattr(self.progress, count.name, getattr(self._before_step, count.name))
+
+    def _outcome(self, group: TrajectoryGroup) -> Outcome:
         if group.lost is not None or group.rollouts is None:
             return Outcome.DROPPED
         staleness = self.progress.version - group.rollouts.version

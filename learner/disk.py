@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the entries of a folder, on the disk."""
+    """Flush a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -19,13 +19,13 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Have a folder and all that is in it on the disk."""
+    """Flush a folder and all that is in it to the disk."""
     for path in [*folder.rglob("*"), folder]:
         sync(path)
 
 
 def bytes_in(folder: Path) -> int:
-    """What a folder takes on the disk; another process may be changing it."""
+    """Count the bytes that a folder takes on the disk; another process may be changing it."""
     total = 0
     for path in folder.rglob("*"):
         try:
@@ -36,7 +36,7 @@ def bytes_in(folder: Path) -> int:
 
 
 def says_full(error: Exception) -> bool:
-    """Whether an error tells of a full disk. A RuntimeError of torch may be one without telling."""
+    """Return whether an error says that the disk is full. A RuntimeError of torch may mean just that."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     return isinstance(error, SafetensorError) and f"os error {errno.ENOSPC}" in str(error)

@@ -1,4 +1,4 @@
-"""One DeepSpeed rank: scores, updates, and holds the reference policy."""
+"""One DeepSpeed rank: it updates the policy and holds the reference policy."""
 
 from __future__ import annotations
 
@@ -13,18 +13,16 @@ from torch import Tensor
 from common.config import LearnerConfig
 from common.likelihood.views import Estimator
 from common.models.config import ModelConfig
-from learner import lora
-from learner.batch import PackedViews, ScoredTokens, pack_views
+from learner.batch import PackedViews, TokenRows, pack_views
 from learner.checkpoints import CheckpointError
-from learner.gather import full_parameters
-from learner.objective import Objective
+from learner.collectives import MetricAccumulator, full_parameters
+from learner.objectives.objective import Objective
 from learner.optimizer import learning_rate, make_optimizer, set_learning_rate
-from learner.plan import MicroBatch, micro_batches, units
+from learner.partition import MicroBatch, micro_batches, units
 from learner.policy import Policy
+from learner.preparation import merged_parameters
 from learner.reference import Reference
 from learner.samples import TrainingSample
-from learner.staleness import importance
-from learner.tally import Tally
 
 _ROWS, _ENTROPY = "rows", "policy/entropy"
 _VARIANCE, _IMPORTANCE = "policy/estimator_variance", "policy/importance_mean"
@@ -52,7 +50,7 @@ class Engine:
         self._seed = seed
         self._total_updates = total_updates
         self._rank, self._world = dist.get_rank(), dist.get_world_size()
-        self._reference = Reference(policy, config.zero_stage, self._rank) if config.needs_reference else None
+        self._reference = Reference(policy, config.zero_stage, self._rank) if objective.needs_reference else None
         self._engine, self._optimizer, *_ = deepspeed.initialize(
             model=policy,
             optimizer=make_optimizer(policy, config.optimizer),
@@ -74,51 +72,48 @@ class Engine:
         share = micro_batches(parts, self._world, config.batch_tokens)[self._rank]
         count = self._objective.count(linked)
         names = ("policy/loss", *self._objective.metric_names)
-        tally = Tally((*names, _ROWS, _ENTROPY, _VARIANCE, _IMPORTANCE), self._device)
-        with tally.phase("seconds/score"):
-            passes = self._at_entry([[self._pack(batch, i) for batch in share] for i in range(iterations)])
-            for packed in passes[0]:
-                if packed.tokens.importance is not None:
-                    tally.add(_IMPORTANCE, packed.tokens.importance.sum())
-        # Two iterations estimate the same tokens, under the same weights, by different masks.
-        compares_masks = iterations > 1 and self._estimator.complete and self._objective.needs_old
+        sums = MetricAccumulator((*names, _ROWS, _ENTROPY, _VARIANCE, _IMPORTANCE), self._device)
+        with sums.phase("seconds/score"):
+            passes = self._with_step_start([[self._pack(batch, i) for batch in share] for i in range(iterations)])
+        for packed in passes[0]:
+            if packed.tokens.importance is not None:
+                sums.add(_IMPORTANCE, packed.tokens.importance.sum())
         norms = 0.0
         for iteration, batches in enumerate(passes):
             rate = learning_rate(config.optimizer, updates + iteration, self._total_updates)
             set_learning_rate(self._optimizer, rate)
             for number, packed in enumerate(batches):
-                with tally.phase("seconds/score"):
+                with sums.phase("seconds/score"):
                     anchored = self._with_reference(packed)
-                with tally.phase("seconds/backward"):
-                    scores = self._backward(anchored, count, number == len(batches) - 1, tally)
-                other = passes[1][number].tokens.old if compares_masks and iteration == 0 else None
-                if other is not None:
-                    tally.add(_VARIANCE, (packed.tokens.estimates(scores) - other).square().sum() / 2.0)
-            with tally.phase("seconds/optimizer"):
+                with sums.phase("seconds/backward"):
+                    log_probs = self._backward(anchored, count, number == len(batches) - 1, sums)
+                if iteration == 0 and self._compares_masks:
+                    sums.add(_VARIANCE, _squared_spread(packed, log_probs, passes[1][number]))
+            with sums.phase("seconds/optimizer"):
                 norms += self._step()
                 self._sync_reference(updates + iteration + 1)
-        sums = tally.reduce()
+        totals = sums.reduce()
         valid_tokens = float(sum(sample.valid_tokens for sample in samples))
-        metrics = {name: sums[name] / (count * iterations) for name in names}
-        if sums[_ROWS]:
-            metrics[_ENTROPY] = sums[_ENTROPY] / sums[_ROWS]
-        if compares_masks:
-            metrics[_VARIANCE] = sums[_VARIANCE] / valid_tokens
+        metrics = {name: totals[name] / (count * iterations) for name in names}
+        if totals[_ROWS]:
+            metrics[_ENTROPY] = totals[_ENTROPY] / totals[_ROWS]
+        if self._compares_masks:
+            metrics[_VARIANCE] = totals[_VARIANCE] / valid_tokens
         if config.off_policy_cap is not None:
-            metrics[_IMPORTANCE] = sums[_IMPORTANCE] / valid_tokens
+            metrics[_IMPORTANCE] = totals[_IMPORTANCE] / valid_tokens
         return {
             **metrics,
-            **tally.seconds,
+            **sums.seconds,
             "optim/grad_norm": norms / iterations,
             "optim/learning_rate": rate,
             "policy/valid_tokens": valid_tokens,
         }
 
     def parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Names and full fp32 weights of the model, each valid until the next; a collective call under ZeRO-3."""
+        """Yield names and full fp32 weights, each valid until the next; a collective call under ZeRO-3."""
         model = self._policy.model
         if self._config.lora is not None:
-            return lora.merged_parameters(model)
+            return merged_parameters(model)
         return full_parameters(model.named_parameters(), self._config.zero_stage, self._config.bucket_mb << 20)
 
     def save(self, folder: Path) -> None:
@@ -143,55 +138,60 @@ class Engine:
 
     @torch.no_grad()
     def _estimates(self, policy: Policy, packed: PackedViews) -> Tensor:
-        return packed.tokens.estimates(policy(packed))
+        return packed.tokens.estimates(policy(Policy.log_probs, packed))
 
-    def _at_entry(self, passes: list[list[PackedViews]]) -> list[list[PackedViews]]:
-        """Add what the weights at entry say: old likelihoods, each under the masks of the iteration that uses
-        them, and the weights against staleness. The first iteration's old likelihoods are its new ones."""
+    def _with_step_start(self, passes: list[list[PackedViews]]) -> list[list[PackedViews]]:
+        """Add what the weights at the start of the step say: old estimates, each under the masks of the iteration
+        that uses them, and the weights against staleness. The first iteration's old estimates are its new ones."""
         cap = self._config.off_policy_cap
         weights: list[Tensor | None] = [None] * len(passes[0])
         if cap is not None:
-            weights = [importance(p.tokens, self._estimates(self._policy, p), cap) for p in passes[0]]
+            weights = [p.tokens.importance_weights(self._estimates(self._policy, p), cap) for p in passes[0]]
         found: list[list[PackedViews]] = []
         for iteration, batches in enumerate(passes):
             found.append([])
             for packed, weight in zip(batches, weights, strict=True):
-                scores_old = iteration > 0 and self._objective.needs_old
-                old = self._estimates(self._policy, packed) if scores_old else None
-                found[-1].append(packed.beside(old=old, importance=weight))
+                needs_old = iteration > 0 and self._objective.needs_old
+                old = self._estimates(self._policy, packed) if needs_old else None
+                found[-1].append(packed.with_estimates(old=old, importance=weight))
         return found
 
     def _with_reference(self, packed: PackedViews) -> PackedViews:
         if self._reference is None:
             return packed
-        return packed.beside(reference=self._estimates(self._reference.policy, packed))
+        return packed.with_estimates(reference=self._estimates(self._reference.policy, packed))
 
-    def _backward(self, packed: PackedViews, count: float, last: bool, tally: Tally) -> Tensor:
-        """Add the gradients of a micro-batch; the log-probabilities [m] that it found."""
+    @property
+    def _compares_masks(self) -> bool:
+        """Whether two iterations estimate the same tokens, under the same weights, by different masks."""
+        return self._config.inner_iterations > 1 and self._estimator.complete and self._objective.needs_old
 
-        def loss_of(tokens: ScoredTokens, scores: Tensor) -> Tensor:
-            sums = self._objective.sums(tokens, scores)
-            tally.add("policy/loss", sums.loss.detach())
-            for name, value in sums.metrics.items():
-                tally.add(name, value)
-            return sums.loss
+    def _backward(self, packed: PackedViews, count: float, last: bool, sums: MetricAccumulator) -> Tensor:
+        """Add the gradients of a micro-batch; return the log-probabilities [m] that it found."""
+
+        def loss_of(tokens: TokenRows, log_probs: Tensor) -> Tensor:
+            found = self._objective.sums(tokens, log_probs)
+            sums.add("policy/loss", found.loss.detach())
+            for name, value in found.metrics.items():
+                sums.add(name, value)
+            return found.loss
 
         if self._objective.by_token:
-            loss, scores, entropies = self._engine(packed, loss_of)
-            tally.add(_ENTROPY, entropies.sum())
-            tally.add(_ROWS, entropies.numel())
+            loss, log_probs, entropies = self._engine(Policy.loss, packed, loss_of)
+            sums.add(_ENTROPY, entropies.sum())
+            sums.add(_ROWS, entropies.numel())
         else:
-            scores = self._engine(packed)
-            # An idle rank scores nothing, and still takes part in the backward pass.
-            loss = loss_of(packed.tokens, scores) if scores.numel() else scores.sum()
+            log_probs = self._engine(Policy.log_probs, packed)
+            # An idle rank has no rows, and still takes part in the backward pass.
+            loss = loss_of(packed.tokens, log_probs) if log_probs.numel() else log_probs.sum()
         # DeepSpeed averages gradients over ranks; the division here is already global.
         self._engine.set_gradient_accumulation_boundary(last)
         self._engine.backward(loss * (self._world / count))
-        found: Tensor = scores.detach()
+        found: Tensor = log_probs.detach()
         return found
 
     def _step(self) -> float:
-        """Take the optimizer step; the norm of the gradient before it was clipped."""
+        """Take the optimizer step; return the norm of the gradient before it was clipped."""
         if self._config.zero_stage:
             self._engine.step()
             return float(self._engine.get_global_grad_norm() or 0.0)
@@ -203,7 +203,13 @@ class Engine:
     def _sync_reference(self, update: int) -> None:
         interval = self._config.reference_sync_steps
         if self._reference is not None and interval and update % interval == 0:
-            self._reference.follow(self._policy, self._config.reference_sync_share)
+            self._reference.move_towards(self._policy, self._config.reference_sync_share)
+
+
+def _squared_spread(packed: PackedViews, log_probs: Tensor, other: PackedViews) -> Tensor:
+    """Add up half the squared distances of the tokens' estimates under two draws of masks: their variance."""
+    assert other.tokens.old is not None
+    return (packed.tokens.estimates(log_probs) - other.tokens.old).square().sum() / 2.0
 
 
 def _deepspeed_settings(config: LearnerConfig) -> dict[str, object]:

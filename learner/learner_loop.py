@@ -18,13 +18,13 @@ from learner.samples import TrainingSample, training_samples
 
 
 class GroupSource(Protocol):
-    """Where rank 0 gets the groups of a step from."""
+    """Gives rank 0 the groups of a step."""
 
-    def next_groups(self) -> Sequence[TrajectoryGroup]:
-        """Block until the groups of one step have arrived; raises after the step deadline."""
+    def next_groups(self) -> Sequence[TrajectoryGroup] | None:
+        """Block until the groups of one step have arrived, or return None if the step is not to begin."""
 
     def checkpointed(self) -> None:
-        """A checkpoint now contains everything consumed: acknowledge it."""
+        """Acknowledge what was consumed: a checkpoint holds it now."""
 
 
 class Updater(Protocol):
@@ -34,7 +34,7 @@ class Updater(Protocol):
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a learner step did: the new version, flat metrics, and how many samples it consumed."""
+    """Result of a learner step: the new version, flat metrics, and how many samples it consumed."""
 
     version: int
     metrics: dict[str, float]
@@ -43,7 +43,7 @@ class StepReport:
 
 
 class LearnerLoop:
-    """One learner step at a time; the orchestrator calls :meth:`step` once per weight version."""
+    """Takes one learner step at a time; the orchestrator calls :meth:`step` once per weight version."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class LearnerLoop:
         progress: Progress,
         engine: Updater,
         source: GroupSource | None,
-        share: Callable[[Sequence[TrajectoryGroup] | None], Sequence[TrajectoryGroup]],
+        share: Callable[[Sequence[TrajectoryGroup] | None], Sequence[TrajectoryGroup] | None],
         save_checkpoint: Callable[[Progress], None],
     ) -> None:
         self._config = config
@@ -62,16 +62,19 @@ class LearnerLoop:
         self._save_checkpoint = save_checkpoint
         self._saved_version = progress.version
 
-    def step(self, checkpoint: bool) -> StepReport:
+    def step(self, checkpoint: bool) -> StepReport | None:
         """Train the groups of one step, with ``checkpoint`` after a checkpoint of the steps before.
 
         By then the orchestrator has recorded those, and workers sample this step's groups while it is written.
+        Returns None, on every rank, for a step that was interrupted before its groups had come.
         """
         began = time.perf_counter()
         if checkpoint:
             self.checkpoint()
         started = time.perf_counter()
         groups = self._share(self._source.next_groups() if self._source else None)
+        if groups is None:
+            return None
         collected = time.perf_counter()
         metrics = batch_metrics(groups, self._progress.version)
         samples = training_samples(groups, self._config)

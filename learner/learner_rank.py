@@ -13,7 +13,7 @@ import ray
 import torch.distributed as dist
 
 from common.config import Config
-from common.likelihood.estimators import make_estimator
+from common.likelihood.registry import make_estimator
 from common.models import runtime
 from common.models.loading import load_model, model_folder, save_model
 from common.streams import TRAJECTORIES, Consumer, Streams, connect
@@ -22,15 +22,13 @@ from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import plan_layout
 from common.weights.publisher import Publication, Publisher
-from learner.batch_exchange import broadcast_groups
 from learner.checkpoints import CheckpointError, Checkpoints, load_progress
-from learner.collector import Progress
-from learner.continuity import binding_settings
-from learner.interruption import InterruptibleCollector, StepInterruptedError, or_interrupted
+from learner.collector import Collector, Progress
 from learner.learner_loop import LearnerLoop, StepReport
-from learner.objectives import make_objective
+from learner.objectives.registry import make_objective
 from learner.policy import Policy
 from learner.preparation import prepare
+from learner.resume_compatibility import binding_settings
 from learner.source import TrajectorySource
 
 
@@ -48,11 +46,11 @@ class LearnerRank:
         )
 
     def __repr__(self) -> str:
-        """Ray's dashboard and logs show it."""
+        """Name the actor as Ray's dashboard and logs show it."""
         return f"{self._run_id}/learner-{self._rank}"
 
     def rendezvous(self) -> tuple[str, int]:
-        """Address and free port for the process group; asked of rank 0."""
+        """Return an address and a free port for the process group; asked of rank 0."""
         host = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
         with socket.socket() as probe:
             probe.bind((host, 0))
@@ -60,7 +58,9 @@ class LearnerRank:
 
     def start(self, rendezvous: tuple[str, int], checkpoint: Path | None) -> int:
         """Join the process group, build the engine, and restore ``checkpoint``. Returns the version."""
-        from learner.engine import Engine  # DeepSpeed: not for the process that only starts this actor
+        # DeepSpeed: not for the process that only starts this actor.
+        from learner.collectives import broadcast_groups
+        from learner.engine import Engine
 
         config = self._config
         if not (config.folder / "run.json").exists():
@@ -80,9 +80,9 @@ class LearnerRank:
         prepare(model, settings, config.run.seed)
         policy = Policy(model, dtype, settings.logits_mb << 20)
         total_updates = config.run.steps * settings.inner_iterations
-        self._engine = Engine(
-            policy, make_estimator(settings), make_objective(settings), settings, config.run.seed, total_updates
-        )
+        estimator = make_estimator(settings.estimator, settings.inner_iterations)
+        objective = make_objective(settings.objective)
+        self._engine = Engine(policy, estimator, objective, settings, config.run.seed, total_updates)
         self._progress = Progress()
         if checkpoint is not None:
             self._engine.load(checkpoint)
@@ -100,19 +100,18 @@ class LearnerRank:
             self._progress,
             self._engine,
             source=self._source() if leader else None,
-            share=or_interrupted(broadcast_groups),
+            share=broadcast_groups,
             save_checkpoint=lambda progress: checkpoints.save(progress, self._engine.save),
         )
         return self._progress.version
 
     def step(self, checkpoint: bool) -> StepReport | None:
-        """One learner step, with ``checkpoint`` after a checkpoint of those before; rank 0 reports.
+        """Take one learner step, with ``checkpoint`` after a checkpoint of those before; rank 0 reports.
 
-        None from all ranks if it was interrupted.
+        All ranks return None if it was interrupted.
         """
-        try:
-            report = self._loop.step(checkpoint)
-        except StepInterruptedError:
+        report = self._loop.step(checkpoint)
+        if report is None:
             return None
         self._telemetry.count("worker/groups", len(report.groups))
         self._telemetry.count("worker/samples", report.samples)
@@ -122,7 +121,7 @@ class LearnerRank:
         return report if self._rank == 0 else None
 
     def interrupt(self) -> None:
-        """The step under way, if it still waits for its groups, ends without having begun; asked of rank 0."""
+        """End the step under way, if it still waits for its groups, as if it had not begun; asked of rank 0."""
         self._interrupted.set()
 
     def checkpoint(self) -> None:
@@ -133,7 +132,7 @@ class LearnerRank:
         return Location.here()
 
     def meeting_point(self) -> tuple[str, int]:
-        """Where rank 0 and the rollout workers meet for a broadcast; asked of rank 0."""
+        """Return where rank 0 and the rollout workers meet for a broadcast; asked of rank 0."""
         return self._publisher.meeting_point()
 
     def publish(self, plan: Plan | None) -> Publication | None:
@@ -144,7 +143,7 @@ class LearnerRank:
         return self._publisher.publish(self._engine.parameters(), self._progress.version, plan)
 
     def call_off_broadcast(self, reason: str) -> None:
-        """While rank 0 publishes: one of the receivers is known to be dead."""
+        """Give up the broadcast that rank 0 is in: one of its receivers is known to be dead."""
         self._publisher.call_off(reason)
 
     def export(self, folder: Path) -> None:
@@ -159,7 +158,7 @@ class LearnerRank:
         return self._telemetry.address
 
     def _gather_along(self) -> None:
-        """What rank 0 takes from the engine, it can only gather together with the other ranks."""
+        """Take part in gathering the weights that rank 0 reads; a collective call."""
         deque(self._engine.parameters(), maxlen=0)
 
     def _join(self, rendezvous: tuple[str, int]) -> None:
@@ -184,13 +183,12 @@ class LearnerRank:
     def _source(self) -> TrajectorySource:
         config = self._config
         streams = Streams(connect(self._redis_url), self._run_id, config.streams)
-        collector = InterruptibleCollector(
+        collector = Collector(
             groups_per_step=config.learner.groups_per_step,
             max_staleness=config.admission.max_staleness,
             stale=config.admission.stale,
             zero_variance=config.learner.zero_variance_groups,
             progress=self._progress,
-            interrupted=self._interrupted,
         )
         consumer = Consumer(streams, TRAJECTORIES, "learner-0")
-        return TrajectorySource(streams, consumer, collector, config.deadlines.step_seconds)
+        return TrajectorySource(streams, consumer, collector, config.deadlines.step_seconds, self._interrupted)

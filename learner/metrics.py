@@ -1,4 +1,4 @@
-"""What a batch of groups says about the policy, before it is trained on."""
+"""Metrics of a batch of groups, before it is trained on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from learner.advantages import has_variance
 
 
 def batch_metrics(groups: Sequence[TrajectoryGroup], version: int) -> dict[str, float]:
-    """Flat metrics of a step's groups, which are to train weights of ``version``.
+    """Compute the flat metrics of a step's groups, which are to train weights of ``version``.
 
     Excluded samples count neither in the rewards nor in a group's variance, only by their number; they were
     denoised like the others and count in the rest.
@@ -76,7 +76,7 @@ def _quantiles(parts: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def _order_by_tenth(orders: Sequence[Sequence[int]]) -> dict[str, float]:
-    """Mean rank of the tokens in each tenth of their text; tenths that no text has a token in are left out.
+    """Compute the mean rank of the tokens in each tenth of their text; tenths without a token are left out.
 
     Decoded from left to right, tenth 0 is near 0 and tenth 9 near 1; in random order all are near 0.5.
     """

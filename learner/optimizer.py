@@ -13,7 +13,7 @@ _EPSILON = 1e-8
 
 
 def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over the parameters of ``module`` that are trained."""
+    """Make AdamW over the parameters of ``module`` that are trained."""
     return torch.optim.AdamW(
         [parameter for parameter in module.parameters() if parameter.requires_grad],
         lr=config.learning_rate,
@@ -24,7 +24,7 @@ def make_optimizer(module: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
 
 
 def learning_rate(config: OptimizerConfig, update: int, updates: int) -> float:
-    """The rate of optimizer step ``update`` (0-based) of ``updates``."""
+    """Return the learning rate of optimizer step ``update`` (0-based) of ``updates``."""
     if update < config.warmup_steps:
         return config.learning_rate * (update + 1) / (config.warmup_steps + 1)
     progress = min(1.0, (update - config.warmup_steps) / max(1, updates - config.warmup_steps))

@@ -1,23 +1,37 @@
-"""The policy as the learner sees it: log-probabilities of the tokens that are scored, and losses made of them."""
+"""The policy as the learner sees it: log-probabilities of tokens, and losses made of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from common.models.scoring import ScoredLoss, Targets, TokenScores
+from common.models.log_probabilities import ChunkedLoss, Targets, TokenLogProbs
 from common.models.transformer import MaskedDiffusionModel
-from learner.batch import PackedViews, ScoredTokens
+from learner.batch import PackedViews, TokenRows
 
-#: A loss of scored tokens, given the log-probabilities [m] of their rows.
-Loss = Callable[[ScoredTokens, Tensor], Tensor]
+#: The loss of some tokens, given the log-probabilities [m] of their rows.
+Loss = Callable[[TokenRows, Tensor], Tensor]
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+class LossOfTokens(NamedTuple):
+    """A loss, of which ``value`` alone can be differentiated, and what it was made of.
+
+    ``log_probs`` [m] are those of the rows, ``entropies`` [m] those of their distributions, in nats.
+    """
+
+    value: Tensor
+    log_probs: Tensor
+    entropies: Tensor
 
 
 class Policy(nn.Module):
-    """Wraps the model so that one forward pass scores a micro-batch; DeepSpeed's engine runs this module.
+    """The model with the passes that an update takes through it.
 
     ``logits_bytes`` limits the logits that exist at a time.
     """
@@ -30,21 +44,39 @@ class Policy(nn.Module):
         self.dtype = dtype
         self._chunk_rows = max(1, logits_bytes // (4 * model.config.vocab_size))
 
-    def forward(self, packed: PackedViews, loss: Loss | None = None) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        """The log-probability [m] of every scored row, in fp32.
+    def forward(
+        self,
+        method: Callable[Concatenate[Policy, _Parameters], _Result],
+        *args: _Parameters.args,
+        **kwargs: _Parameters.kwargs,
+    ) -> _Result:
+        """Call one of the methods below: DeepSpeed partitions and counts only what runs inside ``forward``."""
+        return method(self, *args, **kwargs)
 
-        With a ``loss`` that is a sum over tokens: its value, those scores, and the entropies [m] of their
-        distributions; only the value can be differentiated. The loss is called for some tokens at a time.
-        """
+    def log_probs(self, packed: PackedViews) -> Tensor:
+        """Compute the log-probability [m] of the target of every row, in fp32."""
         spans = packed.chunks(self._chunk_rows)
         targets = Targets(packed.targets, self.model.forbidden, [rows for rows, _ in spans])
-        with torch.autocast(packed.ids.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            hidden = self.model.hidden(packed.ids, packed.packing, self.model.source_rows(packed.rows))
-            if loss is None:
-                scores: Tensor = self.model.score(hidden, partial(TokenScores.apply, targets))
-                return scores
-            parts = {rows.start: packed.tokens.part(rows, tokens) for rows, tokens in spans}
-            found: tuple[Tensor, Tensor, Tensor] = self.model.score(
-                hidden, partial(ScoredLoss.apply, targets, lambda rows, scores: loss(parts[rows.start], scores))
-            )
-            return found
+        with self._autocast(packed):
+            found: Tensor = self.model.apply_head(self._hidden(packed), partial(TokenLogProbs.apply, targets))
+        return found
+
+    def loss(self, packed: PackedViews, loss: Loss) -> LossOfTokens:
+        """Compute a loss that is a sum over tokens; ``loss`` is called for some of them at a time."""
+        spans = packed.chunks(self._chunk_rows)
+        targets = Targets(packed.targets, self.model.forbidden, [rows for rows, _ in spans])
+        parts = {rows.start: packed.tokens.part(rows, tokens) for rows, tokens in spans}
+
+        def loss_of_chunk(rows: slice, log_probs: Tensor) -> Tensor:
+            return loss(parts[rows.start], log_probs)
+
+        with self._autocast(packed):
+            found = self.model.apply_head(self._hidden(packed), partial(ChunkedLoss.apply, targets, loss_of_chunk))
+        return LossOfTokens(*found)
+
+    def _autocast(self, packed: PackedViews) -> torch.autocast:
+        return torch.autocast(packed.ids.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _hidden(self, packed: PackedViews) -> Tensor:
+        """Compute the hidden states [m, H] that predict the rows."""
+        return self.model.hidden(packed.ids, packed.packing, self.model.source_rows(packed.rows))

@@ -1,4 +1,4 @@
-"""The reference policy: a frozen copy that follows the policy now and then."""
+"""The reference policy: a frozen copy, moved towards the policy at fixed intervals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Reference:
         self._hold()
 
     @torch.no_grad()
-    def follow(self, policy: Policy, share: float) -> None:
+    def move_towards(self, policy: Policy, share: float) -> None:
         """Move ``share`` of the way to ``policy``'s weights."""
         theirs = dict(policy.named_parameters())
         for name, mine in self._parts(self.policy).items():
@@ -62,7 +62,7 @@ class Reference:
         return {name: self._part(parameters[name]) for name in self._owned}
 
     def _part(self, parameter: Tensor) -> Tensor:
-        """What this rank holds of a parameter; ZeRO-3 cuts those of both policies alike."""
+        """Return what this rank holds of a parameter; ZeRO-3 partitions both policies in the same way."""
         return parameter.ds_tensor if self._partitioned else parameter  # type: ignore[attr-defined]
 
     def _hold(self) -> None:

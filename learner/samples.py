@@ -31,7 +31,7 @@ class TrainingSample(Text):
 
 
 def training_samples(groups: Sequence[TrajectoryGroup], config: LearnerConfig) -> list[TrainingSample]:
-    """The samples of a step with their advantages; groups without a learning signal add none."""
+    """Make the samples of a step with their advantages; groups without a learning signal add none."""
     samples = []
     for group in groups:
         rewards = [score.reward for score in group.scores]

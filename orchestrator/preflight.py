@@ -7,10 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from common.config import Config, ConfigError
+from common.likelihood.registry import make_estimator
 from common.models.config import ModelConfig
 from common.models.loading import model_folder
+from common.plugins import PluginError
 from common.records import Task
 from common.streams import Streams, connect
+from learner.objectives.registry import make_objective
 from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.loggers import check_loggers
 from orchestrator.resume import checkpoint_to_resume
@@ -33,6 +36,7 @@ def check_run(config: Config, resume: str) -> RunInputs:
     Raises ConfigError, ModelError, StreamError, TaskFileError or SandboxUnavailable.
     """
     checkpoint = checkpoint_to_resume(config, resume)
+    _check_algorithm(config)
     _check_model(config)
     check_loggers(config.telemetry.loggers)
     if config.reward.workers and config.ray.address == "local":  # on a cluster, they run elsewhere
@@ -42,6 +46,15 @@ def check_run(config: Config, resume: str) -> RunInputs:
     notes: list[str] = []
     tasks, held_out = load_data(config, notes)
     return RunInputs(Curriculum(tasks, config.run.seed), held_out, notes, checkpoint)
+
+
+def _check_algorithm(config: Config) -> None:
+    """Make the estimator and the objective once here, where a mistake in one of the user's costs no actors."""
+    try:
+        make_estimator(config.learner.estimator, config.learner.inner_iterations)
+        make_objective(config.learner.objective)
+    except PluginError as error:
+        raise ConfigError(f"learner: {error}") from error
 
 
 def _check_redis(config: Config) -> None:

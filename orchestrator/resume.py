@@ -7,7 +7,7 @@ from pathlib import Path
 from common.config import Config, ConfigError
 from common.streams import CONSUMER_GROUPS, Streams
 from learner.checkpoints import STATE_FILE, CheckpointError, latest_checkpoint, load_progress, load_state
-from learner.continuity import Settings, binding_settings, differences
+from learner.resume_compatibility import BindingSettings, binding_settings, differences
 from learner.source import CHECKPOINTED
 
 
@@ -55,7 +55,7 @@ def _find(config: Config, resume: str) -> Path | None:
     return found.resolve()
 
 
-def _check_settings(checkpoint: Path, made_with: Settings, present: Settings) -> None:
+def _check_settings(checkpoint: Path, made_with: BindingSettings, present: BindingSettings) -> None:
     """Raise CheckpointError that names every setting that differs."""
     theirs, ours = differences(made_with, present)
     if theirs:
@@ -66,5 +66,5 @@ def _check_settings(checkpoint: Path, made_with: Settings, present: Settings) ->
         )
 
 
-def _listed(settings: Settings) -> str:
+def _listed(settings: BindingSettings) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())

@@ -6,7 +6,7 @@ import threading
 from functools import partial
 
 from common.config import Config
-from common.likelihood.estimators import make_estimator
+from common.likelihood.registry import make_estimator
 from common.models.prompts import PromptEncoder
 from common.records import RolloutGroup
 from common.streams import PROMPTS, Consumer, Streams, connect
@@ -36,7 +36,9 @@ class RolloutWorker:
         deadline = config.deadlines.step_seconds
         estimate = None
         if config.learner.off_policy_cap is not None:
-            estimate = partial(token_estimates, denoiser, make_estimator(config.learner))
+            learner = config.learner
+            estimator = make_estimator(learner.estimator, learner.inner_iterations)
+            estimate = partial(token_estimates, denoiser, estimator)
         groups = RolloutEngine(
             name,
             engine,

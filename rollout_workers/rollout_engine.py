@@ -153,6 +153,6 @@ def token_estimates(model: TokenModel, estimator: Estimator, key: SampleKey, tex
     """
     views = estimator.views(key, text)
     canvases = views.canvases(text, model.config.mask_token_id)
-    logprobs = token_logprobs(model, canvases, len(text.prompt_ids), text.completion_ids, views.scored(text))
+    logprobs = token_logprobs(model, canvases, len(text.prompt_ids), text.completion_ids, views.measured(text))
     estimates: list[float] = torch.from_numpy(logprobs * views.weights).sum(0).tolist()
     return tuple(estimates)

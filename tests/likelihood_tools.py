@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from common.likelihood import random_masks
+from common import rng
 from common.likelihood.views import Estimator, SampleKey, Text, Views
 from common.models.config import ModelConfig
 from common.models.packing import Packing
@@ -116,7 +116,7 @@ def scripted_views(
     """What the estimator makes of chosen random numbers; ``streams`` are those of other purposes, by name."""
     given = streams | {"masks": draws}
     scripts = {purpose.replace("_", "-"): _Script(numbers) for purpose, numbers in given.items()}
-    patch.setattr(random_masks.rng, "stream", lambda seed, purpose, *indices: scripts[purpose])
+    patch.setattr(rng, "stream", lambda seed, purpose, *indices: scripts[purpose])
     views = estimator.views(key, TEXT)
     assert not any(script.left for script in scripts.values())
     return views

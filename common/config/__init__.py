@@ -6,9 +6,27 @@ YAML file of this tree; ``section.field=value`` arguments override it.
 
 from __future__ import annotations
 
+from common.config.algorithms import (
+    CoupledConfig,
+    DecoupledConfig,
+    ElboConfig,
+    ElboQuadratureConfig,
+    EstimatorConfig,
+    FullMaskConfig,
+    GrpoConfig,
+    LeftToRightConfig,
+    ObjectiveConfig,
+    PluginConfig,
+    RandomMaskConfig,
+    SequenceConfig,
+    SpgConfig,
+    TraceConfig,
+    VrpoConfig,
+    Wd1Config,
+)
 from common.config.base import ConfigError, Section
 from common.config.environment import from_environment
-from common.config.learner import PARTIAL_ESTIMATORS, EstimatorName, LearnerConfig, LoraConfig, OptimizerConfig
+from common.config.learner import LearnerConfig, LoraConfig, OptimizerConfig
 from common.config.loading import dump_config, load_config, without_password
 from common.config.reward import RewardConfig, RewardFunctionConfig
 from common.config.rollout import RolloutConfig
@@ -26,26 +44,40 @@ from common.config.run import (
 from common.config.tree import Config
 
 __all__ = [
-    "PARTIAL_ESTIMATORS",
     "AdmissionConfig",
     "Config",
     "ConfigError",
+    "CoupledConfig",
     "DataConfig",
     "DeadlinesConfig",
-    "EstimatorName",
+    "DecoupledConfig",
+    "ElboConfig",
+    "ElboQuadratureConfig",
+    "EstimatorConfig",
     "EvaluationConfig",
+    "FullMaskConfig",
+    "GrpoConfig",
     "LearnerConfig",
+    "LeftToRightConfig",
     "LoraConfig",
     "ModelSection",
+    "ObjectiveConfig",
     "OptimizerConfig",
+    "PluginConfig",
+    "RandomMaskConfig",
     "RayConfig",
     "RewardConfig",
     "RewardFunctionConfig",
     "RolloutConfig",
     "RunConfig",
     "Section",
+    "SequenceConfig",
+    "SpgConfig",
     "StreamsConfig",
     "TelemetryConfig",
+    "TraceConfig",
+    "VrpoConfig",
+    "Wd1Config",
     "dump_config",
     "from_environment",
     "load_config",

@@ -15,14 +15,14 @@ def names_variable(text: str) -> bool:
 
 
 def check_reference(text: str) -> str:
-    """``text`` itself. Raises ValueError for an ``env:`` without the name of a variable."""
+    """Return ``text`` itself. Raises ValueError for an ``env:`` without the name of a variable."""
     if names_variable(text) and not re.fullmatch(r"[A-Za-z_]\w*", text.removeprefix(_PREFIX), re.ASCII):
         raise ValueError("name an environment variable after env:, such as env:REDIS_URL")
     return text
 
 
 def from_environment(field: str, text: str) -> str:
-    """``text``, or the value of the variable that ``env:NAME`` names. Raises ConfigError naming ``field``."""
+    """Resolve ``text``: itself, or the value of the variable NAME. Raises ConfigError naming ``field``."""
     if not names_variable(text):
         return text
     name = text.removeprefix(_PREFIX)

@@ -1,19 +1,47 @@
-"""How the model learns from scored completions."""
+"""Settings of the learner: how the model learns from scored completions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from common.config.algorithms import (
+    ESTIMATORS,
+    OBJECTIVES,
+    CoupledConfig,
+    ElboConfig,
+    ElboQuadratureConfig,
+    EstimatorConfig,
+    GrpoConfig,
+    ObjectiveConfig,
+    PluginConfig,
+    RandomMaskConfig,
+    SpgConfig,
+    VrpoConfig,
+    with_kind,
+)
 from common.config.base import NonNegative, Positive, Rate, RayResource, Section, Share
+from common.plugins import Kind, PluginError, plugin_path
 from common.presets import PRESETS, Preset
 
-EstimatorName = Literal[
-    "coupled", "decoupled", "full_mask", "random_mask", "elbo", "elbo_quadrature", "trace", "left_to_right"
-]
-#: Estimators that leave some tokens without a likelihood, depending on the masks.
-PARTIAL_ESTIMATORS = ("random_mask", "elbo_quadrature")
+#: Fields by the names that they had when the learner's section was flat.
+MOVED_FIELDS = {
+    "mask_pairs": "estimator.mask_pairs",
+    "mask_ratio": "estimator.mask_ratio",
+    "weighting": "estimator.weighting",
+    "prompt_mask": "estimator.prompt_mask",
+    "quadrature_nodes": "estimator.nodes",
+    "trace_merged_steps": "estimator.merged_steps",
+    "clip": "objective.clip",
+    "clip_high": "objective.clip_high",
+    "kl_weight": "objective.kl_weight",
+    "kl": "objective.kl",
+    "spg_beta": "objective.beta",
+    "spg_mix": "objective.mix",
+    "vrpo_beta": "objective.beta",
+}
 
 
 class OptimizerConfig(Section):
@@ -47,7 +75,7 @@ class LoraConfig(Section):
 class LearnerConfig(Section):
     preset: Preset | None = None
     """A published algorithm: gives the fields below the values of its paper, where the recipe does not set them.
-    As an override it goes before the recipe's values."""
+    As an override it replaces what the recipe says of the algorithm."""
     ranks: Positive = 1
     """DeepSpeed ranks, each a Ray actor."""
     gpus_per_rank: Annotated[float, Field(ge=0)] = 0.0
@@ -63,49 +91,16 @@ class LearnerConfig(Section):
     """Groups (tasks) of one learner step."""
     inner_iterations: Positive = 2
     """mu, updates on the same groups, each with fresh masks."""
-    estimator: EstimatorName = "coupled"
-    """How token likelihoods are measured. ``coupled``: full mask and pairs of complementary masks (DiffuCoder);
-    ``decoupled``: as many masks, drawn apart; ``full_mask``: one pass with part of the prompt masked (d1);
-    ``random_mask``: one random subset (UniGRPO); ``elbo``: complementary subsets of exact size (ESPO);
-    ``elbo_quadrature``: fixed mask ratios (GDPO); ``trace``: the steps of the rollout (TraceRL);
-    ``left_to_right``: one pass a token (JustGRPO), for rollouts with ``rollout.block_length: 1``."""
-    mask_pairs: Positive = 1
-    """lambda, mask pairs per sample: of ``coupled``, ``decoupled`` and ``elbo``."""
-    mask_ratio: tuple[float, float] = (0.2, 0.8)
-    """Range of the mask ratio r ~ U(low, high) of ``coupled`` and ``decoupled``."""
-    weighting: Literal["paper", "normalized"] = "paper"
-    """Of ``coupled`` and ``decoupled``. ``paper``: weights 1/r and 1/(1-r), total 1.5 per token at lambda 1.
-    ``normalized``: divided by their total."""
-    prompt_mask: Share = 0.15
-    """Share of the prompt's tokens that ``full_mask`` masks."""
-    quadrature_nodes: Positive = 2
-    """Mask ratios of ``elbo_quadrature``."""
-    trace_merged_steps: Positive = 1
-    """Denoising steps that ``trace`` scores in one view."""
-    objective: Literal["grpo", "sequence", "wd1", "spg", "vrpo"] = "grpo"
-    """``grpo``: clipped token ratios; ``sequence``: one clipped ratio a completion (ESPO, GSPO); ``wd1``: weighted
-    likelihoods without a ratio; ``spg``: lower and upper bounds by the advantage's sign; ``vrpo``: preferences
-    between the better and the worse completions of a group (LLaDA 1.5)."""
+    estimator: EstimatorConfig = CoupledConfig()
+    """How token likelihoods are measured."""
+    objective: ObjectiveConfig = GrpoConfig()
+    """The loss."""
     advantage: Literal["mean", "loo", "mean_std"] = "mean"
     """Baseline of a group: its mean (paper), leave-one-out, or mean divided by the standard deviation."""
-    clip: Rate = 0.5
-    """epsilon of the clip of ``grpo`` and ``sequence``: ratios below 1 - epsilon gain nothing more."""
-    clip_high: Rate | None = None
-    """epsilon above 1; without it, ``clip`` on both sides."""
-    kl_weight: Annotated[float, Field(ge=0)] = 0.01
-    """beta of the KL to the reference in ``grpo`` and ``sequence``; 0 runs without a reference."""
-    kl: Literal["k2", "k3"] = "k3"
-    """Estimator of that KL: k3 = e^d - d - 1 (paper), or k2 = d^2 / 2, d the reference's log ratio."""
     reference_sync_steps: NonNegative = 64
     """Optimizer steps between syncs of the reference; 0 keeps it as it was at the start of the run."""
     reference_sync_share: Share = 0.6
     """Share of the current weights in a sync; the rest stays."""
-    spg_beta: Annotated[float, Field(ge=1)] = 1.5
-    """Power in the upper bound of ``spg``."""
-    spg_mix: Share = 0.5
-    """Share of the upper bound where ``spg`` lowers a likelihood; the rest is the lower bound."""
-    vrpo_beta: Rate = 0.2
-    """Scale of the log ratios of ``vrpo``."""
     off_policy_cap: Rate | None = None
     """Truncated importance weights against staleness: rollouts also carry the token likelihoods of the weights
     that sampled, and a token of ``grpo`` counts min(cap, old / sampling). Without a value nothing is corrected."""
@@ -115,7 +110,7 @@ class LearnerConfig(Section):
     """Tokens, of all views and with their prompts, in one forward and backward pass. What belongs together (the
     views of a sample, the pair of ``vrpo``) stays together, also where it is more."""
     logits_mb: Positive = 64
-    """MiB of logits at a time: the vocabulary is scored in chunks of rows."""
+    """MiB of logits at a time: the output layer runs on chunks of rows."""
     gradient_checkpointing: bool = False
     """Keep one hidden state a layer and compute the rest again in the backward pass."""
     compile: bool = False
@@ -140,18 +135,32 @@ class LearnerConfig(Section):
     @classmethod
     def _fill_from_preset(cls, values: Any) -> Any:
         preset = PRESETS.get(values.get("preset")) if isinstance(values, dict) else None
-        return {**preset, **values} if preset else values
+        if preset is None:
+            return values
+        filled = {**preset, **values}
+        for field in ("estimator", "objective"):
+            theirs = preset[field]
+            stated = with_kind(values.get(field, {}), theirs["kind"])
+            if isinstance(stated, dict) and stated["kind"] == theirs["kind"]:
+                filled[field] = {**theirs, **stated}
+        return filled
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        low, high = self.mask_ratio
-        if not 0 < low <= high < 1:
-            raise ValueError("mask_ratio: needs 0 < low <= high < 1")
-        if self.estimator == "decoupled" and abs(low + high - 1.0) > 1e-9:
-            raise ValueError(
-                "mask_ratio: complements have the ratio 1 - r; to compare with them, decoupled needs a range that "
-                "is symmetric about 0.5"
-            )
+    def _plugins_can_be_found(self) -> Self:
+        chosen: tuple[tuple[Kind, Section, Iterable[str]], ...] = (
+            ("estimator", self.estimator, ESTIMATORS),
+            ("objective", self.objective, OBJECTIVES),
+        )
+        for field, section, ours in chosen:
+            if isinstance(section, PluginConfig):
+                try:
+                    plugin_path(field, section.kind, tuple(ours))
+                except PluginError as error:
+                    raise ValueError(f"{field}.kind: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _memory_settings_agree(self) -> Self:
         if self.zero_offload != "none" and not self.zero_stage:
             raise ValueError("zero_offload: is a part of ZeRO; set zero_stage to 1, 2 or 3")
         if self.zero_offload == "all" and self.zero_stage < 3:
@@ -164,16 +173,21 @@ class LearnerConfig(Section):
             )
         if self.lora and self.zero_stage == 3:
             raise ValueError("lora: adapters are too small to be partitioned; set zero_stage below 3")
-        if self.off_policy_cap and self.objective != "grpo":
-            raise ValueError("off_policy_cap: only the grpo objective weighs tokens; leave it out")
-        if self.off_policy_cap and self.estimator in PARTIAL_ESTIMATORS:
-            raise ValueError(f"off_policy_cap: {self.estimator} does not score every token; leave it out")
-        if self.objective in ("spg", "vrpo") and self.estimator not in ("elbo", "elbo_quadrature"):
-            raise ValueError(
-                f"objective: {self.objective} is made of evidence lower bounds; set estimator to elbo"
-            )
         return self
 
-    @property
-    def needs_reference(self) -> bool:
-        return self.objective == "vrpo" or (self.objective in ("grpo", "sequence") and self.kl_weight > 0)
+    @model_validator(mode="after")
+    def _algorithm_is_consistent(self) -> Self:
+        if self.off_policy_cap:
+            if not isinstance(self.objective, GrpoConfig | PluginConfig):
+                raise ValueError("off_policy_cap: only the grpo objective weighs tokens; leave it out")
+            # These leave some tokens without a likelihood, depending on the masks.
+            if isinstance(self.estimator, RandomMaskConfig | ElboQuadratureConfig):
+                raise ValueError(
+                    f"off_policy_cap: {self.estimator.kind} does not measure every token; leave it out"
+                )
+        bounds = ElboConfig | ElboQuadratureConfig | PluginConfig
+        if isinstance(self.objective, SpgConfig | VrpoConfig) and not isinstance(self.estimator, bounds):
+            raise ValueError(
+                f"objective: {self.objective.kind} is made of evidence lower bounds; set estimator to elbo"
+            )
+        return self

@@ -9,7 +9,9 @@ from typing import Any, get_args
 import yaml
 from pydantic import ValidationError
 
-from common.config.base import ConfigError
+from common.config.algorithms import PLUGIN_TAG
+from common.config.base import ConfigError, Section
+from common.config.learner import MOVED_FIELDS
 from common.config.tree import Config
 from common.presets import PRESETS, REWARD_PRESETS
 
@@ -30,6 +32,8 @@ def load_config(recipe: Path, overrides: Sequence[str] = ()) -> Config:
         field, _, name = override.partition("=")
         if field in _PRESETS_OF:
             _clear_for_preset(raw, field.partition(".")[0], _PRESETS_OF[field].get(name, {}))
+    for override in overrides:
+        _clear_for_kind(raw, override)
     for override in overrides:
         _apply(raw, override)
     try:
@@ -60,6 +64,8 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     node = raw
     for section in sections:
         child = node.setdefault(section, {})
+        if isinstance(child, str) and section in _SECTIONS_OF_A_KIND:
+            child = node[section] = {"kind": child}
         if not isinstance(child, dict):
             raise ConfigError(f"override {override!r}: {section} is a value, not a section")
         node = child
@@ -82,6 +88,21 @@ def _clear_for_preset(raw: dict[str, Any], section: str, preset: Mapping[str, An
             fields.pop(field, None)
 
 
+#: Sections of the learner whose keys depend on their ``kind``.
+_SECTIONS_OF_A_KIND = ("estimator", "objective")
+
+
+def _clear_for_kind(raw: dict[str, Any], override: str) -> None:
+    """Drop the options of the recipe's kind where an override names another."""
+    path, _, kind = override.partition("=")
+    learner = raw.get("learner")
+    for section in _SECTIONS_OF_A_KIND:
+        if path == f"learner.{section}.kind" and isinstance(learner, dict):
+            stated = learner.get(section)
+            if not (isinstance(stated, dict) and stated.get("kind") == kind):
+                learner.pop(section, None)
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)
@@ -93,26 +114,46 @@ def _is_number(text: str) -> bool:
 def _explain(recipe: Path, error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
-        where = ".".join(str(part) for part in problem["loc"])
+        where, section = _locate(problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = f"unknown key; {_known_keys(problem['loc'])}"
+            moved = _MOVED.get(where)
+            message = (
+                f"now {moved}" if moved else f"unknown key; known keys here: {', '.join(section.model_fields)}"
+            )
         elif problem["type"] != "missing" and not isinstance(problem["input"], dict):
             message = f"{message} (got {problem['input']!r})"
         lines.append(f"  {where}: {message}" if where else f"  {message}")
     return f"recipe {recipe} is not valid:\n" + "\n".join(lines)
 
 
-def _known_keys(location: tuple[int | str, ...]) -> str:
-    section: Any = Config
-    for part in location[:-1]:
-        if isinstance(part, str):
-            section = _section_in(section.model_fields[part].annotation)
-    return "known keys here: " + ", ".join(section.model_fields)
+_MOVED = {f"learner.{old}": f"learner.{new}" for old, new in MOVED_FIELDS.items()}
 
 
-def _section_in(annotation: Any) -> Any:
-    """The section of an annotation such as ``Section``, ``Section | None`` or ``tuple[Section, ...]``."""
-    if hasattr(annotation, "model_fields"):
-        return annotation
-    return next((found for found in map(_section_in, get_args(annotation)) if found is not None), None)
+def _locate(location: tuple[int | str, ...]) -> tuple[str, type[Section]]:
+    """Return the dotted name of a place, which leaves out the kinds that pydantic counts in, and its section."""
+    names: list[str] = []
+    section: type[Section] = Config
+    annotation: Any = Config
+    for part in location:
+        sections = sections_in(annotation)
+        if len(sections) > 1 and part in sections:
+            annotation = sections[str(part)]
+            continue
+        names.append(str(part))
+        if isinstance(part, str) and sections:
+            section = next(iter(sections.values()))
+            field = section.model_fields.get(part)
+            annotation = field.annotation if field is not None else None
+    return ".".join(names), section
+
+
+def sections_in(annotation: Any) -> dict[str, type[Section]]:
+    """Return the sections of an annotation such as ``Section | None`` or ``tuple[Section, ...]``.
+
+    The keys are the kinds where the annotation is a choice of kinds.
+    """
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        kind = annotation.model_fields.get("kind")
+        return {str(kind.default if kind is not None and not kind.is_required() else PLUGIN_TAG): annotation}
+    return {kind: found for part in get_args(annotation) for kind, found in sections_in(part).items()}

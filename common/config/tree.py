@@ -46,7 +46,7 @@ class Config(Section):
             raise ValueError(
                 "admission.max_in_flight: smaller than learner.groups_per_step, so no step could ever fill"
             )
-        if self.learner.estimator == "left_to_right" and self.rollout.block_length != 1:
+        if self.learner.estimator.kind == "left_to_right" and self.rollout.block_length != 1:
             raise ValueError(
                 "learner.estimator: left_to_right scores what was decoded from left to right; set "
                 "rollout.block_length: 1 and rollout.denoising_steps to rollout.completion_length"

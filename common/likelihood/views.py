@@ -1,4 +1,4 @@
-"""What a likelihood estimator is: views of a completion, and weights.
+"""The interface of a likelihood estimator: views of a completion, and weights.
 
 A masked-diffusion model has no exact token likelihood. An estimator names *views* of the text (which positions are
 masked in each) and *weights*, and the estimate is
@@ -17,6 +17,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from common import rng
 from common.records import Completion
 
 Masks = npt.NDArray[np.bool_]
@@ -31,12 +32,16 @@ class SampleKey:
     sample: int
     iteration: int
 
+    def mask_generator(self) -> np.random.Generator:
+        """Return a fresh generator of this key's masks."""
+        return rng.stream(self.seed, "masks", self.group, self.sample, self.iteration)
+
 
 @dataclass(frozen=True)
 class Text:
     """A completion of L tokens as an estimator sees it.
 
-    ``valid_tokens`` counts those up to and including the end of the text: only they are scored. ``step_map`` and
+    ``valid_tokens`` counts those up to and including the end of the text: only they are measured. ``step_map`` and
     ``overwritten`` are the rollout's (:class:`common.records.Rollout`), for estimators that follow its steps.
     """
 
@@ -74,7 +79,7 @@ class Views:
     prompt_masks: Masks | None = None
 
     def canvases(self, text: Text, mask_token_id: int) -> npt.NDArray[np.int64]:
-        """Token ids [V, P + L] as the model sees them."""
+        """Return the token ids [V, P + L] that the model sees."""
         visible = np.asarray(text.completion_ids) if self.visible is None else self.visible
         completion = np.where(self.masks, mask_token_id, visible)
         prompt = np.broadcast_to(
@@ -84,17 +89,19 @@ class Views:
             prompt = np.where(self.prompt_masks, mask_token_id, prompt)
         return np.concatenate([prompt, completion], axis=1)
 
-    def scored(self, text: Text) -> Masks:
-        """Which log-probabilities count, [V, L]: those with a weight, of valid tokens."""
-        scored: Masks = self.weights != 0
-        scored[:, text.valid_tokens :] = False
-        return scored
+    def measured(self, text: Text) -> Masks:
+        """Return which log-probabilities count, [V, L]: those with a weight, of valid tokens."""
+        measured: Masks = self.weights != 0
+        measured[:, text.valid_tokens :] = False
+        return measured
 
 
 class Estimator(Protocol):
+    """A choice of views and weights. One of yours can be named in a recipe (docs/extending.md)."""
+
     @property
     def complete(self) -> bool:
         """Whether every valid token has a weight in some view, whatever the masks."""
 
     def views(self, key: SampleKey, text: Text) -> Views:
-        """The views of a completion."""
+        """Return the views of a completion."""

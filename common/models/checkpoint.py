@@ -25,7 +25,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class _Entry:
-    """What the head of a file says about a tensor."""
+    """The entry of a tensor in the header of a file."""
 
     path: Path
     shape: tuple[int, ...]

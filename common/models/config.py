@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.models.families import FAMILIES, SECTION, Family, ModelError, stated_fields
+from common.models.families import SECTION, ModelError, family_named, stated_fields
 from common.models.tokenizer import read_tokenizer, special_tokens
 
 
@@ -23,7 +23,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: Family = "qwen2"
+    family: str = "qwen2"
     vocab_size: int = Field(gt=2)
     hidden_size: int = Field(gt=0)
     intermediate_size: int = Field(gt=0)
@@ -65,24 +65,24 @@ class ModelConfig(BaseModel):
     @property
     def attention_bias(self) -> bool:
         """Whether q, k and v have biases."""
-        return FAMILIES[self.family].layout == "qwen2"
+        return family_named(self.family).layout == "qwen2"
 
     @property
     def end_token_ids(self) -> tuple[int, ...]:
-        """The tokens any of which ends the text, ascending."""
+        """Return the tokens any of which ends the text, ascending."""
         ids = {self.eos_token_id, self.pad_token_id, self.end_of_turn_token_id}
         return tuple(sorted(token for token in ids if token is not None))
 
     @property
     def forbidden_token_ids(self) -> tuple[int, ...]:
-        """The tokens that are never predicted, ascending: the mask token and the padding of the vocabulary."""
+        """Return the tokens never predicted, ascending: the mask token and the padding of the vocabulary."""
         tokens = self.vocab_size if self.token_count is None else self.token_count
         return (self.mask_token_id, *range(tokens, self.vocab_size))
 
     def to_hugging_face(self, dtype: object = "float32") -> dict[str, Any]:
-        """A config.json that ``transformers`` reads as a stock Qwen2 or Llama model."""
+        """Return a config.json that ``transformers`` reads as a stock Qwen2 or Llama model."""
         conventions = {"family", "shift", "end_of_turn_token_id", "token_count"}
-        layout = FAMILIES[self.family].layout
+        layout = family_named(self.family).layout
         biases = {} if layout == "qwen2" else {"attention_bias": False, "mlp_bias": False}
         return {
             "architectures": ["Qwen2ForCausalLM" if layout == "qwen2" else "LlamaForCausalLM"],
@@ -130,7 +130,7 @@ class ModelConfig(BaseModel):
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The content of ``config.json``. Raises :class:`ModelError`."""
+    """Read ``config.json``. Raises :class:`ModelError`."""
     path = folder / "config.json"
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -144,7 +144,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _completed(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields with the end of text as pad where there is none; the other ids must be known."""
+    """Return the fields with the end of text as pad where there is none; the other ids must be known."""
     for name in ("mask_token_id", "eos_token_id"):
         if fields[name] is None:
             raise ValueError(f"{name}: missing, and no tokenizer declares one; add its id to config.json")

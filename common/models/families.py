@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from common.errors import UserError
-
-Family = Literal["dream", "llada", "qwen2", "llama"]
+from common.plugins import IMPORT_PATH, PluginError, installed_plugins, load_plugin
 
 #: The section of a config.json that :func:`common.models.loading.save_model` writes.
 SECTION = "masked_diffusion"
@@ -19,14 +20,17 @@ class ModelError(UserError, ValueError):
 
 
 @dataclass(frozen=True)
-class Traits:
-    """What distinguishes a family.
+class Family:
+    """The distinguishing traits of a family of models. One of yours is found by name (docs/extending.md).
 
     ``layout``: the stock architecture of its graph; one of Qwen2 has biases at q, k and v, one of Llama has none.
     ``shift``: the logits that predict position i are read at position i - 1.
     ``end_of_turn``, ``mask`` and ``pad``: the texts of these tokens, looked up in the tokenizer. A family without
     a mask text is a stock causal one, which has a mask token only once it was adapted. A pad text is that of a
     learned pad token, which not every tokenizer of the family has.
+    ``shape``: the fields of a ModelConfig that a config.json states in keys of the family's own; it raises
+    ValueError, naming the key, for what is not implemented. ``parameter_name``: what a checkpoint of the family
+    calls a parameter of the model. Without them both are those of the stock architecture.
     """
 
     layout: Literal["qwen2", "llama"]
@@ -34,22 +38,9 @@ class Traits:
     end_of_turn: str
     mask: str | None = None
     pad: str | None = None
+    shape: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    parameter_name: Callable[[str], str] | None = None
 
-
-FAMILIES: dict[Family, Traits] = {
-    "dream": Traits("qwen2", shift=True, end_of_turn="<|im_end|>", mask="<|mask|>", pad="<|dlm_pad|>"),
-    "llada": Traits("llama", shift=False, end_of_turn="<|eot_id|>", mask="<|mdm_mask|>"),
-    "qwen2": Traits("qwen2", shift=True, end_of_turn="<|im_end|>"),
-    "llama": Traits("llama", shift=True, end_of_turn="<|eot_id|>"),
-}
-
-_FAMILY_OF_MODEL_TYPE: dict[str, Family] = {
-    "Dream": "dream",
-    "dream": "dream",
-    "llada": "llada",
-    "qwen2": "qwen2",
-    "llama": "llama",
-}
 
 #: What a key of a stock architecture must say; its absence means the same.
 _STOCK_KEYS: dict[str, Any] = {
@@ -100,32 +91,61 @@ _LLADA_LAYER_NAMES = {
 }
 
 
+def family_named(name: str) -> Family:
+    """Return one of our families, or the plug-in that ``name`` means. Raises ValueError."""
+    return FAMILIES[name] if name in FAMILIES else _plugin_family(name)
+
+
+@cache
+def _plugin_family(name: str) -> Family:
+    family = load_plugin("model_family", name, known=tuple(FAMILIES))
+    if not isinstance(family, Family):
+        raise ValueError(f"model family {name!r}: must be a common.models.families.Family, not {family!r}")
+    return family
+
+
 def stated_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a ModelConfig that a config.json states; special ids it leaves open are None or absent.
+    """Read the fields of a ModelConfig that a config.json states; ids that it leaves open are None or absent.
 
     Raises ValueError, which names the key, for an architecture this project does not implement.
     """
-    model_type = raw.get("model_type")
-    family = _FAMILY_OF_MODEL_TYPE.get(model_type) if isinstance(model_type, str) else None
-    if family is None:
-        known = ", ".join(sorted(_FAMILY_OF_MODEL_TYPE))
-        raise ValueError(f"model_type {model_type!r} is not one of {known}")
-    conventions = {"family": family} | _section(raw, family)
-    traits = FAMILIES[conventions["family"]]
-    if traits.mask is None and SECTION not in raw and raw.get("mask_token_id") is None:
+    written_as = _family_of_file(raw)
+    conventions = {"family": written_as} | _section(raw, written_as)
+    family = family_named(conventions["family"])
+    if family.mask is None and SECTION not in raw and raw.get("mask_token_id") is None:
         raise ValueError(
             f"mask_token_id: missing, and there is no section {SECTION!r}: this is a causal model; adapt it to "
             "masked diffusion first, or name the mask token that it was adapted with"
         )
-    shape = _llada_shape(raw) if model_type == "llada" else _stock_shape(raw, traits)
+    shape = family_named(written_as).shape
+    fields = _stock_shape(raw, family) if shape is None else shape(raw)
     ids = {name: raw.get(name) for name in ("mask_token_id", "eos_token_id", "pad_token_id")}
-    return shape | ids | {"shift": traits.shift} | conventions
+    return fields | ids | {"shift": family.shift} | conventions
 
 
-def checkpoint_name(model_type: str, name: str) -> str:
-    """How a checkpoint of a config.json's ``model_type`` names the model's parameter ``name``."""
-    if model_type != "llada":
-        return name
+def checkpoint_name(raw: Mapping[str, Any], name: str) -> str:
+    """Return what the checkpoint beside a config.json calls the model's parameter ``name``."""
+    rename = family_named(_family_of_file(raw)).parameter_name
+    return name if rename is None else rename(name)
+
+
+def _family_of_file(raw: Mapping[str, Any]) -> str:
+    """Return the family whose keys and parameter names a folder is written in."""
+    model_type = raw.get("model_type")
+    if isinstance(model_type, str) and model_type in _FAMILY_OF_MODEL_TYPE:
+        return _FAMILY_OF_MODEL_TYPE[model_type]
+    section = raw.get(SECTION)
+    stated = section.get("family") if isinstance(section, dict) else None
+    if isinstance(stated, str) and re.fullmatch(IMPORT_PATH, stated):
+        return stated
+    installed = {plugin.name for plugin in installed_plugins() if plugin.kind == "model_family"}
+    if isinstance(model_type, str) and model_type in installed:
+        return model_type
+    known = ", ".join(sorted({*_FAMILY_OF_MODEL_TYPE, *installed}))
+    raise ValueError(f"model_type {model_type!r} is not one of {known}")
+
+
+def _llada_parameter_name(name: str) -> str:
     owner, _, leaf = name.rpartition(".")
     if owner in _LLADA_OUTER_NAMES:
         return f"model.transformer.{_LLADA_OUTER_NAMES[owner]}.{leaf}"
@@ -133,20 +153,24 @@ def checkpoint_name(model_type: str, name: str) -> str:
     return f"model.transformer.blocks.{number}.{_LLADA_LAYER_NAMES[part]}.{leaf}"
 
 
-def _section(raw: Mapping[str, Any], family: Family) -> dict[str, Any]:
+def _section(raw: Mapping[str, Any], written_as: str) -> dict[str, Any]:
     section = raw.get(SECTION, {})
     if not isinstance(section, dict):
         raise ValueError(f"{SECTION}: must be a section, not {section!r}")
-    stated = section.get("family", family)
-    if stated not in FAMILIES:
-        raise ValueError(f"{SECTION}.family {stated!r} is not one of {', '.join(FAMILIES)}")
-    if FAMILIES[stated].layout != FAMILIES[family].layout:
+    stated = section.get("family", written_as)
+    if not isinstance(stated, str):
+        raise ValueError(f"{SECTION}.family: must be a name, not {stated!r}")
+    try:
+        layout = family_named(stated).layout
+    except PluginError as error:
+        raise ValueError(f"{SECTION}.family {error}") from error
+    if layout != family_named(written_as).layout:
         raise ValueError(f"{SECTION}.family {stated!r} does not go with model_type {raw['model_type']!r}")
     return section
 
 
-def _stock_shape(raw: Mapping[str, Any], traits: Traits) -> dict[str, Any]:
-    for key, value in (_STOCK_KEYS | {"attention_bias": traits.layout == "qwen2"}).items():
+def _stock_shape(raw: Mapping[str, Any], family: Family) -> dict[str, Any]:
+    for key, value in (_STOCK_KEYS | {"attention_bias": family.layout == "qwen2"}).items():
         _require(raw, key, value, (value,))
     if "sliding_attention" in (raw.get("layer_types") or ()):
         raise ValueError("layer_types: 'sliding_attention' is not implemented")
@@ -171,7 +195,7 @@ def _stock_shape(raw: Mapping[str, Any], traits: Traits) -> dict[str, Any]:
 
 
 def _rope_theta(raw: Mapping[str, Any]) -> Any:
-    """The base of the rotary angles, which stands beside or inside the section on their scaling."""
+    """Read the base of the rotary angles, which stands beside or inside the section on their scaling."""
     theta = raw.get("rope_theta")
     for key in ("rope_scaling", "rope_parameters"):
         section = raw.get(key) or {}
@@ -219,3 +243,26 @@ def _require(raw: Mapping[str, Any], key: str, default: Any, accepted: tuple[Any
     if raw.get(key, default) not in accepted:
         absent = "" if key in raw else " (what its absence means)"
         raise ValueError(f"{key}: {raw.get(key, default)!r}{absent} is not implemented, only {accepted[-1]!r}")
+
+
+FAMILIES: dict[str, Family] = {
+    "dream": Family("qwen2", shift=True, end_of_turn="<|im_end|>", mask="<|mask|>", pad="<|dlm_pad|>"),
+    "llada": Family(
+        "llama",
+        shift=False,
+        end_of_turn="<|eot_id|>",
+        mask="<|mdm_mask|>",
+        shape=_llada_shape,
+        parameter_name=_llada_parameter_name,
+    ),
+    "qwen2": Family("qwen2", shift=True, end_of_turn="<|im_end|>"),
+    "llama": Family("llama", shift=True, end_of_turn="<|eot_id|>"),
+}
+
+_FAMILY_OF_MODEL_TYPE = {
+    "Dream": "dream",
+    "dream": "dream",
+    "llada": "llada",
+    "qwen2": "qwen2",
+    "llama": "llama",
+}

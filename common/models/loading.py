@@ -44,19 +44,19 @@ def model_folder(path: str) -> Path:
 
 
 def load_model(path: str, device: torch.device | str = "cpu") -> MaskedDiffusionModel:
-    """A model with fp32 weights on ``device``. Raises :class:`ModelError`."""
+    """Load a model with fp32 weights on ``device``. Raises :class:`ModelError`."""
     folder = model_folder(path)
     model = _allocate(ModelConfig.from_folder(folder), device)
-    model_type = read_config(folder)["model_type"]
-    parameters = {checkpoint_name(model_type, name): tensor for name, tensor in model.named_parameters()}
+    raw = read_config(folder)
+    parameters = {checkpoint_name(raw, name): tensor for name, tensor in model.named_parameters()}
     # Some writers of a model whose output layer is its embedding store that tensor under both names.
-    head = checkpoint_name(model_type, "lm_head.weight")
+    head = checkpoint_name(raw, "lm_head.weight")
     read_weights(folder, parameters, ignored={head} - parameters.keys())
     return model
 
 
 def load_tokenizer(path: str) -> Any:
-    """The tokenizer in the model's folder; its special ids must agree with config.json.
+    """Load the tokenizer in the model's folder; its special ids must agree with config.json.
 
     Runs no code of the folder. Raises :class:`ModelError`.
     """
@@ -73,7 +73,7 @@ def load_tokenizer(path: str) -> Any:
 
 
 def tokenizer_hash(path: str) -> str:
-    """Fingerprint of the tokenizer files, template included; recorded in every rollout."""
+    """Return a fingerprint of the tokenizer files, template included; every rollout records it."""
     folder = model_folder(path)
     digest = hashlib.sha256()
     for name in TOKENIZER_FILES:
@@ -117,7 +117,7 @@ def save_model(
 
 
 def _allocate(config: ModelConfig, device: torch.device | str) -> MaskedDiffusionModel:
-    """A model whose weights hold anything: to draw billions of them, only to overwrite them, takes minutes."""
+    """Make a model with arbitrary weights: to draw billions of them, only to overwrite them, takes minutes."""
     with torch.device("meta"):
         model = MaskedDiffusionModel(config)
     for module in model.modules():

@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Packing:
-    """Where each sequence of a packed batch lies.
+    """The places of the sequences of a packed batch.
 
     ``starts[i]`` and ``lengths[i]`` locate sequence i (in the caller's order) in the flat row of ``total``
     tokens. ``blocks`` lists runs of equal length as (start, count, length). ``positions`` is [total], counted
@@ -50,7 +50,7 @@ class Packing:
         return cls(tuple(starts), tuple(lengths), tuple(blocks), positions.to(device), offsets[-1])
 
     def pack(self, sequences: Sequence[Sequence[int] | npt.NDArray[np.int64]]) -> Tensor:
-        """Token ids of the sequences (caller's order) as one flat [total] row."""
+        """Join the token ids of the sequences (caller's order) into one flat [total] row."""
         row = torch.empty(self.total, dtype=torch.long)
         for start, length, ids in zip(self.starts, self.lengths, sequences, strict=True):
             row[start : start + length] = torch.as_tensor(ids, dtype=torch.long)

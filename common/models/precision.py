@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 @lru_cache
 def cpu_multiplies_bf16() -> bool:
-    """Whether this CPU has kernels for bf16 products that are worth using."""
+    """Return whether this CPU has kernels for bf16 products that are worth using."""
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def emulates_bf16(device: torch.device) -> bool:
-    """Whether bf16 was asked for, by autocast, on a CPU that has no instructions for it."""
+    """Return whether bf16 was asked for, by autocast, on a CPU that has no instructions for it."""
     return (
         device.type == "cpu"
         and torch.is_autocast_enabled("cpu")
@@ -31,7 +31,7 @@ def emulates_bf16(device: torch.device) -> bool:
 
 
 def rounded(values: Tensor) -> Tensor:
-    """The values as bf16 holds them, in fp32."""
+    """Round to bf16; the result is in fp32."""
     return values.bfloat16().float()
 
 
@@ -78,7 +78,7 @@ class Linear(nn.Linear):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Full attention of q [n, heads, queries, d] over k, v [n, kv heads, keys, d]."""
+    """Compute full attention of q [n, heads, queries, d] over k, v [n, kv heads, keys, d]."""
     grouped = k.shape[1] != q.shape[1]
     if not emulates_bf16(q.device):
         return F.scaled_dot_product_attention(q, k, v, enable_gqa=grouped)

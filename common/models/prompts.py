@@ -32,7 +32,7 @@ class PromptEncoder:
         return self._encode_text(task.prompt)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of the ids, special tokens left out."""
+        """Decode ids, with special tokens left out."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 

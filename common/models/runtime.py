@@ -1,4 +1,4 @@
-"""Where and on how many threads a process runs the model."""
+"""The device and the threads with which a process runs the model."""
 
 from __future__ import annotations
 

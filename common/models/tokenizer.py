@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.models.families import FAMILIES, Family, ModelError
+from common.models.families import ModelError, family_named
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -21,8 +21,8 @@ TOKENIZER_FILES = (
 )
 
 
-def read_tokenizer(folder: Path, family: Family) -> Any:
-    """The tokenizer in ``folder``, or None where none lies there. Raises :class:`ModelError`.
+def read_tokenizer(folder: Path, family: str) -> Any:
+    """Load the tokenizer in ``folder``, or None where none lies there. Raises :class:`ModelError`.
 
     The classes are named here, so what ``tokenizer_config.json`` names in ``auto_map`` is never looked at. The
     learned pad token of a family is declared as the pad if the tokenizer has it.
@@ -33,7 +33,7 @@ def read_tokenizer(folder: Path, family: Family) -> Any:
     if (folder / "tokenizer.json").is_file():
         kind = PreTrainedTokenizerFast
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        if FAMILIES[family].layout != "qwen2":
+        if family_named(family).layout != "qwen2":
             raise ModelError(f"{folder}: a tokenizer of family {family!r} needs tokenizer.json")
         kind = Qwen2Tokenizer
     else:
@@ -44,14 +44,14 @@ def read_tokenizer(folder: Path, family: Family) -> Any:
         raise ModelError(f"{folder}: the tokenizer cannot be read: {error}") from error
     vocabulary = tokenizer.get_vocab()
     _check_added_tokens(folder, vocabulary)
-    if FAMILIES[family].pad in vocabulary:
-        tokenizer.add_special_tokens({"pad_token": FAMILIES[family].pad})
+    if family_named(family).pad in vocabulary:
+        tokenizer.add_special_tokens({"pad_token": family_named(family).pad})
     return tokenizer
 
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """What a tokenizer says about special tokens. ``count`` is one more than the highest id of a token.
+    """The special tokens of a tokenizer. ``count`` is one more than the highest id of a token.
 
     ``learned_pad``: the pad is the family's own token, whatever config.json says.
     """
@@ -64,7 +64,7 @@ class SpecialTokens:
     learned_pad: bool
 
     def complete(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Fields of a published config.json, which counts no tokens, with what it leaves open filled in."""
+        """Fill in the fields that a published config.json, which counts no tokens, leaves open."""
         known = {"mask_token_id": self.mask, "eos_token_id": self.eos, "pad_token_id": self.pad}
         ids = {name: token if fields[name] is None else fields[name] for name, token in known.items()}
         if self.learned_pad:
@@ -93,9 +93,9 @@ class SpecialTokens:
             )
 
 
-def special_tokens(tokenizer: Any, family: Family) -> SpecialTokens:
-    """What ``tokenizer`` knows of the tokens that are special to ``family``."""
-    traits, vocabulary = FAMILIES[family], tokenizer.get_vocab()
+def special_tokens(tokenizer: Any, family: str) -> SpecialTokens:
+    """Look up the tokens that are special to ``family`` in ``tokenizer``."""
+    traits, vocabulary = family_named(family), tokenizer.get_vocab()
     mask = tokenizer.mask_token_id
     return SpecialTokens(
         count=max(vocabulary.values()) + 1,
@@ -108,7 +108,7 @@ def special_tokens(tokenizer: Any, family: Family) -> SpecialTokens:
 
 
 def _check_added_tokens(folder: Path, vocabulary: dict[str, int]) -> None:
-    """Tokens join a vocabulary in their order, so after a cut file they would get other ids than they state."""
+    """Raise ModelError for added tokens whose ids in the vocabulary are not those they state, as of a cut file."""
     path = folder / "tokenizer_config.json"
     stated = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for token, entry in stated.get("added_tokens_decoder", {}).items():

@@ -1,7 +1,7 @@
 """A bidirectional Qwen2 or Llama transformer over packed batches.
 
 Parameter names are theirs, so a Hugging Face checkpoint of either architecture loads as it is. The same forward
-pass samples (rollout workers) and scores (learner): what one sees is what the other sees.
+pass samples (rollout workers) and trains (learner): what one sees is what the other sees.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from common.models.config import ModelConfig
+from common.models.log_probabilities import HeadFunction
 from common.models.packing import Packing
 from common.models.precision import Linear, attend
-from common.models.scoring import Score
 from common.models.window import Memory, Window
 
 #: Attention of packed q, k, v, each [rows, heads, d], as [rows, heads * d].
@@ -105,11 +105,11 @@ class Layer(nn.Module):
 
 
 class Head(Linear):
-    """The output layer. ``score`` is given the rows and the weight in place of the usual product: inside the
-    forward pass, as under ZeRO-3 the weight is whole only there."""
+    """The output layer. ``function`` is called with the rows and the weight in place of the usual product: inside
+    the forward pass, as under ZeRO-3 the weight is whole only there."""
 
-    def forward(self, x: Tensor, widen: bool = False, score: Score | None = None) -> Any:
-        return super().forward(x, widen) if score is None else score(x, self.weight)
+    def forward(self, x: Tensor, widen: bool = False, function: HeadFunction | None = None) -> Any:
+        return super().forward(x, widen) if function is None else function(x, self.weight)
 
 
 class Backbone(nn.Module):
@@ -167,7 +167,7 @@ class MaskedDiffusionModel(nn.Module):
         attention: Callable[[int], Attend],
         rows: Tensor | None = None,
     ) -> Tensor:
-        """The layers over tokens at the given positions, all below ``length``."""
+        """Run the layers over tokens at the given positions, all below ``length``."""
         cos, sin = rotary_tables(self.config, length, ids.device)
         x = self.model.embed_tokens(ids)
         cos, sin = (t[positions].unsqueeze(1).to(x.dtype) for t in (cos, sin))
@@ -182,13 +182,13 @@ class MaskedDiffusionModel(nn.Module):
         return out
 
     def logits(self, rows: Tensor) -> Tensor:
-        """fp32 logits [n, V] of hidden rows [n, H]; -inf at tokens that are never predicted."""
-        scores: Tensor = self.lm_head(rows, widen=True)
-        return scores.index_fill_(-1, self._forbidden, -torch.inf)
+        """Compute fp32 logits [n, V] of hidden rows [n, H]; -inf at tokens that are never predicted."""
+        logits: Tensor = self.lm_head(rows, widen=True)
+        return logits.index_fill_(-1, self._forbidden, -torch.inf)
 
-    def score(self, rows: Tensor, how: Score) -> Any:
-        """What ``how`` makes of hidden rows [n, H] and the output layer's weight [V, H]; see :mod:`.scoring`."""
-        return self.lm_head(rows, score=how)
+    def apply_head(self, rows: Tensor, function: HeadFunction) -> Any:
+        """Apply a function of :mod:`.log_probabilities` to hidden rows [n, H] and the output layer's weight."""
+        return self.lm_head(rows, function=function)
 
     @property
     def device(self) -> torch.device:
@@ -197,25 +197,27 @@ class MaskedDiffusionModel(nn.Module):
 
     @property
     def forbidden(self) -> Tensor:
-        """Ids of the tokens that are never predicted."""
+        """The ids of the tokens that are never predicted."""
         return self._forbidden
 
     def products(self) -> Iterator[tuple[str, Linear]]:
-        """The names and modules whose parameters every pass rounds to the type it computes in. A head that is the
-        embedding too is not one of them: the embedding is read as it is."""
+        """Yield the names and modules whose parameters every pass rounds to the type it computes in.
+
+        A head that is the embedding too is not one of them: the embedding is read as it is.
+        """
         for name, module in self.named_modules():
             if isinstance(module, Linear) and module.weight is not self.model.embed_tokens.weight:
                 yield name, module
 
     def held_types(self, dtype: torch.dtype) -> dict[str, torch.dtype]:
-        """The type in which a worker that computes in ``dtype`` holds each parameter, by name."""
+        """Return the type in which a worker that computes in ``dtype`` holds each parameter."""
         types = {name: torch.float32 for name, _ in self.named_parameters()}
         for name, module in self.products():
             types |= {f"{name}.{leaf}": dtype for leaf, _ in module.named_parameters()}
         return types
 
     def source_rows(self, target_rows: Rows) -> Rows:
-        """The flat row whose hidden state predicts each target row (one to the left where logits shift)."""
+        """Return the flat rows that predict the target rows (one to the left where logits shift)."""
         return target_rows - 1 if self.config.shift else target_rows
 
 

@@ -60,8 +60,8 @@ ALERTS = (
         "{{ $labels.run }}: the reward is {{ $value | humanize }} below its best of the last six hours",
         "The mean of half an hour fell by more than half of the reward's spread. Look at KL, clipped ratios "
         "and gradient norm at the time of the fall: lower learner.optimizer.learning_rate or raise "
-        "learner.kl_weight, and resume from a checkpoint before it. If they are calm, look at infrastructure "
-        "failures and at the tasks.",
+        "learner.objective.kl_weight, and resume from a checkpoint before it. If they are calm, look at "
+        "infrastructure failures and at the tasks.",
     ),
     Alert(
         "InfraFailures",

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from common.config.algorithms import ESTIMATORS, OBJECTIVES
 from deploy.generate.chart_values import ChartValues
 
 CHART = Path("deploy/helm/couplet")
@@ -30,7 +31,7 @@ def files() -> dict[Path, str]:
 
 
 def _simplified(node: Any) -> Any:
-    """Draft 7 and short messages: no titles, ``X or null`` as a type of its own, tuples as draft 7 has them."""
+    """Draft 7 and short messages: no titles, choices by ``kind``, ``X or null`` as a type, tuples of draft 7."""
     if isinstance(node, list):
         return [_simplified(item) for item in node]
     if not isinstance(node, dict):
@@ -38,6 +39,8 @@ def _simplified(node: Any) -> Any:
     made = {
         key: _simplified(value) for key, value in node.items() if not (key == "title" and isinstance(value, str))
     }
+    if "oneOf" in made:
+        made |= _choice(made.pop("oneOf"))
     if "prefixItems" in made:
         made["items"] = made.pop("prefixItems")
     options = made.get("anyOf", [])
@@ -48,3 +51,20 @@ def _simplified(node: Any) -> Any:
         if "enum" in made:
             made["enum"] = [*made["enum"], None]
     return made
+
+
+def _choice(references: list[dict[str, str]]) -> dict[str, Any]:
+    """A section whose keys depend on its kind, or the kind alone. ``oneOf`` would be reported as such; this way
+    the error names the wrong key. Without a kind, which a preset may give, only the run can tell."""
+    known = {**ESTIMATORS, **OBJECTIVES}.items()
+    ours = {f"#/$defs/{section.__name__}": kind for kind, section in known}
+    kinds = [ours[each["$ref"]] for each in references if each["$ref"] in ours]
+    others = {"not": {"enum": kinds}}
+    cases = [
+        {
+            "if": {"required": ["kind"], "properties": {"kind": {"const": ours[ref]} if ref in ours else others}},
+            "then": {"$ref": ref},
+        }
+        for ref in (each["$ref"] for each in references)
+    ]
+    return {"if": {"type": "string"}, "else": {"type": "object", "allOf": cases}}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common.likelihood.views import Views
 from learner.batch import pack_views
-from learner.plan import Piece
+from learner.partition import Piece
 from learner.policy import Policy
 from learner.samples import TrainingSample
 
@@ -20,7 +20,7 @@ _SMALLEST_RATIO = 1e-3
 def denoising_loss(
     policy: Policy, samples: Sequence[TrainingSample], random: np.random.Generator, device: torch.device
 ) -> Tensor:
-    """Mean over completion tokens of the masked cross-entropy weighted by 1/t, with t stratified in (0, 1).
+    """Compute the masked cross-entropy weighted by 1/t, with t stratified in (0, 1), as a mean over tokens.
 
     One ratio t per sample; every token of the completion is a target, the end-of-text tail included.
     """
@@ -34,5 +34,5 @@ def denoising_loss(
         views.append(Views(mask, mask / ratio))
     pieces = [Piece(sample, (0,)) for sample in samples]
     packed = pack_views(pieces, views, policy.model.config.mask_token_id, device)
-    loss: Tensor = policy(packed, lambda tokens, scores: -tokens.estimates(scores).sum())[0]
+    loss = policy.loss(packed, lambda tokens, log_probs: -tokens.estimates(log_probs).sum()).value
     return loss / (count * length)

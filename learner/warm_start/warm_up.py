@@ -35,7 +35,7 @@ _MAX_GRAD_NORM = 1.0
 
 @dataclass(frozen=True)
 class WarmUp:
-    """How the warm start is made; the defaults are how the shipped one was."""
+    """Settings of the warm start; the defaults are those of the shipped one."""
 
     seed: int = 0
     steps: int = 1600

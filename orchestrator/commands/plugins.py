@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import get_args
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from common.config.learner import EstimatorName, LearnerConfig
+from common.config.algorithms import ESTIMATORS, OBJECTIVES
 from common.models.families import FAMILIES
 from common.plugins import Kind, Plugin, installed_plugins
 from common.sampler import DECODERS
@@ -56,8 +55,8 @@ def _own_parts() -> Iterator[Plugin]:
 def _own_names() -> Mapping[Kind, Sequence[str]]:
     """By kind, where a recipe of ours takes them from."""
     return {
-        "estimator": get_args(EstimatorName),
-        "objective": get_args(LearnerConfig.model_fields["objective"].annotation),
+        "estimator": tuple(ESTIMATORS),
+        "objective": tuple(OBJECTIVES),
         "decoder": DECODERS,
         "task_format": tuple(FORMATS),
         "model_family": tuple(FAMILIES),

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.config import Config, ConfigError, dump_config, load_config
+from common.config import Config, ConfigError, Section, dump_config, load_config
+from common.config.loading import sections_in
 from common.records import Sampler
 from common.sampler import DECODERS
 
@@ -48,8 +49,10 @@ def test_minimal_recipe_round_trips_with_paths_tuples_and_nothing_set(recipe: Pa
     ("key", "known"),
     [
         ("nonsense", ["run", "model", "learner", "deadlines"]),
-        ("learner.nonsense", ["groups_per_step", "optimizer", "clip"]),
+        ("learner.nonsense", ["groups_per_step", "optimizer", "objective"]),
         ("learner.optimizer.nonsense", ["learning_rate", "betas", "max_grad_norm"]),
+        ("learner.estimator.nonsense", ["kind", "mask_pairs", "mask_ratio", "weighting"]),
+        ("learner.objective.nonsense", ["kind", "clip", "kl_weight"]),
         ("streams.nonsense", ["url", "capacity", "claim_seconds"]),
     ],
 )
@@ -87,8 +90,8 @@ def test_unknown_key_names_the_known_keys_of_its_section(recipe: Path, key: str,
         ("rollout.batch_tokens=767", "rollout.batch_tokens: smaller than one row, .* = 768"),
         ("rollout.update_between=tokens", "rollout.update_between"),
         ("rollout.compile=always", "rollout.compile"),
-        ("learner.mask_ratio=[0.8, 0.2]", "mask_ratio"),
-        ("learner.mask_ratio=[0, 0.5]", "mask_ratio"),
+        ("learner.estimator.mask_ratio=[0.8, 0.2]", "mask_ratio"),
+        ("learner.estimator.mask_ratio=[0, 0.5]", "mask_ratio"),
         ("admission.max_in_flight=3", "admission.max_in_flight"),
         ("streams.capacity=10", "streams.capacity"),
         ("data.source=file", "train"),
@@ -170,10 +173,10 @@ def test_the_sampler_carries_every_setting_over(recipe: Path) -> None:
     assert config.rollout.sampler().model_dump() == settings
 
 
-@pytest.mark.parametrize("override", ["learner.clip", "=1", "learner.clip=[1", "learner.clip.deep=1"])
+@pytest.mark.parametrize("override", ["learner.ranks", "=1", "learner.ranks=[1", "learner.ranks.deep=1"])
 def test_malformed_override_is_quoted(recipe: Path, override: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_config(recipe, ["learner.clip=0.5", override])
+        load_config(recipe, ["learner.ranks=1", override])
     assert repr(override) in str(caught.value)
 
 
@@ -215,7 +218,7 @@ def test_an_address_in_the_environment_is_read_when_it_is_used_and_never_written
 def test_config_is_frozen(recipe: Path) -> None:
     config = load_config(recipe)
     with pytest.raises(ValueError, match="frozen"):
-        config.learner.clip = 0.1  # type: ignore[misc]
+        config.learner.ranks = 2  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("text", ["- a\n", "just text", "a: [1\n", ""])
@@ -232,13 +235,13 @@ def test_missing_recipe(tmp_path: Path) -> None:
 
 
 def test_every_setting_has_a_description() -> None:
-    def undocumented(section: type, path: str) -> list[str]:
+    def undocumented(section: type[Section], path: str) -> list[str]:
         found = []
-        for name, field in section.model_fields.items():  # type: ignore[attr-defined]
-            if hasattr(field.annotation, "model_fields"):
-                found += undocumented(field.annotation, f"{path}{name}.")
-            elif not field.description:
+        for name, field in section.model_fields.items():
+            if not field.description and name != "kind" and not isinstance(field.default, Section) and path:
                 found.append(path + name)
+            for kind, inner in sections_in(field.annotation).items():
+                found += undocumented(inner, f"{path}{name}.{kind}.")
         return found
 
     assert undocumented(Config, "") == []

@@ -14,13 +14,11 @@ from typing import Literal
 
 import pytest
 
-from common.likelihood.random_masks import (
-    CountedElboEstimator,
-    CoupledEstimator,
-    FullMaskEstimator,
-    QuadratureElboEstimator,
-    RandomMaskEstimator,
-)
+from common.likelihood.coupled import CoupledEstimator
+from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_quadrature import QuadratureElboEstimator
+from common.likelihood.full_mask import FullMaskEstimator
+from common.likelihood.random_mask import RandomMaskEstimator
 from common.likelihood.views import Estimator, SampleKey
 from tests.likelihood_tools import (
     KEY,

@@ -9,13 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from common.likelihood.random_masks import (
-    CountedElboEstimator,
-    CoupledEstimator,
-    FullMaskEstimator,
-    QuadratureElboEstimator,
-    RandomMaskEstimator,
-)
+from common.likelihood.coupled import CoupledEstimator
+from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_quadrature import QuadratureElboEstimator
+from common.likelihood.full_mask import FullMaskEstimator
+from common.likelihood.random_mask import RandomMaskEstimator
 from common.likelihood.views import Estimator, SampleKey, Text, Views
 
 LENGTH = 40
@@ -77,7 +75,7 @@ def test_weights_are_zero_where_nothing_is_masked_and_only_there(estimator: Esti
 @pytest.mark.parametrize("estimator", RANDOM, ids=repr)
 def test_complete_estimators_measure_every_token(estimator: Estimator, length: int) -> None:
     text = replace(TEXT, completion_ids=TEXT.completion_ids[:length], valid_tokens=length)
-    covered = [estimator.views(SampleKey(1, g, 0, 0), text).scored(text).any(0).all() for g in range(200)]
+    covered = [estimator.views(SampleKey(1, g, 0, 0), text).measured(text).any(0).all() for g in range(200)]
     assert all(covered) == estimator.complete
 
 
@@ -175,7 +173,7 @@ def test_scored_are_valid_tokens_with_a_weight() -> None:
     text = Text(prompt_ids=(7,), completion_ids=(4, 5, 6), valid_tokens=2)
     weights = np.array([[0.5, 0.0, 2.0], [0.0, -1.0, 1.0]])
     views = Views(np.ones((2, 3), dtype=bool), weights.copy())
-    assert views.scored(text).tolist() == [[True, False, False], [False, True, False]]
+    assert views.measured(text).tolist() == [[True, False, False], [False, True, False]]
     assert np.array_equal(views.weights, weights)
 
 
@@ -185,4 +183,4 @@ def test_full_mask_hides_part_of_the_prompt() -> None:
     canvases = views.canvases(text, 1)
     assert (canvases[:, 100_000:] == 1).all()
     assert (canvases[:, :100_000] == 1).mean() == pytest.approx(0.15, abs=0.005)
-    assert views.scored(text).all()
+    assert views.measured(text).all()

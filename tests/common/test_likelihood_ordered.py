@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from common.likelihood.ordered import LeftToRightEstimator, TraceEstimator
+from common.likelihood.left_to_right import LeftToRightEstimator
+from common.likelihood.trace import TraceEstimator
 from common.likelihood.views import SampleKey, Text
 
 MASK_ID, PAD_ID = 0, 1
@@ -62,7 +63,7 @@ def played(text: Text, merged_steps: int) -> list[tuple[list[int], list[int]]]:
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: f"{text.step_map}-{text.overwritten}")
 def test_trace_views_are_the_canvases_of_the_rollout(text: Text, merged_steps: int) -> None:
     views = TraceEstimator(merged_steps).views(KEY, text)
-    scored = views.scored(text)
+    scored = views.measured(text)
     found = [
         (canvas, np.flatnonzero(row).tolist())
         for canvas, row in zip(views.canvases(text, MASK_ID).tolist(), scored, strict=True)
@@ -104,7 +105,7 @@ def test_left_to_right_masks_from_the_token_that_it_scores(valid: int) -> None:
     views = LeftToRightEstimator().views(KEY, text)
     canvases = [[*PROMPT, *text.completion_ids[:k], *[MASK_ID] * (6 - k)] for k in range(valid)]
     assert views.canvases(text, MASK_ID).tolist() == canvases
-    assert views.scored(text).tolist() == [[k == view for k in range(6)] for view in range(valid)]
+    assert views.measured(text).tolist() == [[k == view for k in range(6)] for view in range(valid)]
     assert views.weights.tolist() == [[float(k == view) for k in range(6)] for view in range(valid)]
 
 

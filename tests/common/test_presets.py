@@ -6,13 +6,36 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from common.config import ConfigError, LearnerConfig, dump_config, load_config
-from common.likelihood.estimators import make_estimator
-from common.likelihood.random_masks import CoupledEstimator, FullMaskEstimator
+from common.config import (
+    ConfigError,
+    CoupledConfig,
+    DecoupledConfig,
+    GrpoConfig,
+    LearnerConfig,
+    Section,
+    SequenceConfig,
+    TraceConfig,
+    dump_config,
+    load_config,
+)
+from common.likelihood.coupled import CoupledEstimator
+from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_quadrature import QuadratureElboEstimator
+from common.likelihood.full_mask import FullMaskEstimator
+from common.likelihood.left_to_right import LeftToRightEstimator
+from common.likelihood.random_mask import RandomMaskEstimator
+from common.likelihood.registry import make_estimator
+from common.likelihood.trace import TraceEstimator
+from common.likelihood.views import Estimator
 from common.presets import PRESETS, Preset
-from learner.objective import TokenGrpo
-from learner.objectives import make_objective
-from learner.sequence_objectives import PreferenceLoss, SandwichedGradient, SequenceGrpo, WeightedLikelihood
+from learner.objectives.grpo import TokenGrpo
+from learner.objectives.objective import Objective
+from learner.objectives.ratios import Clip
+from learner.objectives.registry import make_objective
+from learner.objectives.sequence import SequenceGrpo
+from learner.objectives.spg import SandwichedGradient
+from learner.objectives.vrpo import PreferenceLoss
+from learner.objectives.wd1 import WeightedLikelihood
 
 MINIMAL = {"model": {"path": "builtin:quickstart"}, "data": {"source": "synthetic"}}
 
@@ -34,48 +57,98 @@ def test_a_preset_sets_its_fields_and_survives_a_round_trip(recipe: Path, tmp_pa
     if name == "justgrpo":
         overrides += ["rollout.block_length=1"]
     config = load_config(recipe, overrides)
+    found = config.learner.model_dump()
     for field, value in PRESETS[name].items():
-        assert getattr(config.learner, field) == value
+        assert found[field].items() >= value.items() if isinstance(value, dict) else found[field] == value
     dumped = tmp_path / "dumped.yaml"
     dumped.write_text(dump_config(config))
     assert load_config(dumped) == config
 
 
-def test_what_a_recipe_sets_goes_before_the_preset(recipe: Path) -> None:
-    learner = load_config(recipe, ["learner.preset=d1", "learner.clip=0.3", "learner.inner_iterations=2"]).learner
-    assert (learner.estimator, learner.clip, learner.inner_iterations) == ("full_mask", 0.3, 2)
-    assert learner.kl_weight == 0.04
+def learner_of(recipe: Path, *overrides: str, **stated: Any) -> dict[str, Any]:
+    """The learner's section as it results from what the recipe states of it, and overrides."""
+    recipe.write_text(yaml.safe_dump(MINIMAL | {"learner": stated}))
+    return load_config(recipe, [f"learner.{override}" for override in overrides]).learner.model_dump()
 
 
-def test_a_preset_on_the_command_line_goes_before_the_recipe_and_not_before_other_overrides(recipe: Path) -> None:
-    recipe.write_text(yaml.safe_dump(MINIMAL | {"learner": {"clip": 0.9, "advantage": "loo", "ranks": 2}}))
-    learner = load_config(recipe, ["learner.kl_weight=0.5", "learner.preset=d1"]).learner
-    assert (learner.clip, learner.advantage, learner.estimator) == (0.5, "mean", "full_mask")
-    assert (learner.kl_weight, learner.ranks) == (0.5, 2)
+def test_inside_a_recipe_a_preset_only_fills_in(recipe: Path) -> None:
+    learner = learner_of(recipe, preset="d1", objective={"clip": 0.3}, inner_iterations=2)
+    assert learner["estimator"]["kind"] == "full_mask"
+    assert (learner["objective"]["clip"], learner["objective"]["kl_weight"]) == (0.3, 0.04)
+    assert learner["inner_iterations"] == 2
+
+
+def test_options_of_another_kind_are_not_filled_in(recipe: Path) -> None:
+    learner = learner_of(recipe, preset="espo", estimator="coupled")
+    assert learner["estimator"] == CoupledConfig().model_dump()
+    assert learner["objective"]["kind"] == "sequence"
+
+
+def test_a_preset_on_the_command_line_replaces_the_algorithm_of_a_recipe_and_no_other_override(
+    recipe: Path,
+) -> None:
+    stated = {"objective": {"clip": 0.9, "kl": "k2"}, "estimator": "trace", "advantage": "loo", "ranks": 2}
+    learner = learner_of(recipe, "objective.kl_weight=0.5", "preset=d1", **stated)
+    assert learner["objective"] == GrpoConfig(kl_weight=0.5).model_dump()
+    assert (learner["advantage"], learner["estimator"]["kind"], learner["ranks"]) == ("mean", "full_mask", 2)
 
 
 @pytest.mark.parametrize(
-    ("name", "objective"),
+    ("stated", "overrides", "estimator"),
     [
-        ("diffucoder", TokenGrpo),
-        ("d1", TokenGrpo),
-        ("espo", SequenceGrpo),
-        ("gdpo", SequenceGrpo),
-        ("wd1", WeightedLikelihood),
-        ("spg", SandwichedGradient),
-        ("vrpo", PreferenceLoss),
-        ("justgrpo", TokenGrpo),
+        ({}, ["mask_pairs=2"], CoupledConfig(mask_pairs=2)),
+        ({"mask_pairs": 3}, ["mask_pairs=2"], CoupledConfig(mask_pairs=2)),
+        ({"kind": "coupled", "mask_pairs": 3}, ["kind=trace"], TraceConfig()),
+        ({"kind": "coupled", "mask_pairs": 3}, ["merged_steps=4", "kind=trace"], TraceConfig(merged_steps=4)),
+        ({"kind": "trace", "merged_steps": 3}, ["kind=trace"], TraceConfig(merged_steps=3)),
+        ("trace", ["merged_steps=4"], TraceConfig(merged_steps=4)),
     ],
 )
-def test_presets_pick_their_objective(name: Any, objective: type) -> None:
-    assert isinstance(make_objective(LearnerConfig(preset=name)), objective)
+def test_overrides_reach_the_options_of_a_kind(
+    recipe: Path, stated: Any, overrides: list[str], estimator: Section
+) -> None:
+    learner = learner_of(recipe, *(f"estimator.{override}" for override in overrides), estimator=stated)
+    assert learner["estimator"] == estimator.model_dump()
 
 
-def test_presets_pick_their_estimator() -> None:
-    assert make_estimator(LearnerConfig(preset="diffucoder")) == CoupledEstimator(1, (0.2, 0.8), "paper")
-    assert make_estimator(LearnerConfig(preset="wd1")) == FullMaskEstimator(0.15)
-    decoupled = make_estimator(LearnerConfig(estimator="decoupled", mask_pairs=3))
-    assert decoupled == CoupledEstimator(3, complements=False)
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("mask_pairs=2", "estimator.mask_pairs"),
+        ("trace_merged_steps=2", "estimator.merged_steps"),
+        ("clip=0.2", "objective.clip"),
+        ("vrpo_beta=0.2", "objective.beta"),
+    ],
+)
+def test_a_flat_key_is_refused_with_its_new_spelling(recipe: Path, old: str, new: str) -> None:
+    with pytest.raises(ConfigError, match=rf"  learner\.{old.partition('=')[0]}: now learner\.{new}$"):
+        load_config(recipe, [f"learner.{old}"])
+
+
+@pytest.mark.parametrize(
+    ("name", "estimator", "objective"),
+    [
+        ("diffucoder", CoupledEstimator(1, (0.2, 0.8), "paper"), TokenGrpo(Clip(0.5, 0.5), 0.01)),
+        ("d1", FullMaskEstimator(0.15), TokenGrpo(Clip(0.5, 0.5), 0.04)),
+        ("unigrpo", RandomMaskEstimator(4), TokenGrpo(Clip(0.2, 0.2), 0.01)),
+        ("espo", CountedElboEstimator(2), SequenceGrpo(Clip(0.2, 0.2), 0.01, "k2")),
+        ("gdpo", QuadratureElboEstimator(2), SequenceGrpo(Clip(0.5, 0.5), 0.0)),
+        ("wd1", FullMaskEstimator(0.15), WeightedLikelihood()),
+        ("tracerl", TraceEstimator(8), TokenGrpo(Clip(0.2, 0.2), 0.01)),
+        ("justgrpo", LeftToRightEstimator(), TokenGrpo(Clip(0.2, 0.2), 0.0)),
+        ("spg", CountedElboEstimator(1), SandwichedGradient(1.5, 0.5)),
+        ("vrpo", CountedElboEstimator(4), PreferenceLoss(0.2)),
+    ],
+)
+def test_presets_are_the_published_algorithms(name: Any, estimator: Estimator, objective: Objective) -> None:
+    learner = LearnerConfig(preset=name)
+    assert make_estimator(learner.estimator, learner.inner_iterations) == estimator
+    assert make_objective(learner.objective) == objective
+
+
+def test_the_clip_has_two_sides_and_decoupled_masks_have_no_complements() -> None:
+    assert make_objective(SequenceConfig(clip=0.1, clip_high=0.3)) == SequenceGrpo(Clip(0.1, 0.3), 0.01)
+    assert make_estimator(DecoupledConfig(mask_pairs=3), 1) == CoupledEstimator(3, complements=False)
 
 
 @pytest.mark.parametrize(
@@ -83,16 +156,20 @@ def test_presets_pick_their_estimator() -> None:
     [
         (["learner.preset=grpo2"], "learner.preset: Input should be 'diffucoder'"),
         (["learner.preset=justgrpo"], "set rollout.block_length: 1"),
-        (["learner.objective=vrpo"], "set estimator to elbo"),
+        (
+            ["learner.estimator=cupled"],
+            "estimator.kind: 'cupled' is no estimator known here; choose one of coupled,",
+        ),
+        (["learner.objective.kind=vrpo"], "set estimator to elbo"),
         (["learner.objective=spg"], "set estimator to elbo"),
         (["learner.zero_offload=optimizer"], "set zero_stage to 1, 2 or 3"),
         (["learner.zero_offload=all", "learner.zero_stage=2"], "set zero_stage: 3"),
         (["learner.compile=true", "learner.zero_stage=3"], "set zero_stage below 3"),
         (["learner.lora={}", "learner.zero_stage=3"], "set zero_stage below 3"),
         (["learner.preset=wd1", "learner.off_policy_cap=2"], "only the grpo objective"),
-        (["learner.preset=unigrpo", "learner.off_policy_cap=2"], "does not score every token"),
-        (["learner.mask_ratio=[0.8, 0.2]"], "needs 0 < low <= high < 1"),
-        (["learner.estimator=decoupled", "learner.mask_ratio=[0.1, 0.5]"], "symmetric about 0.5"),
+        (["learner.preset=unigrpo", "learner.off_policy_cap=2"], "does not measure every token"),
+        (["learner.estimator.mask_ratio=[0.8, 0.2]"], "learner.estimator: mask_ratio: needs 0 < low <= high < 1"),
+        (["learner.estimator={kind: decoupled, mask_ratio: [0.1, 0.5]}"], "symmetric about 0.5"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_a_remedy(
@@ -104,8 +181,15 @@ def test_what_does_not_go_together_is_refused_with_a_remedy(
     assert len(str(caught.value).splitlines()) == 2
 
 
-def test_who_needs_a_reference() -> None:
-    assert LearnerConfig().needs_reference
-    assert not LearnerConfig(kl_weight=0.0).needs_reference
-    assert not LearnerConfig(preset="wd1", kl_weight=0.1).needs_reference
-    assert LearnerConfig(preset="vrpo", kl_weight=0.0).needs_reference
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        ({}, True),
+        ({"objective": {"kl_weight": 0.0}}, False),
+        ({"preset": "wd1"}, False),
+        ({"preset": "spg"}, False),
+        ({"preset": "vrpo"}, True),
+    ],
+)
+def test_who_needs_a_reference(settings: dict[str, Any], needed: bool) -> None:
+    assert make_objective(LearnerConfig.model_validate(settings).objective).needs_reference is needed

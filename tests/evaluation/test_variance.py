@@ -8,18 +8,16 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from common.likelihood.random_masks import (
-    CountedElboEstimator,
-    CoupledEstimator,
-    FullMaskEstimator,
-    QuadratureElboEstimator,
-    RandomMaskEstimator,
-)
+from common.likelihood.coupled import CoupledEstimator
+from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_quadrature import QuadratureElboEstimator
+from common.likelihood.full_mask import FullMaskEstimator
+from common.likelihood.random_mask import RandomMaskEstimator
 from common.likelihood.views import Estimator, Text
 from common.models.loading import load_model, load_tokenizer
 from evaluation.mask_outcomes import parts_of
 from evaluation.token_scores import token_scores
-from evaluation.variance import CONTENDERS, Analysis, Comparison, Figure, Row
+from evaluation.variance import CONTENDERS, Analysis, Comparison, EstimatorRow, Figure
 from evaluation.variance_exact import analyze_exactly, tiny_case
 from evaluation.variance_sampled import STAGES, _covariance, _spread, analyze_by_sampling, reference_texts
 from learner.warm_start.synthetic import generate
@@ -43,11 +41,11 @@ from tests.likelihood_tools import (
 LEVELS = ("token", "sequence")
 
 
-def row(found: Analysis, name: str, pairs: int = 1) -> Row:
+def row(found: Analysis, name: str, pairs: int = 1) -> EstimatorRow:
     return next(r for r in found.rows if (r.name, r.pairs) == (name, pairs))
 
 
-def at(line: Row, level: str) -> Comparison:
+def at(line: EstimatorRow, level: str) -> Comparison:
     comparison: Comparison = getattr(line, level)
     return comparison
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
-from common.config import LearnerConfig, OptimizerConfig
-from common.likelihood.estimators import make_estimator
+from common.config import GrpoConfig, LearnerConfig, OptimizerConfig
+from common.likelihood.registry import make_estimator
 from common.weights.buckets import Manifest, fill_buckets, plan_layout, read_buckets
 from learner.checkpoints import CheckpointError
-from learner.gather import full_parameters
-from learner.objectives import make_objective
+from learner.objectives.registry import make_objective
 from tests.learner.learner_tools import make_samples, tiny_policy
 from tests.learner.rank_processes import run_ranks
 
@@ -22,8 +22,7 @@ SEED = 5
 STEPS = 5
 CONFIG = LearnerConfig(
     inner_iterations=2,
-    kl_weight=0.1,
-    clip=0.05,
+    objective=GrpoConfig(kl_weight=0.1, clip=0.05),
     reference_sync_steps=4,
     batch_tokens=10_000,
     optimizer=OptimizerConfig(learning_rate=1e-3, max_grad_norm=2.0),
@@ -33,7 +32,7 @@ TOTAL_UPDATES = 2 * STEPS * CONFIG.inner_iterations
 
 @dataclass(frozen=True)
 class Case:
-    """One run of :data:`STEPS` learner steps.
+    """One run of ``steps`` learner steps.
 
     ``reload_after``: save after that step and go on in a fresh engine. ``settings`` change :data:`CONFIG`.
     ``sgd``: plain gradient descent in place of AdamW, which would hide the scale of a gradient.
@@ -41,6 +40,7 @@ class Case:
 
     name: str
     samples: int = 8
+    steps: int = STEPS
     zero_stage: int = 0
     reload_after: int = 0
     chunk_rows: int = 1000
@@ -66,9 +66,9 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
 
     folder.mkdir(exist_ok=True)
     engine = _engine(case, seed=0)
-    iterations = case.settings.get("inner_iterations", CONFIG.inner_iterations)
+    iterations = _config(case).inner_iterations
     updates, metrics = 0, []
-    for step in range(STEPS):
+    for step in range(case.steps):
         metrics.append(engine.train(make_samples(case.samples, step), updates))
         updates += iterations
         if step + 1 == case.reload_after:
@@ -82,7 +82,7 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
     dist.barrier()
     return {
         "weights": weights,
-        "reference": _reference(engine),
+        "reference": _saved_reference(folder),
         "metrics": metrics,
         "published": _published(engine),
         "listed": {name: tensor.detach().clone() for name, tensor in list(engine.parameters())},
@@ -94,12 +94,11 @@ def _make_sgd(module: torch.nn.Module, config: OptimizerConfig) -> torch.optim.O
     return torch.optim.SGD((p for p in module.parameters() if p.requires_grad), lr=config.learning_rate)
 
 
-def _reference(engine: Any) -> dict[str, torch.Tensor]:
-    """Whole weights of the reference, without a prefix."""
-    if engine._reference is None:
-        return {}
-    parameters = engine._reference.policy.model.named_parameters()
-    return {n: p.detach().clone() for n, p in full_parameters(parameters, engine._config.zero_stage, 4000)}
+def _saved_reference(folder: Path) -> dict[str, torch.Tensor]:
+    """The reference's weights in a checkpoint: whole, or under ZeRO-3 the part of rank 0; without a prefix."""
+    files = [folder / name for name in ("reference.safetensors", "reference-0.safetensors")]
+    found = next((load_file(file) for file in files if file.is_file()), {})
+    return {name.removeprefix("model."): tensor for name, tensor in found.items()}
 
 
 def _published(engine: Any) -> dict[str, torch.Tensor]:
@@ -118,6 +117,10 @@ def _refusal(engine: Any, folder: Path) -> str:
     return "loaded"
 
 
+def _config(case: Case) -> LearnerConfig:
+    return LearnerConfig.model_validate({**CONFIG.model_dump(), "zero_stage": case.zero_stage, **case.settings})
+
+
 def _engine(case: Case, seed: int) -> Any:
     import learner.engine
     from learner.engine import Engine
@@ -126,7 +129,14 @@ def _engine(case: Case, seed: int) -> Any:
 
     learner.engine.make_optimizer = _make_sgd if case.sgd else make_optimizer
 
-    config = LearnerConfig.model_validate({**CONFIG.model_dump(), "zero_stage": case.zero_stage, **case.settings})
+    config = _config(case)
     policy = tiny_policy(seed, chunk_rows=case.chunk_rows)
     prepare(policy.model, config, seed)
-    return Engine(policy, make_estimator(config), make_objective(config), config, SEED, TOTAL_UPDATES)
+    return Engine(
+        policy,
+        make_estimator(config.estimator, config.inner_iterations),
+        make_objective(config.objective),
+        config,
+        SEED,
+        TOTAL_UPDATES,
+    )

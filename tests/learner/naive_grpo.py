@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from common import rng
-from common.config import LearnerConfig
+from common.config import CoupledConfig, GrpoConfig, LearnerConfig
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel
 from learner.samples import TrainingSample
@@ -38,7 +38,7 @@ def view_log_probabilities(
 
 
 def token_estimates(
-    model: MaskedDiffusionModel, sample: TrainingSample, config: LearnerConfig, seed: int, iteration: int
+    model: MaskedDiffusionModel, sample: TrainingSample, config: CoupledConfig, seed: int, iteration: int
 ) -> list[Tensor]:
     """Equation 4 for every token: (full mask + for each pair the side that masks it / its rate) / (pairs + 1)."""
     length = len(sample.completion_ids)
@@ -75,18 +75,21 @@ def grpo(
     iteration: int,
 ) -> Tensor:
     """Clipped surrogate and k3 KL, averaged over all valid tokens of all samples."""
+    estimator, objective = config.estimator, config.objective
+    assert isinstance(estimator, CoupledConfig)
+    assert isinstance(objective, GrpoConfig)
     total, tokens = torch.zeros(()), 0
     for sample in samples:
-        current = token_estimates(new, sample, config, seed, iteration)
+        current = token_estimates(new, sample, estimator, seed, iteration)
         with torch.no_grad():
-            before = token_estimates(old, sample, config, seed, iteration)
-            anchor = token_estimates(reference, sample, config, seed, iteration)
+            before = token_estimates(old, sample, estimator, seed, iteration)
+            anchor = token_estimates(reference, sample, estimator, seed, iteration)
         for k in range(sample.valid_tokens):
             ratio = (current[k] - before[k]).exp()
-            clipped = ratio.clamp(1 - config.clip, 1 + config.clip)
+            clipped = ratio.clamp(1 - objective.clip, 1 + objective.clip)
             surrogate = torch.min(ratio * sample.advantage, clipped * sample.advantage)
             kl = (anchor[k] - current[k]).exp() - (anchor[k] - current[k]) - 1
-            total = total - surrogate + config.kl_weight * kl
+            total = total - surrogate + objective.kl_weight * kl
             tokens += 1
     return total / tokens
 

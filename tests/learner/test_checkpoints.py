@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from learner.checkpoints import (
     CheckpointError,
     Checkpoints,
-    State,
+    CheckpointState,
     adopt,
     latest_checkpoint,
     load_progress,
@@ -53,7 +53,7 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path) -> None:
     make(tmp_path).save(progress, writer("three"))
     found = latest_checkpoint(tmp_path)
     assert found == tmp_path / "step-000003"
-    assert load_state(found) == State(progress, SETTINGS)
+    assert load_state(found) == CheckpointState(progress, SETTINGS)
     assert load_progress(found) == progress
     assert (found / "engine" / "weights").read_text() == "three"
 

@@ -168,3 +168,34 @@ def test_a_replay_from_any_checkpoint_builds_the_same_batches() -> None:
     for done, checkpoint in enumerate(checkpoints, start=1):
         again = make_collector(3, 1, "drop", "replace", checkpoint)
         assert drive(groups, range(40), again) == whole[done:]
+
+
+@pytest.mark.parametrize(
+    ("arrived", "dropped_for_good"),
+    [
+        ([], 0),
+        ([make_group(2)], 0),
+        ([lost_group(2), make_group(3)], 1),
+        ([make_group(2), lost_group(3)], 0),
+        ([make_group(3)], 0),
+    ],
+    ids=["none", "one", "lost one, one", "one, lost one", "out of order"],
+)
+def test_what_was_taken_for_an_unfinished_step_can_be_put_back(
+    arrived: list[TrajectoryGroup], dropped_for_good: int
+) -> None:
+    collector = make_collector()
+    for group in (make_group(0), make_group(1), *arrived):
+        collector.offer(group)
+    assert indices(collector.take()) == [0, 1]
+    assert collector.take() is None
+    collector.put_back()
+    # What is dropped before the first group of a step is no part of it.
+    assert astuple(collector.progress) == astuple(
+        Progress(next_index=2 + dropped_for_good, trained=2, dropped=dropped_for_good)
+    )
+    for index in range(2, 6):
+        collector.offer(make_group(index))
+    taken = indices(collector.take())
+    lost = {group.prompt.index for group in arrived if group.lost is not None}
+    assert taken == [index for index in range(2, 6) if index not in lost][:2]

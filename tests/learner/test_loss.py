@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.naive_denoise import stock_model
-from common.config import LearnerConfig
-from common.likelihood.estimators import make_estimator
-from learner.batch import PackedViews, ScoredTokens, pack_views
-from learner.objectives import make_objective
-from learner.plan import Piece
+from common.config import CoupledConfig, GrpoConfig, LearnerConfig
+from common.likelihood.registry import make_estimator
+from learner.batch import PackedViews, TokenRows, pack_views
+from learner.objectives.registry import make_objective
+from learner.partition import Piece
 from learner.policy import Policy
 from learner.samples import TrainingSample
 from tests.learner import naive_grpo
@@ -25,14 +25,14 @@ CPU = torch.device("cpu")
 
 
 def packed(samples: list[TrainingSample], config: LearnerConfig, iteration: int = 0) -> PackedViews:
-    estimator = make_estimator(config)
+    estimator = make_estimator(config.estimator, config.inner_iterations)
     views = [estimator.views(sample.key(SEED, iteration), sample) for sample in samples]
     pieces = [Piece(s, tuple(range(len(v.masks)))) for s, v in zip(samples, views, strict=True)]
     return pack_views(pieces, views, MASK_ID, CPU)
 
 
 def estimates(policy: Policy, batch: PackedViews) -> Tensor:
-    return batch.tokens.estimates(policy(batch))
+    return batch.tokens.estimates(policy.log_probs(batch))
 
 
 def loss_sums(
@@ -40,20 +40,20 @@ def loss_sums(
 ) -> tuple[Tensor, Mapping[str, float]]:
     """The loss as the engine takes it, chunk by chunk, and the sums of the metrics."""
     batch = packed(samples, config)
-    objective = make_objective(config)
+    objective = make_objective(config.objective)
     with torch.no_grad():
-        batch = batch.beside(old=estimates(old, batch), reference=estimates(reference, batch))
+        batch = batch.with_estimates(old=estimates(old, batch), reference=estimates(reference, batch))
     metrics = dict.fromkeys(objective.metric_names, 0.0)
 
-    def loss_of(tokens: ScoredTokens, scores: Tensor) -> Tensor:
-        sums = objective.sums(tokens, scores)
+    def loss_of(tokens: TokenRows, log_probs: Tensor) -> Tensor:
+        sums = objective.sums(tokens, log_probs)
         for name, value in sums.metrics.items():
             metrics[name] += float(value)
         return sums.loss
 
     if objective.by_token:
-        return new(batch, loss_of)[0], metrics
-    return loss_of(batch.tokens, new(batch)), metrics
+        return new.loss(batch, loss_of).value, metrics
+    return loss_of(batch.tokens, new.log_probs(batch)), metrics
 
 
 def nearby(policy: Policy, seed: int, distance: float) -> Policy:
@@ -73,7 +73,10 @@ def gradients(policy: Policy) -> dict[str, Tensor]:
 @pytest.mark.parametrize(("pairs", "weighting"), [(1, "paper"), (2, "paper"), (2, "normalized")])
 @pytest.mark.parametrize("chunk_rows", [1, 5, 1000])
 def test_loss_and_gradient_equal_the_naive_formula(pairs: int, weighting: Any, chunk_rows: int) -> None:
-    config = LearnerConfig(mask_pairs=pairs, weighting=weighting, clip=0.2, kl_weight=0.3)
+    config = LearnerConfig(
+        estimator=CoupledConfig(mask_pairs=pairs, weighting=weighting),
+        objective=GrpoConfig(clip=0.2, kl_weight=0.3),
+    )
     samples = make_samples(7)
     assert len({len(s.prompt_ids) for s in samples}) > 1
     assert {1, LENGTH} <= {s.valid_tokens for s in samples}
@@ -100,14 +103,14 @@ def test_loss_and_gradient_equal_the_naive_formula(pairs: int, weighting: Any, c
 def test_packed_and_left_padded_scoring_have_one_gradient(shift: bool) -> None:
     """The padded side is transformers' own model: every view a row, pads on the left that no query sees."""
     policy = tiny_policy(config=CONFIG.model_copy(update={"shift": shift}))
-    samples, config = make_samples(7), LearnerConfig(mask_pairs=2)
+    samples, config = make_samples(7), LearnerConfig(estimator=CoupledConfig(mask_pairs=2))
     batch = packed(samples, config)
-    found = batch.tokens.estimates(policy(batch))
+    found = batch.tokens.estimates(policy.log_probs(batch))
     torch.autograd.backward(found.sum())
     expected_gradients = gradients(policy)
 
     stock = stock_model(policy.model, torch.float32).requires_grad_(True)
-    estimator = make_estimator(config)
+    estimator = make_estimator(config.estimator, config.inner_iterations)
     width = max(len(sample.prompt_ids) for sample in samples)
     expected = []
     for sample in samples:
@@ -140,7 +143,9 @@ def test_estimates_equal_the_naive_ones() -> None:
     with torch.no_grad():
         found = estimates(policy, packed(samples, config))
         expected = [
-            torch.stack(naive_grpo.token_estimates(policy.model, s, config, SEED, iteration=0)[: s.valid_tokens])
+            torch.stack(
+                naive_grpo.token_estimates(policy.model, s, CoupledConfig(), SEED, iteration=0)[: s.valid_tokens]
+            )
             for s in samples
         ]
     torch.testing.assert_close(found, torch.cat(expected), atol=1e-5, rtol=0)
@@ -148,7 +153,7 @@ def test_estimates_equal_the_naive_ones() -> None:
 
 @pytest.mark.parametrize("name", ["coupled", "full_mask", "elbo", "trace", "left_to_right"])
 def test_estimates_do_not_depend_on_the_batch(name: Any) -> None:
-    policy, config, samples = tiny_policy(), LearnerConfig(mask_pairs=2, estimator=name), make_samples(9)
+    policy, config, samples = tiny_policy(), LearnerConfig.model_validate({"estimator": name}), make_samples(9)
     with torch.no_grad():
         together = estimates(policy, packed(samples, config))
         apart = [estimates(policy, packed([sample], config)) for sample in samples]
@@ -180,7 +185,7 @@ def test_only_the_completion_is_ever_masked() -> None:
 
 
 def test_chunks_never_cut_a_token_apart() -> None:
-    batch = packed(make_samples(6), LearnerConfig(mask_pairs=2))
+    batch = packed(make_samples(6), LearnerConfig(estimator=CoupledConfig(mask_pairs=2)))
     for rows in (1, 3, 4, 7, 10_000):
         spans = batch.chunks(rows)
         assert [i for span, _ in spans for i in range(span.start, span.stop)] == list(range(batch.rows.numel()))
@@ -191,7 +196,7 @@ def test_chunks_never_cut_a_token_apart() -> None:
 
 @pytest.mark.parametrize("objective", ["grpo", "sequence"])
 def test_first_update_has_ratio_one_and_the_gradient_of_reinforce(objective: Any) -> None:
-    config = LearnerConfig(kl_weight=0.0, objective=objective)
+    config = LearnerConfig.model_validate({"objective": {"kind": objective, "kl_weight": 0.0}})
     samples = make_samples(6)
     policy = tiny_policy()
     total, metrics = loss_sums(samples, policy, policy, policy, config)

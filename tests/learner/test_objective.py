@@ -6,14 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from learner.batch import ScoredTokens
-from learner.objective import Clip, KlEstimator, Sums, TokenGrpo, kl_to_reference
+from learner.batch import TokenRows
+from learner.objectives.grpo import TokenGrpo
+from learner.objectives.objective import Sums
+from learner.objectives.ratios import Clip, KlEstimator, kl_to_reference
 from tests.learner.learner_tools import make_samples
 
 
-def tokens_of(count: int, advantage: float, **estimates: Tensor) -> ScoredTokens:
+def tokens_of(count: int, advantage: float, **estimates: Tensor) -> TokenRows:
     """``count`` tokens of one sample, each measured in one row of weight 1."""
-    return ScoredTokens(
+    return TokenRows(
         samples=make_samples(1),
         advantages=torch.tensor([advantage]),
         weights=torch.ones(count),

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from common.likelihood.ordered import TraceEstimator
+from common.likelihood.trace import TraceEstimator
 from common.models.transformer import MaskedDiffusionModel
 from common.records import NoiseKey, Sampler
 from learner.batch import pack_views
-from learner.plan import Piece
+from learner.partition import Piece
 from learner.policy import Policy
 from learner.samples import TrainingSample
 from rollout_workers.denoiser import TorchDenoiser
@@ -39,7 +39,7 @@ def test_the_trace_estimate_is_what_sampling_recorded(
     pieces = [Piece(s, tuple(range(len(v.masks)))) for s, v in zip(samples, views, strict=True)]
     packed = pack_views(pieces, views, model.config.mask_token_id, torch.device("cpu"))
     with torch.no_grad():
-        scored = packed.tokens.estimates(Policy(model)(packed))
+        scored = packed.tokens.estimates(Policy(model).log_probs(packed))
     recorded = [
         torch.tensor(c.model_logprobs[: s.valid_tokens]) for c, s in zip(completions, samples, strict=True)
     ]

@@ -10,10 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from learner.batch import ScoredTokens
-from learner.objective import Clip
+from learner.batch import TokenRows
+from learner.objectives.ratios import Clip
+from learner.objectives.sequence import SequenceGrpo
+from learner.objectives.spg import SandwichedGradient
+from learner.objectives.vrpo import PreferenceLoss
+from learner.objectives.wd1 import WeightedLikelihood
 from learner.samples import TrainingSample
-from learner.sequence_objectives import PreferenceLoss, SandwichedGradient, SequenceGrpo, WeightedLikelihood
 from tests.learner.learner_tools import make_samples
 
 LENGTHS = (2, 3, 1, 4)
@@ -25,10 +28,10 @@ def samples_of(advantages: Sequence[float]) -> list[TrainingSample]:
     return [replace(s, group=0, valid_tokens=length, advantage=a) for s, length, a in made]
 
 
-def scored(advantages: Sequence[float], rows_per_token: int = 1, **estimates: Tensor) -> ScoredTokens:
+def scored(advantages: Sequence[float], rows_per_token: int = 1, **estimates: Tensor) -> TokenRows:
     """Four samples of :data:`LENGTHS` tokens, each token measured in so many rows of weights 0.5, 1, 1.5, ..."""
     samples = samples_of(advantages)
-    return ScoredTokens(
+    return TokenRows(
         samples=samples,
         advantages=torch.tensor([s.advantage for s in samples]),
         weights=torch.tensor([0.5 * (1 + i) for i in range(rows_per_token)] * COUNT),
@@ -72,7 +75,7 @@ def test_sequence_ratio_clip_and_kl(kl: str) -> None:
 
 def test_a_sample_of_which_nothing_was_masked_has_no_term() -> None:
     tokens = scored([1.0, 1.0, 1.0, 1.0])
-    without = ScoredTokens(
+    without = TokenRows(
         tokens.samples,
         tokens.advantages,
         tokens.weights[:2],

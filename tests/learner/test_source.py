@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -26,18 +27,24 @@ def streams(redis_url: str, request: pytest.FixtureRequest) -> Iterator[Streams]
 
 
 def open_source(
-    streams: Streams, progress: Progress, groups_per_step: int = 2, deadline: float = 20.0
+    streams: Streams,
+    progress: Progress,
+    groups_per_step: int = 2,
+    deadline: float = 20.0,
+    interrupted: threading.Event | None = None,
 ) -> TrajectorySource:
     """What a learner process does when it starts; calling it again is a restart of the same consumer."""
     collector = Collector(groups_per_step, 0, "wait", "skip", progress)
-    return TrajectorySource(streams, Consumer(streams, TRAJECTORIES, "learner-0"), collector, deadline)
+    consumer = Consumer(streams, TRAJECTORIES, "learner-0")
+    return TrajectorySource(streams, consumer, collector, deadline, interrupted or threading.Event())
 
 
 def publish(streams: Streams, indices: Sequence[int]) -> None:
     streams.publish(TRAJECTORIES, [make_group(index).encode() for index in indices], deadline=1)
 
 
-def taken(groups: Sequence[TrajectoryGroup]) -> list[int]:
+def taken(groups: Sequence[TrajectoryGroup] | None) -> list[int]:
+    assert groups is not None
     return [group.prompt.index for group in groups]
 
 
@@ -162,3 +169,19 @@ def test_the_counter_of_groups_that_may_be_gone_is_never_behind_the_stream(strea
     assert streams.counters()[CHECKPOINTED] == 2
     open_source(streams, Progress(version=2, next_index=4, trained=4))
     assert (kept(streams), streams.counters()[CHECKPOINTED]) == ([], 4)
+
+
+def test_an_interrupted_step_is_not_begun_and_a_later_process_builds_it(streams: Streams) -> None:
+    interrupted = threading.Event()
+    publish(streams, [0, 1, 2])
+    progress = Progress()
+    source = open_source(streams, progress, interrupted=interrupted)
+    assert taken(source.next_groups()) == [0, 1]
+    interrupted.set()
+    assert source.next_groups() is None
+    assert (progress.next_index, progress.trained) == (2, 2)
+    assert streams.counters()["trained"] == 2
+    assert kept(streams) == [0, 1, 2]
+    publish(streams, [3])
+    successor = open_source(streams, progress)
+    assert taken(successor.next_groups()) == [2, 3]

@@ -50,7 +50,7 @@ def assert_refused(result: Result, *told: str) -> None:
         (["learner.learning_rat=1"], ["learner.learning_rat", "unknown key", "groups_per_step"]),
         (["learners.ranks=1"], ["learners", "unknown key", "learner, "]),
         (["run.steps=many"], ["run.steps", "'many'"]),
-        (["learner.clip=-1"], ["learner.clip", "greater than 0"]),
+        (["learner.objective.clip=-1"], ["learner.objective.clip", "greater than 0"]),
         (["rollout.group_size=1"], ["rollout.group_size", "greater than or equal to 2"]),
         (["rollout.denoising_steps=500"], ["denoising_steps", "more steps than tokens"]),
         (["run.name=a/b"], ["run.name"]),
@@ -69,8 +69,10 @@ def test_what_cannot_be_used_is_explained(empty_folder: Path, overrides: list[st
 
 
 def test_all_mistakes_of_a_recipe_are_told_at_once(empty_folder: Path) -> None:
-    result = couplet("train", "quickstart.yaml", "run.stepss=1", "rollout.group_size=1", "learner.clip=x")
-    assert_refused(result, "run.stepss", "rollout.group_size", "learner.clip")
+    result = couplet(
+        "train", "quickstart.yaml", "run.stepss=1", "rollout.group_size=1", "learner.objective.clip=x"
+    )
+    assert_refused(result, "run.stepss", "rollout.group_size", "learner.objective.clip")
 
 
 def test_an_unknown_recipe_is_named(empty_folder: Path) -> None:

@@ -15,7 +15,7 @@ from common.config import Config, ConfigError, StreamsConfig, load_config
 from common.streams import PROMPTS, TRAJECTORIES, Streams, connect
 from learner.checkpoints import Checkpoints
 from learner.collector import Progress
-from learner.continuity import binding_settings
+from learner.resume_compatibility import binding_settings
 from orchestrator.commands.main import main
 from orchestrator.fleet.health import TooManyRestartsError
 from orchestrator.fleet.learner_group import LearnerDiedError
@@ -100,11 +100,12 @@ def test_another_number_of_ranks_and_zero_stage_are_named_together_with_the_reme
         "data.train_tasks=10",
         "learner.groups_per_step=8",
         "learner.inner_iterations=1",
-        "learner.mask_pairs=2",
-        "learner.mask_ratio=[0.3, 0.7]",
-        "learner.weighting=normalized",
+        "learner.estimator.mask_pairs=2",
+        "learner.estimator.mask_ratio=[0.3, 0.7]",
+        "learner.estimator.weighting=normalized",
         "learner.advantage=mean",
-        "learner.kl_weight=0",
+        "learner.objective.kl_weight=0",
+        "learner.estimator.kind=elbo",
         "learner.optimizer.betas=[0.9, 0.95]",
         "learner.optimizer.weight_decay=0.1",
     ],

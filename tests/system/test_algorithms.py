@@ -39,7 +39,7 @@ def test_a_preset_trains_from_recorded_steps_that_overlap_with_training(start_ru
         "rollout.denoising_steps=14",
         "rollout.approximate_cache=dual",
         "learner.preset=tracerl",
-        "learner.trace_merged_steps=2",
+        "learner.estimator.merged_steps=2",
     )
     assert run.finish()["updates"] == 4
     metrics = run.metrics()

@@ -1,4 +1,4 @@
-"""What a run must have in common with the checkpoint that it resumes."""
+"""Resume compatibility: the settings that a run shares with the checkpoint that it resumes."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _FREE = (
 )
 
 #: Values of configuration fields by dotted name, as JSON holds them.
-Settings = Mapping[str, Any]
+BindingSettings = Mapping[str, Any]
 
 
-def binding_settings(config: Config) -> Settings:
-    """The settings that a checkpoint of this run can only be resumed with."""
+def binding_settings(config: Config) -> BindingSettings:
+    """Return the settings without which a checkpoint of this run cannot be resumed."""
     return {
         name: value
         for name, value in _leaves(config.model_dump(mode="json"))
@@ -45,8 +45,8 @@ def binding_settings(config: Config) -> Settings:
     }
 
 
-def differences(made_with: Settings, present: Settings) -> tuple[Settings, Settings]:
-    """Where the two differ: the values of the one, and of the other; None for a field that it lacks."""
+def differences(made_with: BindingSettings, present: BindingSettings) -> tuple[BindingSettings, BindingSettings]:
+    """Return the settings that differ, once with the values of each; None for a field that one lacks."""
     names = sorted(name for name in {*made_with, *present} if made_with.get(name) != present.get(name))
     return {name: made_with.get(name) for name in names}, {name: present.get(name) for name in names}
 

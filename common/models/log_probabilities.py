@@ -1,8 +1,8 @@
 """Log-probabilities of chosen tokens without the logits of a whole batch.
 
 The output layer is by far the widest of the model. Here its logits exist for one chunk of rows at a time, in fp32;
-the backward pass computes them again (:class:`TokenScores`), or the loss is differentiated chunk by chunk while
-they are at hand (:class:`ScoredLoss`).
+the backward pass computes them again (:class:`TokenLogProbs`), or the loss is differentiated chunk by chunk while
+they are at hand (:class:`ChunkedLoss`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch.autograd.function import once_differentiable
 
 from common.models.precision import operand_type
 
-#: Made of hidden rows [m, H] and the output layer's weight [V, H].
-Score = Callable[[Tensor, Tensor], Any]
+#: A function of hidden rows [m, H] and the output layer's weight [V, H].
+HeadFunction = Callable[[Tensor, Tensor], Any]
 #: The loss of a chunk of rows, given their log-probabilities.
 ChunkLoss = Callable[[slice, Tensor], Tensor]
 
@@ -31,7 +31,7 @@ _CACHE_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Targets:
-    """The tokens [m] to be scored and the ids that are never predicted; ``chunks`` are consecutive slices of m."""
+    """The target tokens [m] and the ids that are never predicted; ``chunks`` are consecutive slices of m."""
 
     tokens: Tensor
     forbidden: Tensor
@@ -39,7 +39,7 @@ class Targets:
 
     @classmethod
     def evenly(cls, tokens: Tensor, forbidden: Tensor, rows: int) -> Targets:
-        """Chunks of ``rows``."""
+        """Cut into chunks of ``rows``."""
         count = tokens.numel()
         return cls(tokens, forbidden, [slice(at, min(at + rows, count)) for at in range(0, count, rows)])
 
@@ -58,7 +58,7 @@ class _Vocabulary:
         self._block_rows = most if weight.is_cuda else min(most, fits)
 
     def chunk(self, hidden: Tensor, rows: slice, with_entropy: bool = False) -> _Chunk:
-        """Score some rows; the chunk is valid until the next."""
+        """Compute the distributions of some rows; the chunk is valid until the next."""
         x, tokens = self._operand(hidden[rows]), self._targets.tokens[rows]
         shares = self._chunk[: len(x)]
         if x.dtype == shares.dtype:
@@ -79,10 +79,15 @@ class _Vocabulary:
             if with_entropy:
                 mean[block] = logits.mul_(share).sum(1)
             logits.copy_(share)
-        return _Chunk(x, tokens, shares, total, scores=chosen - total.log(), entropies=total.log() - mean / total)
+        return _Chunk(
+            x, tokens, shares, total, log_probs=chosen - total.log(), entropies=total.log() - mean / total
+        )
 
     def gradient(self, chunk: _Chunk, slope: Tensor) -> Tensor:
-        """d loss / d logits [c, V] as an operand, given d loss / d scores [c]; uses up the chunk's shares."""
+        """Return d loss / d logits [c, V] as an operand, given ``slope`` [c], d loss / d log-probabilities.
+
+        It uses up the chunk's shares.
+        """
         chunk.shares.mul_((-slope / chunk.total).unsqueeze(1))
         chunk.shares.scatter_add_(1, chunk.tokens.unsqueeze(1), slope.unsqueeze(1))
         return self._operand(chunk.shares)
@@ -90,7 +95,7 @@ class _Vocabulary:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """c scored rows: the rows as an operand ``x`` [c, H], probabilities times ``total`` as ``shares`` [c, V].
+    """c rows: the rows as an operand ``x`` [c, H], probabilities times ``total`` as ``shares`` [c, V].
 
     ``entropies`` say something only where they were asked for.
     """
@@ -99,11 +104,11 @@ class _Chunk:
     tokens: Tensor
     shares: Tensor
     total: Tensor
-    scores: Tensor
+    log_probs: Tensor
     entropies: Tensor
 
 
-class TokenScores(Function):
+class TokenLogProbs(Function):
     """log p of the target tokens [m], fp32."""
 
     @staticmethod
@@ -111,12 +116,12 @@ class TokenScores(Function):
         ctx.operand = operand_type(hidden.device)
         ctx.targets = targets
         ctx.save_for_backward(hidden, weight)
-        scores = torch.empty(targets.tokens.shape, device=hidden.device)
+        log_probs = torch.empty(targets.tokens.shape, device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
             vocabulary = _Vocabulary(weight, targets, ctx.operand)
             for rows in targets.chunks:
-                scores[rows] = vocabulary.chunk(hidden, rows).scores
-        return scores
+                log_probs[rows] = vocabulary.chunk(hidden, rows).log_probs
+        return log_probs
 
     @staticmethod
     @once_differentiable
@@ -133,8 +138,8 @@ class TokenScores(Function):
         return None, to_hidden, to_weight
 
 
-class ScoredLoss(Function):
-    """The sum of ``loss`` over all chunks, the scores [m], and the entropies [m] of their distributions, in nats.
+class ChunkedLoss(Function):
+    """The sum of ``loss`` over all chunks, the log-probabilities [m] and the entropies [m], in nats.
 
     Only the sum can be differentiated. Its gradient is made in the forward pass, one product cheaper than making
     the logits again, so ``loss`` must be a sum over chunks and is called with gradients enabled.
@@ -146,16 +151,16 @@ class ScoredLoss(Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         operand = operand_type(hidden.device)
         value = torch.zeros((), device=hidden.device)
-        scores, entropies = torch.empty(2, targets.tokens.numel(), device=hidden.device)
+        log_probs, entropies = torch.empty(2, targets.tokens.numel(), device=hidden.device)
         to_hidden = torch.empty_like(hidden)
         to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[3] else None
         with torch.autocast(hidden.device.type, enabled=False):
             vocabulary = _Vocabulary(weight, targets, operand)
             for rows in targets.chunks:
                 chunk = vocabulary.chunk(hidden, rows, with_entropy=True)
-                scores[rows], entropies[rows] = chunk.scores, chunk.entropies
+                log_probs[rows], entropies[rows] = chunk.log_probs, chunk.entropies
                 with torch.enable_grad():
-                    leaf = chunk.scores.requires_grad_()
+                    leaf = chunk.log_probs.requires_grad_()
                     part = loss(rows, leaf)
                     (slope,) = torch.autograd.grad(part, leaf)
                 value += part.detach()
@@ -163,8 +168,8 @@ class ScoredLoss(Function):
                 to_hidden[rows] = gradient @ vocabulary.weight
                 _accumulate(to_weight, gradient, chunk.x)
         ctx.gradients = to_hidden, to_weight
-        ctx.mark_non_differentiable(scores, entropies)
-        return value, scores, entropies
+        ctx.mark_non_differentiable(log_probs, entropies)
+        return value, log_probs, entropies
 
     @staticmethod
     @once_differentiable

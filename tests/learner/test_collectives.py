@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from learner.gather import full_parameters
+from learner.collectives import full_parameters
 from tests.learner.rank_processes import run_ranks
 
 WORLD = 2

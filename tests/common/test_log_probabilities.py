@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.models.log_probabilities import ChunkedLoss, Targets, TokenLogProbs
 from common.models.precision import rounded
-from common.models.scoring import ScoredLoss, Targets, TokenScores
 
 ROWS, WIDTH, VOCABULARY = 23, 12, 40
 FORBIDDEN = torch.tensor([0, 39])
@@ -44,12 +44,12 @@ def test_scores_loss_and_gradients_equal_plain_ones(chunk: int, fused: bool) -> 
     expected_loss = bent(expected)
     wanted = torch.autograd.grad(3.0 * expected_loss, (hidden, weight))
     if fused:
-        loss, scores, entropies = ScoredLoss.apply(targets, lambda _, part: bent(part), hidden, weight)
+        loss, scores, entropies = ChunkedLoss.apply(targets, lambda _, part: bent(part), hidden, weight)
         torch.testing.assert_close(entropies, entropy.detach(), atol=1e-5, rtol=1e-5)
         assert not scores.requires_grad
         assert not entropies.requires_grad
     else:
-        scores = TokenScores.apply(targets, hidden, weight)
+        scores = TokenLogProbs.apply(targets, hidden, weight)
         loss = bent(scores)
     torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(loss, expected_loss, atol=1e-5, rtol=1e-5)
@@ -64,9 +64,9 @@ def test_bf16_rounds_the_operands_and_nothing_else_of_the_scores(fused: bool) ->
     targets = Targets.evenly(tokens, FORBIDDEN, 5)
     with torch.autocast("cpu", torch.bfloat16):
         if fused:
-            loss, scores, _ = ScoredLoss.apply(targets, lambda _, part: bent(part), hidden, weight)
+            loss, scores, _ = ChunkedLoss.apply(targets, lambda _, part: bent(part), hidden, weight)
         else:
-            scores = TokenScores.apply(targets, hidden, weight)
+            scores = TokenLogProbs.apply(targets, hidden, weight)
             loss = bent(scores)
     tolerance = 1e-5 if not torch.ops.mkldnn._is_mkldnn_bf16_supported() else 5e-2
     torch.testing.assert_close(scores, expected, atol=tolerance, rtol=tolerance)
@@ -83,9 +83,9 @@ def test_a_frozen_output_layer_gets_no_gradient(fused: bool) -> None:
     expected = torch.autograd.grad(bent(plain_scores(hidden, weight, tokens)[0]), hidden)[0]
     frozen = weight.detach()
     if fused:
-        loss = ScoredLoss.apply(targets, lambda _, part: bent(part), hidden, frozen)[0]
+        loss = ChunkedLoss.apply(targets, lambda _, part: bent(part), hidden, frozen)[0]
     else:
-        loss = bent(TokenScores.apply(targets, hidden, frozen))
+        loss = bent(TokenLogProbs.apply(targets, hidden, frozen))
     torch.testing.assert_close(torch.autograd.grad(loss, hidden)[0], expected, atol=1e-5, rtol=1e-5)
 
 
@@ -93,9 +93,9 @@ def test_a_frozen_output_layer_gets_no_gradient(fused: bool) -> None:
 def test_no_rows_are_scored_without_complaint(fused: bool) -> None:
     hidden, weight, tokens = problem()
     score = (
-        partial(ScoredLoss.apply, Targets.evenly(tokens[:0], FORBIDDEN, 5), lambda _, part: bent(part))
+        partial(ChunkedLoss.apply, Targets.evenly(tokens[:0], FORBIDDEN, 5), lambda _, part: bent(part))
         if fused
-        else partial(TokenScores.apply, Targets.evenly(tokens[:0], FORBIDDEN, 5))
+        else partial(TokenLogProbs.apply, Targets.evenly(tokens[:0], FORBIDDEN, 5))
     )
     found = score(hidden[:0], weight)
     loss = found[0] if fused else found.sum()

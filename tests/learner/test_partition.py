@@ -4,10 +4,12 @@ from collections import Counter
 
 import pytest
 
-from common.likelihood.ordered import LeftToRightEstimator, TraceEstimator
-from common.likelihood.random_masks import CoupledEstimator, RandomMaskEstimator
+from common.likelihood.coupled import CoupledEstimator
+from common.likelihood.left_to_right import LeftToRightEstimator
+from common.likelihood.random_mask import RandomMaskEstimator
+from common.likelihood.trace import TraceEstimator
 from common.likelihood.views import Estimator
-from learner.plan import MicroBatch, Piece, micro_batches, units
+from learner.partition import MicroBatch, Piece, micro_batches, units
 from tests.learner.learner_tools import LENGTH, make_samples
 
 SAMPLES = make_samples(9)

@@ -12,13 +12,12 @@ import pytest
 import torch
 
 from common.config import LearnerConfig
-from common.likelihood.estimators import make_estimator
+from common.likelihood.registry import make_estimator
 from common.models.transformer import MaskedDiffusionModel
 from learner.batch import PackedViews, pack_views
-from learner.plan import Piece
+from learner.partition import Piece
 from learner.policy import Policy
 from learner.samples import TrainingSample
-from learner.staleness import importance
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.rollout_engine import token_estimates
 from tests.learner.learner_tools import make_samples
@@ -28,14 +27,16 @@ MakeModel = Callable[..., MaskedDiffusionModel]
 
 
 def pack(samples: list[TrainingSample], config: LearnerConfig) -> PackedViews:
-    estimator = make_estimator(config)
+    estimator = make_estimator(config.estimator, config.inner_iterations)
     views = [estimator.views(sample.key(SEED, 0), sample) for sample in samples]
     pieces = [Piece(s, tuple(range(len(v.masks)))) for s, v in zip(samples, views, strict=True)]
     return pack_views(pieces, views, 0, torch.device("cpu"))
 
 
 def recorded(samples: list[TrainingSample], model: MaskedDiffusionModel, config: LearnerConfig) -> list[Any]:
-    estimate = partial(token_estimates, TorchDenoiser(model), make_estimator(config))
+    estimate = partial(
+        token_estimates, TorchDenoiser(model), make_estimator(config.estimator, config.inner_iterations)
+    )
     return [replace(s, sampling_logprobs=estimate(s.key(SEED, 0), s)) for s in samples]
 
 
@@ -44,23 +45,23 @@ def recorded(samples: list[TrainingSample], model: MaskedDiffusionModel, config:
 def test_rollout_workers_record_what_the_learner_would_estimate(
     make_model: MakeModel, name: Any, shift: bool
 ) -> None:
-    config = LearnerConfig(estimator=name, mask_pairs=2)
+    config = LearnerConfig.model_validate({"estimator": name})
     model = make_model(vocab_size=20, shift=shift, mask_token_id=0, eos_token_id=1, pad_token_id=1)
     samples = recorded(make_samples(7), model, config)
     packed = pack(samples, config)
     with torch.no_grad():
-        estimates = packed.tokens.estimates(Policy(model)(packed))
+        estimates = packed.tokens.estimates(Policy(model).log_probs(packed))
     expected = [p for s in samples for p in s.sampling_logprobs[: s.valid_tokens]]
     torch.testing.assert_close(estimates, torch.tensor(expected), atol=1e-5, rtol=0)
     assert all(p == 0 for s in samples for p in s.sampling_logprobs[s.valid_tokens :])
-    torch.testing.assert_close(importance(packed.tokens, estimates, 2.0), torch.ones_like(estimates))
+    torch.testing.assert_close(packed.tokens.importance_weights(estimates, 2.0), torch.ones_like(estimates))
 
 
 def test_weights_are_likelihood_ratios_up_to_the_cap() -> None:
     samples = [replace(s, sampling_logprobs=(-1.0, -2.0, -3.0, -4.0, -5.0, -6.0)) for s in make_samples(6)]
     tokens = pack(samples, LearnerConfig()).tokens
     old = -torch.arange(tokens.owner.numel()) / 7.0
-    found = importance(tokens, old, cap=1.5)
+    found = tokens.importance_weights(old, cap=1.5)
     expected = [
         min(1.5, math.exp(o + 1.0 + k)) for o, k in zip(old.tolist(), tokens.position.tolist(), strict=True)
     ]
@@ -72,4 +73,4 @@ def test_weights_are_likelihood_ratios_up_to_the_cap() -> None:
 def test_a_rollout_that_recorded_nothing_is_refused() -> None:
     samples = make_samples(2)
     with pytest.raises(ValueError, match=r"group 0, sample 0: .*off_policy_cap must be set from the start"):
-        importance(pack(samples, LearnerConfig()).tokens, torch.zeros(3), 2.0)
+        pack(samples, LearnerConfig()).tokens.importance_weights(torch.zeros(3), 2.0)

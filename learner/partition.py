@@ -1,4 +1,4 @@
-"""How the samples of an update are cut into ranks and micro-batches.
+"""Partition the samples of an update into ranks and micro-batches.
 
 Pure and the same on every rank: nothing of it may change a gradient, only the time and memory that it takes.
 """
@@ -16,14 +16,14 @@ from learner.samples import TrainingSample
 
 @dataclass(frozen=True)
 class Piece:
-    """Some of a sample's views: ``views`` are their numbers. None are scored where ``idle``."""
+    """Some of a sample's views: ``views`` are their numbers. An ``idle`` piece has no part in the loss."""
 
     sample: TrainingSample
     views: tuple[int, ...]
     idle: bool = False
 
 
-#: Pieces that must be scored in one pass, and micro-batches of them.
+#: Pieces that must be in one pass, and micro-batches of them.
 Unit = tuple[Piece, ...]
 MicroBatch = tuple[Piece, ...]
 
@@ -31,7 +31,7 @@ MicroBatch = tuple[Piece, ...]
 def units(
     linked: Sequence[Sequence[TrainingSample]], estimator: Estimator, seed: int, by_token: bool
 ) -> list[Unit]:
-    """The smallest parts that can be scored apart, given the samples that an objective links.
+    """Find the smallest parts that can be in different passes, given the samples that an objective links.
 
     Where the loss is a sum over tokens and no token is measured in two views, each view can be; else the views of
     all linked samples stay together.
@@ -47,11 +47,11 @@ def units(
 
 
 def micro_batches(parts: Sequence[Unit], ranks: int, batch_tokens: int) -> list[list[MicroBatch]]:
-    """The micro-batches of each rank, as many for every rank: backward passes are collective.
+    """Form the micro-batches of each rank, as many for every rank: backward passes are collective.
 
     Ranks get about the same number of tokens (largest first, each to the rank with the least). Micro-batches hold
     parts of like length up to ``batch_tokens``, one part at least. A rank with fewer gets idle ones: one view of
-    which nothing is scored.
+    which nothing is measured.
     """
     sizes = [sum(_tokens(piece) for piece in part) for part in parts]
     shares: list[list[int]] = [[] for _ in range(ranks)]
@@ -80,4 +80,4 @@ def _tokens(piece: Piece) -> int:
 
 
 def _measures_once(views: Views, text: Text) -> bool:
-    return bool((views.scored(text).sum(0) <= 1).all())
+    return bool((views.measured(text).sum(0) <= 1).all())

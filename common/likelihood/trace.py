@@ -1,4 +1,4 @@
-"""Estimators that follow an order of decoding: nothing is drawn."""
+"""The estimator of TraceRL, which follows the steps of the rollout."""
 
 from __future__ import annotations
 
@@ -42,18 +42,3 @@ class TraceEstimator:
         masks = when >= firsts
         weights = (group == np.arange(len(firsts))[:, None]).astype(float)
         return Views(masks, weights, visible=np.broadcast_to(tokens, masks.shape))
-
-
-@dataclass(frozen=True)
-class LeftToRightEstimator:
-    """JustGRPO's estimator (arXiv 2601.15165): each token after those to its left, the rest masked.
-
-    Exact for completions that were decoded from left to right; one view a token.
-    """
-
-    complete = True
-
-    def views(self, key: SampleKey, text: Text) -> Views:
-        positions = np.arange(len(text.completion_ids))
-        own = np.arange(text.valid_tokens)[:, None]
-        return Views(positions >= own, (positions == own).astype(float))

@@ -1,0 +1,231 @@
+"""The estimators and objectives that a recipe can choose, each with its own options.
+
+``kind`` says which: one of ours, or one of the user's by ``module:name`` or by the name of an installed plug-in,
+whose options its own class declares. A kind alone, ``estimator: trace``, takes the defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from common.config.base import Positive, Rate, Section, Share
+
+#: The tag of what is none of ours; no kind can be called so.
+PLUGIN_TAG = "module:name"
+
+
+class CoupledConfig(Section):
+    """Full mask and pairs of complementary masks (DiffuCoder, arXiv 2506.20639)."""
+
+    kind: Literal["coupled"] = "coupled"
+    mask_pairs: Positive = 1
+    """lambda, mask pairs per sample."""
+    mask_ratio: tuple[float, float] = (0.2, 0.8)
+    """Range of the mask ratio r ~ U(low, high)."""
+    weighting: Literal["paper", "normalized"] = "paper"
+    """``paper``: weights 1/r and 1/(1-r), total 1.5 per token at lambda 1. ``normalized``: divided by their
+    total."""
+
+    @model_validator(mode="after")
+    def _ratio_is_a_range(self) -> Self:
+        low, high = self.mask_ratio
+        if not 0 < low <= high < 1:
+            raise ValueError("mask_ratio: needs 0 < low <= high < 1")
+        return self
+
+
+class DecoupledConfig(Section):
+    """As many masks as ``coupled`` has, drawn apart: the baseline of DiffuCoder."""
+
+    kind: Literal["decoupled"] = "decoupled"
+    mask_pairs: Positive = 1
+    """lambda; 2 lambda masks are drawn per sample."""
+    mask_ratio: tuple[float, float] = (0.2, 0.8)
+    """Range of the mask ratio r ~ U(low, high), symmetric about 0.5."""
+    weighting: Literal["paper", "normalized"] = "paper"
+    """As of ``coupled``."""
+
+    @model_validator(mode="after")
+    def _ratio_is_a_symmetric_range(self) -> Self:
+        low, high = self.mask_ratio
+        if not 0 < low <= high < 1:
+            raise ValueError("mask_ratio: needs 0 < low <= high < 1")
+        if abs(low + high - 1.0) > 1e-9:
+            raise ValueError(
+                "mask_ratio: complements have the ratio 1 - r; to compare with them, decoupled needs a range that "
+                "is symmetric about 0.5"
+            )
+        return self
+
+
+class FullMaskConfig(Section):
+    """One pass with the completion and a part of the prompt masked (d1, arXiv 2504.12216)."""
+
+    kind: Literal["full_mask"] = "full_mask"
+    prompt_mask: Share = 0.15
+    """Share of the prompt's tokens that are masked."""
+
+
+class RandomMaskConfig(Section):
+    """One random subset of the completion (UniGRPO, arXiv 2505.15809)."""
+
+    kind: Literal["random_mask"] = "random_mask"
+
+
+class ElboConfig(Section):
+    """Evidence lower bound by complementary subsets of an exact size (ESPO, arXiv 2512.03759)."""
+
+    kind: Literal["elbo"] = "elbo"
+    mask_pairs: Positive = 1
+    """Pairs of a subset and its complement per sample."""
+
+
+class ElboQuadratureConfig(Section):
+    """Evidence lower bound by quadrature over the mask ratio (GDPO, arXiv 2510.08554)."""
+
+    kind: Literal["elbo_quadrature"] = "elbo_quadrature"
+    nodes: Positive = 2
+    """Mask ratios of the quadrature."""
+
+
+class TraceConfig(Section):
+    """The denoising steps of the rollout (TraceRL, arXiv 2509.06949)."""
+
+    kind: Literal["trace"] = "trace"
+    merged_steps: Positive = 1
+    """Denoising steps that share one view."""
+
+
+class LeftToRightConfig(Section):
+    """One view a token, those to its left shown (JustGRPO, arXiv 2601.15165): for ``rollout.block_length: 1``."""
+
+    kind: Literal["left_to_right"] = "left_to_right"
+
+
+class GrpoConfig(Section):
+    """Clipped ratios of tokens and a KL to the reference (DiffuCoder, arXiv 2506.20639)."""
+
+    kind: Literal["grpo"] = "grpo"
+    clip: Rate = 0.5
+    """epsilon: ratios below 1 - epsilon gain nothing more."""
+    clip_high: Rate | None = None
+    """epsilon above 1; without it, ``clip`` on both sides."""
+    kl_weight: Annotated[float, Field(ge=0)] = 0.01
+    """beta of the KL to the reference; 0 runs without a reference."""
+    kl: Literal["k2", "k3"] = "k3"
+    """Estimator of that KL: k3 = e^d - d - 1 (paper), or k2 = d^2 / 2, d the reference's log ratio."""
+
+
+class SequenceConfig(Section):
+    """One clipped ratio a completion and a KL to the reference (ESPO, arXiv 2512.03759; GSPO)."""
+
+    kind: Literal["sequence"] = "sequence"
+    clip: Rate = 0.5
+    """epsilon: ratios below 1 - epsilon gain nothing more."""
+    clip_high: Rate | None = None
+    """epsilon above 1; without it, ``clip`` on both sides."""
+    kl_weight: Annotated[float, Field(ge=0)] = 0.01
+    """beta of the KL to the reference; 0 runs without a reference."""
+    kl: Literal["k2", "k3"] = "k3"
+    """Estimator of that KL, as of ``grpo``."""
+
+
+class Wd1Config(Section):
+    """Weighted likelihoods without a ratio or a reference (wd1, arXiv 2507.08838)."""
+
+    kind: Literal["wd1"] = "wd1"
+
+
+class SpgConfig(Section):
+    """A lower or an upper bound of the likelihood, by the advantage's sign (SPG, arXiv 2510.09541)."""
+
+    kind: Literal["spg"] = "spg"
+    beta: Annotated[float, Field(ge=1)] = 1.5
+    """Power in the upper bound."""
+    mix: Share = 0.5
+    """Share of the upper bound where a likelihood is lowered; the rest is the lower bound."""
+
+
+class VrpoConfig(Section):
+    """Preferences between the better and the worse completions of a group (LLaDA 1.5, arXiv 2505.19223)."""
+
+    kind: Literal["vrpo"] = "vrpo"
+    beta: Rate = 0.2
+    """Scale of the log ratios."""
+
+
+class PluginConfig(Section):
+    """An estimator or objective of yours; its class takes the other keys and checks them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str
+    """``package.module:name``, or the name that an installed package gives it (docs/extending.md)."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The keys beside ``kind``."""
+        return dict(self.model_extra or {})
+
+
+#: Our own kinds; the first of each is the default.
+ESTIMATORS: Mapping[str, type[Section]] = {
+    "coupled": CoupledConfig,
+    "decoupled": DecoupledConfig,
+    "full_mask": FullMaskConfig,
+    "random_mask": RandomMaskConfig,
+    "elbo": ElboConfig,
+    "elbo_quadrature": ElboQuadratureConfig,
+    "trace": TraceConfig,
+    "left_to_right": LeftToRightConfig,
+}
+OBJECTIVES: Mapping[str, type[Section]] = {
+    "grpo": GrpoConfig,
+    "sequence": SequenceConfig,
+    "wd1": Wd1Config,
+    "spg": SpgConfig,
+    "vrpo": VrpoConfig,
+}
+
+
+def with_kind(value: Any, default: str) -> Any:
+    """Return a section with its kind written out: a kind alone is a section, and no kind is the default."""
+    if isinstance(value, str):
+        return {"kind": value}
+    return {"kind": default, **value} if isinstance(value, Mapping) else value
+
+
+def _tag_among(kinds: Mapping[str, type[Section]]) -> Callable[[Any], str]:
+    def tag(value: Any) -> str:
+        kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+        return kind if isinstance(kind, str) and kind in kinds else PLUGIN_TAG
+
+    return tag
+
+
+EstimatorConfig = Annotated[
+    Annotated[CoupledConfig, Tag("coupled")]
+    | Annotated[DecoupledConfig, Tag("decoupled")]
+    | Annotated[FullMaskConfig, Tag("full_mask")]
+    | Annotated[RandomMaskConfig, Tag("random_mask")]
+    | Annotated[ElboConfig, Tag("elbo")]
+    | Annotated[ElboQuadratureConfig, Tag("elbo_quadrature")]
+    | Annotated[TraceConfig, Tag("trace")]
+    | Annotated[LeftToRightConfig, Tag("left_to_right")]
+    | Annotated[PluginConfig, Tag(PLUGIN_TAG)],
+    Discriminator(_tag_among(ESTIMATORS)),
+    BeforeValidator(lambda value: with_kind(value, "coupled")),
+]
+ObjectiveConfig = Annotated[
+    Annotated[GrpoConfig, Tag("grpo")]
+    | Annotated[SequenceConfig, Tag("sequence")]
+    | Annotated[Wd1Config, Tag("wd1")]
+    | Annotated[SpgConfig, Tag("spg")]
+    | Annotated[VrpoConfig, Tag("vrpo")]
+    | Annotated[PluginConfig, Tag(PLUGIN_TAG)],
+    Discriminator(_tag_among(OBJECTIVES)),
+    BeforeValidator(lambda value: with_kind(value, "grpo")),
+]

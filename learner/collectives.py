@@ -1,0 +1,95 @@
+"""What the ranks of the learner do together: share groups, gather weights, add up metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import deepspeed
+import msgpack
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from common.records import TrajectoryGroup
+
+
+def broadcast_groups(groups: Sequence[TrajectoryGroup] | None) -> Sequence[TrajectoryGroup] | None:
+    """Return what rank 0 gives, groups or None, on every rank; a collective call."""
+    if dist.get_world_size() == 1:
+        return groups
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    leader = dist.get_rank() == 0
+    payload = b""
+    if leader:
+        payload = msgpack.packb(None if groups is None else [group.encode() for group in groups])
+    size = torch.tensor([len(payload)], device=device)
+    dist.broadcast(size, src=0)
+    buffer = torch.zeros(int(size), dtype=torch.uint8, device=device)
+    if leader:
+        buffer.copy_(torch.frombuffer(bytearray(payload), dtype=torch.uint8))
+    dist.broadcast(buffer, src=0)
+    if leader:
+        return groups
+    received = msgpack.unpackb(buffer.cpu().numpy().tobytes())
+    return None if received is None else [TrajectoryGroup.decode(data) for data in received]
+
+
+def full_parameters(
+    named_parameters: Iterable[tuple[str, nn.Parameter]], zero_stage: int, bucket_bytes: int
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield names and whole parameters, in their order and type; each tensor is valid until the next.
+
+    Under ZeRO stage 3 this is a collective call: every rank must run it to its end. It then gathers about
+    ``bucket_bytes`` at a time (a larger parameter alone), so a rank never holds all weights.
+    """
+    if zero_stage < 3:
+        for name, parameter in named_parameters:
+            yield name, parameter.detach()
+        return
+    for bucket in _buckets(named_parameters, bucket_bytes):
+        with deepspeed.zero.GatheredParameters([parameter for _, parameter in bucket]):
+            for name, parameter in bucket:
+                yield name, parameter.detach()
+
+
+def _buckets(named_parameters: Iterable[tuple[str, Any]], bucket_bytes: int) -> Iterator[list[tuple[str, Any]]]:
+    bucket: list[tuple[str, Any]] = []
+    filled = 0
+    for name, parameter in named_parameters:
+        size = parameter.ds_numel * parameter.element_size()  # numel() is of what this rank holds by itself
+        if bucket and filled + size > bucket_bytes:
+            yield bucket
+            bucket, filled = [], 0
+        bucket.append((name, parameter))
+        filled += size
+    if bucket:
+        yield bucket
+
+
+class MetricAccumulator:
+    """Sums under fixed names, which :meth:`reduce` adds up over all ranks, and seconds of phases of this rank."""
+
+    def __init__(self, names: Sequence[str], device: torch.device) -> None:
+        self._names = {name: number for number, name in enumerate(names)}
+        self._sums = torch.zeros(len(names), dtype=torch.float64, device=device)
+        self.seconds: dict[str, float] = {}
+
+    def add(self, name: str, value: Tensor | float) -> None:
+        self._sums[self._names[name]] += value
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the seconds that the block takes, the work of the device included."""
+        started = time.perf_counter()
+        yield
+        if self._sums.is_cuda:
+            torch.cuda.synchronize()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def reduce(self) -> dict[str, float]:
+        """Add up the sums over all ranks; a collective call."""
+        dist.all_reduce(self._sums)
+        return dict(zip(self._names, self._sums.tolist(), strict=True))

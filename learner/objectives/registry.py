@@ -1,0 +1,46 @@
+"""The objective that a configuration asks for."""
+
+from __future__ import annotations
+
+from common.config import (
+    GrpoConfig,
+    ObjectiveConfig,
+    PluginConfig,
+    SequenceConfig,
+    SpgConfig,
+    VrpoConfig,
+    Wd1Config,
+)
+from common.plugins import make_plugin
+from learner.objectives.grpo import TokenGrpo
+from learner.objectives.objective import Objective
+from learner.objectives.ratios import Clip
+from learner.objectives.sequence import SequenceGrpo
+from learner.objectives.spg import SandwichedGradient
+from learner.objectives.vrpo import PreferenceLoss
+from learner.objectives.wd1 import WeightedLikelihood
+
+#: What every objective of the user's has; :class:`Objective` says what each is.
+_INTERFACE = ("by_token", "needs_old", "needs_reference", "metric_names", "link", "count", "sums")
+
+
+def make_objective(config: ObjectiveConfig) -> Objective:
+    """Make an objective. Raises PluginError for one of the user's that is missing or refuses its options."""
+    match config:
+        case SequenceConfig():
+            return SequenceGrpo(_clip(config), config.kl_weight, config.kl)
+        case GrpoConfig():
+            return TokenGrpo(_clip(config), config.kl_weight, config.kl)
+        case Wd1Config():
+            return WeightedLikelihood()
+        case SpgConfig():
+            return SandwichedGradient(config.beta, config.mix)
+        case VrpoConfig():
+            return PreferenceLoss(config.beta)
+        case PluginConfig(kind=name, options=options):
+            objective: Objective = make_plugin("objective", name, options, needs=_INTERFACE)
+            return objective
+
+
+def _clip(config: GrpoConfig | SequenceConfig) -> Clip:
+    return Clip(config.clip, config.clip if config.clip_high is None else config.clip_high)

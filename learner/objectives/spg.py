@@ -1,0 +1,51 @@
+"""The sandwiched policy gradient (SPG)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from learner.batch import TokenRows
+from learner.objectives.objective import SampleBySample, Sums
+from learner.samples import TrainingSample
+
+
+@dataclass(frozen=True)
+class SandwichedGradient(SampleBySample):
+    """SPG (arXiv 2510.09541): a bound of the likelihood on the side that counts, without ratio or KL.
+
+    A positive advantage raises the lower bound; a negative one lowers ``mix`` times the upper bound
+    1/beta log E[p^beta / t] of each token and 1 - ``mix`` times the lower one. Both are means over valid tokens; a
+    token that no view masks has no part in them.
+    """
+
+    beta: float
+    mix: float
+
+    by_token = True
+    needs_old = False
+    needs_reference = False
+    metric_names = ()
+
+    def count(self, linked: Sequence[Sequence[TrainingSample]]) -> float:
+        return float(len(linked))
+
+    def sums(self, tokens: TokenRows, log_probs: Tensor) -> Sums:
+        lower = tokens.estimates(log_probs)
+        advantage = tokens.advantages[tokens.owner]
+        value = torch.where(
+            advantage < 0, self.mix * self._upper(tokens, log_probs) + (1.0 - self.mix) * lower, lower
+        )
+        length = tokens.of_samples(lambda sample: sample.valid_tokens)[tokens.owner]
+        return Sums(-(advantage * value / length).sum(), {})
+
+    def _upper(self, tokens: TokenRows, log_probs: Tensor) -> Tensor:
+        exponents = self.beta * log_probs + tokens.weights.log()
+        floor = torch.full((tokens.owner.numel(),), -torch.inf, device=log_probs.device)
+        largest = floor.scatter_reduce(0, tokens.token, exponents.detach(), "amax")
+        shares = torch.exp(exponents - largest[tokens.token])
+        total = torch.zeros_like(largest).index_add(0, tokens.token, shares)
+        return (largest + total.log()) / self.beta
