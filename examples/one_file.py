@@ -26,7 +26,7 @@ from torch import Tensor
 from common import rng
 from common.config import Config, load_config
 from common.models.loading import load_model
-from common.models.log_probabilities import Targets
+from common.models.log_probabilities import ChunkedLoss, Targets, TokenLogProbs
 from common.models.packing import Packing
 from common.models.prompts import PromptEncoder
 from common.models.transformer import MaskedDiffusionModel
