@@ -69,7 +69,7 @@ def test_every_command_is_what_its_groups_list_says() -> None:
 
 def test_every_command_has_help() -> None:
     for path, *_ in commands(main):
-        result = CliRunner().invoke(main, [*path, "-h"])
+        result = CliRunner().invoke(main, [*path, "--help"])
         assert result.exit_code == 0, result.output
         assert result.stdout.startswith(f"Usage: main {' '.join(path)} ")
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.jail.backend import JailSandbox, cgroups
+from sandbox.jail import cgroups
+from sandbox.jail.backend import JailSandbox
 from sandbox.jail.cgroups import Cgroup, CgroupsUnavailable
 from sandbox.types import Case, Limits, Outcome, Program
 

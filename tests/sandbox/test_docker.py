@@ -20,7 +20,8 @@ import docker
 import pytest
 from docker.errors import APIError
 
-from sandbox.docker.backend import DockerSandbox, interpreter_image, owner
+from sandbox.docker import interpreter_image, owner
+from sandbox.docker.backend import DockerSandbox
 from sandbox.docker.engine import connect
 from sandbox.docker.image import ensure_image
 from sandbox.docker.slot import DockerSlot, StreamDecoder
