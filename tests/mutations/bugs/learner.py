@@ -1,0 +1,131 @@
+"""Bugs in advantages, objectives, the engine, the collector and checkpoints."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_OBJECTIVE = "learner/objectives/ratios.py"
+_COLLECTOR = "learner/collector.py"
+_ENGINE = "learner/engine.py"
+_CHECKPOINTS = "learner/checkpoints.py"
+_TEST_OBJECTIVE = ("tests/learner/test_objective.py",)
+_TEST_COLLECTOR = ("tests/learner/test_collector.py",)
+_TEST_CHECKPOINTS = ("tests/learner/test_checkpoints.py",)
+_TEST_ENGINE = ("tests/learner/test_engine.py",)
+
+BUGS = (
+    Mutation(
+        "baseline-of-excluded",
+        "Excluded samples do not enter the baseline of their group.",
+        "learner/advantages.py",
+        old="mean = reward[mask].mean()",
+        new="mean = reward.mean()",
+        tests=("tests/learner/test_advantages.py",),
+    ),
+    Mutation(
+        "clip-side",
+        "The upper bound of the ratio is a setting of its own.",
+        _OBJECTIVE,
+        old="ratio.clamp(1.0 - self.low, 1.0 + self.high)",
+        new="ratio.clamp(1.0 - self.low, 1.0 + self.low)",
+        tests=_TEST_OBJECTIVE,
+    ),
+    Mutation(
+        "kl-sign",
+        "The KL estimate takes the log-ratio of the reference to the policy.",
+        _OBJECTIVE,
+        old="difference = reference - new",
+        new="difference = new - reference",
+        tests=_TEST_OBJECTIVE,
+    ),
+    Mutation(
+        "gradient-averaged-over-ranks",
+        "The loss is divided by the tokens of all ranks together.",
+        _ENGINE,
+        old="loss * (self._world / count)",
+        new="loss / count",
+        tests=_TEST_ENGINE,
+    ),
+    Mutation(
+        "reference-moves-too-far",
+        "The reference moves its share of the way to the policy.",
+        "learner/reference.py",
+        old="mine.lerp_(self._part(theirs[name]).to(mine.dtype), share)",
+        new="mine.lerp_(self._part(theirs[name]).to(mine.dtype), 1.0 - share)",
+        tests=_TEST_ENGINE,
+    ),
+    Mutation(
+        "tokens-cut-apart",
+        "Views that measure one token are scored in one pass.",
+        "learner/partition.py",
+        old="if by_token and all(_measures_once(views, sample) for sample, views in drawn):",
+        new="if by_token:",
+        tests=("tests/learner/test_partition.py", *_TEST_ENGINE),
+    ),
+    Mutation(
+        "importance-floor",
+        "Importance weights are truncated from above only.",
+        "learner/batch.py",
+        old="ratio.clamp(max=cap)",
+        new="ratio.clamp(min=1.0 / cap, max=cap)",
+        tests=("tests/learner/test_importance_weights.py",),
+    ),
+    Mutation(
+        "pairs-of-equal-reward",
+        "A preference pair has two different rewards.",
+        "learner/objectives/vrpo.py",
+        old="if better.reward <= worse.reward:",
+        new="if better.reward < worse.reward:",
+        tests=("tests/learner/test_sequence_objectives.py",),
+    ),
+    Mutation(
+        "staleness-bound",
+        "A group of exactly the allowed staleness is trained.",
+        _COLLECTOR,
+        old="staleness > self.max_staleness",
+        new="staleness >= self.max_staleness",
+        tests=_TEST_COLLECTOR,
+    ),
+    Mutation(
+        "consumed-group-again",
+        "A group that was consumed is not trained a second time.",
+        _COLLECTOR,
+        old="if index < self.progress.next_index or index in self._waiting:",
+        new="if index in self._waiting:",
+        tests=_TEST_COLLECTOR,
+    ),
+    Mutation(
+        "acknowledges-next-group",
+        "A checkpoint acknowledges the groups before its next index, and no other.",
+        "learner/source.py",
+        old="if i < self._collector.progress.next_index]",
+        new="if i <= self._collector.progress.next_index]",
+        tests=("tests/learner/test_source.py",),
+    ),
+    Mutation(
+        "acknowledged-before-checkpoint",
+        "Groups are acknowledged once a checkpoint holds them.",
+        "learner/learner_loop.py",
+        old="        self._save_checkpoint(self._progress)\n        self._saved_version = self._progress.version\n"
+        "        if self._source:\n            self._source.checkpointed()\n",
+        new="        if self._source:\n            self._source.checkpointed()\n"
+        "        self._save_checkpoint(self._progress)\n        self._saved_version = self._progress.version\n",
+        tests=("tests/learner/test_learner_worker.py",),
+    ),
+    Mutation(
+        "latest-before-complete",
+        "A checkpoint is published once all ranks have written their parts.",
+        _CHECKPOINTS,
+        old="            write(temporary)\n        self._barrier()\n",
+        new="            write(temporary)\n",
+        tests=_TEST_CHECKPOINTS,
+    ),
+    Mutation(
+        "keeps-one-fewer",
+        "The last keep_checkpoints checkpoints are kept.",
+        _CHECKPOINTS,
+        old="len(others) + 1 - self._keep",
+        new="len(others) + 2 - self._keep",
+        tests=_TEST_CHECKPOINTS,
+    ),
+)

@@ -1,0 +1,78 @@
+"""Bugs in admission, health, resuming, the curriculum and recovery."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_ADMISSION = "orchestrator/admission.py"
+_HEALTH = "orchestrator/fleet/health.py"
+_TEST_ADMISSION = ("tests/orchestrator/test_admission.py",)
+_TEST_HEALTH = ("tests/orchestrator/test_health.py",)
+
+BUGS = (
+    Mutation(
+        "admitted-too-early",
+        "No group is admitted that would be trained more than max_staleness versions late.",
+        _ADMISSION,
+        old="min(max_staleness + version + 1, steps)",
+        new="min(max_staleness + version + 2, steps)",
+        tests=_TEST_ADMISSION,
+    ),
+    Mutation(
+        "filtered-not-replaced",
+        "Another group is admitted for one that was filtered or dropped.",
+        _ADMISSION,
+        old="horizon - (ledger.trained + ledger.in_flight)",
+        new="horizon - ledger.admitted",
+        tests=_TEST_ADMISSION,
+    ),
+    Mutation(
+        "one-restart-too-many",
+        "A worker restarts no more often than deadlines.restarts.",
+        _HEALTH,
+        old="if self.used >= self.limit:",
+        new="if self.used > self.limit:",
+        tests=_TEST_HEALTH,
+    ),
+    Mutation(
+        "healthy-without-weights",
+        "A worker that needs weights is healthy only once it has them.",
+        _HEALTH,
+        old="Health.STALE if self.needs_weights else Health.HEALTHY",
+        new="Health.HEALTHY",
+        tests=_TEST_HEALTH,
+    ),
+    Mutation(
+        "superseded-weights-current",
+        "A worker that loads while newer weights are published loads those too.",
+        "orchestrator/fleet/worker.py",
+        old="if current is not None and attempt.number == current.number:",
+        new="if current is not None:",
+        tests=("tests/orchestrator/test_weight_updates.py",),
+    ),
+    Mutation(
+        "streams-emptied-needlessly",
+        "A resume from the last checkpoint keeps the groups in the streams.",
+        "orchestrator/resume.py",
+        old="load_progress(checkpoint).next_index < streams.counters().get(CHECKPOINTED, 0)",
+        new="load_progress(checkpoint).next_index <= streams.counters().get(CHECKPOINTED, 0)",
+        tests=("tests/orchestrator/test_resume_option.py",),
+    ),
+    Mutation(
+        "epochs-alike",
+        "Every epoch has an order of its own.",
+        "orchestrator/curriculum.py",
+        old='rng.stream(self._seed, "task-order", epoch)',
+        new='rng.stream(self._seed, "task-order")',
+        tests=("tests/orchestrator/test_curriculum.py",),
+    ),
+    Mutation(
+        "metrics-twice-after-restart",
+        "Steps that a restarted learner makes again are recorded once.",
+        "orchestrator/run_loop.py",
+        old="                self.recorder.rewind(self.fleet.learner.version)\n",
+        new="",
+        tests=("tests/system/test_same_weights.py",),
+        wider=("tests/system/test_same_weights.py",),
+    ),
+)

@@ -1,0 +1,75 @@
+"""Bugs in extraction, rewards, the cache of verdicts, the stream worker and the HTTP service."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_SCORING = "reward_service/scoring.py"
+_TEST_SCORING = ("tests/reward_service/test_scoring.py",)
+
+BUGS = (
+    Mutation(
+        "open-fence-lost",
+        "A fenced block that the completion does not close is a program.",
+        "reward_service/extraction.py",
+        old=r"\r?\n(.*?)(?:```|\Z)",
+        new=r"\r?\n(.*?)```",
+        tests=("tests/reward_service/test_extraction.py",),
+    ),
+    Mutation(
+        "partly-failed-sandbox-paid",
+        "A completion with any test that the sandbox failed on is excluded, not paid.",
+        "reward_service/rewards.py",
+        old="if Verdict.INFRA in verdicts:",
+        new="if all(verdict is Verdict.INFRA for verdict in verdicts):",
+        tests=("tests/reward_service/test_rewards.py", *_TEST_SCORING),
+    ),
+    Mutation(
+        "shown-test-decides",
+        "A shown test that does not count does not stop the others.",
+        _SCORING,
+        old="return int(run.id) >= prepared.first_counted and verdict(run) is not Verdict.PASSED",
+        new="return verdict(run) is not Verdict.PASSED",
+        tests=_TEST_SCORING,
+    ),
+    Mutation(
+        "timeouts-remembered",
+        "A time-out may be the machine's load: it is not remembered.",
+        _SCORING,
+        old="_NOT_FACTS = {Verdict.INFRA, Verdict.TIMEOUT}",
+        new="_NOT_FACTS = {Verdict.INFRA}",
+        tests=_TEST_SCORING,
+    ),
+    Mutation(
+        "setup-not-in-digest",
+        "Verdicts are remembered for one task's tests, their set-up included.",
+        _SCORING,
+        old='include={"tests", "test_setup", "exports", "in_process"}',
+        new='include={"tests", "exports", "in_process"}',
+        tests=_TEST_SCORING,
+    ),
+    Mutation(
+        "published-unheld",
+        "Nobody else claims a group while its result waits to be published.",
+        "reward_service/reward_loop.py",
+        old="                    self._publish(delivery, result)",
+        new="                self._publish(delivery, result)",
+        tests=("tests/reward_service/test_reward_worker.py",),
+    ),
+    Mutation(
+        "any-bearer-token",
+        "Work needs the service's own token.",
+        "reward_service/http/guard.py",
+        old='return right and scheme.lower() == "bearer"',
+        new='return right or scheme.lower() == "bearer"',
+        tests=("tests/reward_service/test_service.py",),
+    ),
+    Mutation(
+        "giant-request-first",
+        "Requests that wait take turns, one program each.",
+        "reward_service/http/queue.py",
+        old="self._owners[owner] = items",
+        new="self._owners[owner] = items\n            self._owners.move_to_end(owner, last=False)",
+        tests=("tests/reward_service/test_service_queue.py",),
+    ),
+)

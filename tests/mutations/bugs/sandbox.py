@@ -1,0 +1,69 @@
+"""Bugs in comparison, verdicts, limits and isolation."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_JUDGE = "sandbox/judge/verdict.py"
+_RELAY = "sandbox/inside/relay.py"
+_TEST_JUDGE = ("tests/sandbox/test_judge.py",)
+_TEST_ISOLATION = ("tests/sandbox/test_isolation.py",)
+
+BUGS = (
+    Mutation(
+        "whole-numbers-round",
+        "Whole numbers are close only within the tolerance of their test.",
+        "sandbox/judge/comparison.py",
+        old="abs(actual - expected) <= tolerance  # whole numbers do not round",
+        new="abs(actual - expected) <= tolerance + _RELATIVE * abs(expected)",
+        tests=("tests/sandbox/test_comparison.py",),
+    ),
+    Mutation(
+        "fewer-checks-pass",
+        "A script passes after as many checks as the reference made.",
+        _JUDGE,
+        old="enough = checks >= max(standard.checks, 1) and calls >= 1",
+        new="enough = checks >= 1 and calls >= 1",
+        tests=_TEST_JUDGE,
+    ),
+    Mutation(
+        "lying-objects-pass",
+        "A solution answers with no more objects than the reference.",
+        _JUDGE,
+        old="passed = claimed and enough and handles <= standard.handles",
+        new="passed = claimed and enough",
+        tests=_TEST_JUDGE,
+    ),
+    Mutation(
+        "sockets-allowed",
+        "The list of system calls lets no program open a socket.",
+        "sandbox/inside/syscalls.py",
+        old="fdatasync:75 utime:132",
+        new="fdatasync:75 socket:41 connect:42 utime:132",
+        tests=("tests/sandbox/test_seccomp.py", *_TEST_ISOLATION),
+    ),
+    Mutation(
+        "cpu-limit-shared",
+        "Each test of a program has the whole limit of CPU time.",
+        _RELAY,
+        old="cpu = self.cpu_limit - (self.cpu() - self.mark_cpu)",
+        new="cpu = self.cpu_limit - self.cpu()",
+        tests=_TEST_ISOLATION,
+    ),
+    Mutation(
+        "forged-results-relayed",
+        "A program that reports more results than it has tests is stopped.",
+        _RELAY,
+        old="if run.results.too_long or run.results.complete > run.max_results:",
+        new="if run.results.too_long:",
+        tests=_TEST_ISOLATION,
+    ),
+    Mutation(
+        "hash-flood-decoded",
+        "The host builds no more set items and dictionary keys than the bound, all containers together.",
+        "sandbox/inside/values.py",
+        old="self._hashed -= len(items)",
+        new="self._hashed -= 1",
+        tests=("tests/sandbox/test_values.py",),
+    ),
+)
