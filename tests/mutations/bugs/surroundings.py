@@ -9,7 +9,7 @@ BUGS = (
         "excluded-completions-evaluated",
         "The pass rate leaves out completions that the sandbox failed on.",
         "orchestrator/rounds.py",
-        old="for i, score in enumerate(group.scores) if not score.masked]",
+        old="for i, score in enumerate(group.scores) if not score.excluded]",
         new="for i, score in enumerate(group.scores)]",
         tests=("tests/orchestrator/test_rounds.py",),
     ),
