@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from common.config import Config
+from common.config import Config, Section
+from common.config.loading import sections_in
 from common.metrics.registry import METRICS
 from tests.deploy.promql import ROOT, metric_names
 from tests.deploy.tools import tool
@@ -79,7 +80,8 @@ def test_settings_that_the_texts_name_exist() -> None:
     settings = re.compile(rf"\b(?:{'|'.join(Config.model_fields)})\.[a-z_.]*[a-z_]")
     for rule in _RULES:
         for name in settings.findall(rule["annotations"]["description"]):
-            section: Any = Config
+            sections: list[type[Section]] = [Config]
             for field in name.split("."):
-                assert field in section.model_fields, name
-                section = section.model_fields[field].annotation
+                fields = [section.model_fields[field] for section in sections if field in section.model_fields]
+                assert fields, name
+                sections = [section for found in fields for section in sections_in(found.annotation).values()]
