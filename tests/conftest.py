@@ -20,7 +20,7 @@ SLOW = (
     "docs/test_docs_commands.py",
     "docs/test_docs_site.py",
     "learner/test_engine.py",
-    "learner/test_gather.py",
+    "learner/test_collectives.py",
     "orchestrator/test_weight_updates.py",
     "sandbox/test_differential.py",
     "sandbox/test_docker.py",
