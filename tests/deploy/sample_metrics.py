@@ -26,6 +26,7 @@ _VALUES = {
     "state": ("healthy", "dead"),
     "stream": ("prompts", "rollouts"),
     "verdict": ("passed", "failed", "infra"),
+    "metric": ("spread",),
     "path": ("/v1/score",),
     "status": ("200", "429"),
     "name": ("mbpp",),
