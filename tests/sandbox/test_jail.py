@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sandbox.inside import values
@@ -232,7 +233,11 @@ def test_a_process_for_each_case(sandbox) -> None:
 def test_a_killed_slot_is_replaced() -> None:
     with JailSandbox(1) as mortal:
         mortal.run(calls("", "1"), Limits())
-        os.kill(slot_pid(mortal), signal.SIGKILL)
+        slot = slot_pid(mortal)
+        family = [psutil.Process(pid) for pid in footprint.descendants(slot)]
+        os.kill(slot, signal.SIGKILL)
+        # The runner dies after the slot's first process, and may have time for one more answer.
+        assert not psutil.wait_procs(family, timeout=30)[1]
         assert answers(mortal.run(calls("", "2"), Limits())) == [2]
         assert mortal.describe()["slot_restarts"] == 1
 
