@@ -48,4 +48,6 @@ def _rank_main(rank: int, world: int, port: int, work: Callable[..., None], argu
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed("gloo", timeout=timedelta(seconds=120), verbose=False)
     work(rank, *arguments)
+    # A rank that leaves first takes connections away that another may still be closing: gloo then aborts that one.
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()

@@ -114,6 +114,39 @@ def test_a_group_whose_worker_is_killed_is_scored_once_by_another(
     assert held_by(streams) == []
 
 
+class PaysNothing:
+    def score_group(self, task: Task, completions: list[str]) -> list[Score]:
+        return [Score(reward=0.0, components={}, verdicts=()) for _ in completions]
+
+
+def test_nobody_else_claims_a_group_that_waits_for_room(redis_url: str, run_id: str) -> None:
+    """The trajectory stream stays full for several times as long as makes a message another worker's."""
+    settings = StreamsConfig(claim_seconds=0.3, capacity=1)
+    streams = Streams(connect(redis_url), run_id, settings)
+    streams.create()
+    streams.publish(TRAJECTORIES, [b"takes the only place"], deadline=1)
+    streams.publish(ROLLOUTS, [rollouts("").encode()], deadline=1)
+    consumer, neighbour = Consumer(streams, ROLLOUTS, "first"), Consumer(streams, ROLLOUTS, "neighbour")
+    done: list[TrajectoryGroup] = []
+
+    def publish(cause: Delivery, group: TrajectoryGroup) -> None:
+        consumer.publish_and_acknowledge(cause, group, PATIENCE_S)
+
+    loop = RewardLoop("first", consumer, publish, PaysNothing(), 3, shuffle=False)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(loop.run, lambda: bool(done), done.append)
+        end = time.monotonic() + PATIENCE_S
+        while held_by(streams) != [b"first"]:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        claimed = [delivery for _ in range(15) for delivery in neighbour.read(1, 0.1)]
+        still_held = held_by(streams)
+        streams.client.delete(streams.key(TRAJECTORIES))
+        running.result(PATIENCE_S)
+    assert (claimed, still_held) == ([], [b"first"])
+    assert [(group.worker, group.lost) for group in done] == [("first", None)]
+
+
 class Fails:
     def score_group(self, task: Task, completions: list[str]) -> list[Score]:
         raise ValueError("reward.functions: brevity raised ZeroDivisionError")

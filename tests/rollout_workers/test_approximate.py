@@ -113,6 +113,23 @@ def test_a_cached_completion_depends_neither_on_its_batch_nor_on_its_order(
         assert [c.step_map for c in again] == [c.step_map for c in whole]
 
 
+@pytest.mark.parametrize("shift", [True, False])
+@pytest.mark.parametrize("cache", ["prefix", "dual"])
+def test_a_cache_is_exact_where_tokens_do_not_see_each_other(
+    make_model: MakeModel, cache: str, shift: bool
+) -> None:
+    """Nothing that is remembered can then go stale, so each token must come from the row that predicts it."""
+    model = make_model(vocab_size=12, shift=shift)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "o_proj" in name:
+                weight.zero_()
+    exact, cached = denoise(model, sampler("none")), denoise(model, sampler(cache))
+    assert [c.completion_ids for c in cached] == [c.completion_ids for c in exact]
+    for one, other in zip(cached, exact, strict=True):
+        assert one.model_logprobs == pytest.approx(other.model_logprobs, abs=1e-5)
+
+
 @pytest.mark.parametrize("cache", ["prefix", "dual"])
 def test_the_first_token_of_a_block_is_exact_and_later_ones_are_near(make_model: MakeModel, cache: str) -> None:
     """Log-probabilities against the exact model in the same canvas: equal at the start of a block, else close."""

@@ -86,6 +86,14 @@ def test_tokens_that_tie_at_the_edge_of_the_nucleus_are_all_in(kernels: Kernels)
     assert kernels.nucleus(weights, weights.sum(-1), 0.1).tolist() == [1.0]
 
 
+@pytest.mark.parametrize(("top_p", "smallest"), [(0.5, 1.0), (0.75, 0.5), (0.875, 0.25)])
+def test_the_nucleus_ends_with_the_token_that_reaches_top_p_exactly(
+    kernels: Kernels, top_p: float, smallest: float
+) -> None:
+    weights = torch.tensor([[1.0, 0.5, 0.25, 0.125, 0.125]])
+    assert kernels.nucleus(weights, weights.sum(-1), top_p).tolist() == [smallest]
+
+
 def test_narrow_and_wide_rows_mix_in_one_batch(kernels: Kernels) -> None:
     logits = torch.cat([rows(8, 300, 4.0), rows(8, 300, 0.1)])[torch.arange(16).view(2, 8).T.reshape(-1)]
     covered = logits.softmax(-1).topk(64).values.sum(-1) >= 0.95

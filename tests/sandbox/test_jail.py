@@ -95,6 +95,18 @@ def test_cases_share_one_execution_of_the_source(sandbox) -> None:
     assert answers(runs) == [1, 2, 3]
 
 
+def test_each_case_has_the_whole_limit_of_cpu_time(sandbox) -> None:
+    source = """
+import time
+def f(x):
+    end = time.process_time() + 0.5
+    while time.process_time() < end: pass
+    return x
+"""
+    runs = sandbox.run(calls(source, "f(0)", "f(1)", "f(2)", "f(3)"), Limits(cpu_s=0.8, wall_s=60.0))
+    assert answers(runs) == [0, 1, 2, 3]
+
+
 def test_arguments_are_fresh(sandbox) -> None:
     runs = sandbox.run(calls("def f(x):\n    x.append(1)\n    return x", "f([])", "f([])"), Limits())
     assert answers(runs) == [[1], [1]]
