@@ -21,6 +21,9 @@ Preset = Literal[
     "justgrpo",
     "spg",
     "vrpo",
+    "bgpo",
+    "gdsd",
+    "stable_drl",
 ]
 
 RewardPreset = Literal["diffucoder"]
@@ -101,6 +104,29 @@ PRESETS: Mapping[str | None, Mapping[str, Any]] = {
         "objective": {"kind": "vrpo", "beta": 0.2},
         "inner_iterations": 1,
         "reference_sync_steps": 0,
+    },
+    # arXiv 2510.11683 as DARE runs it: one update a step, in which the ratio is 1 and clips nothing.
+    "bgpo": {
+        "estimator": {"kind": "elbo_systematic", "subsets": 16},
+        "objective": {"kind": "bgpo", "clip": 0.2, "dual_clip": 3.0},
+        "advantage": "mean_std",
+        "inner_iterations": 1,
+    },
+    # arXiv 2605.29398 with the values of its released code run.
+    "gdsd": {
+        "estimator": {"kind": "elbo", "mask_pairs": 4},
+        "objective": {"kind": "gdsd", "psi": 10.0, "clip": 0.0004, "kl_weight": 0.05},
+        "advantage": "loo",
+        "inner_iterations": 8,
+        "reference_sync_steps": 64,
+        "reference_sync_share": 0.6,
+    },
+    # arXiv 2603.06743 with the values of its released runs.
+    "stable_drl": {
+        "estimator": {"kind": "elbo", "mask_pairs": 1},
+        "objective": {"kind": "stable_drl", "beta": 1.5, "mix": 0.5, "ratio_cap": 5.0},
+        "advantage": "mean",
+        "inner_iterations": 2,
     },
 }
 

@@ -24,7 +24,8 @@ class TokenRows:
     """m rows, one for each token and view that measures it, of T tokens of n pieces of samples.
 
     ``weights`` [m] and ``token`` [m], which of the T tokens a row measures, ascending; ``owner`` [T], which of the
-    n pieces a token belongs to, ascending; ``position`` [T], where in its completion it is; ``advantages`` [n].
+    n pieces a token belongs to, ascending; ``position`` [T], where in its completion it is; ``advantages`` [n];
+    ``draws``, over how many draws an estimate is a mean (:class:`Views`).
     Where they are needed, ``old`` and ``reference`` [T] are estimates under other policies, and ``importance`` [T]
     weighs tokens against staleness.
     """
@@ -35,6 +36,7 @@ class TokenRows:
     token: Tensor
     owner: Tensor
     position: Tensor
+    draws: int = 1
     old: Tensor | None = None
     reference: Tensor | None = None
     importance: Tensor | None = None
@@ -156,5 +158,6 @@ def pack_views(
             token=tensor(np.cumsum(new) - 1),
             owner=tensor(owner[new]),
             position=tensor(position[new]),
+            draws=views[0].draws,
         ),
     )

@@ -16,6 +16,7 @@ from common.models.config import ModelConfig
 from learner.batch import PackedViews, TokenRows, pack_views
 from learner.checkpoints import CheckpointError
 from learner.collectives import MetricAccumulator, full_parameters
+from learner.objectives.draws import DrawByDraw
 from learner.objectives.objective import Objective
 from learner.optimizer import learning_rate, make_optimizer, set_learning_rate
 from learner.partition import MicroBatch, micro_batches, units
@@ -68,7 +69,8 @@ class Engine:
         """Run the inner iterations on ``samples``; ``updates`` is the count of optimizer steps so far."""
         config, iterations = self._config, self._config.inner_iterations
         linked = self._objective.link(samples)
-        parts = units(linked, self._estimator, self._seed, self._objective.by_token)
+        by_draw = isinstance(self._objective, DrawByDraw)
+        parts = units(linked, self._estimator, self._seed, self._objective.by_token, by_draw)
         share = micro_batches(parts, self._world, config.batch_tokens)[self._rank]
         count = self._objective.count(linked)
         names = ("policy/loss", *self._objective.metric_names)

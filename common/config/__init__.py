@@ -7,12 +7,15 @@ YAML file of this tree; ``section.field=value`` arguments override it.
 from __future__ import annotations
 
 from common.config.algorithms import (
+    BgpoConfig,
     CoupledConfig,
     DecoupledConfig,
     ElboConfig,
     ElboQuadratureConfig,
+    ElboSystematicConfig,
     EstimatorConfig,
     FullMaskConfig,
+    GdsdConfig,
     GrpoConfig,
     LeftToRightConfig,
     ObjectiveConfig,
@@ -20,6 +23,7 @@ from common.config.algorithms import (
     RandomMaskConfig,
     SequenceConfig,
     SpgConfig,
+    StableDrlConfig,
     TraceConfig,
     VrpoConfig,
     Wd1Config,
@@ -45,6 +49,7 @@ from common.config.tree import Config
 
 __all__ = [
     "AdmissionConfig",
+    "BgpoConfig",
     "Config",
     "ConfigError",
     "CoupledConfig",
@@ -53,9 +58,11 @@ __all__ = [
     "DecoupledConfig",
     "ElboConfig",
     "ElboQuadratureConfig",
+    "ElboSystematicConfig",
     "EstimatorConfig",
     "EvaluationConfig",
     "FullMaskConfig",
+    "GdsdConfig",
     "GrpoConfig",
     "LearnerConfig",
     "LeftToRightConfig",
@@ -73,6 +80,7 @@ __all__ = [
     "Section",
     "SequenceConfig",
     "SpgConfig",
+    "StableDrlConfig",
     "StreamsConfig",
     "TelemetryConfig",
     "TraceConfig",

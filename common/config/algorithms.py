@@ -83,6 +83,14 @@ class ElboConfig(Section):
     """Pairs of a subset and its complement per sample."""
 
 
+class ElboSystematicConfig(Section):
+    """Evidence lower bound by subsets whose sizes are evenly spread (BGPO, arXiv 2510.11683)."""
+
+    kind: Literal["elbo_systematic"] = "elbo_systematic"
+    subsets: Positive = 16
+    """Subsets per sample, each with its own mask."""
+
+
 class ElboQuadratureConfig(Section):
     """Evidence lower bound by quadrature over the mask ratio (GDPO, arXiv 2510.08554)."""
 
@@ -157,6 +165,43 @@ class VrpoConfig(Section):
     """Scale of the log ratios."""
 
 
+class BgpoConfig(Section):
+    """A bound of the clipped surrogate that is a mean over draws of masks (BGPO, arXiv 2510.11683)."""
+
+    kind: Literal["bgpo"] = "bgpo"
+    clip: Rate = 0.2
+    """epsilon: ratios below 1 - epsilon gain nothing more."""
+    clip_high: Rate | None = None
+    """epsilon above 1; without it, ``clip`` on both sides."""
+    dual_clip: Annotated[float, Field(gt=1)] = 3.0
+    """Ratios above it count no more where the advantage is negative."""
+
+
+class GdsdConfig(Section):
+    """Self-distillation of the denoiser, guided by advantages (GDSD, arXiv 2605.29398)."""
+
+    kind: Literal["gdsd"] = "gdsd"
+    psi: Rate = 10.0
+    """Change of a token's mean log-probability that an advantage of 1 asks for."""
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.0004
+    """epsilon: a completion learns while its log-probability is between log(1 - epsilon) and log(1 + epsilon) off
+    the old one."""
+    kl_weight: Annotated[float, Field(ge=0)] = 0.05
+    """beta of the KL to the reference; 0 runs without a reference."""
+
+
+class StableDrlConfig(Section):
+    """The bounds of SPG, weighed within a group by clipped ratios (StableDRL, arXiv 2603.06743)."""
+
+    kind: Literal["stable_drl"] = "stable_drl"
+    beta: Annotated[float, Field(ge=1)] = 1.5
+    """Power in the upper bound, as of ``spg``."""
+    mix: Share = 0.5
+    """Share of the upper bound where a likelihood is lowered, as of ``spg``."""
+    ratio_cap: Rate = 5.0
+    """Ratios count up to it, before they are divided by their sum over the group."""
+
+
 class PluginConfig(Section):
     """An estimator or objective of yours; its class takes the other keys and checks them."""
 
@@ -178,6 +223,7 @@ ESTIMATORS: Mapping[str, type[Section]] = {
     "full_mask": FullMaskConfig,
     "random_mask": RandomMaskConfig,
     "elbo": ElboConfig,
+    "elbo_systematic": ElboSystematicConfig,
     "elbo_quadrature": ElboQuadratureConfig,
     "trace": TraceConfig,
     "left_to_right": LeftToRightConfig,
@@ -188,6 +234,9 @@ OBJECTIVES: Mapping[str, type[Section]] = {
     "wd1": Wd1Config,
     "spg": SpgConfig,
     "vrpo": VrpoConfig,
+    "bgpo": BgpoConfig,
+    "gdsd": GdsdConfig,
+    "stable_drl": StableDrlConfig,
 }
 
 
@@ -212,6 +261,7 @@ EstimatorConfig = Annotated[
     | Annotated[FullMaskConfig, Tag("full_mask")]
     | Annotated[RandomMaskConfig, Tag("random_mask")]
     | Annotated[ElboConfig, Tag("elbo")]
+    | Annotated[ElboSystematicConfig, Tag("elbo_systematic")]
     | Annotated[ElboQuadratureConfig, Tag("elbo_quadrature")]
     | Annotated[TraceConfig, Tag("trace")]
     | Annotated[LeftToRightConfig, Tag("left_to_right")]
@@ -225,6 +275,9 @@ ObjectiveConfig = Annotated[
     | Annotated[Wd1Config, Tag("wd1")]
     | Annotated[SpgConfig, Tag("spg")]
     | Annotated[VrpoConfig, Tag("vrpo")]
+    | Annotated[BgpoConfig, Tag("bgpo")]
+    | Annotated[GdsdConfig, Tag("gdsd")]
+    | Annotated[StableDrlConfig, Tag("stable_drl")]
     | Annotated[PluginConfig, Tag(PLUGIN_TAG)],
     Discriminator(_tag_among(OBJECTIVES)),
     BeforeValidator(lambda value: with_kind(value, "grpo")),

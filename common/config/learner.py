@@ -10,15 +10,19 @@ from pydantic import Field, model_validator
 from common.config.algorithms import (
     ESTIMATORS,
     OBJECTIVES,
+    BgpoConfig,
     CoupledConfig,
     ElboConfig,
     ElboQuadratureConfig,
+    ElboSystematicConfig,
     EstimatorConfig,
+    GdsdConfig,
     GrpoConfig,
     ObjectiveConfig,
     PluginConfig,
     RandomMaskConfig,
     SpgConfig,
+    StableDrlConfig,
     VrpoConfig,
     with_kind,
 )
@@ -181,12 +185,13 @@ class LearnerConfig(Section):
             if not isinstance(self.objective, GrpoConfig | PluginConfig):
                 raise ValueError("off_policy_cap: only the grpo objective weighs tokens; leave it out")
             # These leave some tokens without a likelihood, depending on the masks.
-            if isinstance(self.estimator, RandomMaskConfig | ElboQuadratureConfig):
+            if isinstance(self.estimator, RandomMaskConfig | ElboQuadratureConfig | ElboSystematicConfig):
                 raise ValueError(
                     f"off_policy_cap: {self.estimator.kind} does not measure every token; leave it out"
                 )
-        bounds = ElboConfig | ElboQuadratureConfig | PluginConfig
-        if isinstance(self.objective, SpgConfig | VrpoConfig) and not isinstance(self.estimator, bounds):
+        bounds = ElboConfig | ElboQuadratureConfig | ElboSystematicConfig | PluginConfig
+        of_bounds = SpgConfig | VrpoConfig | BgpoConfig | GdsdConfig | StableDrlConfig
+        if isinstance(self.objective, of_bounds) and not isinstance(self.estimator, bounds):
             raise ValueError(
                 f"objective: {self.objective.kind} is made of evidence lower bounds; set estimator to elbo"
             )

@@ -7,6 +7,7 @@ from common.config import (
     DecoupledConfig,
     ElboConfig,
     ElboQuadratureConfig,
+    ElboSystematicConfig,
     EstimatorConfig,
     FullMaskConfig,
     LeftToRightConfig,
@@ -17,6 +18,7 @@ from common.config import (
 from common.likelihood.coupled import CoupledEstimator
 from common.likelihood.elbo import CountedElboEstimator
 from common.likelihood.elbo_quadrature import QuadratureElboEstimator
+from common.likelihood.elbo_systematic import SystematicElboEstimator
 from common.likelihood.full_mask import FullMaskEstimator
 from common.likelihood.left_to_right import LeftToRightEstimator
 from common.likelihood.random_mask import RandomMaskEstimator
@@ -41,6 +43,8 @@ def make_estimator(config: EstimatorConfig, inner_iterations: int) -> Estimator:
             return RandomMaskEstimator(inner_iterations)
         case ElboConfig(mask_pairs=pairs):
             return CountedElboEstimator(pairs)
+        case ElboSystematicConfig(subsets=subsets):
+            return SystematicElboEstimator(subsets)
         case ElboQuadratureConfig(nodes=nodes):
             return QuadratureElboEstimator(nodes)
         case TraceConfig(merged_steps=merged_steps):

@@ -34,13 +34,14 @@ class SandwichedGradient(SampleBySample):
         return float(len(linked))
 
     def sums(self, tokens: TokenRows, log_probs: Tensor) -> Sums:
-        lower = tokens.estimates(log_probs)
-        advantage = tokens.advantages[tokens.owner]
-        value = torch.where(
-            advantage < 0, self.mix * self._upper(tokens, log_probs) + (1.0 - self.mix) * lower, lower
-        )
+        value = self.bounds(tokens, log_probs, tokens.estimates(log_probs))
         length = tokens.of_samples(lambda sample: sample.valid_tokens)[tokens.owner]
-        return Sums(-(advantage * value / length).sum(), {})
+        return Sums(-(tokens.advantages[tokens.owner] * value / length).sum(), {})
+
+    def bounds(self, tokens: TokenRows, log_probs: Tensor, lower: Tensor) -> Tensor:
+        """Return the bound of each token, [T], given the lower one: the one for its sample's advantage."""
+        mixed = self.mix * self._upper(tokens, log_probs) + (1.0 - self.mix) * lower
+        return torch.where(tokens.advantages[tokens.owner] < 0, mixed, lower)
 
     def _upper(self, tokens: TokenRows, log_probs: Tensor) -> Tensor:
         exponents = self.beta * log_probs + tokens.weights.log()
