@@ -5,6 +5,7 @@ from __future__ import annotations
 from common.config import (
     CoupledConfig,
     DecoupledConfig,
+    ElboBlocksConfig,
     ElboConfig,
     ElboQuadratureConfig,
     ElboSystematicConfig,
@@ -17,6 +18,7 @@ from common.config import (
 )
 from common.likelihood.coupled import CoupledEstimator
 from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_blocks import BlockElboEstimator
 from common.likelihood.elbo_quadrature import QuadratureElboEstimator
 from common.likelihood.elbo_systematic import SystematicElboEstimator
 from common.likelihood.full_mask import FullMaskEstimator
@@ -47,6 +49,8 @@ def make_estimator(config: EstimatorConfig, inner_iterations: int) -> Estimator:
             return SystematicElboEstimator(subsets)
         case ElboQuadratureConfig(nodes=nodes):
             return QuadratureElboEstimator(nodes)
+        case ElboBlocksConfig(blocks=blocks, block_length=block_length, prompt_mask=prompt_mask):
+            return BlockElboEstimator(blocks, block_length, prompt_mask)
         case TraceConfig(merged_steps=merged_steps):
             return TraceEstimator(merged_steps)
         case LeftToRightConfig():

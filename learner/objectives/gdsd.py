@@ -27,8 +27,8 @@ class GuidedDistillation(DrawByDraw):
     of which the mean over completions is taken. The clip is to log(1 - ``clip``) and log(1 + ``clip``), of the sum
     over tokens: a draw that is beyond it has no gradient but that of the KL.
 
-    Source: the released code, ``gdsd_trainer.py``, loss type ``gdsd``. Different here: S and L count tokens up to
-    the end of the text, not the whole canvas; sizes of masks are drawn per completion, not spread over a batch.
+    Source: the released code, ``gdsd_trainer.py``, loss type ``gdsd``, of which S is the sum over the whole canvas
+    (``positions: all``). Different here: sizes of masks are drawn per completion, not spread over a batch.
     Not here: the loss type ``gdsd_tlc``, which takes the mean over the vocabulary off every log-probability
     (equation 8).
     """

@@ -28,7 +28,7 @@ class SelfNormalizedGradient:
     (:class:`SandwichedGradient`). The cap does not depend on the sign of the advantage.
 
     Source: the released code, ``compute_loss_spg`` with ``use_snis``. Different here: old and new bound have the
-    same masks, which the released code draws apart; and what the bounds of ``spg`` differ in.
+    same masks, which the released code draws apart.
     """
 
     bounds: SandwichedGradient
@@ -57,7 +57,7 @@ class SelfNormalizedGradient:
         group = torch.tensor([numbers[sample.group] for sample in tokens.samples], device=length.device)
         ratio = torch.exp(change.clamp(max=math.log(self.ratio_cap)))
         weight = ratio / torch.zeros(len(numbers), device=length.device).index_add(0, group, ratio)[group]
-        bound = mean(self.bounds.bounds(tokens, log_probs, lower))
+        bound = mean(self.bounds.bounds(tokens, log_probs))
         capped = (change > math.log(self.ratio_cap)).sum()
         metrics = dict(zip(self.metric_names, (torch.exp(change).sum(), capped, capped), strict=True))
         return Sums(-(weight * tokens.advantages * bound).sum(), metrics, units=len(tokens.samples))

@@ -159,7 +159,8 @@ def stable_drl(
             weights.append(min(math.exp(float(lower - earlier)), objective.ratio_cap))
             value = lower
             if sample.advantage < 0:
-                uppers = [upper_bound(now, k, objective.beta) for k in range(sample.valid_tokens)]
+                measured = [k for k in range(sample.valid_tokens) if any(draw[k] for draw in now)]
+                uppers = [upper_bound(now, k, objective.beta) for k in measured]
                 upper = torch.stack(uppers).mean()
                 value = objective.mix * upper + (1 - objective.mix) * lower
             values.append(sample.advantage * value)
