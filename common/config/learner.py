@@ -130,7 +130,7 @@ class LearnerConfig(Section):
     others; or ``replace`` them, so that others are trained in their place."""
     batch_tokens: Positive = 16384
     """Tokens, of all views and with their prompts, in one forward and backward pass. What belongs together (the
-    views of a sample, the pair of ``vrpo``) stays together, also where it is more."""
+    views of a sample, the pair of ``vrpo``, the group of ``stable_drl``) stays together, also where it is more."""
     logits_mb: Positive = 64
     """MiB of logits at a time: the output layer runs on chunks of rows."""
     gradient_checkpointing: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from common import rng
 from common.config import (
     BgpoConfig,
+    ElboBlocksConfig,
     ElboConfig,
     ElboSystematicConfig,
     GdsdConfig,
@@ -40,29 +42,42 @@ def draws(
         for _ in range(estimator.mask_pairs):
             size = int(random.integers(0, length + 1))
             subset = {int(k) for k in random.permutation(length)[:size]}
-            views = [(subset, length + 1), (set(range(length)) - subset, length + 1)]
-            found.append(_draw(model, sample, views, halves=2))
+            sides = [subset, set(range(length)) - subset]
+            found.append(_draw(model, sample, [(side, (length + 1) / len(side) / 2) for side in sides if side]))
+    elif isinstance(estimator, ElboBlocksConfig):
+        size = estimator.block_length
+        order = random.permutation(max(math.ceil(length / size), estimator.blocks))
+        for block in order[: estimator.blocks]:
+            start = int(block) % math.ceil(valid / size) * size
+            stop = min(start + size, valid)
+            count = int(random.integers(1, stop - start + 1))
+            subset = {start + int(k) for k in random.permutation(stop - start)[:count]} | set(range(stop, length))
+            subset |= {k for k, draw in enumerate(random.random(start)) if draw < estimator.prompt_mask}
+            hidden = random.random(len(sample.prompt_ids)) < estimator.prompt_mask
+            prompt = (
+                model.config.mask_token_id if h else t for h, t in zip(hidden, sample.prompt_ids, strict=True)
+            )
+            shown = replace(sample, prompt_ids=tuple(prompt))
+            found.append(_draw(model, shown, [(subset, valid / len([k for k in subset if k < valid]))]))
     else:
         assert isinstance(estimator, ElboSystematicConfig)
         start = int(random.integers(1, valid + 1))
         for number in range(estimator.subsets):
-            size = start + number * valid / estimator.subsets
-            size = round(size) if round(size) <= valid else round(size) - valid
+            size = round(start + number * valid / estimator.subsets)
+            size = size if size <= valid else size - valid
             subset = {int(k) for k in random.permutation(valid)[:size]}
-            found.append(_draw(model, sample, [(subset, valid)], halves=1))
+            found.append(_draw(model, sample, [(subset, valid / size)]))
     return found
 
 
-def _draw(
-    model: MaskedDiffusionModel, sample: TrainingSample, views: Sequence[tuple[set[int], int]], halves: int
-) -> Draw:
-    """Of each view its masked positions, and what is divided by their number to weigh them."""
+def _draw(model: MaskedDiffusionModel, sample: TrainingSample, views: Sequence[tuple[set[int], float]]) -> Draw:
+    """A draw of some views, each its masked positions and what a token counts there."""
     tokens: Draw = [[] for _ in range(sample.valid_tokens)]
-    for masked, whole in views:
+    for masked, weight in views:
         scores = view_log_probabilities(model, sample, [k in masked for k in range(len(sample.completion_ids))])
-        for k in masked:
+        for k in sorted(masked):
             if k < sample.valid_tokens:
-                tokens[k].append((whole / len(masked) / halves, scores[k]))
+                tokens[k].append((weight, scores[k]))
     return tokens
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ SEED, ITERATION = 3, 1
 CPU = torch.device("cpu")
 ELBO = {"kind": "elbo", "mask_pairs": 2}
 SYSTEMATIC = {"kind": "elbo_systematic", "subsets": 4}
-BLOCKS = {"kind": "elbo_blocks", "block_length": 2}
+BLOCKS = {"kind": "elbo_blocks", "block_length": 2, "prompt_mask": 0.3}
 
 
 def config_of(estimator: Mapping[str, Any], **objective: Any) -> LearnerConfig:
@@ -67,7 +68,7 @@ CASES = [
     ("gdsd", config_of(ELBO, kind="gdsd", psi=0.5, clip=0.5, kl_weight=0.2)),
     ("gdsd", config_of(SYSTEMATIC, kind="gdsd", psi=2.0, clip=0.9, kl_weight=0.0)),
     ("stable_drl", config_of(ELBO, kind="stable_drl", beta=1.5, mix=0.5, ratio_cap=1.05)),
-    ("stable_drl", config_of(SYSTEMATIC, kind="stable_drl", beta=2.0, mix=1.0, ratio_cap=5.0)),
+    ("stable_drl", config_of(BLOCKS, kind="stable_drl", beta=2.0, mix=1.0, ratio_cap=5.0)),
 ]
 
 
@@ -93,7 +94,7 @@ def test_loss_and_gradient_equal_the_naive_formula(name: str, config: LearnerCon
 
 
 def one_draw(change: float, advantage: float, **objective: Any) -> tuple[float, float]:
-    """The loss of one completion whose bound changed by :data:`LENGTH` times ``change``, and its steepest slope."""
+    """The loss of a completion whose bound changed by :data:`LENGTH` times ``change``, and its steepest slope."""
     (sample,) = make_samples(1)
     config = config_of({"kind": "elbo"}, **objective)
     (piece,) = (Piece(sample, (0, 1)),)
@@ -129,35 +130,29 @@ def test_bgpo_is_linear_or_exponential_and_clipped(
 
 def test_gdsd_stops_where_the_sum_over_tokens_left_the_clip() -> None:
     settings = {"kind": "gdsd", "psi": 1.0, "clip": 0.5, "kl_weight": 0.0}
-    inside, outside = math.log(1.4) / LENGTH, math.log(1.6) / LENGTH
-    assert one_draw(inside, 1.0, **settings)[1] > 0
-    assert one_draw(outside, 1.0, **settings)[1] == 0
-    assert one_draw(-math.log(2.1) / LENGTH, 1.0, **settings)[1] == 0
+    for ratio, learns in ((1.4, True), (1.6, False), (0.6, True), (0.4, False)):
+        _, slope = one_draw(math.log(ratio) / LENGTH, 1.0, **settings)
+        assert (slope > 0) is learns
 
 
 def test_the_first_update_of_stable_drl_weighs_all_samples_of_a_group_alike() -> None:
-    config = config_of(ELBO, kind="stable_drl")
-    samples, policy = make_samples(4), tiny_policy()
+    config, spg = config_of(ELBO, kind="stable_drl"), config_of(ELBO, kind="spg")
+    samples, policy = [replace(sample, valid_tokens=5) for sample in make_samples(4)], tiny_policy()
     loss, metrics = loss_of(samples, policy, policy, policy, config)
-    spg = config_of(ELBO, kind="spg")
-    batch = packed([Piece(sample, (0, 1, 2, 3)) for sample in samples], spg)
-    expected = make_objective(spg.objective).sums(batch.tokens, policy.log_probs(batch))
-    assert float(loss.detach()) == pytest.approx(float(expected.loss.detach()) / 4, rel=1e-5)
+    expected, _ = loss_of(samples, policy, policy, policy, spg)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
     assert metrics["policy/ratio_mean"] == pytest.approx(1.0)
 
 
 def test_no_ratio_of_stable_drl_counts_more_than_the_cap_whatever_the_advantage() -> None:
-    """Ratios far above the cap leave the weights of a group equal, for either sign."""
-    (one, *others) = make_samples(4)
-    del one
-    config = config_of(ELBO, kind="stable_drl", ratio_cap=2.0)
-    policy = tiny_policy()
-    batch = packed([Piece(sample, (0, 1, 2, 3)) for sample in others], config)
+    """Ratios that differ, all of them above the cap, weigh the samples of a group alike, of either sign."""
+    config, samples, policy = config_of(ELBO, kind="stable_drl", ratio_cap=2.0), make_samples(4), tiny_policy()
+    assert {sample.advantage > 0 for sample in samples} == {True, False}
+    batch = packed([Piece(sample, (0, 1, 2, 3)) for sample in samples], config)
     log_probs = policy.log_probs(batch).detach()
-    lower = batch.tokens.estimates(log_probs)
-    alike = make_objective(config.objective).sums(batch.tokens, log_probs).loss
-    capped = make_objective(config.objective).sums(
-        batch.with_estimates(old=lower - torch.arange(len(lower)) - 50.0).tokens, log_probs
-    )
-    assert float(capped.loss) == pytest.approx(float(alike), rel=1e-6)
-    assert float(capped.metrics["policy/clip_fraction"]) == len(others)
+    lower, objective = batch.tokens.estimates(log_probs), make_objective(config.objective)
+    alike = objective.sums(batch.tokens, log_probs)
+    capped = objective.sums(batch.with_estimates(old=lower - 1.0 - torch.arange(len(lower))).tokens, log_probs)
+    assert float(capped.loss) == pytest.approx(float(alike.loss), rel=1e-6)
+    assert float(capped.metrics["policy/clip_fraction"]) == len(samples)
+    assert float(alike.metrics["policy/clip_fraction"]) == 0
