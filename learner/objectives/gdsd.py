@@ -27,10 +27,10 @@ class GuidedDistillation(DrawByDraw):
     of which the mean over completions is taken. The clip is to log(1 - ``clip``) and log(1 + ``clip``), of the sum
     over tokens: a draw that is beyond it has no gradient but that of the KL.
 
-    Source: the released code, ``gdsd_trainer.py``, loss type ``gdsd``, of which S is the sum over the whole canvas
-    (``positions: all``). Different here: sizes of masks are drawn per completion, not spread over a batch.
-    Not here: the loss type ``gdsd_tlc``, which takes the mean over the vocabulary off every log-probability
-    (equation 8).
+    Source: the released code, ``gdsd_trainer.py``, or the first ``gdsd_trainer_tlc.py``, whose centering of logits
+    cancels in its softmax; S is there of the whole canvas (``positions: all``). Different here: sizes of masks are
+    drawn per completion, not spread over a batch. Not here: log-probabilities less their mean over the vocabulary
+    (equation 8), as a later version of the released code has them.
     """
 
     psi: float
