@@ -171,7 +171,7 @@ def stable_drl(
                 before = draws(old, sample, config, seed, iteration)
             lower = torch.stack([bound(draw) for draw in now]).mean() / sample.valid_tokens
             earlier = torch.stack([bound(draw) for draw in before]).mean() / sample.valid_tokens
-            weights.append(min(math.exp(float(lower - earlier)), objective.ratio_cap))
+            weights.append(min(math.exp(float((lower - earlier).detach())), objective.ratio_cap))
             value = lower
             if sample.advantage < 0:
                 measured = [k for k in range(sample.valid_tokens) if any(draw[k] for draw in now)]
