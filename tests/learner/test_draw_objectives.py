@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,8 +20,9 @@ from learner.objectives.registry import make_objective
 from learner.partition import Piece, units
 from learner.policy import Policy
 from learner.samples import TrainingSample
-from tests.learner import naive_draws
+from tests.learner import naive_presets
 from tests.learner.learner_tools import LENGTH, MASK_ID, make_samples, tiny_policy
+from tests.learner.naive_presets import Update, terms_of
 from tests.learner.test_loss import gradients, nearby
 
 SEED, ITERATION = 3, 1
@@ -84,7 +86,9 @@ def test_loss_and_gradient_equal_the_naive_formula(name: str, config: LearnerCon
     found = gradients(new)
 
     new.zero_grad()
-    naive = getattr(naive_draws, name)(new.model, old.model, reference.model, samples, config, SEED, ITERATION)
+    update = Update((new.model, old.model, reference.model), config, SEED, ITERATION)
+    total, count = naive_presets.loss_of(update, terms_of(samples, name), defaultdict(list))
+    naive = total / count
     torch.autograd.backward(naive)
     assert float(loss.detach()) == pytest.approx(float(naive.detach()), rel=1e-5, abs=1e-6)
     expected = gradients(new)
