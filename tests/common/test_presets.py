@@ -25,6 +25,7 @@ from common.likelihood.coupled import CoupledEstimator
 from common.likelihood.elbo import CountedElboEstimator
 from common.likelihood.elbo_blocks import BlockElboEstimator
 from common.likelihood.elbo_quadrature import QuadratureElboEstimator
+from common.likelihood.elbo_systematic import SystematicElboEstimator
 from common.likelihood.full_mask import FullMaskEstimator
 from common.likelihood.left_to_right import LeftToRightEstimator
 from common.likelihood.random_mask import RandomMaskEstimator
@@ -32,12 +33,15 @@ from common.likelihood.registry import make_estimator
 from common.likelihood.trace import TraceEstimator
 from common.likelihood.views import Estimator
 from common.presets import PRESETS, Preset
+from learner.objectives.bgpo import BoundaryGuided
+from learner.objectives.gdsd import GuidedDistillation
 from learner.objectives.grpo import TokenGrpo
 from learner.objectives.objective import Objective
 from learner.objectives.ratios import Clip
 from learner.objectives.registry import make_objective
 from learner.objectives.sequence import SequenceGrpo
 from learner.objectives.spg import SandwichedGradient
+from learner.objectives.stable_drl import SelfNormalizedGradient
 from learner.objectives.vrpo import PreferenceLoss
 from learner.objectives.wd1 import WeightedLikelihood
 
@@ -137,6 +141,9 @@ def test_presets_say_how_often_and_on_what_they_train() -> None:
         "justgrpo": ("mean_sample_std", 1, 1, "all", "skip"),
         "spg": ("mean", 4, 1, "text", "score"),
         "vrpo": ("mean", 1, 1, "text", "score"),
+        "bgpo": ("mean_sample_std", 1, 1, "text", "score"),
+        "gdsd": ("loo", 8, 1, "all", "score"),
+        "stable_drl": ("mean", 2, 1, "text", "score"),
     }
 
 
@@ -194,6 +201,13 @@ def test_a_flat_key_is_refused_with_its_new_spelling(recipe: Path, old: str, new
         ("justgrpo", LeftToRightEstimator(), TokenGrpo(Clip(0.2, 0.2), 0.0)),
         ("spg", BlockElboEstimator(2, 32, 0.15), SandwichedGradient(1.5, 0.5)),
         ("vrpo", CountedElboEstimator(4), PreferenceLoss(0.2)),
+        ("bgpo", SystematicElboEstimator(16), BoundaryGuided(Clip(0.2, 0.2), 3.0)),
+        ("gdsd", CountedElboEstimator(4), GuidedDistillation(10.0, 0.0004, 0.05)),
+        (
+            "stable_drl",
+            BlockElboEstimator(2, 32, 0.15),
+            SelfNormalizedGradient(SandwichedGradient(1.5, 0.5), 5.0),
+        ),
     ],
 )
 def test_presets_are_the_published_algorithms(name: Any, estimator: Estimator, objective: Objective) -> None:
@@ -218,6 +232,7 @@ def test_the_clip_has_two_sides_and_decoupled_masks_have_no_complements() -> Non
         ),
         (["learner.objective.kind=vrpo"], "set estimator to elbo"),
         (["learner.objective=spg"], "set estimator to elbo"),
+        (["learner.objective=bgpo"], "set estimator to elbo"),
         (["learner.zero_offload=optimizer"], "set zero_stage to 1, 2 or 3"),
         (["learner.zero_offload=all", "learner.zero_stage=2"], "set zero_stage: 3"),
         (["learner.compile=true", "learner.zero_stage=3"], "set zero_stage below 3"),
@@ -249,6 +264,10 @@ def test_what_does_not_go_together_is_refused_with_a_remedy(
         ({"preset": "wd1"}, False),
         ({"preset": "spg"}, False),
         ({"preset": "vrpo"}, True),
+        ({"preset": "bgpo"}, False),
+        ({"preset": "gdsd"}, True),
+        ({"preset": "gdsd", "objective": {"kl_weight": 0.0}}, False),
+        ({"preset": "stable_drl"}, False),
     ],
 )
 def test_who_needs_a_reference(settings: dict[str, Any], needed: bool) -> None:
