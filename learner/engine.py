@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import deepspeed
 import torch
@@ -32,7 +32,8 @@ _LOSS, _ENTROPY = "policy/loss", "policy/entropy"
 _VARIANCE, _IMPORTANCE = "policy/estimator_variance", "policy/importance_mean"
 
 
-class _Share(NamedTuple):
+@dataclass(frozen=True)
+class _Share:
     """A minibatch: this rank's micro-batches of it, and what its loss is divided by."""
 
     batches: list[MicroBatch]
