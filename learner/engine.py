@@ -96,16 +96,15 @@ class Engine:
             if packed.tokens.importance is not None:
                 sums.add(_IMPORTANCE, packed.tokens.importance.sum(), packed.tokens.importance.numel())
         norms = 0.0
-        for update, batches in enumerate(passes):
+        for update, ((_, share), batches) in enumerate(zip(schedule, passes, strict=True)):
             rate = learning_rate(config.optimizer, updates + update, self._total_updates)
             set_learning_rate(self._optimizer, rate)
-            count = schedule[update][1].count
-            sums.add(_LOSS, 0.0, count / self._world)
+            sums.add(_LOSS, 0.0, share.count / self._world)
             for number, packed in enumerate(batches):
                 with sums.phase("seconds/score"):
                     anchored = self._with_reference(packed)
                 with sums.phase("seconds/backward"):
-                    log_probs = self._backward(anchored, count, number == len(batches) - 1, sums)
+                    log_probs = self._backward(anchored, share.count, number == len(batches) - 1, sums)
                 if update < len(shares) and self._compares_masks:
                     spread = _squared_spread(packed, log_probs, passes[update + len(shares)][number])
                     sums.add(_VARIANCE, spread.sum(), spread.numel())
