@@ -206,7 +206,6 @@ class LearnerConfig(Section):
         if self.off_policy_cap:
             if not isinstance(self.objective, GrpoConfig | PluginConfig):
                 raise ValueError("off_policy_cap: only the grpo objective weighs tokens; leave it out")
-            # These leave some tokens without a likelihood, depending on the masks.
             if isinstance(self.estimator, _INCOMPLETE):
                 raise ValueError(
                     f"off_policy_cap: {self.estimator.kind} does not measure every token; leave it out"
