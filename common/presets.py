@@ -28,18 +28,23 @@ Preset = Literal[
 
 RewardPreset = Literal["diffucoder"]
 
-_DIFFUCODER = {
-    "estimator": {"kind": "coupled", "mask_pairs": 1, "mask_ratio": (0.2, 0.8), "weighting": "paper"},
-    "objective": {"kind": "grpo", "clip": 0.5, "kl_weight": 0.01, "kl": "k3"},
+#: What most have in common, and what each therefore says, so that nothing of another algorithm is left beside it.
+_COMMON = {
+    "positions": "text",
     "advantage": "mean",
-    "inner_iterations": 2,
+    "minibatches": 1,
     "zero_variance_groups": "score",
     "reference_sync_steps": 64,
     "reference_sync_share": 0.6,
 }
 
-#: Each preset has an ``estimator`` and an ``objective`` with their kinds.
-PRESETS: Mapping[str | None, Mapping[str, Any]] = {
+_DIFFUCODER = {
+    "estimator": {"kind": "coupled", "mask_pairs": 1, "mask_ratio": (0.2, 0.8), "weighting": "paper"},
+    "objective": {"kind": "grpo", "clip": 0.5, "kl_weight": 0.01, "kl": "k3"},
+    "inner_iterations": 2,
+}
+
+_PRESETS: Mapping[str, Mapping[str, Any]] = {
     # arXiv 2506.20639, algorithm 1.
     "diffucoder": _DIFFUCODER,
     # The same as its code was released.
@@ -48,9 +53,7 @@ PRESETS: Mapping[str | None, Mapping[str, Any]] = {
     "d1": {
         "estimator": {"kind": "full_mask", "prompt_mask": 0.15},
         "objective": {"kind": "grpo", "clip": 0.5, "kl_weight": 0.04},
-        "advantage": "mean",
         "inner_iterations": 12,
-        "zero_variance_groups": "score",
     },
     # arXiv 2505.15809 (MMaDA), section 3.3: random mask ratios, evenly spaced over the inner iterations.
     "unigrpo": {
@@ -58,7 +61,6 @@ PRESETS: Mapping[str | None, Mapping[str, Any]] = {
         "objective": {"kind": "grpo", "clip": 0.2, "kl_weight": 0.01},
         "advantage": "mean_std",
         "inner_iterations": 4,
-        "zero_variance_groups": "score",
     },
     # arXiv 2512.03759 with the values of its released run on code.
     "espo": {
@@ -67,24 +69,19 @@ PRESETS: Mapping[str | None, Mapping[str, Any]] = {
         "positions": "all",
         "advantage": "loo",
         "inner_iterations": 8,
-        "zero_variance_groups": "score",
     },
     # arXiv 2510.08554 with the values of its released run.
     "gdpo": {
         "estimator": {"kind": "elbo_quadrature", "nodes": 3},
         "objective": {"kind": "sequence", "clip": 0.5, "kl_weight": 0.0},
         "positions": "all",
-        "advantage": "mean",
         "inner_iterations": 12,
-        "zero_variance_groups": "score",
     },
     # arXiv 2507.08838 with the values of its released runs: neither old nor reference policy.
     "wd1": {
         "estimator": {"kind": "full_mask", "prompt_mask": 0.15},
         "objective": {"kind": "wd1"},
-        "advantage": "mean",
         "inner_iterations": 12,
-        "zero_variance_groups": "score",
     },
     # arXiv 2509.06949 with the values of its released run of Dream: about 16 updates a step, and a KL whose weight
     # of 0.01 is of the sum over a view's 8 tokens, where ours is of their mean.
@@ -109,9 +106,7 @@ PRESETS: Mapping[str | None, Mapping[str, Any]] = {
     "spg": {
         "estimator": {"kind": "elbo_blocks", "blocks": 2, "block_length": 32, "prompt_mask": 0.15},
         "objective": {"kind": "spg", "beta": 1.5, "mix": 0.5},
-        "advantage": "mean",
         "inner_iterations": 4,
-        "zero_variance_groups": "score",
     },
     # arXiv 2505.19223 (LLaDA 1.5), on pairs from the rollouts in place of a data set of preferences.
     "vrpo": {
@@ -126,7 +121,6 @@ PRESETS: Mapping[str | None, Mapping[str, Any]] = {
         "objective": {"kind": "bgpo", "clip": 0.2, "dual_clip": 3.0},
         "advantage": "mean_sample_std",
         "inner_iterations": 1,
-        "zero_variance_groups": "score",
     },
     # arXiv 2605.29398 with the values of its released run on code.
     "gdsd": {
@@ -135,18 +129,18 @@ PRESETS: Mapping[str | None, Mapping[str, Any]] = {
         "positions": "all",
         "advantage": "loo",
         "inner_iterations": 8,
-        "zero_variance_groups": "score",
-        "reference_sync_steps": 64,
-        "reference_sync_share": 0.6,
     },
     # arXiv 2603.06743 with the values of its released runs.
     "stable_drl": {
         "estimator": {"kind": "elbo_blocks", "blocks": 2, "block_length": 32, "prompt_mask": 0.15},
         "objective": {"kind": "stable_drl", "beta": 1.5, "mix": 0.5, "ratio_cap": 5.0},
-        "advantage": "mean",
         "inner_iterations": 2,
-        "zero_variance_groups": "score",
     },
+}
+
+#: Each preset has an ``estimator`` and an ``objective`` with their kinds, and says all else of an algorithm.
+PRESETS: Mapping[str | None, Mapping[str, Any]] = {
+    name: {**_COMMON, **preset} for name, preset in _PRESETS.items()
 }
 
 REWARD_PRESETS: Mapping[str | None, Mapping[str, Any]] = {

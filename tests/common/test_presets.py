@@ -59,6 +59,11 @@ def test_presets_are_those_that_can_be_named() -> None:
     assert set(PRESETS) == set(get_args(Preset))
 
 
+def test_every_preset_says_all_that_another_could_leave_behind() -> None:
+    fields = {field for preset in PRESETS.values() for field in preset}
+    assert all(preset.keys() == fields for preset in PRESETS.values())
+
+
 @pytest.mark.parametrize("name", get_args(Preset))
 def test_a_preset_sets_its_fields_and_survives_a_round_trip(recipe: Path, tmp_path: Path, name: str) -> None:
     overrides = [f"learner.preset={name}"]

@@ -51,8 +51,8 @@ def preset(name: Preset) -> dict[str, Any]:
     return settings | {
         "estimator": {**settings["estimator"], **SHORT.get(name, {})},
         "objective": {**settings["objective"], **NEAR.get(name, {})},
-        "inner_iterations": min(2, settings.get("inner_iterations", 2)),
-        "minibatches": settings.get("minibatches", 2),
+        "inner_iterations": min(2, settings["inner_iterations"]),
+        "minibatches": max(2, settings["minibatches"]),
         "reference_sync_steps": 3,
         "optimizer": {"learning_rate": 0.01, "max_grad_norm": 1000.0, "schedule": "linear"},
     }
