@@ -7,7 +7,7 @@ import pytest
 from common.metrics.registry import find
 from common.records import Score, TrajectoryGroup, Verdict
 from learner.metrics import batch_metrics
-from tests.learner.learner_tools import LENGTH, lost_group, make_group
+from tests.learner.learner_tools import END_ID, LENGTH, lost_group, make_group
 
 GROUPS = [
     make_group(0, (0.0, 1.0, 1.0), version=4, excluded=[False, False, True], ends=[2, LENGTH, 1], seconds=1.0),
@@ -85,6 +85,45 @@ def test_ar_ness_of_right_to_left_decoding() -> None:
     assert metrics["diffusion/ar_ness_local"] == metrics["diffusion/ar_ness_local_at_4"] == 0
     assert metrics["diffusion/ar_ness_global"] == pytest.approx(1 / LENGTH)
     assert metrics["diffusion/ar_ness_global_at_4"] == pytest.approx(4 / LENGTH)
+
+
+def written_tail_first(length: int, end: int, tail: list[int]) -> TrajectoryGroup:
+    """A group whose completions commit ``tail`` one by one, then their text from left to right, and end."""
+    group = make_group(0, (0.0, 1.0))
+    assert group.rollouts is not None
+    steps = [len(tail) + k if k <= end else -1 for k in range(length)]
+    changes = {
+        "completion_ids": (2,) * end + (END_ID,) * (length - end),
+        "end": end,
+        "step_map": tuple(steps),
+        "logprobs": (0.0,) * length,
+        "model_logprobs": (0.0,) * length,
+        "overwritten": tuple((position, 7, step) for step, position in enumerate(tail)),
+    }
+    rollouts = tuple(rollout.model_copy(update=changes) for rollout in group.rollouts.rollouts)
+    rolled = group.rollouts.model_copy(update={"rollouts": rollouts})
+    return group.model_copy(update={"rollouts": rolled})
+
+
+@pytest.mark.parametrize(
+    ("length", "end", "tail"),
+    [(16, 3, list(range(15, 3, -1))), (16, 3, [15, 9, 12]), (8, 7, []), (9, 2, [3, 4, 5, 6, 7, 8]), (9, 0, [8])],
+)
+@pytest.mark.parametrize(("k", "suffix"), [(1, ""), (4, "_at_4")])
+def test_the_executed_order_has_what_was_committed_after_the_end(
+    length: int, end: int, tail: list[int], k: int, suffix: str
+) -> None:
+    metrics = batch_metrics([written_tail_first(length, end, tail)], version=0)
+    assert metrics[f"diffusion/ar_ness_local{suffix}"] == metrics[f"diffusion/ar_ness_global{suffix}"] == 1
+    order, masked = [*tail, *range(end + 1)], set(range(length))
+    local = [set(order[i - k : i]) == set(range(order[i] - k, order[i])) for i in range(k, len(order))]
+    left_most = []
+    for position in order:
+        left_most.append(position in sorted(masked)[:k])
+        masked.remove(position)
+    expected = sum(local) / len(local) if local else 1.0
+    assert metrics[f"diffusion/executed_ar_ness_local{suffix}"] == pytest.approx(expected)
+    assert metrics[f"diffusion/executed_ar_ness_global{suffix}"] == pytest.approx(sum(left_most) / len(order))
 
 
 def test_quantiles_of_rewards_and_components_against_a_sorted_list() -> None:
