@@ -63,8 +63,10 @@ def run_length(config: Config, tasks: int) -> RunLength:
     """Compute the steps of a run on ``tasks`` loaded training tasks: the one place that turns epochs into steps.
 
     An epoch's last tasks that fill no step are left out, as in the released code, but only once, at the end of the
-    run. Raises ConfigError for a recipe that gives neither unit, or epochs that fill no step.
+    run. Raises ConfigError for no task, for a recipe that gives neither unit, and for epochs that fill no step.
     """
+    if not tasks:
+        raise ConfigError("data.train: no usable task")
     run, groups = config.run, config.learner.groups_per_step
     if run.steps is not None:
         return RunLength(run.steps, groups, tasks, by_epochs=False)

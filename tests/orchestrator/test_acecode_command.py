@@ -133,7 +133,11 @@ def test_the_released_rows_and_prompts(tmp_path: Path, difficulty: str) -> None:
 
 
 def test_a_rephrased_row_is_told_apart_in_any_order(tmp_path: Path) -> None:
-    pair = [row for row in released_rows(made_up_rows(40, seed=1), "all") if row["id"] == "oss_0"]
+    made = {**made_up_rows(1, seed=0)[0], "question": "Give 0."}
+    made["inferences"] = [
+        {"model_name": "llama3_instruct", "pass_rate": 0, "completion": "def give():\n    return 1"}
+    ]
+    pair = released_rows([made], "all")
     assert len(pair) == 2
     for rows in (pair, pair[::-1]):
         report = load_tasks(write(tmp_path / "released.jsonl", rows))
