@@ -52,10 +52,11 @@ class RunLength:
         """Say that steps which the recipe gives as such go beyond the first epoch, where they do."""
         if self.by_epochs or self.epochs <= 1:
             return None
+        whole = self.steps_of_an_epoch
+        remedy = f"run.epochs: 1 ends after {whole:,} steps" if whole else "lower learner.groups_per_step"
         return (
-            f"run.steps: {self.steps:,} go into epoch {math.ceil(self.epochs)}, from step "
-            f"{self.steps_of_an_epoch + 1:,} on: tasks are trained on again; run.epochs: 1 ends after "
-            f"{self.steps_of_an_epoch:,} steps"
+            f"run.steps: {self.steps:,} go into epoch {math.ceil(self.epochs)}, from step {whole + 1:,} on: tasks are "
+            f"trained on again; {remedy}"
         )
 
 

@@ -63,11 +63,14 @@ def test_steps_that_go_into_a_second_epoch_say_so() -> None:
     assert "go into epoch 2, from step 2,501 on" in warning
     assert "run.epochs: 1 ends after 2,500 steps" in warning
     assert "epoch 3" in str(run_length(config_of(steps=6), 20).warning())
+    assert "from step 1 on: tasks are trained on again; lower" in str(run_length(config_of(steps=1), 5).warning())
 
 
 def test_a_length_in_no_unit_or_of_no_step_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"run\.steps: missing, and run\.epochs too; give one of the two"):
         run_length(config_of(), 100)
+    with pytest.raises(ConfigError, match=r"data\.train: no usable task"):
+        run_length(config_of(steps=1), 0)
     with pytest.raises(ConfigError, match=r"run\.epochs: 1 of 5 training tasks fill no step of 8 groups"):
         run_length(config_of(epochs=1), 5)
     with pytest.raises(ConfigError, match=r"run\.steps: not known"):
