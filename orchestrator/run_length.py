@@ -55,8 +55,8 @@ class RunLength:
         whole = self.steps_of_an_epoch
         remedy = f"run.epochs: 1 ends after {whole:,} steps" if whole else "lower learner.groups_per_step"
         return (
-            f"run.steps: {self.steps:,} go into epoch {math.ceil(self.epochs)}, from step {whole + 1:,} on: tasks are "
-            f"trained on again; {remedy}"
+            f"run.steps: {self.steps:,} go into epoch {math.ceil(self.epochs)}, from step {whole + 1:,} on: "
+            f"tasks are trained on again; {remedy}"
         )
 
 
