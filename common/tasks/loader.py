@@ -51,18 +51,18 @@ def load_tasks(path: Path | str, format: str | None = None, format_field: str = 
     for row in read_rows(path):
         name = format or format_of(row)
         formats[name] += 1
-        task_id = row.identifier()
+        try:
+            parsed = (named or FORMATS[name].parse)(row)
+        except SkippedRowError as error:
+            skipped.append((row.number, row.identifier(), str(error)))
+            continue
+        if not isinstance(parsed, ParsedRow):  # the function may be the user's
+            raise TaskFileError(f"{format_field}: {name} gives {type(parsed).__name__}; return a ParsedRow")
+        task_id = parsed.task.id
         if task_id in first_use:
             place = f"{unit_of(path)} {first_use[task_id]}"
             raise row.error("id", f"{task_id!r} was already used on {place}; make ids unique")
         first_use[task_id] = row.number
-        try:
-            parsed = (named or FORMATS[name].parse)(row)
-        except SkippedRowError as error:
-            skipped.append((row.number, task_id, str(error)))
-            continue
-        if not isinstance(parsed, ParsedRow):  # the function may be the user's
-            raise TaskFileError(f"{format_field}: {name} gives {type(parsed).__name__}; return a ParsedRow")
         tasks.append(parsed.task)
         left_out += ((row.number, task_id, reason) for reason in parsed.left_out)
     return LoadReport(tuple(tasks), tuple(skipped), tuple(left_out), dict(formats))
