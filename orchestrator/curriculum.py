@@ -50,7 +50,7 @@ def load_data(config: Config, notes: list[str]) -> tuple[list[Task], list[Task]]
         path = getattr(data, name)
         tasks: list[Task] = []
         if path is not None:
-            report = load_tasks(path, getattr(data, f"{name}_format"), f"data.{name}_format")
+            report = load_tasks(path, getattr(data, f"{name}_format"), f"data.{name}_format", data.metadata)
             tasks = [t for t in report.tasks if len(encoder.encode(t)) <= data.max_prompt_tokens]
             if report.skipped:
                 line, task_id, reason = report.skipped[0]

@@ -59,6 +59,8 @@ class DataConfig(Section):
     """A task whose prompt is longer is left out, and counted."""
     chat_template: bool = False
     """Wrap prompts in the tokenizer's chat template."""
+    metadata: tuple[str, ...] = ()
+    """Columns of the rows of both files that reward functions get, in ``task.metadata``; 16 KiB a task at most."""
 
     @model_validator(mode="after")
     def _file_has_train(self) -> Self:

@@ -20,6 +20,7 @@ from common.records import PromptGroup, Rollout, RolloutGroup, Sampler, Score, T
 from common.streams import CONSUMER_GROUPS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
 from reward_service.reward_actor import RewardWorker
 from reward_service.reward_loop import RewardLoop
+from reward_service.user_rewards import Decoding
 from tests.reward_service import reward_process
 
 PATIENCE_S = 60.0
@@ -115,7 +116,7 @@ def test_a_group_whose_worker_is_killed_is_scored_once_by_another(
 
 
 class PaysNothing:
-    def score_group(self, task: Task, completions: list[str]) -> list[Score]:
+    def score_group(self, task: Task, completions: list[str], decodings: list[Decoding]) -> list[Score]:
         return [Score(reward=0.0, components={}, verdicts=()) for _ in completions]
 
 
@@ -148,7 +149,7 @@ def test_nobody_else_claims_a_group_that_waits_for_room(redis_url: str, run_id: 
 
 
 class Fails:
-    def score_group(self, task: Task, completions: list[str]) -> list[Score]:
+    def score_group(self, task: Task, completions: list[str], decodings: list[Decoding]) -> list[Score]:
         raise ValueError("reward.functions: brevity raised ZeroDivisionError")
 
 
