@@ -1,8 +1,8 @@
 """The preset ``diffucoder`` on answers of every shape, beside the rules of the released code.
 
 The rules (``rewards.py`` of apple/ml-diffucoder) are restated here without a regular expression: one block that
-opens with ```` ```python ```` and whose closing line ends the text; half of the format reward if the block, without
-the blanks around it, does not parse; and, only beside a full format reward, the tests, each behind the block as it
+opens with ```` ```python ```` and whose closing line ends the text; half of the format reward if the block does not
+parse without the blanks around it; and, only beside a full format reward, the tests, each behind the block as it
 stands in a process of its own.
 
 The released code reads the whole canvas, ours the text up to the token that ends it. Behind that token stands the
