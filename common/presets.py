@@ -30,6 +30,7 @@ _DIFFUCODER = {
     "objective": {"kind": "grpo", "clip": 0.5, "kl_weight": 0.01, "kl": "k3"},
     "advantage": "mean",
     "inner_iterations": 2,
+    "zero_variance_groups": "score",
     "reference_sync_steps": 64,
     "reference_sync_share": 0.6,
 }
@@ -46,6 +47,7 @@ PRESETS: Mapping[str | None, Mapping[str, Any]] = {
         "objective": {"kind": "grpo", "clip": 0.5, "kl_weight": 0.04},
         "advantage": "mean",
         "inner_iterations": 12,
+        "zero_variance_groups": "score",
     },
     # arXiv 2505.15809 (MMaDA), section 3.3: random mask ratios, evenly spaced over the inner iterations.
     "unigrpo": {
@@ -53,47 +55,60 @@ PRESETS: Mapping[str | None, Mapping[str, Any]] = {
         "objective": {"kind": "grpo", "clip": 0.2, "kl_weight": 0.01},
         "advantage": "mean_std",
         "inner_iterations": 4,
+        "zero_variance_groups": "score",
     },
-    # arXiv 2512.03759 with the values of its released code run.
+    # arXiv 2512.03759 with the values of its released run on code.
     "espo": {
         "estimator": {"kind": "elbo", "mask_pairs": 2},
         "objective": {"kind": "sequence", "clip": 0.2, "kl_weight": 0.01, "kl": "k2"},
-        "advantage": "mean",
+        "positions": "all",
+        "advantage": "loo",
         "inner_iterations": 8,
+        "zero_variance_groups": "score",
     },
-    # arXiv 2510.08554.
+    # arXiv 2510.08554 with the values of its released run.
     "gdpo": {
-        "estimator": {"kind": "elbo_quadrature", "nodes": 2},
+        "estimator": {"kind": "elbo_quadrature", "nodes": 3},
         "objective": {"kind": "sequence", "clip": 0.5, "kl_weight": 0.0},
+        "positions": "all",
         "advantage": "mean",
+        "inner_iterations": 12,
+        "zero_variance_groups": "score",
     },
-    # arXiv 2507.08838: neither old nor reference policy.
+    # arXiv 2507.08838 with the values of its released runs: neither old nor reference policy.
     "wd1": {
         "estimator": {"kind": "full_mask", "prompt_mask": 0.15},
         "objective": {"kind": "wd1"},
         "advantage": "mean",
+        "inner_iterations": 12,
+        "zero_variance_groups": "score",
     },
-    # arXiv 2509.06949; its KL is to the policy that the step began with, which a full sync at every step gives.
+    # arXiv 2509.06949 with the values of its released run of Dream: about 16 updates a step, and a KL whose weight
+    # of 0.01 is of the sum over a view's 8 tokens, where ours is of their mean.
     "tracerl": {
         "estimator": {"kind": "trace", "merged_steps": 8},
-        "objective": {"kind": "grpo", "clip": 0.2, "kl_weight": 0.01, "kl": "k3"},
+        "objective": {"kind": "grpo", "clip": 0.2, "kl_weight": 0.08, "kl_to": "step_start", "kl": "k3"},
         "advantage": "mean_std",
         "inner_iterations": 1,
-        "reference_sync_steps": 1,
-        "reference_sync_share": 1.0,
+        "minibatches": 16,
+        "zero_variance_groups": "skip",
     },
-    # arXiv 2601.15165; its rollouts go from left to right as well.
+    # arXiv 2601.15165 as its code was released; its rollouts go from left to right as well.
     "justgrpo": {
         "estimator": {"kind": "left_to_right"},
         "objective": {"kind": "grpo", "clip": 0.2, "kl_weight": 0.0},
-        "advantage": "mean_std",
+        "positions": "all",
+        "advantage": "mean_sample_std",
         "inner_iterations": 1,
+        "zero_variance_groups": "skip",
     },
-    # arXiv 2510.09541; the paper masks whole blocks, we mask subsets of exact size.
+    # arXiv 2510.09541 with the values of its released runs with the mixed bound.
     "spg": {
-        "estimator": {"kind": "elbo", "mask_pairs": 1},
+        "estimator": {"kind": "elbo_blocks", "blocks": 2, "block_length": 32, "prompt_mask": 0.15},
         "objective": {"kind": "spg", "beta": 1.5, "mix": 0.5},
         "advantage": "mean",
+        "inner_iterations": 4,
+        "zero_variance_groups": "score",
     },
     # arXiv 2505.19223 (LLaDA 1.5), on pairs from the rollouts in place of a data set of preferences.
     "vrpo": {

@@ -45,13 +45,13 @@ class Collector:
     """Buffers trajectories until the groups of one step have arrived.
 
     ``stale``: what happens to a group sampled more than ``max_staleness`` versions ago. ``zero_variance``:
-    whether a group without a learning signal counts as trained or is replaced by another.
+    whether a group without a learning signal counts as trained (``score`` and ``skip``) or is replaced by another.
     """
 
     groups_per_step: int
     max_staleness: int
     stale: Literal["drop", "wait"]
-    zero_variance: Literal["skip", "replace"]
+    zero_variance: Literal["score", "skip", "replace"]
     progress: Progress
     _waiting: dict[int, TrajectoryGroup] = field(default_factory=dict)
     _taken: list[TrajectoryGroup] = field(default_factory=list)

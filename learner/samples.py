@@ -31,12 +31,17 @@ class TrainingSample(Text):
 
 
 def training_samples(groups: Sequence[TrajectoryGroup], config: LearnerConfig) -> list[TrainingSample]:
-    """Make the samples of a step with their advantages; groups without a learning signal add none."""
+    """Make the samples of a step with their advantages.
+
+    Excluded samples are left out; so are groups without a learning signal, unless they are to be scored.
+    """
     samples = []
     for group in groups:
         rewards = [score.reward for score in group.scores]
         valid = [not score.excluded for score in group.scores]
-        if group.rollouts is None or not has_variance(rewards, valid):
+        if group.rollouts is None:
+            continue
+        if config.zero_variance_groups != "score" and not has_variance(rewards, valid):
             continue
         advantages = group_advantages(rewards, valid, config.advantage)
         for rollout, reward, advantage, ok in zip(
@@ -47,6 +52,7 @@ def training_samples(groups: Sequence[TrajectoryGroup], config: LearnerConfig) -
                     TrainingSample.of(
                         group.rollouts.prompt_ids,
                         rollout,
+                        whole=config.positions == "all",
                         group=group.prompt.index,
                         sample=rollout.sample,
                         advantage=advantage,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from common.config.algorithms import (
     CoupledConfig,
     DecoupledConfig,
+    ElboBlocksConfig,
     ElboConfig,
     ElboQuadratureConfig,
     EstimatorConfig,
@@ -51,6 +52,7 @@ __all__ = [
     "DataConfig",
     "DeadlinesConfig",
     "DecoupledConfig",
+    "ElboBlocksConfig",
     "ElboConfig",
     "ElboQuadratureConfig",
     "EstimatorConfig",

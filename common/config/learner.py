@@ -11,6 +11,7 @@ from common.config.algorithms import (
     ESTIMATORS,
     OBJECTIVES,
     CoupledConfig,
+    ElboBlocksConfig,
     ElboConfig,
     ElboQuadratureConfig,
     EstimatorConfig,
@@ -19,7 +20,9 @@ from common.config.algorithms import (
     PluginConfig,
     RandomMaskConfig,
     SpgConfig,
+    TraceConfig,
     VrpoConfig,
+    carried,
     with_kind,
 )
 from common.config.base import NonNegative, Positive, Rate, RayResource, Section, Share
@@ -90,13 +93,20 @@ class LearnerConfig(Section):
     groups_per_step: Positive = 8
     """Groups (tasks) of one learner step."""
     inner_iterations: Positive = 2
-    """mu, updates on the same groups, each with fresh masks."""
+    """mu, passes over the groups of a step, each with fresh masks."""
+    minibatches: Positive = 1
+    """Updates of one such pass, each on its share of the groups, or of their completions where groups are fewer.
+    Ratios, and a KL to ``step_start``, compare with the weights that the step began with."""
     estimator: EstimatorConfig = CoupledConfig()
     """How token likelihoods are measured."""
+    positions: Literal["text", "all"] = "text"
+    """What is trained on of a completion: its text, up to and including what ends it, or all its positions, with
+    the padding after the end."""
     objective: ObjectiveConfig = GrpoConfig()
     """The loss."""
-    advantage: Literal["mean", "loo", "mean_std"] = "mean"
-    """Baseline of a group: its mean (paper), leave-one-out, or mean divided by the standard deviation."""
+    advantage: Literal["mean", "loo", "mean_std", "mean_sample_std"] = "mean"
+    """Baseline of a group: its mean (paper) or leave-one-out; ``mean_std`` divides what is above the mean by the
+    group's standard deviation, ``mean_sample_std`` by that with n - 1 for n."""
     reference_sync_steps: NonNegative = 64
     """Optimizer steps between syncs of the reference; 0 keeps it as it was at the start of the run."""
     reference_sync_share: Share = 0.6
@@ -104,8 +114,10 @@ class LearnerConfig(Section):
     off_policy_cap: Rate | None = None
     """Truncated importance weights against staleness: rollouts also carry the token likelihoods of the weights
     that sampled, and a token of ``grpo`` counts min(cap, old / sampling). Without a value nothing is corrected."""
-    zero_variance_groups: Literal["skip", "replace"] = "skip"
-    """Groups whose samples all have one reward: count them as trained, or filter them and take others."""
+    zero_variance_groups: Literal["score", "skip", "replace"] = "score"
+    """Groups whose samples all have one reward: ``score`` them like others, so that with advantages of 0 they
+    count in the average of the loss and in the KL (as released); ``skip`` them, so that the loss is that of the
+    others; or ``replace`` them, so that others are trained in their place."""
     batch_tokens: Positive = 16384
     """Tokens, of all views and with their prompts, in one forward and backward pass. What belongs together (the
     views of a sample, the pair of ``vrpo``) stays together, also where it is more."""
@@ -138,11 +150,10 @@ class LearnerConfig(Section):
         if preset is None:
             return values
         filled = {**preset, **values}
-        for field in ("estimator", "objective"):
-            theirs = preset[field]
-            stated = with_kind(values.get(field, {}), theirs["kind"])
-            if isinstance(stated, dict) and stated["kind"] == theirs["kind"]:
-                filled[field] = {**theirs, **stated}
+        for field, kinds in (("estimator", ESTIMATORS), ("objective", OBJECTIVES)):
+            stated = with_kind(values.get(field, {}), preset[field]["kind"])
+            if isinstance(stated, dict):
+                filled[field] = {**carried(kinds, preset[field], stated["kind"]), **stated}
         return filled
 
     @model_validator(mode="after")
@@ -181,11 +192,15 @@ class LearnerConfig(Section):
             if not isinstance(self.objective, GrpoConfig | PluginConfig):
                 raise ValueError("off_policy_cap: only the grpo objective weighs tokens; leave it out")
             # These leave some tokens without a likelihood, depending on the masks.
-            if isinstance(self.estimator, RandomMaskConfig | ElboQuadratureConfig):
+            if isinstance(self.estimator, RandomMaskConfig | ElboQuadratureConfig | ElboBlocksConfig):
                 raise ValueError(
                     f"off_policy_cap: {self.estimator.kind} does not measure every token; leave it out"
                 )
-        bounds = ElboConfig | ElboQuadratureConfig | PluginConfig
+            if self.positions == "all":
+                raise ValueError("off_policy_cap: rollouts record it for their text alone; set positions: text")
+        if self.positions == "all" and isinstance(self.estimator, TraceConfig):
+            raise ValueError("positions: no step of a rollout commits what follows its end; set positions: text")
+        bounds = ElboConfig | ElboQuadratureConfig | ElboBlocksConfig | PluginConfig
         if isinstance(self.objective, SpgConfig | VrpoConfig) and not isinstance(self.estimator, bounds):
             raise ValueError(
                 f"objective: {self.objective.kind} is made of evidence lower bounds; set estimator to elbo"

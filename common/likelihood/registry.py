@@ -5,6 +5,7 @@ from __future__ import annotations
 from common.config import (
     CoupledConfig,
     DecoupledConfig,
+    ElboBlocksConfig,
     ElboConfig,
     ElboQuadratureConfig,
     EstimatorConfig,
@@ -16,6 +17,7 @@ from common.config import (
 )
 from common.likelihood.coupled import CoupledEstimator
 from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_blocks import BlockElboEstimator
 from common.likelihood.elbo_quadrature import QuadratureElboEstimator
 from common.likelihood.full_mask import FullMaskEstimator
 from common.likelihood.left_to_right import LeftToRightEstimator
@@ -43,6 +45,8 @@ def make_estimator(config: EstimatorConfig, inner_iterations: int) -> Estimator:
             return CountedElboEstimator(pairs)
         case ElboQuadratureConfig(nodes=nodes):
             return QuadratureElboEstimator(nodes)
+        case ElboBlocksConfig(blocks=blocks, block_length=block_length, prompt_mask=prompt_mask):
+            return BlockElboEstimator(blocks, block_length, prompt_mask)
         case TraceConfig(merged_steps=merged_steps):
             return TraceEstimator(merged_steps)
         case LeftToRightConfig():

@@ -41,8 +41,9 @@ class SampleKey:
 class Text:
     """A completion of L tokens as an estimator sees it.
 
-    ``valid_tokens`` counts those up to and including the end of the text: only they are measured. ``step_map`` and
-    ``overwritten`` are the rollout's (:class:`common.records.Rollout`), for estimators that follow its steps.
+    ``valid_tokens`` counts those up to and including the end of the text, or all: only they are measured.
+    ``step_map`` and ``overwritten`` are the rollout's (:class:`common.records.Rollout`), for estimators that
+    follow its steps.
     """
 
     prompt_ids: tuple[int, ...]
@@ -52,12 +53,17 @@ class Text:
     overwritten: tuple[tuple[int, int, int], ...] = ()
 
     @classmethod
-    def of(cls, prompt_ids: tuple[int, ...], completion: Completion, **fields: Any) -> Self:
-        """Make the text of a rollout's completion; ``fields`` are those that a subclass adds."""
+    def of(
+        cls, prompt_ids: tuple[int, ...], completion: Completion, *, whole: bool = False, **fields: Any
+    ) -> Self:
+        """Make the text of a rollout's completion; ``fields`` are those that a subclass adds.
+
+        ``whole``: what follows the end of the text is measured as well.
+        """
         return cls(
             prompt_ids=prompt_ids,
             completion_ids=completion.completion_ids,
-            valid_tokens=completion.text_tokens,
+            valid_tokens=len(completion.completion_ids) if whole else completion.text_tokens,
             step_map=completion.step_map,
             overwritten=completion.overwritten,
             **fields,

@@ -28,9 +28,9 @@ def make_objective(config: ObjectiveConfig) -> Objective:
     """Make an objective. Raises PluginError for one of the user's that is missing or refuses its options."""
     match config:
         case SequenceConfig():
-            return SequenceGrpo(_clip(config), config.kl_weight, config.kl)
+            return SequenceGrpo(_clip(config), config.kl_weight, config.kl, config.kl_to)
         case GrpoConfig():
-            return TokenGrpo(_clip(config), config.kl_weight, config.kl)
+            return TokenGrpo(_clip(config), config.kl_weight, config.kl, config.kl_to)
         case Wd1Config():
             return WeightedLikelihood()
         case SpgConfig():
