@@ -1,9 +1,9 @@
 """The preset ``diffucoder`` on answers of every shape, beside the rules of the released code.
 
 The rules (``rewards.py`` of apple/ml-diffucoder) are restated here without a regular expression: one block that
-opens with ```` ```python ```` and whose closing line ends the text; half of the format reward if the block does not
-parse without the blanks around it; and, only beside a full format reward, the tests, each behind the block as it
-stands in a process of its own.
+opens with ```` ```python ```` and whose closing line ends the text; half of the format reward if the block does
+not parse without the blanks around it; and, only beside a full format reward, the tests. Each runs behind the block,
+as the block stands, in a process of its own.
 
 The released code reads the whole canvas, ours the text up to the token that ends it. Behind that token stands the
 newline of the chat format, which the rule wants after the closing fence. So ours may do without it: a text that
