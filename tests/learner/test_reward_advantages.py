@@ -1,4 +1,4 @@
-"""Advantages of each reward by itself, beside a plain loop over the released code's steps (NVlabs/GDPO, for TRL)."""
+"""Advantages of each reward by itself, beside a plain loop over the steps of the released code (NVlabs/GDPO)."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 The rules (``rewards.py`` of apple/ml-diffucoder) are restated here without a regular expression: one block that
 opens with ```` ```python ```` and whose closing line ends the text; half of the format reward if the block does
-not parse without the blanks around it; and, only beside a full format reward, the tests. Each runs behind the block,
-as the block stands, in a process of its own.
+not parse without the blanks around it; and, only beside a full format reward, the tests. Each of them runs behind
+the block, as that stands, in a process of its own.
 
 The released code reads the whole canvas, ours the text up to the token that ends it. Behind that token stands the
 newline of the chat format, which the rule wants after the closing fence. So ours may do without it: a text that

@@ -20,8 +20,8 @@ BUGS = (
         "partly-failed-sandbox-paid",
         "A completion with any test that the sandbox failed on is excluded, not paid.",
         "reward_service/rewards.py",
-        old="if Verdict.INFRA in verdicts:",
-        new="if all(verdict is Verdict.INFRA for verdict in verdicts):",
+        old="if Verdict.INFRA not in one.verdicts]",
+        new="if not all(verdict is Verdict.INFRA for verdict in one.verdicts)]",
         tests=("tests/reward_service/test_rewards.py", *_TEST_SCORING),
     ),
     Mutation(
