@@ -140,16 +140,18 @@ def roll_out(
 def training_samples(
     group: int, prompt: tuple[int, ...], written: Sequence[Completion], scores: Sequence[Score]
 ) -> list[Sample]:
-    """Turn the rewards of a group into advantages; a group whose rewards are all the same teaches nothing.
+    """Turn the rewards of a group into advantages.
 
     Algorithm 1 takes A_i = r_i - mean(r). The released code, and this file, takes the mean of the other
     completions: A_i = (r_i - mean(r)) G / (G - 1). A completion that the sandbox failed to judge does not count.
+    Where all rewards are the same, the advantages are 0, and the tokens still count in the mean and in the KL.
     """
     judged = [i for i, score in enumerate(scores) if not score.excluded]
     rewards = np.array([scores[i].reward for i in judged])
     if len(set(rewards.tolist())) < 2:
-        return []
-    advantages = (rewards - rewards.mean()) * (len(rewards) / (len(rewards) - 1))
+        advantages = np.zeros(len(rewards))
+    else:
+        advantages = (rewards - rewards.mean()) * (len(rewards) / (len(rewards) - 1))
     return [
         Sample(group, i, prompt, written[i].completion_ids, written[i].text_tokens, float(advantage))
         for i, advantage in zip(judged, advantages, strict=True)

@@ -32,10 +32,10 @@ BUGS = (
     ),
     Mutation(
         "kl-sign",
-        "The KL estimate takes the log-ratio of the reference to the policy.",
+        "The KL estimate takes the log-ratio of the other policy to this one.",
         _OBJECTIVE,
-        old="difference = reference - new",
-        new="difference = new - reference",
+        old="difference = anchor - new",
+        new="difference = new - anchor",
         tests=_TEST_OBJECTIVE,
     ),
     Mutation(
@@ -44,6 +44,22 @@ BUGS = (
         _ENGINE,
         old="loss * (self._world / count)",
         new="loss / count",
+        tests=_TEST_ENGINE,
+    ),
+    Mutation(
+        "old-of-the-update-before",
+        "Old estimates of every update of a step are those of the weights that the step began with.",
+        _ENGINE,
+        old="needs_old = update > 0 and self._objective.needs_old",
+        new="needs_old = update >= first and self._objective.needs_old",
+        tests=_TEST_ENGINE,
+    ),
+    Mutation(
+        "metrics-of-valid-tokens",
+        "Metrics are means over what is measured.",
+        _OBJECTIVE,
+        old="return Sums(loss, metrics, units=new.numel())",
+        new="return Sums(loss, metrics, units=2 * new.numel())",
         tests=_TEST_ENGINE,
     ),
     Mutation(
