@@ -169,10 +169,9 @@ class Scorer:
         else:
             reports = self._judge_all(prepared, criteria, programs, deadline)
         forgeable = criteria.in_process and any(test.kind == "script" for test in task.tests)
+        known: Sequence[Decoding | None] = [None] * len(programs) if decodings is None else decodings
         judged = []
-        for text, program, tests, decoding in zip(
-            completions, programs, reports, decodings or [None] * len(programs), strict=True
-        ):
+        for text, program, tests, decoding in zip(completions, programs, reports, known, strict=True):
             verdicts = tuple(report.verdict for report in tests)
             judged.append(Judged(JudgedCompletion(text, program, verdicts, decoding, forgeable), tests))
         self._probe_failures(prepared, criteria, judged)

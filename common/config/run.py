@@ -66,6 +66,8 @@ class DataConfig(Section):
     def _file_has_train(self) -> Self:
         if self.source == "file" and self.train is None:
             raise ValueError("train: missing; name a jsonl file of tasks, or set source: synthetic")
+        if self.source == "synthetic" and self.metadata:
+            raise ValueError("metadata: generated tasks have no columns; leave it out, or set source: file")
         return self
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
 
+import msgpack
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from common.records import Task
 from common.tasks.rows import TaskRow
 
-#: Of one task, as JSON. Every message about the task carries it.
+#: Of one task, as records are encoded. Every message about the task carries it.
 MAX_METADATA_BYTES = 16_384
-_MAPPING: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
+_JSON: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
 
 
 def without_columns(row: TaskRow, names: Collection[str]) -> TaskRow:
@@ -26,26 +25,32 @@ def without_columns(row: TaskRow, names: Collection[str]) -> TaskRow:
 def with_metadata(task: Task, row: TaskRow, names: Collection[str]) -> Task:
     """Add the columns that the row has a value for to the metadata that its task has already.
 
-    Raises TaskFileError for a value that is no JSON, and for more than :data:`MAX_METADATA_BYTES` in all.
+    Raises TaskFileError for a value that no record can hold, and for more than :data:`MAX_METADATA_BYTES` in all.
     """
     columns = {name: row.fields[name] for name in names if row.fields.get(name) is not None}
-    for name, value in columns.items():
-        _check_json(row, name, value)
     metadata = {**task.metadata, **columns}
-    size = len(json.dumps(metadata).encode()) if metadata else 0
-    if size > MAX_METADATA_BYTES:
-        largest = max(metadata, key=lambda name: len(json.dumps(metadata[name])))
+    if not metadata:
+        return task
+    sizes = {
+        name: _size(row, name if name in columns else f"metadata.{name}", value)
+        for name, value in metadata.items()
+    }
+    total, largest = sum(sizes.values()), max(sizes, key=lambda name: sizes[name])
+    if total > MAX_METADATA_BYTES:
         raise row.error(
-            largest if largest in columns else "metadata",
-            f"makes the task's metadata {size} bytes, of {MAX_METADATA_BYTES} at most; shorten it or leave it out",
+            largest if largest in columns else f"metadata.{largest}",
+            f"makes the task's metadata {total} bytes, of {MAX_METADATA_BYTES} at most; shorten or drop it",
         )
-    return task.model_copy(update={"metadata": metadata}) if columns else task
+    return task.model_copy(update={"metadata": metadata})
 
 
-def _check_json(row: TaskRow, name: str, value: Any) -> None:
+def _size(row: TaskRow, field: str, value: object) -> int:
+    """Return the encoded size of a value, bytes."""
     try:
-        _MAPPING.validate_python({name: value})
-    except ValidationError as error:
+        return len(msgpack.packb(_JSON.validate_python(value)))
+    except (ValidationError, ValueError, OverflowError, RecursionError) as error:
         raise row.error(
-            name, f"holds {type(value).__name__}, which is no JSON; make it text, a number, a list or an object"
+            field,
+            f"holds a {type(value).__name__} that cannot be sent; make it text, a number of 64 bits, a list or an "
+            "object of such",
         ) from error

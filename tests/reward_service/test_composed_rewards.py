@@ -151,6 +151,14 @@ def test_all_of_them_together_and_the_same_over_http(composed: Scorer, running: 
     assert (summary["summary"]["excluded"], summary["summary"]["errors"]) == (0, 0)
 
 
+def test_a_late_group_that_is_rewarded_as_a_whole_is_excluded_as_a_whole(running: ServiceUnderTest) -> None:
+    task = TASK.model_dump(mode="json") | {"metadata": {"level": 1}}
+    sleeps = "    import time\n    time.sleep(1)\n    return a + b\n"
+    line, summary = running.score({"id": "g", "task": task, "completions": [GOOD, sleeps]}, deadline_s=0.5)
+    assert [(score["excluded"], score["components"]) for score in line["scores"]] == [(True, {})] * 2
+    assert (summary["summary"]["excluded"], summary["summary"]["late"]) == (2, True)
+
+
 def test_a_function_that_fails_over_http_is_the_groups_error(running: ServiceUnderTest) -> None:
     task = TASK.model_dump(mode="json")
     line, _ = running.score({"id": "g", "task": task, "completions": TEXTS})

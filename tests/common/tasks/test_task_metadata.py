@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from common.config import Config
 from common.records import Task
@@ -45,11 +46,16 @@ def test_rows_may_lack_a_column_but_not_all_of_them(tmp_path: Path) -> None:
 
 def test_metadata_is_small_and_json(tmp_path: Path) -> None:
     path = write(tmp_path / "tasks.jsonl", ACECODE | {"note": "x" * MAX_METADATA_BYTES, "level": 1})
-    with pytest.raises(TaskFileError, match=r"line 1, field note: makes the task's metadata 164\d\d bytes"):
+    with pytest.raises(TaskFileError, match=r"line 1, field note: makes the task's metadata 163\d\d bytes"):
         load_tasks(path, metadata=["level", "note"])
+    for value in (2**70, "\ud800", [[2**70]]):
+        with pytest.raises(TaskFileError, match=r"line 1, field level: holds a .* that cannot be sent"):
+            load_tasks(write(path, ACECODE | {"level": value}), metadata=["level"])
+    with pytest.raises(TaskFileError, match=r"line 1, field metadata\.level: holds a int"):
+        load_tasks(write(path, OWN | {"metadata": {"level": 2**70}}))
     table = pa.Table.from_pylist([HUMANEVAL | {"made": date(2026, 1, 1)}])
     pq.write_table(table, tmp_path / "tasks.parquet")
-    with pytest.raises(TaskFileError, match="row 1, field made: holds date, which is no JSON"):
+    with pytest.raises(TaskFileError, match="row 1, field made: holds a date that cannot be sent"):
         load_tasks(tmp_path / "tasks.parquet", metadata=["made"])
 
 
@@ -59,3 +65,5 @@ def test_a_run_names_the_columns(tmp_path: Path) -> None:
     config = Config.model_validate({"model": {"path": "builtin:quickstart"}, "data": data})
     train, held_out = load_data(config, [])
     assert [task.metadata for task in train + held_out] == [{"level": 2}, {"level": 2}]
+    with pytest.raises(ValidationError, match="metadata: generated tasks have no columns"):
+        Config.model_validate({"model": {"path": "builtin:quickstart"}, "data": data | {"source": "synthetic"}})
