@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 import deepspeed
 import torch
@@ -32,7 +32,8 @@ _LOSS, _ENTROPY = "policy/loss", "policy/entropy"
 _VARIANCE, _IMPORTANCE = "policy/estimator_variance", "policy/importance_mean"
 
 
-class _Share(NamedTuple):
+@dataclass(frozen=True)
+class _Share:
     """A minibatch: this rank's micro-batches of it, and what its loss is divided by."""
 
     batches: list[MicroBatch]
@@ -95,16 +96,15 @@ class Engine:
             if packed.tokens.importance is not None:
                 sums.add(_IMPORTANCE, packed.tokens.importance.sum(), packed.tokens.importance.numel())
         norms = 0.0
-        for update, batches in enumerate(passes):
+        for update, ((_, share), batches) in enumerate(zip(schedule, passes, strict=True)):
             rate = learning_rate(config.optimizer, updates + update, self._total_updates)
             set_learning_rate(self._optimizer, rate)
-            count = schedule[update][1].count
-            sums.add(_LOSS, 0.0, count / self._world)
+            sums.add(_LOSS, 0.0, share.count / self._world)
             for number, packed in enumerate(batches):
                 with sums.phase("seconds/score"):
                     anchored = self._with_reference(packed)
                 with sums.phase("seconds/backward"):
-                    log_probs = self._backward(anchored, count, number == len(batches) - 1, sums)
+                    log_probs = self._backward(anchored, share.count, number == len(batches) - 1, sums)
                 if update < len(shares) and self._compares_masks:
                     spread = _squared_spread(packed, log_probs, passes[update + len(shares)][number])
                     sums.add(_VARIANCE, spread.sum(), spread.numel())

@@ -144,6 +144,11 @@ class LearnerConfig(Section):
     rank 0 (NCCL between GPUs, gloo otherwise), which a worker that starts late makes up for in the object store.
     ``auto`` broadcasts where some worker is on another machine than rank 0."""
 
+    @property
+    def updates_per_step(self) -> int:
+        """Count the optimizer steps of a learner step that has completions enough for all its minibatches."""
+        return self.inner_iterations * self.minibatches
+
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: Any) -> Any:

@@ -35,8 +35,7 @@ def plan_view(config: Config) -> RenderableType:
         "learner",
         str(learner.ranks),
         _listed(actor_resources(learner.gpus_per_rank, learner.ray_resource)),
-        f"ZeRO-{learner.zero_stage}, {learner.groups_per_step} groups a step, "
-        f"{learner.inner_iterations} inner iterations of {learner.minibatches} updates",
+        f"ZeRO-{learner.zero_stage}, {learner.groups_per_step} groups a step, {learner.updates_per_step} updates",
     )
     notes = [f"resources: {_listed(required_resources(config))}"]
     if elastic:

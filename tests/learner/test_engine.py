@@ -41,7 +41,7 @@ def preset(name: Preset) -> dict[str, Any]:
         "inner_iterations": min(2, settings.get("inner_iterations", 2)),
         "minibatches": settings.get("minibatches", 2),
         "reference_sync_steps": 3,
-        "optimizer": {"learning_rate": 0.05, "max_grad_norm": 1000.0, "schedule": "linear"},
+        "optimizer": {"learning_rate": 0.01, "max_grad_norm": 1000.0, "schedule": "linear"},
     }
 
 

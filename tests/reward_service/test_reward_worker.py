@@ -170,7 +170,9 @@ def test_a_group_that_cannot_be_scored_is_lost_with_the_reason(streams: Streams)
     assert group.scores == ()
 
 
-def test_the_worker_exports_what_its_scorer_counts_and_tells_rewards_how_texts_were_decoded(streams: Streams, redis_url: str, run_id: str) -> None:
+def test_the_worker_exports_what_its_scorer_counts_and_tells_rewards_how_texts_were_decoded(
+    streams: Streams, redis_url: str, run_id: str
+) -> None:
     config = Config.model_validate(
         {
             "model": {"path": "builtin:quickstart"},
