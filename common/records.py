@@ -200,9 +200,18 @@ class Completion(Record):
         """Committed tokens of the text, the one that ends it included."""
         return min(self.end + 1, len(self.completion_ids))
 
+    @property
+    def executed_step_map(self) -> tuple[int, ...]:
+        """The step [L] at which each position was committed, also after the end of the text; -1 for none."""
+        steps = list(self.step_map)
+        for position, _, step in self.overwritten:
+            steps[position] = step
+        return tuple(steps)
+
 
 class Rollout(Completion):
-    """A completion as number ``sample`` of its group, and its ``text``.
+    """A completion as number ``sample`` of its group, and ``text``, the whole answer: what the prompt began of it
+    (``data.answer_prefix``), and the tokens up to the end.
 
     ``sampling_logprobs`` [L], where staleness is corrected for, are the learner's estimates of the token
     likelihoods under the weights of the last forward pass, for the masks of its first inner iteration.

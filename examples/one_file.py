@@ -83,18 +83,18 @@ class Batch:
 
 
 def train(config: Config, report: Callable[[str], None]) -> MaskedDiffusionModel:
-    """Run algorithm 1 of the paper for ``config.run.steps`` steps and return the trained model."""
+    """Run algorithm 1 of the paper for ``config.run.total_steps`` steps and return the trained model."""
     torch.set_num_threads(config.model.threads)
     learner, settings, seed = config.learner, config.learner.optimizer, config.run.seed
     model = load_model(config.model.path)
     reference = copy.deepcopy(model).requires_grad_(False)
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, betas=settings.betas, weight_decay=settings.weight_decay)
-    encoder = PromptEncoder(config.model.path, config.data.chat_template)
+    encoder = PromptEncoder(config.model.path, config.data)
     tasks = Curriculum(load_data(config, [])[0], seed)
-    updates, update = config.run.steps * ITERATIONS, 0
+    updates, update = config.run.total_steps * ITERATIONS, 0
     with closing(make_scorer(config.reward)) as scorer:
-        for step in range(config.run.steps):
+        for step in range(config.run.total_steps):
             samples: list[Sample] = []
             rewards: list[float] = []
             first = step * learner.groups_per_step
@@ -102,7 +102,7 @@ def train(config: Config, report: Callable[[str], None]) -> MaskedDiffusionModel
                 written, scores = roll_out(config, model, encoder, scorer, tasks.task(group), group)
                 rewards += [score.reward for score in scores if not score.excluded]
                 samples += training_samples(group, encoder.encode(tasks.task(group)), written, scores)
-            report(f"step {step + 1}/{config.run.steps}  mean reward {np.mean(rewards):.3f}")
+            report(f"step {step + 1}/{config.run.total_steps}  mean reward {np.mean(rewards):.3f}")
             if not samples:
                 continue
             samples.sort(key=lambda sample: -len(sample.prompt))  # the order in which the system packs them
@@ -133,7 +133,7 @@ def roll_out(
     keys = [NoiseKey(config.run.seed, "noise-train", (0, group, i)) for i in range(config.rollout.group_size)]
     engine = DenoisingEngine(TorchDenoiser(copy.deepcopy(model)), config.rollout.batch_tokens)
     written = engine.run([Request(prompt, key) for key in keys], config.rollout.sampler())
-    texts = [encoder.decode(completion.completion_ids[: completion.end]) for completion in written]
+    texts = [encoder.answer(task, completion.completion_ids[: completion.end]) for completion in written]
     return written, scorer.score_group(task, texts)
 
 

@@ -79,7 +79,7 @@ class LearnerRank:
         self._publisher = Publisher(layout, config.deadlines.weights_seconds)
         prepare(model, settings, config.run.seed)
         policy = Policy(model, dtype, settings.logits_mb << 20)
-        total_updates = config.run.steps * settings.updates_per_step
+        total_updates = config.run.total_steps * settings.updates_per_step
         estimator = make_estimator(settings.estimator, settings.inner_iterations)
         objective = make_objective(settings.objective)
         self._engine = Engine(policy, estimator, objective, settings, config.run.seed, total_updates)

@@ -56,20 +56,20 @@ def load_tasks(
     for row in read_rows(path):
         name = format or format_of(row)
         formats[name] += 1
-        task_id = row.identifier()
-        if task_id in first_use:
-            place = f"{unit_of(path)} {first_use[task_id]}"
-            raise row.error("id", f"{task_id!r} was already used on {place}; make ids unique")
-        first_use[task_id] = row.number
         try:
             # Of a row of our own, what no task has a field for is an error.
             told = without_columns(row, metadata) if name == OWN_FORMAT else row
             parsed = (named or FORMATS[name].parse)(told)
         except SkippedRowError as error:
-            skipped.append((row.number, task_id, str(error)))
+            skipped.append((row.number, row.identifier(), str(error)))
             continue
         if not isinstance(parsed, ParsedRow):  # the function may be the user's
             raise TaskFileError(f"{format_field}: {name} gives {type(parsed).__name__}; return a ParsedRow")
+        task_id = parsed.task.id
+        if task_id in first_use:
+            place = f"{unit_of(path)} {first_use[task_id]}"
+            raise row.error("id", f"{task_id!r} was already used on {place}; make ids unique")
+        first_use[task_id] = row.number
         absent -= {column for column in absent if row.fields.get(column) is not None}
         tasks.append(with_metadata(parsed.task, row, metadata))
         left_out += ((row.number, task_id, reason) for reason in parsed.left_out)
