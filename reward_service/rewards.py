@@ -66,8 +66,8 @@ class RewardRule:
     def scores(self, task: Task, completions: Sequence[JudgedCompletion]) -> list[Score]:
         """Weigh verdicts, format and the reward functions into a score for each completion of a group.
 
-        One that the sandbox failed on is excluded and not shown to the functions. Raises RewardFunctionError, a
-        ValueError.
+        One that the sandbox failed on is excluded, and not shown to the functions; one of which a function cannot
+        tell is excluded too. Raises RewardFunctionError, a ValueError.
         """
         forms = [format_score(task, one.text, one.program) for one in completions]
         components = [

@@ -65,7 +65,10 @@ class RewardFunctionError(ValueError):
 
 
 class UnknownRewardError(Exception):
-    """Nothing is known of a completion, because the sandbox failed under a reward of ours: it is excluded."""
+    """Nothing is known of a completion, through no fault of its own: it is excluded.
+
+    Functions raise it where what they ask, a sandbox or a judge, does not work; one of a group for all of it.
+    """
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,11 @@ class NamedReward:
         """
         (value,) = self.values(task, [completion])
         if value is None:
-            raise UnknownRewardError(f"the sandbox failed under {self.name}, on task {task.id!r}")
+            raise UnknownRewardError(f"{self.name} cannot tell, on task {task.id!r}")
         return value
 
     def values(self, task: Task, completions: Sequence[Completion]) -> list[float | None]:
-        """Return the reward of each completion, None where the sandbox failed under it.
+        """Return the reward of each completion, None where the function cannot tell.
 
         Raises RewardFunctionError: a mistake in the function must not count as a reward.
         """
@@ -102,6 +105,8 @@ class NamedReward:
         if self.scope == "completion":
             return [self._number(task, answer) for answer in self._answers(task, completions)]
         (answer,) = self._answers(task, [tuple(completions)])
+        if isinstance(answer, UnknownRewardError):
+            return [None] * len(completions)
         try:
             answers = list(answer)
         except TypeError as error:

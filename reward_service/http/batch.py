@@ -44,6 +44,7 @@ class _GroupProgress:
 
     def __init__(self, request: GroupRequest, parts: int) -> None:
         self.request = request
+        self.arrived = time.monotonic()
         self.left = parts
         self.error: str | None = None
         self._scores: list[SampleScore | None] = [None] * len(request.completions)
@@ -146,7 +147,9 @@ class Batch:
         whole = group.whole(part.places, self._scorer.judge(asked.task, texts, decodings))
         if whole is None:
             return (), []
-        return tuple(range(len(whole))), self._scorer.reward(asked.task, whole)
+        scored = self._scorer.reward(asked.task, whole)
+        self._scorer.metrics.time("scoring/group", time.monotonic() - group.arrived)
+        return tuple(range(len(whole))), scored
 
     def _take(self, group: _GroupProgress, done: Done[Placed]) -> None:
         group.left -= 1

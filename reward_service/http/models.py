@@ -62,8 +62,8 @@ class ScoreRequest(_Closed):
 class SampleScore(_Closed):
     """The reward of one completion.
 
-    ``excluded``: the sandbox failed under a test, which then ended in ``infra``, or under a reward; ``reward`` is
-    a placeholder that must not be trained on.
+    ``excluded``: a test ended in ``infra`` or a reward is unknown, so ``reward`` is a placeholder that must not be
+    trained on.
     ``forgeable``: the tests ran in the program's own process. ``notes``: a line on each test that did not pass; a
     program may have written it.
     """

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from common.records import Task
-from reward_service.user_rewards import Completion
+from reward_service.user_rewards import Completion, UnknownRewardError
 
 
 def rank(task: Task, completions: Sequence[Completion]) -> list[float]:
@@ -50,6 +50,16 @@ async def never(task: Task, completion: Completion) -> float:
 
 async def late_judge(task: Task, completion: Completion) -> float:
     raise TimeoutError("the judge is down")
+
+
+def unknown_of_a(task: Task, completion: Completion) -> float:
+    if completion.text == "a":
+        raise UnknownRewardError("the judge is down")
+    return 1.0
+
+
+async def unknown_group(task: Task, completions: Sequence[Completion]) -> list[float]:
+    raise UnknownRewardError("the judge is down")
 
 
 def too_few(task: Task, completions: Sequence[Completion]) -> list[float]:

@@ -79,6 +79,13 @@ def test_an_async_function_that_is_late_is_an_error_and_no_reward() -> None:
     assert component(rule_of("asked_rank", "group"), completions("a")) == [0.0]
 
 
+def test_a_function_that_cannot_tell_excludes_what_it_was_asked_of() -> None:
+    scores = rule_of("unknown_of_a").scores(PLAIN, completions("a", "b"))
+    assert [(score.excluded, score.reward > 0.0) for score in scores] == [(True, False), (False, True)]
+    together = rule_of("unknown_group", "group").scores(PLAIN, completions("a", "b"))
+    assert [score.excluded for score in together] == [True, True]
+
+
 def test_metadata_reaches_the_functions() -> None:
     assert component(rule_of("level"), completions("a")) == [3.0]
     assert component(rule_of("level"), completions("a"), Task.decode(PLAIN.encode())) == [3.0]
