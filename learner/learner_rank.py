@@ -189,6 +189,7 @@ class LearnerRank:
             stale=config.admission.stale,
             zero_variance=config.learner.zero_variance_groups,
             progress=self._progress,
+            advantage=config.learner.advantage,
         )
         consumer = Consumer(streams, TRAJECTORIES, "learner-0")
         return TrajectorySource(streams, consumer, collector, config.deadlines.step_seconds, self._interrupted)

@@ -65,7 +65,9 @@ def count_training_tasks(config: Config, notes: list[str]) -> int:
 
 
 def _read(data: DataConfig, split: _Split) -> LoadReport:
-    return load_tasks(getattr(data, split), getattr(data, f"{split}_format"), f"data.{split}_format")
+    return load_tasks(
+        getattr(data, split), getattr(data, f"{split}_format"), f"data.{split}_format", data.metadata
+    )
 
 
 def _short_enough(

@@ -114,9 +114,10 @@ class LearnerConfig(Section):
     the padding after the end."""
     objective: ObjectiveConfig = GrpoConfig()
     """The loss."""
-    advantage: Literal["mean", "loo", "mean_std", "mean_sample_std"] = "mean"
+    advantage: Literal["mean", "loo", "mean_std", "mean_sample_std", "per_reward"] = "mean"
     """Baseline of a group: its mean (paper) or leave-one-out; ``mean_std`` divides what is above the mean by the
-    group's standard deviation, ``mean_sample_std`` by that with n - 1 for n."""
+    group's standard deviation, ``mean_sample_std`` by that with n - 1 for n. ``per_reward`` does the
+    latter to every reward by itself, adds them up by their weights, and normalizes the sum over the step."""
     reference_sync_steps: NonNegative = 64
     """Optimizer steps between syncs of the reference; 0 keeps it as it was at the start of the run."""
     reference_sync_share: Share = 0.6

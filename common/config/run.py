@@ -96,11 +96,15 @@ class DataConfig(PromptSettings):
     """How many held-out tasks the synthetic generator makes."""
     max_prompt_tokens: Positive = 512
     """A task whose prompt is longer, template and ``answer_prefix`` included, is left out, and counted."""
+    metadata: tuple[str, ...] = ()
+    """Columns of the rows of both files that reward functions get, in ``task.metadata``; 16 KiB a task at most."""
 
     @model_validator(mode="after")
     def _file_has_train(self) -> Self:
         if self.source == "file" and self.train is None:
             raise ValueError("train: missing; name a jsonl file of tasks, or set source: synthetic")
+        if self.source == "synthetic" and self.metadata:
+            raise ValueError("metadata: generated tasks have no columns; leave it out, or set source: file")
         return self
 
 

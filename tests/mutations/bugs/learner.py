@@ -23,6 +23,14 @@ BUGS = (
         tests=("tests/learner/test_advantages.py",),
     ),
     Mutation(
+        "rewards-normalized-together",
+        "Each reward is divided by its own spread before they are added up.",
+        "learner/reward_advantages.py",
+        old='group_advantages(values, valid, "mean_sample_std")',
+        new='group_advantages(values, valid, "mean")',
+        tests=("tests/learner/test_reward_advantages.py",),
+    ),
+    Mutation(
         "clip-side",
         "The upper bound of the ratio is a setting of its own.",
         _OBJECTIVE,
