@@ -51,6 +51,11 @@ class Config(Section):
                 "learner.estimator: left_to_right scores what was decoded from left to right; set "
                 "rollout.block_length: 1 and rollout.denoising_steps to rollout.completion_length"
             )
+        if self.learner.weights_dtype == "bfloat16" and self.model.dtype != "bfloat16":
+            raise ValueError(
+                "learner.weights_dtype: bfloat16 weights cannot be computed with in float32; set model.dtype: "
+                "bfloat16, or learner.weights_dtype: float32"
+            )
         if not self.reward.workers and (self.run.id is None or self.streams.url == "embedded"):
             missing = "run.id" if self.run.id is None else "streams.url"
             raise ValueError(

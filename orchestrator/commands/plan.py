@@ -9,11 +9,15 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from common.config import Config, dump_config, without_password
+from orchestrator.commands.memory_view import memory_view
 from orchestrator.fleet.cluster import actor_resources, required_resources
 
 
-def plan_view(config: Config) -> RenderableType:
-    """The resolved configuration, the actors, and the resources they need."""
+def plan_view(config: Config, gpu_gb: float | None = None) -> RenderableType:
+    """The resolved configuration, the actors, the resources and the memory they need.
+
+    ``gpu_gb`` is the size of a GPU; without it that of this machine's, or 80 GB.
+    """
     rollout, learner = config.rollout, config.learner
     actors = Table(title="actors", title_justify="left")
     for heading in ("role", "count", "each takes", "work"):
@@ -51,6 +55,7 @@ def plan_view(config: Config) -> RenderableType:
         Syntax(dump_config(config), "yaml", background_color="default"),
         actors,
         *notes,
+        memory_view(config, gpu_gb),
         f"training: {config.run.steps} steps, {samples} samples",
         f"run folder: {config.folder}",
     )

@@ -45,6 +45,7 @@ class Case:
     reload_after: int = 0
     chunk_rows: int = 1000
     sgd: bool = False
+    computes_bf16: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -66,7 +67,8 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
 
     folder.mkdir(exist_ok=True)
     engine = _engine(case, seed=0)
-    iterations = _config(case).inner_iterations
+    config = _config(case)
+    iterations = config.inner_iterations
     updates, metrics = 0, []
     for step in range(case.steps):
         metrics.append(engine.train(make_samples(case.samples, step), updates))
@@ -78,10 +80,12 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
             engine = _engine(case, seed=0 if "lora" in case.settings else 99)
             engine.load(folder)
     weights = {name: tensor.detach().clone() for name, tensor in engine.parameters()}
+    masters = {name: tensor.detach().clone() for name, tensor in engine.masters()}
     engine.save(folder)
     dist.barrier()
     return {
         "weights": weights,
+        "masters": masters,
         "reference": _saved_reference(folder),
         "metrics": metrics,
         "published": _published(engine),
@@ -130,7 +134,8 @@ def _engine(case: Case, seed: int) -> Any:
     learner.engine.make_optimizer = _make_sgd if case.sgd else make_optimizer
 
     config = _config(case)
-    policy = tiny_policy(seed, chunk_rows=case.chunk_rows)
+    dtype = torch.bfloat16 if case.computes_bf16 else torch.float32
+    policy = tiny_policy(seed, chunk_rows=case.chunk_rows, dtype=dtype)
     prepare(policy.model, config, seed)
     return Engine(
         policy,
