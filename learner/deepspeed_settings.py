@@ -46,8 +46,8 @@ def deepspeed_settings(config: LearnerConfig, trained: int) -> dict[str, Any]:
         "steps_per_print": 2**31,
     }
     if config.weights_dtype == "bfloat16":
-        # A pass leaves gradients in bf16. They are added up, over micro-batches and over ranks, in fp32; at stage 1
-        # as each comes, or all of them would exist in both types.
+        # A pass leaves gradients in bf16. They are added up, over micro-batches and over ranks, in fp32; at stage
+        # 1 as each comes, or all of them would exist in both types.
         settings |= {
             "bf16": {"enabled": True, "immediate_grad_update": True},
             "data_types": {"grad_accum_dtype": "fp32"},

@@ -146,8 +146,8 @@ def _optimizer(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[P
     lowered = sizes.held != _FP32
     # They come into being with the first step, and stay.
     parts = [Part("Adam's averages", 2 * share * _FP32, _ALWAYS - {START})]
-    # ZeRO 1 and 2 copy their share also of fp32 weights; ZeRO-3 updates those in place.
-    if stage in (1, 2) or (stage == 3 and lowered):
+    # ZeRO copies its share of fp32 weights, too.
+    if stage:
         parts.append(_part("fp32 master weights", share * _FP32))
     gradients = _gradients(sizes, stage, lowered)
     if stage == 3:
@@ -159,7 +159,7 @@ def _optimizer(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[P
 
 
 def _gradients(sizes: _Sizes, stage: int, lowered: bool) -> list[Part]:
-    """List gradients and the buffers in which they are averaged: of all that is trained, or of this rank's share."""
+    """List gradients, of all that is trained or of this rank's share, and the buffers that average them."""
     everything, share, bucket = sizes.trained_sum * _FP32, sizes.share * _FP32, sizes.bucket
     # Those of earlier micro-batches are there while the next is scored.
     passing = (SCORE, FORWARD, BACKWARD, GRADIENTS, STEP)
@@ -168,8 +168,9 @@ def _gradients(sizes: _Sizes, stage: int, lowered: bool) -> list[Part]:
             return [_part("gradients", everything, *passing)]
         case 1, False:
             return [
-                _part("gradients", everything, *passing),
-                _part("averaging gradients", bucket * _FP32, BACKWARD),
+                _part("gradients", everything, SCORE, FORWARD, BACKWARD),
+                _part("averaging gradients", bucket * _FP32, SCORE, FORWARD, BACKWARD),
+                _part("gradients of the share", share, GRADIENTS, STEP),
             ]
         case 1, True:
             return [_part("gradients", everything), _part("averaging gradients", bucket * _FP32, BACKWARD)]
@@ -248,9 +249,9 @@ def _activations(model: ModelConfig, config: LearnerConfig, computes_bf16: bool,
 def _graph_bytes(model: ModelConfig, computes_bf16: bool) -> int:
     """Return the bytes a token that the backward pass of a layer needs beside its input.
 
-    Both norms give H in fp32, which products read: in bf16 each product keeps a copy of its own. Then what attention
-    reads and gives, what its output layer reads, the hidden state between the halves, and four times I: gate and
-    what SiLU makes of it, up, and their product.
+    Both norms give H in fp32, which products read: in bf16 each product keeps a copy of its own. Then what
+    attention reads and gives, what its output layer reads, the hidden state between the halves, and four times I:
+    gate and what SiLU makes of it, up, and their product.
     """
     width, inner = model.hidden_size, model.intermediate_size
     kv = model.num_key_value_heads * model.head_dim

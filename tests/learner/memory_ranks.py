@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,12 @@ RANKS = 2
 PROMPT, COMPLETION = 60, 100
 #: Large enough that some parameters are partitioned by ZeRO-3, and that little else is as large as the model.
 MODEL = ModelConfig(
-    vocab_size=6000,
-    hidden_size=320,
-    intermediate_size=1280,
+    vocab_size=3000,
+    hidden_size=192,
+    intermediate_size=768,
     num_hidden_layers=4,
-    num_attention_heads=8,
-    num_key_value_heads=4,
+    num_attention_heads=6,
+    num_key_value_heads=2,
     rope_theta=10_000.0,
     tie_word_embeddings=False,
     mask_token_id=0,
@@ -85,11 +85,18 @@ def _measure(case: Case) -> dict[str, int]:
     from learner.engine import Engine
     from learner.preparation import prepare
 
-    before = _allocated()
+    before = _storages()
     found: dict[str, int] = {}
+    # What autograd alone holds is no object of Python's.
+    saved: list[torch.Tensor] = []
 
     def note(moment: str) -> None:
-        found[moment] = _allocated() - before
+        found[moment] = sum(size for address, size in _storages(saved).items() if address not in before)
+        saved.clear()
+
+    def save(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor)
+        return tensor
 
     class Watched(MetricAccumulator):
         """Notes what is held when the optimizer's phase begins and ends."""
@@ -106,8 +113,9 @@ def _measure(case: Case) -> dict[str, int]:
     learner.engine.MetricAccumulator = Watched  # type: ignore[misc]
     engine = _engine(case.config, case.bf16, Engine, prepare, note)
     note(memory.START)
-    for step in range(2):
-        engine.train(_samples(step), step)
+    engine.train(_samples(0), 0)  # from then on the optimizer has its averages
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        engine.train(_samples(1), 1)
     return found
 
 
@@ -149,16 +157,10 @@ def _samples(step: int) -> list[TrainingSample]:
     ]
 
 
-class _MallInfo(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
-    )]  # fmt: skip
-
-
-def _allocated() -> int:
-    """Return the bytes that this process has allocated: tensors of the CPU, and little beside them."""
+def _storages(beside: Iterable[torch.Tensor] = ()) -> dict[int, int]:
+    """Return the bytes of every tensor's storage that is alive, by its address, and of those ``beside`` them."""
     gc.collect()
-    library = ctypes.CDLL(None)
-    library.mallinfo2.restype = _MallInfo
-    found = library.mallinfo2()
-    return int(found.uordblks + found.hblkhd)
+    tensors = [found for found in gc.get_objects() if issubclass(type(found), torch.Tensor)]
+    gradients = [tensor.grad for tensor in tensors if tensor.is_leaf and tensor.grad is not None]
+    storages = (t.untyped_storage() for t in chain(tensors, gradients, beside) if t.device.type == "cpu")
+    return {storage.data_ptr(): storage.nbytes() for storage in storages}

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
 from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
 from common.config import OptimizerConfig
 from learner.optimizer import learning_rate, make_optimizer, set_learning_rate
+from tests.learner.learner_tools import tiny_policy
 
 
 def rates(updates: int, **settings: object) -> list[float]:
@@ -55,8 +54,8 @@ def test_a_warm_up_longer_than_the_run_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("decay", [0.3, 0.0])
-def test_matrices_decay_and_biases_and_norms_do_not(make_model: Callable[..., nn.Module], decay: float) -> None:
-    model = make_model()
+def test_matrices_decay_and_biases_and_norms_do_not(decay: float) -> None:
+    model = tiny_policy().model
     optimizer = make_optimizer(model, OptimizerConfig(learning_rate=0.5, weight_decay=decay))
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     found = {name: decays[id(p)] for name, p in model.named_parameters()}

@@ -77,7 +77,7 @@ def naive(held: torch.dtype, computed: torch.dtype, syncs: int, share: float) ->
     mixed = {name: p.detach().float().clone() for name, p in policy.named_parameters()}
     for _ in range(syncs):
         for name, theirs in target():
-            mixed[name] = (1 - share) * mixed[name] + share * theirs
+            mixed[name] = torch.lerp(mixed[name], theirs, share)
     with torch.no_grad():
         for name, parameter in policy.named_parameters():
             parameter.copy_(mixed[name])

@@ -64,23 +64,14 @@ def test_7b_recipes_take_less_than_their_gpus_have(recipe: str, diffucoder: str)
     assert 30.0 < learner < MOST_GB
     assert 20.0 < rollout < MOST_GB
     assert "do not fit" not in output
-    parts = (
-        "weights",
-        "fp32 master weights",
-        "Adam's averages",
-        "gradients",
-        "reference",
-        "activations",
-        "head: logits",
-    )
-    for part in (*parts, "weight bucket", "logits and sampling"):
+    learners = ("weights", "fp32 master weights", "Adam's averages", "gradients", "reference", "head: logits")
+    for part in (*learners, "activations", "weight bucket", "logits and sampling"):
         assert part in output
 
 
 def test_a_run_that_cannot_fit_is_warned_of(diffucoder: str) -> None:
-    whole = dry_run(
-        "diffucoder_10x8h100", diffucoder, "learner.weights_dtype=float32", "learner.batch_tokens=16384"
-    )
+    changes = ("learner.weights_dtype=float32", "learner.batch_tokens=16384")
+    whole = dry_run("diffucoder_10x8h100", diffucoder, *changes)
     assert re.search(r"warning: \d+\.\d GB do not fit in 80 GB; change learner\.zero_stage", whole.stdout)
     assert "do not fit" not in dry_run("diffucoder_8xh100", diffucoder, "--gpu-gb", "141").stdout
     small = dry_run("diffucoder_8xh100", diffucoder, "--gpu-gb", "24").stdout
