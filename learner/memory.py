@@ -20,10 +20,10 @@ from learner.objectives.registry import make_objective
 from learner.partition import micro_batches, units
 from learner.samples import TrainingSample
 
-START, SCORE, FORWARD, BACKWARD = "start", "scoring", "end of forward pass", "backward pass"
+LOAD, START, SCORE, FORWARD, BACKWARD = "loading", "start", "scoring", "end of forward pass", "backward pass"
 GRADIENTS, STEP, STEPPED, PUBLISH = "end of backward pass", "optimizer step", "end of step", "publishing"
-MOMENTS = (START, SCORE, FORWARD, BACKWARD, GRADIENTS, STEP, STEPPED, PUBLISH)
-_ALWAYS = frozenset(MOMENTS)
+MOMENTS = (LOAD, START, SCORE, FORWARD, BACKWARD, GRADIENTS, STEP, STEPPED, PUBLISH)
+_STARTED = frozenset(MOMENTS) - {LOAD}
 _FP32, _BF16 = 4, 2
 #: ZeRO-3 updates at most so many elements at a time, after copying their gradients.
 _SUB_GROUP_ELEMENTS = 1_000_000_000
@@ -78,9 +78,9 @@ def learner_memory(
         *weights,
         *optimizer,
         *reference,
-        *_head(model, config, computes_bf16, batch, on_gpu),
+        *_head(model, config, computes_bf16, batch),
         *_activations(model, config, computes_bf16, batch),
-        *_publishing(sizes, config, on_gpu),
+        *_publishing(sizes, config),
     )
     host = (*offloaded, *reference_on_host, *weights_on_host)
     return Estimate(MOMENTS, parts, host) if on_gpu else Estimate(MOMENTS, (*parts, *host))
@@ -125,8 +125,11 @@ class _Sizes:
 
 
 def _weights(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[Part]]:
+    # They are read as fp32. ZeRO 1 and 2 then copy them, in the type in which they stay, into one piece of memory.
+    copied = 2 * sizes.held if config.zero_stage in (1, 2) else 0
+    loading = _part("weights from the file", sum(sizes.all) * max(_FP32, copied), LOAD)
     if config.zero_stage < 3:
-        return [_part("weights", sum(sizes.all) * sizes.held)], []
+        return [loading, _part("weights", sum(sizes.all) * sizes.held)], []
     # Of each parameter a part; small ones are whole as well.
     parts = sum(part_size(n, sizes.ranks) for n in sizes.all)
     small = sum(n for n in sizes.all if n <= PERSISTENT_ELEMENTS)
@@ -134,6 +137,7 @@ def _weights(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[Par
     # Gathered weights are kept for their next use up to a limit, and the next ones are fetched meanwhile.
     live = min(sum(large), LIVE_ELEMENTS + max(large, default=0))
     here = [
+        loading,
         _part("small weights, whole", small * sizes.held),
         _part("gathered weights", live * sizes.held, SCORE, FORWARD, BACKWARD),
     ]
@@ -145,11 +149,14 @@ def _optimizer(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[P
     stage, share = config.zero_stage, sizes.share
     lowered = sizes.held != _FP32
     # They come into being with the first step, and stay.
-    parts = [Part("Adam's averages", 2 * share * _FP32, _ALWAYS - {START})]
+    parts = [Part("Adam's averages", 2 * share * _FP32, _STARTED - {START})]
     # ZeRO copies its share of fp32 weights, too.
     if stage:
         parts.append(_part("fp32 master weights", share * _FP32))
     gradients = _gradients(sizes, stage, lowered)
+    # The gradient of the largest parameter, whole, and in fp32 while it is averaged.
+    largest = max(sizes.trained) * (sizes.held + (_FP32 if lowered and stage > 1 else 0))
+    gradients.append(_part("largest gradient", largest, BACKWARD))
     if stage == 3:
         # A copy of the gradients that are being applied.
         gradients.append(_part("gradients being applied", min(share, _SUB_GROUP_ELEMENTS) * _FP32, STEP))
@@ -191,7 +198,7 @@ def _reference(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[P
         return [], []
     own = sum(part_size(n, sizes.ranks) for n in sizes.trained)
     name = "reference"
-    parts, host = [_part(name, own * sizes.read)], []
+    parts, host = [Part(name, own * sizes.read, _STARTED | {LOAD})], []
     if config.zero_offload == "all":
         parts, host = [], parts
     if sizes.ranks > 1 or config.zero_offload == "all":
@@ -202,9 +209,7 @@ def _reference(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[P
     return parts, host
 
 
-def _head(
-    model: ModelConfig, config: LearnerConfig, computes_bf16: bool, batch: MicroBatch, on_gpu: bool
-) -> list[Part]:
+def _head(model: ModelConfig, config: LearnerConfig, computes_bf16: bool, batch: MicroBatch) -> list[Part]:
     width, vocabulary = model.hidden_size, model.vocab_size
     trained = config.lora is None
     # The gradient of its weight adds up in fp32: in the forward pass, where the loss is a sum over tokens.
@@ -268,8 +273,9 @@ def _graph_bytes(model: ModelConfig, computes_bf16: bool) -> int:
     )
 
 
-def _publishing(sizes: _Sizes, config: LearnerConfig, on_gpu: bool) -> list[Part]:
-    largest, bucket = max(sizes.all), config.bucket_mb << 20
+def _publishing(sizes: _Sizes, config: LearnerConfig) -> list[Part]:
+    # No bucket is larger than the model, and a larger parameter has one of its own.
+    largest, bucket = max(sizes.all), min(config.bucket_mb << 20, sum(sizes.all) * sizes.held)
     parts = [_part("weight bucket", max(bucket, largest * sizes.held), PUBLISH)]
     if config.zero_stage == 3:
         parts.append(_part("gathered weights for a bucket", max(bucket, largest * sizes.held), PUBLISH))
@@ -277,4 +283,4 @@ def _publishing(sizes: _Sizes, config: LearnerConfig, on_gpu: bool) -> list[Part
 
 
 def _part(name: str, size: int, *moments: str) -> Part:
-    return Part(name, size, frozenset(moments) or _ALWAYS)
+    return Part(name, size, frozenset(moments) or _STARTED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from rich.console import Group, RenderableType
@@ -73,9 +73,7 @@ def _table(
     table = Table("part", "GB", "when", title=f"{title}, in GB of {place}", title_justify="left")
     for part in estimate.parts:
         if part.bytes:
-            names = [name for name in estimate.moments if name in part.moments]
-            when = "always" if len(names) == len(estimate.moments) else ", ".join(names)
-            table.add_row(part.name, _gb(part.bytes), when)
+            table.add_row(part.name, _gb(part.bytes), _when(part, estimate.moments))
     yield table
     yield "by moment: " + ", ".join(f"{name} {_gb(estimate.at(name))}" for name in estimate.moments)
     at_most = f"at most {_gb(peak)} GB of {place} ({moment})"
@@ -88,6 +86,14 @@ def _table(
         room = size * min(1.0, gpus)
         if peak > room * 1e9:
             yield f"[bold red]warning: {_gb(peak)} GB do not fit in {room:.0f} GB; change {remedy}[/]"
+
+
+def _when(part: Part, moments: Sequence[str]) -> str:
+    present = [name for name in moments if name in part.moments]
+    if 2 * len(present) <= len(moments):
+        return ", ".join(present)
+    absent = [name for name in moments if name not in part.moments]
+    return f"all but {', '.join(absent)}" if absent else "always"
 
 
 def _gb(size: int) -> str:

@@ -99,10 +99,15 @@ def _make_sgd(module: torch.nn.Module, config: OptimizerConfig) -> torch.optim.O
 
 
 def _saved_reference(folder: Path) -> dict[str, torch.Tensor]:
-    """The reference's weights in a checkpoint: whole, or under ZeRO-3 the part of rank 0; without a prefix."""
-    files = [folder / name for name in ("reference.safetensors", "reference-0.safetensors")]
-    found = next((load_file(file) for file in files if file.is_file()), {})
-    return {name.removeprefix("model."): tensor for name, tensor in found.items()}
+    """The reference's weights in a checkpoint, whole: their parts side by side, without what fills up the last."""
+    parts = [load_file(file) for file in sorted(folder.glob("reference*.safetensors"))]
+    weights = dict(tiny_policy().named_parameters())
+    found = {}
+    for name in parts[0] if parts else ():
+        flat = torch.cat([part[name].flatten() for part in parts])
+        shape = weights[name].shape if name in weights else flat.shape  # of adapters
+        found[name.removeprefix("model.")] = flat[: shape.numel()].view(shape)
+    return found
 
 
 def _published(engine: Any) -> dict[str, torch.Tensor]:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from common.likelihood.full_mask import FullMaskEstimator
+from common.models import precision
 from common.models.config import ModelConfig
 from common.models.shapes import parameter_shapes
 from common.models.transformer import MaskedDiffusionModel
+from learner.batch import pack_views
 from learner.memory import FORWARD, GRADIENTS, START, STEPPED, largest_micro_batch, learner_memory
+from learner.partition import Piece
+from learner.policy import Policy
+from tests.learner.learner_tools import make_samples, tiny_policy
 from tests.learner.memory_ranks import COMPLETION, MODEL, PROMPT, Case, measure
 
 pytestmark = pytest.mark.timeout(400)  # the first test waits for all cases
@@ -87,3 +95,33 @@ def test_parts_add_up_to_what_a_7b_run_was_found_to_need() -> None:
     assert bf16["weights"] == pytest.approx(15.2, abs=0.05)
     shares = ("fp32 master weights", "Adam's averages", "gradients")
     assert sum(bf16[name] for name in shares) == pytest.approx(15.2, abs=0.05)
+
+
+class MallInfo(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
+    )]  # fmt: skip
+
+
+def allocated() -> int:
+    """Bytes that this process has from malloc: what autocast keeps is no object of Python's."""
+    library = ctypes.CDLL(None)
+    library.mallinfo2.restype = MallInfo
+    found = library.mallinfo2()
+    return int(found.uordblks + found.hblkhd)
+
+
+def test_no_rounded_copy_of_a_weight_outlives_its_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "cpu_multiplies_bf16", lambda: True)
+    policy = tiny_policy(config=MODEL, dtype=torch.bfloat16)
+    policy.model.checkpoint_layers = True
+    samples = make_samples(1)
+    views = [FullMaskEstimator(0.0).views(samples[0].key(0, 0), samples[0])]
+    packed = pack_views([Piece(samples[0], (0,))], views, 0, torch.device("cpu"))
+    at_head: list[int] = []
+    policy.model.lm_head.register_forward_pre_hook(lambda *_: at_head.append(allocated()))
+    policy(Policy.log_probs, packed)  # takes what torch takes once
+    before = allocated()
+    policy(Policy.log_probs, packed)
+    layers = sum(p.numel() for layer in policy.model.model.layers for p in layer.parameters())
+    assert at_head[-1] - before < 2 * layers / 4
