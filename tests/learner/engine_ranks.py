@@ -141,6 +141,8 @@ def _engine(case: Case, seed: int) -> Any:
     config = _config(case)
     dtype = torch.bfloat16 if case.computes_bf16 else torch.float32
     policy = tiny_policy(seed, chunk_rows=case.chunk_rows, dtype=dtype)
+    if case.computes_bf16:
+        policy.model.bfloat16().float()  # a model as it is published, of bf16 weights
     prepare(policy.model, config, seed)
     return Engine(
         policy,

@@ -67,31 +67,34 @@ class Case:
 
 
 def measure(cases: Sequence[Case], folder: Path) -> dict[str, dict[str, int]]:
-    """Return, by case and moment, the bytes that rank 0 holds beyond what it held before the model was there."""
+    """Return, by case and moment, the bytes of the tensors that rank 0 has made and that are alive."""
     run_ranks(RANKS, _measure_all, (cases, folder), 300.0)
     return {case.name: json.loads((folder / f"{case.name}.json").read_text()) for case in cases}
 
 
 def _measure_all(rank: int, cases: Sequence[Case], folder: Path) -> None:
     for case in cases:
-        found = _measure(case)
+        # What is there already, earlier engines among it, is not looked at again.
+        gc.collect()
+        gc.freeze()
+        found = _measure(case, watched=rank == 0)
         if rank == 0:
             (folder / f"{case.name}.json").write_text(json.dumps(found))
 
 
-def _measure(case: Case) -> dict[str, int]:
+def _measure(case: Case, watched: bool) -> dict[str, int]:
     import learner.engine
     from learner.collectives import MetricAccumulator
     from learner.engine import Engine
     from learner.preparation import prepare
 
-    before = _storages()
     found: dict[str, int] = {}
     # What autograd alone holds is no object of Python's.
     saved: list[torch.Tensor] = []
 
     def note(moment: str) -> None:
-        found[moment] = sum(size for address, size in _storages(saved).items() if address not in before)
+        if watched:
+            found[moment] = sum(_storages(saved).values())
         saved.clear()
 
     def save(tensor: torch.Tensor) -> torch.Tensor:
@@ -158,7 +161,7 @@ def _samples(step: int) -> list[TrainingSample]:
 
 
 def _storages(beside: Iterable[torch.Tensor] = ()) -> dict[int, int]:
-    """Return the bytes of every tensor's storage that is alive, by its address, and of those ``beside`` them."""
+    """Return the bytes of the storage of every tensor, and of those ``beside`` them, by its address."""
     gc.collect()
     tensors = [found for found in gc.get_objects() if issubclass(type(found), torch.Tensor)]
     gradients = [tensor.grad for tensor in tensors if tensor.is_leaf and tensor.grad is not None]

@@ -223,12 +223,13 @@ def test_adapters_change_the_weights_that_leave_and_nothing_else(runs: dict[str,
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_bf16_weights_move_by_steps_that_bf16_alone_would_lose(runs: dict[str, Any], stage: int) -> None:
     """The fp32 weights behind them follow those of a run that holds fp32 ones and rounds them at each use."""
-    wide = moved(runs["1-rank-small-steps"], start())
     rounded = {name: tensor.bfloat16() for name, tensor in start().items()}
+    wide = moved(runs["1-rank-small-steps"], rounded)
     lowered = moved(runs[f"2-ranks-bf16-small-steps-zero-{stage}"], rounded)
     for name, step in wide.items():
         assert float((lowered[name] - step).norm() / step.norm()) < 0.05, name
-    lost = [(weight + wide[name].bfloat16() == weight).float().mean() for name, weight in rounded.items()]
+    matrices = {name: weight for name, weight in rounded.items() if weight.ndim == 2}
+    lost = [(weight + wide[name].bfloat16() == weight).float().mean() for name, weight in matrices.items()]
     assert min(lost) > 0.5
 
 
