@@ -89,7 +89,12 @@ def train(config: Config, report: Callable[[str], None]) -> MaskedDiffusionModel
     model = load_model(config.model.path)
     reference = copy.deepcopy(model).requires_grad_(False)
     parameters = list(model.parameters())
-    optimizer = torch.optim.AdamW(parameters, betas=settings.betas, weight_decay=settings.weight_decay)
+    # Biases and the weights of norms do not decay.
+    matrices, vectors = ([p for p in parameters if (p.ndim > 1) == wanted] for wanted in (True, False))
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
+        betas=settings.betas,
+    )
     encoder = PromptEncoder(config.model.path, config.data)
     tasks = Curriculum(load_data(config, [])[0], seed)
     updates, update = config.run.total_steps * ITERATIONS, 0
@@ -117,7 +122,8 @@ def train(config: Config, report: Callable[[str], None]) -> MaskedDiffusionModel
                 torch.autograd.backward(loss_of(model, batch, before, anchor) * (1.0 / tokens))
                 clip_gradients(parameters, settings.max_grad_norm)
                 fall = (1.0 - settings.final_share) * (update / updates)
-                optimizer.param_groups[0]["lr"] = settings.learning_rate * (1.0 - fall)
+                for part in optimizer.param_groups:
+                    part["lr"] = settings.learning_rate * (1.0 - fall)
                 optimizer.step()
                 update += 1
                 if update % REFERENCE_EVERY == 0:

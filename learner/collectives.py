@@ -11,6 +11,7 @@ import deepspeed
 import msgpack
 import torch
 import torch.distributed as dist
+from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor, nn
 
 from common.records import TrajectoryGroup
@@ -53,6 +54,21 @@ def full_parameters(
         with deepspeed.zero.GatheredParameters([parameter for _, parameter in bucket]):
             for name, parameter in bucket:
                 yield name, parameter.detach()
+
+
+def master_parameters(
+    named_parameters: Iterable[tuple[str, nn.Parameter]], zero_stage: int, bucket_bytes: int, master_shards: bool
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield names and whole parameters in fp32, as the optimizer holds them; each tensor is valid until the next.
+
+    Where it holds them in shards beside bf16 weights (``master_shards``), this is a collective call at every
+    stage, which gathers one at a time; else it is :func:`full_parameters`.
+    """
+    if not master_shards:
+        yield from full_parameters(named_parameters, zero_stage, bucket_bytes)
+        return
+    for name, parameter in named_parameters:
+        yield name, safe_get_full_fp32_param(parameter)
 
 
 def _buckets(named_parameters: Iterable[tuple[str, Any]], bucket_bytes: int) -> Iterator[list[tuple[str, Any]]]:

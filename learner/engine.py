@@ -17,7 +17,8 @@ from common.likelihood.views import Estimator
 from common.models.config import ModelConfig
 from learner.batch import PackedViews, TokenRows, pack_views
 from learner.checkpoints import CheckpointError
-from learner.collectives import MetricAccumulator, full_parameters
+from learner.collectives import MetricAccumulator, full_parameters, master_parameters
+from learner.deepspeed_settings import deepspeed_settings
 from learner.learner_loop import Training
 from learner.minibatches import Linked, minibatches
 from learner.objectives.draws import DrawByDraw
@@ -63,11 +64,12 @@ class Engine:
         self._seed = seed
         self._total_updates = total_updates
         self._rank, self._world = dist.get_rank(), dist.get_world_size()
-        self._reference = Reference(policy, config.zero_stage, self._rank) if objective.needs_reference else None
+        self._reference = Reference(policy, config) if objective.needs_reference else None
+        trained = sum(parameter.numel() for parameter in policy.parameters() if parameter.requires_grad)
         self._engine, self._optimizer, *_ = deepspeed.initialize(
             model=policy,
             optimizer=make_optimizer(policy, config.optimizer),
-            config=_deepspeed_settings(config),
+            config=deepspeed_settings(config, trained),
             dist_init_required=False,
         )
         self._policy = policy
@@ -122,11 +124,23 @@ class Engine:
         return Training(len(passes), metrics)
 
     def parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield names and full fp32 weights, each valid until the next; a collective call under ZeRO-3."""
+        """Yield names and full weights, those that the learner computes with: in ``weights_dtype``.
+
+        Each is valid until the next. A collective call under ZeRO-3.
+        """
         model = self._policy.model
         if self._config.lora is not None:
             return merged_parameters(model)
         return full_parameters(model.named_parameters(), self._config.zero_stage, self._config.bucket_mb << 20)
+
+    def masters(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield names and full fp32 weights of what is trained, as the optimizer holds them.
+
+        Each is valid until the next. A collective call under ZeRO-3, and wherever weights are held in bf16.
+        """
+        trained = ((name, p) for name, p in self._policy.named_parameters() if p.requires_grad)
+        shards = self._config.weights_dtype == "bfloat16"
+        return master_parameters(trained, self._config.zero_stage, self._config.bucket_mb << 20, shards)
 
     def save(self, folder: Path) -> None:
         """Write this rank's part of a checkpoint; every rank must call it."""
@@ -226,7 +240,7 @@ class Engine:
     def _sync_reference(self, update: int) -> None:
         interval = self._config.reference_sync_steps
         if self._reference is not None and interval and update % interval == 0:
-            self._reference.move_towards(self._policy, self._config.reference_sync_share)
+            self._reference.move_towards(self.masters(), self._config.reference_sync_share)
 
 
 def _squared_spread(packed: PackedViews, log_probs: Tensor, other: PackedViews) -> Tensor:
@@ -237,20 +251,3 @@ def _squared_spread(packed: PackedViews, log_probs: Tensor, other: PackedViews) 
     assert other.tokens.old is not None
     one = packed.tokens.estimates(log_probs) if packed.tokens.old is None else packed.tokens.old
     return (one - other.tokens.old).square() / 2.0 * packed.tokens.draws
-
-
-def _deepspeed_settings(config: LearnerConfig) -> dict[str, object]:
-    zero: dict[str, object] = {"stage": config.zero_stage}
-    if config.zero_offload != "none":
-        zero["offload_optimizer"] = {"device": "cpu"}
-    if config.zero_offload == "all":
-        zero["offload_param"] = {"device": "cpu"}
-    return {
-        "train_micro_batch_size_per_gpu": 1,  # counts calls of the engine; we set the boundary ourselves
-        "gradient_accumulation_steps": 1,
-        "gradient_clipping": config.optimizer.max_grad_norm,
-        "zero_optimization": zero,
-        "zero_allow_untested_optimizer": True,
-        "zero_force_ds_cpu_optimizer": False,
-        "steps_per_print": 2**31,
-    }

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import ray
+import torch
 import torch.distributed as dist
 
 from common.config import Config
@@ -152,7 +153,11 @@ class LearnerRank:
             self._gather_along()
             return
         source = model_folder(self._config.model.path)
-        save_model(self._engine.model_config, self._engine.parameters(), folder, tokenizer_from=source)
+        # Adapters, which are added in fp32, are rounded here as they are for the workers.
+        dtype = torch.bfloat16 if self._config.learner.weights_dtype == "bfloat16" else torch.float32
+        save_model(
+            self._engine.model_config, self._engine.parameters(), folder, tokenizer_from=source, dtype=dtype
+        )
 
     def metrics_address(self) -> str:
         return self._telemetry.address

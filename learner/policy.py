@@ -74,8 +74,19 @@ class Policy(nn.Module):
             found = self.model.apply_head(self._hidden(packed), partial(ChunkedLoss.apply, targets, loss_of_chunk))
         return LossOfTokens(*found)
 
+    def read_types(self) -> dict[str, torch.dtype]:
+        """Return the type in which a pass reads each parameter: the one it is held in, or rounds it to."""
+        rounded = self.model.held_types(self.dtype)
+        return {
+            name: parameter.dtype if parameter.dtype != torch.float32 else rounded[name.removeprefix("model.")]
+            for name, parameter in self.named_parameters()
+        }
+
     def _autocast(self, packed: PackedViews) -> torch.autocast:
-        return torch.autocast(packed.ids.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        # Each weight is used once a pass: the cache would only keep a rounded copy of all of them to its end.
+        return torch.autocast(
+            packed.ids.device.type, self.dtype, enabled=self.dtype != torch.float32, cache_enabled=False
+        )
 
     def _hidden(self, packed: PackedViews) -> Tensor:
         """Compute the hidden states [m, H] that predict the rows."""

@@ -22,6 +22,8 @@ def prepare(model: MaskedDiffusionModel, config: LearnerConfig, seed: int) -> No
     """
     if config.lora is not None:
         _attach_adapters(model, config.lora, seed)
+    if config.weights_dtype == "bfloat16":
+        model.to(torch.bfloat16)
     model.checkpoint_layers = config.gradient_checkpointing
     if config.compile:
         # Attention is one kernel already, and its shapes change with every packing.
@@ -44,7 +46,7 @@ def merged_parameters(model: MaskedDiffusionModel) -> Iterator[tuple[str, Tensor
         if not leaf:
             yield name, parameter
         elif leaf == "weight":
-            yield f"{owner}.weight", parameter + adapted[owner].get_delta_weight(_ADAPTER)
+            yield f"{owner}.weight", parameter.float() + adapted[owner].get_delta_weight(_ADAPTER).float()
         else:
             yield f"{owner}.{leaf}", parameter
 

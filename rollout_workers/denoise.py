@@ -25,7 +25,7 @@ from rollout_workers.kernels import Kernels
 from rollout_workers.sampling import Draws, TokenSampler
 
 #: Logits held at once: 32 MiB on a CPU, where a cache should hold most of it; 1 GiB on a GPU.
-_CHUNK_LOGITS = {"cpu": 2**23, "cuda": 2**28}
+CHUNK_LOGITS = {"cpu": 2**23, "cuda": 2**28}
 
 
 class DenoisingStep:
@@ -116,5 +116,5 @@ class DenoisingStep:
         return Draws(*map(torch.cat, zip(*parts, strict=True)))
 
     def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
-        size = max(1, _CHUNK_LOGITS[self._denoiser.device.type] // self._denoiser.config.vocab_size)
+        size = max(1, CHUNK_LOGITS[self._denoiser.device.type] // self._denoiser.config.vocab_size)
         return torch.split(rows, size)

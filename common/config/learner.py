@@ -65,9 +65,9 @@ class OptimizerConfig(Section):
     betas: tuple[float, float] = (0.9, 0.99)
     """AdamW's exponential averages."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Decoupled weight decay."""
+    """Decoupled weight decay of matrices; biases and the weights of norms have none."""
     warmup_steps: NonNegative = 0
-    """Optimizer steps of linear warm-up."""
+    """Optimizer steps of linear warm-up, the first of them at rate 0."""
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     """How the rate falls from its peak over the run."""
     final_share: Share = 0.1
@@ -97,6 +97,10 @@ class LearnerConfig(Section):
     """Custom Ray resource of which each rank takes 1, so that ranks run on the nodes that offer it."""
     zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
     """DeepSpeed ZeRO stage."""
+    weights_dtype: Literal["float32", "bfloat16"] = "float32"
+    """How the weights that are trained are held. ``bfloat16``, for ``model.dtype: bfloat16`` and from ZeRO stage 1
+    on, takes 2 bytes in place of 4 and leaves the fp32 ones to the optimizer, in shards; what is published and
+    exported is bf16, too."""
     zero_offload: Literal["none", "optimizer", "all"] = "none"
     """What ZeRO keeps in the memory of the CPU: nothing, the optimizer's state, or (stage 3) the weights as
     well."""
@@ -190,6 +194,10 @@ class LearnerConfig(Section):
     def _memory_settings_agree(self) -> Self:
         if self.zero_offload != "none" and not self.zero_stage:
             raise ValueError("zero_offload: is a part of ZeRO; set zero_stage to 1, 2 or 3")
+        if self.weights_dtype == "bfloat16" and not self.zero_stage:
+            raise ValueError(
+                "weights_dtype: bfloat16 keeps the fp32 weights in ZeRO's shards; set zero_stage to 1, 2 or 3"
+            )
         if self.zero_offload == "all" and self.zero_stage < 3:
             raise ValueError(
                 "zero_offload: only stage 3 moves weights; set zero_stage: 3, or offload the optimizer"

@@ -55,7 +55,7 @@ class ModelSection(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto`` takes CUDA where the process sees a GPU."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Compute type of rollouts and learner alike; the learner keeps fp32 master weights."""
+    """Compute type of rollouts and learner alike; ``learner.weights_dtype`` says how trained weights are held."""
 
 
 class PromptSettings(Section):

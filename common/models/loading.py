@@ -44,6 +44,22 @@ def model_folder(path: str, *, weights: bool = True) -> Path:
         raise ModelError(f"model.path {path!r}: neither a folder nor a model the Hub gives: {error}") from error
 
 
+def local_model_folder(path: str) -> Path | None:
+    """Return the folder of a model that is on this machine, or None: nothing is downloaded.
+
+    It may hold no weights: of a Hub name, only the configuration need be there.
+    """
+    folder = _BUILTIN.get(path, Path(path))
+    if folder.is_dir():
+        return folder
+    if path.count("/") != 1 or path.startswith((".", "/")):
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(path, "config.json")
+    return Path(file).parent if isinstance(file, str) else None
+
+
 def load_model(path: str, device: torch.device | str = "cpu") -> MaskedDiffusionModel:
     """Load a model with fp32 weights on ``device``. Raises :class:`ModelError`."""
     folder = model_folder(path)

@@ -83,6 +83,10 @@ class _Vocabulary:
             x, tokens, shares, total, log_probs=chosen - total.log(), entropies=total.log() - mean / total
         )
 
+    def weight_gradient(self) -> Tensor:
+        """Return zeros [V, H] to add up the weight's gradient in: in fp32, whatever type the weight is held in."""
+        return torch.zeros(self.weight.shape, device=self.weight.device)
+
     def gradient(self, chunk: _Chunk, slope: Tensor) -> Tensor:
         """Return d loss / d logits [c, V] as an operand, given ``slope`` [c], d loss / d log-probabilities.
 
@@ -128,14 +132,14 @@ class TokenLogProbs(Function):
     def backward(ctx: Any, slopes: Tensor) -> tuple[None, Tensor, Tensor | None]:
         hidden, weight = ctx.saved_tensors
         to_hidden = torch.empty_like(hidden)
-        to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[2] else None
         vocabulary = _Vocabulary(weight, ctx.targets, ctx.operand)
+        to_weight = vocabulary.weight_gradient() if ctx.needs_input_grad[2] else None
         for rows in ctx.targets.chunks:
             chunk = vocabulary.chunk(hidden, rows)
             gradient = vocabulary.gradient(chunk, slopes[rows])
             to_hidden[rows] = gradient @ vocabulary.weight
             _accumulate(to_weight, gradient, chunk.x)
-        return None, to_hidden, to_weight
+        return None, to_hidden, None if to_weight is None else to_weight.to(weight.dtype)
 
 
 class ChunkedLoss(Function):
@@ -153,9 +157,9 @@ class ChunkedLoss(Function):
         value = torch.zeros((), device=hidden.device)
         log_probs, entropies = torch.empty(2, targets.tokens.numel(), device=hidden.device)
         to_hidden = torch.empty_like(hidden)
-        to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[3] else None
         with torch.autocast(hidden.device.type, enabled=False):
             vocabulary = _Vocabulary(weight, targets, operand)
+            to_weight = vocabulary.weight_gradient() if ctx.needs_input_grad[3] else None
             for rows in targets.chunks:
                 chunk = vocabulary.chunk(hidden, rows, with_entropy=True)
                 log_probs[rows], entropies[rows] = chunk.log_probs, chunk.entropies
@@ -168,6 +172,7 @@ class ChunkedLoss(Function):
                 to_hidden[rows] = gradient @ vocabulary.weight
                 _accumulate(to_weight, gradient, chunk.x)
         ctx.gradients = to_hidden, to_weight
+        ctx.weight_type = weight.dtype
         ctx.mark_non_differentiable(log_probs, entropies)
         return value, log_probs, entropies
 
@@ -176,7 +181,9 @@ class ChunkedLoss(Function):
     def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple[None, None, Tensor, Tensor | None]:
         to_hidden, to_weight = ctx.gradients
         del ctx.gradients  # scaled in place below: as wide as the output layer, they are not copied
-        return None, None, to_hidden.mul_(slope), None if to_weight is None else to_weight.mul_(slope)
+        if to_weight is not None:
+            to_weight = to_weight.mul_(slope).to(ctx.weight_type)
+        return None, None, to_hidden.mul_(slope), to_weight
 
 
 def _accumulate(total: Tensor | None, gradient: Tensor, x: Tensor) -> None:

@@ -77,6 +77,14 @@ class Linear(nn.Linear):
         self.holds_bf16 = True
 
 
+class RMSNorm(nn.RMSNorm):
+    """``nn.RMSNorm`` whose weight may be held in another type than the hidden states, which keep theirs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight: Tensor = self.weight
+        return F.rms_norm(x, self.normalized_shape, weight.to(x.dtype), self.eps)
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Compute full attention of q [n, heads, queries, d] over k, v [n, kv heads, keys, d]."""
     grouped = k.shape[1] != q.shape[1]

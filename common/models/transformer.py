@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from common.models.config import ModelConfig
 from common.models.log_probabilities import HeadFunction
 from common.models.packing import Packing
-from common.models.precision import Linear, attend
+from common.models.precision import Linear, RMSNorm, attend
 from common.models.window import Memory, Window
 
 #: Attention of packed q, k, v, each [rows, heads, d], as [rows, heads * d].
@@ -89,9 +89,9 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.input_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.input_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.self_attn = Attention(config)
-        self.post_attention_layernorm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp = FeedForward(config)
 
     def forward(
@@ -120,7 +120,7 @@ class Backbone(nn.Module):
         table = torch.zeros(config.vocab_size, config.hidden_size)
         self.embed_tokens = nn.Embedding.from_pretrained(table, freeze=False)  # type: ignore[no-untyped-call]
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
 
 class MaskedDiffusionModel(nn.Module):
@@ -169,7 +169,8 @@ class MaskedDiffusionModel(nn.Module):
     ) -> Tensor:
         """Run the layers over tokens at the given positions, all below ``length``."""
         cos, sin = rotary_tables(self.config, length, ids.device)
-        x = self.model.embed_tokens(ids)
+        # fp32 also where the weights are held in bf16: what the layers add up is rounded nowhere.
+        x = self.model.embed_tokens(ids).float()
         cos, sin = (t[positions].unsqueeze(1).to(x.dtype) for t in (cos, sin))
         last = len(self.model.layers) - 1
         for number, layer in enumerate(self.model.layers):

@@ -28,7 +28,7 @@ from learner.warm_start.synthetic import SyntheticTask, noisy_solution
 from learner.warm_start.tokenizer import END_ID, MASK_ID, save_tokenizer, train_tokenizer
 
 # Muon for the hidden matrices, AdamW for the rest: in minutes on a CPU, AdamW alone learns hardly anything.
-_MUON = OptimizerConfig(learning_rate=6e-3, weight_decay=0.0, warmup_steps=20, final_share=0.02)
+_MUON = OptimizerConfig(learning_rate=6e-3, weight_decay=0.0, warmup_steps=21, final_share=0.02)
 _ADAMW = _MUON.model_copy(update={"learning_rate": 3e-3})
 _MAX_GRAD_NORM = 1.0
 
@@ -93,8 +93,9 @@ def warm_up(
                     advantage=0.0,
                 )
             )
-        set_learning_rate(muon, learning_rate(_MUON, step, settings.steps))
-        set_learning_rate(adamw, learning_rate(_ADAMW, step, settings.steps))
+        # From 1: at the schedule's step 0 the rate is 0.
+        set_learning_rate(muon, learning_rate(_MUON, step + 1, settings.steps + 1))
+        set_learning_rate(adamw, learning_rate(_ADAMW, step + 1, settings.steps + 1))
         policy.zero_grad()
         loss = denoising_loss(policy, samples, noise, torch.device("cpu"))
         torch.autograd.backward(loss)

@@ -11,13 +11,17 @@ from rich.table import Table
 from common.config import Config, dump_config, without_password
 from common.models.families import ModelError
 from common.tasks.loader import TaskFileError
+from orchestrator.commands.memory_view import memory_view
 from orchestrator.curriculum import count_training_tasks
 from orchestrator.fleet.cluster import actor_resources, required_resources
 from orchestrator.run_length import run_length
 
 
-def plan_view(config: Config) -> RenderableType:
-    """The resolved configuration, the actors, and the resources they need."""
+def plan_view(config: Config, gpu_gb: float | None = None) -> RenderableType:
+    """The resolved configuration, the actors, the resources and the memory they need.
+
+    ``gpu_gb`` is the size of a GPU; without it that of this machine's, or 80 GB.
+    """
     rollout, learner = config.rollout, config.learner
     actors = Table(title="actors", title_justify="left")
     for heading in ("role", "count", "each takes", "work"):
@@ -50,9 +54,10 @@ def plan_view(config: Config) -> RenderableType:
         address = f"--streams-url {without_password(config.streams.url)} --run-id {config.run.id}"
         notes.append(f"scoring is done elsewhere: couplet serve-rewards {address}")
     return Group(
-        Syntax(dump_config(config), "yaml", background_color="default"),
+        Syntax(dump_config(config), "yaml", background_color="default", word_wrap=True),
         actors,
         *notes,
+        memory_view(config, gpu_gb),
         *_length_lines(config),
         f"run folder: {config.folder}",
     )

@@ -46,6 +46,7 @@ class Case:
     reload_after: int = 0
     chunk_rows: int = 1000
     sgd: bool = False
+    computes_bf16: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -67,10 +68,11 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
 
     folder.mkdir(exist_ok=True)
     engine = _engine(case, seed=0)
+    config = _config(case)
     updates, metrics = 0, []
     for step in range(case.steps):
         if case.samples is None:
-            samples = training_samples(make_step(step), _config(case))
+            samples = training_samples(make_step(step), config)
         else:
             samples = make_samples(case.samples, step)
         training = engine.train(samples, updates)
@@ -83,10 +85,12 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
             engine = _engine(case, seed=0 if "lora" in case.settings else 99)
             engine.load(folder)
     weights = {name: tensor.detach().clone() for name, tensor in engine.parameters()}
+    masters = {name: tensor.detach().clone() for name, tensor in engine.masters()}
     engine.save(folder)
     dist.barrier()
     return {
         "weights": weights,
+        "masters": masters,
         "reference": _saved_reference(folder),
         "metrics": metrics,
         "updates": updates,
@@ -101,10 +105,15 @@ def _make_sgd(module: torch.nn.Module, config: OptimizerConfig) -> torch.optim.O
 
 
 def _saved_reference(folder: Path) -> dict[str, torch.Tensor]:
-    """The reference's weights in a checkpoint: whole, or under ZeRO-3 the part of rank 0; without a prefix."""
-    files = [folder / name for name in ("reference.safetensors", "reference-0.safetensors")]
-    found = next((load_file(file) for file in files if file.is_file()), {})
-    return {name.removeprefix("model."): tensor for name, tensor in found.items()}
+    """The reference's weights in a checkpoint, whole: their parts side by side, without what fills up the last."""
+    parts = [load_file(file) for file in sorted(folder.glob("reference*.safetensors"))]
+    weights = dict(tiny_policy().named_parameters())
+    found = {}
+    for name in parts[0] if parts else ():
+        flat = torch.cat([part[name].flatten() for part in parts])
+        shape = weights[name].shape if name in weights else flat.shape  # of adapters
+        found[name.removeprefix("model.")] = flat[: shape.numel()].view(shape)
+    return found
 
 
 def _published(engine: Any) -> dict[str, torch.Tensor]:
@@ -136,7 +145,10 @@ def _engine(case: Case, seed: int) -> Any:
     learner.engine.make_optimizer = _make_sgd if case.sgd else make_optimizer
 
     config = _config(case)
-    policy = tiny_policy(seed, chunk_rows=case.chunk_rows)
+    dtype = torch.bfloat16 if case.computes_bf16 else torch.float32
+    policy = tiny_policy(seed, chunk_rows=case.chunk_rows, dtype=dtype)
+    if case.computes_bf16:
+        policy.model.bfloat16().float()  # a model as it is published, of bf16 weights
     prepare(policy.model, config, seed)
     return Engine(
         policy,

@@ -42,11 +42,13 @@ CONFIG = ModelConfig(
 )
 
 
-def tiny_policy(seed: int = 0, config: ModelConfig = CONFIG, chunk_rows: int = 1000) -> Policy:
+def tiny_policy(
+    seed: int = 0, config: ModelConfig = CONFIG, chunk_rows: int = 1000, dtype: torch.dtype = torch.float32
+) -> Policy:
     """A random model whose predictions are far from uniform, which scores ``chunk_rows`` rows at a time."""
     model = MaskedDiffusionModel(config)
     initialize(model, torch.Generator().manual_seed(seed), std=0.3)
-    return Policy(model, logits_bytes=4 * config.vocab_size * chunk_rows)
+    return Policy(model, dtype, logits_bytes=4 * config.vocab_size * chunk_rows)
 
 
 def make_samples(count: int, step: int = 0) -> list[TrainingSample]:

@@ -105,8 +105,12 @@ def train(
     """The reference loop, training ``model`` in place; the reference policy's weights and all gradient norms."""
     settings = config.optimizer
     reference = copy.deepcopy(model)
+    matrices = [p for name, p in model.named_parameters() if "norm" not in name and "bias" not in name]
+    others = [p for name, p in model.named_parameters() if "norm" in name or "bias" in name]
     optimizer = torch.optim.AdamW(
-        model.parameters(), betas=settings.betas, eps=1e-8, weight_decay=settings.weight_decay
+        [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        betas=settings.betas,
+        eps=1e-8,
     )
     update, norms = 0, []
     for step in range(steps):
@@ -114,7 +118,8 @@ def train(
         for iteration in range(config.inner_iterations):
             done = update / total_updates
             share = settings.final_share + (1 - settings.final_share) * (1 + math.cos(math.pi * done)) / 2
-            optimizer.param_groups[0]["lr"] = settings.learning_rate * share
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * share
             optimizer.zero_grad()
             loss = grpo(model, old, reference, samples_of(step), config, seed, iteration)
             torch.autograd.backward(loss)

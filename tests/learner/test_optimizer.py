@@ -4,9 +4,11 @@ import math
 
 import pytest
 import torch
+from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
 from common.config import OptimizerConfig
 from learner.optimizer import learning_rate, make_optimizer, set_learning_rate
+from tests.learner.learner_tools import tiny_policy
 
 
 def rates(updates: int, **settings: object) -> list[float]:
@@ -28,14 +30,36 @@ def test_constant_stays_at_its_peak() -> None:
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
-def test_warm_up_rises_linearly_from_above_zero(schedule: str) -> None:
-    found = rates(10, schedule=schedule, warmup_steps=3)
-    assert found[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
-    assert found[3:] == sorted(found[3:], reverse=True)
+def test_warm_up_rises_linearly_from_zero(schedule: str) -> None:
+    found = rates(10, schedule=schedule, warmup_steps=4)
+    assert found[:5] == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])
+    assert found[4:] == sorted(found[4:], reverse=True)
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 5])
+def test_rates_are_those_of_the_released_runs_schedule(warmup: int) -> None:
+    """transformers' cosine_with_min_lr, which the released configuration names."""
+    optimizer = torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), lr=1.0)
+    theirs = get_cosine_with_min_lr_schedule_with_warmup(optimizer, warmup, 20, min_lr_rate=0.1)
+    expected = []
+    for _ in range(20):
+        expected.append(theirs.get_last_lr()[0])
+        optimizer.step()
+        theirs.step()
+    assert rates(20, schedule="cosine", warmup_steps=warmup)[:20] == pytest.approx(expected)
 
 
 def test_a_warm_up_longer_than_the_run_is_no_error() -> None:
-    assert rates(2, schedule="linear", warmup_steps=9)[:2] == pytest.approx([0.1, 0.2])
+    assert rates(2, schedule="linear", warmup_steps=9)[:2] == pytest.approx([0.0, 1 / 9])
+
+
+@pytest.mark.parametrize("decay", [0.3, 0.0])
+def test_matrices_decay_and_biases_and_norms_do_not(decay: float) -> None:
+    model = tiny_policy().model
+    optimizer = make_optimizer(model, OptimizerConfig(learning_rate=0.5, weight_decay=decay))
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    found = {name: decays[id(p)] for name, p in model.named_parameters()}
+    assert found == {name: 0.0 if "norm" in name or "bias" in name else decay for name in found}
 
 
 def test_set_learning_rate_reaches_the_optimizer() -> None:
@@ -44,4 +68,4 @@ def test_set_learning_rate_reaches_the_optimizer() -> None:
     group = optimizer.param_groups[0]
     assert (group["lr"], group["betas"], group["weight_decay"], group["eps"]) == (0.5, (0.8, 0.9), 0.3, 1e-8)
     set_learning_rate(optimizer, 0.25)
-    assert group["lr"] == 0.25
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]

@@ -74,8 +74,8 @@ BUGS = (
         "reference-moves-too-far",
         "The reference moves its share of the way to the policy.",
         "learner/reference.py",
-        old="mine.lerp_(self._part(theirs[name]).to(mine.dtype), share)",
-        new="mine.lerp_(self._part(theirs[name]).to(mine.dtype), 1.0 - share)",
+        old="exact.lerp_(theirs, share)",
+        new="exact.lerp_(theirs, 1.0 - share)",
         tests=_TEST_ENGINE,
     ),
     Mutation(

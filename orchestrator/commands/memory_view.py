@@ -1,0 +1,107 @@
+"""The memory of a run by part, before it is started, and whether it fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from common.config import Config
+from common.memory import Estimate, Part
+from common.models.config import ModelConfig
+from common.models.families import ModelError
+from common.models.loading import local_model_folder
+from learner.memory import largest_micro_batch, learner_memory
+from rollout_workers.memory import rollout_memory
+
+#: A GPU that is not there to be asked: an H100 or A100.
+_USUAL_GPU_GB = 80.0
+#: CUDA's context, NCCL's buffers and what the allocator cannot use, on every GPU.
+_SURROUNDINGS = 2_000_000_000
+
+
+def memory_view(config: Config, gpu_gb: float | None) -> RenderableType:
+    """Show bytes by part of a learner rank and of a rollout worker, and warn of what cannot fit.
+
+    ``gpu_gb`` is the size of a GPU; without it that of this machine's, or 80 GB.
+    """
+    folder = local_model_folder(config.model.path)
+    if folder is None or not (folder / "config.json").is_file():
+        return (
+            f"memory: not known: {config.model.path} is not on this machine (a dry run downloads nothing); fetch "
+            "it, or set model.path to a folder with its config.json"
+        )
+    try:
+        model = ModelConfig.from_folder(folder)
+    except ModelError as error:
+        return f"memory: not known: {error}"
+    return Group(*_tables(config, model, gpu_gb))
+
+
+def _tables(config: Config, model: ModelConfig, gpu_gb: float | None) -> Iterator[RenderableType]:
+    learner, rollout = config.learner, config.rollout
+    bf16 = config.model.dtype == "bfloat16"
+    batch = largest_micro_batch(learner, config.data.max_prompt_tokens, rollout.completion_length)
+    rank = learner_memory(model, learner, bf16, batch, on_gpu=learner.gpus_per_rank > 0)
+    worker = rollout_memory(model, rollout, bf16, learner.bucket_mb << 20, on_gpu=rollout.gpus_per_worker > 0)
+    for title, estimate, gpus, remedy in (
+        (
+            f"memory of a learner rank ({learner.ranks} ranks, {batch.tokens} tokens in a pass)",
+            rank,
+            learner.gpus_per_rank,
+            "learner.zero_stage, weights_dtype, batch_tokens, gradient_checkpointing or zero_offload",
+        ),
+        (
+            f"memory of a rollout worker ({rollout.batch_tokens} tokens in a pass)",
+            worker,
+            rollout.gpus_per_worker,
+            "rollout.batch_tokens",
+        ),
+    ):
+        yield from _table(title, estimate, gpus, gpu_gb, remedy)
+
+
+def _table(
+    title: str, estimate: Estimate, gpus: float, gpu_gb: float | None, remedy: str
+) -> Iterator[RenderableType]:
+    place = "a GPU" if gpus else "the machine's memory"
+    around = (Part("CUDA, NCCL, fragments", _SURROUNDINGS, frozenset(estimate.moments)),) if gpus else ()
+    estimate = Estimate(estimate.moments, (*estimate.parts, *around), estimate.host)
+    moment, peak = estimate.peak
+    table = Table("part", "GB", "when", title=f"{title}, in GB of {place}", title_justify="left")
+    for part in estimate.parts:
+        if part.bytes:
+            table.add_row(part.name, _gb(part.bytes), _when(part, estimate.moments))
+    yield table
+    yield "by moment: " + ", ".join(f"{name} {_gb(estimate.at(name))}" for name in estimate.moments)
+    at_most = f"at most {_gb(peak)} GB of {place} ({moment})"
+    if estimate.host_bytes:
+        names = ", ".join(part.name for part in estimate.host)
+        at_most += f", and {_gb(estimate.host_bytes)} GB of the machine's memory ({names})"
+    yield at_most
+    if gpus:
+        size = _gpu_gb() if gpu_gb is None else gpu_gb
+        room = size * min(1.0, gpus)
+        if peak > room * 1e9:
+            yield f"[bold red]warning: {_gb(peak)} GB do not fit in {room:.0f} GB; change {remedy}[/]"
+
+
+def _when(part: Part, moments: Sequence[str]) -> str:
+    present = [name for name in moments if name in part.moments]
+    if 2 * len(present) <= len(moments):
+        return ", ".join(present)
+    absent = [name for name in moments if name not in part.moments]
+    return f"all but {', '.join(absent)}" if absent else "always"
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f}" if size >= 5e7 else f"{size / 1e9:.4f}"
+
+
+def _gpu_gb() -> float:
+    """Return the size of this machine's GPU, or of a usual one."""
+    if torch.cuda.is_available():
+        return float(torch.cuda.get_device_properties(0).total_memory) / 1e9
+    return _USUAL_GPU_GB

@@ -1,0 +1,64 @@
+"""Bytes of a rollout worker by part, reckoned from the configuration.
+
+H is the width of the model, I that of its feed-forward blocks, V its vocabulary and N ``rollout.batch_tokens``.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from common.config import RolloutConfig
+from common.memory import Estimate, Part
+from common.models.config import ModelConfig
+from common.models.shapes import parameter_shapes
+from rollout_workers.denoise import CHUNK_LOGITS
+
+LOAD, STEP, UPDATE = "loading", "denoising step", "weight update"
+MOMENTS = (LOAD, STEP, UPDATE)
+_FP32, _BF16 = 4, 2
+#: A step holds logits, their weights at the temperature, what of these is kept, and two temporaries of that size.
+_VOCABULARY_TABLES = 5
+#: Token, step, noise and plan, 8 bytes each, and two log-probabilities of 4.
+_CELL_BYTES = 4 * 8 + 2 * 4
+
+
+def rollout_memory(
+    model: ModelConfig, config: RolloutConfig, computes_bf16: bool, bucket_bytes: int, on_gpu: bool
+) -> Estimate:
+    """Estimate what a rollout worker takes.
+
+    ``computes_bf16`` is ``model.dtype: bfloat16``, and ``bucket_bytes`` the size of a weight bucket.
+    """
+    shapes = parameter_shapes(model)
+    everything = sum(map(prod, shapes.values()))
+    # Products are held in the type that is computed in; what is read as it is (embedding, norms) in fp32.
+    products = sum(prod(shape) for name, shape in shapes.items() if "_proj." in name or name == "lm_head.weight")
+    held = products * (_BF16 if computes_bf16 else _FP32) + (everything - products) * _FP32
+    operand = _BF16 if computes_bf16 else _FP32
+    tokens, width, inner = config.batch_tokens, model.hidden_size, model.intermediate_size
+    # A layer's feed-forward block at its widest: the state and its norm in fp32, the norm as an operand, then gate
+    # and what SiLU makes of it, up, and their product.
+    activations = tokens * (2 * width * _FP32 + width * operand + 4 * inner * operand)
+    # Every masked position of every row, up to a chunk; each V wide, in fp32.
+    chunk = min(CHUNK_LOGITS["cuda" if on_gpu else "cpu"], tokens * model.vocab_size) * _FP32
+    parts = [
+        Part("weights, fp32 from the file", everything * _FP32, frozenset({LOAD})),
+        Part("weights", held, frozenset({STEP, UPDATE})),
+        Part("activations", activations, frozenset({STEP})),
+        Part("logits and sampling", _VOCABULARY_TABLES * chunk, frozenset({STEP})),
+        Part("rows being sampled", tokens * _CELL_BYTES, frozenset({STEP, UPDATE})),
+    ]
+    if config.approximate_cache != "none":
+        # Keys in fp32 and values in the type of products, of every layer and token; twice while rows move.
+        kv = model.num_key_value_heads * model.head_dim
+        parts.append(
+            Part(
+                "remembered keys and values",
+                2 * model.num_hidden_layers * tokens * kv * (_FP32 + operand),
+                frozenset({STEP, UPDATE}),
+            )
+        )
+    bucket = max(bucket_bytes, max(map(prod, shapes.values())) * operand)
+    # Where a broadcast arrives; out of the object store, it is shared memory of the host.
+    parts.append(Part("weight bucket", bucket, frozenset({UPDATE})))
+    return Estimate(MOMENTS, tuple(parts))

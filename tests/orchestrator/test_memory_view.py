@@ -1,0 +1,89 @@
+"""``couplet train --dry-run`` says what a run's processes take, and whether that fits."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from orchestrator.commands.main import main
+
+#: The configuration that is published with DiffuCoder-7B, without its weights.
+DIFFUCODER: dict[str, Any] = {
+    "architectures": ["DreamModel"],
+    "model_type": "Dream",
+    "attention_dropout": 0.0,
+    "bos_token_id": 151643,
+    "eos_token_id": 151643,
+    "pad_token_id": 151643,
+    "mask_token_id": 151666,
+    "hidden_act": "silu",
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "max_position_embeddings": 131072,
+    "num_attention_heads": 28,
+    "num_hidden_layers": 28,
+    "num_key_value_heads": 4,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": None,
+    "rope_theta": 1000000.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "use_sliding_window": False,
+    "vocab_size": 152064,
+}
+#: All that the recipes may take, so that allocators and batches of another shape have room in 80 GB.
+MOST_GB = 70.0
+RECIPES = ("diffucoder_8xh100", "diffucoder_10x8h100")
+
+
+@pytest.fixture
+def diffucoder(tmp_path: Path) -> str:
+    (tmp_path / "config.json").write_text(json.dumps(DIFFUCODER))
+    return f"model.path={tmp_path}"
+
+
+def dry_run(*arguments: str) -> Result:
+    found = CliRunner(env={"COLUMNS": "200"}).invoke(main, ["train", "--dry-run", *arguments])
+    assert found.exit_code == 0, found.output
+    return found
+
+
+def peaks(output: str) -> list[float]:
+    return [float(number) for number in re.findall(r"at most ([\d.]+) GB of a GPU", output)]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_7b_recipes_take_less_than_their_gpus_have(recipe: str, diffucoder: str) -> None:
+    output = dry_run(recipe, diffucoder).stdout
+    learner, rollout = peaks(output)
+    assert 30.0 < learner < MOST_GB
+    assert 20.0 < rollout < MOST_GB
+    assert "do not fit" not in output
+    learners = ("weights", "fp32 master weights", "Adam's averages", "gradients", "reference", "head: logits")
+    for part in (*learners, "activations", "weight bucket", "logits and sampling"):
+        assert part in output
+
+
+def test_a_run_that_cannot_fit_is_warned_of(diffucoder: str) -> None:
+    changes = ("learner.weights_dtype=float32", "learner.zero_stage=0")
+    whole = dry_run("diffucoder_10x8h100", diffucoder, *changes)
+    assert re.search(r"warning: \d+\.\d GB do not fit in 80 GB; change learner\.zero_stage", whole.stdout)
+    assert "do not fit" not in dry_run("diffucoder_8xh100", diffucoder, "--gpu-gb", "141").stdout
+    small = dry_run("diffucoder_8xh100", diffucoder, "--gpu-gb", "24").stdout
+    assert small.count("do not fit in 24 GB") == 2
+
+
+def test_a_model_that_is_not_here_is_named_and_not_fetched() -> None:
+    output = dry_run("diffucoder_8xh100").stdout
+    assert "memory: not known: apple/DiffuCoder-7B-Instruct is not on this machine" in " ".join(output.split())
+
+
+def test_runs_on_cpus_show_the_machines_memory_and_warn_of_nothing() -> None:
+    output = dry_run("quickstart").stdout
+    assert output.count("GB of the machine's memory") >= 2
+    assert "do not fit" not in output
