@@ -93,8 +93,8 @@ class Embedding(nn.Embedding):
 class _Lookup(Function):
     """Rows of a table of a narrower type than fp32, in fp32.
 
-    Torch would add up the gradient of a row in the type of the table: a token that occurs thousands of times, as the
-    mask token does, gets little of it after the first few hundred.
+    Torch would add up the gradient of a row in the type of the table: a token that occurs thousands of times, as
+    the mask token does, gets little of it after the first few hundred.
     """
 
     @staticmethod
