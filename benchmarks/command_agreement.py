@@ -51,7 +51,7 @@ def compare(config: Config, tasks: int) -> Agreement:
             "rollout.block_length, or rollout.decoder=threshold"
         )
     denoiser, engine = build_engine(config)
-    encoder = PromptEncoder(config.model.path, config.data.chat_template)
+    encoder = PromptEncoder(config.model.path, config.data)
     train, held_out = load_data(config, [])
     requests = []
     for index, task in enumerate((held_out or train)[:tasks]):

@@ -6,6 +6,10 @@ Of all orders inside the steps that is the one of highest global AR-ness, which 
 AR-ness is one inside a step, but not across its ends: {0, 5} and then {1} reads as 0, 5, 1 and has 0 at k = 1,
 where 5, 0, 1 would have 1/2.
 
+There are two orders to judge. That of the text has the positions up to its end alone. The executed one has all
+positions that were committed, as the paper's figures do, where every position is part of the answer: a model that
+first fills the tail with padding, or writes it from the right, decodes its text left to right all the same.
+
 An order with no step to judge (an empty one, or for local AR-ness@k one of at most k tokens) has AR-ness 1.
 """
 
@@ -20,6 +24,11 @@ def decode_order(step_map: Sequence[int]) -> list[int]:
     """List positions in the order they were committed; those of step -1 never were and do not count."""
     committed = [k for k, step in enumerate(step_map) if step >= 0]
     return sorted(committed, key=lambda k: (step_map[k], k))
+
+
+def never_committed(step_map: Sequence[int]) -> list[int]:
+    """List the positions of step -1, ascending."""
+    return [k for k, step in enumerate(step_map) if step < 0]
 
 
 def local_ar_ness(order: Sequence[int], k: int = 1) -> float:
@@ -43,16 +52,17 @@ def local_ar_ness(order: Sequence[int], k: int = 1) -> float:
     return float(filled.mean())
 
 
-def global_ar_ness(order: Sequence[int], k: int = 1) -> float:
+def global_ar_ness(order: Sequence[int], k: int = 1, never: Sequence[int] = ()) -> float:
     """Compute the share of steps whose token was among the k left-most that were still masked: global AR-ness@k.
 
-    Masked means committed at this step or later. Never lower for larger k; left to right gives 1 for every k.
+    Masked means committed at this step or later, or ``never``. Never lower for larger k; left to right gives 1 for
+    every k.
 
-    ``order`` holds distinct positions and k is at least 1.
+    ``order`` and ``never`` hold distinct positions and k is at least 1.
     """
-    backwards = np.asarray(order, dtype=np.int64)[::-1]
-    if not len(backwards):
+    if not len(order):
         return 1.0
+    backwards = np.asarray([*order, *never], dtype=np.int64)[::-1]
     # From the last step back, each position joins the k smallest so far: it displaces the smallest if it is
     # smaller, what loses there meets the second smallest, and so on. Costs k passes over the order.
     left_most = np.minimum.accumulate(backwards)
@@ -61,4 +71,4 @@ def global_ar_ness(order: Sequence[int], k: int = 1) -> float:
         losers = np.maximum(contenders[1:], left_most[:-1])
         contenders = np.concatenate(([np.iinfo(np.int64).max], losers))
         left_most = np.minimum.accumulate(contenders)
-    return float((backwards <= left_most).mean())
+    return float((backwards <= left_most)[len(never) :].mean())

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from common.sampler import SamplerFields
 
@@ -28,7 +28,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    SCHEMA: ClassVar[int] = 5
+    SCHEMA: ClassVar[int] = 6
 
     def encode(self) -> bytes:
         body = self.model_dump(mode="python")
@@ -91,7 +91,8 @@ class Task(Record):
     ``reference``, a right solution, follows ``prefix``: the whole program is ``prefix + reference``.
     ``test_setup`` runs before every script test, where the tests run; ``exports`` are the names of the solution
     that tests may use. ``in_process``: the scripts need the solution's very objects, so they run in its process
-    and their verdicts are forgeable. The first ``shown_tests`` tests are part of the prompt.
+    and their verdicts are forgeable. The first ``shown_tests`` tests are part of the prompt. ``metadata``: columns
+    of its row that no test needs, for reward functions.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Task(Record):
     in_process: bool = False
     shown_tests: Annotated[int, Field(ge=0)] = 0
     reference: str | None = None
+    metadata: dict[str, JsonValue] = {}
 
 
 class Verdict(StrEnum):
@@ -198,9 +200,18 @@ class Completion(Record):
         """Committed tokens of the text, the one that ends it included."""
         return min(self.end + 1, len(self.completion_ids))
 
+    @property
+    def executed_step_map(self) -> tuple[int, ...]:
+        """The step [L] at which each position was committed, also after the end of the text; -1 for none."""
+        steps = list(self.step_map)
+        for position, _, step in self.overwritten:
+            steps[position] = step
+        return tuple(steps)
+
 
 class Rollout(Completion):
-    """A completion as number ``sample`` of its group, and its ``text``.
+    """A completion as number ``sample`` of its group, and ``text``, the whole answer: what the prompt began of it
+    (``data.answer_prefix``), and the tokens up to the end.
 
     ``sampling_logprobs`` [L], where staleness is corrected for, are the learner's estimates of the token
     likelihoods under the weights of the last forward pass, for the masks of its first inner iteration.
@@ -224,15 +235,16 @@ class RolloutGroup(Record):
 
 
 class Score(Record):
-    """The reward of one completion and what it is made of.
+    """The reward of one completion and what it is made of: the sum of ``components`` times ``weights``, by name.
 
-    ``excluded`` is set when a test ended in ``infra``: the sample then counts neither in the group's baseline
-    nor in the loss, and ``reward`` is 0 only as a placeholder. ``forgeable``: the tests ran in the program's own
-    process, which could have made them pass.
+    ``excluded`` is set when a test ended in ``infra`` or a reward is unknown: the sample then counts neither in
+    the group's baseline nor in the loss, and ``reward`` is 0 only as a placeholder. ``forgeable``: the tests ran
+    in the program's own process, which could have made them pass.
     """
 
     reward: float
     components: dict[str, float]
+    weights: dict[str, float] = {}
     verdicts: tuple[Verdict, ...]
     excluded: bool = False
     forgeable: bool = False

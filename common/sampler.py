@@ -14,6 +14,8 @@ DECODERS = (*DREAM_DECODERS, "low_confidence", "random", "threshold")
 RANDOM_DECODERS = ("origin", "random")
 #: Decoders that rank positions by the token drawn there, so that every candidate is drawn at every step.
 DRAW_FIRST_DECODERS = ("maskgit_plus", "low_confidence", "threshold")
+#: Decoders that commit as many positions at a step as the model's confidence allows.
+ADAPTIVE_DECODERS = ("threshold",)
 #: Decoders with a published step schedule.
 _PUBLISHED_DECODERS = (*DREAM_DECODERS, "low_confidence", "random")
 

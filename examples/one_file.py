@@ -83,7 +83,7 @@ class Batch:
 
 
 def train(config: Config, report: Callable[[str], None]) -> MaskedDiffusionModel:
-    """Run algorithm 1 of the paper for ``config.run.steps`` steps and return the trained model."""
+    """Run algorithm 1 of the paper for ``config.run.total_steps`` steps and return the trained model."""
     torch.set_num_threads(config.model.threads)
     learner, settings, seed = config.learner, config.learner.optimizer, config.run.seed
     model = load_model(config.model.path)
@@ -95,11 +95,11 @@ def train(config: Config, report: Callable[[str], None]) -> MaskedDiffusionModel
         [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}],
         betas=settings.betas,
     )
-    encoder = PromptEncoder(config.model.path, config.data.chat_template)
+    encoder = PromptEncoder(config.model.path, config.data)
     tasks = Curriculum(load_data(config, [])[0], seed)
-    updates, update = config.run.steps * ITERATIONS, 0
+    updates, update = config.run.total_steps * ITERATIONS, 0
     with closing(make_scorer(config.reward)) as scorer:
-        for step in range(config.run.steps):
+        for step in range(config.run.total_steps):
             samples: list[Sample] = []
             rewards: list[float] = []
             first = step * learner.groups_per_step
@@ -107,7 +107,7 @@ def train(config: Config, report: Callable[[str], None]) -> MaskedDiffusionModel
                 written, scores = roll_out(config, model, encoder, scorer, tasks.task(group), group)
                 rewards += [score.reward for score in scores if not score.excluded]
                 samples += training_samples(group, encoder.encode(tasks.task(group)), written, scores)
-            report(f"step {step + 1}/{config.run.steps}  mean reward {np.mean(rewards):.3f}")
+            report(f"step {step + 1}/{config.run.total_steps}  mean reward {np.mean(rewards):.3f}")
             if not samples:
                 continue
             samples.sort(key=lambda sample: -len(sample.prompt))  # the order in which the system packs them
@@ -139,23 +139,25 @@ def roll_out(
     keys = [NoiseKey(config.run.seed, "noise-train", (0, group, i)) for i in range(config.rollout.group_size)]
     engine = DenoisingEngine(TorchDenoiser(copy.deepcopy(model)), config.rollout.batch_tokens)
     written = engine.run([Request(prompt, key) for key in keys], config.rollout.sampler())
-    texts = [encoder.decode(completion.completion_ids[: completion.end]) for completion in written]
+    texts = [encoder.answer(task, completion.completion_ids[: completion.end]) for completion in written]
     return written, scorer.score_group(task, texts)
 
 
 def training_samples(
     group: int, prompt: tuple[int, ...], written: Sequence[Completion], scores: Sequence[Score]
 ) -> list[Sample]:
-    """Turn the rewards of a group into advantages; a group whose rewards are all the same teaches nothing.
+    """Turn the rewards of a group into advantages.
 
     Algorithm 1 takes A_i = r_i - mean(r). The released code, and this file, takes the mean of the other
     completions: A_i = (r_i - mean(r)) G / (G - 1). A completion that the sandbox failed to judge does not count.
+    Where all rewards are the same, the advantages are 0, and the tokens still count in the mean and in the KL.
     """
     judged = [i for i, score in enumerate(scores) if not score.excluded]
     rewards = np.array([scores[i].reward for i in judged])
     if len(set(rewards.tolist())) < 2:
-        return []
-    advantages = (rewards - rewards.mean()) * (len(rewards) / (len(rewards) - 1))
+        advantages = np.zeros(len(rewards))
+    else:
+        advantages = (rewards - rewards.mean()) * (len(rewards) / (len(rewards) - 1))
     return [
         Sample(group, i, prompt, written[i].completion_ids, written[i].text_tokens, float(advantage))
         for i, advantage in zip(judged, advantages, strict=True)

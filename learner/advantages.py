@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-AdvantageMode = Literal["mean", "loo", "mean_std"]
+AdvantageMode = Literal["mean", "loo", "mean_std", "mean_sample_std"]
 
 _STD_FLOOR = 1e-4
 
@@ -16,19 +16,20 @@ def group_advantages(rewards: Sequence[float], valid: Sequence[bool], mode: Adva
     """Compute the advantage of each sample of one group; excluded samples get 0 and do not enter the baseline.
 
     ``mean``: r - mean(r) (DiffuCoder, algorithm 1). ``loo``: r - mean of the others. ``mean_std``: divided by
-    the standard deviation. Fewer than two valid samples have no baseline: all advantages are 0.
+    the standard deviation, ``mean_sample_std``: by that with n - 1 for n. Where no two valid samples differ in
+    reward, all advantages are 0.
     """
     reward = np.asarray(rewards, dtype=np.float64)
     mask = np.asarray(valid, dtype=bool)
     count = int(mask.sum())
-    if count < 2:
+    if not has_variance(rewards, valid):
         return [0.0] * len(reward)
     mean = reward[mask].mean()
     advantage = np.where(mask, reward - mean, 0.0)
     if mode == "loo":
         advantage *= count / (count - 1)
-    elif mode == "mean_std":
-        advantage /= reward[mask].std() + _STD_FLOOR
+    elif mode != "mean":
+        advantage /= reward[mask].std(ddof=int(mode == "mean_sample_std")) + _STD_FLOOR
     return [float(a) for a in advantage]
 
 

@@ -24,7 +24,9 @@ class TokenRows:
     """m rows, one for each token and view that measures it, of T tokens of n pieces of samples.
 
     ``weights`` [m] and ``token`` [m], which of the T tokens a row measures, ascending; ``owner`` [T], which of the
-    n pieces a token belongs to, ascending; ``position`` [T], where in its completion it is; ``advantages`` [n].
+    n pieces a token belongs to, ascending; ``position`` [T], where in its completion it is; ``advantages`` [n];
+    ``measured`` [n], how many tokens of a piece's whole sample some view of it measures;
+    ``draws`` is 1, or where each piece is one of the draws of its sample (:class:`Views`), their number.
     Where they are needed, ``old`` and ``reference`` [T] are estimates under other policies, and ``importance`` [T]
     weighs tokens against staleness.
     """
@@ -35,6 +37,8 @@ class TokenRows:
     token: Tensor
     owner: Tensor
     position: Tensor
+    measured: Tensor
+    draws: int = 1
     old: Tensor | None = None
     reference: Tensor | None = None
     importance: Tensor | None = None
@@ -120,12 +124,14 @@ def pack_views(
 ) -> PackedViews:
     """Lay out the views of all pieces. ``views`` are those of each piece's whole sample."""
     sequences: list[Array] = []
-    places, weights = [], []
+    places, weights, counts = [], [], []
     for number, (piece, drawn) in enumerate(zip(pieces, views, strict=True)):
         chosen = list(piece.views)
-        measured = drawn.measured(piece.sample)[chosen]
+        measured = drawn.measured(piece.sample)
         if piece.idle:
             measured[:] = False
+        counts.append(int(measured.any(0).sum()))
+        measured = measured[chosen]
         # By token first, then by view: what measures one token lies together.
         positions, numbers = np.nonzero(measured.T)
         places.append(np.stack([np.full(len(positions), number), len(sequences) + numbers, positions]))
@@ -156,5 +162,7 @@ def pack_views(
             token=tensor(np.cumsum(new) - 1),
             owner=tensor(owner[new]),
             position=tensor(position[new]),
+            measured=tensor(counts, torch.float32),
+            draws=len(views[0].masks) // len(pieces[0].views) if views[0].draws > 1 else 1,
         ),
     )

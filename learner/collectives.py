@@ -86,15 +86,17 @@ def _buckets(named_parameters: Iterable[tuple[str, Any]], bucket_bytes: int) -> 
 
 
 class MetricAccumulator:
-    """Sums under fixed names, which :meth:`reduce` adds up over all ranks, and seconds of phases of this rank."""
+    """Means under fixed names, over the units of all ranks, and seconds of phases of this rank."""
 
     def __init__(self, names: Sequence[str], device: torch.device) -> None:
         self._names = {name: number for number, name in enumerate(names)}
-        self._sums = torch.zeros(len(names), dtype=torch.float64, device=device)
+        self._sums = torch.zeros(2, len(names), dtype=torch.float64, device=device)
         self.seconds: dict[str, float] = {}
 
-    def add(self, name: str, value: Tensor | float) -> None:
-        self._sums[self._names[name]] += value
+    def add(self, name: str, total: Tensor | float, units: float) -> None:
+        """Add the sum ``total`` over so many units."""
+        self._sums[0, self._names[name]] += total
+        self._sums[1, self._names[name]] += units
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -105,7 +107,8 @@ class MetricAccumulator:
             torch.cuda.synchronize()
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
-    def reduce(self) -> dict[str, float]:
-        """Add up the sums over all ranks; a collective call."""
+    def means(self) -> dict[str, float]:
+        """Return sums divided by units, both over all ranks, of the names that have any; a collective call."""
         dist.all_reduce(self._sums)
-        return dict(zip(self._names, self._sums.tolist(), strict=True))
+        totals, units = self._sums.tolist()
+        return {name: totals[number] / units[number] for name, number in self._names.items() if units[number]}

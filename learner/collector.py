@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Literal
 
 from common.records import TrajectoryGroup
-from learner.advantages import has_variance
+from learner.reward_advantages import ScoreAdvantageMode, carries_signal
 
 
 class Outcome(StrEnum):
@@ -45,14 +45,16 @@ class Collector:
     """Buffers trajectories until the groups of one step have arrived.
 
     ``stale``: what happens to a group sampled more than ``max_staleness`` versions ago. ``zero_variance``:
-    whether a group without a learning signal counts as trained or is replaced by another.
+    whether a group without a learning signal counts as trained (``score`` and ``skip``) or is replaced by another,
+    where ``advantage`` says what the signal is made of.
     """
 
     groups_per_step: int
     max_staleness: int
     stale: Literal["drop", "wait"]
-    zero_variance: Literal["skip", "replace"]
+    zero_variance: Literal["score", "skip", "replace"]
     progress: Progress
+    advantage: ScoreAdvantageMode = "mean"
     _waiting: dict[int, TrajectoryGroup] = field(default_factory=dict)
     _taken: list[TrajectoryGroup] = field(default_factory=list)
     _of_step: list[TrajectoryGroup] = field(default_factory=list)
@@ -97,8 +99,6 @@ class Collector:
         staleness = self.progress.version - group.rollouts.version
         if self.stale == "drop" and staleness > self.max_staleness:
             return Outcome.DROPPED
-        rewards = [score.reward for score in group.scores]
-        valid = [not score.excluded for score in group.scores]
-        if self.zero_variance == "replace" and not has_variance(rewards, valid):
+        if self.zero_variance == "replace" and not carries_signal(group.scores, self.advantage):
             return Outcome.FILTERED
         return Outcome.TRAINED

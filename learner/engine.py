@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import deepspeed
@@ -17,6 +19,9 @@ from learner.batch import PackedViews, TokenRows, pack_views
 from learner.checkpoints import CheckpointError
 from learner.collectives import MetricAccumulator, full_parameters, master_parameters
 from learner.deepspeed_settings import deepspeed_settings
+from learner.learner_loop import Training
+from learner.minibatches import Linked, minibatches
+from learner.objectives.draws import DrawByDraw
 from learner.objectives.objective import Objective
 from learner.optimizer import learning_rate, make_optimizer, set_learning_rate
 from learner.partition import MicroBatch, micro_batches, units
@@ -25,15 +30,23 @@ from learner.preparation import merged_parameters
 from learner.reference import Reference
 from learner.samples import TrainingSample
 
-_ROWS, _ENTROPY = "rows", "policy/entropy"
+_LOSS, _ENTROPY = "policy/loss", "policy/entropy"
 _VARIANCE, _IMPORTANCE = "policy/estimator_variance", "policy/importance_mean"
+
+
+@dataclass(frozen=True)
+class _Share:
+    """A minibatch: this rank's micro-batches of it, and what its loss is divided by."""
+
+    batches: list[MicroBatch]
+    count: float
 
 
 class Engine:
     """The policy under DeepSpeed on this rank.
 
-    Every rank is given the same samples and works on its share. The loss is divided by the count of its units over
-    all ranks and micro-batches, so the gradient does not depend on how the batch is split.
+    Every rank is given the same samples and works on its share. The loss of an update is divided by the count of
+    its units over all ranks and micro-batches, so the gradient does not depend on how they are split.
     """
 
     def __init__(
@@ -66,50 +79,49 @@ class Engine:
     def model_config(self) -> ModelConfig:
         return self._policy.model.config
 
-    def train(self, samples: Sequence[TrainingSample], updates: int) -> dict[str, float]:
-        """Run the inner iterations on ``samples``; ``updates`` is the count of optimizer steps so far."""
-        config, iterations = self._config, self._config.inner_iterations
+    def train(self, samples: Sequence[TrainingSample], updates: int) -> Training:
+        """Run the inner iterations on ``samples``, each in ``minibatches`` updates.
+
+        ``updates`` is the count of optimizer steps so far. Takes none where no sample has a part in the loss.
+        """
+        config = self._config
         linked = self._objective.link(samples)
-        parts = units(linked, self._estimator, self._seed, self._objective.by_token)
-        share = micro_batches(parts, self._world, config.batch_tokens)[self._rank]
-        count = self._objective.count(linked)
-        names = ("policy/loss", *self._objective.metric_names)
-        sums = MetricAccumulator((*names, _ROWS, _ENTROPY, _VARIANCE, _IMPORTANCE), self._device)
+        shares = [self._share(part) for part in minibatches(linked, config.minibatches)]
+        if not shares:
+            return Training(0, {})
+        names = (_LOSS, *self._objective.metric_names, _ENTROPY, _VARIANCE, _IMPORTANCE)
+        sums = MetricAccumulator(names, self._device)
+        schedule = [(iteration, share) for iteration in range(config.inner_iterations) for share in shares]
         with sums.phase("seconds/score"):
-            passes = self._with_step_start([[self._pack(batch, i) for batch in share] for i in range(iterations)])
-        for packed in passes[0]:
+            passes = [[self._pack(batch, i) for batch in share.batches] for i, share in schedule]
+            passes = self._with_step_start(passes, len(shares))
+        for packed in chain.from_iterable(passes[: len(shares)]):
             if packed.tokens.importance is not None:
-                sums.add(_IMPORTANCE, packed.tokens.importance.sum())
+                sums.add(_IMPORTANCE, packed.tokens.importance.sum(), packed.tokens.importance.numel())
         norms = 0.0
-        for iteration, batches in enumerate(passes):
-            rate = learning_rate(config.optimizer, updates + iteration, self._total_updates)
+        for update, ((_, share), batches) in enumerate(zip(schedule, passes, strict=True)):
+            rate = learning_rate(config.optimizer, updates + update, self._total_updates)
             set_learning_rate(self._optimizer, rate)
+            sums.add(_LOSS, 0.0, share.count / self._world)
             for number, packed in enumerate(batches):
                 with sums.phase("seconds/score"):
                     anchored = self._with_reference(packed)
                 with sums.phase("seconds/backward"):
-                    log_probs = self._backward(anchored, count, number == len(batches) - 1, sums)
-                if iteration == 0 and self._compares_masks:
-                    sums.add(_VARIANCE, _squared_spread(packed, log_probs, passes[1][number]))
+                    log_probs = self._backward(anchored, share.count, number == len(batches) - 1, sums)
+                if update < len(shares) and self._compares_masks:
+                    spread = _squared_spread(packed, log_probs, passes[update + len(shares)][number])
+                    sums.add(_VARIANCE, spread.sum(), spread.numel())
             with sums.phase("seconds/optimizer"):
                 norms += self._step()
-                self._sync_reference(updates + iteration + 1)
-        totals = sums.reduce()
-        valid_tokens = float(sum(sample.valid_tokens for sample in samples))
-        metrics = {name: totals[name] / (count * iterations) for name in names}
-        if totals[_ROWS]:
-            metrics[_ENTROPY] = totals[_ENTROPY] / totals[_ROWS]
-        if self._compares_masks:
-            metrics[_VARIANCE] = totals[_VARIANCE] / valid_tokens
-        if config.off_policy_cap is not None:
-            metrics[_IMPORTANCE] = totals[_IMPORTANCE] / valid_tokens
-        return {
-            **metrics,
+                self._sync_reference(updates + update + 1)
+        metrics = {
+            **sums.means(),
             **sums.seconds,
-            "optim/grad_norm": norms / iterations,
+            "optim/grad_norm": norms / len(passes),
             "optim/learning_rate": rate,
-            "policy/valid_tokens": valid_tokens,
+            "policy/valid_tokens": float(sum(sample.valid_tokens for sample in samples)),
         }
+        return Training(len(passes), metrics)
 
     def parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Yield names and full weights, those that the learner computes with: in ``weights_dtype``.
@@ -146,6 +158,12 @@ class Engine:
         if self._reference is not None:
             self._reference.load(folder)
 
+    def _share(self, linked: Sequence[Linked]) -> _Share:
+        by_draw = isinstance(self._objective, DrawByDraw)
+        parts = units(linked, self._estimator, self._seed, self._objective.by_token, by_draw)
+        batches = micro_batches(parts, self._world, self._config.batch_tokens)[self._rank]
+        return _Share(batches, self._objective.count(linked))
+
     def _pack(self, batch: MicroBatch, iteration: int) -> PackedViews:
         views = [self._estimator.views(piece.sample.key(self._seed, iteration), piece.sample) for piece in batch]
         return pack_views(batch, views, self.model_config.mask_token_id, self._device)
@@ -154,18 +172,24 @@ class Engine:
     def _estimates(self, policy: Policy, packed: PackedViews) -> Tensor:
         return packed.tokens.estimates(policy(Policy.log_probs, packed))
 
-    def _with_step_start(self, passes: list[list[PackedViews]]) -> list[list[PackedViews]]:
-        """Add what the weights at the start of the step say: old estimates, each under the masks of the iteration
-        that uses them, and the weights against staleness. The first iteration's old estimates are its new ones."""
+    def _with_step_start(self, passes: list[list[PackedViews]], first: int) -> list[list[PackedViews]]:
+        """Add what the weights at the start of the step say to the micro-batches of each of its updates.
+
+        That is old estimates, under the masks that the update uses, and the weights against staleness, under those
+        of the first iteration, which is the ``first`` updates. The first update's old estimates are its new ones.
+        """
         cap = self._config.off_policy_cap
-        weights: list[Tensor | None] = [None] * len(passes[0])
+        weights: list[list[Tensor | None]] = [[None] * len(batches) for batches in passes[:first]]
         if cap is not None:
-            weights = [p.tokens.importance_weights(self._estimates(self._policy, p), cap) for p in passes[0]]
+            weights = [
+                [p.tokens.importance_weights(self._estimates(self._policy, p), cap) for p in batches]
+                for batches in passes[:first]
+            ]
         found: list[list[PackedViews]] = []
-        for iteration, batches in enumerate(passes):
+        for update, batches in enumerate(passes):
             found.append([])
-            for packed, weight in zip(batches, weights, strict=True):
-                needs_old = iteration > 0 and self._objective.needs_old
+            for packed, weight in zip(batches, weights[update % first], strict=True):
+                needs_old = update > 0 and self._objective.needs_old
                 old = self._estimates(self._policy, packed) if needs_old else None
                 found[-1].append(packed.with_estimates(old=old, importance=weight))
         return found
@@ -185,15 +209,14 @@ class Engine:
 
         def loss_of(tokens: TokenRows, log_probs: Tensor) -> Tensor:
             found = self._objective.sums(tokens, log_probs)
-            sums.add("policy/loss", found.loss.detach())
-            for name, value in found.metrics.items():
-                sums.add(name, value)
+            sums.add(_LOSS, found.loss.detach(), 0.0)
+            for name, total in found.metrics.items():
+                sums.add(name, total, found.units)
             return found.loss
 
         if self._objective.by_token:
             loss, log_probs, entropies = self._engine(Policy.loss, packed, loss_of)
-            sums.add(_ENTROPY, entropies.sum())
-            sums.add(_ROWS, entropies.numel())
+            sums.add(_ENTROPY, entropies.sum(), entropies.numel())
         else:
             log_probs = self._engine(Policy.log_probs, packed)
             # An idle rank has no rows, and still takes part in the backward pass.
@@ -221,6 +244,10 @@ class Engine:
 
 
 def _squared_spread(packed: PackedViews, log_probs: Tensor, other: PackedViews) -> Tensor:
-    """Add up half the squared distances of the tokens' estimates under two draws of masks: their variance."""
+    """Return half the squared distances [T] of the tokens' estimates under two draws of masks: their variance.
+
+    Both are under the weights at the start of the step, as ``log_probs`` are of the first update.
+    """
     assert other.tokens.old is not None
-    return (packed.tokens.estimates(log_probs) - other.tokens.old).square().sum() / 2.0
+    one = packed.tokens.estimates(log_probs) if packed.tokens.old is None else packed.tokens.old
+    return (one - other.tokens.old).square() / 2.0 * packed.tokens.draws

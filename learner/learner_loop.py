@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from common.config import LearnerConfig
 from common.records import TrajectoryGroup
@@ -27,9 +27,16 @@ class GroupSource(Protocol):
         """Acknowledge what was consumed: a checkpoint holds it now."""
 
 
+class Training(NamedTuple):
+    """What training on the samples of a step took and gave: the count of optimizer steps, and flat metrics."""
+
+    updates: int
+    metrics: dict[str, float]
+
+
 class Updater(Protocol):
-    def train(self, samples: Sequence[TrainingSample], updates: int) -> dict[str, float]:
-        """Run the inner iterations on the samples."""
+    def train(self, samples: Sequence[TrainingSample], updates: int) -> Training:
+        """Run the inner iterations on the samples; ``updates`` is the count of optimizer steps so far."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,9 @@ class LearnerLoop:
         metrics = batch_metrics(groups, self._progress.version)
         samples = training_samples(groups, self._config)
         if samples:
-            metrics |= self._engine.train(samples, self._progress.updates)
-            self._progress.updates += self._config.inner_iterations
+            training = self._engine.train(samples, self._progress.updates)
+            metrics |= training.metrics
+            self._progress.updates += training.updates
         self._progress.version += 1
         metrics |= {
             "seconds/checkpoint": started - began,

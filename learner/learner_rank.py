@@ -80,7 +80,7 @@ class LearnerRank:
         self._publisher = Publisher(layout, config.deadlines.weights_seconds)
         prepare(model, settings, config.run.seed)
         policy = Policy(model, dtype, settings.logits_mb << 20)
-        total_updates = config.run.steps * settings.inner_iterations
+        total_updates = config.run.total_steps * settings.updates_per_step
         estimator = make_estimator(settings.estimator, settings.inner_iterations)
         objective = make_objective(settings.objective)
         self._engine = Engine(policy, estimator, objective, settings, config.run.seed, total_updates)
@@ -194,6 +194,7 @@ class LearnerRank:
             stale=config.admission.stale,
             zero_variance=config.learner.zero_variance_groups,
             progress=self._progress,
+            advantage=config.learner.advantage,
         )
         consumer = Consumer(streams, TRAJECTORIES, "learner-0")
         return TrajectorySource(streams, consumer, collector, config.deadlines.step_seconds, self._interrupted)

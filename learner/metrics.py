@@ -7,7 +7,7 @@ from statistics import fmean, pstdev
 
 import numpy as np
 
-from common.ar_ness import decode_order, global_ar_ness, local_ar_ness
+from common.ar_ness import decode_order, global_ar_ness, local_ar_ness, never_committed
 from common.metrics.step import QUANTILES, TENTHS, TOTAL
 from common.records import TrajectoryGroup, Verdict
 from learner.advantages import has_variance
@@ -27,7 +27,7 @@ def batch_metrics(groups: Sequence[TrajectoryGroup], version: int) -> dict[str, 
     verdicts = [verdict for score in scores for verdict in score.verdicts if verdict is not Verdict.SKIPPED]
     rolled = [group.rollouts for group in groups if group.rollouts is not None]
     rollouts = [rollout for rolled_group in rolled for rollout in rolled_group.rollouts]
-    orders = [decode_order(rollout.step_map[: rollout.text_tokens]) for rollout in rollouts]
+    step_maps = [rollout.step_map[: rollout.text_tokens] for rollout in rollouts]
     forwards = [rollout.forwards for rollout in rollouts]
     surprisal = [-lp for rollout in rollouts for lp in rollout.model_logprobs[: rollout.text_tokens]]
     staleness = [version - rolled_group.version for rolled_group in rolled]
@@ -51,19 +51,30 @@ def batch_metrics(groups: Sequence[TrajectoryGroup], version: int) -> dict[str, 
         "response/truncated": fmean(
             [float(rollout.end == len(rollout.completion_ids)) for rollout in rollouts] or [0.0]
         ),
-        "diffusion/ar_ness_local": fmean([local_ar_ness(order) for order in orders] or [1.0]),
-        "diffusion/ar_ness_global": fmean([global_ar_ness(order) for order in orders] or [1.0]),
-        "diffusion/ar_ness_local_at_4": fmean([local_ar_ness(order, 4) for order in orders] or [1.0]),
-        "diffusion/ar_ness_global_at_4": fmean([global_ar_ness(order, 4) for order in orders] or [1.0]),
+        **_ar_ness("", step_maps),
+        **_ar_ness("executed_", [rollout.executed_step_map for rollout in rollouts]),
         "diffusion/steps": fmean(forwards or [0]),
         "diffusion/tokens_per_forward": sum(rollout.text_tokens for rollout in rollouts) / max(sum(forwards), 1),
         "diffusion/surprisal": fmean(surprisal or [0.0]),
-        **_order_by_tenth(orders),
+        **_order_by_tenth([decode_order(step_map) for step_map in step_maps]),
         "diffusion/approximate": fmean([float(group.prompt.sampler.approximate) for group in groups]),
         "staleness/mean": fmean(staleness or [0]),
         "staleness/max": float(max(staleness, default=0)),
         "seconds/rollout": sum(rolled_group.seconds for rolled_group in rolled),
         "seconds/reward": sum(group.seconds for group in groups),
+    }
+
+
+def _ar_ness(of: str, step_maps: Sequence[Sequence[int]]) -> dict[str, float]:
+    """Compute the mean AR-ness of decoding orders; what was never committed stayed masked throughout."""
+    orders = [(decode_order(step_map), never_committed(step_map)) for step_map in step_maps]
+    return {
+        f"diffusion/{of}ar_ness_{kind}{'' if k == 1 else f'_at_{k}'}": fmean(values or [1.0])
+        for k in (1, 4)
+        for kind, values in (
+            ("local", [local_ar_ness(order, k) for order, _ in orders]),
+            ("global", [global_ar_ness(order, k, never) for order, never in orders]),
+        )
     }
 
 

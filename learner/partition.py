@@ -29,18 +29,24 @@ MicroBatch = tuple[Piece, ...]
 
 
 def units(
-    linked: Sequence[Sequence[TrainingSample]], estimator: Estimator, seed: int, by_token: bool
+    linked: Sequence[Sequence[TrainingSample]],
+    estimator: Estimator,
+    seed: int,
+    by_token: bool,
+    by_draw: bool = False,
 ) -> list[Unit]:
     """Find the smallest parts that can be in different passes, given the samples that an objective links.
 
-    Where the loss is a sum over tokens and no token is measured in two views, each view can be; else the views of
-    all linked samples stay together.
+    Where the loss is a sum over tokens and no token is measured in two views, each view can be; where it is one
+    over draws (:class:`Views`), the views of each draw; else the views of all linked samples stay together.
     """
     found: list[Unit] = []
     for samples in linked:
         drawn = [(sample, estimator.views(sample.key(seed, 0), sample)) for sample in samples]
         if by_token and all(_measures_once(views, sample) for sample, views in drawn):
             found += [(Piece(sample, (v,)),) for sample, views in drawn for v in range(len(views.masks))]
+        elif by_draw:
+            found += [(Piece(sample, numbers),) for sample, views in drawn for numbers in views.of_draws()]
         else:
             found.append(tuple(Piece(sample, tuple(range(len(views.masks)))) for sample, views in drawn))
     return found

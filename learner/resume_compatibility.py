@@ -13,6 +13,7 @@ _BINDING = ("run.seed", "model.path", "model.dtype", "data", "learner")
 _FREE = (
     "data.held_out",
     "data.held_out_tasks",
+    "data.metadata",
     "learner.preset",  # only another way to write other fields
     "learner.gpus_per_rank",
     "learner.ray_resource",

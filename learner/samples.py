@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.config import LearnerConfig
 from common.likelihood.views import SampleKey, Text
 from common.records import TrajectoryGroup
-from learner.advantages import group_advantages, has_variance
+from learner.reward_advantages import carries_signal, normalized_over_step, score_advantages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,27 +31,32 @@ class TrainingSample(Text):
 
 
 def training_samples(groups: Sequence[TrajectoryGroup], config: LearnerConfig) -> list[TrainingSample]:
-    """Make the samples of a step with their advantages; groups without a learning signal add none."""
+    """Make the samples of a step with their advantages.
+
+    Excluded samples are left out; so are groups without a learning signal, unless they are to be scored.
+    """
     samples = []
     for group in groups:
-        rewards = [score.reward for score in group.scores]
-        valid = [not score.excluded for score in group.scores]
-        if group.rollouts is None or not has_variance(rewards, valid):
+        if group.rollouts is None:
             continue
-        advantages = group_advantages(rewards, valid, config.advantage)
-        for rollout, reward, advantage, ok in zip(
-            group.rollouts.rollouts, rewards, advantages, valid, strict=True
-        ):
-            if ok:
+        if config.zero_variance_groups != "score" and not carries_signal(group.scores, config.advantage):
+            continue
+        advantages = score_advantages(group.scores, config.advantage)
+        for rollout, score, advantage in zip(group.rollouts.rollouts, group.scores, advantages, strict=True):
+            if not score.excluded:
                 samples.append(
                     TrainingSample.of(
                         group.rollouts.prompt_ids,
                         rollout,
+                        whole=config.positions == "all",
                         group=group.prompt.index,
                         sample=rollout.sample,
                         advantage=advantage,
-                        reward=reward,
+                        reward=score.reward,
                         sampling_logprobs=rollout.sampling_logprobs,
                     )
                 )
-    return samples
+    if config.advantage != "per_reward":
+        return samples
+    normalized = normalized_over_step([sample.advantage for sample in samples])
+    return [replace(sample, advantage=one) for sample, one in zip(samples, normalized, strict=True)]

@@ -79,7 +79,7 @@ class Admission:
         count = capacity(
             self.ledger(),
             version=version,
-            steps=config.run.steps,
+            steps=config.run.total_steps,
             groups_per_step=config.learner.groups_per_step,
             max_staleness=config.admission.max_staleness,
             max_in_flight=config.admission.max_in_flight,

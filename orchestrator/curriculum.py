@@ -6,13 +6,17 @@ Nothing has to be restored after a crash but the index.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from common import rng
-from common.config import Config, ConfigError
+from common.config import Config, ConfigError, DataConfig
 from common.models.prompts import PromptEncoder
 from common.records import Task
-from common.tasks.loader import load_tasks
+from common.tasks.loader import LoadReport, load_tasks
 from learner.warm_start.synthetic import generate
+
+_Split = Literal["train", "held_out"]
+_SPLITS: tuple[_Split, ...] = ("train", "held_out")
 
 
 class Curriculum:
@@ -38,36 +42,46 @@ class Curriculum:
 def load_data(config: Config, notes: list[str]) -> tuple[list[Task], list[Task]]:
     """Load or generate the training and held-out tasks of a run; add a line to ``notes`` for what is left out.
 
-    Raises TaskFileError.
+    Raises TaskFileError and ModelError.
     """
     data = config.data
     if data.source == "synthetic":
         made = generate(config.run.seed, data.train_tasks, data.held_out_tasks)
         return [t.task for t in made.train], [t.task for t in made.held_out]
-    encoder = PromptEncoder(config.model.path, data.chat_template)
-    splits = []
-    for name in ("train", "held_out"):
-        path = getattr(data, name)
-        tasks: list[Task] = []
-        if path is not None:
-            report = load_tasks(path, getattr(data, f"{name}_format"), f"data.{name}_format")
-            tasks = [t for t in report.tasks if len(encoder.encode(t)) <= data.max_prompt_tokens]
-            if report.skipped:
-                line, task_id, reason = report.skipped[0]
-                notes.append(
-                    f"data.{name}: {len(report.skipped)} tasks skipped; "
-                    f"the first: row {line} ({task_id}): {reason}"
-                )
-            if report.left_out:
-                line, task_id, reason = report.left_out[0]
-                notes.append(
-                    f"data.{name}: {len(report.left_out)} tests left out; "
-                    f"the first: row {line} ({task_id}): {reason}"
-                )
-            if len(tasks) < len(report.tasks):
-                notes.append(
-                    f"data.{name}: {len(report.tasks) - len(tasks)} tasks have prompts of more than "
-                    f"{data.max_prompt_tokens} tokens (data.max_prompt_tokens)"
-                )
-        splits.append(tasks)
-    return splits[0], splits[1]
+    files = [split for split in _SPLITS if getattr(data, split) is not None]
+    reports = {split: _read(data, split) for split in files}
+    encoder = PromptEncoder(config.model.path, data)
+    tasks = {split: _short_enough(data, split, report, encoder, notes) for split, report in reports.items()}
+    return tasks["train"], tasks.get("held_out", [])
+
+
+def count_training_tasks(config: Config, notes: list[str]) -> int:
+    """Count the training tasks that :func:`load_data` gives, as it does, without a look at the held-out ones."""
+    data = config.data
+    if data.source == "synthetic":
+        return data.train_tasks
+    report = _read(data, "train")
+    return len(_short_enough(data, "train", report, PromptEncoder(config.model.path, data), notes))
+
+
+def _read(data: DataConfig, split: _Split) -> LoadReport:
+    return load_tasks(
+        getattr(data, split), getattr(data, f"{split}_format"), f"data.{split}_format", data.metadata
+    )
+
+
+def _short_enough(
+    data: DataConfig, split: _Split, report: LoadReport, encoder: PromptEncoder, notes: list[str]
+) -> list[Task]:
+    """Leave out the tasks with long prompts; note these, and what the loader left out."""
+    tasks = [t for t in report.tasks if len(encoder.encode(t)) <= data.max_prompt_tokens]
+    for omissions, what in ((report.skipped, "tasks skipped"), (report.left_out, "tests left out")):
+        if omissions:
+            line, task_id, reason = omissions[0]
+            notes.append(f"data.{split}: {len(omissions)} {what}; the first: row {line} ({task_id}): {reason}")
+    if len(tasks) < len(report.tasks):
+        notes.append(
+            f"data.{split}: {len(report.tasks) - len(tasks)} tasks have prompts of more than "
+            f"{data.max_prompt_tokens} tokens (data.max_prompt_tokens)"
+        )
+    return tasks

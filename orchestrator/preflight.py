@@ -17,15 +17,20 @@ from learner.objectives.registry import make_objective
 from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.loggers import check_loggers
 from orchestrator.resume import checkpoint_to_resume
+from orchestrator.run_length import RunLength, run_length
 from sandbox.jail.probe import Level, probe
 
 
 @dataclass(frozen=True)
 class RunInputs:
-    """Hold what a run starts from. ``notes``: lines about data left out. ``checkpoint``: None for a new run."""
+    """Hold what a run starts from.
+
+    ``notes``: lines about data left out, and about the length of the run. ``checkpoint``: None for a new run.
+    """
 
     curriculum: Curriculum
     held_out: list[Task]
+    length: RunLength
     notes: list[str]
     checkpoint: Path | None
 
@@ -45,7 +50,10 @@ def check_run(config: Config, resume: str) -> RunInputs:
         _check_redis(config)
     notes: list[str] = []
     tasks, held_out = load_data(config, notes)
-    return RunInputs(Curriculum(tasks, config.run.seed), held_out, notes, checkpoint)
+    curriculum = Curriculum(tasks, config.run.seed)
+    length = run_length(config, len(tasks))
+    notes += filter(None, [f"training: {length.sentence()}", length.warning()])
+    return RunInputs(curriculum, held_out, length, notes, checkpoint)
 
 
 def _check_algorithm(config: Config) -> None:

@@ -58,7 +58,7 @@ class Recorder:
         loggers: Sequence[MetricLogger],
         targets: TargetsFile,
     ) -> None:
-        self._steps = config.run.steps
+        self._steps = config.run.total_steps
         self._folder = output.folder
         self._display = output.display
         self._totals = output.totals

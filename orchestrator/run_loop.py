@@ -50,7 +50,7 @@ class RunLoop:
             raise
 
     def _train(self) -> None:
-        learner, steps, every = self.fleet.learner, self.config.run.steps, self.config.evaluation.every_steps
+        learner, steps, every = self.fleet.learner, self.config.run.total_steps, self.config.evaluation.every_steps
         self.admission.restore()
         try:
             self._publish()

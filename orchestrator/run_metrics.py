@@ -64,7 +64,7 @@ class RunCollector(Collector):
 
     def collect(self) -> Iterable[Family]:
         config, disk = self._config, shutil.disk_usage(self._folder)
-        yield self._one("run/steps_planned", config.run.steps)
+        yield self._one("run/steps_planned", config.run.total_steps)
         yield self._one("run/max_staleness", config.admission.max_staleness)
         yield self._one("run/disk_free", disk.free)
         yield self._one("run/disk_size", disk.total)

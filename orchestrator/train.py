@@ -25,6 +25,7 @@ from orchestrator.report.display import Display
 from orchestrator.report.run_page import write_report
 from orchestrator.resume import rewind_streams
 from orchestrator.run_folder import RunFolder, write_text
+from orchestrator.run_length import with_steps
 from orchestrator.run_loop import RunLoop
 
 
@@ -35,8 +36,10 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
     is written or started.
     """
     inputs = check_run(config, resume)
+    config = with_steps(config, inputs.length)
     output = RunOutput(RunFolder.open(config, resume=resume != "never"), display)
     folder = output.folder.path
+    write_text(folder / "length.json", json.dumps(inputs.length.as_record(), indent=2) + "\n")
     (folder / "summary.json").unlink(missing_ok=True)  # of an earlier attempt: the run is going again
     started = time.monotonic()
     status = "failed"

@@ -13,8 +13,9 @@ from common.records import Task
 
 MAX_PROGRAM_CHARS = 100_000
 _FENCED_BLOCK = re.compile(r"```(?:python|py)[ \t]*\r?\n(.*?)(?:```|\Z)", re.DOTALL)
-# The rule of the released DiffuCoder reward: one fenced block, and nothing after its closing line.
-_WELL_FORMED = re.compile(r"(?:(?!```).)*```python\n((?:(?!```).)*)```\n", re.DOTALL)
+# The rule of the released DiffuCoder reward: one fenced block, and nothing after its closing line. That line may
+# lack its newline here: the released code reads on behind the token that ends the text, where the newline is.
+_WELL_FORMED = re.compile(r"(?:(?!```).)*```python\n((?:(?!```).)*)```\n?", re.DOTALL)
 
 
 def program_of(task: Task, text: str) -> str | None:
@@ -43,8 +44,9 @@ def reference_program(task: Task) -> str | None:
 def format_score(task: Task, text: str, program: str | None) -> float:
     """Grade the form of a completion, from 0 to 1; ``program`` is what :func:`program_of` finds in it.
 
-    ``continuation``: 1 if the program parses. ``fenced``: 1 for exactly one fenced Python block that parses
-    and ends the text with its closing line, 0.5 if it does not parse, 0 for any other shape.
+    ``continuation``: 1 if the program parses. ``fenced``, as the released DiffuCoder code: 1 for exactly one block
+    that opens with a line ```` ```python ````, parses once blanks around it are gone, and ends the text with its
+    closing line; 0.5 if it does not parse, 0 for any other shape.
     """
     if task.completion == "continuation":
         return float(program is not None and parses(program))
@@ -53,7 +55,7 @@ def format_score(task: Task, text: str, program: str | None) -> float:
     match = _WELL_FORMED.fullmatch(text)
     if match is None:
         return 0.0
-    return 1.0 if parses(match.group(1)) else 0.5
+    return 1.0 if parses(match.group(1).strip()) else 0.5
 
 
 def parses(source: str) -> bool:

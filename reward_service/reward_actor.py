@@ -10,6 +10,7 @@ from common.config import Config, RewardConfig
 from common.records import TrajectoryGroup
 from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
 from common.telemetry import Telemetry, endpoint_host
+from reward_service.built_in import built_in_rewards
 from reward_service.metrics import ScoringCollector
 from reward_service.reward_loop import RewardLoop
 from reward_service.rewards import RewardRule
@@ -78,22 +79,24 @@ def make_scorer(
 
     Raises SandboxUnavailable where the machine's isolation is too weak, ConfigError for a reward function.
     """
+    sandbox = sandbox or make_sandbox(config)
+    limits = Limits(
+        cpu_s=config.cpu_seconds,
+        wall_s=config.wall_seconds,
+        memory_mb=config.memory_mb,
+        out_bytes=config.output_mb << 20,
+    )
     rule = RewardRule(
         tests=config.tests,
         tests_weight=config.tests_weight,
         format_weight=config.format_weight,
         code_needs_format=config.code_needs_format,
         hide_shown_test=config.hide_shown_test,
-        functions=load_reward_functions(config.functions),
+        functions=load_reward_functions(config.functions, built_in_rewards(sandbox, limits)),
     )
     return Scorer(
-        sandbox or make_sandbox(config),
-        limits=Limits(
-            cpu_s=config.cpu_seconds,
-            wall_s=config.wall_seconds,
-            memory_mb=config.memory_mb,
-            out_bytes=config.output_mb << 20,
-        ),
+        sandbox,
+        limits=limits,
         rule=rule,
         allow_forgeable=config.allow_forgeable,
         own_process=config.own_process,

@@ -9,6 +9,7 @@ from common import rng
 from common.records import Purpose, RolloutGroup, Score, TrajectoryGroup
 from common.streams import Consumer, Delivery
 from reward_service.scoring import Scorer
+from reward_service.user_rewards import Decoding
 
 _POLL_SECONDS = 0.5
 
@@ -48,7 +49,11 @@ class RewardLoop:
             return TrajectoryGroup.from_lost(group.prompt, self._name, reason)
         started = time.perf_counter()
         try:
-            scores = self._scorer.score_group(group.prompt.task, [rollout.text for rollout in group.rollouts])
+            scores = self._scorer.score_group(
+                group.prompt.task,
+                [rollout.text for rollout in group.rollouts],
+                [Decoding(rollout.text_tokens, rollout.forwards) for rollout in group.rollouts],
+            )
         except ValueError as error:
             return TrajectoryGroup.from_lost(group.prompt, self._name, f"cannot be scored: {error}")
         if self._shuffle and group.prompt.purpose is Purpose.TRAIN:

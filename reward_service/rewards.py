@@ -1,15 +1,34 @@
-"""The reward of a completion, from its verdicts. Pure, but for the reward functions that the user supplies."""
+"""The rewards of completions, from their verdicts. Pure, but for the reward functions."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from common.records import Score, Task, Verdict
 from reward_service.extraction import format_score
-from reward_service.user_rewards import Completion, NamedReward
+from reward_service.user_rewards import Completion, Decoding, NamedReward
 
 TestReward = Literal["pass_rate", "all_or_nothing"]
+
+
+@dataclass(frozen=True)
+class JudgedCompletion:
+    """A completion whose tests ran, ``program`` being what was found in its text.
+
+    ``forgeable``: they ran in the program's own process.
+    """
+
+    text: str
+    program: str | None
+    verdicts: tuple[Verdict, ...]
+    decoding: Decoding | None = None
+    forgeable: bool = False
+
+    def shown(self, form: float) -> Completion:
+        """Make what reward functions see of it; ``form`` is its format reward."""
+        return Completion(self.text, self.program, self.verdicts, form, self.decoding)
 
 
 @dataclass(frozen=True)
@@ -28,37 +47,60 @@ class RewardRule:
     hide_shown_test: bool = False
     functions: tuple[NamedReward, ...] = ()
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The factor of each component."""
+        ours = {"tests": self.tests_weight, "format": self.format_weight}
+        return ours | {named.name: named.weight for named in self.functions}
+
+    @property
+    def sees_groups(self) -> bool:
+        """Whether a completion's reward depends on the others of its group."""
+        return any(named.scope == "group" for named in self.functions)
+
     def first_counted(self, task: Task) -> int:
         """Return the index of the first test that counts."""
         hidden = task.shown_tests if self.hide_shown_test else 0
         return hidden if hidden < len(task.tests) else 0
 
-    def score(
-        self,
-        task: Task,
-        text: str,
-        program: str | None,
-        verdicts: tuple[Verdict, ...],
-        *,
-        first_counted: int = 0,
-        forgeable: bool = False,
-    ) -> Score:
-        """Weigh the verdicts from ``first_counted`` on, the format and the user's functions into a reward.
+    def scores(self, task: Task, completions: Sequence[JudgedCompletion]) -> list[Score]:
+        """Weigh verdicts, format and the reward functions into a score for each completion of a group.
 
-        Raises RewardFunctionError, a ValueError.
+        One that the sandbox failed on is excluded, and not shown to the functions; one of which a function cannot
+        tell is excluded too. Raises RewardFunctionError, a ValueError.
         """
-        form = format_score(task, text, program)
-        components = {"tests": self._tests(verdicts[first_counted:], form), "format": form}
-        if Verdict.INFRA in verdicts:
-            return Score(reward=0.0, components=components, verdicts=verdicts, excluded=True, forgeable=forgeable)
-        completion = Completion(text, program, verdicts, form)
-        components |= {named.name: named.value(task, completion) for named in self.functions}
-        weights = {"tests": self.tests_weight, "format": self.format_weight}
-        weights |= {named.name: named.weight for named in self.functions}
-        reward = sum(weights[name] * value for name, value in components.items())
-        return Score(reward=reward, components=components, verdicts=verdicts, forgeable=forgeable)
+        forms = [format_score(task, one.text, one.program) for one in completions]
+        components = [
+            {"tests": self._tests(task, one.verdicts, form), "format": form}
+            for one, form in zip(completions, forms, strict=True)
+        ]
+        counted = [index for index, one in enumerate(completions) if Verdict.INFRA not in one.verdicts]
+        shown = [completions[index].shown(forms[index]) for index in counted]
+        unknown = set(range(len(completions))).difference(counted)
+        for named in self.functions:
+            for index, value in zip(counted, named.values(task, shown), strict=True):
+                if value is None:
+                    unknown.add(index)
+                else:
+                    components[index][named.name] = value
+        return [
+            self._score(one, parts, excluded=index in unknown)
+            for index, (one, parts) in enumerate(zip(completions, components, strict=True))
+        ]
 
-    def _tests(self, counted: tuple[Verdict, ...], form: float) -> float:
+    def _score(self, completion: JudgedCompletion, components: dict[str, float], *, excluded: bool) -> Score:
+        weights = self.weights
+        return Score(
+            reward=0.0 if excluded else sum(weights[name] * value for name, value in components.items()),
+            components=components,
+            weights=weights,
+            verdicts=completion.verdicts,
+            excluded=excluded,
+            forgeable=completion.forgeable,
+        )
+
+    def _tests(self, task: Task, verdicts: tuple[Verdict, ...], form: float) -> float:
+        counted = verdicts[self.first_counted(task) :]
         if not counted or (self.code_needs_format and form < 1.0):
             return 0.0
         rate = sum(verdict is Verdict.PASSED for verdict in counted) / len(counted)

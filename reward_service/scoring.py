@@ -21,8 +21,9 @@ from reward_service.criteria import (
 from reward_service.extraction import program_of, reference_program
 from reward_service.metrics import ScoringMetrics
 from reward_service.reward_hacking import RewardHackingProbe
-from reward_service.rewards import RewardRule
+from reward_service.rewards import JudgedCompletion, RewardRule
 from reward_service.single_flight import Pending, SingleFlightCache
+from reward_service.user_rewards import Decoding
 from sandbox.judge.verdict import judge, program_for
 from sandbox.types import CaseRun, Limits, Outcome, Program, Sandbox
 
@@ -53,6 +54,14 @@ class Scored:
 
     score: Score
     program: str | None
+    tests: Reports
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A completion whose tests ran, and a report for each of them: all that its reward follows from."""
+
+    completion: JudgedCompletion
     tests: Reports
 
 
@@ -120,18 +129,35 @@ class Scorer:
         self._reports: SingleFlightCache[Reports] = SingleFlightCache(self._pool, cache_size, _is_fact, waited)
         self._hacking_probe = RewardHackingProbe(hacking_probe, self._execute, self.metrics)
 
-    def score_group(self, task: Task, completions: Sequence[str]) -> list[Score]:
-        """Return one score per completion, in order. Raises ValueError as :meth:`examine` does."""
-        return [scored.score for scored in self.examine(task, completions)]
+    @property
+    def sees_groups(self) -> bool:
+        """Whether a completion's reward depends on the others of its group, which are then rewarded together."""
+        return self._rule.sees_groups
 
-    def examine(self, task: Task, completions: Sequence[str]) -> list[Scored]:
-        """Return one result per completion, in order.
+    def score_group(
+        self, task: Task, completions: Sequence[str], decodings: Sequence[Decoding] | None = None
+    ) -> list[Score]:
+        """Return one score per completion, in order. Raises ValueError as :meth:`examine` does."""
+        return [scored.score for scored in self.examine(task, completions, decodings)]
+
+    def examine(
+        self, task: Task, completions: Sequence[str], decodings: Sequence[Decoding] | None = None
+    ) -> list[Scored]:
+        """Return one result per completion, in order; ``decodings`` say how each was decoded, where that is known.
 
         Raises MalformedTaskError or RewardFunctionError, both ValueErrors that name what is wrong, in which case
         nothing is known of any completion.
         """
         started = time.monotonic()
-        deadline = started + self._deadline_s
+        scored = self.reward(task, self.judge(task, completions, decodings))
+        self.metrics.time("scoring/group", time.monotonic() - started)
+        return scored
+
+    def judge(
+        self, task: Task, completions: Sequence[str], decodings: Sequence[Decoding] | None = None
+    ) -> list[Judged]:
+        """Run the task's tests on the completions. Raises MalformedTaskError."""
+        deadline = time.monotonic() + self._deadline_s
         prepared = self._prepare(task)
         programs = [program_of(task, text) for text in completions]
         try:
@@ -142,11 +168,25 @@ class Scorer:
             reports = [failed] * len(programs)
         else:
             reports = self._judge_all(prepared, criteria, programs, deadline)
+        forgeable = criteria.in_process and any(test.kind == "script" for test in task.tests)
+        known: Sequence[Decoding | None] = [None] * len(programs) if decodings is None else decodings
+        judged = []
+        for text, program, tests, decoding in zip(completions, programs, reports, known, strict=True):
+            verdicts = tuple(report.verdict for report in tests)
+            judged.append(Judged(JudgedCompletion(text, program, verdicts, decoding, forgeable), tests))
+        self._probe_failures(prepared, criteria, judged)
+        return judged
+
+    def reward(self, task: Task, judged: Sequence[Judged]) -> list[Scored]:
+        """Weigh what was judged: a whole group, where its completions' rewards depend on each other.
+
+        Raises RewardFunctionError.
+        """
+        scores = self._rule.scores(task, [one.completion for one in judged])
         scored = [
-            self._score(prepared, criteria, *one) for one in zip(completions, programs, reports, strict=True)
+            Scored(score, one.completion.program, one.tests) for score, one in zip(scores, judged, strict=True)
         ]
-        self._count(scored, time.monotonic() - started)
-        self._probe_failures(prepared, criteria, scored)
+        self._count(scored)
         if self._on_scored is not None:
             self._on_scored(scored)
         return scored
@@ -240,21 +280,7 @@ class Scorer:
             runs = self._sandbox.run(program, self._limits, stop_on=stop_on)
         return runs
 
-    def _score(
-        self, prepared: PreparedTask, criteria: GradingCriteria, text: str, program: str | None, reports: Reports
-    ) -> Scored:
-        score = self._rule.score(
-            prepared.task,
-            text,
-            program,
-            tuple(report.verdict for report in reports),
-            first_counted=prepared.first_counted,
-            forgeable=criteria.in_process and any(test.kind == "script" for test in prepared.task.tests),
-        )
-        return Scored(score, program, reports)
-
-    def _count(self, scored: Sequence[Scored], seconds: float) -> None:
-        self.metrics.time("scoring/group", seconds)
+    def _count(self, scored: Sequence[Scored]) -> None:
         self.metrics.count("scoring/groups")
         self.metrics.count("scoring/completions", len(scored))
         self.metrics.count("scoring/excluded", sum(one.score.excluded for one in scored))
@@ -263,11 +289,12 @@ class Scorer:
         )
         self.metrics.judged(verdict for one in scored for verdict in one.score.verdicts)
 
-    def _probe_failures(self, prepared: PreparedTask, criteria: GradingCriteria, scored: Sequence[Scored]) -> None:
-        for one in scored:
-            if one.program is not None and not one.score.passed and not one.score.excluded:
-                key = prepared.key(one.program)
-                self._hacking_probe.offer(key, one.program, prepared.task, criteria.tests, one.score.verdicts)
+    def _probe_failures(self, prepared: PreparedTask, criteria: GradingCriteria, judged: Sequence[Judged]) -> None:
+        for one in judged:
+            program, verdicts = one.completion.program, one.completion.verdicts
+            if program is None or Verdict.INFRA in verdicts or set(verdicts) == {Verdict.PASSED}:
+                continue
+            self._hacking_probe.offer(prepared.key(program), program, prepared.task, criteria.tests, verdicts)
 
 
 def _is_fact(reports: Reports) -> bool:

@@ -42,7 +42,7 @@ class RolloutWorker:
         groups = RolloutEngine(
             name,
             engine,
-            PromptEncoder(config.model.path, config.data.chat_template),
+            PromptEncoder(config.model.path, config.data),
             fence,
             deadline,
             config.rollout.update_between,

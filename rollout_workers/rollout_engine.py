@@ -128,7 +128,7 @@ class RolloutEngine:
         return Rollout(
             **dict(completion),
             sample=sample,
-            text=self._encoder.decode(completion.completion_ids[: completion.end]),
+            text=self._encoder.answer(prompt.task, completion.completion_ids[: completion.end]),
             sampling_logprobs=estimated,
         )
 

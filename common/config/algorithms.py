@@ -17,14 +17,14 @@ from common.config.base import Positive, Rate, Section, Share
 PLUGIN_TAG = "module:name"
 
 
-class CoupledConfig(Section):
-    """Full mask and pairs of complementary masks (DiffuCoder, arXiv 2506.20639)."""
+class PairsConfig(Section):
+    """What estimators of a full mask and pairs of masks have in common."""
 
-    kind: Literal["coupled"] = "coupled"
+    kind: str
     mask_pairs: Positive = 1
     """lambda, mask pairs per sample."""
     mask_ratio: tuple[float, float] = (0.2, 0.8)
-    """Range of the mask ratio r ~ U(low, high)."""
+    """Range of the mask ratio r ~ U(low, high); of ``decoupled``, symmetric about 0.5."""
     weighting: Literal["paper", "normalized"] = "paper"
     """``paper``: weights 1/r and 1/(1-r), total 1.5 per token at lambda 1. ``normalized``: divided by their
     total."""
@@ -37,22 +37,20 @@ class CoupledConfig(Section):
         return self
 
 
-class DecoupledConfig(Section):
+class CoupledConfig(PairsConfig):
+    """Full mask and pairs of complementary masks (DiffuCoder, arXiv 2506.20639)."""
+
+    kind: Literal["coupled"] = "coupled"
+
+
+class DecoupledConfig(PairsConfig):
     """As many masks as ``coupled`` has, drawn apart: the baseline of DiffuCoder."""
 
     kind: Literal["decoupled"] = "decoupled"
-    mask_pairs: Positive = 1
-    """lambda; 2 lambda masks are drawn per sample."""
-    mask_ratio: tuple[float, float] = (0.2, 0.8)
-    """Range of the mask ratio r ~ U(low, high), symmetric about 0.5."""
-    weighting: Literal["paper", "normalized"] = "paper"
-    """As of ``coupled``."""
 
     @model_validator(mode="after")
-    def _ratio_is_a_symmetric_range(self) -> Self:
+    def _ratio_is_symmetric(self) -> Self:
         low, high = self.mask_ratio
-        if not 0 < low <= high < 1:
-            raise ValueError("mask_ratio: needs 0 < low <= high < 1")
         if abs(low + high - 1.0) > 1e-9:
             raise ValueError(
                 "mask_ratio: complements have the ratio 1 - r; to compare with them, decoupled needs a range that "
@@ -62,11 +60,11 @@ class DecoupledConfig(Section):
 
 
 class FullMaskConfig(Section):
-    """One pass with the completion and a part of the prompt masked (d1, arXiv 2504.12216)."""
+    """One pass with the completion masked, and a part of the prompt (d1, arXiv 2504.12216)."""
 
     kind: Literal["full_mask"] = "full_mask"
-    prompt_mask: Share = 0.15
-    """Share of the prompt's tokens that are masked."""
+    prompt_mask: Share = 0.0
+    """Share of the prompt's tokens that are masked: 0.15 of d1 and wd1."""
 
 
 class RandomMaskConfig(Section):
@@ -83,12 +81,32 @@ class ElboConfig(Section):
     """Pairs of a subset and its complement per sample."""
 
 
+class ElboSystematicConfig(Section):
+    """Evidence lower bound by subsets whose sizes are evenly spread (BGPO, arXiv 2510.11683)."""
+
+    kind: Literal["elbo_systematic"] = "elbo_systematic"
+    subsets: Positive = 16
+    """Subsets per sample, each with its own mask."""
+
+
 class ElboQuadratureConfig(Section):
     """Evidence lower bound by quadrature over the mask ratio (GDPO, arXiv 2510.08554)."""
 
     kind: Literal["elbo_quadrature"] = "elbo_quadrature"
     nodes: Positive = 2
     """Mask ratios of the quadrature."""
+
+
+class ElboBlocksConfig(Section):
+    """Evidence lower bound of text that is written block by block (SPG, arXiv 2510.09541)."""
+
+    kind: Literal["elbo_blocks"] = "elbo_blocks"
+    blocks: Positive = 2
+    """Blocks per sample, of each of which a view masks a part, and all that follows."""
+    block_length: Positive = 32
+    """Tokens of a block; that of the rollout where it has one."""
+    prompt_mask: Share = 0.0
+    """Share of the tokens before the block that are masked as well, the prompt's included: 0.15 of spg."""
 
 
 class TraceConfig(Section):
@@ -105,32 +123,35 @@ class LeftToRightConfig(Section):
     kind: Literal["left_to_right"] = "left_to_right"
 
 
-class GrpoConfig(Section):
-    """Clipped ratios of tokens and a KL to the reference (DiffuCoder, arXiv 2506.20639)."""
+class ClippedConfig(Section):
+    """What objectives with clipped ratios have in common."""
+
+    kind: str
+    clip: Rate = 0.5
+    """epsilon: ratios below 1 - epsilon gain nothing more."""
+    clip_high: Rate | None = None
+    """epsilon above 1; without it, ``clip`` on both sides."""
+    kl_weight: Annotated[float, Field(ge=0)] = 0.01
+    """beta of the KL; 0 runs without a reference."""
+    kl_to: Literal["reference", "step_start"] = "reference"
+    """The policy that the KL is to: the reference, or that of the step's start, which is not held apart."""
+
+
+class GrpoConfig(ClippedConfig):
+    """Clipped ratios of tokens and a KL (DiffuCoder, arXiv 2506.20639)."""
 
     kind: Literal["grpo"] = "grpo"
-    clip: Rate = 0.5
-    """epsilon: ratios below 1 - epsilon gain nothing more."""
-    clip_high: Rate | None = None
-    """epsilon above 1; without it, ``clip`` on both sides."""
-    kl_weight: Annotated[float, Field(ge=0)] = 0.01
-    """beta of the KL to the reference; 0 runs without a reference."""
     kl: Literal["k2", "k3"] = "k3"
-    """Estimator of that KL: k3 = e^d - d - 1 (paper), or k2 = d^2 / 2, d the reference's log ratio."""
+    """Estimator of a token's KL: k3 = e^d - d - 1 (paper), or k2 = d^2 / 2, d the other policy's log ratio."""
 
 
-class SequenceConfig(Section):
-    """One clipped ratio a completion and a KL to the reference (ESPO, arXiv 2512.03759; GSPO)."""
+class SequenceConfig(ClippedConfig):
+    """One clipped ratio a completion and a KL (ESPO, arXiv 2512.03759; GSPO)."""
 
     kind: Literal["sequence"] = "sequence"
-    clip: Rate = 0.5
-    """epsilon: ratios below 1 - epsilon gain nothing more."""
-    clip_high: Rate | None = None
-    """epsilon above 1; without it, ``clip`` on both sides."""
-    kl_weight: Annotated[float, Field(ge=0)] = 0.01
-    """beta of the KL to the reference; 0 runs without a reference."""
-    kl: Literal["k2", "k3"] = "k3"
-    """Estimator of that KL, as of ``grpo``."""
+    kl: Literal["k2", "k3"] = "k2"
+    """Estimator of the KL of a completion, d the difference of its log-likelihoods, over its L tokens:
+    k2 = d^2 / (2 L) (ESPO), or k3 = (e^d - d - 1) / L, which overflows where d is large."""
 
 
 class Wd1Config(Section):
@@ -157,6 +178,43 @@ class VrpoConfig(Section):
     """Scale of the log ratios."""
 
 
+class BgpoConfig(Section):
+    """A bound of the clipped surrogate that is a mean over draws of masks (BGPO, arXiv 2510.11683)."""
+
+    kind: Literal["bgpo"] = "bgpo"
+    clip: Rate = 0.2
+    """epsilon: ratios below 1 - epsilon gain nothing more."""
+    clip_high: Rate | None = None
+    """epsilon above 1; without it, ``clip`` on both sides."""
+    dual_clip: Annotated[float, Field(gt=1)] = 3.0
+    """Ratios above it count no more where the advantage is negative."""
+
+
+class GdsdConfig(Section):
+    """Self-distillation of the denoiser, guided by advantages (GDSD, arXiv 2605.29398)."""
+
+    kind: Literal["gdsd"] = "gdsd"
+    psi: Rate = 10.0
+    """Change of a token's mean log-probability that an advantage of 1 asks for."""
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.0004
+    """epsilon: a completion learns while its log-probability is between log(1 - epsilon) and log(1 + epsilon) off
+    the old one."""
+    kl_weight: Annotated[float, Field(ge=0)] = 0.05
+    """beta of the KL to the reference; 0 runs without a reference."""
+
+
+class StableDrlConfig(Section):
+    """The bounds of SPG, weighed within a group by clipped ratios (StableDRL, arXiv 2603.06743)."""
+
+    kind: Literal["stable_drl"] = "stable_drl"
+    beta: Annotated[float, Field(ge=1)] = 1.5
+    """Power in the upper bound, as of ``spg``."""
+    mix: Share = 0.5
+    """Share of the upper bound where a likelihood is lowered, as of ``spg``."""
+    ratio_cap: Rate = 5.0
+    """Ratios count up to it, before they are divided by their sum over the group."""
+
+
 class PluginConfig(Section):
     """An estimator or objective of yours; its class takes the other keys and checks them."""
 
@@ -178,7 +236,9 @@ ESTIMATORS: Mapping[str, type[Section]] = {
     "full_mask": FullMaskConfig,
     "random_mask": RandomMaskConfig,
     "elbo": ElboConfig,
+    "elbo_systematic": ElboSystematicConfig,
     "elbo_quadrature": ElboQuadratureConfig,
+    "elbo_blocks": ElboBlocksConfig,
     "trace": TraceConfig,
     "left_to_right": LeftToRightConfig,
 }
@@ -188,7 +248,27 @@ OBJECTIVES: Mapping[str, type[Section]] = {
     "wd1": Wd1Config,
     "spg": SpgConfig,
     "vrpo": VrpoConfig,
+    "bgpo": BgpoConfig,
+    "gdsd": GdsdConfig,
+    "stable_drl": StableDrlConfig,
 }
+
+
+def carried(kinds: Mapping[str, type[Section]], preset: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """Return the options of a preset's section that still hold under another kind.
+
+    All do under its own kind. Under another one, those do that a common base class declares; the rest is the other
+    kind's own, and takes its defaults.
+    """
+    if kind == preset["kind"]:
+        return preset
+    if kind not in kinds:
+        return {}
+    theirs, shared = kinds[preset["kind"]], set[str]()
+    for base in kinds[kind].__mro__:
+        if issubclass(base, Section) and issubclass(theirs, base):
+            shared |= base.model_fields.keys()
+    return {name: value for name, value in preset.items() if name in shared and name != "kind"}
 
 
 def with_kind(value: Any, default: str) -> Any:
@@ -212,7 +292,9 @@ EstimatorConfig = Annotated[
     | Annotated[FullMaskConfig, Tag("full_mask")]
     | Annotated[RandomMaskConfig, Tag("random_mask")]
     | Annotated[ElboConfig, Tag("elbo")]
+    | Annotated[ElboSystematicConfig, Tag("elbo_systematic")]
     | Annotated[ElboQuadratureConfig, Tag("elbo_quadrature")]
+    | Annotated[ElboBlocksConfig, Tag("elbo_blocks")]
     | Annotated[TraceConfig, Tag("trace")]
     | Annotated[LeftToRightConfig, Tag("left_to_right")]
     | Annotated[PluginConfig, Tag(PLUGIN_TAG)],
@@ -225,6 +307,9 @@ ObjectiveConfig = Annotated[
     | Annotated[Wd1Config, Tag("wd1")]
     | Annotated[SpgConfig, Tag("spg")]
     | Annotated[VrpoConfig, Tag("vrpo")]
+    | Annotated[BgpoConfig, Tag("bgpo")]
+    | Annotated[GdsdConfig, Tag("gdsd")]
+    | Annotated[StableDrlConfig, Tag("stable_drl")]
     | Annotated[PluginConfig, Tag(PLUGIN_TAG)],
     Discriminator(_tag_among(OBJECTIVES)),
     BeforeValidator(lambda value: with_kind(value, "grpo")),

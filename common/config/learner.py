@@ -10,21 +10,34 @@ from pydantic import Field, model_validator
 from common.config.algorithms import (
     ESTIMATORS,
     OBJECTIVES,
+    BgpoConfig,
     CoupledConfig,
+    ElboBlocksConfig,
     ElboConfig,
     ElboQuadratureConfig,
+    ElboSystematicConfig,
     EstimatorConfig,
+    GdsdConfig,
     GrpoConfig,
     ObjectiveConfig,
     PluginConfig,
     RandomMaskConfig,
     SpgConfig,
+    StableDrlConfig,
+    TraceConfig,
     VrpoConfig,
+    carried,
     with_kind,
 )
 from common.config.base import NonNegative, Positive, Rate, RayResource, Section, Share
 from common.plugins import Kind, PluginError, plugin_path
 from common.presets import PRESETS, Preset
+
+#: Estimators that leave some tokens without a likelihood, depending on the masks.
+_INCOMPLETE = RandomMaskConfig | ElboSystematicConfig | ElboQuadratureConfig | ElboBlocksConfig
+#: Estimators of the evidence lower bound, and objectives that are made of it.
+_BOUNDS = ElboConfig | ElboSystematicConfig | ElboQuadratureConfig | ElboBlocksConfig
+_OF_BOUNDS = SpgConfig | VrpoConfig | BgpoConfig | GdsdConfig | StableDrlConfig
 
 #: Fields by the names that they had when the learner's section was flat.
 MOVED_FIELDS = {
@@ -94,13 +107,21 @@ class LearnerConfig(Section):
     groups_per_step: Positive = 8
     """Groups (tasks) of one learner step."""
     inner_iterations: Positive = 2
-    """mu, updates on the same groups, each with fresh masks."""
+    """mu, passes over the groups of a step, each with fresh masks."""
+    minibatches: Positive = 1
+    """Updates of one such pass, each on its share of the groups, or of their completions where groups are fewer.
+    Ratios, and a KL to ``step_start``, compare with the weights that the step began with."""
     estimator: EstimatorConfig = CoupledConfig()
     """How token likelihoods are measured."""
+    positions: Literal["text", "all"] = "text"
+    """What is trained on of a completion: its text, up to and including what ends it, or all its positions, with
+    the padding after the end."""
     objective: ObjectiveConfig = GrpoConfig()
     """The loss."""
-    advantage: Literal["mean", "loo", "mean_std"] = "mean"
-    """Baseline of a group: its mean (paper), leave-one-out, or mean divided by the standard deviation."""
+    advantage: Literal["mean", "loo", "mean_std", "mean_sample_std", "per_reward"] = "mean"
+    """Baseline of a group: its mean (paper) or leave-one-out; ``mean_std`` divides what is above the mean by the
+    group's standard deviation, ``mean_sample_std`` by that with n - 1 for n. ``per_reward`` does the
+    latter to every reward by itself, adds them up by their weights, and normalizes the sum over the step."""
     reference_sync_steps: NonNegative = 64
     """Optimizer steps between syncs of the reference; 0 keeps it as it was at the start of the run."""
     reference_sync_share: Share = 0.6
@@ -108,11 +129,13 @@ class LearnerConfig(Section):
     off_policy_cap: Rate | None = None
     """Truncated importance weights against staleness: rollouts also carry the token likelihoods of the weights
     that sampled, and a token of ``grpo`` counts min(cap, old / sampling). Without a value nothing is corrected."""
-    zero_variance_groups: Literal["skip", "replace"] = "skip"
-    """Groups whose samples all have one reward: count them as trained, or filter them and take others."""
+    zero_variance_groups: Literal["score", "skip", "replace"] = "score"
+    """Groups whose samples all have one reward: ``score`` them like others, so that with advantages of 0 they
+    count in the average of the loss and in the KL (as released); ``skip`` them, so that the loss is that of the
+    others; or ``replace`` them, so that others are trained in their place."""
     batch_tokens: Positive = 16384
     """Tokens, of all views and with their prompts, in one forward and backward pass. What belongs together (the
-    views of a sample, the pair of ``vrpo``) stays together, also where it is more."""
+    views of a sample, the pair of ``vrpo``, the group of ``stable_drl``) stays together, also where it is more."""
     logits_mb: Positive = 64
     """MiB of logits at a time: the output layer runs on chunks of rows."""
     gradient_checkpointing: bool = False
@@ -135,6 +158,11 @@ class LearnerConfig(Section):
     rank 0 (NCCL between GPUs, gloo otherwise), which a worker that starts late makes up for in the object store.
     ``auto`` broadcasts where some worker is on another machine than rank 0."""
 
+    @property
+    def updates_per_step(self) -> int:
+        """Count the optimizer steps of a learner step that has completions enough for all its minibatches."""
+        return self.inner_iterations * self.minibatches
+
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: Any) -> Any:
@@ -142,11 +170,10 @@ class LearnerConfig(Section):
         if preset is None:
             return values
         filled = {**preset, **values}
-        for field in ("estimator", "objective"):
-            theirs = preset[field]
-            stated = with_kind(values.get(field, {}), theirs["kind"])
-            if isinstance(stated, dict) and stated["kind"] == theirs["kind"]:
-                filled[field] = {**theirs, **stated}
+        for field, kinds in (("estimator", ESTIMATORS), ("objective", OBJECTIVES)):
+            stated = with_kind(values.get(field, {}), preset[field]["kind"])
+            if isinstance(stated, dict):
+                filled[field] = {**carried(kinds, preset[field], stated["kind"]), **stated}
         return filled
 
     @model_validator(mode="after")
@@ -188,13 +215,15 @@ class LearnerConfig(Section):
         if self.off_policy_cap:
             if not isinstance(self.objective, GrpoConfig | PluginConfig):
                 raise ValueError("off_policy_cap: only the grpo objective weighs tokens; leave it out")
-            # These leave some tokens without a likelihood, depending on the masks.
-            if isinstance(self.estimator, RandomMaskConfig | ElboQuadratureConfig):
+            if isinstance(self.estimator, _INCOMPLETE):
                 raise ValueError(
                     f"off_policy_cap: {self.estimator.kind} does not measure every token; leave it out"
                 )
-        bounds = ElboConfig | ElboQuadratureConfig | PluginConfig
-        if isinstance(self.objective, SpgConfig | VrpoConfig) and not isinstance(self.estimator, bounds):
+            if self.positions == "all":
+                raise ValueError("off_policy_cap: rollouts record it for their text alone; set positions: text")
+        if self.positions == "all" and isinstance(self.estimator, TraceConfig):
+            raise ValueError("positions: no step of a rollout commits what follows its end; set positions: text")
+        if isinstance(self.objective, _OF_BOUNDS) and not isinstance(self.estimator, _BOUNDS | PluginConfig):
             raise ValueError(
                 f"objective: {self.objective.kind} is made of evidence lower bounds; set estimator to elbo"
             )

@@ -34,6 +34,7 @@ def load_config(recipe: Path, overrides: Sequence[str] = ()) -> Config:
             _clear_for_preset(raw, field.partition(".")[0], _PRESETS_OF[field].get(name, {}))
     for override in overrides:
         _clear_for_kind(raw, override)
+    _clear_for_length(raw, overrides)
     for override in overrides:
         _apply(raw, override)
     try:
@@ -101,6 +102,14 @@ def _clear_for_kind(raw: dict[str, Any], override: str) -> None:
             stated = learner.get(section)
             if not (isinstance(stated, dict) and stated.get("kind") == kind):
                 learner.pop(section, None)
+
+
+def _clear_for_length(raw: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Drop the recipe's length of the run where an override gives it in the other unit."""
+    run = raw.get("run")
+    for field, other in (("steps", "epochs"), ("epochs", "steps")):
+        if isinstance(run, dict) and any(override.startswith(f"run.{field}=") for override in overrides):
+            run.pop(other, None)
 
 
 def _is_number(text: str) -> bool:

@@ -13,13 +13,27 @@ from common.presets import REWARD_PRESETS, RewardPreset
 RESERVED_COMPONENTS = ("tests", "format", "mean", "std", "solved", "pass_rate", "excluded", "total")
 
 
+STATIC_CHECK = "static_check"
+#: Pays for parallel decoding, and so needs a decoder that decides how much it commits at a step.
+TOKENS_PER_FORWARD = "tokens_per_forward"
+#: Reward functions of ours, which ``reward.functions`` asks for by name.
+BUILT_IN_REWARDS = (STATIC_CHECK, TOKENS_PER_FORWARD)
+
+
 class RewardFunctionConfig(Section):
-    """A reward function of the user's: takes (task, completion), gives a finite number."""
+    """A reward function: takes (task, completion), gives a finite number; it may be ``async``."""
 
     path: str = Field(pattern=r"^[A-Za-z_]\w*((\.[A-Za-z_]\w*)*:[A-Za-z_]\w*)?$")
-    """``package.module:function``, importable where the reward workers run, or an installed plug-in's name."""
+    """``package.module:function``, importable where the reward workers run; an installed plug-in's name; or one of
+    ours: ``static_check`` (a third each: parses, imports resolve, names are bound) and ``tokens_per_forward`` (of
+    the text, with ``rollout.decoder: threshold``)."""
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     """Factor of its value in the reward; the function's name names its component."""
+    scope: Literal["completion", "group"] = "completion"
+    """``group``: it takes (task, completions), all of a group but excluded ones, and gives a number for each."""
+    timeout_seconds: Rate = 60.0
+    """Deadline of an ``async`` function, for all its calls on a group, which run at the same time. Missing it is
+    an error, as raising is. A function that is not ``async`` cannot be ended."""
 
     @property
     def name(self) -> str:

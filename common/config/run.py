@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from common.config.base import Name, NonNegative, Positive, Rate, Section
+from common.config.base import ConfigError, Name, NonNegative, Positive, Rate, Section
 from common.config.environment import check_reference, from_environment, names_variable
 from common.sampler import Temperature
 
@@ -24,8 +24,27 @@ class RunConfig(Section):
     """What the run shows and what it does not, in a sentence or two; printed first and put into the report."""
     seed: NonNegative = 0
     """Keys every random number of the run."""
-    steps: Positive = 100
-    """Learner steps (weight versions) to train."""
+    steps: Positive | None = None
+    """Learner steps (weight versions) to train. A run is given either these or ``epochs``."""
+    epochs: Rate | None = None
+    """Times that every training task is trained on, in place of ``steps``: the run ends before the step that would
+    go beyond. Counts the tasks that were loaded, without those that ``data.max_prompt_tokens`` leaves out."""
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> Self:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("steps: given beside epochs; a run has one length, so leave one of the two out")
+        return self
+
+    @property
+    def total_steps(self) -> int:
+        """Learner steps of the run, once they are known: those of ``epochs`` depend on the tasks.
+
+        Raises ConfigError (:mod:`orchestrator.run_length` computes them before anything is started).
+        """
+        if self.steps is None:
+            raise ConfigError("run.steps: not known; give run.steps, or run.epochs to `couplet train`")
+        return self.steps
 
 
 class ModelSection(Section):
@@ -39,7 +58,27 @@ class ModelSection(Section):
     """Compute type of rollouts and learner alike; ``learner.weights_dtype`` says how trained weights are held."""
 
 
-class DataConfig(Section):
+class PromptSettings(Section):
+    """How the text of a task becomes what the model reads, and where its answer begins."""
+
+    chat_template: bool = False
+    """Wrap prompts in a chat template, as the user's turn."""
+    chat_template_file: Path | None = None
+    """Jinja file of that template, on every machine that runs rollout workers; by default the tokenizer's own."""
+    system_prompt: str | None = "You are a helpful assistant."
+    """What the chat's system turn says; null leaves the turn to the template."""
+    answer_prefix: str = ""
+    """Text that every answer to a ``fenced`` task begins with, such as an opening fence: the model reads it at the
+    end of its prompt, and the reward as the beginning of what the model wrote."""
+
+    @model_validator(mode="after")
+    def _template_is_used(self) -> Self:
+        if self.chat_template_file is not None and not self.chat_template:
+            raise ValueError("chat_template_file: not used; set chat_template: true, or leave the file out")
+        return self
+
+
+class DataConfig(PromptSettings):
     source: Literal["synthetic", "file"] = "file"
     """``synthetic`` generates the quick start's tasks; ``file`` reads ``train`` and ``held_out``."""
     train: Path | None = None
@@ -56,14 +95,16 @@ class DataConfig(Section):
     held_out_tasks: Positive = 200
     """How many held-out tasks the synthetic generator makes."""
     max_prompt_tokens: Positive = 512
-    """A task whose prompt is longer is left out, and counted."""
-    chat_template: bool = False
-    """Wrap prompts in the tokenizer's chat template."""
+    """A task whose prompt is longer, template and ``answer_prefix`` included, is left out, and counted."""
+    metadata: tuple[str, ...] = ()
+    """Columns of the rows of both files that reward functions get, in ``task.metadata``; 16 KiB a task at most."""
 
     @model_validator(mode="after")
     def _file_has_train(self) -> Self:
         if self.source == "file" and self.train is None:
             raise ValueError("train: missing; name a jsonl file of tasks, or set source: synthetic")
+        if self.source == "synthetic" and self.metadata:
+            raise ValueError("metadata: generated tasks have no columns; leave it out, or set source: file")
         return self
 
 

@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from common.config.base import Section
 from common.config.learner import LearnerConfig
-from common.config.reward import RewardConfig
+from common.config.reward import TOKENS_PER_FORWARD, RewardConfig
 from common.config.rollout import RolloutConfig
 from common.config.run import (
     AdmissionConfig,
@@ -22,6 +22,7 @@ from common.config.run import (
     StreamsConfig,
     TelemetryConfig,
 )
+from common.sampler import ADAPTIVE_DECODERS
 
 
 class Config(Section):
@@ -50,6 +51,13 @@ class Config(Section):
             raise ValueError(
                 "learner.estimator: left_to_right scores what was decoded from left to right; set "
                 "rollout.block_length: 1 and rollout.denoising_steps to rollout.completion_length"
+            )
+        paid = [function.path for function in self.reward.functions]
+        if TOKENS_PER_FORWARD in paid and self.rollout.decoder not in ADAPTIVE_DECODERS:
+            raise ValueError(
+                f"reward.functions: {TOKENS_PER_FORWARD} pays for committing more tokens at a step, but the "
+                f"{self.rollout.decoder} decoder commits what its schedule says; set rollout.decoder: "
+                f"{ADAPTIVE_DECODERS[0]}, or leave the function out"
             )
         if self.learner.weights_dtype == "bfloat16" and self.model.dtype != "bfloat16":
             raise ValueError(

@@ -31,4 +31,4 @@ class CountedElboEstimator:
             for mask in (subset, ~subset):
                 masks.append(mask)
                 weights.append(mask * ((length + 1) / max(1, int(mask.sum()))))
-        return Views(np.stack(masks), np.stack(weights) / (2.0 * self.pairs))
+        return Views(np.stack(masks), np.stack(weights) / (2.0 * self.pairs), draws=self.pairs)

@@ -16,7 +16,7 @@ class FullMaskEstimator:
     Prompt tokens are masked with probability ``prompt_mask``, afresh in every inner iteration.
     """
 
-    prompt_mask: float = 0.15
+    prompt_mask: float = 0.0
 
     complete = True
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from common.config import (
     CoupledConfig,
     DecoupledConfig,
+    ElboBlocksConfig,
     ElboConfig,
     ElboQuadratureConfig,
+    ElboSystematicConfig,
     EstimatorConfig,
     FullMaskConfig,
     LeftToRightConfig,
@@ -16,7 +18,9 @@ from common.config import (
 )
 from common.likelihood.coupled import CoupledEstimator
 from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_blocks import BlockElboEstimator
 from common.likelihood.elbo_quadrature import QuadratureElboEstimator
+from common.likelihood.elbo_systematic import SystematicElboEstimator
 from common.likelihood.full_mask import FullMaskEstimator
 from common.likelihood.left_to_right import LeftToRightEstimator
 from common.likelihood.random_mask import RandomMaskEstimator
@@ -41,8 +45,12 @@ def make_estimator(config: EstimatorConfig, inner_iterations: int) -> Estimator:
             return RandomMaskEstimator(inner_iterations)
         case ElboConfig(mask_pairs=pairs):
             return CountedElboEstimator(pairs)
+        case ElboSystematicConfig(subsets=subsets):
+            return SystematicElboEstimator(subsets)
         case ElboQuadratureConfig(nodes=nodes):
             return QuadratureElboEstimator(nodes)
+        case ElboBlocksConfig(blocks=blocks, block_length=block_length, prompt_mask=prompt_mask):
+            return BlockElboEstimator(blocks, block_length, prompt_mask)
         case TraceConfig(merged_steps=merged_steps):
             return TraceEstimator(merged_steps)
         case LeftToRightConfig():

@@ -41,8 +41,9 @@ class SampleKey:
 class Text:
     """A completion of L tokens as an estimator sees it.
 
-    ``valid_tokens`` counts those up to and including the end of the text: only they are measured. ``step_map`` and
-    ``overwritten`` are the rollout's (:class:`common.records.Rollout`), for estimators that follow its steps.
+    ``valid_tokens`` counts those up to and including the end of the text, or all: only they are measured.
+    ``step_map`` and ``overwritten`` are the rollout's (:class:`common.records.Rollout`), for estimators that
+    follow its steps.
     """
 
     prompt_ids: tuple[int, ...]
@@ -52,12 +53,17 @@ class Text:
     overwritten: tuple[tuple[int, int, int], ...] = ()
 
     @classmethod
-    def of(cls, prompt_ids: tuple[int, ...], completion: Completion, **fields: Any) -> Self:
-        """Make the text of a rollout's completion; ``fields`` are those that a subclass adds."""
+    def of(
+        cls, prompt_ids: tuple[int, ...], completion: Completion, *, whole: bool = False, **fields: Any
+    ) -> Self:
+        """Make the text of a rollout's completion; ``fields`` are those that a subclass adds.
+
+        ``whole``: what follows the end of the text is measured as well.
+        """
         return cls(
             prompt_ids=prompt_ids,
             completion_ids=completion.completion_ids,
-            valid_tokens=completion.text_tokens,
+            valid_tokens=len(completion.completion_ids) if whole else completion.text_tokens,
             step_map=completion.step_map,
             overwritten=completion.overwritten,
             **fields,
@@ -71,12 +77,16 @@ class Views:
     ``masks`` [V, L] says what is masked and ``weights`` float64 [V, L] what a token's log-probability there counts
     for: 0 wherever it is not masked. ``visible`` [V, L] are the tokens under positions that are not masked, where
     they differ from the completion's; ``prompt_masks`` [V, P] masks prompt tokens.
+
+    The estimate is the mean over ``draws`` estimates by equally many views each, one after the other: the first
+    V/draws views make the first, and so on.
     """
 
     masks: Masks
     weights: npt.NDArray[np.float64]
     visible: npt.NDArray[np.int64] | None = None
     prompt_masks: Masks | None = None
+    draws: int = 1
 
     def canvases(self, text: Text, mask_token_id: int) -> npt.NDArray[np.int64]:
         """Return the token ids [V, P + L] that the model sees."""
@@ -88,6 +98,11 @@ class Views:
         if self.prompt_masks is not None:
             prompt = np.where(self.prompt_masks, mask_token_id, prompt)
         return np.concatenate([prompt, completion], axis=1)
+
+    def of_draws(self) -> list[tuple[int, ...]]:
+        """Return the numbers of the views of each draw."""
+        size = len(self.masks) // self.draws
+        return [tuple(range(draw * size, (draw + 1) * size)) for draw in range(self.draws)]
 
     def measured(self, text: Text) -> Masks:
         """Return which log-probabilities count, [V, L]: those with a weight, of valid tokens."""

@@ -36,10 +36,21 @@ REWARD = (
 )
 
 DIFFUSION = (
-    Metric("diffusion/ar_ness_local", "Local AR-ness at 1"),
-    Metric("diffusion/ar_ness_global", "Global AR-ness at 1"),
-    Metric("diffusion/ar_ness_local_at_4", "Local AR-ness at 4"),
-    Metric("diffusion/ar_ness_global_at_4", "Global AR-ness at 4"),
+    Metric("diffusion/ar_ness_local", "Local AR-ness at 1 of the text"),
+    Metric("diffusion/ar_ness_global", "Global AR-ness at 1 of the text"),
+    Metric("diffusion/ar_ness_local_at_4", "Local AR-ness at 4 of the text"),
+    Metric("diffusion/ar_ness_global_at_4", "Global AR-ness at 4 of the text"),
+    Metric("diffusion/executed_ar_ness_local", "Local AR-ness at 1 of all commits, after the end of the text too"),
+    Metric(
+        "diffusion/executed_ar_ness_global", "Global AR-ness at 1 of all commits, after the end of the text too"
+    ),
+    Metric(
+        "diffusion/executed_ar_ness_local_at_4", "Local AR-ness at 4 of all commits, after the end of the text too"
+    ),
+    Metric(
+        "diffusion/executed_ar_ness_global_at_4",
+        "Global AR-ness at 4 of all commits, after the end of the text too",
+    ),
     Metric("diffusion/steps", "Mean forward passes per completion"),
     Metric("diffusion/tokens_per_forward", "Text tokens per forward pass of a completion"),
     Metric("diffusion/surprisal", "Mean of -log p of a text token under the model at temperature 1", "nats"),

@@ -22,8 +22,8 @@ from common.models.transformer import MaskedDiffusionModel
 _BUILTIN = {"builtin:quickstart": Path(__file__).parent / "quickstart"}
 
 
-def model_folder(path: str) -> Path:
-    """The local folder of a model: a folder, a built-in name, or a Hub name (downloaded).
+def model_folder(path: str, *, weights: bool = True) -> Path:
+    """The local folder of a model: a folder, a built-in name, or a Hub name (downloaded, with its ``weights``).
 
     Raises :class:`ModelError` for one that does not exist.
     """
@@ -38,7 +38,8 @@ def model_folder(path: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(path, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt"]))
+        patterns = ["*.json", "*.jinja", "*.txt", *(["*.safetensors"] if weights else [])]
+        return Path(snapshot_download(path, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(f"model.path {path!r}: neither a folder nor a model the Hub gives: {error}") from error
 
@@ -74,9 +75,9 @@ def load_model(path: str, device: torch.device | str = "cpu") -> MaskedDiffusion
 def load_tokenizer(path: str) -> Any:
     """Load the tokenizer in the model's folder; its special ids must agree with config.json.
 
-    Runs no code of the folder. Raises :class:`ModelError`.
+    Runs no code of the folder, and downloads no weights. Raises :class:`ModelError`.
     """
-    folder = model_folder(path)
+    folder = model_folder(path, weights=False)
     config = ModelConfig.from_folder(folder)
     tokenizer = read_tokenizer(folder, config.family)
     if tokenizer is None:
@@ -90,7 +91,7 @@ def load_tokenizer(path: str) -> Any:
 
 def tokenizer_hash(path: str) -> str:
     """Return a fingerprint of the tokenizer files, template included; every rollout records it."""
-    folder = model_folder(path)
+    folder = model_folder(path, weights=False)
     digest = hashlib.sha256()
     for name in TOKENIZER_FILES:
         file = folder / name

@@ -1,8 +1,8 @@
 """AceCode and MBPP rows: a question and a list of asserts.
 
-They become ``fenced`` tasks whose prompt shows the first assert, as in the DiffuCoder recipe. Imports and set-up
-code go to ``prefix``, so that they run before the solution; set-up code that uses names of the solution goes in
-front of every test instead.
+They become ``fenced`` tasks whose prompt shows the first assert, as in the DiffuCoder recipe, unless the question
+shows code in a fenced block already. Imports and set-up code go to ``prefix``, so that they run before the
+solution; set-up code that uses names of the solution goes in front of every test instead.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from common.records import Task
 from common.tasks.asserts import AssertLine, UnusableTestError, read_assert
 from common.tasks.exports import exports_of, needs_solution, test_imports
+from common.tasks.rephrasing import is_rephrased, shows_code
 from common.tasks.rows import ParsedRow, SkippedRowError, TaskRow
 from common.tasks.source import NotPythonError, Source, read_source
 
@@ -19,7 +20,11 @@ _REFERENCE_FIELDS = ("reference", "code")
 
 
 def assert_task(row: TaskRow) -> ParsedRow:
-    """Make a chat question, which shows the first test that can be used."""
+    """Make a chat question, which shows the first test that can be used or else a fenced block of its own.
+
+    A question that was re-phrased (:mod:`common.tasks.rephrasing`) shares its row's id with the original one, so
+    its task's id is told apart by its ending, ``/rephrased``.
+    """
     question = row.required_text(*_QUESTION_FIELDS)
     lines = row.strings(*_TEST_FIELDS)
     if not lines:
@@ -57,17 +62,18 @@ def assert_task(row: TaskRow) -> ParsedRow:
     if not tests:
         raise SkippedRowError(f"no test can be used; {left_out[0]}")
     imports = test_imports(scripts, exports, setup, solution) if scripts else ()
+    with_test = not shows_code(question)
     task = Task(
-        id=row.identifier(),
+        id=row.identifier() + ("/rephrased" if is_rephrased(question) else ""),
         family=row.text("source") or "",
-        prompt=f"{question}\nTest cases: {shown}",
+        prompt=f"{question}\nTest cases: {shown}" if with_test else question,
         prefix=prefix + "\n" if prefix else "",
         completion="fenced",
         entry_point=entry_point,
         tests=tuple(tests),
         test_setup="".join(f"{line}\n" for line in imports),
         exports=exports,
-        shown_tests=1,
+        shown_tests=int(with_test),
         reference=reference,
     )
     return ParsedRow(task, tuple(left_out))

@@ -30,9 +30,10 @@ class TaskFormat:
     parse: Parse
 
 
+OWN_FORMAT = "couplet"
 #: By name. The first whose fields a row has is its format.
 FORMATS: dict[str, TaskFormat] = {
-    "couplet": TaskFormat(("tests",), own_task),
+    OWN_FORMAT: TaskFormat(("tests",), own_task),
     "mbpp+": TaskFormat(("base_input", "assertion"), mbpp_plus_task),
     "humaneval+": TaskFormat(("base_input", "canonical_solution"), humaneval_plus_task),
     "bigcodebench": TaskFormat(("complete_prompt", "test"), bigcodebench_task),

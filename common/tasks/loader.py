@@ -1,18 +1,19 @@
 """Read programming tasks from a file of JSON lines (plain, or gzip if named ``.gz``) or Parquet.
 
 ``docs/tasks.md`` has the formats and what becomes of their rows. Fields that a format does not know are ignored,
-except in our own, where they are errors.
+except in our own, where they are errors, and except for those asked for as metadata.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.records import Task
-from common.tasks.formats import FORMATS, format_of, parser_of
+from common.tasks.formats import FORMATS, OWN_FORMAT, format_of, parser_of
+from common.tasks.metadata import with_metadata, without_columns
 from common.tasks.rows import ParsedRow, SkippedRowError, TaskFileError, read_rows, unit_of
 
 __all__ = ["LoadReport", "TaskFileError", "load_tasks"]
@@ -35,11 +36,14 @@ class LoadReport:
     formats: Mapping[str, int] = field(default_factory=dict)
 
 
-def load_tasks(path: Path | str, format: str | None = None, format_field: str = "--format") -> LoadReport:
+def load_tasks(
+    path: Path | str, format: str | None = None, format_field: str = "--format", metadata: Sequence[str] = ()
+) -> LoadReport:
     """Read every task of a file; ``format`` is what :func:`parser_of` takes [default: each row's by its fields].
 
-    ``format_field``: where the user gave it, for the message. Raises :class:`TaskFileError` for an unknown format
-    and for a missing or malformed file or row.
+    ``format_field``: where the user gave it, for the message. ``metadata`` names columns for reward functions.
+    Raises :class:`TaskFileError` for an unknown format, for a missing or malformed file or row, and for metadata
+    that no row has.
     """
     named = None if format is None else parser_of(format, format_field)
     path = Path(path)
@@ -48,21 +52,29 @@ def load_tasks(path: Path | str, format: str | None = None, format_field: str = 
     left_out: list[Omission] = []
     formats: Counter[str] = Counter()
     first_use: dict[str, int] = {}
+    absent = set(metadata)
     for row in read_rows(path):
         name = format or format_of(row)
         formats[name] += 1
-        task_id = row.identifier()
+        try:
+            # Of a row of our own, what no task has a field for is an error.
+            told = without_columns(row, metadata) if name == OWN_FORMAT else row
+            parsed = (named or FORMATS[name].parse)(told)
+        except SkippedRowError as error:
+            skipped.append((row.number, row.identifier(), str(error)))
+            continue
+        if not isinstance(parsed, ParsedRow):  # the function may be the user's
+            raise TaskFileError(f"{format_field}: {name} gives {type(parsed).__name__}; return a ParsedRow")
+        task_id = parsed.task.id
         if task_id in first_use:
             place = f"{unit_of(path)} {first_use[task_id]}"
             raise row.error("id", f"{task_id!r} was already used on {place}; make ids unique")
         first_use[task_id] = row.number
-        try:
-            parsed = (named or FORMATS[name].parse)(row)
-        except SkippedRowError as error:
-            skipped.append((row.number, task_id, str(error)))
-            continue
-        if not isinstance(parsed, ParsedRow):  # the function may be the user's
-            raise TaskFileError(f"{format_field}: {name} gives {type(parsed).__name__}; return a ParsedRow")
-        tasks.append(parsed.task)
+        absent -= {column for column in absent if row.fields.get(column) is not None}
+        tasks.append(with_metadata(parsed.task, row, metadata))
         left_out += ((row.number, task_id, reason) for reason in parsed.left_out)
+    if absent and tasks:
+        raise TaskFileError(
+            f"data.metadata: no task of {path} has the column {min(absent)!r}; name columns of its rows"
+        )
     return LoadReport(tuple(tasks), tuple(skipped), tuple(left_out), dict(formats))

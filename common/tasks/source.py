@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+#: What the parser and the compiler raise of text that they cannot handle.
+_NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -54,21 +57,37 @@ def _compiled(text: str, mode: Literal["exec", "eval"]) -> ast.AST:
             warnings.simplefilter("ignore")
             tree: ast.AST = compile(text, "<task>", mode, ast.PyCF_ONLY_AST, dont_inherit=True)
             compile(text, "<task>", mode, dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
+    except _NOT_PYTHON as error:
         raise NotPythonError(f"not Python: {error}") from error
     return tree
 
 
 def read_source(text: str) -> Source:
     """Parse a module and find its names. Raises :class:`NotPythonError`."""
-    tree = parse(text)
+    return _names_of(text, parse(text))
+
+
+def read_untrusted(text: str) -> Source:
+    """Do what :func:`read_source` does without generating code, whose size a hostile text can make exponential.
+
+    So what only the code generator refuses, such as a ``return`` outside of a function, is not noticed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _names_of(text, ast.parse(text))
+    except _NOT_PYTHON as error:
+        raise NotPythonError(f"not Python: {error}") from error
+
+
+def _names_of(text: str, tree: ast.Module) -> Source:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         table = symtable.symtable(text, "<task>", "exec")
     symbols = table.get_symbols()
     bound = frozenset(symbol.get_name() for symbol in symbols if symbol.is_assigned())
     imported = frozenset(symbol.get_name() for symbol in symbols if symbol.is_imported())
-    free = frozenset(name for name in _globals_read(table) if name not in bound | imported)
+    free = frozenset(_globals_read(table)) - bound - imported - frozenset(_globals_assigned(table))
     called = {
         node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
@@ -95,6 +114,15 @@ def _globals_read(table: symtable.SymbolTable) -> Iterator[str]:
             yield symbol.get_name()
     for child in table.get_children():
         yield from _globals_read(child)
+
+
+def _globals_assigned(table: symtable.SymbolTable) -> Iterator[str]:
+    """Yield the names of the module that functions and classes declare ``global`` and bind."""
+    for child in table.get_children():
+        for symbol in child.get_symbols():
+            if symbol.is_declared_global() and (symbol.is_assigned() or symbol.is_imported()):
+                yield symbol.get_name()
+        yield from _globals_assigned(child)
 
 
 def _imports(tree: ast.Module) -> tuple[dict[str, str], tuple[str, ...]]:

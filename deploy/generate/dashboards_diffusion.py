@@ -10,6 +10,16 @@ _CHOSEN = 'run=~"$run"'
 _RUN = Scope(_CHOSEN, by=("run",))
 _ORDER = "Mean over the chosen runs. Left to right is a slope from 0 to 100 %; no order at all is 50 % all over."
 
+_LEFT_TO_RIGHT = (
+    "100 % is left to right: each token comes right after the one before it (local), or is the leftmost of those "
+    "still masked (global); at 4, after the four before it in any order, or among the four leftmost."
+)
+#: Prefix of the metrics' keys, end of the title, and what the order is of.
+_ORDERS = (
+    ("", "of the text", "Of the positions up to the end of the text."),
+    ("executed_", "of all commits", "Of every position that was committed, those after the end of the text too."),
+)
+
 
 def board() -> Board:
     return Board(
@@ -23,26 +33,23 @@ def _of(key: str, legend: str = "{{run}}") -> Query:
     return Query(_RUN.newest(key), legend)
 
 
+def _ar_ness(of: str, title: str, note: str, at: int) -> Panel:
+    suffix = "" if at == 1 else f"_at_{at}"
+    return graph(
+        f"AR-ness at {at} {title}",
+        _of(f"diffusion/{of}ar_ness_local{suffix}", "{{run}} local"),
+        _of(f"diffusion/{of}ar_ness_global{suffix}", "{{run}} global"),
+        unit="percentunit",
+        width=12,
+        step=STEP,
+        note=f"{note} {_LEFT_TO_RIGHT}",
+    )
+
+
 def _order() -> list[Panel]:
     tenths = Query(Scope(_CHOSEN, by=("tenth",)).mean("diffusion/order/{tenth}"), "tenth {{tenth}}")
     return [
-        graph(
-            "AR-ness at 1",
-            _of("diffusion/ar_ness_local", "{{run}} local"),
-            _of("diffusion/ar_ness_global", "{{run}} global"),
-            unit="percentunit",
-            width=12,
-            step=STEP,
-            note="100 % is left to right: each token comes right after the one before it (local), or is the "
-            "leftmost of those still masked (global).",
-        ),
-        graph(
-            "AR-ness at 4",
-            _of("diffusion/ar_ness_local_at_4", "{{run}} local"),
-            _of("diffusion/ar_ness_global_at_4", "{{run}} global"),
-            unit="percentunit",
-            width=12,
-        ),
+        *(_ar_ness(of, title, note, at) for of, title, note in _ORDERS for at in (1, 4)),
         heat("When each tenth of the text is written", tenths, "percentunit", "tenth of the text", note=_ORDER),
         bars("When each tenth is written, now", tenths, "percentunit", note=_ORDER),
     ]

@@ -18,11 +18,14 @@ from learner.samples import TrainingSample
 class Sums:
     """Sums over the units that an objective counts (tokens, samples, groups or pairs).
 
-    The engine divides them by the count over all ranks. ``metrics`` are detached.
+    The engine divides ``loss`` by the count of the update, over all ranks and micro-batches. ``metrics`` are
+    detached sums over the ``units`` that the rows measure, and are divided by those: an estimator may leave out
+    some.
     """
 
     loss: Tensor
     metrics: Mapping[str, Tensor]
+    units: int
 
 
 class Objective(Protocol):
@@ -45,7 +48,10 @@ class Objective(Protocol):
         """The metrics that :meth:`sums` reports."""
 
     def link(self, samples: Sequence[TrainingSample]) -> list[list[TrainingSample]]:
-        """Return the samples that have a part in the loss, those of one term of it together."""
+        """Return the samples that have a part in the loss, those of one term of it together.
+
+        All samples of a term are of one group.
+        """
 
     def count(self, linked: Sequence[Sequence[TrainingSample]]) -> float:
         """Return how many units the loss is averaged over."""

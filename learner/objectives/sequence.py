@@ -5,48 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from learner.batch import TokenRows
-from learner.objectives.objective import SampleBySample, Sums, sum_per_sample
-from learner.objectives.ratios import Clip, KlEstimator, kl_to_reference
+from learner.objectives.objective import Sums, sum_per_sample
+from learner.objectives.ratios import ClippedRatios, kl_estimate
 from learner.samples import TrainingSample
 
 
 @dataclass(frozen=True)
-class SequenceGrpo(SampleBySample):
+class SequenceGrpo(ClippedRatios):
     """One clipped ratio a completion: exp of the mean difference of its token estimates.
 
-    ESPO (arXiv 2512.03759) and GDPO (arXiv 2510.08554) with estimates of the evidence lower bound; the form is
-    GSPO's.
+    ESPO (arXiv 2512.03759) and GDPO (arXiv 2510.08554) with estimates of the evidence lower bound; the ratio is
+    GSPO's. The KL is estimated from the sums over the L tokens and divided by L, so that k2 is the squared
+    difference over 2 L, as in ESPO's released code.
     """
 
-    clip: Clip
-    kl_weight: float
-    kl: KlEstimator = "k3"
-
     by_token = False
-    needs_old = True
-    metric_names = ("policy/kl", *Clip.metric_names)
-
-    @property
-    def needs_reference(self) -> bool:
-        return self.kl_weight > 0
 
     def count(self, linked: Sequence[Sequence[TrainingSample]]) -> float:
         return float(len(linked))
 
     def sums(self, tokens: TokenRows, log_probs: Tensor) -> Sums:
-        present = torch.bincount(tokens.owner, minlength=len(tokens.samples)) > 0
-        length = tokens.of_samples(lambda sample: sample.valid_tokens)
+        present = tokens.measured > 0
+        length = tokens.of_samples(lambda sample: sample.valid_tokens)[present]
 
-        def mean(values: Tensor) -> Tensor:
-            return (sum_per_sample(tokens, values) / length)[present]
+        def total(values: Tensor) -> Tensor:
+            return sum_per_sample(tokens, values)[present]
 
-        new = mean(tokens.estimates(log_probs))
-        ratio = torch.exp(new - (new.detach() if tokens.old is None else mean(tokens.old)))
-        advantage = tokens.advantages[present]
-        kl = kl_to_reference(new, None if tokens.reference is None else mean(tokens.reference), self.kl)
-        loss = (self.kl_weight * kl - self.clip.surrogate(ratio, advantage)).sum()
-        return Sums(loss, {"policy/kl": kl.detach().sum(), **self.clip.metrics(ratio, advantage)})
+        new, anchor = total(tokens.estimates(log_probs)), self.anchor(tokens)
+        kl = kl_estimate(new, None if anchor is None else total(anchor), self.kl) / length
+        old = None if tokens.old is None else total(tokens.old) / length
+        return self.sums_of(new / length, old, kl, tokens.advantages[present])

@@ -18,8 +18,9 @@ class SandwichedGradient(SampleBySample):
     """SPG (arXiv 2510.09541): a bound of the likelihood on the side that counts, without ratio or KL.
 
     A positive advantage raises the lower bound; a negative one lowers ``mix`` times the upper bound
-    1/beta log E[p^beta / t] of each token and 1 - ``mix`` times the lower one. Both are means over valid tokens; a
-    token that no view masks has no part in them.
+    1/beta log E[p^beta / t] of each token and 1 - ``mix`` times the lower one. The lower bound is a mean over
+    valid tokens, the upper one over those that some view masks. As in the released code, completions count by
+    their valid tokens.
     """
 
     beta: float
@@ -31,16 +32,19 @@ class SandwichedGradient(SampleBySample):
     metric_names = ()
 
     def count(self, linked: Sequence[Sequence[TrainingSample]]) -> float:
-        return float(len(linked))
+        return float(sum(sample.valid_tokens for samples in linked for sample in samples))
 
     def sums(self, tokens: TokenRows, log_probs: Tensor) -> Sums:
+        value = self.bounds(tokens, log_probs)
+        return Sums(-(tokens.advantages[tokens.owner] * value).sum(), {}, units=value.numel())
+
+    def bounds(self, tokens: TokenRows, log_probs: Tensor) -> Tensor:
+        """Return what each token [T] adds to the bound of its sample, times the sample's valid tokens."""
         lower = tokens.estimates(log_probs)
-        advantage = tokens.advantages[tokens.owner]
-        value = torch.where(
-            advantage < 0, self.mix * self._upper(tokens, log_probs) + (1.0 - self.mix) * lower, lower
-        )
-        length = tokens.of_samples(lambda sample: sample.valid_tokens)[tokens.owner]
-        return Sums(-(advantage * value / length).sum(), {})
+        share = tokens.of_samples(lambda sample: sample.valid_tokens) / tokens.measured
+        upper = share[tokens.owner] * self._upper(tokens, log_probs)
+        mixed = self.mix * upper + (1.0 - self.mix) * lower
+        return torch.where(tokens.advantages[tokens.owner] < 0, mixed, lower)
 
     def _upper(self, tokens: TokenRows, log_probs: Tensor) -> Tensor:
         exponents = self.beta * log_probs + tokens.weights.log()

@@ -52,4 +52,5 @@ class PreferenceLoss:
                 "policy/preference_accuracy": (margin.detach() > 0).sum(),
                 "policy/preference_margin": margin.detach().sum(),
             },
+            units=margin.numel(),
         )

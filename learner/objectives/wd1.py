@@ -38,4 +38,5 @@ class WeightedLikelihood:
         return float(len({sample.group for samples in linked for sample in samples}))
 
     def sums(self, tokens: TokenRows, log_probs: Tensor) -> Sums:
-        return Sums(-(tokens.advantages[tokens.owner] * tokens.estimates(log_probs)).sum(), {})
+        estimates = tokens.estimates(log_probs)
+        return Sums(-(tokens.advantages[tokens.owner] * estimates).sum(), {}, units=estimates.numel())

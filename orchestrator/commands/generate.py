@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from common.ar_ness import decode_order, global_ar_ness, local_ar_ness
+from common.ar_ness import decode_order, global_ar_ness, local_ar_ness, never_committed
 from common.config import Config, load_config
 from common.models.loading import load_tokenizer
 from common.models.prompts import PromptEncoder
@@ -55,7 +56,7 @@ def complete(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
     engine = RolloutEngine(
         "generate",
         denoising,
-        PromptEncoder(config.model.path, config.data.chat_template),
+        PromptEncoder(config.model.path, config.data),
         fence,
         config.deadlines.step_seconds,
     )
@@ -64,7 +65,7 @@ def complete(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
         purpose=Purpose.EVALUATION,
         index=0,
         seed=config.run.seed,
-        task=Task(id="prompt", prompt=prompt, tests=()) if prompt is not None else _first_task(config),
+        task=_first_task(config) if prompt is None else _task(config, prompt),
         group_size=samples,
         min_version=0,
         sampler=config.rollout.sampler(),
@@ -80,12 +81,13 @@ def complete(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
 def generation_view(config: Config, group: RolloutGroup) -> RenderableType:
     """The completions, their tokens shaded from the first committed (bright) to the last (dark), and figures."""
     tokenizer = load_tokenizer(config.model.path)
+    begun = PromptEncoder(config.model.path, config.data).answer_prefix(group.prompt.task)
     parts: list[RenderableType] = [Text(group.prompt.task.prompt, style="bold")]
     for rollout in group.rollouts:
         tokens = [tokenizer.decode([token]) for token in rollout.completion_ids[: rollout.end]]
         parts += [
             Text(f"\nsample {rollout.sample}", style="dim"),
-            _shaded(tokens, rollout),
+            Text(begun, style="bold") + _shaded(tokens, rollout),
             Text(_figures(rollout)),
         ]
     return Group(*parts)
@@ -102,12 +104,20 @@ def _shaded(tokens: list[str], rollout: Rollout) -> Text:
 
 def _figures(rollout: Rollout) -> str:
     order = decode_order(rollout.step_map[: rollout.text_tokens])
+    executed, never = decode_order(rollout.executed_step_map), never_committed(rollout.executed_step_map)
     surprisal = -math.fsum(rollout.model_logprobs[: rollout.text_tokens]) / max(1, rollout.text_tokens)
     ended = "" if rollout.end < len(rollout.completion_ids) else ", no end of text"
     return (
         f"{rollout.text_tokens} tokens in {rollout.forwards} forward passes{ended}; {surprisal:.2f} nats a token; "
-        f"AR-ness local {local_ar_ness(order):.2f}, global {global_ar_ness(order):.2f}"
+        f"AR-ness local {local_ar_ness(order):.2f}, global {global_ar_ness(order):.2f}; of all commits, after the "
+        f"end too, {local_ar_ness(executed):.2f} and {global_ar_ness(executed, never=never):.2f}"
     )
+
+
+def _task(config: Config, prompt: str) -> Task:
+    """Make a task of a prompt; in a chat template it is a question, whose answer begins as answers do."""
+    completion: Literal["fenced", "continuation"] = "fenced" if config.data.chat_template else "continuation"
+    return Task(id="prompt", prompt=prompt, completion=completion, tests=())
 
 
 def _first_task(config: Config) -> Task:

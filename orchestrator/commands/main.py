@@ -47,7 +47,7 @@ data = LazyGroup(
     name="data",
     help="Inspect task files, check them and select from them.",
     lazy={
-        "acecode": (f"{_HERE}.data.acecode:acecode", "Select the hard split of AceCode."),
+        "acecode": (f"{_HERE}.data.acecode:acecode", "Select a split of AceCode by difficulty."),
         "check": (f"{_HERE}.data.check:check", "Check that tests accept their solutions, and nothing else."),
         "show": (f"{_HERE}.data.show:show", "Show what the loader makes of a task file."),
     },

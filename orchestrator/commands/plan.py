@@ -9,8 +9,12 @@ from rich.syntax import Syntax
 from rich.table import Table
 
 from common.config import Config, dump_config, without_password
+from common.models.families import ModelError
+from common.tasks.loader import TaskFileError
 from orchestrator.commands.memory_view import memory_view
+from orchestrator.curriculum import count_training_tasks
 from orchestrator.fleet.cluster import actor_resources, required_resources
+from orchestrator.run_length import run_length
 
 
 def plan_view(config: Config, gpu_gb: float | None = None) -> RenderableType:
@@ -39,8 +43,7 @@ def plan_view(config: Config, gpu_gb: float | None = None) -> RenderableType:
         "learner",
         str(learner.ranks),
         _listed(actor_resources(learner.gpus_per_rank, learner.ray_resource)),
-        f"ZeRO-{learner.zero_stage}, {learner.groups_per_step} groups a step, "
-        f"{learner.inner_iterations} inner iterations",
+        f"ZeRO-{learner.zero_stage}, {learner.groups_per_step} groups a step, {learner.updates_per_step} updates",
     )
     notes = [f"resources: {_listed(required_resources(config))}"]
     if elastic:
@@ -50,15 +53,29 @@ def plan_view(config: Config, gpu_gb: float | None = None) -> RenderableType:
     if not config.reward.workers:
         address = f"--streams-url {without_password(config.streams.url)} --run-id {config.run.id}"
         notes.append(f"scoring is done elsewhere: couplet serve-rewards {address}")
-    samples = config.run.steps * learner.groups_per_step * rollout.group_size
     return Group(
-        Syntax(dump_config(config), "yaml", background_color="default"),
+        Syntax(dump_config(config), "yaml", background_color="default", word_wrap=True),
         actors,
         *notes,
         memory_view(config, gpu_gb),
-        f"training: {config.run.steps} steps, {samples} samples",
+        *_length_lines(config),
         f"run folder: {config.folder}",
     )
+
+
+def _length_lines(config: Config) -> list[str]:
+    """Say how long the run trains, from the tasks that it would load; without them, what keeps them away."""
+    notes: list[str] = []
+    try:
+        tasks = count_training_tasks(config, notes)
+    except (TaskFileError, ModelError) as error:
+        run = config.run
+        known = f"{run.total_steps:,} steps" if run.epochs is None else f"run.epochs {run.epochs:g}"
+        return [f"training: {known}; the tasks cannot be counted here: {error}"]
+    length = run_length(config, tasks)
+    samples = length.steps * length.groups_per_step * config.rollout.group_size
+    lines = [*notes, f"training: {length.sentence()}; {samples:,} samples", length.warning()]
+    return [line for line in lines if line is not None]
 
 
 def _listed(resources: Mapping[str, float]) -> str:

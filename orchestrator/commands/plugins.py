@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.config.algorithms import ESTIMATORS, OBJECTIVES
+from common.config.reward import BUILT_IN_REWARDS
 from common.models.families import FAMILIES
 from common.plugins import Kind, Plugin, installed_plugins
 from common.sampler import DECODERS
@@ -60,5 +61,5 @@ def _own_names() -> Mapping[Kind, Sequence[str]]:
         "decoder": DECODERS,
         "task_format": tuple(FORMATS),
         "model_family": tuple(FAMILIES),
-        "reward": ("tests", "format"),
+        "reward": ("tests", "format", *BUILT_IN_REWARDS),
     }

@@ -56,6 +56,14 @@ LEARNING = (
 DIFFUSION = (
     Panel("Local AR-ness", ("diffusion/ar_ness_local", "diffusion/ar_ness_local_at_4")),
     Panel("Global AR-ness", ("diffusion/ar_ness_global", "diffusion/ar_ness_global_at_4")),
+    Panel(
+        "Local AR-ness of all commits",
+        ("diffusion/executed_ar_ness_local", "diffusion/executed_ar_ness_local_at_4"),
+    ),
+    Panel(
+        "Global AR-ness of all commits",
+        ("diffusion/executed_ar_ness_global", "diffusion/executed_ar_ness_global_at_4"),
+    ),
     Panel("Denoising steps", ("diffusion/steps",)),
     Panel("Tokens per forward pass", ("diffusion/tokens_per_forward",)),
     Panel("Surprisal", ("diffusion/surprisal",)),

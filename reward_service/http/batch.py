@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,16 @@ from functools import partial
 from common.records import Task, Verdict
 from reward_service.extraction import program_of
 from reward_service.http.dispatch import Done, Submission
-from reward_service.http.models import GroupLine, GroupRequest, SampleScore, Summary, SummaryLine
-from reward_service.scoring import Scored, Scorer
+from reward_service.http.models import (
+    DecodingRequest,
+    GroupLine,
+    GroupRequest,
+    SampleScore,
+    Summary,
+    SummaryLine,
+)
+from reward_service.scoring import Judged, Scored, Scorer
+from reward_service.user_rewards import Decoding
 
 log = logging.getLogger(__name__)
 _LATE = "not scored by the deadline"
@@ -26,14 +35,32 @@ class SameProgram:
     places: tuple[int, ...]
 
 
+#: Places of completions in their group, and their results.
+Placed = tuple[tuple[int, ...], list[Scored]]
+
+
 class _GroupProgress:
-    """The scores of one group so far, or why it has none."""
+    """The scores of one group so far, or why it has none. Used on the event loop, but for :meth:`whole`."""
 
     def __init__(self, request: GroupRequest, parts: int) -> None:
         self.request = request
+        self.arrived = time.monotonic()
         self.left = parts
         self.error: str | None = None
         self._scores: list[SampleScore | None] = [None] * len(request.completions)
+        self._judged: dict[int, Judged] = {}
+        self._lock = threading.Lock()
+
+    def whole(self, places: Sequence[int], judged: Sequence[Judged]) -> list[Judged] | None:
+        """Add what was judged; return all of the group to whoever adds the last of it, None to the others.
+
+        Called by the threads that judge.
+        """
+        with self._lock:
+            self._judged.update(zip(places, judged, strict=True))
+            if len(self._judged) < len(self._scores):
+                return None
+            return [self._judged[place] for place in range(len(self._scores))]
 
     def fill(self, places: Sequence[int], scored: Sequence[Scored]) -> None:
         for place, one in zip(places, scored, strict=True):
@@ -51,7 +78,10 @@ class _GroupProgress:
 
 
 class Batch:
-    """Jobs, one for each distinct program of each group, and the answer made of their outcomes."""
+    """Jobs, one for each distinct program of each group, and the answer made of their outcomes.
+
+    Where a reward function sees whole groups, the job that ends last in a group has all of its scores.
+    """
 
     def __init__(self, groups: Sequence[GroupRequest], scorer: Scorer) -> None:
         self._scorer = scorer
@@ -61,13 +91,13 @@ class Batch:
             counts[part.group] += 1
         self._groups = [_GroupProgress(group, count) for group, count in zip(groups, counts, strict=True)]
 
-    def jobs(self) -> list[Callable[[], list[Scored]]]:
+    def jobs(self) -> list[Callable[[], Placed]]:
         """Return what is to be run, in the order of the groups."""
         return [partial(self._examine, part) for part in self._parts]
 
     async def lines(
         self,
-        submission: Submission[list[Scored]],
+        submission: Submission[Placed],
         deadline: float,
         deadline_s: float,
         on_late: Callable[[int], None],
@@ -105,13 +135,23 @@ class Batch:
         )
         yield SummaryLine(summary=summary).model_dump_json()
 
-    def _examine(self, part: SameProgram) -> list[Scored]:
+    def _examine(self, part: SameProgram) -> Placed:
         group = self._groups[part.group]
         if group.error is not None:
-            return []
-        return self._scorer.examine(group.request.task, [group.request.completions[i] for i in part.places])
+            return (), []
+        asked = group.request
+        texts = [asked.completions[place] for place in part.places]
+        decodings = None if asked.decodings is None else [_decoding(asked.decodings[i]) for i in part.places]
+        if not self._scorer.sees_groups:
+            return part.places, self._scorer.examine(asked.task, texts, decodings)
+        whole = group.whole(part.places, self._scorer.judge(asked.task, texts, decodings))
+        if whole is None:
+            return (), []
+        scored = self._scorer.reward(asked.task, whole)
+        self._scorer.metrics.time("scoring/group", time.monotonic() - group.arrived)
+        return tuple(range(len(whole))), scored
 
-    def _take(self, group: _GroupProgress, done: Done[list[Scored]]) -> None:
+    def _take(self, group: _GroupProgress, done: Done[Placed]) -> None:
         group.left -= 1
         if isinstance(done.error, ValueError):
             group.error = str(done.error)
@@ -119,7 +159,7 @@ class Batch:
             log.error("scoring group %r failed", group.request.id, exc_info=done.error)
             group.error = f"internal error: {type(done.error).__name__}: {done.error}"
         elif group.error is None and done.result is not None:
-            group.fill(self._parts[done.index].places, done.result)
+            group.fill(*done.result)
 
 
 def _parts(index: int, group: GroupRequest) -> list[SameProgram]:
@@ -128,6 +168,10 @@ def _parts(index: int, group: GroupRequest) -> list[SameProgram]:
     for place, text in enumerate(group.completions):
         places.setdefault(program_of(group.task, text), []).append(place)
     return [SameProgram(index, tuple(same)) for same in places.values()]
+
+
+def _decoding(asked: DecodingRequest) -> Decoding:
+    return Decoding(asked.tokens, asked.forwards)
 
 
 def _sample(scored: Scored) -> SampleScore:

@@ -13,6 +13,15 @@ class _Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class DecodingRequest(_Closed):
+    """How a completion was decoded."""
+
+    tokens: Annotated[int, Field(ge=0)]
+    """Tokens of its text, the one that ends it included."""
+    forwards: Annotated[int, Field(ge=1)]
+    """Forward passes taken."""
+
+
 class GroupRequest(_Closed):
     """Completions of one task."""
 
@@ -21,6 +30,16 @@ class GroupRequest(_Closed):
     task: Task
     completions: Annotated[list[str], Field(min_length=1)]
     """What the model wrote, up to its end of text."""
+    decodings: list[DecodingRequest] | None = None
+    """One a completion; the reward ``tokens_per_forward`` needs them."""
+
+    @model_validator(mode="after")
+    def _decodings_fit(self) -> Self:
+        if self.decodings is not None and len(self.decodings) != len(self.completions):
+            raise ValueError(
+                f"decodings: {len(self.decodings)} for {len(self.completions)} completions; give one a completion"
+            )
+        return self
 
 
 class ScoreRequest(_Closed):
@@ -43,7 +62,8 @@ class ScoreRequest(_Closed):
 class SampleScore(_Closed):
     """The reward of one completion.
 
-    ``excluded``: a test ended in ``infra``, so ``reward`` is a placeholder that must not be trained on.
+    ``excluded``: a test ended in ``infra`` or a reward is unknown, so ``reward`` is a placeholder that must not be
+    trained on.
     ``forgeable``: the tests ran in the program's own process. ``notes``: a line on each test that did not pass; a
     program may have written it.
     """

@@ -6,7 +6,7 @@ from itertools import permutations, product
 
 import pytest
 
-from common.ar_ness import decode_order, global_ar_ness, local_ar_ness
+from common.ar_ness import decode_order, global_ar_ness, local_ar_ness, never_committed
 
 
 def naive_local(order: Sequence[int], k: int) -> float:
@@ -118,6 +118,20 @@ def test_several_tokens_in_one_step(step_map: list[int], k: int, local: float, l
     order = decode_order(step_map)
     assert local_ar_ness(order, k) == pytest.approx(local)
     assert global_ar_ness(order, k) == pytest.approx(left_most)
+
+
+def test_positions_that_are_never_committed_stay_masked() -> None:
+    chance = random.Random(9)
+    for _ in range(200):
+        positions = chance.sample(range(12), 12)
+        order, never = positions[:8], sorted(positions[8:])
+        for k in (1, 2, 4):
+            masked, hits = set(positions), 0
+            for position in order:
+                hits += position in sorted(masked)[:k]
+                masked.remove(position)
+            assert global_ar_ness(order, k, never) == pytest.approx(hits / 8)
+    assert (global_ar_ness([], 1, [0, 1]), never_committed([3, -1, 0, -1])) == (1, [1, 3])
 
 
 def test_no_order_inside_the_steps_has_higher_global_ar_ness() -> None:

@@ -22,6 +22,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from common.config import PromptSettings
 from common.models.config import ModelConfig, ModelError
 from common.models.families import FAMILIES
 from common.models.loading import load_model, load_tokenizer, save_model
@@ -455,7 +456,7 @@ def test_tokenizer_from_vocabulary_and_merges(tmp_path: Path) -> None:
     assert len(ids) < len(text.encode())
     assert tokenizer.decode(ids) == text
     assert tokenizer("<|im_end|>a<|mask|>")["input_ids"][::2] == [base + 2, base + 4]
-    encoder = PromptEncoder(str(folder), chat_template=True)
+    encoder = PromptEncoder(str(folder), PromptSettings(chat_template=True))
     turn = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], return_dict=False)
     assert turn[0] == base + 1
     assert turn.count(base + 2) == 1
@@ -478,7 +479,7 @@ def test_learned_pad_token_is_the_pad_and_ends_the_text(tmp_path: Path) -> None:
     assert (config.token_count, config.pad_token_id, config.eos_token_id) == (base + 6, base + 5, base)
     assert config.end_token_ids == (base, base + 2, base + 5)
     assert load_tokenizer(str(folder)).pad_token_id == base + 5
-    encoder = PromptEncoder(str(folder), chat_template=False)
+    encoder = PromptEncoder(str(folder), PromptSettings())
     ids = load_tokenizer(str(folder))(TEXT)["input_ids"]
     assert encoder.decode([*ids, base + 5, base + 5]) == TEXT
     # What is saved says so itself, and its tokenizer agrees.

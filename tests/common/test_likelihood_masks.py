@@ -11,6 +11,7 @@ import pytest
 
 from common.likelihood.coupled import CoupledEstimator
 from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_blocks import BlockElboEstimator
 from common.likelihood.elbo_quadrature import QuadratureElboEstimator
 from common.likelihood.full_mask import FullMaskEstimator
 from common.likelihood.random_mask import RandomMaskEstimator
@@ -63,7 +64,7 @@ def test_decoupled_has_as_many_views_which_are_no_complements() -> None:
         assert not any((masks[i] ^ masks[j]).all() for i in range(1, 5) for j in range(i))
 
 
-@pytest.mark.parametrize("estimator", RANDOM, ids=repr)
+@pytest.mark.parametrize("estimator", [*RANDOM, BlockElboEstimator(2, 8, 0.15)], ids=repr)
 def test_weights_are_zero_where_nothing_is_masked_and_only_there(estimator: Estimator) -> None:
     for key in KEYS:
         views = estimator.views(key, TEXT)
@@ -156,6 +157,34 @@ def test_quadrature_masks_at_the_nodes() -> None:
     nodes = [0.5 - sqrt(1 / 12), 0.5 + sqrt(1 / 12)]
     assert views.masks.mean(1) == pytest.approx(nodes, abs=0.01)
     assert views.weights.max(1) == pytest.approx([0.5 / t for t in nodes])
+
+
+def test_blocks_are_masked_in_part_and_what_follows_them_whole() -> None:
+    text = replace(TEXT, valid_tokens=30)
+    starts, firsts = set(), []
+    for key in KEYS * 3:
+        keyed = replace(key, sample=key.sample + len(firsts))
+        views = BlockElboEstimator(2, 8).views(keyed, text)
+        assert same(views, BlockElboEstimator(2, 8).views(keyed, replace(text, completion_ids=(5,) * LENGTH)))
+        assert views.masks[:, 30:].all()
+        for mask, weights in zip(views.masks, views.weights, strict=True):
+            first = int(mask.argmax())
+            firsts.append(first)
+            start = first // 8 * 8
+            starts.add(start)
+            assert mask[start + 8 :].all()
+            assert weights[:30].sum() == pytest.approx(30 / 2)
+    assert starts == {0, 8, 16, 24}
+    assert len(set(firsts)) > 8
+
+
+def test_blocks_hide_a_share_of_what_comes_before() -> None:
+    text = replace(TEXT, prompt_ids=(3,) * 50_000, completion_ids=(2,) * 50_000, valid_tokens=50_000)
+    views = BlockElboEstimator(40, 1250, 0.15).views(KEYS[0], text)
+    assert views.prompt_masks is not None
+    assert views.prompt_masks.mean() == pytest.approx(0.15, abs=0.005)
+    before = [mask[: (len(mask) - 1250) // 2] for mask in views.masks if not mask[:1250].all()]
+    assert any(mask.mean() == pytest.approx(0.15, abs=0.01) for mask in before)
 
 
 def test_canvases_hide_what_is_masked_and_show_what_is_visible() -> None:

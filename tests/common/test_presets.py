@@ -10,17 +10,22 @@ from common.config import (
     ConfigError,
     CoupledConfig,
     DecoupledConfig,
+    ElboConfig,
+    FullMaskConfig,
     GrpoConfig,
     LearnerConfig,
     Section,
     SequenceConfig,
     TraceConfig,
+    VrpoConfig,
     dump_config,
     load_config,
 )
 from common.likelihood.coupled import CoupledEstimator
 from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_blocks import BlockElboEstimator
 from common.likelihood.elbo_quadrature import QuadratureElboEstimator
+from common.likelihood.elbo_systematic import SystematicElboEstimator
 from common.likelihood.full_mask import FullMaskEstimator
 from common.likelihood.left_to_right import LeftToRightEstimator
 from common.likelihood.random_mask import RandomMaskEstimator
@@ -28,12 +33,15 @@ from common.likelihood.registry import make_estimator
 from common.likelihood.trace import TraceEstimator
 from common.likelihood.views import Estimator
 from common.presets import PRESETS, Preset
+from learner.objectives.bgpo import BoundaryGuided
+from learner.objectives.gdsd import GuidedDistillation
 from learner.objectives.grpo import TokenGrpo
 from learner.objectives.objective import Objective
 from learner.objectives.ratios import Clip
 from learner.objectives.registry import make_objective
 from learner.objectives.sequence import SequenceGrpo
 from learner.objectives.spg import SandwichedGradient
+from learner.objectives.stable_drl import SelfNormalizedGradient
 from learner.objectives.vrpo import PreferenceLoss
 from learner.objectives.wd1 import WeightedLikelihood
 
@@ -49,6 +57,11 @@ def recipe(tmp_path: Path) -> Path:
 
 def test_presets_are_those_that_can_be_named() -> None:
     assert set(PRESETS) == set(get_args(Preset))
+
+
+def test_every_preset_says_all_that_another_could_leave_behind() -> None:
+    fields = {field for preset in PRESETS.values() for field in preset}
+    assert all(preset.keys() == fields for preset in PRESETS.values())
 
 
 @pytest.mark.parametrize("name", get_args(Preset))
@@ -78,10 +91,65 @@ def test_inside_a_recipe_a_preset_only_fills_in(recipe: Path) -> None:
     assert learner["inner_iterations"] == 2
 
 
-def test_options_of_another_kind_are_not_filled_in(recipe: Path) -> None:
-    learner = learner_of(recipe, preset="espo", estimator="coupled")
-    assert learner["estimator"] == CoupledConfig().model_dump()
-    assert learner["objective"]["kind"] == "sequence"
+@pytest.mark.parametrize(
+    ("preset", "stated", "section"),
+    [
+        # The kind's own defaults, which are none of another paper's.
+        ("espo", {"estimator": "coupled"}, CoupledConfig()),
+        ("diffucoder", {"estimator": "full_mask"}, FullMaskConfig(prompt_mask=0.0)),
+        ("d1", {"estimator": "elbo"}, ElboConfig()),
+        ("spg", {"objective": "vrpo"}, VrpoConfig()),
+        ("diffucoder", {"objective": "sequence"}, SequenceConfig(clip=0.5, kl_weight=0.01, kl="k2")),
+        # What two kinds share is the preset's.
+        ("diffucoder", {"estimator": "decoupled"}, DecoupledConfig()),
+        ("unigrpo", {"objective": "sequence"}, SequenceConfig(clip=0.2)),
+        (
+            "tracerl",
+            {"objective": {"kind": "sequence", "clip": 0.1}},
+            SequenceConfig(clip=0.1, kl_weight=0.08, kl_to="step_start"),
+        ),
+        ("gdpo", {"objective": "grpo"}, GrpoConfig(clip=0.5, kl_weight=0.0)),
+    ],
+)
+def test_another_kind_takes_of_a_preset_what_both_have(
+    recipe: Path, preset: str, stated: dict[str, Any], section: Section
+) -> None:
+    (field,) = stated
+    assert learner_of(recipe, preset=preset, **stated)[field] == section.model_dump()
+    kind = stated[field] if isinstance(stated[field], str) else stated[field]["kind"]
+    if kind == stated[field]:
+        assert learner_of(recipe, f"{field}.kind={kind}", preset=preset)[field] == section.model_dump()
+
+
+def test_presets_say_how_often_and_on_what_they_train() -> None:
+    """Values of the released code; docs/algorithms.md names the files."""
+    found = {
+        name: (
+            learner.advantage,
+            learner.inner_iterations,
+            learner.minibatches,
+            learner.positions,
+            learner.zero_variance_groups,
+        )
+        for name in get_args(Preset)
+        for learner in (LearnerConfig(preset=name),)
+    }
+    assert found == {
+        "diffucoder": ("mean", 2, 1, "text", "score"),
+        "diffucoder_loo": ("loo", 2, 1, "text", "score"),
+        "d1": ("mean", 12, 1, "text", "score"),
+        "unigrpo": ("mean_std", 4, 1, "text", "score"),
+        "espo": ("loo", 8, 1, "all", "score"),
+        "gdpo": ("mean", 12, 1, "all", "score"),
+        "wd1": ("mean", 12, 1, "text", "score"),
+        "tracerl": ("mean_std", 1, 16, "text", "skip"),
+        "justgrpo": ("mean_sample_std", 1, 1, "all", "skip"),
+        "spg": ("mean", 4, 1, "text", "score"),
+        "vrpo": ("mean", 1, 1, "text", "score"),
+        "bgpo": ("mean_sample_std", 1, 1, "text", "score"),
+        "gdsd": ("loo", 8, 1, "all", "score"),
+        "stable_drl": ("mean", 2, 1, "text", "score"),
+    }
 
 
 def test_a_preset_on_the_command_line_replaces_the_algorithm_of_a_recipe_and_no_other_override(
@@ -132,12 +200,19 @@ def test_a_flat_key_is_refused_with_its_new_spelling(recipe: Path, old: str, new
         ("d1", FullMaskEstimator(0.15), TokenGrpo(Clip(0.5, 0.5), 0.04)),
         ("unigrpo", RandomMaskEstimator(4), TokenGrpo(Clip(0.2, 0.2), 0.01)),
         ("espo", CountedElboEstimator(2), SequenceGrpo(Clip(0.2, 0.2), 0.01, "k2")),
-        ("gdpo", QuadratureElboEstimator(2), SequenceGrpo(Clip(0.5, 0.5), 0.0)),
+        ("gdpo", QuadratureElboEstimator(3), SequenceGrpo(Clip(0.5, 0.5), 0.0, "k2")),
         ("wd1", FullMaskEstimator(0.15), WeightedLikelihood()),
-        ("tracerl", TraceEstimator(8), TokenGrpo(Clip(0.2, 0.2), 0.01)),
+        ("tracerl", TraceEstimator(8), TokenGrpo(Clip(0.2, 0.2), 0.08, kl_to="step_start")),
         ("justgrpo", LeftToRightEstimator(), TokenGrpo(Clip(0.2, 0.2), 0.0)),
-        ("spg", CountedElboEstimator(1), SandwichedGradient(1.5, 0.5)),
+        ("spg", BlockElboEstimator(2, 32, 0.15), SandwichedGradient(1.5, 0.5)),
         ("vrpo", CountedElboEstimator(4), PreferenceLoss(0.2)),
+        ("bgpo", SystematicElboEstimator(16), BoundaryGuided(Clip(0.2, 0.2), 3.0)),
+        ("gdsd", CountedElboEstimator(4), GuidedDistillation(10.0, 0.0004, 0.05)),
+        (
+            "stable_drl",
+            BlockElboEstimator(2, 32, 0.15),
+            SelfNormalizedGradient(SandwichedGradient(1.5, 0.5), 5.0),
+        ),
     ],
 )
 def test_presets_are_the_published_algorithms(name: Any, estimator: Estimator, objective: Objective) -> None:
@@ -147,7 +222,7 @@ def test_presets_are_the_published_algorithms(name: Any, estimator: Estimator, o
 
 
 def test_the_clip_has_two_sides_and_decoupled_masks_have_no_complements() -> None:
-    assert make_objective(SequenceConfig(clip=0.1, clip_high=0.3)) == SequenceGrpo(Clip(0.1, 0.3), 0.01)
+    assert make_objective(SequenceConfig(clip=0.1, clip_high=0.3)) == SequenceGrpo(Clip(0.1, 0.3), 0.01, "k2")
     assert make_estimator(DecoupledConfig(mask_pairs=3), 1) == CoupledEstimator(3, complements=False)
 
 
@@ -162,12 +237,15 @@ def test_the_clip_has_two_sides_and_decoupled_masks_have_no_complements() -> Non
         ),
         (["learner.objective.kind=vrpo"], "set estimator to elbo"),
         (["learner.objective=spg"], "set estimator to elbo"),
+        (["learner.objective=bgpo"], "set estimator to elbo"),
         (["learner.zero_offload=optimizer"], "set zero_stage to 1, 2 or 3"),
         (["learner.zero_offload=all", "learner.zero_stage=2"], "set zero_stage: 3"),
         (["learner.compile=true", "learner.zero_stage=3"], "set zero_stage below 3"),
         (["learner.lora={}", "learner.zero_stage=3"], "set zero_stage below 3"),
         (["learner.preset=wd1", "learner.off_policy_cap=2"], "only the grpo objective"),
         (["learner.preset=unigrpo", "learner.off_policy_cap=2"], "does not measure every token"),
+        (["learner.positions=all", "learner.off_policy_cap=2"], "set positions: text"),
+        (["learner.positions=all", "learner.estimator=trace"], "set positions: text"),
         (["learner.estimator.mask_ratio=[0.8, 0.2]"], "learner.estimator: mask_ratio: needs 0 < low <= high < 1"),
         (["learner.estimator={kind: decoupled, mask_ratio: [0.1, 0.5]}"], "symmetric about 0.5"),
     ],
@@ -186,9 +264,15 @@ def test_what_does_not_go_together_is_refused_with_a_remedy(
     [
         ({}, True),
         ({"objective": {"kl_weight": 0.0}}, False),
+        ({"objective": {"kl_to": "step_start"}}, False),
+        ({"preset": "tracerl"}, False),
         ({"preset": "wd1"}, False),
         ({"preset": "spg"}, False),
         ({"preset": "vrpo"}, True),
+        ({"preset": "bgpo"}, False),
+        ({"preset": "gdsd"}, True),
+        ({"preset": "gdsd", "objective": {"kl_weight": 0.0}}, False),
+        ({"preset": "stable_drl"}, False),
     ],
 )
 def test_who_needs_a_reference(settings: dict[str, Any], needed: bool) -> None:

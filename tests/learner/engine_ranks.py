@@ -15,7 +15,8 @@ from common.likelihood.registry import make_estimator
 from common.weights.buckets import Manifest, fill_buckets, plan_layout, read_buckets
 from learner.checkpoints import CheckpointError
 from learner.objectives.registry import make_objective
-from tests.learner.learner_tools import make_samples, tiny_policy
+from learner.samples import training_samples
+from tests.learner.learner_tools import make_samples, make_step, tiny_policy
 from tests.learner.rank_processes import run_ranks
 
 SEED = 5
@@ -32,14 +33,14 @@ TOTAL_UPDATES = 2 * STEPS * CONFIG.inner_iterations
 
 @dataclass(frozen=True)
 class Case:
-    """One run of ``steps`` learner steps.
+    """One run of ``steps`` learner steps, of so many samples each, or of scored groups (None).
 
     ``reload_after``: save after that step and go on in a fresh engine. ``settings`` change :data:`CONFIG`.
     ``sgd``: plain gradient descent in place of AdamW, which would hide the scale of a gradient.
     """
 
     name: str
-    samples: int = 8
+    samples: int | None = 8
     steps: int = STEPS
     zero_stage: int = 0
     reload_after: int = 0
@@ -68,11 +69,15 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     engine = _engine(case, seed=0)
     config = _config(case)
-    iterations = config.inner_iterations
     updates, metrics = 0, []
     for step in range(case.steps):
-        metrics.append(engine.train(make_samples(case.samples, step), updates))
-        updates += iterations
+        if case.samples is None:
+            samples = training_samples(make_step(step), config)
+        else:
+            samples = make_samples(case.samples, step)
+        training = engine.train(samples, updates)
+        metrics.append(training.metrics)
+        updates += training.updates
         if step + 1 == case.reload_after:
             engine.save(folder)
             dist.barrier()
@@ -88,6 +93,7 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "masters": masters,
         "reference": _saved_reference(folder),
         "metrics": metrics,
+        "updates": updates,
         "published": _published(engine),
         "listed": {name: tensor.detach().clone() for name, tensor in list(engine.parameters())},
         "refusal": _refusal(engine, folder / "nothing"),

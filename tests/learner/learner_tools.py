@@ -123,6 +123,17 @@ def make_group(
     return TrajectoryGroup(prompt=prompt, rollouts=rollouts, scores=scores, worker="reward-0", seconds=seconds)
 
 
+def make_step(step: int) -> list[TrajectoryGroup]:
+    """The groups of a step: early ends, excluded samples, a flat group, one with a single sample that counts."""
+    first, middle = 4 * step, (step + 2) % LENGTH
+    return [
+        make_group(first, (0.0, 1.0, 9.0, 2.5), excluded=[False, False, True, False], ends=[middle, LENGTH, 1, 4]),
+        make_group(first + 1, (1.0, 1.0), ends=[LENGTH, 2]),
+        make_group(first + 2, (0.5, 0.0, 2.0), ends=[0, LENGTH - 1, LENGTH]),
+        make_group(first + 3, (0.0, 1.0), excluded=[True, False], ends=[3, 3]),
+    ]
+
+
 def lost_group(index: int) -> TrajectoryGroup:
     return TrajectoryGroup.from_lost(make_prompt(index, 2), "rollout-0", "killed its worker 3 times")
 

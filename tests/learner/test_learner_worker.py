@@ -10,11 +10,11 @@ from common.metrics.registry import find
 from common.records import TrajectoryGroup
 from learner.advantages import group_advantages
 from learner.collector import Progress
-from learner.learner_loop import LearnerLoop
+from learner.learner_loop import LearnerLoop, Training
 from learner.samples import TrainingSample, training_samples
 from tests.learner.learner_tools import LENGTH, lost_group, make_group
 
-CONFIG = LearnerConfig(inner_iterations=2, advantage="loo")
+CONFIG = LearnerConfig(inner_iterations=2, advantage="loo", zero_variance_groups="skip")
 
 
 @dataclass
@@ -33,10 +33,10 @@ class Rig:
     def checkpointed(self) -> None:
         self.events.append("acknowledge")
 
-    def train(self, samples: Sequence[TrainingSample], updates: int) -> dict[str, float]:
+    def train(self, samples: Sequence[TrainingSample], updates: int) -> Training:
         self.events.append("train")
         self.trained.append((list(samples), updates))
-        return {"policy/loss": 0.5}
+        return Training(2, {"policy/loss": 0.5})
 
     def share(self, groups: Sequence[TrajectoryGroup] | None) -> Sequence[TrajectoryGroup]:
         self.events.append("share")
@@ -118,6 +118,20 @@ def test_a_step_without_any_signal_counts_as_a_version_but_not_as_an_update() ->
     assert "train" not in rig.events
     assert (progress.version, progress.updates) == (1, 0)
     assert report.metrics["groups/zero_variance"] == 1.0
+
+
+def test_flat_groups_are_scored_where_that_is_asked_for() -> None:
+    flat = make_group(4, (2.0, 2.0, 9.0), excluded=[False, False, True])
+    alone = make_group(5, (0.0, 1.0), excluded=[True, False])
+    config = CONFIG.model_copy(update={"zero_variance_groups": "score"})
+    samples = training_samples([lost_group(3), flat, alone], config)
+    assert [(s.group, s.sample, s.advantage) for s in samples] == [(4, 0, 0.0), (4, 1, 0.0), (5, 1, 0.0)]
+
+
+def test_all_positions_are_those_after_the_end_too() -> None:
+    group = make_group(7, ends=[2, LENGTH])
+    config = CONFIG.model_copy(update={"positions": "all"})
+    assert [s.valid_tokens for s in training_samples([group], config)] == [LENGTH, LENGTH]
 
 
 def test_samples_carry_what_was_rolled_out_and_their_advantage() -> None:

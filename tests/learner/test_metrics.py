@@ -7,7 +7,7 @@ import pytest
 from common.metrics.registry import find
 from common.records import Score, TrajectoryGroup, Verdict
 from learner.metrics import batch_metrics
-from tests.learner.learner_tools import LENGTH, lost_group, make_group
+from tests.learner.learner_tools import END_ID, LENGTH, lost_group, make_group
 
 GROUPS = [
     make_group(0, (0.0, 1.0, 1.0), version=4, excluded=[False, False, True], ends=[2, LENGTH, 1], seconds=1.0),
@@ -85,6 +85,62 @@ def test_ar_ness_of_right_to_left_decoding() -> None:
     assert metrics["diffusion/ar_ness_local"] == metrics["diffusion/ar_ness_local_at_4"] == 0
     assert metrics["diffusion/ar_ness_global"] == pytest.approx(1 / LENGTH)
     assert metrics["diffusion/ar_ness_global_at_4"] == pytest.approx(4 / LENGTH)
+
+
+def committed_in(order: list[int], length: int, end: int) -> TrajectoryGroup:
+    """A group whose completions commit one position after the other, those after the end too."""
+    group = make_group(0, (0.0, 1.0))
+    assert group.rollouts is not None
+    step_of = {position: step for step, position in enumerate(order)}
+    changes = {
+        "completion_ids": (2,) * end + (END_ID,) * (length - end),
+        "end": end,
+        "step_map": tuple(step_of[k] if k <= end else -1 for k in range(length)),
+        "logprobs": (0.0,) * length,
+        "model_logprobs": (0.0,) * length,
+        "overwritten": tuple((k, 7, step_of[k]) for k in range(end + 1, length) if k in step_of),
+    }
+    rollouts = tuple(rollout.model_copy(update=changes) for rollout in group.rollouts.rollouts)
+    rolled = group.rollouts.model_copy(update={"rollouts": rollouts})
+    return group.model_copy(update={"rollouts": rolled})
+
+
+FROM_BOTH_SIDES = [0, 15, 1, 14, 2, 13, 3, 12, 4, 11, 5, 10, 6, 9, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("order", "length", "end"),
+    [
+        (FROM_BOTH_SIDES, 16, 8),
+        ([*range(15, 3, -1), *range(4)], 16, 3),
+        ([15, 9, 12, *range(4)], 16, 3),
+        (list(range(8)), 8, 7),
+        ([*range(3, 9), *range(3)], 9, 2),
+        ([8, 0], 9, 0),
+    ],
+)
+@pytest.mark.parametrize(("k", "suffix"), [(1, ""), (4, "_at_4")])
+def test_the_executed_order_has_what_was_committed_after_the_end(
+    order: list[int], length: int, end: int, k: int, suffix: str
+) -> None:
+    metrics = batch_metrics([committed_in(order, length, end)], version=0)
+    assert metrics[f"diffusion/ar_ness_local{suffix}"] == metrics[f"diffusion/ar_ness_global{suffix}"] == 1
+    local = [set(order[i - k : i]) == set(range(order[i] - k, order[i])) for i in range(k, len(order))]
+    left_most, masked = [], set(range(length))
+    for position in order:
+        left_most.append(position in sorted(masked)[:k])
+        masked.remove(position)
+    expected = sum(local) / len(local) if local else 1.0
+    assert metrics[f"diffusion/executed_ar_ness_local{suffix}"] == pytest.approx(expected)
+    assert metrics[f"diffusion/executed_ar_ness_global{suffix}"] == pytest.approx(sum(left_most) / len(order))
+
+
+def test_a_text_in_order_between_a_tail_from_the_right() -> None:
+    metrics = batch_metrics([committed_in(FROM_BOTH_SIDES, 16, 8)], version=0)
+    of_text = metrics["diffusion/ar_ness_local"], metrics["diffusion/ar_ness_global"]
+    executed = metrics["diffusion/executed_ar_ness_local"], metrics["diffusion/executed_ar_ness_global"]
+    assert of_text == (1, 1)
+    assert [round(value, 2) for value in executed] == [0.07, 0.56]
 
 
 def test_quantiles_of_rewards_and_components_against_a_sorted_list() -> None:

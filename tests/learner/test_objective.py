@@ -9,7 +9,7 @@ from torch import Tensor
 from learner.batch import TokenRows
 from learner.objectives.grpo import TokenGrpo
 from learner.objectives.objective import Sums
-from learner.objectives.ratios import Clip, KlEstimator, kl_to_reference
+from learner.objectives.ratios import Clip, KlEstimator, kl_estimate
 from tests.learner.learner_tools import make_samples
 
 
@@ -22,6 +22,7 @@ def tokens_of(count: int, advantage: float, **estimates: Tensor) -> TokenRows:
         token=torch.arange(count),
         owner=torch.zeros(count, dtype=torch.long),
         position=torch.arange(count),
+        measured=torch.tensor([float(count)]),
         **estimates,
     )
 
@@ -76,9 +77,9 @@ def test_importance_weighs_the_surrogate_and_not_the_kl() -> None:
 )
 def test_kl_of_each_token(estimator: KlEstimator, value: object) -> None:
     new, reference = torch.tensor([-1.0, -3.0, -2.0]), torch.tensor([-2.0, -2.0, -2.0])
-    found = kl_to_reference(new, reference, estimator)
+    found = kl_estimate(new, reference, estimator)
     assert found.tolist() == pytest.approx([value(-1.0), value(1.0), 0.0])  # type: ignore[operator]
-    assert kl_to_reference(new, None, estimator).tolist() == [0.0, 0.0, 0.0]
+    assert kl_estimate(new, None, estimator).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_kl_pulls_towards_the_reference() -> None:

@@ -5,6 +5,8 @@ from collections import Counter
 import pytest
 
 from common.likelihood.coupled import CoupledEstimator
+from common.likelihood.elbo import CountedElboEstimator
+from common.likelihood.elbo_systematic import SystematicElboEstimator
 from common.likelihood.left_to_right import LeftToRightEstimator
 from common.likelihood.random_mask import RandomMaskEstimator
 from common.likelihood.trace import TraceEstimator
@@ -80,6 +82,21 @@ def test_views_are_scored_apart_where_the_loss_allows_it(
         assert all(len(part[0].views) == 1 for part in parts)
     else:
         assert len(parts) == len(SAMPLES)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "views"),
+    [
+        (CountedElboEstimator(3), [(0, 1), (2, 3), (4, 5)]),
+        (SystematicElboEstimator(2), [(0,), (1,)]),
+        (CoupledEstimator(2), [(0, 1, 2, 3, 4)]),  # its views make one estimate
+    ],
+)
+def test_draws_are_scored_apart_where_the_loss_takes_each_by_itself(
+    estimator: Estimator, views: list[tuple[int, ...]]
+) -> None:
+    parts = units(LINKED[:2], estimator, seed=0, by_token=False, by_draw=True)
+    assert parts == [(Piece(sample, numbers),) for sample in SAMPLES[:2] for numbers in views]
 
 
 def test_linked_samples_stay_together() -> None:

@@ -38,6 +38,7 @@ def scored(advantages: Sequence[float], rows_per_token: int = 1, **estimates: Te
         token=torch.arange(COUNT).repeat_interleave(rows_per_token),
         owner=torch.tensor([i for i, length in enumerate(LENGTHS) for _ in range(length)]),
         position=torch.tensor([k for length in LENGTHS for k in range(length)]),
+        measured=torch.tensor(LENGTHS, dtype=torch.float32),
         **estimates,
     )
 
@@ -61,8 +62,8 @@ def test_sequence_ratio_clip_and_kl(kl: str) -> None:
     rows = zip(per_sample(new), per_sample(old), per_sample(reference), advantages, strict=True)
     for mine, before, anchor, advantage in rows:
         ratio = math.exp((sum(mine) - sum(before)) / len(mine))
-        distance = (sum(anchor) - sum(mine)) / len(mine)
-        term = distance**2 / 2 if kl == "k2" else math.exp(distance) - distance - 1
+        distance = sum(anchor) - sum(mine)
+        term = (distance**2 / 2 if kl == "k2" else math.exp(distance) - distance - 1) / len(mine)
         loss += 0.3 * term - min(ratio * advantage, min(max(ratio, 0.9), 1.2) * advantage)
         ratios += ratio
         divergence += term
@@ -82,10 +83,12 @@ def test_a_sample_of_which_nothing_was_masked_has_no_term() -> None:
         tokens.token[:2],
         tokens.owner[:2],
         tokens.position[:2],
+        torch.tensor([2.0, 0.0, 0.0, 0.0]),
     )
     sums = SequenceGrpo(Clip(0.1, 0.1), 0.0).sums(without, values(0, 2))
     assert float(sums.loss) == -1.0
     assert float(sums.metrics["policy/ratio_mean"]) == 1.0
+    assert sums.units == 1
 
 
 def test_wd1_weighs_log_likelihoods_by_two_softmaxes() -> None:
@@ -117,9 +120,19 @@ def test_spg_raises_the_lower_bound_and_lowers_the_mixed_one(mix: float) -> None
             lower = 0.5 * one + 1.0 * two
             upper = math.log(0.5 * math.exp(beta * one) + 1.0 * math.exp(beta * two)) / beta
             value = lower if advantage >= 0 else mix * upper + (1 - mix) * lower
-            loss -= advantage * value / length
+            loss -= advantage * value
             token += 1
     assert float(sums.loss) == pytest.approx(loss, rel=1e-5)
+
+
+def test_spg_averages_the_upper_bound_over_what_is_measured_and_counts_tokens() -> None:
+    samples = [replace(s, valid_tokens=6) for s in samples_of([-1.0] * 4)]
+    tokens = replace(scored([-1.0] * 4), samples=samples)
+    scores = values(3)
+    loss = SandwichedGradient(1.5, 1.0).sums(tokens, scores).loss
+    means = [sum(math.log(0.5) / 1.5 + score for score in row) / len(row) for row in per_sample(scores)]
+    assert float(loss) == pytest.approx(6 * sum(means), rel=1e-5)
+    assert SandwichedGradient(1.5, 1.0).count([[sample] for sample in samples]) == 24
 
 
 def test_spg_is_finite_where_a_probability_vanishes() -> None:

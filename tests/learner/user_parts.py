@@ -59,7 +59,7 @@ class Reinforce(SampleBySample, BaseModel):
     def sums(self, tokens: TokenRows, log_probs: Tensor) -> Sums:
         estimates = tokens.estimates(log_probs)
         loss = -self.scale * (tokens.advantages[tokens.owner] * estimates).sum()
-        return Sums(loss, {"objective/log_likelihood": estimates.detach().sum()})
+        return Sums(loss, {"objective/log_likelihood": estimates.detach().sum()}, units=len(estimates))
 
 
 class Unfinished:

@@ -159,6 +159,7 @@ def test_a_learner_that_falls_back_to_its_checkpoint_ends_at_the_same_counts() -
 def test_groups_are_admitted_in_order_and_again_where_redis_has_lost_them(redis_url: str, run_id: str) -> None:
     config = Config.model_validate(
         {
+            "run": {"steps": 100},
             "model": {"path": "builtin:quickstart"},
             "data": {"source": "synthetic"},
             "learner": {"groups_per_step": 4},

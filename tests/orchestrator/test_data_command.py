@@ -58,11 +58,13 @@ def test_the_hard_split_from_any_file_to_any(tmp_path: Path, source: str, target
     (tmp_path / target).write_text("old")
     result = run("acecode", write(tmp_path / source, PROBLEMS), tmp_path / target, "--json")
     assert result.exit_code == 0, result.output
-    assert read(tmp_path / target) == [PROBLEMS[1]]
+    kept = {name: value for name, value in PROBLEMS[1].items() if name != "inferences"}
+    assert read(tmp_path / target) == [kept]
     assert stat.S_IMODE((tmp_path / target).stat().st_mode) == 0o644
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted({source, target})
     record = json.loads(result.stdout.splitlines()[-1])
     assert (record["rows"], record["kept"], record["too_easy"], record["too_even"]) == (5, 1, 4, 0)
+    assert (record["difficulty"], record["rephrased"], record["written"]) == ("hard", 0, 1)
     assert record["mean_at_most"] == pytest.approx(0.14)
     assert "mean above 0.1400" in result.stdout
 
@@ -76,6 +78,9 @@ def test_percentiles_and_models_are_options(tmp_path: Path) -> None:
         "acecode", source, target, "--model", "llama3_instruct", "--mean-percentile", 0, "--std-percentile", 0
     )
     assert [row["id"] for row in read(target)] == ["ace_2", "ace_3"]
+    result = run("acecode", source, target, "--difficulty", "easy", "--std-percentile", 50)
+    assert result.exit_code == 2
+    assert "bound the hard split; leave them out with easy" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ def test_completions_are_shown_with_the_order_of_decoding() -> None:
     assert result.output.startswith("# Return 3.\ndef f(x):")
     assert result.output.count("forward passes") == 2
     assert "AR-ness local" in result.output
+    assert "of all commits, after the end too" in result.output
 
 
 def test_json_is_one_rollout_record_a_line() -> None:

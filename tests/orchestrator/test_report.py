@@ -82,6 +82,8 @@ def figure(text: str, title: str) -> str:
         ("Groups that teach nothing", ["groups/zero_variance"]),
         ("Local AR-ness", ["diffusion/ar_ness_local", "diffusion/ar_ness_local_at_4"]),
         ("Global AR-ness", ["diffusion/ar_ness_global", "diffusion/ar_ness_global_at_4"]),
+        ("Local AR-ness of all commits", [f"diffusion/executed_ar_ness_local{at}" for at in ("", "_at_4")]),
+        ("Global AR-ness of all commits", [f"diffusion/executed_ar_ness_global{at}" for at in ("", "_at_4")]),
         ("Decoding order", ["diffusion/order/*"]),
         ("Staleness", ["staleness/mean", "staleness/max"]),
         ("Throughput", ["perf/samples_per_second"]),

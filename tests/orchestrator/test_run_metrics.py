@@ -22,7 +22,9 @@ class FakePool:
     addresses: list[str] = field(default_factory=list)
 
 
-CONFIG = Config.model_validate({"model": {"path": "builtin:quickstart"}, "data": {"source": "synthetic"}})
+CONFIG = Config.model_validate(
+    {"run": {"steps": 100}, "model": {"path": "builtin:quickstart"}, "data": {"source": "synthetic"}}
+)
 
 
 def collected(streams: Streams, folder: Path, pools: dict[str, FakePool]) -> dict[tuple[str, ...], float]:

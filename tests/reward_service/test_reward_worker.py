@@ -20,6 +20,7 @@ from common.records import PromptGroup, Rollout, RolloutGroup, Sampler, Score, T
 from common.streams import CONSUMER_GROUPS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
 from reward_service.reward_actor import RewardWorker
 from reward_service.reward_loop import RewardLoop
+from reward_service.user_rewards import Decoding
 from tests.reward_service import reward_process
 
 PATIENCE_S = 60.0
@@ -53,7 +54,7 @@ def rollouts(*texts: str, task: Task = SLEEPS) -> RolloutGroup:
             step_map=(0,),
             logprobs=(0.0,),
             model_logprobs=(0.0,),
-            forwards=1,
+            forwards=sample + 1,
             versions=(0, 0),
         )
         for sample, text in enumerate(texts)
@@ -115,7 +116,7 @@ def test_a_group_whose_worker_is_killed_is_scored_once_by_another(
 
 
 class PaysNothing:
-    def score_group(self, task: Task, completions: list[str]) -> list[Score]:
+    def score_group(self, task: Task, completions: list[str], decodings: list[Decoding]) -> list[Score]:
         return [Score(reward=0.0, components={}, verdicts=()) for _ in completions]
 
 
@@ -148,7 +149,7 @@ def test_nobody_else_claims_a_group_that_waits_for_room(redis_url: str, run_id: 
 
 
 class Fails:
-    def score_group(self, task: Task, completions: list[str]) -> list[Score]:
+    def score_group(self, task: Task, completions: list[str], decodings: list[Decoding]) -> list[Score]:
         raise ValueError("reward.functions: brevity raised ZeroDivisionError")
 
 
@@ -169,12 +170,15 @@ def test_a_group_that_cannot_be_scored_is_lost_with_the_reason(streams: Streams)
     assert group.scores == ()
 
 
-def test_the_worker_exports_what_its_scorer_counts(streams: Streams, redis_url: str, run_id: str) -> None:
+def test_the_worker_exports_what_its_scorer_counts_and_tells_rewards_how_texts_were_decoded(
+    streams: Streams, redis_url: str, run_id: str
+) -> None:
     config = Config.model_validate(
         {
             "model": {"path": "builtin:quickstart"},
             "data": {"source": "synthetic"},
-            "reward": {"sandbox_slots": 1, "hacking_probe": 0.0},
+            "rollout": {"decoder": "threshold"},
+            "reward": {"sandbox_slots": 1, "hacking_probe": 0.0, "functions": [{"path": "tokens_per_forward"}]},
         }
     )
     worker = RewardWorker(config, run_id, redis_url, "reward-0")
@@ -193,6 +197,8 @@ def test_the_worker_exports_what_its_scorer_counts(streams: Streams, redis_url: 
         finally:
             worker.stop()
         running.result(PATIENCE_S)
+    group = TrajectoryGroup.decode(streams.messages(TRAJECTORIES)[0])
+    assert [score.components["tokens_per_forward"] for score in group.scores] == [1.0, 0.5]
     labels = f'role="reward",run="{run_id}",worker="reward-0"'
     assert f"couplet_scoring_executions_total{{{labels}}} 1.0" in text
     assert f"couplet_scoring_slots_live{{{labels}}} 1.0" in text

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from common.config import ConfigError, RewardConfig, RewardFunctionConfig, dump_config, load_config
-from common.records import Task, TestCase, Verdict
-from reward_service.rewards import RewardRule
+from common.records import Score, Task, TestCase, Verdict
+from reward_service.rewards import JudgedCompletion, RewardRule
 from reward_service.user_rewards import load_reward_functions
 
 TESTS = tuple(TestCase(call=f"f({number})", expected="0") for number in range(4))
@@ -21,6 +21,7 @@ def brevity(task, completion):
     return 1.0 / len(completion.text)
 def raises(task, completion): return 1 / 0
 def infinite(task, completion): return float("inf")
+def endless(task, completion): return 10**400
 def absent(task, completion): return None
 def only_one(task): return 0.0
 def tests(task, completion): return 0.0
@@ -38,6 +39,12 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
+def score_of(rule: RewardRule, text: str, verdicts: tuple[Verdict, ...]) -> Score:
+    """The score of a completion that is a group by itself."""
+    (score,) = rule.scores(TASK, [JudgedCompletion(text, "x = 1\n", verdicts)])
+    return score
+
+
 def rule_of(module: str, *functions: str) -> RewardRule:
     settings = [RewardFunctionConfig(path=f"{module}:{name}", weight=0.5) for name in functions]
     return RewardRule(functions=load_reward_functions(settings))
@@ -51,19 +58,18 @@ def test_the_published_rewards(text: str, reward: float) -> None:
     rule = RewardRule(
         config.tests, config.tests_weight, config.format_weight, code_needs_format=config.code_needs_format
     )
-    score = rule.score(TASK, text, "x = 1\n", (P, P, P, F))
-    assert score.reward == reward
+    assert score_of(rule, text, (P, P, P, F)).reward == reward
 
 
 def test_the_tests_count_without_the_format_unless_told() -> None:
-    assert RewardRule().score(TASK, LOOSE, "x = 1\n", (P, P, P, F)).reward == 1.5
+    assert score_of(RewardRule(), LOOSE, (P, P, P, F)).reward == 1.5
 
 
 @pytest.mark.parametrize(("shown", "share"), [(0, 0.5), (1, 1 / 3), (2, 0.5), (4, 0.5), (9, 0.5)])
 def test_shown_tests_do_not_count_unless_all_are_shown(shown: int, share: float) -> None:
     task = TASK.model_copy(update={"shown_tests": shown})
     rule = RewardRule(hide_shown_test=True)
-    score = rule.score(task, WELL, "", (P, F, P, F), first_counted=rule.first_counted(task))
+    (score,) = rule.scores(task, [JudgedCompletion(WELL, "", (P, F, P, F))])
     assert score.components["tests"] == pytest.approx(share)
 
 
@@ -84,7 +90,7 @@ def test_presets_give_way_to_the_recipe_and_go_before_it_on_the_command_line(tmp
 
 
 def test_a_reward_function_is_a_component_of_its_own(module: str) -> None:
-    score = rule_of(module, "brevity").score(TASK, WELL, "x = 1\n", (P, P, F, F))
+    score = score_of(rule_of(module, "brevity"), WELL, (P, P, F, F))
     assert score.components == {"tests": 0.5, "format": 1.0, "brevity": 1.0 / len(WELL)}
     assert score.reward == pytest.approx(1.0 + 0.5 + 0.5 / len(WELL))
     (named,) = rule_of(module, "brevity").functions
@@ -105,8 +111,8 @@ def test_a_reward_of_an_installed_package_goes_by_its_name(module: str, tmp_path
 
 
 def test_an_excluded_completion_is_not_shown_to_reward_functions(module: str) -> None:
-    score = rule_of(module, "raises").score(TASK, WELL, "", (P, P, P, Verdict.INFRA))
-    assert score.excluded
+    score = score_of(rule_of(module, "raises"), WELL, (P, P, P, Verdict.INFRA))
+    assert (score.excluded, score.reward) == (True, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -114,12 +120,13 @@ def test_an_excluded_completion_is_not_shown_to_reward_functions(module: str) ->
     [
         ("raises", "raised ZeroDivisionError: division by zero, on task 't'"),
         ("infinite", "returned inf, not a finite number"),
+        ("endless", "returned 1000.*, not a finite number"),
         ("absent", "returned None, not a finite number"),
     ],
 )
 def test_a_function_that_fails_is_an_error_and_no_reward(module: str, name: str, problem: str) -> None:
     with pytest.raises(ValueError, match=f"reward.functions: {name} {problem}"):
-        rule_of(module, name).score(TASK, WELL, "", (P, P, P, P))
+        score_of(rule_of(module, name), WELL, (P, P, P, P))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +152,12 @@ def test_a_function_that_cannot_be_used_is_named_at_the_start(module: str, path:
         ("reward.functions=[{path: 'a:tests'}]", "'tests' is the name of a metric"),
         ("reward.functions=[{path: 'a:f'}, {path: 'b:f'}]", "two are named 'f'"),
         ("reward.functions=[{path: 'a.f'}]", "reward.functions.0.path"),
-        ("reward.functions=[{path: 'a:f', scale: 2}]", "known keys here: path, weight"),
+        ("reward.functions=[{path: 'a:f', scale: 2}]", "known keys here: path, weight, scope, timeout_seconds"),
+        ("reward.functions=[{path: static_check}, {path: 'a:static_check'}]", "two are named 'static_check'"),
+        (
+            "reward.functions=[{path: tokens_per_forward}]",
+            "tokens_per_forward pays for .* the entropy decoder commits .*; set rollout.decoder: threshold",
+        ),
         ("reward.docker_runtime=runsc", "docker_runtime: belongs to the docker backend"),
         ("reward.docker_image=x", "docker_image: belongs to the docker backend"),
         ("reward.preset=nobodys", "reward.preset"),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from common.config import PromptSettings
 from common.models.packing import Packing
 from common.models.prompts import PromptEncoder
 from common.models.transformer import MaskedDiffusionModel
@@ -64,8 +65,8 @@ def fence() -> VersionFence:
 
 @pytest.fixture
 def make_engine(denoising: RecordingEngine, fence: VersionFence) -> Callable[..., RolloutEngine]:
-    def build(**settings: Any) -> RolloutEngine:
-        encoder = PromptEncoder("builtin:quickstart", chat_template=False)
+    def build(prompts: PromptSettings | None = None, **settings: Any) -> RolloutEngine:
+        encoder = PromptEncoder("builtin:quickstart", prompts or PromptSettings())
         return RolloutEngine("rollout-0", denoising, encoder, fence, deadline=0.1, **settings)
 
     return build

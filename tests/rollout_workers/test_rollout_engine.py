@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from common.config import PromptSettings
 from common.likelihood.views import SampleKey, Text
-from common.models.loading import load_tokenizer, tokenizer_hash
+from common.models.loading import load_tokenizer
+from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, RolloutGroup
 from common.weights.fence import FenceTimeoutError, VersionFence
 from rollout_workers.requests import RequestError
@@ -54,7 +56,7 @@ def test_a_rollout_group_says_all_about_its_origin(engine: RolloutEngine, make_p
     tokenizer = load_tokenizer("builtin:quickstart")
     assert (group.prompt, group.version, group.worker) == (prompt, 5, "rollout-0")
     assert group.prompt_ids == tuple(tokenizer(prompt.task.prompt)["input_ids"])
-    assert group.tokenizer_hash == tokenizer_hash("builtin:quickstart")
+    assert group.tokenizer_hash == PromptEncoder("builtin:quickstart", PromptSettings()).fingerprint
     assert group.seconds > 0
     for sample, rollout in enumerate(group.rollouts):
         assert rollout.sample == sample
@@ -64,6 +66,21 @@ def test_a_rollout_group_says_all_about_its_origin(engine: RolloutEngine, make_p
         assert lengths == [6, 6, 6]
         assert rollout.text == tokenizer.decode(rollout.completion_ids[: rollout.end], skip_special_tokens=True)
     assert RolloutGroup.decode(group.encode()) == group
+
+
+def test_an_answer_begins_with_its_prefix(make_engine: MakeEngine, make_prompt: MakePrompt) -> None:
+    """The model reads it as the end of its prompt; the text that is scored begins with it."""
+    begun = "Here it is:\n```python\n"
+    task = make_prompt().task.model_copy(update={"completion": "fenced"})
+    engine = make_engine(PromptSettings(answer_prefix=begun))
+    fenced, continued = drive(engine, make_prompt(0, task=task), make_prompt(1))
+    tokenizer = load_tokenizer("builtin:quickstart")
+    assert fenced.prompt_ids == tuple(tokenizer(task.prompt + begun)["input_ids"])
+    assert continued.prompt_ids == tuple(tokenizer(continued.prompt.task.prompt)["input_ids"])
+    for group, prefix in ((fenced, begun), (continued, "")):
+        for rollout in group.rollouts:
+            written = tokenizer.decode(rollout.completion_ids[: rollout.end], skip_special_tokens=True)
+            assert rollout.text == prefix + written
 
 
 def test_a_group_is_the_same_alone_or_in_company(engine: RolloutEngine, make_prompt: MakePrompt) -> None:

@@ -48,7 +48,9 @@ def test_a_preset_trains_from_recorded_steps_that_overlap_with_training(start_ru
         assert line["diffusion/approximate"] == 1
         assert 1 <= line["diffusion/steps"] <= 14
         assert line["diffusion/tokens_per_forward"] >= 1
-        assert line["policy/ratio_mean"] == 1.0  # one inner iteration: the old policy is the new one
+        # Later minibatches of a step are compared with the weights at its start, which need no reference.
+        assert line["policy/kl"] > 0
+        assert 0.5 < line["policy/ratio_mean"] < 2.0
         assert line["optim/grad_norm"] > 0
         ended = line["ledger/trained"] + line["ledger/filtered"] + line["ledger/dropped"]
         assert line["ledger/admitted"] == ended + line["ledger/in_flight"]

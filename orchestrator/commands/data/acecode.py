@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from common.tasks.hard_split import MODELS, HardSplit, hard_split
+from common.tasks.difficulty import MODELS, SPLITS, Split, split_by_difficulty
+from common.tasks.rephrasing import with_rephrased
 from common.tasks.rows import read_rows
 from common.tasks.writing import check_writable, write_rows
 from orchestrator.commands.data.facts import facts_table
 
 _PERCENTILE = click.FloatRange(0, 100)
+_FIGURES = ("rows", "mean_at_least", "mean_at_most", "std_at_least", "too_hard", "too_easy", "too_even")
 
 
 @click.command()
 @click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUTPUT", type=click.Path(path_type=Path))
+@click.option(
+    "--difficulty", default="hard", show_default=True, type=click.Choice(list(SPLITS)), help="Which rows to keep."
+)
+@click.option(
+    "--rephrase",
+    is_flag=True,
+    help="After a row, write it once more as a function to complete, where its question and answers allow.",
+)
 @click.option(
     "--model",
     "models",
@@ -27,57 +39,69 @@ _PERCENTILE = click.FloatRange(0, 100)
     metavar="NAME",
     help="Whose pass rates count; may be repeated [default: the paper's two].",
 )
-@click.option(
-    "--mean-percentile", default=20.0, show_default=True, type=_PERCENTILE, help="Mean pass rate at most this."
-)
-@click.option(
-    "--std-percentile", default=40.0, show_default=True, type=_PERCENTILE, help="Its deviation at least this."
-)
+@click.option("--mean-percentile", type=_PERCENTILE, help="Of hard: mean pass rate at most this [default: 20].")
+@click.option("--std-percentile", type=_PERCENTILE, help="Of hard: its deviation at least this [default: 40].")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 def acecode(
     source: Path,
     target: Path,
+    difficulty: str,
+    rephrase: bool,
     models: tuple[str, ...],
-    mean_percentile: float,
-    std_percentile: float,
+    mean_percentile: float | None,
+    std_percentile: float | None,
     as_json: bool,
 ) -> None:
-    """Select the hard split of AceCode.
+    """Select a split of AceCode by difficulty.
 
-    DiffuCoder was trained on it. Reads INPUT and writes OUTPUT. Rows are kept as they are; percentiles are of all
-    of them. Both files are JSON lines, gzip if named .gz, or Parquet if named .parquet.
+    DiffuCoder was trained on the hard one, with --rephrase. Reads INPUT and writes OUTPUT, without the column
+    `inferences`, which the selection goes by; percentiles are of all rows. Both files are JSON lines, gzip if
+    named .gz, or Parquet if named .parquet.
     """
     check_writable(target)
-    split = hard_split(
-        read_rows(source),
-        models=models or MODELS,
-        mean_percentile=mean_percentile,
-        std_percentile=std_percentile,
-    )
-    write_rows(target, [row.fields for row in split.kept])
-    Console().print(_split_view(split, models or MODELS, target))
+    changed = {"mean_to": mean_percentile, "std_from": std_percentile}
+    given = {name: value for name, value in changed.items() if value is not None}
+    if given and difficulty != "hard":
+        raise click.UsageError(
+            f"--mean-percentile and --std-percentile bound the hard split; leave them out with {difficulty}"
+        )
+    counted = models or MODELS
+    split = split_by_difficulty(read_rows(source), replace(SPLITS[difficulty], **given), models=counted)
+    found = [fields for row in split.kept for fields in (with_rephrased(row) if rephrase else [row.fields])]
+    write_rows(target, [_without_inferences(fields) for fields in found])
+    Console().print(_split_view(split, difficulty, counted, len(found), target))
     if as_json:
         record = {
             "data": "acecode",
             "input": str(source),
             "output": str(target),
-            "models": list(models or MODELS),
-            "rows": split.rows,
+            "difficulty": difficulty,
+            "models": list(counted),
+            **{name: getattr(split, name) for name in _FIGURES},
             "kept": len(split.kept),
-            "mean_at_most": split.mean_at_most,
-            "std_at_least": split.std_at_least,
-            "too_easy": split.too_easy,
-            "too_even": split.too_even,
+            "rephrased": len(found) - len(split.kept),
+            "written": len(found),
         }
         click.echo(json.dumps(record))
 
 
-def _split_view(split: HardSplit, models: tuple[str, ...], target: Path) -> Table:
+def _without_inferences(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "inferences"}
+
+
+def _split_view(split: Split, difficulty: str, models: tuple[str, ...], written: int, target: Path) -> Table:
+    bounds = (
+        ("mean below", split.mean_at_least, split.too_hard),
+        ("mean above", split.mean_at_most, split.too_easy),
+        ("deviation below", split.std_at_least, split.too_even),
+    )
+    rephrased = written - len(split.kept)
     return facts_table(
-        ("pass rates of", ", ".join(models)),
+        ("difficulty", difficulty),
+        *([("pass rates of", ", ".join(models))] if difficulty != "all" else []),
         ("rows", f"{split.rows:,}"),
-        (f"mean above {split.mean_at_most:.4f}", f"-{split.too_easy:,}"),
-        (f"deviation below {split.std_at_least:.4f}", f"-{split.too_even:,}"),
+        *((f"{name} {bound:.4f}", f"-{count:,}") for name, bound, count in bounds if bound is not None),
         ("kept", f"{len(split.kept):,}"),
-        ("written to", str(target)),
+        *([("re-phrased", f"+{rephrased:,}")] if rephrased else []),
+        ("written to", f"{target}, {written:,} rows"),
     )

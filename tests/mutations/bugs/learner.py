@@ -23,6 +23,14 @@ BUGS = (
         tests=("tests/learner/test_advantages.py",),
     ),
     Mutation(
+        "rewards-normalized-together",
+        "Each reward is divided by its own spread before they are added up.",
+        "learner/reward_advantages.py",
+        old='group_advantages(values, valid, "mean_sample_std")',
+        new='group_advantages(values, valid, "mean")',
+        tests=("tests/learner/test_reward_advantages.py",),
+    ),
+    Mutation(
         "clip-side",
         "The upper bound of the ratio is a setting of its own.",
         _OBJECTIVE,
@@ -32,10 +40,10 @@ BUGS = (
     ),
     Mutation(
         "kl-sign",
-        "The KL estimate takes the log-ratio of the reference to the policy.",
+        "The KL estimate takes the log-ratio of the other policy to this one.",
         _OBJECTIVE,
-        old="difference = reference - new",
-        new="difference = new - reference",
+        old="difference = anchor - new",
+        new="difference = new - anchor",
         tests=_TEST_OBJECTIVE,
     ),
     Mutation(
@@ -44,6 +52,22 @@ BUGS = (
         _ENGINE,
         old="loss * (self._world / count)",
         new="loss / count",
+        tests=_TEST_ENGINE,
+    ),
+    Mutation(
+        "old-of-the-update-before",
+        "Old estimates of every update of a step are those of the weights that the step began with.",
+        _ENGINE,
+        old="needs_old = update > 0 and self._objective.needs_old",
+        new="needs_old = update >= first and self._objective.needs_old",
+        tests=_TEST_ENGINE,
+    ),
+    Mutation(
+        "metrics-of-valid-tokens",
+        "Metrics are means over what is measured.",
+        _OBJECTIVE,
+        old="return Sums(loss, metrics, units=new.numel())",
+        new="return Sums(loss, metrics, units=2 * new.numel())",
         tests=_TEST_ENGINE,
     ),
     Mutation(

@@ -17,11 +17,19 @@ BUGS = (
         tests=("tests/reward_service/test_extraction.py",),
     ),
     Mutation(
+        "closing-newline-demanded",
+        "A closing fence at the very end of a text, which is cut at its end token, closes the block.",
+        "reward_service/extraction.py",
+        old=r'```\n?", re.DOTALL)',
+        new=r'```\n", re.DOTALL)',
+        tests=("tests/reward_service/test_released_rewards.py",),
+    ),
+    Mutation(
         "partly-failed-sandbox-paid",
         "A completion with any test that the sandbox failed on is excluded, not paid.",
         "reward_service/rewards.py",
-        old="if Verdict.INFRA in verdicts:",
-        new="if all(verdict is Verdict.INFRA for verdict in verdicts):",
+        old="if Verdict.INFRA not in one.verdicts]",
+        new="if not all(verdict is Verdict.INFRA for verdict in one.verdicts)]",
         tests=("tests/reward_service/test_rewards.py", *_TEST_SCORING),
     ),
     Mutation(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.tasks.hard_split import MODELS, hard_split
+from common.tasks.difficulty import MODELS, SPLITS, Thresholds, split_by_difficulty
 from common.tasks.rows import TaskFileError, TaskRow
 
 
@@ -52,11 +52,33 @@ def test_it_keeps_what_a_naive_selection_keeps(
         for r, mean, deviation in zip(rows, means, deviations, strict=True)
         if mean <= mean_at_most + slack and deviation >= std_at_least - slack
     ]
-    split = hard_split(rows, mean_percentile=mean_percentile, std_percentile=std_percentile)
+    split = split_by_difficulty(rows, Thresholds(mean_to=mean_percentile, std_from=std_percentile))
     assert [r.number for r in split.kept] == expected
     assert split.mean_at_most == pytest.approx(mean_at_most)
     assert split.std_at_least == pytest.approx(std_at_least)
+    assert split.mean_at_least is None
     assert split.rows == count == split.too_easy + split.too_even + len(split.kept)
+
+
+def test_the_splits_of_the_released_script_by_a_loop() -> None:
+    rows = made_up(300, 5)
+    means = [
+        statistics.mean(i["pass_rate"] for i in r.fields["inferences"] if i["model_name"] in MODELS) for r in rows
+    ]
+    low, high = percentile(means, 25), percentile(means, 75)
+    for name, lowest, highest in (("medium", low, high), ("easy", high, 1.0), ("all", 0.0, 1.0)):
+        split = split_by_difficulty(rows, SPLITS[name])
+        kept = [r.number for r, mean in zip(rows, means, strict=True) if lowest - 1e-9 <= mean <= highest + 1e-9]
+        assert [r.number for r in split.kept] == kept
+        assert split.rows == 300 == split.too_hard + split.too_easy + split.too_even + len(kept)
+    # Bounds of their own, each beside the others.
+    split = split_by_difficulty(rows, Thresholds(mean_from=30, mean_to=60, std_from=50))
+    assert min(split.too_hard, split.too_easy, split.too_even, len(split.kept)) > 0
+    assert split.rows == split.too_hard + split.too_easy + split.too_even + len(split.kept)
+
+
+def test_all_rows_need_no_pass_rates() -> None:
+    assert split_by_difficulty([row(1, None)], SPLITS["all"]).kept == (row(1, None),)
 
 
 def test_only_the_named_models_count() -> None:
@@ -69,8 +91,10 @@ def test_only_the_named_models_count() -> None:
         )
         for r in rows
     ]
-    assert [r.number for r in hard_split(others).kept] == [r.number for r in hard_split(rows).kept]
-    assert hard_split(others, models=("x",)).mean_at_most == 1
+    hard = SPLITS["hard"]
+    kept = [[r.number for r in split_by_difficulty(given, hard).kept] for given in (others, rows)]
+    assert kept[0] == kept[1]
+    assert split_by_difficulty(others, hard, models=("x",)).mean_at_most == 1
 
 
 @pytest.mark.parametrize(
@@ -87,4 +111,4 @@ def test_only_the_named_models_count() -> None:
 )
 def test_rows_without_pass_rates_are_named(inferences: object, message: str) -> None:
     with pytest.raises(TaskFileError, match=message):
-        hard_split([*made_up(1, 0), row(2, inferences)])
+        split_by_difficulty([*made_up(1, 0), row(2, inferences)], SPLITS["hard"])

@@ -1,0 +1,63 @@
+"""The self-normalized policy gradient of StableDRL."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from learner.batch import TokenRows
+from learner.objectives.objective import Sums, by_group, sum_per_sample
+from learner.objectives.spg import SandwichedGradient
+from learner.samples import TrainingSample
+
+
+@dataclass(frozen=True)
+class SelfNormalizedGradient:
+    """StableDRL (arXiv 2603.06743): the bounds of SPG, weighed by capped ratios that sum to 1 over a group.
+
+    With b_i the mean over a completion's tokens of its lower bound, and w_i = min(b_i - b_i_old,
+    log ``ratio_cap``), through which no gradient goes, the loss is the mean over groups of
+
+        - sum over i of softmax(w)_i A_i bound_i,
+
+    where bound_i is SPG's, the lower one where A > 0 and a mix of upper and lower one where A < 0
+    (:class:`SandwichedGradient`). The cap does not depend on the sign of the advantage.
+
+    Source: the released code, ``compute_loss_spg`` with ``use_snis``. Different here: old and new bound have the
+    same masks, which the released code draws apart.
+    """
+
+    bounds: SandwichedGradient
+    ratio_cap: float
+
+    by_token = False
+    needs_old = True
+    needs_reference = False
+    metric_names = ("policy/ratio_mean", "policy/clip_high_fraction", "policy/clip_fraction")
+
+    def link(self, samples: Sequence[TrainingSample]) -> list[list[TrainingSample]]:
+        return by_group(samples)
+
+    def count(self, linked: Sequence[Sequence[TrainingSample]]) -> float:
+        return float(len(linked))
+
+    def sums(self, tokens: TokenRows, log_probs: Tensor) -> Sums:
+        length = tokens.of_samples(lambda sample: sample.valid_tokens)
+
+        def mean(values: Tensor) -> Tensor:
+            return sum_per_sample(tokens, values) / length
+
+        lower = tokens.estimates(log_probs)
+        change = torch.zeros_like(length) if tokens.old is None else mean(lower.detach() - tokens.old)
+        numbers = {group: number for number, group in enumerate(dict.fromkeys(s.group for s in tokens.samples))}
+        group = torch.tensor([numbers[sample.group] for sample in tokens.samples], device=length.device)
+        ratio = torch.exp(change.clamp(max=math.log(self.ratio_cap)))
+        weight = ratio / torch.zeros(len(numbers), device=length.device).index_add(0, group, ratio)[group]
+        bound = mean(self.bounds.bounds(tokens, log_probs))
+        capped = (change > math.log(self.ratio_cap)).sum()
+        metrics = dict(zip(self.metric_names, (torch.exp(change).sum(), capped, capped), strict=True))
+        return Sums(-(weight * tokens.advantages * bound).sum(), metrics, units=len(tokens.samples))
