@@ -21,6 +21,8 @@ SLOW = (
     "docs/test_docs_site.py",
     "learner/test_engine.py",
     "learner/test_collectives.py",
+    "learner/test_memory.py",
+    "learner/test_reference.py",
     "orchestrator/test_weight_updates.py",
     "sandbox/test_differential.py",
     "sandbox/test_docker.py",

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 
 @lru_cache
@@ -75,6 +78,40 @@ class Linear(nn.Linear):
         for parameter in self.parameters():
             parameter.data = parameter.data.bfloat16() if native else rounded(parameter.data)
         self.holds_bf16 = True
+
+
+class Embedding(nn.Embedding):
+    """``nn.Embedding`` whose rows come in fp32, whatever type they are held in."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        if self.weight.dtype == torch.float32:
+            return super().forward(ids)
+        rows: Tensor = _Lookup.apply(ids, self.weight)  # type: ignore[no-untyped-call]
+        return rows
+
+
+class _Lookup(Function):
+    """Rows of a table of a narrower type than fp32, in fp32.
+
+    Torch would add up the gradient of a row in the type of the table: a token that occurs thousands of times, as
+    the mask token does, gets little of it after the first few hundred.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, table: Tensor) -> Tensor:
+        ctx.ids, ctx.shape, ctx.dtype = ids, table.shape, table.dtype
+        return table[ids].float()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None]:
+        if not ctx.needs_input_grad[1]:
+            return None, None
+        rows, place = ctx.ids.unique(return_inverse=True)
+        sums = gradient.new_zeros(len(rows), ctx.shape[1]).index_add_(0, place, gradient)
+        to_table = torch.zeros(ctx.shape, dtype=ctx.dtype, device=gradient.device)
+        to_table[rows] = sums.to(ctx.dtype)
+        return None, to_table
 
 
 class RMSNorm(nn.RMSNorm):

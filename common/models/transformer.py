@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from common.models.config import ModelConfig
 from common.models.log_probabilities import HeadFunction
 from common.models.packing import Packing
-from common.models.precision import Linear, RMSNorm, attend
+from common.models.precision import Embedding, Linear, RMSNorm, attend
 from common.models.window import Memory, Window
 
 #: Attention of packed q, k, v, each [rows, heads, d], as [rows, heads * d].
@@ -118,7 +118,7 @@ class Backbone(nn.Module):
         # Not drawn: whoever builds a model fills it; and drawing on the meta device would import torch's compiler,
         # which costs every process of a run two seconds.
         table = torch.zeros(config.vocab_size, config.hidden_size)
-        self.embed_tokens = nn.Embedding.from_pretrained(table, freeze=False)  # type: ignore[no-untyped-call]
+        self.embed_tokens = Embedding.from_pretrained(table, freeze=False)  # type: ignore[no-untyped-call]
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
@@ -169,8 +169,8 @@ class MaskedDiffusionModel(nn.Module):
     ) -> Tensor:
         """Run the layers over tokens at the given positions, all below ``length``."""
         cos, sin = rotary_tables(self.config, length, ids.device)
-        # fp32 also where the weights are held in bf16: what the layers add up is rounded nowhere.
-        x = self.model.embed_tokens(ids).float()
+        # In fp32, whatever type weights are held in: what the layers add to it is not rounded.
+        x = self.model.embed_tokens(ids)
         cos, sin = (t[positions].unsqueeze(1).to(x.dtype) for t in (cos, sin))
         last = len(self.model.layers) - 1
         for number, layer in enumerate(self.model.layers):

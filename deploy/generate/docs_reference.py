@@ -28,8 +28,7 @@ _CONFIGURATION = """# Configuration
 
 A recipe is a YAML file of the sections below; `section.field=value` after it on the command line overrides it.
 Values are YAML too, and `1e-6` is a number. An unknown key is an error that names the known ones, and
-`couplet train RECIPE --dry-run` prints the configuration that results, the actors, and the resources and memory they
-need.
+`couplet train RECIPE --dry-run` prints the configuration that results, the actors, their resources and memory.
 
 A field whose default is "required" must be set. `none` as a default means that nothing is set; write it `null` in
 YAML. A list of sections is written as YAML too:

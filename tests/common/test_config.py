@@ -116,6 +116,15 @@ def test_value_that_cannot_be_used_names_its_field(recipe: Path, override: str, 
     assert str(recipe) in str(caught.value)
 
 
+def test_bf16_weights_need_shards_for_the_fp32_ones_and_bf16_passes(recipe: Path) -> None:
+    weights, shards = "learner.weights_dtype=bfloat16", "learner.zero_stage=1"
+    with pytest.raises(ConfigError, match=r"weights_dtype: .*; set zero_stage to 1, 2 or 3"):
+        load_config(recipe, [weights, "learner.zero_stage=0", "model.dtype=bfloat16"])
+    with pytest.raises(ConfigError, match=r"learner.weights_dtype: .*; set model.dtype: bfloat16"):
+        load_config(recipe, [weights, shards, "model.dtype=float32"])
+    assert load_config(recipe, [weights, shards, "model.dtype=bfloat16"]).learner.weights_dtype == "bfloat16"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

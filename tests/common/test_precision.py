@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from common.models import precision
 from common.models.packing import Packing
-from common.models.precision import Linear, attend
+from common.models.precision import Embedding, Linear, RMSNorm, attend
 from common.models.transformer import MaskedDiffusionModel
 
 MakeModel = Callable[..., MaskedDiffusionModel]
@@ -83,6 +83,32 @@ def test_gradients_flow_through_emulated_products() -> None:
         linear.weight.grad, x.bfloat16().float().sum(0).expand(40, -1), atol=2e-2, rtol=2e-2
     )
     assert x.grad is not None
+
+
+def test_gradient_of_a_bf16_embedding_adds_up_in_fp32() -> None:
+    """A mask token occurs thousands of times in a micro-batch."""
+    torch.manual_seed(0)
+    ids = torch.cat([torch.zeros(3000, dtype=torch.long), torch.tensor([2, 4, 2])])
+    slopes = torch.randn(len(ids), 16) + 1.0
+    wide = Embedding(6, 16)
+    narrow = Embedding(6, 16).bfloat16()
+    for table in (wide, narrow):
+        rows = table(ids)
+        assert rows.dtype is torch.float32
+        rows.backward(slopes)
+    assert torch.equal(narrow(ids), narrow.weight[ids].float())
+    assert wide.weight.grad is not None
+    assert narrow.weight.grad is not None
+    torch.testing.assert_close(narrow.weight.grad.float(), wide.weight.grad, atol=0, rtol=2**-8)
+
+
+def test_a_norm_held_in_bf16_keeps_fp32_states() -> None:
+    norm = RMSNorm(16)
+    with torch.no_grad():
+        norm.weight.copy_(torch.linspace(0.5, 1.5, 16).bfloat16())
+    x = torch.randn(5, 16)
+    expected = norm(x)
+    assert torch.equal(norm.bfloat16()(x), expected)
 
 
 def test_a_model_in_emulated_bf16_is_near_its_native_self(
