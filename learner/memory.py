@@ -14,7 +14,7 @@ from common.config import LearnerConfig
 from common.likelihood.registry import make_estimator
 from common.memory import Estimate, Part
 from common.models.config import ModelConfig
-from common.models.shapes import parameter_shapes, part_size
+from common.models.shapes import is_operand, parameter_shapes, part_size
 from learner.deepspeed_settings import LIVE_ELEMENTS, PERSISTENT_ELEMENTS, bucket_elements
 from learner.objectives.registry import make_objective
 from learner.partition import micro_batches, units
@@ -88,27 +88,30 @@ def learner_memory(
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Elements of every parameter, those of them that are trained, ranks that share, and bytes of an element."""
+    """Elements of every parameter and of those trained, the ranks that share them, and bytes of an element.
+
+    ``held``: as the weights are held. ``read``: as a pass reads each of those that are trained.
+    """
 
     all: Sequence[int]
     trained: Sequence[int]
     ranks: int
     held: int
-    read: int
+    read: Sequence[int]
 
     @classmethod
     def of(cls, model: ModelConfig, config: LearnerConfig, computes_bf16: bool) -> _Sizes:
-        every = [prod(shape) for shape in parameter_shapes(model).values()]
+        shapes = parameter_shapes(model)
+        every = [prod(shape) for shape in shapes.values()]
         trained = every
+        held = _BF16 if config.weights_dtype == "bfloat16" else _FP32
+        read = [_BF16 if computes_bf16 and is_operand(name) else held for name in shapes]
         if config.lora is not None:
             # Two matrices of ``rank`` for each matrix of a layer.
-            layers = [s for name, s in parameter_shapes(model).items() if "_proj.weight" in name]
+            layers = [shape for name, shape in shapes.items() if "_proj.weight" in name]
             trained = [config.lora.rank * width for shape in layers for width in shape]
-            every = every + trained
-        held = _BF16 if config.weights_dtype == "bfloat16" else _FP32
-        return cls(
-            every, trained, config.ranks if config.zero_stage else 1, held, _BF16 if computes_bf16 else _FP32
-        )
+            every, read = every + trained, [held] * len(trained)
+        return cls(every, trained, config.ranks if config.zero_stage else 1, held, read)
 
     @property
     def trained_sum(self) -> int:
@@ -125,9 +128,10 @@ class _Sizes:
 
 
 def _weights(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[Part]]:
-    # They are read as fp32. ZeRO 1 and 2 then copy them, in the type in which they stay, into one piece of memory.
-    copied = 2 * sizes.held if config.zero_stage in (1, 2) else 0
-    loading = _part("weights from the file", sum(sizes.all) * max(_FP32, copied), LOAD)
+    # They are read as fp32. ZeRO 1 and 2 then copy what is trained, in the type in which it stays, into one piece.
+    copied = sizes.trained_sum if config.zero_stage in (1, 2) else 0
+    from_file = max(sum(sizes.all) * _FP32, (sum(sizes.all) + copied) * sizes.held)
+    loading = _part("weights from the file", from_file, LOAD)
     if config.zero_stage < 3:
         return [loading, _part("weights", sum(sizes.all) * sizes.held)], []
     # Of each parameter a part; small ones are whole as well.
@@ -196,16 +200,20 @@ def _reference(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[P
     """List the reference: this rank's part in the type in which it is read, and whole what a module needs."""
     if not make_objective(config.objective).needs_reference:
         return [], []
-    own = sum(part_size(n, sizes.ranks) for n in sizes.trained)
-    name = "reference"
-    parts, host = [Part(name, own * sizes.read, _STARTED | {LOAD})], []
+    own = [
+        (part_size(elements, sizes.ranks), read) for elements, read in zip(sizes.trained, sizes.read, strict=True)
+    ]
+    parts = [Part("reference", sum(elements * read for elements, read in own), frozenset(MOMENTS))]
+    host: list[Part] = []
     if config.zero_offload == "all":
         parts, host = [], parts
     if sizes.ranks > 1 or config.zero_offload == "all":
-        parts.append(_part("reference, one module whole", max(sizes.trained) * sizes.read, SCORE))
-    mixes = config.reference_sync_steps and 0 < config.reference_sync_share < 1
-    if mixes and sizes.read != _FP32:
-        host.append(_part("reference in fp32", own * _FP32))
+        largest = max(elements * read for elements, read in zip(sizes.trained, sizes.read, strict=True))
+        parts.append(_part("reference, one module whole", largest, SCORE))
+    if config.reference_sync_steps and 0 < config.reference_sync_share < 1:
+        # Of what is held in bf16, to be mixed.
+        mixed = sum(elements * _FP32 for elements, read in own if read != _FP32)
+        host.append(_part("reference in fp32", mixed))
     return parts, host
 
 

@@ -10,7 +10,7 @@ from math import prod
 from common.config import RolloutConfig
 from common.memory import Estimate, Part
 from common.models.config import ModelConfig
-from common.models.shapes import parameter_shapes
+from common.models.shapes import is_operand, parameter_shapes
 from rollout_workers.denoise import CHUNK_LOGITS
 
 LOAD, STEP, UPDATE = "loading", "denoising step", "weight update"
@@ -32,7 +32,7 @@ def rollout_memory(
     shapes = parameter_shapes(model)
     everything = sum(map(prod, shapes.values()))
     # Products are held in the type that is computed in; what is read as it is (embedding, norms) in fp32.
-    products = sum(prod(shape) for name, shape in shapes.items() if "_proj." in name or name == "lm_head.weight")
+    products = sum(prod(shape) for name, shape in shapes.items() if is_operand(name))
     held = products * (_BF16 if computes_bf16 else _FP32) + (everything - products) * _FP32
     operand = _BF16 if computes_bf16 else _FP32
     tokens, width, inner = config.batch_tokens, model.hidden_size, model.intermediate_size

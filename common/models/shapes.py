@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from common.models.config import ModelConfig
 
 
@@ -30,9 +28,12 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def parameter_count(config: ModelConfig) -> int:
-    """Count the parameters of the model."""
-    return sum(map(prod, parameter_shapes(config).values()))
+def is_operand(name: str) -> bool:
+    """Return whether a parameter is one of a product, which is rounded to the type that is computed in.
+
+    The others (embedding, a head that is the embedding too, norms) are read as they are held.
+    """
+    return "_proj." in name or name == "lm_head.weight"
 
 
 def part_size(elements: int, parts: int) -> int:

@@ -78,7 +78,7 @@ def _table(
     yield "by moment: " + ", ".join(f"{name} {_gb(estimate.at(name))}" for name in estimate.moments)
     at_most = f"at most {_gb(peak)} GB of {place} ({moment})"
     if estimate.host_bytes:
-        names = ", ".join(part.name for part in estimate.host)
+        names = ", ".join(part.name for part in estimate.host if part.bytes)
         at_most += f", and {_gb(estimate.host_bytes)} GB of the machine's memory ({names})"
     yield at_most
     if gpus:
