@@ -10,6 +10,7 @@ from typing import Literal
 
 from common import rng
 from common.config import Config, ConfigError, DataConfig
+from common.models.loading import local_model_folder
 from common.models.prompts import PromptEncoder
 from common.records import Task
 from common.tasks.loader import LoadReport, load_tasks
@@ -56,11 +57,20 @@ def load_data(config: Config, notes: list[str]) -> tuple[list[Task], list[Task]]
 
 
 def count_training_tasks(config: Config, notes: list[str]) -> int:
-    """Count the training tasks that :func:`load_data` gives, as it does, without a look at the held-out ones."""
+    """Count the training tasks that :func:`load_data` gives, as it does, without a look at the held-out ones.
+
+    Downloads nothing: without the model's tokenizer tasks with long prompts are counted too, and ``notes`` say so.
+    """
     data = config.data
     if data.source == "synthetic":
         return data.train_tasks
     report = _read(data, "train")
+    if report.tasks and local_model_folder(config.model.path) is None:
+        notes.append(
+            f"data.train: counted with the prompts of more than {data.max_prompt_tokens} tokens, which are left "
+            f"out later: {config.model.path} and its tokenizer are not on this machine"
+        )
+        return len(report.tasks)
     return len(_short_enough(data, "train", report, PromptEncoder(config.model.path, data), notes))
 
 

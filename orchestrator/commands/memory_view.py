@@ -13,6 +13,7 @@ from common.memory import Estimate, Part
 from common.models.config import ModelConfig
 from common.models.families import ModelError
 from common.models.loading import local_model_folder
+from common.models.published import PUBLISHED
 from learner.memory import largest_micro_batch, learner_memory
 from rollout_workers.memory import rollout_memory
 
@@ -27,17 +28,20 @@ def memory_view(config: Config, gpu_gb: float | None) -> RenderableType:
 
     ``gpu_gb`` is the size of a GPU; without it that of this machine's, or 80 GB.
     """
-    folder = local_model_folder(config.model.path)
-    if folder is None or not (folder / "config.json").is_file():
-        return (
-            f"memory: not known: {config.model.path} is not on this machine (a dry run downloads nothing); fetch "
-            "it, or set model.path to a folder with its config.json"
-        )
-    try:
-        model = ModelConfig.from_folder(folder)
-    except ModelError as error:
-        return f"memory: not known: {error}"
-    return Group(*_tables(config, model, gpu_gb))
+    path = config.model.path
+    folder = local_model_folder(path)
+    if folder is not None and (folder / "config.json").is_file():
+        try:
+            return Group(*_tables(config, ModelConfig.from_folder(folder), gpu_gb))
+        except ModelError as error:
+            return f"memory: not known: {error}"
+    if path in PUBLISHED:
+        note = f"memory: by the published shape of {path}, which is not on this machine"
+        return Group(note, *_tables(config, PUBLISHED[path], gpu_gb))
+    return (
+        f"memory: not known: {path} is not on this machine (a dry run downloads nothing); fetch it, or set "
+        "model.path to a folder with its config.json"
+    )
 
 
 def _tables(config: Config, model: ModelConfig, gpu_gb: float | None) -> Iterator[RenderableType]:

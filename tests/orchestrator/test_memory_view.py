@@ -78,9 +78,16 @@ def test_a_run_that_cannot_fit_is_warned_of(diffucoder: str) -> None:
     assert small.count("do not fit in 24 GB") == 2
 
 
-def test_a_model_that_is_not_here_is_named_and_not_fetched() -> None:
-    output = dry_run("diffucoder_8xh100").stdout
-    assert "memory: not known: apple/DiffuCoder-7B-Instruct is not on this machine" in " ".join(output.split())
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_published_model_need_not_be_here(recipe: str, diffucoder: str) -> None:
+    without = dry_run(recipe).stdout
+    assert "by the published shape of apple/DiffuCoder-7B-Instruct, which is not on this machine" in without
+    assert peaks(without) == peaks(dry_run(recipe, diffucoder).stdout)
+
+
+def test_another_model_that_is_not_here_is_named_and_not_fetched() -> None:
+    output = " ".join(dry_run("diffucoder_8xh100", "model.path=someone/else").stdout.split())
+    assert "memory: not known: someone/else is not on this machine" in output
 
 
 def test_runs_on_cpus_show_the_machines_memory_and_warn_of_nothing() -> None:

@@ -116,6 +116,9 @@ def test_a_dry_run_counts_the_tasks_that_would_be_loaded(tmp_path: Path, monkeyp
     _, output = dry_run()
     assert "training: 6 steps of 3 tasks: 0.9 epochs of 20 training tasks; 36 samples" in output
     assert "2 tasks have prompts of more than 12 tokens" in output
+    _, output = dry_run("model.path=someone/else")
+    assert "training: 7 steps of 3 tasks: 0.9545 epochs of 22 training tasks; 42 samples" in output
+    assert "data.train: counted with the prompts of more than 12 tokens" in output
     _, output = dry_run("run.steps=8")
     assert "training: 8 steps of 3 tasks: 1.2 epochs of 20 training tasks; 48 samples" in output
     assert "go into epoch 2, from step 7 on" in output
