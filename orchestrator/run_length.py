@@ -43,9 +43,9 @@ class RunLength:
 
     def sentence(self) -> str:
         """Say it in one line."""
+        steps = "1 step" if self.steps == 1 else f"{self.steps:,} steps"
         return (
-            f"{self.steps:,} steps of {self.groups_per_step:,} tasks: {self.epochs:.4g} epochs of "
-            f"{self.tasks:,} training tasks"
+            f"{steps} of {self.groups_per_step:,} tasks: {self.epochs:.4g} epochs of {self.tasks:,} training tasks"
         )
 
     def warning(self) -> str | None:

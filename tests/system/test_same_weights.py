@@ -124,7 +124,7 @@ def kill_rank(run: Run, moment: Moment, step: int, draw: random.Random, rank: in
 def test_workers_and_two_ranks_killed_in_turn(start_run: StartRun, finished_run: StartRun) -> None:
     draw = random.Random(2)
     run = start_run(*TWO_RANKS)
-    wait_for(run, lambda: "training" in run.output, "training")
+    wait_for(run, lambda: "] training\n" in run.output, "training")
     for title in ("RolloutWorker", "RewardWorker"):
         (worker,) = run.actors(title)
         worker.send_signal(signal.SIGKILL)
@@ -198,7 +198,7 @@ def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupt
 
 def kill_whole_run(run: Run) -> None:
     """SIGKILL the main process at any moment of a step; everything else, sandboxes included, ends with it."""
-    wait_for(run, lambda: "training" in run.output, "training")
+    wait_for(run, lambda: "] training\n" in run.output, "training")
     in_step(run, 3, random.Random(1))
     sandboxes = run.actors("RewardWorker")[0].children(recursive=True)
     assert sandboxes
