@@ -11,7 +11,7 @@ import torch
 
 from common.likelihood.full_mask import FullMaskEstimator
 from common.models import precision
-from common.models.config import ModelConfig
+from common.models.published import PUBLISHED
 from common.models.shapes import parameter_shapes
 from common.models.transformer import MaskedDiffusionModel
 from learner.batch import pack_views
@@ -70,19 +70,7 @@ def test_the_largest_micro_batch_is_what_fits_or_what_must_stay_together() -> No
 
 def test_parts_add_up_to_what_a_7b_run_was_found_to_need() -> None:
     """ZeRO-2 on 8 ranks, in GB: fp32 weights 30.5, bf16 ones half of that, and shares of the optimizer 15.2."""
-    model = ModelConfig(
-        family="dream",
-        vocab_size=152064,
-        hidden_size=3584,
-        intermediate_size=18944,
-        num_hidden_layers=28,
-        num_attention_heads=28,
-        num_key_value_heads=4,
-        tie_word_embeddings=False,
-        mask_token_id=151666,
-        eos_token_id=151643,
-        pad_token_id=151643,
-    )
+    model = PUBLISHED["apple/DiffuCoder-7B-Instruct"]
     settings = {"zero_stage": 2, "ranks": 8, "batch_tokens": 4096}
 
     def gigabytes(weights: str) -> dict[str, float]:
