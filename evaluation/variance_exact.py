@@ -11,7 +11,7 @@ from common.likelihood.views import Text, Views
 from common.models.config import ModelConfig
 from common.models.transformer import MaskedDiffusionModel, initialize
 from evaluation.mask_outcomes import Array, DrawPart, codes, every_mask, parts_of
-from evaluation.token_scores import token_scores
+from evaluation.token_log_probs import token_log_probs
 from evaluation.variance import CONTENDERS, COUPLED, COUPLED_TOTAL, Analysis, Figure, Spread, compare
 
 _PROMPT, _LENGTH, _WORDS = 3, 4, 5
@@ -43,7 +43,7 @@ def analyze_exactly(model: MaskedDiffusionModel, text: Text) -> Analysis:
     length = len(text.completion_ids)
     masks = every_mask(length)
     views = Views(masks, masks.astype(float))
-    log_probs = token_scores(model, text, views.canvases(text, model.config.mask_token_id))
+    log_probs = token_log_probs(model, text, views.canvases(text, model.config.mask_token_id))
     spreads = {c: _spread(parts_of(c.estimator, length), log_probs) for c in CONTENDERS}
     (subset,) = parts_of(CountedElboEstimator(), length)
     bound = _expected(subset, log_probs)

@@ -13,7 +13,7 @@ from common.likelihood.elbo import CountedElboEstimator
 from common.likelihood.views import Estimator, SampleKey, Text
 from common.models.loading import load_tokenizer
 from common.models.transformer import MaskedDiffusionModel
-from evaluation.token_scores import token_scores
+from evaluation.token_log_probs import token_log_probs
 from evaluation.variance import CONTENDERS, COUPLED, COUPLED_TOTAL, Analysis, Figure, Spread, average, compare
 
 Array = npt.NDArray[np.float64]
@@ -102,7 +102,7 @@ def _contributions(
     drawn = [estimator.views(SampleKey(seed, group, draw, number), text) for draw in range(draws)]
     canvases = np.concatenate([views.canvases(text, model.config.mask_token_id) for views in drawn])
     weights = np.stack([views.weights for views in drawn])
-    found: Array = weights * token_scores(model, text, canvases).reshape(weights.shape)
+    found: Array = weights * token_log_probs(model, text, canvases).reshape(weights.shape)
     return found[:, :, : text.valid_tokens]
 
 

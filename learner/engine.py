@@ -92,7 +92,7 @@ class Engine:
         names = (_LOSS, *self._objective.metric_names, _ENTROPY, _VARIANCE, _IMPORTANCE)
         sums = MetricAccumulator(names, self._device)
         schedule = [(iteration, share) for iteration in range(config.inner_iterations) for share in shares]
-        with sums.phase("seconds/score"):
+        with sums.phase("seconds/log_probs"):
             passes = [[self._pack(batch, i) for batch in share.batches] for i, share in schedule]
             passes = self._with_step_start(passes, len(shares))
         for packed in chain.from_iterable(passes[: len(shares)]):
@@ -104,7 +104,7 @@ class Engine:
             set_learning_rate(self._optimizer, rate)
             sums.add(_LOSS, 0.0, share.count / self._world)
             for number, packed in enumerate(batches):
-                with sums.phase("seconds/score"):
+                with sums.phase("seconds/log_probs"):
                     anchored = self._with_reference(packed)
                 with sums.phase("seconds/backward"):
                     log_probs = self._backward(anchored, share.count, number == len(batches) - 1, sums)

@@ -109,7 +109,7 @@ POLICY = (
 PACE = (
     Metric("seconds/wait", "Learner waiting for groups", "seconds", name="step_wait"),
     Metric("seconds/update", "Learner updating", "seconds", name="step_update"),
-    Metric("seconds/score", "Part of the update: old and reference policy", "seconds", name="step_score"),
+    Metric("seconds/log_probs", "Part of the update: old and reference policy", "seconds", name="step_log_probs"),
     Metric("seconds/backward", "Part of the update: forward and backward passes", "seconds", name="step_backward"),
     Metric(
         "seconds/optimizer",

@@ -70,7 +70,7 @@ def _time() -> list[Panel]:
     phases = [
         _of(f"seconds/{name}", f"{{{{run}}}} {name}") for name in ("wait", "update", "checkpoint", "weights")
     ]
-    parts = [_of(f"seconds/{name}", f"{{{{run}}}} {name}") for name in ("score", "backward", "optimizer")]
+    parts = [_of(f"seconds/{name}", f"{{{{run}}}} {name}") for name in ("log_probs", "backward", "optimizer")]
     return [
         graph("A step", *phases, unit="s", stacked=True, note="Wait is long where rollouts are the bottleneck."),
         graph("A step's update", *parts, unit="s", stacked=True),

@@ -88,7 +88,7 @@ SYSTEM = (
     Panel("Staleness", ("staleness/mean", "staleness/max"), always=True),
     Panel("Seconds of a step", ("seconds/step",)),
     Panel("Work of a step's groups", ("seconds/rollout", "seconds/reward")),
-    Panel("Inside the update", ("seconds/score", "seconds/backward", "seconds/optimizer")),
+    Panel("Inside the update", ("seconds/log_probs", "seconds/backward", "seconds/optimizer")),
     Panel("Groups of a step", ("groups/trained",), exact=True),
     Panel("Groups lost", ("ledger/filtered", "ledger/dropped"), exact=True),
     Panel("Groups so far", ("ledger/admitted", "ledger/trained"), exact=True),

@@ -16,7 +16,7 @@ from common.likelihood.random_mask import RandomMaskEstimator
 from common.likelihood.views import Estimator, Text
 from common.models.loading import load_model, load_tokenizer
 from evaluation.mask_outcomes import parts_of
-from evaluation.token_scores import token_scores
+from evaluation.token_log_probs import token_log_probs
 from evaluation.variance import CONTENDERS, Analysis, Comparison, EstimatorRow, Figure
 from evaluation.variance_exact import analyze_exactly, tiny_case
 from evaluation.variance_sampled import STAGES, _covariance, _spread, analyze_by_sampling, reference_texts
@@ -202,7 +202,7 @@ def test_a_seed_repeats_the_draws() -> None:
     assert one != other
 
 
-def test_token_scores_are_the_models() -> None:
+def test_token_log_probs_are_the_models() -> None:
     """Of masked valid tokens; in one pass or several; repeated canvases too."""
     canvases, text = Canvases(), Text(TEXT.prompt_ids, TEXT.completion_ids, valid_tokens=3)
     patterns = [m for m in masks() if m != (True, False, True, False)] * 2
@@ -214,8 +214,8 @@ def test_token_scores_are_the_models() -> None:
         [canvases.logprob([i for i in range(LENGTH) if m[i]], k) if m[k] and k < 3 else 0.0 for k in range(LENGTH)]
         for m in patterns
     ]
-    assert token_scores(tiny_model(), text, np.array(ids)) == pytest.approx(np.array(expected), abs=1e-5)
-    in_parts = token_scores(tiny_model(), text, np.array(ids), tokens_at_once=20)
+    assert token_log_probs(tiny_model(), text, np.array(ids)) == pytest.approx(np.array(expected), abs=1e-5)
+    in_parts = token_log_probs(tiny_model(), text, np.array(ids), tokens_at_once=20)
     assert in_parts == pytest.approx(np.array(expected), abs=1e-5)
 
 

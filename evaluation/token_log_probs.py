@@ -9,7 +9,7 @@ from common.likelihood.views import Text
 from common.models.canvas_logprobs import TokenModel, token_logprobs
 
 
-def token_scores(
+def token_log_probs(
     model: TokenModel, text: Text, canvases: npt.NDArray[np.int64], tokens_at_once: int = 16384
 ) -> npt.NDArray[np.float64]:
     """Compute log p [n, L] of the valid tokens that are masked on the canvases [n, P + L]; 0 elsewhere.
