@@ -41,7 +41,8 @@ class MicroBatch:
 def largest_micro_batch(config: LearnerConfig, prompt: int, completion: int, group_size: int) -> MicroBatch:
     """Return the largest micro-batch, which is one of samples of the greatest length, as the learner makes it.
 
-    ``prompt`` and ``completion`` are that length, in tokens; groups have ``group_size`` samples. Raises PluginError for a part that cannot be loaded.
+    ``prompt`` and ``completion`` are that length, in tokens; groups have ``group_size`` samples. Raises
+    PluginError for a part that cannot be loaded.
     """
     estimator = make_estimator(config.estimator, config.inner_iterations)
     objective = make_objective(config.objective)

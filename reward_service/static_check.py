@@ -37,8 +37,9 @@ class Imports(Protocol):
 class StaticCheck:
     """A reward of a third for a program that parses, one for imports that resolve, one for names that are bound.
 
-    Imports resolve if the sandbox offers them; those guarded by a handler or by ``TYPE_CHECKING`` need not. Names are bound if every name
-    that is read is bound somewhere. A program that does not bind what the tests use of it gets nothing.
+    Imports resolve if the sandbox offers them; those guarded by a handler or by ``TYPE_CHECKING`` need not. Names
+    are bound if every name that is read is bound somewhere. A program that does not bind what the tests use of it
+    gets nothing.
     """
 
     imports: Imports
@@ -74,14 +75,14 @@ def _unguarded(tree: ast.AST) -> Iterator[ast.AST]:
         node = waiting.pop()
         yield node
         children = list(ast.iter_child_nodes(node))
-        if _may_fail(node):
+        if _guards_imports(node):
             guarded = set(map(id, node.body))
             children = [child for child in children if id(child) not in guarded]
         waiting += children
 
 
-def _may_fail(node: ast.AST) -> TypeGuard[ast.Try | ast.TryStar | ast.If]:
-    """Tell whether the body's imports need not resolve: their failure is handled, or they are for type checkers."""
+def _guards_imports(node: ast.AST) -> TypeGuard[ast.Try | ast.TryStar | ast.If]:
+    """Tell whether imports of the body need not resolve: their failure is handled, or type checkers read them."""
     if isinstance(node, ast.If):
         test = node.test
         name = test.attr if isinstance(test, ast.Attribute) else test.id if isinstance(test, ast.Name) else None

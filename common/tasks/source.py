@@ -18,8 +18,8 @@ class Source:
     """Python source, read. ``free``: names that it reads but nowhere binds. ``called``: those that it calls.
 
     ``bound``: top-level names that it defines or assigns. ``defined``: these, and those that an import binds in
-    whatever branch, or a function that declares them ``global``. ``imports``: the import statement of each top-level
-    name that one binds; ``star_imports``: the statements that may bind anything.
+    whatever branch, or a function that declares them ``global``. ``imports``: the import statement of each
+    top-level name that one binds; ``star_imports``: the statements that may bind anything.
     """
 
     text: str
