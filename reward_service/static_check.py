@@ -1,7 +1,7 @@
 """The reward ``static_check``: does a program parse, do its imports resolve, are its names bound?
 
-Nothing of the program is executed or imported: it is read as data, in time that grows with its length. In
-arXiv 2605.17174 a static check is the best of the rewards that need no execution.
+Nothing of the program is executed or imported: it is read as data, whatever it says. In arXiv
+2605.17174 a static check is the best of the rewards that need no execution.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _ALWAYS_BOUND = (BUILTINS - _SITE_ONLY) | {"__builtins__"}
 _CATCHES_IMPORT_ERRORS = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 # Each may be a case for the sandbox, and a text of some thousand is no program.
 _MAX_IMPORTS = 64
+# The interpreter imports each package on the way of a dotted name, and takes long for one of thousands.
+_MAX_IMPORT_CHARS = 1000
 
 
 class Imports(Protocol):
@@ -54,7 +56,7 @@ class StaticCheck:
         except (NotPythonError, RecursionError):
             return 0.0
         statements = dict.fromkeys([*needed, *stars])
-        if len(statements) > _MAX_IMPORTS:
+        if len(statements) > _MAX_IMPORTS or any(len(one) > _MAX_IMPORT_CHARS for one in statements):
             return 1 / 3
         bound = self.imports.bound_by(statements)
         given = _ALWAYS_BOUND.union(*(bound[star] or () for star in stars))

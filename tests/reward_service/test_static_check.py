@@ -58,6 +58,7 @@ SOURCES = {
     "def g(x):\n    return x\n": 0,
     "": 0,
     "\n".join(f"import m{number}" for number in range(100)) + f"\n{F}": 1,
+    f"import {'.'.join(['os'] * 500)}\n{F}": 1,
 }
 
 
