@@ -16,6 +16,7 @@ from common.memory import Estimate, Part
 from common.models.config import ModelConfig
 from common.models.shapes import is_operand, parameter_shapes, part_size
 from learner.deepspeed_settings import LIVE_ELEMENTS, PERSISTENT_ELEMENTS, bucket_elements
+from learner.objectives.draws import DrawByDraw
 from learner.objectives.registry import make_objective
 from learner.partition import micro_batches, units
 from learner.samples import TrainingSample
@@ -37,16 +38,18 @@ class MicroBatch:
     rows: int
 
 
-def largest_micro_batch(config: LearnerConfig, prompt: int, completion: int) -> MicroBatch:
+def largest_micro_batch(config: LearnerConfig, prompt: int, completion: int, group_size: int) -> MicroBatch:
     """Return the largest micro-batch, which is one of samples of the greatest length, as the learner makes it.
 
-    ``prompt`` and ``completion`` are that length, in tokens. Raises PluginError for a part that cannot be loaded.
+    ``prompt`` and ``completion`` are that length, in tokens; groups have ``group_size`` samples. Raises
+    PluginError for a part that cannot be loaded.
     """
     estimator = make_estimator(config.estimator, config.inner_iterations)
     objective = make_objective(config.objective)
+    groups = 1 + config.batch_tokens // (group_size * (prompt + completion))
     samples = [
         TrainingSample(
-            group=0,
+            group=number // group_size,
             sample=number,
             prompt_ids=(0,) * prompt,
             completion_ids=(0,) * completion,
@@ -55,10 +58,11 @@ def largest_micro_batch(config: LearnerConfig, prompt: int, completion: int) -> 
             reward=float(number),
             advantage=float(number),
         )
-        for number in range(2 + config.batch_tokens // (prompt + completion))
+        for number in range(groups * group_size)
     ]
     measured = estimator.views(samples[0].key(0, 0), samples[0]).measured(samples[0])
-    parts = units(objective.link(samples), estimator, 0, objective.by_token)
+    by_draw = isinstance(objective, DrawByDraw)
+    parts = units(objective.link(samples), estimator, 0, objective.by_token, by_draw)
     batches = micro_batches(parts, 1, config.batch_tokens)[0]
     return MicroBatch(
         tokens=max(sum(len(piece.views) for piece in batch) for batch in batches) * (prompt + completion),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -23,8 +24,12 @@ def results_of(awaitables: Sequence[Awaitable[Any]], timeout_s: float) -> list[A
     if not awaitables:
         return []
 
+    async def waited_for(awaitable: Awaitable[Any]) -> Any:
+        return await awaitable
+
     async def gathered() -> list[Any]:
-        return await asyncio.gather(*awaitables, return_exceptions=True)
+        # Tasks of their own: what cannot be awaited on this loop fails by itself.
+        return await asyncio.gather(*map(waited_for, awaitables), return_exceptions=True)
 
     future = asyncio.run_coroutine_threadsafe(gathered(), _event_loop())
     try:
@@ -43,5 +48,12 @@ def _event_loop() -> asyncio.AbstractEventLoop:
 def _started_loop() -> asyncio.AbstractEventLoop:
     """Start the loop. It stays for as long as the process, so that connections made on it can be kept."""
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="async-rewards", daemon=True).start()
+    threading.Thread(target=_run, args=(loop,), name="async-rewards", daemon=True).start()
     return loop
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop, also after a coroutine has stopped it or asked the process to exit: others wait on it."""
+    while True:
+        with suppress(SystemExit, KeyboardInterrupt):
+            loop.run_forever()

@@ -107,10 +107,14 @@ class NamedReward:
         (answer,) = self._answers(task, [tuple(completions)])
         if isinstance(answer, UnknownRewardError):
             return [None] * len(completions)
+        if not isinstance(answer, Iterable):
+            raise self._failed(task, f"returned {answer!r}, not a number for each completion")
         try:
-            answers = list(answer)
-        except TypeError as error:
-            raise self._failed(task, f"returned {answer!r}, not a number for each completion") from error
+            answers = list(answer)  # runs a function that yields
+        except UnknownRewardError:
+            return [None] * len(completions)
+        except Exception as error:  # the function is the user's and may raise anything
+            raise self._raised(task, error) from error
         if len(answers) != len(completions):
             raise self._failed(task, f"returned {len(answers)} numbers for {len(completions)} completions")
         return [self._number(task, answer) for answer in answers]

@@ -166,7 +166,8 @@ class LearnerConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: Any) -> Any:
-        preset = PRESETS.get(values.get("preset")) if isinstance(values, dict) else None
+        name = values.get("preset") if isinstance(values, dict) else None
+        preset = PRESETS.get(name) if isinstance(name, str) else None
         if preset is None:
             return values
         filled = {**preset, **values}

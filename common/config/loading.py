@@ -29,9 +29,11 @@ def load_config(recipe: Path, overrides: Sequence[str] = ()) -> Config:
     if not isinstance(raw, dict):
         raise ConfigError(f"recipe {recipe}: expected a mapping of sections")
     for override in overrides:
-        field, _, name = override.partition("=")
+        field, _, text = override.partition("=")
         if field in _PRESETS_OF:
-            _clear_for_preset(raw, field.partition(".")[0], _PRESETS_OF[field].get(name, {}))
+            name = _value_of(override, text)
+            preset = _PRESETS_OF[field].get(name) if isinstance(name, str) else None
+            _clear_for_preset(raw, field.partition(".")[0], preset or {})
     for override in overrides:
         _clear_for_kind(raw, override)
     _clear_for_length(raw, overrides)
@@ -70,12 +72,16 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise ConfigError(f"override {override!r}: {section} is a value, not a section")
         node = child
+    node[field] = _value_of(override, text)
+
+
+def _value_of(override: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
-        # YAML 1.1 reads 1e-6 as text; a learning rate written so is a number to everybody else.
-        node[field] = float(value) if isinstance(value, str) and _is_number(value) else value
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+    # YAML 1.1 reads 1e-6 as text; a learning rate written so is a number to everybody else.
+    return float(value) if isinstance(value, str) and _is_number(value) else value
 
 
 _PRESETS_OF = {"learner.preset": PRESETS, "reward.preset": REWARD_PRESETS}
@@ -95,12 +101,12 @@ _SECTIONS_OF_A_KIND = ("estimator", "objective")
 
 def _clear_for_kind(raw: dict[str, Any], override: str) -> None:
     """Drop the options of the recipe's kind where an override names another."""
-    path, _, kind = override.partition("=")
+    path, _, text = override.partition("=")
     learner = raw.get("learner")
     for section in _SECTIONS_OF_A_KIND:
         if path == f"learner.{section}.kind" and isinstance(learner, dict):
             stated = learner.get(section)
-            if not (isinstance(stated, dict) and stated.get("kind") == kind):
+            if not (isinstance(stated, dict) and stated.get("kind") == _value_of(override, text)):
                 learner.pop(section, None)
 
 

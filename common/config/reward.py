@@ -104,7 +104,8 @@ class RewardConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: Any) -> Any:
-        preset = REWARD_PRESETS.get(values.get("preset")) if isinstance(values, dict) else None
+        name = values.get("preset") if isinstance(values, dict) else None
+        preset = REWARD_PRESETS.get(name) if isinstance(name, str) else None
         return {**preset, **values} if preset else values
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ class RunConfig(Section):
     """Keys every random number of the run."""
     steps: Positive | None = None
     """Learner steps (weight versions) to train. A run is given either these or ``epochs``."""
-    epochs: Rate | None = None
+    epochs: Annotated[Rate, Field(allow_inf_nan=False)] | None = None
     """Times that every training task is trained on, in place of ``steps``: the run ends before the step that would
     go beyond. Counts the tasks that were loaded, without those that ``data.max_prompt_tokens`` leaves out."""
 

@@ -70,7 +70,7 @@ class PromptEncoder:
             text: str = self._tokenizer.apply_chat_template(
                 turns, chat_template=self._template, add_generation_prompt=True, tokenize=False
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
             name = "tokenizer's own" if self._template is None else str(self._settings.chat_template_file)
             raise ModelError(
                 f"data.chat_template: {name} cannot be rendered: {error}; mend the template"
@@ -83,9 +83,15 @@ def _template(settings: PromptSettings) -> str | None:
     if settings.chat_template_file is None:
         return None
     try:
-        return Path(settings.chat_template_file).read_text(encoding="utf-8")
+        template = Path(settings.chat_template_file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(
             f"data.chat_template_file {settings.chat_template_file}: cannot be read: {error}; name a Jinja file "
             "that this machine can read"
         ) from error
+    if not template.strip():
+        raise ModelError(
+            f"data.chat_template_file {settings.chat_template_file}: is empty, so that no prompt would be read; "
+            "write a template into it, or leave the field out"
+        )
+    return template

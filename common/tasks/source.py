@@ -17,8 +17,9 @@ _NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowErr
 class Source:
     """Python source, read. ``free``: names that it reads but nowhere binds. ``called``: those that it calls.
 
-    ``bound``: top-level names that it defines or assigns. ``imports``: the import statement of each top-level name
-    that one binds; ``star_imports``: the statements that may bind anything.
+    ``bound``: top-level names that it defines or assigns. ``defined``: these, and those that an import binds in
+    whatever branch, or a function that declares them ``global``. ``imports``: the import statement of each
+    top-level name that one binds; ``star_imports``: the statements that may bind anything.
     """
 
     text: str
@@ -26,6 +27,7 @@ class Source:
     free: frozenset[str]
     called: frozenset[str]
     bound: frozenset[str]
+    defined: frozenset[str]
     imports: dict[str, str]
     star_imports: tuple[str, ...]
 
@@ -87,11 +89,12 @@ def _names_of(text: str, tree: ast.Module) -> Source:
     symbols = table.get_symbols()
     bound = frozenset(symbol.get_name() for symbol in symbols if symbol.is_assigned())
     imported = frozenset(symbol.get_name() for symbol in symbols if symbol.is_imported())
-    free = frozenset(_globals_read(table)) - bound - imported - frozenset(_globals_assigned(table))
+    defined = bound | imported | frozenset(_globals_assigned(table))
+    free = frozenset(_globals_read(table)) - defined
     called = {
         node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
-    return Source(text, tree, free, free & called, bound, *_imports(tree))
+    return Source(text, tree, free, free & called, bound, defined, *_imports(tree))
 
 
 def import_statements(tree: ast.AST) -> Iterator[tuple[str, str, str]]:

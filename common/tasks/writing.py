@@ -43,7 +43,7 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             temporary.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
         temporary.chmod(0o644)
         temporary.replace(path)
-    except (OSError, pa.ArrowException, TypeError) as error:
+    except (OSError, pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise TaskFileError(f"{path}: cannot be written ({error}); choose another place or kind") from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -38,8 +38,9 @@ def memory_view(config: Config, gpu_gb: float | None) -> RenderableType:
     if path in PUBLISHED:
         note = f"memory: by the published shape of {path}, which is not on this machine"
         return Group(note, *_tables(config, PUBLISHED[path], gpu_gb))
+    missing = "is not on this machine" if folder is None else "has no config.json"
     return (
-        f"memory: not known: {path} is not on this machine (a dry run downloads nothing); fetch it, or set "
+        f"memory: not known: {path} {missing} (a dry run downloads nothing); fetch it, or set "
         "model.path to a folder with its config.json"
     )
 
@@ -47,7 +48,9 @@ def memory_view(config: Config, gpu_gb: float | None) -> RenderableType:
 def _tables(config: Config, model: ModelConfig, gpu_gb: float | None) -> Iterator[RenderableType]:
     learner, rollout = config.learner, config.rollout
     bf16 = config.model.dtype == "bfloat16"
-    batch = largest_micro_batch(learner, config.data.max_prompt_tokens, rollout.completion_length)
+    batch = largest_micro_batch(
+        learner, config.data.max_prompt_tokens, rollout.completion_length, rollout.group_size
+    )
     rank = learner_memory(model, learner, bf16, batch, on_gpu=learner.gpus_per_rank > 0)
     worker = rollout_memory(model, rollout, bf16, learner.bucket_mb << 20, on_gpu=rollout.gpus_per_worker > 0)
     for title, estimate, gpus, remedy in (

@@ -64,6 +64,16 @@ def test_every_preset_says_all_that_another_could_leave_behind() -> None:
     assert all(preset.keys() == fields for preset in PRESETS.values())
 
 
+def test_a_preset_is_the_same_however_yaml_spells_it(recipe: Path) -> None:
+    plain = load_config(recipe, ["learner.preset=wd1", "reward.preset=diffucoder"])
+    for spelled in ("'{}'", '"{}"', " {} "):
+        overrides = [f"learner.preset={spelled.format('wd1')}", f"reward.preset={spelled.format('diffucoder')}"]
+        assert load_config(recipe, overrides) == plain
+    kind = plain.learner.estimator.kind
+    options = ["learner.preset=wd1", "learner.estimator.prompt_mask=0.5"]
+    assert load_config(recipe, [*options, f"learner.estimator.kind='{kind}'"]) == load_config(recipe, options)
+
+
 @pytest.mark.parametrize("name", get_args(Preset))
 def test_a_preset_sets_its_fields_and_survives_a_round_trip(recipe: Path, tmp_path: Path, name: str) -> None:
     overrides = [f"learner.preset={name}"]
@@ -230,6 +240,8 @@ def test_the_clip_has_two_sides_and_decoupled_masks_have_no_complements() -> Non
     ("overrides", "message"),
     [
         (["learner.preset=grpo2"], "learner.preset: Input should be 'diffucoder'"),
+        (["learner.preset=[wd1]"], "learner.preset: Input should be 'diffucoder'"),
+        (["reward.preset={name: diffucoder}"], "reward.preset: Input should be 'diffucoder'"),
         (["learner.preset=justgrpo"], "set rollout.block_length: 1"),
         (
             ["learner.estimator=cupled"],

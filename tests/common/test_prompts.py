@@ -89,10 +89,20 @@ def test_templates_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     absent, broken = tmp_path / "absent.jinja", tmp_path / "broken.jinja"
     with pytest.raises(ModelError, match=r"data\.chat_template_file .*absent\.jinja: cannot be read"):
         encoder_of(chat_template=True, chat_template_file=absent)
-    for text in ("{% for m in", "{{ raise_exception('no system turns') }}", "{{ messages[5].content }}"):
+    for text in (
+        "{% for m in",
+        "{{ raise_exception('no system turns') }}",
+        "{{ messages[5].content }}",
+        "{{ 1 // 0 }}",
+        "{{ messages + 1 }}",
+        "{% include 'other' %}",
+    ):
         broken.write_text(text)
         with pytest.raises(ModelError, match=r"data\.chat_template: .*broken\.jinja cannot be rendered: .*; mend"):
             encoder_of(chat_template=True, chat_template_file=broken).encode(QUESTION)
+    broken.write_text(" \n")
+    with pytest.raises(ModelError, match=r"data\.chat_template_file .*broken\.jinja: is empty"):
+        encoder_of(chat_template=True, chat_template_file=broken)
     with pytest.raises(ValidationError, match="chat_template_file: not used; set chat_template: true"):
         PromptSettings(chat_template_file=absent)
 

@@ -23,6 +23,8 @@ from tests.learner.memory_ranks import COMPLETION, MODEL, PROMPT, Case, measure
 
 pytestmark = pytest.mark.timeout(400)  # the first test waits for all cases
 
+#: Samples of a group.
+GROUP = 4
 BF16 = {"weights_dtype": "bfloat16"}
 CASES = (
     Case("zero-0", {"zero_stage": 0}),
@@ -43,7 +45,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, int]]:
 def test_estimate_is_within_a_tenth_of_what_a_rank_holds(
     held: dict[str, dict[str, int]], case: Case, moment: str
 ) -> None:
-    batch = largest_micro_batch(case.config, PROMPT, COMPLETION)
+    batch = largest_micro_batch(case.config, PROMPT, COMPLETION, GROUP)
     estimate = learner_memory(MODEL, case.config, case.bf16, batch, on_gpu=False)
     assert estimate.at(moment) == pytest.approx(held[case.name][moment], rel=0.1)
 
@@ -60,12 +62,18 @@ def test_shapes_are_those_of_the_model(
 
 def test_the_largest_micro_batch_is_what_fits_or_what_must_stay_together() -> None:
     case = Case("any", {"batch_tokens": 7 * (PROMPT + COMPLETION)})
-    two_samples = largest_micro_batch(case.config, PROMPT, COMPLETION)
+    two_samples = largest_micro_batch(case.config, PROMPT, COMPLETION, GROUP)
     assert (two_samples.tokens, two_samples.rows) == (6 * (PROMPT + COMPLETION), 4 * COMPLETION)
     views_apart = Case("any", {"batch_tokens": 500, "estimator": "left_to_right"})
-    assert largest_micro_batch(views_apart.config, PROMPT, COMPLETION).rows == 500 // (PROMPT + COMPLETION)
+    assert largest_micro_batch(views_apart.config, PROMPT, COMPLETION, GROUP).rows == 500 // (PROMPT + COMPLETION)
     pair = Case("any", {"batch_tokens": 1, "estimator": "elbo", "objective": "vrpo"})
-    assert largest_micro_batch(pair.config, PROMPT, COMPLETION).tokens == 4 * (PROMPT + COMPLETION)
+    assert largest_micro_batch(pair.config, PROMPT, COMPLETION, GROUP).tokens == 4 * (PROMPT + COMPLETION)
+    group = Case("any", {"batch_tokens": 1, "estimator": "elbo", "objective": "stable_drl"})
+    for size in (GROUP, 9):
+        found = largest_micro_batch(group.config, PROMPT, COMPLETION, size)
+        assert found.tokens == 2 * size * (PROMPT + COMPLETION)
+    draw = Case("any", {"batch_tokens": 1, "estimator": "elbo_systematic", "objective": "bgpo"})
+    assert largest_micro_batch(draw.config, PROMPT, COMPLETION, GROUP).tokens == PROMPT + COMPLETION
 
 
 def test_parts_add_up_to_what_a_7b_run_was_found_to_need() -> None:
@@ -75,7 +83,7 @@ def test_parts_add_up_to_what_a_7b_run_was_found_to_need() -> None:
 
     def gigabytes(weights: str) -> dict[str, float]:
         config = Case("any", settings | {"weights_dtype": weights}).config
-        estimate = learner_memory(model, config, True, largest_micro_batch(config, 200, 256), on_gpu=True)
+        estimate = learner_memory(model, config, True, largest_micro_batch(config, 200, 256, 10), on_gpu=True)
         return {part.name: part.bytes / 1e9 for part in estimate.parts if GRADIENTS in part.moments}
 
     fp32, bf16 = gigabytes("float32"), gigabytes("bfloat16")

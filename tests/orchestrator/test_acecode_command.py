@@ -162,3 +162,22 @@ def test_rows_that_cannot_be_rephrased_are_named(tmp_path: Path, changes: Row, m
     assert result.exit_code == 2
     assert message.partition(".*")[0] in result.stderr
     assert message.partition(".* ")[2] in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "target"),
+    [({"question": "Half a pair: \ud800"}, "out.jsonl"), ({"level": 2**70}, "out.parquet")],
+)
+def test_rows_that_no_file_can_hold_leave_the_old_one(tmp_path: Path, changes: Row, target: str) -> None:
+    source = write(tmp_path / "in.jsonl", [{**made_up_rows(1, 0)[0], **changes}])
+    (tmp_path / target).write_text("old")
+    result = run(source, tmp_path / target, "--difficulty", "all")
+    assert result.exit_code == 2
+    assert f"{target}: cannot be written (" in result.stderr
+    assert (tmp_path / target).read_text() == "old"
+
+
+def test_a_percentile_is_a_number(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", made_up_rows(2, 0))
+    result = run(source, tmp_path / "out.jsonl", "--mean-percentile", "nan")
+    assert (result.exit_code, "are numbers from 0 to 100" in result.stderr) == (2, True)

@@ -90,6 +90,11 @@ def test_another_model_that_is_not_here_is_named_and_not_fetched() -> None:
     assert "memory: not known: someone/else is not on this machine" in output
 
 
+def test_a_folder_without_a_configuration_is_not_called_absent(tmp_path: Path) -> None:
+    output = " ".join(dry_run("quickstart", f"model.path={tmp_path}").stdout.split())
+    assert f"{tmp_path.name} has no config.json" in output
+
+
 def test_runs_on_cpus_show_the_machines_memory_and_warn_of_nothing() -> None:
     output = dry_run("quickstart").stdout
     assert output.count("GB of the machine's memory") >= 2

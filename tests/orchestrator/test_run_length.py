@@ -84,6 +84,8 @@ def test_a_recipe_has_one_unit_and_an_override_replaces_it(tmp_path: Path) -> No
     for override, found in (("run.steps=7", (7, None)), ("run.epochs=2", (None, 2))):
         run = load_config(recipe, [override]).run
         assert (run.steps, run.epochs) == found
+    with pytest.raises(ConfigError, match=r"run\.epochs: Input should be a finite number"):
+        load_config(recipe, ["run.epochs=.inf"])
     with pytest.raises(ConfigError, match="run: steps: given beside epochs; a run has one length") as error:
         load_config(recipe, ["run.steps=7", "run.epochs=2"])
     assert str(error.value).count("\n") == 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 
 from common.records import Task
 from reward_service.user_rewards import Completion, UnknownRewardError
@@ -68,3 +69,29 @@ def too_few(task: Task, completions: Sequence[Completion]) -> list[float]:
 
 def one_number(task: Task, completions: Sequence[Completion]) -> float:
     return 1.0
+
+
+def yields_and_raises(task: Task, completions: Sequence[Completion]) -> Iterator[float]:
+    yield 1.0
+    raise KeyError("judge")
+
+
+def yields_and_cannot_tell(task: Task, completions: Sequence[Completion]) -> Iterator[float]:
+    yield 1.0
+    raise UnknownRewardError("the judge is down")
+
+
+async def stops_the_loop(task: Task, completion: Completion) -> float:
+    asyncio.get_running_loop().stop()
+    return 2.0
+
+
+async def exits(task: Task, completion: Completion) -> float:
+    sys.exit(3)
+
+
+def of_another_loop(task: Task, completion: Completion) -> asyncio.Future[float]:
+    loop = asyncio.new_event_loop()
+    future = loop.create_future()
+    loop.close()
+    return future

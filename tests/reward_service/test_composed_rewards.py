@@ -66,6 +66,21 @@ def test_a_group_function_answers_for_every_completion(name: str, answer: str) -
         rule_of(name, "group").scores(PLAIN, completions("a", "b"))
 
 
+def test_a_group_function_that_yields_fails_like_one_that_returns() -> None:
+    with pytest.raises(RewardFunctionError, match="yields_and_raises raised KeyError: 'judge', on task 't'"):
+        rule_of("yields_and_raises", "group").scores(PLAIN, completions("a", "b"))
+    scores = rule_of("yields_and_cannot_tell", "group").scores(PLAIN, completions("a", "b"))
+    assert [score.excluded for score in scores] == [True, True]
+
+
+@pytest.mark.parametrize(("name", "error"), [("exits", "SystemExit: 3"), ("of_another_loop", "RuntimeError: ")])
+def test_an_async_function_cannot_end_the_loop_of_the_others(name: str, error: str) -> None:
+    with pytest.raises(RewardFunctionError, match=f"{name} raised {error}"):
+        rule_of(name).scores(PLAIN, completions("a"))
+    assert component(rule_of("stops_the_loop"), completions("a")) == [2.0]
+    assert component(rule_of("asked_rank", "group"), completions("a")) == [0.0]
+
+
 def test_async_functions_of_a_group_run_at_the_same_time() -> None:
     assert component(rule_of("meeting"), completions("a", "bb", "ccc")) == [1.0, 2.0, 3.0]
 

@@ -37,6 +37,13 @@ SOURCES = {
     "class A:\n    def g(self):\n        return __class__\ndef f(x):\n    return A().g()\n": 3,
     "def f(x):\n    global total\n    total = x\n    return total\ndef g():\n    return total\n": 3,
     "import math, os.path\nfrom collections.abc import Mapping as M\ndef f(x):\n    return math, os, M\n": 3,
+    "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import numpy\n" + F: 3,
+    "import typing\nif typing.TYPE_CHECKING:\n    import numpy\nelse:\n    import pandas\n" + F: 2,
+    "try:\n    import numpy\nexcept* ImportError:\n    pass\n" + F: 3,
+    "try:\n    from operator import itemgetter as f\nexcept ImportError:\n    f = None\n": 3,
+    "if True:\n    from math import *\ndef f(x):\n    return floor(x)\n": 3,
+    "def g():\n    global f\n    def f(x):\n        return x\ng()\n": 3,
+    "def g():\n    from operator import itemgetter as f\n": 0,
     "from . import sibling\n" + F: 2,
     "import numpy\n" + F: 2,
     "from math import sqroot\n" + F: 2,
@@ -51,6 +58,7 @@ SOURCES = {
     "def g(x):\n    return x\n": 0,
     "": 0,
     "\n".join(f"import m{number}" for number in range(100)) + f"\n{F}": 1,
+    f"import {'.'.join(['os'] * 500)}\n{F}": 1,
 }
 
 

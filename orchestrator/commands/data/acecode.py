@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ def acecode(
     check_writable(target)
     changed = {"mean_to": mean_percentile, "std_from": std_percentile}
     given = {name: value for name, value in changed.items() if value is not None}
+    if any(map(math.isnan, given.values())):
+        raise click.UsageError("--mean-percentile and --std-percentile are numbers from 0 to 100")
     if given and difficulty != "hard":
         raise click.UsageError(
             f"--mean-percentile and --std-percentile bound the hard split; leave them out with {difficulty}"
