@@ -201,11 +201,15 @@ def _gradients(sizes: _Sizes, stage: int, lowered: bool) -> list[Part]:
 
 
 def _reference(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[Part]]:
-    """List the reference: this rank's part in the type in which it is read, and whole what a module needs."""
+    """List the reference: this rank's part in the type in which it is read, and whole what a module needs.
+
+    Only large weights are cut into parts.
+    """
     if not make_objective(config.objective).needs_reference:
         return [], []
     own = [
-        (part_size(elements, sizes.ranks), read) for elements, read in zip(sizes.trained, sizes.read, strict=True)
+        (part_size(elements, sizes.ranks if elements > PERSISTENT_ELEMENTS else 1), read)
+        for elements, read in zip(sizes.trained, sizes.read, strict=True)
     ]
     parts = [Part("reference", sum(elements * read for elements, read in own), frozenset(MOMENTS))]
     host: list[Part] = []

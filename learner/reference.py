@@ -14,20 +14,23 @@ from torch import Tensor, nn
 
 from common.config import LearnerConfig
 from common.models.shapes import part_size
+from learner.deepspeed_settings import PERSISTENT_ELEMENTS
 from learner.policy import Policy
 
 
 class Reference:
     """A copy of ``policy``, made before DeepSpeed takes that over. Weights that are not trained are shared.
 
-    Under ZeRO each rank holds a part of every weight, whatever the stage, and a module's weights are whole only
-    while it computes: every rank must make the same passes. Each weight is held in the type in which a pass reads
-    it (bf16 for a policy that computes in bf16). Where the reference is mixed with the policy, it adds up in fp32,
-    in the memory of the CPU, and the weights are that sum, rounded once: in bf16 small steps would be lost.
+    Under ZeRO each rank holds a part of every large weight, whatever the stage, and those of a module are whole
+    only while it computes: every rank must make the same passes. Small ones, those that ZeRO-3 leaves whole, are
+    whole here too: to gather them takes longer than to compute with them. Each weight is held in the type in which
+    a pass reads it (bf16 for a policy that computes in bf16). Where the reference is mixed with the policy, it
+    adds up in fp32, in the memory of the CPU, and the weights are that sum, rounded once: in bf16 small steps
+    would be lost.
     """
 
     def __init__(self, policy: Policy, config: LearnerConfig) -> None:
-        self._parts, self._rank = (dist.get_world_size(), dist.get_rank()) if config.zero_stage else (1, 0)
+        self._ranks, self._rank = (dist.get_world_size(), dist.get_rank()) if config.zero_stage else (1, 0)
         self._mixes = config.reference_sync_steps > 0 and 0.0 < config.reference_sync_share < 1.0
         offloaded = config.zero_offload == "all"
         types = policy.read_types()
@@ -44,11 +47,13 @@ class Reference:
             self._held[name] = part.to("cpu" if offloaded else part.device, types[name], copy=True)
             if self._mixes and types[name] != torch.float32:
                 self._exact[name] = part.to("cpu", torch.float32, copy=True)
-        if self._parts == 1 and not offloaded:
-            for name, parameter in own.items():
+        scattered: dict[str, nn.Parameter] = {}
+        for name, parameter in own.items():
+            if offloaded or self._parts(self._shapes[name].numel()) > 1:
+                scattered[name] = parameter
+            else:
                 parameter.data = self._held[name].view(self._shapes[name])
-        else:
-            self._gather_in_passes(own, next(policy.parameters()).device)
+        self._gather_in_passes(scattered, next(policy.parameters()).device)
 
     @torch.no_grad()
     def move_towards(self, weights: Iterable[tuple[str, Tensor]], share: float) -> None:
@@ -66,7 +71,7 @@ class Reference:
 
     def save(self, folder: Path) -> None:
         """Write this rank's part; every rank must call it."""
-        if self._parts > 1 or dist.get_rank() == 0:
+        if self._ranks > 1 or dist.get_rank() == 0:
             save_file(self._state(), self._file(folder))
 
     @torch.no_grad()
@@ -81,12 +86,18 @@ class Reference:
         return self._held | self._exact
 
     def _file(self, folder: Path) -> Path:
-        return folder / ("reference.safetensors" if self._parts == 1 else f"reference-{self._rank}.safetensors")
+        return folder / ("reference.safetensors" if self._ranks == 1 else f"reference-{self._rank}.safetensors")
+
+    def _parts(self, elements: int) -> int:
+        """Return into how many parts a weight of so many elements is cut."""
+        return self._ranks if elements > PERSISTENT_ELEMENTS else 1
 
     def _part(self, whole: Tensor) -> Tensor:
         """Return what this rank holds of a weight, flat: all parts are of one size, the last ones padded."""
-        size = part_size(whole.numel(), self._parts)
-        part = whole.flatten()[self._rank * size : (self._rank + 1) * size]
+        parts = self._parts(whole.numel())
+        size = part_size(whole.numel(), parts)
+        first = self._rank * size if parts > 1 else 0
+        part = whole.flatten()[first : first + size]
         return nn.functional.pad(part, (0, size - len(part)))
 
     def _gather_in_passes(self, own: Mapping[str, nn.Parameter], device: torch.device) -> None:
@@ -108,11 +119,10 @@ class Reference:
                 module.register_forward_hook(release)
 
     def _whole(self, name: str, device: torch.device) -> Tensor:
-        part = self._held[name].to(device)
-        whole = part
-        if self._parts > 1:
-            whole = part.new_empty(self._parts * len(part))
+        part, shape = self._held[name].to(device), self._shapes[name]
+        whole, parts = part, self._parts(shape.numel())
+        if parts > 1:
+            whole = part.new_empty(parts * len(part))
             # As bytes: not every backend knows bf16.
             dist.all_gather_into_tensor(whole.view(torch.uint8), part.view(torch.uint8))
-        shape = self._shapes[name]
         return whole[: shape.numel()].view(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ import pytest
 import torch
 
 from common.config import LearnerConfig
+from common.models.shapes import parameter_shapes
+from learner.deepspeed_settings import PERSISTENT_ELEMENTS
 from learner.policy import Policy
 from learner.reference import Reference
-from tests.learner.learner_tools import make_samples, tiny_policy
+from tests.learner.learner_tools import CONFIG, make_samples, tiny_policy
 from tests.learner.rank_processes import run_ranks
 
 RANKS, SHARE, SYNCS = 2, 0.01, 60
+#: Some weights are cut into parts, others are small enough to be whole.
+MODEL = CONFIG.model_copy(update={"hidden_size": 64, "intermediate_size": 2048})
 #: Held types: of the weights, and of the passes.
 TYPES = {
     "fp32": (torch.float32, torch.float32),
@@ -35,7 +40,7 @@ def follow(rank: int, folder: Path) -> None:
     for name, (held, computed) in TYPES.items():
         for offload in ("none", "all"):
             config = LearnerConfig(zero_stage=3, zero_offload=offload, reference_sync_share=SHARE)
-            policy = tiny_policy(dtype=computed)
+            policy = tiny_policy(config=MODEL, dtype=computed)
             policy.model.to(held)
             reference = Reference(policy, config)
             where = folder / f"{name}-{offload}"
@@ -46,7 +51,7 @@ def follow(rank: int, folder: Path) -> None:
             moved = log_probs(reference.policy)
             reference.save(where)
             torch.distributed.barrier()
-            again = Reference(tiny_policy(7, dtype=computed).to(held), config)
+            again = Reference(tiny_policy(7, config=MODEL, dtype=computed).to(held), config)
             again.load(where)
             reference.move_towards(target(), 1.0)
             again_moved = log_probs(again.policy)
@@ -66,13 +71,13 @@ def target() -> list[tuple[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(5)
     return [
         (name, p.detach() * (1 + 0.01 * torch.randn(p.shape, generator=generator)))
-        for name, p in tiny_policy().named_parameters()
+        for name, p in tiny_policy(config=MODEL).named_parameters()
     ]
 
 
 def naive(held: torch.dtype, computed: torch.dtype, syncs: int, share: float) -> Policy:
     """A copy of the policy, mixed in fp32 and rounded once to the type in which it is read."""
-    policy = tiny_policy(dtype=computed)
+    policy = tiny_policy(config=MODEL, dtype=computed)
     policy.model.to(held)
     mixed = {name: p.detach().float().clone() for name, p in policy.named_parameters()}
     for _ in range(syncs):
@@ -107,4 +112,7 @@ def test_small_steps_are_not_lost_in_any_type(found: dict[str, Any], types: str,
     torch.testing.assert_close(mine["arrived"], log_probs(naive(held, computed, 1, 1.0)), atol=1e-5, rtol=0)
     assert float((mine["moved"] - mine["start"]).abs().max()) > 1e-2
     assert torch.equal(mine["resumed"], mine["moved"])
-    assert mine["whole_between_passes"] == 0
+    sizes = [prod(shape) for shape in parameter_shapes(MODEL).values()]
+    whole = sum(elements for elements in sizes if elements <= PERSISTENT_ELEMENTS)
+    assert 0 < whole < sum(sizes)
+    assert mine["whole_between_passes"] == (0 if offload == "all" else whole)
