@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.config import LearnerConfig
+from common.config import EngineConfig
 
 #: Elements of the buffers in which gradients are averaged and weights gathered, unless the model has fewer.
 #: DeepSpeed's own defaults are four times as large and allocated whole, for small models too.
@@ -20,7 +20,7 @@ def bucket_elements(trained: int) -> int:
     return min(BUCKET_ELEMENTS, trained + trained % 2)
 
 
-def deepspeed_settings(config: LearnerConfig, trained: int) -> dict[str, Any]:
+def deepspeed_settings(config: EngineConfig, trained: int) -> dict[str, Any]:
     """Return DeepSpeed's configuration for a model of which ``trained`` elements are trained."""
     bucket = bucket_elements(trained)
     zero: dict[str, Any] = {

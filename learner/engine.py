@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-import deepspeed
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -16,17 +15,15 @@ from common.config import LearnerConfig
 from common.likelihood.views import Estimator
 from common.models.config import ModelConfig
 from learner.batch import PackedViews, TokenRows, pack_views
-from learner.checkpoints import CheckpointError
-from learner.collectives import MetricAccumulator, full_parameters, master_parameters
-from learner.deepspeed_settings import deepspeed_settings
+from learner.collectives import MetricAccumulator
+from learner.deepspeed_policy import DeepSpeedPolicy
 from learner.learner_loop import Training
 from learner.minibatches import Linked, minibatches
 from learner.objectives.draws import DrawByDraw
 from learner.objectives.objective import Objective
-from learner.optimizer import learning_rate, make_optimizer, set_learning_rate
+from learner.optimizer import learning_rate
 from learner.partition import MicroBatch, micro_batches, units
 from learner.policy import Policy
-from learner.preparation import merged_parameters
 from learner.reference import Reference
 from learner.samples import TrainingSample
 
@@ -65,19 +62,12 @@ class Engine:
         self._total_updates = total_updates
         self._rank, self._world = dist.get_rank(), dist.get_world_size()
         self._reference = Reference(policy, config) if objective.needs_reference else None
-        trained = sum(parameter.numel() for parameter in policy.parameters() if parameter.requires_grad)
-        self._engine, self._optimizer, *_ = deepspeed.initialize(
-            model=policy,
-            optimizer=make_optimizer(policy, config.optimizer),
-            config=deepspeed_settings(config, trained),
-            dist_init_required=False,
-        )
-        self._policy = policy
-        self._device = next(policy.parameters()).device
+        self._policy = DeepSpeedPolicy(policy, config)
+        self._device = self._policy.device
 
     @property
     def model_config(self) -> ModelConfig:
-        return self._policy.model.config
+        return self._policy.policy.model.config
 
     def train(self, samples: Sequence[TrainingSample], updates: int) -> Training:
         """Run the inner iterations on ``samples``, each in ``minibatches`` updates.
@@ -101,7 +91,6 @@ class Engine:
         norms = 0.0
         for update, ((_, share), batches) in enumerate(zip(schedule, passes, strict=True)):
             rate = learning_rate(config.optimizer, updates + update, self._total_updates)
-            set_learning_rate(self._optimizer, rate)
             sums.add(_LOSS, 0.0, share.count / self._world)
             for number, packed in enumerate(batches):
                 with sums.phase("seconds/log_probs"):
@@ -112,7 +101,7 @@ class Engine:
                     spread = _squared_spread(packed, log_probs, passes[update + len(shares)][number])
                     sums.add(_VARIANCE, spread.sum(), spread.numel())
             with sums.phase("seconds/optimizer"):
-                norms += self._step()
+                norms += self._policy.step(rate)
                 self._sync_reference(updates + update + 1)
         metrics = {
             **sums.means(),
@@ -124,37 +113,22 @@ class Engine:
         return Training(len(passes), metrics)
 
     def parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield names and full weights, those that the learner computes with: in ``weights_dtype``.
-
-        Each is valid until the next. A collective call under ZeRO-3.
-        """
-        model = self._policy.model
-        if self._config.lora is not None:
-            return merged_parameters(model)
-        return full_parameters(model.named_parameters(), self._config.zero_stage, self._config.bucket_mb << 20)
+        """Yield names and full weights, as :meth:`DeepSpeedPolicy.parameters` does."""
+        return self._policy.parameters()
 
     def masters(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield names and full fp32 weights of what is trained, as the optimizer holds them.
-
-        Each is valid until the next. A collective call under ZeRO-3, and wherever weights are held in bf16.
-        """
-        trained = ((name, p) for name, p in self._policy.named_parameters() if p.requires_grad)
-        shards = self._config.weights_dtype == "bfloat16"
-        return master_parameters(trained, self._config.zero_stage, self._config.bucket_mb << 20, shards)
+        """Yield names and full fp32 weights of what is trained, as :meth:`DeepSpeedPolicy.masters` does."""
+        return self._policy.masters()
 
     def save(self, folder: Path) -> None:
         """Write this rank's part of a checkpoint; every rank must call it."""
-        self._engine.save_checkpoint(
-            str(folder), tag="engine", exclude_frozen_parameters=self._config.lora is not None
-        )
+        self._policy.save(folder)
         if self._reference is not None:
             self._reference.save(folder)
 
     def load(self, folder: Path) -> None:
         """Restore what :meth:`save` wrote. Raises :class:`CheckpointError`."""
-        if not (folder / "engine").is_dir():  # DeepSpeed would fail on an assertion without a message
-            raise CheckpointError(f"{folder}: not a usable checkpoint: it holds no engine state")
-        self._engine.load_checkpoint(str(folder), tag="engine", load_module_strict=self._config.lora is None)
+        self._policy.load(folder)
         if self._reference is not None:
             self._reference.load(folder)
 
@@ -182,7 +156,7 @@ class Engine:
         weights: list[list[Tensor | None]] = [[None] * len(batches) for batches in passes[:first]]
         if cap is not None:
             weights = [
-                [p.tokens.importance_weights(self._estimates(self._policy, p), cap) for p in batches]
+                [p.tokens.importance_weights(self._estimates(self._policy.policy, p), cap) for p in batches]
                 for batches in passes[:first]
             ]
         found: list[list[PackedViews]] = []
@@ -190,7 +164,7 @@ class Engine:
             found.append([])
             for packed, weight in zip(batches, weights[update % first], strict=True):
                 needs_old = update > 0 and self._objective.needs_old
-                old = self._estimates(self._policy, packed) if needs_old else None
+                old = self._estimates(self._policy.policy, packed) if needs_old else None
                 found[-1].append(packed.with_estimates(old=old, importance=weight))
         return found
 
@@ -215,27 +189,15 @@ class Engine:
             return found.loss
 
         if self._objective.by_token:
-            loss, log_probs, entropies = self._engine(Policy.loss, packed, loss_of)
+            loss, log_probs, entropies = self._policy(Policy.loss, packed, loss_of)
             sums.add(_ENTROPY, entropies.sum(), entropies.numel())
         else:
-            log_probs = self._engine(Policy.log_probs, packed)
+            log_probs = self._policy(Policy.log_probs, packed)
             # An idle rank has no rows, and still takes part in the backward pass.
             loss = loss_of(packed.tokens, log_probs) if log_probs.numel() else log_probs.sum()
-        # DeepSpeed averages gradients over ranks; the division here is already global.
-        self._engine.set_gradient_accumulation_boundary(last)
-        self._engine.backward(loss * (self._world / count))
+        self._policy.backward(loss * (self._world / count), last)
         found: Tensor = log_probs.detach()
         return found
-
-    def _step(self) -> float:
-        """Take the optimizer step; return the norm of the gradient before it was clipped."""
-        if self._config.zero_stage:
-            self._engine.step()
-            return float(self._engine.get_global_grad_norm() or 0.0)
-        gradients = [p.grad for p in self._policy.parameters() if p.grad is not None]
-        norm = float(torch.nn.utils.get_total_norm(gradients))
-        self._engine.step()
-        return norm
 
     def _sync_reference(self, update: int) -> None:
         interval = self._config.reference_sync_steps

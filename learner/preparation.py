@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from common.config import LearnerConfig, LoraConfig
+from common.config import EngineConfig, LoraConfig
 from common.models.transformer import FeedForward, MaskedDiffusionModel
 
 _ADAPTER = "default"
 _TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def prepare(model: MaskedDiffusionModel, config: LearnerConfig, seed: int) -> None:
+def prepare(model: MaskedDiffusionModel, config: EngineConfig, seed: int) -> None:
     """Make a loaded model ready for training, in place.
 
     Where ``deterministic`` asks for it, this process computes with kernels that repeat bitwise from now on.

@@ -30,9 +30,10 @@ from common.config.algorithms import (
     Wd1Config,
 )
 from common.config.base import ConfigError, Section
+from common.config.engine import EngineConfig, LoraConfig, OptimizerConfig
 from common.config.environment import from_environment
-from common.config.learner import LearnerConfig, LoraConfig, OptimizerConfig
-from common.config.loading import dump_config, load_config, without_password
+from common.config.learner import LearnerConfig
+from common.config.loading import dump_config, load_config, load_stage_config, without_password
 from common.config.reward import RewardConfig, RewardFunctionConfig
 from common.config.rollout import RolloutConfig
 from common.config.run import (
@@ -47,21 +48,35 @@ from common.config.run import (
     StreamsConfig,
     TelemetryConfig,
 )
-from common.config.tree import Config
+from common.config.stages import (
+    CorpusConfig,
+    CorpusSource,
+    DenoisingConfig,
+    Stage,
+    StageConfig,
+    StageEvaluationConfig,
+    StageLearnerConfig,
+    StageModelConfig,
+)
+from common.config.tree import Config, RunSettings
 
 __all__ = [
     "AdmissionConfig",
     "BgpoConfig",
     "Config",
     "ConfigError",
+    "CorpusConfig",
+    "CorpusSource",
     "CoupledConfig",
     "DataConfig",
     "DeadlinesConfig",
     "DecoupledConfig",
+    "DenoisingConfig",
     "ElboBlocksConfig",
     "ElboConfig",
     "ElboQuadratureConfig",
     "ElboSystematicConfig",
+    "EngineConfig",
     "EstimatorConfig",
     "EvaluationConfig",
     "FullMaskConfig",
@@ -81,10 +96,16 @@ __all__ = [
     "RewardFunctionConfig",
     "RolloutConfig",
     "RunConfig",
+    "RunSettings",
     "Section",
     "SequenceConfig",
     "SpgConfig",
     "StableDrlConfig",
+    "Stage",
+    "StageConfig",
+    "StageEvaluationConfig",
+    "StageLearnerConfig",
+    "StageModelConfig",
     "StreamsConfig",
     "TelemetryConfig",
     "TraceConfig",
@@ -93,5 +114,6 @@ __all__ = [
     "dump_config",
     "from_environment",
     "load_config",
+    "load_stage_config",
     "without_password",
 ]

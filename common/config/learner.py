@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from common.config.algorithms import (
     ESTIMATORS,
@@ -29,7 +29,8 @@ from common.config.algorithms import (
     carried,
     with_kind,
 )
-from common.config.base import NonNegative, Positive, Rate, RayResource, Section, Share
+from common.config.base import NonNegative, Positive, Rate, Section, Share
+from common.config.engine import EngineConfig
 from common.plugins import Kind, PluginError, plugin_path
 from common.presets import PRESETS, Preset
 
@@ -57,53 +58,10 @@ MOVED_FIELDS = {
 }
 
 
-class OptimizerConfig(Section):
-    """AdamW and its learning-rate schedule."""
-
-    learning_rate: Rate = 1e-6
-    """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.99)
-    """AdamW's exponential averages."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Decoupled weight decay of matrices; biases and the weights of norms have none."""
-    warmup_steps: NonNegative = 0
-    """Optimizer steps of linear warm-up, the first of them at rate 0."""
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
-    """How the rate falls from its peak over the run."""
-    final_share: Share = 0.1
-    """Learning rate at the end, as a share of the peak."""
-    max_grad_norm: Rate = 0.2
-    """Gradient clipping."""
-
-
-class LoraConfig(Section):
-    """Low-rank adapters (peft, the extra `lora`) on the matrices of every layer; all else stays as it is."""
-
-    rank: Positive = 16
-    """Rank of an adapter."""
-    alpha: Positive = 32
-    """Adapters count alpha / rank."""
-
-
-class LearnerConfig(Section):
+class LearnerConfig(EngineConfig):
     preset: Preset | None = None
     """A published algorithm: gives the fields below the values of its paper, where the recipe does not set them.
     As an override it replaces what the recipe says of the algorithm."""
-    ranks: Positive = 1
-    """DeepSpeed ranks, each a Ray actor."""
-    gpus_per_rank: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs Ray reserves for each rank."""
-    ray_resource: RayResource | None = None
-    """Custom Ray resource of which each rank takes 1, so that ranks run on the nodes that offer it."""
-    zero_stage: Annotated[int, Field(ge=0, le=3)] = 0
-    """DeepSpeed ZeRO stage."""
-    weights_dtype: Literal["float32", "bfloat16"] = "float32"
-    """How the weights that are trained are held. ``bfloat16``, for ``model.dtype: bfloat16`` and from ZeRO stage 1
-    on, takes 2 bytes in place of 4 and leaves the fp32 ones to the optimizer, in shards; what is published and
-    exported is bf16, too."""
-    zero_offload: Literal["none", "optimizer", "all"] = "none"
-    """What ZeRO keeps in the memory of the CPU: nothing, the optimizer's state, or (stage 3) the weights as
-    well."""
     groups_per_step: Positive = 8
     """Groups (tasks) of one learner step."""
     inner_iterations: Positive = 2
@@ -133,26 +91,6 @@ class LearnerConfig(Section):
     """Groups whose samples all have one reward: ``score`` them like others, so that with advantages of 0 they
     count in the average of the loss and in the KL (as released); ``skip`` them, so that the loss is that of the
     others; or ``replace`` them, so that others are trained in their place."""
-    batch_tokens: Positive = 16384
-    """Tokens, of all views and with their prompts, in one forward and backward pass. What belongs together (the
-    views of a sample, the pair of ``vrpo``, the group of ``stable_drl``) stays together, also where it is more."""
-    logits_mb: Positive = 64
-    """MiB of logits at a time: the output layer runs on chunks of rows."""
-    gradient_checkpointing: bool = False
-    """Keep one hidden state a layer and compute the rest again in the backward pass."""
-    compile: bool = False
-    """Compile the feed-forward blocks (needs a C++ compiler, or CUDA); not with ZeRO stage 3."""
-    lora: LoraConfig | None = None
-    """Train low-rank adapters instead of all weights: an empty mapping takes the defaults."""
-    deterministic: bool = False
-    """Only kernels that repeat bitwise, also on a GPU, where they are slower."""
-    optimizer: OptimizerConfig = OptimizerConfig()
-    checkpoint_steps: Positive = 10
-    """Learner steps between checkpoints."""
-    keep_checkpoints: Positive = 2
-    """Checkpoints kept."""
-    bucket_mb: Positive = 64
-    """Size of a weight bucket, MiB."""
     weights_transport: Literal["auto", "object_store", "collective"] = "auto"
     """How rollout workers get new weights: each out of Ray's ``object_store``, or by ``collective`` broadcast from
     rank 0 (NCCL between GPUs, gloo otherwise), which a worker that starts late makes up for in the object store.
@@ -189,26 +127,6 @@ class LearnerConfig(Section):
                     plugin_path(field, section.kind, tuple(ours))
                 except PluginError as error:
                     raise ValueError(f"{field}.kind: {error}") from error
-        return self
-
-    @model_validator(mode="after")
-    def _memory_settings_agree(self) -> Self:
-        if self.zero_offload != "none" and not self.zero_stage:
-            raise ValueError("zero_offload: is a part of ZeRO; set zero_stage to 1, 2 or 3")
-        if self.weights_dtype == "bfloat16" and not self.zero_stage:
-            raise ValueError(
-                "weights_dtype: bfloat16 keeps the fp32 weights in ZeRO's shards; set zero_stage to 1, 2 or 3"
-            )
-        if self.zero_offload == "all" and self.zero_stage < 3:
-            raise ValueError(
-                "zero_offload: only stage 3 moves weights; set zero_stage: 3, or offload the optimizer"
-            )
-        if self.compile and self.zero_stage == 3:
-            raise ValueError(
-                "compile: blocks whose weights come and go cannot be compiled; set zero_stage below 3"
-            )
-        if self.lora and self.zero_stage == 3:
-            raise ValueError("lora: adapters are too small to be partitioned; set zero_stage below 3")
         return self
 
     @model_validator(mode="after")

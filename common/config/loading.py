@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -12,12 +12,34 @@ from pydantic import ValidationError
 from common.config.algorithms import PLUGIN_TAG
 from common.config.base import ConfigError, Section
 from common.config.learner import MOVED_FIELDS
+from common.config.stages import Stage, StageConfig
 from common.config.tree import Config
 from common.presets import PRESETS, REWARD_PRESETS
 
+_Tree = TypeVar("_Tree", Config, StageConfig)
+
 
 def load_config(recipe: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a recipe and apply ``a.b=value`` overrides (values are YAML). Raises :class:`ConfigError`."""
+    """Read a recipe of a run of reinforcement learning and apply ``a.b=value`` overrides (values are YAML).
+
+    Raises :class:`ConfigError`.
+    """
+    raw = _read(recipe)
+    if "stage" in raw:
+        raise ConfigError(f"recipe {recipe}: is for a supervised stage; run it with `couplet {raw['stage']}`")
+    return _validated(Config, recipe, raw, overrides)
+
+
+def load_stage_config(recipe: Path, stage: Stage, overrides: Sequence[str] = ()) -> StageConfig:
+    """Read a recipe of a supervised stage, as :func:`load_config` does. Raises :class:`ConfigError`."""
+    raw = _read(recipe)
+    if raw.get("stage") != stage:
+        command = f"couplet {raw['stage']}" if "stage" in raw else "couplet train"
+        raise ConfigError(f"recipe {recipe}: is not for {stage}; run it with `{command}`, or set stage: {stage}")
+    return _validated(StageConfig, recipe, raw, overrides)
+
+
+def _read(recipe: Path) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(recipe.read_text())
     except FileNotFoundError as error:
@@ -28,6 +50,10 @@ def load_config(recipe: Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"recipe {recipe}: not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"recipe {recipe}: expected a mapping of sections")
+    return raw
+
+
+def _validated(tree: type[_Tree], recipe: Path, raw: dict[str, Any], overrides: Sequence[str]) -> _Tree:
     for override in overrides:
         field, _, text = override.partition("=")
         if field in _PRESETS_OF:
@@ -40,15 +66,16 @@ def load_config(recipe: Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         _apply(raw, override)
     try:
-        return Config.model_validate(raw)
+        return tree.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(_explain(recipe, error)) from error
+        raise ConfigError(_explain(tree, recipe, error)) from error
 
 
-def dump_config(config: Config) -> str:
+def dump_config(config: Config | StageConfig) -> str:
     """The resolved configuration as YAML that :func:`load_config` reads back; a Redis password is left out."""
     tree = config.model_dump(mode="json")
-    tree["streams"]["url"] = without_password(config.streams.url)
+    if isinstance(config, Config):
+        tree["streams"]["url"] = without_password(config.streams.url)
     text: str = yaml.safe_dump(tree, sort_keys=False)
     return text
 
@@ -126,10 +153,10 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _explain(recipe: Path, error: ValidationError) -> str:
+def _explain(tree: type[Section], recipe: Path, error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
-        where, section = _locate(problem["loc"])
+        where, section = _locate(tree, problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             moved = _MOVED.get(where)
@@ -145,11 +172,11 @@ def _explain(recipe: Path, error: ValidationError) -> str:
 _MOVED = {f"learner.{old}": f"learner.{new}" for old, new in MOVED_FIELDS.items()}
 
 
-def _locate(location: tuple[int | str, ...]) -> tuple[str, type[Section]]:
+def _locate(tree: type[Section], location: tuple[int | str, ...]) -> tuple[str, type[Section]]:
     """Return the dotted name of a place, which leaves out the kinds that pydantic counts in, and its section."""
     names: list[str] = []
-    section: type[Section] = Config
-    annotation: Any = Config
+    section: type[Section] = tree
+    annotation: Any = tree
     for part in location:
         sections = sections_in(annotation)
         if len(sections) > 1 and part in sections:

@@ -29,6 +29,8 @@ class RunConfig(Section):
     epochs: Annotated[Rate, Field(allow_inf_nan=False)] | None = None
     """Times that every training task is trained on, in place of ``steps``: the run ends before the step that would
     go beyond. Counts the tasks that were loaded, without those that ``data.max_prompt_tokens`` leaves out."""
+    keep_best: bool = False
+    """Export the weights of the best held-out evaluation so far to ``best/`` in the run's folder."""
 
     @model_validator(mode="after")
     def _has_one_length(self) -> Self:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 from pydantic import model_validator
 
 from common.config.base import Section
+from common.config.engine import EngineConfig
 from common.config.learner import LearnerConfig
 from common.config.reward import TOKENS_PER_FORWARD, RewardConfig
 from common.config.rollout import RolloutConfig
@@ -25,8 +26,33 @@ from common.config.run import (
 from common.sampler import ADAPTIVE_DECODERS
 
 
+class RunSettings(Protocol):
+    """What runs of every kind have: of reinforcement learning, and of the stages before it."""
+
+    @property
+    def run(self) -> RunConfig: ...
+
+    @property
+    def model(self) -> ModelSection: ...
+
+    @property
+    def ray(self) -> RayConfig: ...
+
+    @property
+    def telemetry(self) -> TelemetryConfig: ...
+
+    @property
+    def deadlines(self) -> DeadlinesConfig: ...
+
+    @property
+    def learner(self) -> EngineConfig: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+
 class Config(Section):
-    """A whole run."""
+    """A whole run of reinforcement learning."""
 
     run: RunConfig = RunConfig()
     model: ModelSection
