@@ -1,7 +1,7 @@
 """The configuration reference and the command-line reference, from what the code itself says.
 
-``docs/configuration.md`` is made of the sections of :class:`common.config.Config` and the docstrings under their
-fields; ``docs/cli.md`` of the help texts of the ``couplet`` command.
+``docs/configuration.md`` and ``docs/configuration-stages.md`` are made of the sections of a run's configuration and
+the docstrings under their fields; ``docs/cli.md`` of the help texts of the ``couplet`` command.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import click
 import yaml
 from pydantic.fields import FieldInfo
 
-from common.config import Config, Section
+from common.config import Config, Section, StageConfig
 from common.config.algorithms import PLUGIN_TAG
 from common.config.loading import sections_in
 from orchestrator.commands.main import main
@@ -35,6 +35,15 @@ YAML. A list of sections is written as YAML too:
 `'reward.functions=[{path: my_rewards:brevity, weight: 0.1}]'`.
 """
 
+_STAGES = """# Configuration of the stages
+
+The sections of a recipe of `couplet adapt`, `couplet pretrain` or `couplet sft` ([stages](stages.md)). They are
+written and overridden like those of [`couplet train`](configuration.md); `run`, `ray`, `telemetry` and `deadlines`
+are the same there, and described there.
+
+`stage` is required: `adapt`, `pretrain` or `sft`, the stage that the recipe is for.
+"""
+
 _COMMANDS = """# Command line
 
 `couplet` is the only command; every sub-command has `--help`. Exit codes: 0 it did what was asked; 1 the run gave
@@ -48,15 +57,19 @@ _BOUNDS = {annotated_types.Ge: "≥", annotated_types.Gt: ">", annotated_types.L
 def files() -> dict[Path, str]:
     """The generated pages, by their path in the repository."""
     return {
-        Path("docs/configuration.md"): "\n".join([_GENERATED, _CONFIGURATION, *_configuration()]),
+        Path("docs/configuration.md"): "\n".join([_GENERATED, _CONFIGURATION, *_configuration(Config)]),
+        Path("docs/configuration-stages.md"): "\n".join([_GENERATED, _STAGES, *_configuration(StageConfig)]),
         Path("docs/cli.md"): "\n".join([_GENERATED, _COMMANDS, *_commands(main, "couplet")]),
     }
 
 
-def _configuration() -> Iterator[str]:
-    for name, field in Config.model_fields.items():
-        (section,) = sections_in(field.annotation).values()
-        yield from _section_page(name, section, depth=2)
+def _configuration(tree: type[Section]) -> Iterator[str]:
+    """Describe the sections of a run; those that it shares with :class:`Config` are described there."""
+    for name, field in tree.model_fields.items():
+        known = Config.model_fields.get(name)
+        shared = tree is not Config and known is not None and known.annotation is field.annotation
+        for section in () if shared else sections_in(field.annotation).values():
+            yield from _section_page(name, section, depth=2)
 
 
 def _section_page(name: str, section: type[Section], depth: int) -> Iterator[str]:
