@@ -104,10 +104,11 @@ class Recorder:
     def evaluation(self, result: Evaluation, seconds: float) -> None:
         """Record a held-out evaluation that took ``seconds``."""
         self._totals.add_seconds("evaluate", seconds)
-        self._log(result.version, {"evaluation/pass_rate": result.pass_rate})
+        metrics = {"evaluation/pass_rate": result.pass_rate}
+        self._log(result.version, metrics)
         self._folder.append("evaluations", result.as_record())
         self._report.evaluation_ended()
-        self._display.evaluation(result.version, result.pass_rate, result.by_family)
+        self._display.evaluation(result.version, metrics, result.by_family)
 
     def has_evaluation(self, version: int) -> bool:
         """Tell whether the folder holds an evaluation of these weights."""
