@@ -46,7 +46,7 @@ class Recorder(RunRecorder):
         """Record a held-out evaluation that took ``seconds``."""
         metrics = {"evaluation/pass_rate": result.pass_rate}
         self._record_evaluation(result.version, metrics, result.as_record(), seconds)
-        self._display.evaluation(result.version, result.pass_rate, result.by_family)
+        self._display.evaluation(result.version, metrics, result.by_family)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from rich.console import Console
 from common.config import Config
 from common.errors import UserError
 from couplet_rl import hidden_room
-from orchestrator.report.display import open_display
+from orchestrator.report.open_display import open_display
 from orchestrator.report.summary import summary_view
 from orchestrator.run_folder import read_records
 from orchestrator.train import train
