@@ -57,11 +57,14 @@ class RunRecorder:
         self._display = output.display
         self._totals = output.totals
         self._outlets = outlets
+        self._phase = ""
         self._report = LiveReport(output.folder.path)
 
     def phase(self, name: str) -> None:
-        """Show that a phase of the run begins."""
-        self._display.phase(name)
+        """Show that a phase of the run begins, unless it goes on."""
+        if name != self._phase:
+            self._phase = name
+            self._display.phase(name)
 
     def note(self, message: str) -> None:
         """Show something that the user should know, such as a restart."""

@@ -43,7 +43,7 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
     is written or started.
     """
     inputs = check_run(config, resume)
-    config = with_steps(config, inputs.length)
+    config = with_steps(config, inputs.length.steps)
     return attempt(config, resume, display, partial(_train, config, inputs), _results)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from common.config import Config
 from common.weights.broadcast import GRACE_SECONDS, Location
@@ -19,7 +18,6 @@ class LearnerGroup(RankGroup[StepReport]):
 
     def __init__(self, config: Config, spawn: SpawnRank, check_stop: Callable[[], None]) -> None:
         super().__init__(config, spawn, check_stop)
-        self._publishing: list[Any] = []
         self._location: Location | None = None
         self._meeting_point: tuple[str, int] | None = None
 
@@ -32,7 +30,6 @@ class LearnerGroup(RankGroup[StepReport]):
 
     def start(self, checkpoint: Path | None, watch: Callable[[], None] | None = None) -> None:
         """Spawn and join the ranks, as :meth:`RankGroup.start` does. Raises LearnerDiedError."""
-        self._publishing = []
         self._meeting_point = None
         super().start(checkpoint, watch)
         self._location = self._get([self._ranks[0].location.remote()], self._deadlines.start_seconds)[0]
@@ -46,7 +43,7 @@ class LearnerGroup(RankGroup[StepReport]):
 
     def begin_publish(self, plan: Plan | None) -> None:
         """Begin to publish the current weights, by broadcast too if there is a plan."""
-        self._publishing = [rank.publish.remote(plan) for rank in self._ranks]
+        self._under_way = [rank.publish.remote(plan) for rank in self._ranks]
 
     def end_publish(self, failed_member: Callable[[], str | None]) -> Publication:
         """Wait for the publication; once ``failed_member`` names a lost receiver, a broadcast is called off.
@@ -62,8 +59,8 @@ class LearnerGroup(RankGroup[StepReport]):
 
         # Rank 0 gives a broadcast up after the deadline, asks who is there, and then still has weights to store.
         deadline = 2 * (self._deadlines.weights_seconds + GRACE_SECONDS)
-        publication: Publication = self._get(self._publishing, deadline, watch)[0]
-        self._publishing = []  # Ray keeps the buckets for as long as somebody holds the call that named them
+        publication: Publication = self._get(self._under_way, deadline, watch)[0]
+        self._under_way = []  # Ray keeps the buckets for as long as somebody holds the call that named them
         return publication
 
     def interrupt(self) -> StepReport | None:
@@ -74,7 +71,4 @@ class LearnerGroup(RankGroup[StepReport]):
         """
         if self._stepping:
             self._ranks[0].interrupt.remote()
-        report = super().interrupt()
-        self._get(self._publishing, self._deadlines.step_seconds)
-        self._publishing = []
-        return report
+        return super().interrupt()

@@ -51,6 +51,7 @@ class RankGroup(Generic[_Report]):
         self._ranks: list[Any] = []
         self._names: list[str] = []
         self._stepping: list[Any] = []
+        self._under_way: list[Any] = []
         self._limit = RestartLimit("the learner", config.deadlines.restarts)
         self.addresses: list[str] = []
         self.version = 0
@@ -78,7 +79,7 @@ class RankGroup(Generic[_Report]):
         suffix = f"-restart-{self.restarts}" if self.restarts else ""
         self._names = [f"learner-{rank}{suffix}" for rank in range(self._count)]
         self._ranks = [self._spawn(rank, name) for rank, name in enumerate(self._names)]
-        self._stepping = []
+        self._stepping, self._under_way = [], []
         self.addresses = []
         deadline = self._deadlines.start_seconds
         rendezvous = self._get([self._ranks[0].rendezvous.remote()], deadline, watch)[0]
@@ -109,16 +110,19 @@ class RankGroup(Generic[_Report]):
 
         Raises LearnerDiedError.
         """
-        return self._end_step(self._deadlines.step_seconds) if self._stepping else None
+        deadline = self._deadlines.step_seconds
+        report = self._end_step(deadline) if self._stepping else None
+        self._get(self._under_way, deadline)
+        self._under_way = []
+        return report
 
     def checkpoint(self) -> None:
         """Write a checkpoint, unless the last one holds all that was trained. Raises LearnerDiedError."""
-        self._get([rank.checkpoint.remote() for rank in self._ranks], self._deadlines.step_seconds)
+        self._together("checkpoint", deadline=self._deadlines.step_seconds)
 
     def export(self, folder: Path) -> None:
         """Write the weights as a Hugging Face folder."""
-        deadline = self._deadlines.start_seconds
-        self._get([rank.export.remote(folder) for rank in self._ranks], deadline)
+        self._together("export", folder, deadline=self._deadlines.start_seconds)
 
     def restart(self, reason: str) -> str:
         """Replace all ranks from the last checkpoint; return a line about it.
@@ -132,9 +136,21 @@ class RankGroup(Generic[_Report]):
         self.start(checkpoint)
         return f"learner died ({reason}); restart {self.restarts} from version {self.version}"
 
-    def _end_step(self, deadline: float) -> _Report | None:
+    def _together(
+        self, method: str, *arguments: Any, deadline: float, watch: Callable[[], None] | None = None
+    ) -> list[Any]:
+        """Call a method of all ranks; return the results.
+
+        What an exception of ``watch`` leaves under way, :meth:`interrupt` waits for: ranks do one thing at a time.
+        """
+        self._under_way = [getattr(rank, method).remote(*arguments) for rank in self._ranks]
+        results = self._get(self._under_way, deadline, watch)
+        self._under_way = []
+        return results
+
+    def _end_step(self, deadline: float, watch: Callable[[], None] | None = None) -> _Report | None:
         """Wait for the step under way; return rank 0's report, None if the step was not to begin."""
-        report: _Report | None = self._get(self._stepping, deadline)[0]
+        report: _Report | None = self._get(self._stepping, deadline, watch)[0]
         self._stepping = []
         if report is not None:
             self.version = report.version

@@ -156,9 +156,7 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
     config = config_of(tmp_path / "run")
     last = save(config, 4)
     (last / "state.json").write_text(json.dumps({"version": 4, "updates": 8, "next_index": 16}))
-    with pytest.raises(
-        ConfigError, match=r"not a usable checkpoint: state\.json lacks '\w+'; another version"
-    ):
+    with pytest.raises(ConfigError, match=r"not a usable checkpoint: state\.json lacks '\w+'; another version"):
         checkpoint_to_resume(config, "auto")
 
 
