@@ -16,7 +16,7 @@ from common.config import StageConfig
 from learner.stages.corpus.errors import CorpusError
 from learner.stages.corpus.order import Mixture
 from learner.stages.corpus.store import Manifest, SourceCounts, StoredSource, read_manifest, source_folder
-from learner.stages.corpus.streams import ExampleStream, PackedStream, Pool, Stream, packed
+from learner.stages.corpus.streams import ExampleStream, PackedStream, Pool, Stream, example, packed
 from learner.stages.segments import CorpusPosition, Segment
 
 
@@ -24,7 +24,7 @@ from learner.stages.segments import CorpusPosition, Segment
 class SourceSummary:
     """Counts of a source: its documents and tokens that are trained on, those held out, and what was left out.
 
-    ``bytes`` is the UTF-8 text of both; ``dropped`` documents were too long and ``empty`` ones have no text.
+    ``bytes`` is the size of both in UTF-8; ``dropped`` documents were too long and ``empty`` ones have no text.
     """
 
     path: str
@@ -118,14 +118,14 @@ class Corpus:
     def held_out(self, count: int) -> list[Segment]:
         """Return the segments of ``count`` held-out sequences or examples; of fewer where there are fewer.
 
-        They depend on the data only: on neither seed nor order or number of files.
+        Their tokens depend on the data only: on neither the seed nor the order or number of files.
         """
         if self._held_out is None:
             return []
         if not self._for_examples:
             return packed(self._held_out, self._length, count)
-        examples = ExampleStream(self._held_out, 0, 0, self._padding)
-        return [examples.example(member, 0) for member in range(min(count, len(self._held_out)))]
+        members = range(min(count, len(self._held_out)))
+        return [example(self._held_out, member, 0, self._padding) for member in members]
 
     def position(self, steps: int) -> CorpusPosition:
         """Return how far the first ``steps`` steps read. Sources without weights are passed over together."""

@@ -26,6 +26,11 @@ class Document:
     digest: int
     prompt: str = ""
 
+    @property
+    def bytes(self) -> int:
+        """Its size in UTF-8."""
+        return len(self.prompt.encode("utf-8")) + len(self.text.encode("utf-8"))
+
 
 def read_documents(source: CorpusSource, files: Sequence[Path]) -> Iterator[Document]:
     """Read the documents in the files of a source. Raises :class:`CorpusError`."""

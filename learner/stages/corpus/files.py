@@ -50,7 +50,10 @@ def files_of(source: CorpusSource, suffixes: tuple[str, ...]) -> list[Path]:
         raise CorpusError(
             f"data.sources {source.path}: files chooses from a folder and this is a file; leave it out"
         )
-    _check_suffix(path, suffixes)
+    if not path.name.endswith(suffixes):
+        raise CorpusError(
+            f"data.sources {path}: files of this kind cannot be read here; give some named {', '.join(suffixes)}"
+        )
     return [path]
 
 
@@ -65,14 +68,14 @@ def _in_folder(
     paths = sorted(_below(folder, left_out), key=lambda path: path.relative_to(folder).as_posix())
     if source.files:
         paths = [path for path in paths if _matches(path.relative_to(folder).as_posix(), source.files)]
-        for path in paths:
-            _check_suffix(path, suffixes)
-    else:
-        paths = [path for path in paths if path.name.endswith(suffixes)]
-    if not paths:
-        what = f"that matches {', '.join(source.files)}" if source.files else f"named {', '.join(suffixes)}"
-        raise CorpusError(f"data.sources {source.path}: no file in it {what}; check the path and its files")
-    return paths
+    readable = [path for path in paths if path.name.endswith(suffixes)]
+    if not readable:
+        matching = f" matches {', '.join(source.files)} and" if source.files else ""
+        raise CorpusError(
+            f"data.sources {source.path}: no file in it{matching} is named {', '.join(suffixes)}; check the path "
+            "and its files"
+        )
+    return readable
 
 
 def _below(folder: Path, left_out: frozenset[str]) -> Iterator[Path]:
@@ -83,10 +86,3 @@ def _below(folder: Path, left_out: frozenset[str]) -> Iterator[Path]:
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _check_suffix(path: Path, suffixes: tuple[str, ...]) -> None:
-    if not path.name.endswith(suffixes):
-        raise CorpusError(
-            f"data.sources {path}: files of this kind cannot be read here; give some named {', '.join(suffixes)}"
-        )

@@ -31,7 +31,7 @@ _MANIFEST = "manifest.json"
 class SourceCounts:
     """Counts of a prepared source.
 
-    ``documents``, ``tokens`` and ``bytes`` (of UTF-8 text) are what was kept; ``dropped`` documents were too long
+    ``documents``, ``tokens`` and ``bytes`` (of UTF-8) are what was kept; ``dropped`` documents were too long
     and ``empty`` ones have no text. ``content`` is a hash of all that was kept.
     """
 
@@ -110,7 +110,7 @@ class SourceWriter:
         self._offsets.append(self._offsets[-1] + len(tokens))
         self._prompts.append(encoded.prompt)
         self._digests.append(encoded.document.digest)
-        self._bytes += len(encoded.document.text.encode("utf-8"))
+        self._bytes += encoded.document.bytes
 
     def finish(self, path: str, dropped: int, empty: int) -> SourceCounts:
         """Write what belongs to the tokens and return the counts of the source, which is called ``path``."""
@@ -153,10 +153,10 @@ class StoredSource:
         if not whole:
             raise _damaged(folder)
 
-    def read(self, document: int, first: int, last: int) -> npt.NDArray[np.int64]:
-        """Return the tokens ``first`` to ``last``, exclusive, of a document."""
-        begin = int(self.offsets[document])
-        return np.asarray(self._tokens[begin + first : begin + last], dtype=np.int64)
+    def read(self, document: int, first: int, last: int | None) -> npt.NDArray[np.int64]:
+        """Return the tokens ``first`` to ``last`` (exclusive; None: to its end) of a document."""
+        begin, end = int(self.offsets[document]), int(self.offsets[document + 1])
+        return np.asarray(self._tokens[begin:end][first:last], dtype=np.int64)
 
 
 def source_folder(folder: Path, number: int) -> Path:

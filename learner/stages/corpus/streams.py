@@ -40,8 +40,8 @@ class Pool:
             lengths[here] = stored.offsets[documents + 1] - stored.offsets[documents]
         return lengths
 
-    def part(self, member: int, epoch: int, first: int, last: int) -> Segment:
-        """Return the tokens ``first`` to ``last``, exclusive, of a document as a segment."""
+    def part(self, member: int, epoch: int, first: int, last: int | None) -> Segment:
+        """Return the tokens ``first`` to ``last`` (exclusive; None: to its end) of a document as a segment."""
         source, document = int(self.source[member]), int(self.document[member])
         stored = self.stored[source]
         prompt = max(0, int(stored.prompts[document]) - first)
@@ -106,8 +106,7 @@ class ExampleStream:
 
     def __init__(self, pool: Pool, seed: int, label: int, padding: tuple[int, int] | None) -> None:
         self._pool = pool
-        self._lengths = pool.lengths()
-        self._order = EpochOrder(self._lengths, seed, label)
+        self._order = EpochOrder(pool.lengths(), seed, label)
         self._padding = padding
 
     @property
@@ -116,12 +115,8 @@ class ExampleStream:
 
     def sequence(self, number: int) -> list[Segment]:
         number_of_epoch, within = divmod(number, len(self._order))
-        return [self.example(int(self._order.epoch(number_of_epoch).documents[within]), number_of_epoch)]
-
-    def example(self, member: int, epoch: int) -> Segment:
-        """Return an example of the pool, padded if examples are."""
-        segment = self._pool.part(member, epoch, 0, int(self._lengths[member]))
-        return segment if self._padding is None else _padded(segment, *self._padding)
+        member = int(self._order.epoch(number_of_epoch).documents[within])
+        return [example(self._pool, member, number_of_epoch, self._padding)]
 
     def tokens(self, sequences: int) -> int:
         if self._padding is not None:
@@ -142,7 +137,11 @@ def packed(pool: Pool, length: int, count: int) -> list[Segment]:
     ]
 
 
-def _padded(segment: Segment, pad: int, length: int) -> Segment:
-    padding = length - len(segment)
-    ids = np.concatenate([segment.ids, np.full(padding, pad, dtype=np.int64)])
-    return Segment(ids, segment.key, segment.prompt, padding)
+def example(pool: Pool, member: int, epoch: int, padding: tuple[int, int] | None) -> Segment:
+    """Return an example of a pool, filled up as ``padding`` (pad token, length) says."""
+    whole = pool.part(member, epoch, 0, None)
+    if padding is None:
+        return whole
+    pad, length = padding
+    pads = np.full(length - len(whole), pad, dtype=np.int64)
+    return Segment(np.concatenate([whole.ids, pads]), whole.key, whole.prompt, len(pads))
