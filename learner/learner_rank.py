@@ -10,13 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import ray
-import torch
 import torch.distributed as dist
 
 from common.config import Config
 from common.likelihood.registry import make_estimator
 from common.models import runtime
-from common.models.loading import load_model, model_folder, save_model
+from common.models.loading import load_model, model_folder
 from common.streams import TRAJECTORIES, Consumer, Streams, connect
 from common.telemetry import Telemetry, endpoint_host
 from common.weights.broadcast import Location
@@ -25,6 +24,7 @@ from common.weights.buckets import plan_layout
 from common.weights.publisher import Publication, Publisher
 from learner.checkpoints import CheckpointError, Checkpoints, load_progress
 from learner.collector import Collector, Progress
+from learner.export import export_model
 from learner.learner_loop import LearnerLoop, StepReport
 from learner.objectives.registry import make_objective
 from learner.policy import Policy
@@ -153,11 +153,7 @@ class LearnerRank:
             self._gather_along()
             return
         source = model_folder(self._config.model.path)
-        # Adapters, which are added in fp32, are rounded here as they are for the workers.
-        dtype = torch.bfloat16 if self._config.learner.weights_dtype == "bfloat16" else torch.float32
-        save_model(
-            self._engine.model_config, self._engine.parameters(), folder, tokenizer_from=source, dtype=dtype
-        )
+        export_model(self._config.learner, self._engine.model_config, self._engine.parameters(), source, folder)
 
     def metrics_address(self) -> str:
         return self._telemetry.address
