@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Protocol
 
 import ray
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from common.config import Config, StageConfig
 from common.models import runtime
 from common.models.config import ModelConfig
-from common.models.loading import model_folder, save_model
+from common.models.loading import model_folder
 from common.models.transformer import MaskedDiffusionModel
 from common.telemetry import Telemetry, endpoint_host
 from learner.checkpoints import CheckpointError, Checkpoints
+from learner.export import export_model
 from learner.policy import Policy
 from learner.preparation import prepare
 from learner.resume_compatibility import binding_settings
@@ -112,12 +112,10 @@ class DeepSpeedRank:
         """Take part in gathering the weights that rank 0 reads; a collective call."""
         deque(trained.parameters(), maxlen=0)
 
-    def _export(self, trained: TrainedModel, source: str, folder: Path) -> None:
-        """Write a Hugging Face folder of the current weights, with the tokenizer of ``source``; rank 0 writes."""
+    def _export(self, trained: TrainedModel, start: str, folder: Path) -> None:
+        """Write the current weights as a model folder in the format of ``start``, by its path; rank 0 writes."""
         if self._rank:
             self._gather_along(trained)
             return
-        # Adapters, which are added in fp32, are rounded here as they are for the workers.
-        dtype = torch.bfloat16 if self._settings.learner.weights_dtype == "bfloat16" else torch.float32
-        tokenizer = model_folder(source)
-        save_model(trained.model_config, trained.parameters(), folder, tokenizer_from=tokenizer, dtype=dtype)
+        parameters = trained.parameters()
+        export_model(self._settings.learner, trained.model_config, parameters, model_folder(start), folder)
