@@ -95,9 +95,10 @@ class RunFolder:
 
     def rewind(self, step: int) -> None:
         """Forget metrics and samples of steps after ``step``, which a resumed run will do again."""
-        for name in ("metrics", "samples", "evaluations"):
-            records = [r for r in self.records(name) if r["step"] <= step]
-            write_text(self.path / f"{name}.jsonl", "".join(json.dumps(r) + "\n" for r in records))
+        for file in (self.path / f"{name}.jsonl" for name in ("metrics", "samples", "evaluations")):
+            if file.exists():
+                records = [r for r in self.records(file.stem) if r["step"] <= step]
+                write_text(file, "".join(json.dumps(r) + "\n" for r in records))
 
     def records(self, name: str) -> list[dict[str, Any]]:
         """Return the lines of ``<name>.jsonl``."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from learner.stages.starting_model import needs_starting_model
-
 from common.config import StageConfig
 from learner.checkpoints import load_progress
 from learner.stages.progress import StageProgress
+from learner.stages.starting_model import needs_starting_model
 from orchestrator.loggers import check_loggers
 from orchestrator.preflight import check_adapters
 from orchestrator.resume import checkpoint_to_resume

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from learner.stages.corpus import Corpus, prepare
-from learner.stages.starting_model import make_starting_model, needs_starting_model
-
 from common.config import ConfigError, StageConfig
 from common.models.config import ModelConfig
 from common.models.loading import load_tokenizer, model_folder
+from learner.stages.corpus import Corpus, prepare
+from learner.stages.starting_model import make_starting_model, needs_starting_model
 
 #: Seconds between two lines about a preparation.
 _LINE_SECONDS = 5.0
