@@ -69,7 +69,7 @@ class Checkpoints:
 
         Raises :class:`CheckpointError`, with the checkpoints before it untouched, where the disk has no room.
         """
-        target = self._folder / f"step-{progress.version:06d}"
+        target = self._folder / _name(progress.version)
         temporary = self._folder / f".{target.name}.tmp"
         if self._leader:
             self._make_room(temporary)
@@ -158,6 +158,12 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob("step-*"), default=None)
 
 
+def checkpoint_before(folder: Path, version: int) -> Path | None:
+    """Return the last checkpoint in ``folder`` of a version below ``version``, or None."""
+    end = _name(version)
+    return max((path for path in folder.glob("step-*") if path.name < end), default=None)
+
+
 def adopt(folder: Path, checkpoint: Path) -> Path:
     """Make ``checkpoint``, which may lie elsewhere, the one that this folder's run goes on from; return its path.
 
@@ -194,6 +200,10 @@ def _state(checkpoint: Path) -> Iterator[Any]:
         ) from error
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{checkpoint}: not a usable checkpoint: {error}") from error
+
+
+def _name(version: int) -> str:
+    return f"step-{version:06d}"
 
 
 def _retired(checkpoint: Path) -> Path:

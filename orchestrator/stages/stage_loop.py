@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from common.config import StageConfig
 from common.errors import RunFailedError
-from learner.checkpoints import CheckpointError, latest_checkpoint
+from learner.checkpoints import CheckpointError, checkpoint_before
 from learner.stages.segments import StageReport
 from orchestrator.fleet.rank_group import LearnerDiedError
 from orchestrator.interrupt import Interrupted, StopRequest
@@ -18,7 +18,7 @@ from orchestrator.stages.stage_recorder import StageRecorder
 
 
 class DivergedError(RunFailedError):
-    """A step whose loss or gradient is not finite; the message names it and the checkpoint before it."""
+    """A loss or gradient that is not finite; the message names its step and a checkpoint from before."""
 
 
 @dataclass
@@ -46,12 +46,10 @@ class StageRunLoop:
     def _train(self) -> None:
         while True:
             try:
-                done = self.ranks.version >= self.config.run.total_steps
-                if done:
-                    self.ranks.checkpoint()
                 if self._evaluation_is_due():
                     self._evaluate()
-                if done:
+                if self.ranks.version >= self.config.run.total_steps:
+                    self.ranks.checkpoint()
                     return
                 self._step()
             except LearnerDiedError as error:
@@ -79,6 +77,7 @@ class StageRunLoop:
         if self.config.run.keep_best and losses["held_out/loss"] < self.recorder.best_loss():
             self.ranks.export(self.config.folder / "best")
         self.recorder.evaluation(self.ranks.version, losses, time.monotonic() - began)
+        self._check_finite(losses, "held_out/loss")
 
     def _watch(self) -> None:
         """Keep the records of the run up to date while ranks work. Raises Interrupted."""
@@ -87,19 +86,22 @@ class StageRunLoop:
 
     def _record(self, report: StageReport, seconds: float) -> None:
         self.recorder.step(report, seconds, self.ranks.restarts)
-        for name in ("denoising/loss", "optim/grad_norm"):
-            if not math.isfinite(report.metrics[name]):
-                raise DivergedError(self._divergence(report, name))
+        self._check_finite(report.metrics, "denoising/loss", "optim/grad_norm")
 
-    def _divergence(self, report: StageReport, name: str) -> str:
-        last = latest_checkpoint(self.config.folder / "checkpoints")
-        resume = (
-            _with_lower_rate(last) if last is not None else "there is no checkpoint before it; start again with"
-        )
-        rate = self.config.learner.optimizer.learning_rate
+    def _check_finite(self, metrics: Mapping[str, float], *names: str) -> None:
+        """Raise DivergedError for a metric, of the present version, that is not finite."""
+        for name in names:
+            if not math.isfinite(metrics[name]):
+                raise DivergedError(self._divergence(name, metrics[name]))
+
+    def _divergence(self, name: str, value: float) -> str:
+        version, rate = self.ranks.version, self.config.learner.optimizer.learning_rate
+        # A checkpoint of the step before may hold what made this one diverge.
+        good = checkpoint_before(self.config.folder / "checkpoints", version - 1)
+        again = "no checkpoint is from before; start again" if good is None else f"go on with --resume {good}"
         return (
-            f"{name} of step {report.version} is {report.metrics[name]}: training has diverged. {resume} "
-            f"a learner.optimizer.learning_rate below {rate:g}, more warmup_steps or a lower max_grad_norm"
+            f"{name} at step {version} is {value}: training has diverged; {again}, and lower "
+            f"learner.optimizer.learning_rate ({rate:g}) or max_grad_norm, or raise warmup_steps"
         )
 
     def _restart(self, error: LearnerDiedError) -> None:
@@ -126,7 +128,3 @@ class StageRunLoop:
             self.recorder.note(f"no new checkpoint: {error}")
         else:
             self.recorder.note(f"checkpoint of step {self.ranks.version}; go on with --resume auto")
-
-
-def _with_lower_rate(checkpoint: Path) -> str:
-    return f"{checkpoint.name} is the last checkpoint from before; go on from it (--resume auto) with"
