@@ -50,6 +50,10 @@ data = LazyGroup(
         "acecode": (f"{_HERE}.data.acecode:acecode", "Select a split of AceCode by difficulty."),
         "check": (f"{_HERE}.data.check:check", "Check that tests accept their solutions, and nothing else."),
         "show": (f"{_HERE}.data.show:show", "Show what the loader makes of a task file."),
+        "tiny-chain": (
+            f"{_HERE}.data.tiny_chain:tiny_chain",
+            "Make a small causal model and examples for the recipes of the tiny chain.",
+        ),
     },
 )
 
