@@ -17,7 +17,7 @@ from learner.learner_loop import StepReport
 from orchestrator.admission import Admission
 from orchestrator.evaluator import Evaluator
 from orchestrator.fleet.fleet import Fleet
-from orchestrator.fleet.learner_group import LearnerDiedError
+from orchestrator.fleet.rank_group import LearnerDiedError
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.recorder import Recorder
 

@@ -137,12 +137,12 @@ def _config(case: Case) -> LearnerConfig:
 
 
 def _engine(case: Case, seed: int) -> Any:
-    import learner.engine
+    import learner.deepspeed_policy
     from learner.engine import Engine
     from learner.optimizer import make_optimizer
     from learner.preparation import prepare
 
-    learner.engine.make_optimizer = _make_sgd if case.sgd else make_optimizer
+    learner.deepspeed_policy.make_optimizer = _make_sgd if case.sgd else make_optimizer
 
     config = _config(case)
     dtype = torch.bfloat16 if case.computes_bf16 else torch.float32

@@ -53,7 +53,7 @@ def test_epochs_become_the_whole_steps_of_the_loaded_tasks(
     assert (length.steps, length.warning()) == (steps, None)
     assert length.epochs == pytest.approx(steps * groups / tasks)
     assert length.epochs <= epochs
-    assert with_steps(config, length).run.total_steps == steps
+    assert with_steps(config, length.steps).run.total_steps == steps
 
 
 def test_steps_that_go_into_a_second_epoch_say_so() -> None:

@@ -1,0 +1,28 @@
+"""What a stage's run would start, without starting it."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.syntax import Syntax
+
+from common.config import StageConfig, dump_config
+from orchestrator.commands.plan import actors_table, listed
+from orchestrator.fleet.cluster import actor_resources, resources_of_ranks
+
+
+def stage_plan_view(config: StageConfig) -> RenderableType:
+    """The resolved configuration, the ranks and their resources, and the length as the recipe gives it."""
+    learner, run = config.learner, config.run
+    work = f"ZeRO-{learner.zero_stage}, {learner.sequences_per_step} sequences a step"
+    actors = actors_table()
+    takes = listed(actor_resources(learner.gpus_per_rank, learner.ray_resource))
+    actors.add_row("learner", str(learner.ranks), takes, work)
+    length = f"{run.total_steps:,} steps" if run.epochs is None else f"{run.epochs:g} epochs of the prepared data"
+    tokens = learner.sequences_per_step * config.data.context_length
+    return Group(
+        Syntax(dump_config(config), "yaml", background_color="default", word_wrap=True),
+        actors,
+        f"resources: {listed(resources_of_ranks(config))}",
+        f"training: {length}, of at most {tokens:,} tokens a step",
+        f"run folder: {config.folder}",
+    )

@@ -1,0 +1,27 @@
+"""Checks before the run of a stage writes or starts anything, so that a mistake costs seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.config import StageConfig
+from learner.checkpoints import load_progress
+from learner.stages.progress import StageProgress
+from learner.stages.starting_model import needs_starting_model
+from orchestrator.loggers import check_loggers
+from orchestrator.preflight import check_adapters
+from orchestrator.resume import checkpoint_to_resume
+
+
+def check_stage(config: StageConfig, resume: str) -> Path | None:
+    """Check that the run can start; return the checkpoint that it goes on from, None for a new run.
+
+    ``resume``: as for :func:`checkpoint_to_resume`. Raises ConfigError, CheckpointError or ModelError.
+    """
+    checkpoint = checkpoint_to_resume(config, resume)
+    if checkpoint is not None:
+        load_progress(checkpoint, StageProgress)
+    check_adapters(config)
+    check_loggers(config.telemetry.loggers)
+    needs_starting_model(config.model, config.stage, config.data.padding)
+    return checkpoint
