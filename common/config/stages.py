@@ -144,12 +144,15 @@ class StageConfig(Section):
         only_adapt = {"objective.annealing_steps": self.objective.annealing_steps}
         only_sft = {
             "objective.phase_in_epochs": self.objective.phase_in_epochs,
+            "objective.pad_weight": self.objective.pad_weight != 1.0,
             "data.padding": self.data.padding == "learned",
         }
         for stage, settings in (("adapt", only_adapt), ("sft", only_sft)):
             for name, used in settings.items():
                 if used and self.stage != stage:
                     raise ValueError(f"{name}: only {stage} has it; leave it out, or set stage: {stage}")
+        if self.stage == "sft" and (self.objective.truncate_share or self.objective.prefix_share):
+            raise ValueError("objective.truncate_share, prefix_share: of documents; leave them out for sft")
         if self.stage == "sft" and self.data.long_documents == "cut":
             raise ValueError("data.long_documents: an example that is cut has no answer; set drop or refuse")
         if self.learner.weights_dtype == "bfloat16" and self.model.dtype != "bfloat16":

@@ -129,7 +129,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Te
     """
     grouped = k.shape[1] != q.shape[1]
     if visible is not None and grouped:
-        # Torch's kernels that need no memory for all scores take a mask, or heads that share keys, but not both.
+        # On a GPU, torch's kernels that keep no table of all scores take a mask, or heads that share keys, but not
+        # both.
         k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], dim=1) for t in (k, v))
         grouped = False
     if not emulates_bf16(q.device):

@@ -81,7 +81,7 @@ class StageEngine:
             "data/targets": float(masked),
             "perf/tokens_per_second": sum(map(len, drawn)) / seconds,
         }
-        return metrics | ({"denoising/visible_share": seen} if settings.annealing_steps else {})
+        return metrics | ({"denoising/visible_share": seen} if self._config.stage == "adapt" else {})
 
     @torch.no_grad()
     def evaluate(self, segments: Sequence[Segment]) -> dict[str, float]:

@@ -96,12 +96,12 @@ def loss(
                 weight = config.objective.pad_weight if drawn.pad[i] else 1.0
                 total = total + weight * losses[i] / drawn.ratio
                 if weight:
-                    parts[f"loss_at_t/{min(9, math.floor(10 * drawn.ratio))}"].append(float(losses[i]))
-                    parts[f"loss_at_position/{math.floor(8 * i / len(drawn.ids))}"].append(float(losses[i]))
+                    parts[f"loss_at_t/{min(9, math.floor(10 * drawn.ratio))}"].append(losses[i].item())
+                    parts[f"loss_at_position/{math.floor(8 * i / len(drawn.ids))}"].append(losses[i].item())
     count = targets if config.objective.normalization == "tokens" else masked
     value = total / max(1, count)
     metrics = {f"denoising/{key}": sum(values) / len(values) for key, values in parts.items()}
-    metrics |= {"denoising/loss": float(value), "denoising/masked_share": masked / targets}
+    metrics |= {"denoising/loss": value.item(), "denoising/masked_share": masked / targets}
     return value, metrics | {"data/targets": masked}
 
 
@@ -129,13 +129,15 @@ def train(
     model: MaskedDiffusionModel,
     segments_of: Callable[[int], Sequence[Segment]],
     config: StageConfig,
+    first: int,
     steps: int,
     epochs_of: Callable[[int], float],
     total_steps: int,
     sgd: bool,
 ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Train a copy of ``model``; its weights and the metrics of the steps."""
+    """Train a copy of ``model`` from step ``first`` on, 0 with AdamW; its weights and the steps' metrics."""
     stock = stock_model(model, torch.float32).requires_grad_(True)
+    stock.model.embed_tokens.padding_idx = None  # else the pad token, which is learned, would have no gradient
     settings = config.learner.optimizer
     matrices = [p for name, p in stock.named_parameters() if "norm" not in name and "bias" not in name]
     others = [p for name, p in stock.named_parameters() if "norm" in name or "bias" in name]
@@ -157,7 +159,7 @@ def train(
             scheduler_specific_kwargs={"min_lr_rate": settings.final_share},
         )
     found = []
-    for step in range(steps):
+    for step in range(first, first + steps):
         optimizer.zero_grad()
         value, metrics = loss(stock, model.config, segments_of(step), config, step, epochs_of(step))
         torch.autograd.backward(value)
