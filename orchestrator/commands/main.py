@@ -30,7 +30,7 @@ _HERE = "orchestrator.commands"
         "sandbox": (f"{_HERE}.sandbox:sandbox", "Run untrusted programs in isolation."),
         "score": (f"{_HERE}.score.command:score", "Score completions in files by their tasks' tests."),
         "serve-rewards": (f"{_HERE}.serve_rewards:serve_rewards", "Score completions over HTTP."),
-        "sft": (f"{_HERE}.stages:sft", "Fine-tune a masked-diffusion model on prompts and answers."),
+        "sft": (f"{_HERE}.stages:sft", "Fine-tune a masked-diffusion model on prompts and their answers."),
         "train": (f"{_HERE}.train:train", "Train from a recipe."),
         "warm-up": (f"{_HERE}.warm_up:warm_up", "Train the quick start's weak starting model from nothing."),
     },

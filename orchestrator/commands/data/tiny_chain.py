@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import click
+import torch
 from rich.console import Console
 from rich.progress import Progress
 
@@ -27,6 +28,7 @@ def tiny_chain(folder: Path, steps: int, seed: int) -> None:
     seconds on the Python standard library, and `solutions.jsonl`, the training tasks of the quick start with their
     solutions. Nothing is downloaded.
     """
+    torch.set_num_threads(1)  # matrices this small do not share well
     tasks = generate(seed, train=2000, held_out=200).train
     rows = [json.dumps({"prompt": each.task.prompt, "answer": each.reference}) for each in tasks]
     try:
