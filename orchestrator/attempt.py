@@ -9,7 +9,7 @@ from typing import Any
 from common.config import Config, StageConfig
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.report.display import Display
-from orchestrator.report.run_page import write_report
+from orchestrator.report.report_page import write_report
 from orchestrator.run_folder import RunFolder
 from orchestrator.run_recorder import RunOutput
 

@@ -30,7 +30,7 @@ _HERE = "orchestrator.commands"
         "sandbox": (f"{_HERE}.sandbox:sandbox", "Run untrusted programs in isolation."),
         "score": (f"{_HERE}.score.command:score", "Score completions in files by their tasks' tests."),
         "serve-rewards": (f"{_HERE}.serve_rewards:serve_rewards", "Score completions over HTTP."),
-        "sft": (f"{_HERE}.stages:sft", "Fine-tune a masked-diffusion model on prompts and answers."),
+        "sft": (f"{_HERE}.stages:sft", "Fine-tune a masked-diffusion model on prompts and their answers."),
         "train": (f"{_HERE}.train:train", "Train from a recipe."),
         "warm-up": (f"{_HERE}.warm_up:warm_up", "Train the quick start's weak starting model from nothing."),
     },
@@ -53,6 +53,10 @@ data = LazyGroup(
         "acecode": (f"{_HERE}.data.acecode:acecode", "Select a split of AceCode by difficulty."),
         "check": (f"{_HERE}.data.check:check", "Check that tests accept their solutions, and nothing else."),
         "show": (f"{_HERE}.data.show:show", "Show what the loader makes of a task file."),
+        "tiny-chain": (
+            f"{_HERE}.data.tiny_chain:tiny_chain",
+            "Make a small causal model and examples for the recipes of the tiny chain.",
+        ),
     },
 )
 

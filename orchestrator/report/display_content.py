@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from common.metrics.stages import HELD_OUT_AT_T
 from orchestrator.report.chart_numbers import count, percent, short
@@ -95,8 +95,11 @@ STAGE = DisplayContent(
 )
 
 
-def losses_by_ratio(metrics: Metrics) -> dict[str, float]:
-    """Return the held-out losses of an evaluation by the ratio that they were measured at, the smallest first."""
+def losses_by_ratio(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the held-out losses of an evaluation by the ratio that they were measured at, the smallest first.
+
+    What is no such loss, in the record of an evaluation, is left out.
+    """
     found = {
         key.removeprefix(HELD_OUT_AT_T): value for key, value in metrics.items() if key.startswith(HELD_OUT_AT_T)
     }
