@@ -21,6 +21,7 @@ _HERE = "orchestrator.commands"
             f"{_HERE}.doctor.command:doctor",
             "Check whether this machine is ready for a run.",
         ),
+        "export": (f"{_HERE}.export:export", "Write a checkpoint's weights as a model."),
         "generate": (f"{_HERE}.generate:generate", "Complete a prompt, and show the order of decoding."),
         "plugins": (f"{_HERE}.plugins:plugins", "List the parts that recipes can name."),
         "quickstart": (f"{_HERE}.quickstart:quickstart", "Train on this machine's CPU, in minutes."),
