@@ -47,6 +47,15 @@ def needs_starting_model(model: StageModelConfig, stage: Stage, padding: str) ->
         return plan.differs
 
 
+def starting_config(model: StageModelConfig, stage: Stage, padding: str) -> ModelConfig:
+    """Return the configuration of the model that the stage starts from; writes nothing.
+
+    Raises :class:`ModelError` as :func:`needs_starting_model` does.
+    """
+    with _planned(model, stage, padding) as plan:
+        return plan.config
+
+
 def make_starting_model(model: StageModelConfig, stage: Stage, padding: str, seed: int, target: Path) -> None:
     """Write the masked-diffusion model that the stage starts from. Atomic.
 

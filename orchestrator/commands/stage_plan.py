@@ -6,12 +6,16 @@ from rich.console import Group, RenderableType
 from rich.syntax import Syntax
 
 from common.config import StageConfig, dump_config
+from orchestrator.commands.memory_view import stage_memory_view
 from orchestrator.commands.plan import actors_table, listed
 from orchestrator.fleet.cluster import actor_resources, resources_of_ranks
 
 
-def stage_plan_view(config: StageConfig) -> RenderableType:
-    """The resolved configuration, the ranks and their resources, and the length as the recipe gives it."""
+def stage_plan_view(config: StageConfig, gpu_gb: float | None = None) -> RenderableType:
+    """The resolved configuration, the ranks, their resources and memory, and the length as the recipe gives it.
+
+    ``gpu_gb`` is the size of a GPU; without it that of this machine's, or 80 GB.
+    """
     learner, run = config.learner, config.run
     work = f"ZeRO-{learner.zero_stage}, {learner.sequences_per_step} sequences a step"
     actors = actors_table()
@@ -23,6 +27,7 @@ def stage_plan_view(config: StageConfig) -> RenderableType:
         Syntax(dump_config(config), "yaml", background_color="default", word_wrap=True),
         actors,
         f"resources: {listed(resources_of_ranks(config))}",
+        stage_memory_view(config, gpu_gb),
         f"training: {length}, of at most {tokens:,} tokens a step",
         f"run folder: {config.folder}",
     )

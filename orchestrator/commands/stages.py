@@ -9,6 +9,7 @@ from rich.console import Console
 
 from common.config import Stage, load_stage_config
 from orchestrator.commands.recipes import find_recipe
+from orchestrator.commands.run_options import run_options
 from orchestrator.commands.running import run_supervised
 from orchestrator.commands.stage_plan import stage_plan_view
 
@@ -26,22 +27,19 @@ _ARGUMENTS = """
 
 def _command(stage: Stage) -> click.Command:
     @click.command(stage, help=_TEXTS[stage] + _ARGUMENTS)
-    @click.argument("recipe", type=click.Path(path_type=Path))
-    @click.argument("overrides", nargs=-1)
-    @click.option(
-        "--dry-run", is_flag=True, help="Print configuration, actors, resources and memory; start nothing."
-    )
-    @click.option(
-        "--resume", default="never", show_default=True, metavar="auto|never|PATH", help="Go on from a checkpoint."
-    )
-    @click.option("--plain", is_flag=True, help="Print lines instead of a live display.")
-    @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+    @run_options
     def command(
-        recipe: Path, overrides: tuple[str, ...], dry_run: bool, resume: str, plain: bool, as_json: bool
+        recipe: Path,
+        overrides: tuple[str, ...],
+        dry_run: bool,
+        gpu_gb: float | None,
+        resume: str,
+        plain: bool,
+        as_json: bool,
     ) -> None:
         config = load_stage_config(find_recipe(recipe), stage, overrides)
         if dry_run:
-            Console().print(stage_plan_view(config))
+            Console().print(stage_plan_view(config, gpu_gb))
         else:
             run_supervised(config, resume, plain, as_json)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.config import StageConfig
+from common.config import ConfigError, StageConfig
 from learner.checkpoints import load_progress
 from learner.stages.progress import StageProgress
-from learner.stages.starting_model import needs_starting_model
+from learner.stages.starting_model import starting_config
 from orchestrator.loggers import check_loggers
 from orchestrator.preflight import check_adapters
 from orchestrator.resume import checkpoint_to_resume
@@ -23,5 +23,13 @@ def check_stage(config: StageConfig, resume: str) -> Path | None:
         load_progress(checkpoint, StageProgress)
     check_adapters(config)
     check_loggers(config.telemetry.loggers)
-    needs_starting_model(config.model, config.stage, config.data.padding)
+    _check_context(config)
     return checkpoint
+
+
+def _check_context(config: StageConfig) -> None:
+    known = starting_config(config.model, config.stage, config.data.padding).max_position_embeddings
+    if config.data.context_length > known:
+        raise ConfigError(
+            f"data.context_length: {config.data.context_length}, and the model knows {known} positions; lower it"
+        )

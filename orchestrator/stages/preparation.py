@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import ConfigError, StageConfig
+from common.config import StageConfig
 from common.models.config import ModelConfig
 from common.models.loading import load_tokenizer, model_folder
 from learner.stages.corpus import Corpus, prepare
@@ -31,8 +31,8 @@ def prepare_stage(
 ) -> Prepared:
     """Make the starting model and the corpus in ``folder``, unless an earlier attempt at the run has.
 
-    ``show`` is told what is being done; ``check_stop`` is called meanwhile and may raise. Raises ConfigError,
-    CorpusError or ModelError.
+    ``show`` is told what is being done; ``check_stop`` is called meanwhile and may raise. Raises CorpusError or
+    ModelError.
     """
     model = config.model.path
     if needs_starting_model(config.model, config.stage, config.data.padding):
@@ -42,14 +42,9 @@ def prepare_stage(
             make_starting_model(config.model, config.stage, config.data.padding, config.run.seed, target)
         model = str(target)
     check_stop()
-    model_config = ModelConfig.from_folder(model_folder(model))
-    if config.data.context_length > model_config.max_position_embeddings:
-        raise ConfigError(
-            f"data.context_length: {config.data.context_length}, and the model knows "
-            f"{model_config.max_position_embeddings} positions; lower it"
-        )
     data = config.data.cache.resolve() if config.data.cache else folder / "data"
     show("preparing the data")
+    model_config = ModelConfig.from_folder(model_folder(model))
     prepare(config, load_tokenizer(model), model_config, data, _Progress(show, check_stop))
     return Prepared(model, data, Corpus.open(data, config))
 

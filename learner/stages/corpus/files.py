@@ -48,7 +48,7 @@ def files_of(source: CorpusSource, suffixes: tuple[str, ...]) -> list[Path]:
         raise CorpusError(f"data.sources {source.path}: no such file or folder; check the path")
     if source.files:
         raise CorpusError(
-            f"data.sources {source.path}: files chooses from a folder and this is a file; leave it out"
+            f"data.sources {source.path}: files chooses from a folder and this is a file; leave files out"
         )
     if not path.name.endswith(suffixes):
         raise CorpusError(
