@@ -86,7 +86,7 @@ def _table(metrics: Iterable[Metric], keys: bool) -> Iterator[str]:
 
 def _boards() -> Iterator[str]:
     yield "## Grafana\n"
-    yield f"Four dashboards in `{dashboards.FOLDER}/`, installed by the chart and mounted by compose.\n"
+    yield f"Five dashboards in `{dashboards.FOLDER}/`, installed by the chart and mounted by compose.\n"
     yield from _head("Dashboard", "What it shows")
     for board in dashboards.boards():
         yield _row(board.title, board.about)
