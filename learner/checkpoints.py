@@ -164,6 +164,23 @@ def checkpoint_before(folder: Path, version: int) -> Path | None:
     return max((path for path in folder.glob("step-*") if path.name < end), default=None)
 
 
+def find_checkpoint(named: Path) -> Path:
+    """Return the checkpoint that a path means: it itself, or the latest of a folder of them, or of a run's folder.
+
+    Raises :class:`CheckpointError`.
+    """
+    if not named.is_dir():
+        raise CheckpointError(f"{named}: no such folder; give the path of a checkpoint or of a run folder")
+    if (named / STATE_FILE).exists():
+        return named.resolve()
+    found = latest_checkpoint(named / "checkpoints") or latest_checkpoint(named)
+    if found is None:
+        raise CheckpointError(
+            f"{named}: holds no checkpoint; give the path of one, of a folder of them, or of a run folder"
+        )
+    return found.resolve()
+
+
 def adopt(folder: Path, checkpoint: Path) -> Path:
     """Make ``checkpoint``, which may lie elsewhere, the one that this folder's run goes on from; return its path.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.config import Config, ConfigError, StageConfig
 from common.streams import CONSUMER_GROUPS, Streams
-from learner.checkpoints import STATE_FILE, CheckpointError, latest_checkpoint, load_progress, load_settings
+from learner.checkpoints import CheckpointError, find_checkpoint, latest_checkpoint, load_progress, load_settings
 from learner.collector import Progress
 from learner.resume_compatibility import BindingSettings, binding_settings, differences
 from learner.source import CHECKPOINTED
@@ -48,12 +48,7 @@ def _find(config: Config | StageConfig, resume: str) -> Path | None:
         raise CheckpointError(
             "not a usable checkpoint: no such folder; give auto, never, or the path of a checkpoint or run folder"
         )
-    if (named / STATE_FILE).exists():
-        return named.resolve()
-    found = latest_checkpoint(named / "checkpoints") or latest_checkpoint(named)
-    if found is None:
-        raise CheckpointError("holds no checkpoint; give the path of one, of a folder of them, or of a run folder")
-    return found.resolve()
+    return find_checkpoint(named)
 
 
 def _check_settings(checkpoint: Path, made_with: BindingSettings, present: BindingSettings) -> None:

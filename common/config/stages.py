@@ -48,7 +48,7 @@ class CorpusSource(Section):
     """Column of its answer."""
     messages: str = "messages"
     """Column of a whole conversation, in place of prompt and answer; its last turn is the answer."""
-    weight: Rate | None = None
+    weight: Annotated[Rate, Field(allow_inf_nan=False)] | None = None
     """Share of the tokens that come from here, in proportion to the other sources' weights; either all sources
     have one or none. Without weights every document is read once an epoch."""
 

@@ -27,6 +27,7 @@ from common.models.families import (
     ModelError,
     checkpoint_name,
     is_causal,
+    stated_fields,
     stock_family,
     with_rows,
 )
@@ -211,6 +212,11 @@ def _continued(
     described = raw | {"pad_token_id": pad}
     if rows > stated.vocab_size:
         described = with_rows(described, rows)
+        if stated_fields(described)["vocab_size"] != rows:
+            raise ModelError(
+                f"model.pad_token {model.pad_token!r}: family {stated.family!r} does not say in which keys of "
+                "config.json a larger vocabulary is stated (Family.rows_keys); name a token that the model has"
+            )
     if SECTION in raw:
         described[SECTION] = raw[SECTION] | {"token_count": tokens}
     changes = {"pad_token_id": pad, "vocab_size": rows, "token_count": tokens}

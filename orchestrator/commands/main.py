@@ -22,6 +22,7 @@ _HERE = "orchestrator.commands"
             f"{_HERE}.doctor.command:doctor",
             "Check whether this machine is ready for a run.",
         ),
+        "export": (f"{_HERE}.export:export", "Write a checkpoint's weights as a model."),
         "generate": (f"{_HERE}.generate:generate", "Complete a prompt, and show the order of decoding."),
         "plugins": (f"{_HERE}.plugins:plugins", "List the parts that recipes can name."),
         "pretrain": (f"{_HERE}.stages:pretrain", "Train a masked-diffusion model on documents."),

@@ -68,7 +68,7 @@ def _in_folder(
     paths = sorted(_below(folder, left_out), key=lambda path: path.relative_to(folder).as_posix())
     if source.files:
         paths = [path for path in paths if _matches(path.relative_to(folder).as_posix(), source.files)]
-    readable = [path for path in paths if path.name.endswith(suffixes)]
+    readable = [path for path in paths if path.name.endswith(suffixes) and path.is_file()]
     if not readable:
         matching = f" matches {', '.join(source.files)} and" if source.files else ""
         raise CorpusError(
@@ -79,9 +79,13 @@ def _in_folder(
 
 
 def _below(folder: Path, left_out: frozenset[str]) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in left_out]
         yield from (Path(parent) / name for name in files if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> None:
+    raise CorpusError(f"data.sources: a folder cannot be read: {error}; give this process the right to") from error
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

@@ -35,13 +35,15 @@ def cut(**changed: int) -> dict[str, object]:
     return {"seed": SEED, "sequences": SEQUENCES, "context_length": LENGTH, "long_documents": "cut"} | changed
 
 
-def naive(texts: list[str], epochs: int) -> list[list[tuple[int, int, int]]]:
+def naive(texts: list[str], length: int, sequences: int) -> list[list[tuple[int, int, int]]]:
     """The plain loop: shuffle the documents of each epoch, join them, cut. Tokens as (epoch, document, place)."""
-    tape = []
-    for epoch in range(epochs):
+    tape: list[tuple[int, int, int]] = []
+    epoch = 0
+    while len(tape) < length * sequences:
         order = list(stream(SEED, "documents", 0, epoch).permutation(len(texts)))
         tape += [(epoch, n, place) for n in order for place in range(len(ids_of(texts[n])) + 1)]
-    return [tape[start : start + LENGTH] for start in range(0, len(tape) - LENGTH + 1, LENGTH)]
+        epoch += 1
+    return [tape[start : start + length] for start in range(0, length * sequences, length)]
 
 
 def tokens_of(segments: list[Segment]) -> list[tuple[int, int, int]]:
@@ -53,16 +55,27 @@ def tokens_of(segments: list[Segment]) -> list[tuple[int, int, int]]:
     return tokens
 
 
-def test_steps_are_those_of_the_plain_loop(texts: list[str], corpus: Corpus) -> None:
-    sequences = naive(texts, epochs=4)
+@pytest.mark.parametrize(
+    ("length", "sequences", "count"),
+    [(16, 3, 17), (5, 1, 3), (61, 4, 12), (50, 2, 1)],
+    ids=["cut", "cut often", "mostly whole", "epochs shorter than a sequence"],
+)
+def test_steps_are_those_of_the_plain_loop(
+    texts: list[str], length: int, sequences: int, count: int, tmp_path: Path
+) -> None:
+    path = documents(tmp_path / "a.jsonl", texts[:count])
+    corpus = corpus_of(run_of(path, **cut(context_length=length, sequences=sequences)), tmp_path / "data")
     whole = {n: [*ids_of(text), END] for n, text in enumerate(texts)}
-    for number in range(len(sequences) // SEQUENCES):
+    tape = naive(texts[:count], length, 12 * sequences)
+    for number in range(12):
+        # A segment is what a sequence holds of one document.
+        parts = [
+            list(part)
+            for sequence in tape[number * sequences : (number + 1) * sequences]
+            for _, part in groupby(sequence, key=lambda token: token[:2])
+        ]
         segments = corpus.step(number)
-        expected = sequences[number * SEQUENCES : (number + 1) * SEQUENCES]
-        # A segment is what a sequence holds of one document, so its tokens run on.
-        parts = [list(part) for sequence in expected for _, part in groupby(sequence, key=lambda token: token[:2])]
-        assert [len(segment) for segment in segments] == [len(part) for part in parts]
-        assert tokens_of(segments) == [token for part in parts for token in part]
+        assert [s.key for s in segments] == [(0, document, epoch, first) for (epoch, document, first), *_ in parts]
         for segment, part in zip(segments, parts, strict=True):
             assert segment.ids.tolist() == [whole[document][place] for _, document, place in part]
             assert (segment.prompt, segment.padding) == (0, 0)

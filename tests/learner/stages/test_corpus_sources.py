@@ -63,6 +63,7 @@ def test_every_kind_of_file_in_a_folder_is_read_in_the_order_of_names(tmp_path: 
     }.items():
         (tree / name).parent.mkdir(exist_ok=True)
         (tree / name).write_bytes(text.encode())
+    (tree / "gone.py").symlink_to("nowhere.py")
     corpus = corpus_of(run_of(tree), tmp_path / "data")
     assert texts_of(corpus) == ["one", "two", "three", "four", "five", "x = 1\n", "seven\n\N{SNOWMAN}"]
     summary = corpus.summary
