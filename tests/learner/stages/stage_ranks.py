@@ -52,6 +52,8 @@ class Case:
                 return documents(step)
             case "one":
                 return documents(step, (13,))
+            case "single tokens":
+                return documents(step, (1, 1))
             case kind:
                 return examples(step, padding=kind == "padded")
 

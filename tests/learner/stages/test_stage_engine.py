@@ -58,6 +58,7 @@ TWO_RANKS = {
     **{f"phase-in: ZeRO {stage}": split("phase-in", zero_stage=stage) for stage in (0, 3)},
     "truncated: ZeRO 1": split("truncated", zero_stage=1),
     "paper: ZeRO 3": split("paper", zero_stage=3, gradient_checkpointing=True),
+    "nothing to predict": Case(kind="single tokens", learner={"zero_stage": 3}),
     "one: ZeRO 0": split("one"),
     "one: ZeRO 3": split("one", zero_stage=3),
     "adamw: ZeRO 2": split("adamw", zero_stage=2, zero_offload="optimizer"),
@@ -134,6 +135,14 @@ def test_a_resumed_run_ends_with_the_same_bits(runs: dict[str, Any], straight: s
     for name, weight in runs[straight]["weights"].items():
         assert torch.equal(weight, runs[resumed]["weights"][name]), name
     assert runs[straight]["after"] == runs[resumed]["after"]
+
+
+def test_a_step_with_nothing_to_predict_changes_nothing(runs: dict[str, Any]) -> None:
+    found = runs["nothing to predict"]
+    (metrics,) = found["metrics"]
+    assert metrics["denoising/loss"] == metrics["optim/grad_norm"] == metrics["data/targets"] == 0
+    assert farthest(dict(start(CASES["shift"]).named_parameters()), found["weights"]) == 0
+    assert found["before"] == {}
 
 
 def test_adapters_train_the_matrices_of_the_layers_alone(runs: dict[str, Any]) -> None:
