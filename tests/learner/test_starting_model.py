@@ -18,7 +18,15 @@ from common.models.loading import load_model, load_tokenizer, save_model
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel, initialize
 from learner.stages.starting_model import make_starting_model, needs_starting_model
-from tests.learner.causal_folders import CHATML, SPECIAL, TEXT, causal_folder, change_json, write_tokenizer
+from tests.learner.causal_folders import (
+    CHATML,
+    SPECIAL,
+    TEXT,
+    causal_folder,
+    change_json,
+    write_gguf,
+    write_tokenizer,
+)
 
 
 def start(
@@ -264,6 +272,19 @@ def test_weights_that_are_not_there_leave_nothing_behind(tmp_path: Path) -> None
             StageModelConfig(path=str(tmp_path / "causal")), "adapt", "none", 0, tmp_path / "start"
         )
     assert [path.name for path in tmp_path.iterdir()] == ["causal"]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_gguf_file_becomes_the_model_that_its_folder_becomes(tmp_path: Path, tied: bool) -> None:
+    theirs = causal_folder(tmp_path / "causal", tied=tied)
+    write_gguf(tmp_path / "model.gguf", tmp_path / "causal", theirs)
+    ours = load_model(str(start(tmp_path / "model.gguf", tmp_path / "ours")))
+    expected = load_model(str(start(tmp_path / "causal", tmp_path / "expected")))
+    stated = {"rms_norm_eps": expected.config.rms_norm_eps}  # an fp32 number in the file
+    assert ours.config.model_copy(update=stated) == expected.config
+    assert all(map(torch.equal, ours.parameters(), expected.parameters()))
+    ids = [load_tokenizer(str(tmp_path / name))(TEXT + "<|im_end|>")["input_ids"] for name in ("ours", "expected")]
+    assert ids[0] == ids[1]
 
 
 def test_gguf_without_its_package_or_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
