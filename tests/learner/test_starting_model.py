@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from common.config.stages import Stage, StageModelConfig
+from common.config.stages import Stage, StageConfig, StageModelConfig
 from common.models.config import ModelConfig
 from common.models.families import ModelError
 from common.models.loading import load_model, load_tokenizer, save_model
@@ -311,3 +311,17 @@ def test_a_family_of_its_own_keeps_its_format_when_a_pad_token_is_added(tmp_path
     assert written == dream | {"pad_token_id": raw["vocab_size"], "vocab_size": raw["vocab_size"] + 1}
     assert load_tokenizer(str(folder)).pad_token_id == raw["vocab_size"]
     assert load_model(str(folder)).config.end_token_ids == (0, 2, raw["vocab_size"])
+
+
+def test_settings_that_nothing_would_read_are_refused() -> None:
+    data = {"sources": ["builtin:stdlib"]}
+    for stage, fields, message in (
+        ("sft", {"model": {"path": "m", "pad_token": "<pad>"}}, r"model\.pad_token: not used; set data\.padding"),
+        (
+            "pretrain",
+            {"run": {"keep_best": True}, "data": data | {"held_out_share": 0}},
+            r"run\.keep_best: .*set data\.held_out_share",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            StageConfig.model_validate({"stage": stage, "model": {"path": "m"}, "data": data} | fields)
