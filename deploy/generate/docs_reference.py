@@ -1,7 +1,8 @@
 """The configuration reference and the command-line reference, from what the code itself says.
 
 ``docs/configuration.md`` is made of the sections of :class:`common.config.Config` and the docstrings under their
-fields; ``docs/cli.md`` of the help texts of the ``couplet`` command.
+fields, ``docs/stage-configuration.md`` of those of :class:`common.config.StageConfig`; ``docs/cli.md`` of the help
+texts of the ``couplet`` command.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import click
 import yaml
 from pydantic.fields import FieldInfo
 
-from common.config import Config, Section
+from common.config import Config, Section, StageConfig
 from common.config.algorithms import PLUGIN_TAG
 from common.config.loading import sections_in
 from orchestrator.commands.main import main
@@ -35,6 +36,15 @@ YAML. A list of sections is written as YAML too:
 `'reward.functions=[{path: my_rewards:brevity, weight: 0.1}]'`.
 """
 
+_STAGES = """# Configuration of stages
+
+The recipe of a [supervised stage](stages.md): `couplet adapt`, `couplet pretrain` or `couplet sft`. It is read,
+overridden and checked as [that of a run of reinforcement learning](configuration.md), with which it shares
+the sections {shared}.
+
+`stage: adapt`, `pretrain` or `sft` must be there: it says which command the recipe is for.
+"""
+
 _COMMANDS = """# Command line
 
 `couplet` is the only command; every sub-command has `--help`. Exit codes: 0 it did what was asked; 1 the run gave
@@ -49,6 +59,7 @@ def files() -> dict[Path, str]:
     """The generated pages, by their path in the repository."""
     return {
         Path("docs/configuration.md"): "\n".join([_GENERATED, _CONFIGURATION, *_configuration()]),
+        Path("docs/stage-configuration.md"): "\n".join([_GENERATED, *_stage_configuration()]),
         Path("docs/cli.md"): "\n".join([_GENERATED, _COMMANDS, *_commands(main, "couplet")]),
     }
 
@@ -57,6 +68,20 @@ def _configuration() -> Iterator[str]:
     for name, field in Config.model_fields.items():
         (section,) = sections_in(field.annotation).values()
         yield from _section_page(name, section, depth=2)
+
+
+def _stage_configuration() -> Iterator[str]:
+    """The sections that only stages have, after the names of those that are as in reinforcement learning."""
+    shared = [key for key, field in StageConfig.model_fields.items() if _is_shared(key, field)]
+    yield _STAGES.format(shared=", ".join(f"[`{key}`](configuration.md#{key})" for key in shared))
+    for name, field in StageConfig.model_fields.items():
+        sections = sections_in(field.annotation)
+        if sections and name not in shared:
+            yield from _section_page(name, next(iter(sections.values())), depth=2)
+
+
+def _is_shared(key: str, field: FieldInfo) -> bool:
+    return key in Config.model_fields and Config.model_fields[key].annotation == field.annotation
 
 
 def _section_page(name: str, section: type[Section], depth: int) -> Iterator[str]:

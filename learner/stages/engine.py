@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from common.config import StageConfig
+from common.flops import device_peak, model_flop_utilization, training_flops
 from common.models.config import ModelConfig
 from learner.collectives import MetricAccumulator
 from learner.deepspeed_policy import DeepSpeedPolicy
@@ -39,6 +40,7 @@ class StageEngine:
         self._rank, self._world = dist.get_rank(), dist.get_world_size()
         self._policy = DeepSpeedPolicy(policy, config.learner)
         self._device = self._policy.device
+        self._peak = config.learner.peak_tflops or device_peak(self._device, config.model.dtype)
 
     @property
     def model_config(self) -> ModelConfig:
@@ -81,6 +83,9 @@ class StageEngine:
             "data/targets": float(masked),
             "perf/tokens_per_second": sum(map(len, drawn)) / seconds,
         }
+        if self._peak is not None:
+            flops = training_flops(self.model_config, list(map(len, drawn)), masked)
+            metrics["perf/mfu"] = model_flop_utilization(flops, seconds, self._peak * self._world)
         return metrics | ({"denoising/visible_share": seen} if self._config.stage == "adapt" else {})
 
     @torch.no_grad()

@@ -45,7 +45,7 @@ def run_supervised(config: StageConfig, resume: str, plain: bool, as_json: bool)
     with open_display(console, plain, content=STAGE) as display:
         summary = run_stage(config, resume, display)
     before, after = _evaluations(config.folder)
-    console.print(stage_summary_view(before, after, summary, config.folder / "report.html"))
+    console.print(stage_summary_view(config.stage, before, after, summary, config.folder / "report.html"))
     if as_json:
         click.echo(json.dumps(summary))
 

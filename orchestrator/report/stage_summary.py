@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,30 +12,32 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from common.config import Stage
 from orchestrator.report.chart_numbers import count, short
 from orchestrator.report.display import duration
 from orchestrator.report.display_content import losses_by_ratio
 from orchestrator.report.summary import status_badge
 from orchestrator.report.text import clean
 
+#: The command of the stage after each.
+_NEXT: dict[Stage, str] = {"adapt": "pretrain", "pretrain": "sft", "sft": "train"}
+
 
 def stage_summary_view(
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
-    summary: Mapping[str, Any],
-    report: Path,
-    next_command: str = "",
+    stage: Stage, before: Mapping[str, Any], after: Mapping[str, Any], summary: Mapping[str, Any], report: Path
 ) -> RenderableType:
-    """Show the end of a stage: held-out loss by ratio, tokens, epochs, times, and where the model lies.
+    """Show the end of a stage: held-out loss by ratio, tokens, epochs, times, the model, and the next command.
 
     ``before`` and ``after`` are records of ``evaluations.jsonl``; either may be empty. ``summary`` is
-    ``summary.json``; what it does not have is left out. ``next_command`` is the command of the next stage.
+    ``summary.json``; what it does not have is left out.
     """
     parts: list[RenderableType] = ["", _headline(before, after, summary)]
     if losses_by_ratio(_figures(before)):
         parts += ["", _loss_table(_figures(before), _figures(after))]
     table = Table.grid(padding=(0, 2, 0, 0))
-    for name, text in (*_facts(summary), ("report", str(report)), ("next", next_command)):
+    model = summary.get("model")
+    following = f"couplet {_NEXT[stage]} RECIPE model.path={shlex.quote(model)}" if model else ""
+    for name, text in (*_facts(summary), ("report", str(report)), ("next", following)):
         if text:
             table.add_row(Text(name, "dim"), Text(clean(text), overflow="fold"))
     return Group(*parts, "", table)

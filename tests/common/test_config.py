@@ -286,6 +286,7 @@ def test_every_setting_has_a_description() -> None:
         return found
 
     assert undocumented(Config, "") == []
+    assert undocumented(StageConfig, "") == []
 
 
 def test_wire_and_config_modules_do_not_import_torch() -> None:

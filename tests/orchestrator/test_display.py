@@ -247,7 +247,7 @@ def test_summary_of_a_stage_shows_the_losses_the_model_and_what_comes_next(width
     counts = {"updates": 40, "tokens": 655_360, "epochs": 1.25, "tokens_per_second": 1820.0}
     summary = {"status": "finished", **counts, "seconds": seconds, "model": "runs/x/model"}
     command = "couplet pretrain RECIPE model.path=runs/x/model"
-    view = stage_summary_view(before, after, summary, Path("runs/x/report.html"), command)
+    view = stage_summary_view("adapt", before, after, summary, Path("runs/x/report.html"))
     text = rendered(terminal(width), view)
     figures = ("5 → 3.50", "-1.5 nats", "+0.500", "-3.500", "655K tokens", "1.25 epochs", "6:52", "1.82K tokens/s")
     for shown in (*figures, "runs/x/model", "runs/x/report.html", command):
@@ -257,7 +257,7 @@ def test_summary_of_a_stage_shows_the_losses_the_model_and_what_comes_next(width
 
 @pytest.mark.parametrize("before", [{}, {"step": 0, "held_out/loss": 5.0, "held_out/loss_at_t/0.5": 5.0}])
 def test_summary_of_an_interrupted_stage(before: dict[str, Any]) -> None:
-    view = stage_summary_view(before, {}, {"status": "interrupted"}, Path("report.html"))
+    view = stage_summary_view("sft", before, {}, {"status": "interrupted"}, Path("report.html"))
     text = rendered(terminal(80), view)
     assert "interrupted" in text
     assert "evaluation" in text

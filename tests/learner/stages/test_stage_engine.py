@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from common.config import LoraConfig
+from common.flops import training_flops
 from tests.learner.learner_tools import CONFIG, tiny_policy
 from tests.learner.stages import naive_denoising
 from tests.learner.stages.stage_ranks import TOTAL_STEPS, Case, run_cases
@@ -51,6 +52,7 @@ ONE_RANK = CASES | {
     "half-way: one by one": replace(CASES["half-way"], learner={"batch_tokens": 1}, chunk_rows=1),
     "half-way: checkpointing": split("half-way", gradient_checkpointing=True),
     "adamw: resumed": replace(CASES["adamw"], reload_after=1),
+    "peak known": replace(CASES["shift"], learner={"peak_tflops": 0.5}),
     "adamw: adapters": replace(CASES["adamw"], learner={"lora": LoraConfig(rank=2)}),
 }
 TWO_RANKS = {
@@ -143,6 +145,15 @@ def test_a_step_with_nothing_to_predict_changes_nothing(runs: dict[str, Any]) ->
     assert metrics["denoising/loss"] == metrics["optim/grad_norm"] == metrics["data/targets"] == 0
     assert farthest(dict(start(CASES["shift"]).named_parameters()), found["weights"]) == 0
     assert found["before"] == {}
+
+
+def test_utilization_is_that_of_the_peak_in_the_time_of_the_step(runs: dict[str, Any]) -> None:
+    case, (metrics,) = CASES["shift"], runs["peak known"]["metrics"]
+    lengths = [len(segment) for segment in case.segments(0)]
+    flops = training_flops(CONFIG, lengths, int(metrics["data/targets"]))
+    seconds = metrics["seconds/forward_backward"] + metrics["seconds/optimizer"]
+    assert metrics["perf/mfu"] == pytest.approx(flops / (seconds * 0.5e12))
+    assert "perf/mfu" not in runs["shift"]["metrics"][0], "the peak of a CPU is not known"
 
 
 def test_adapters_train_the_matrices_of_the_layers_alone(runs: dict[str, Any]) -> None:
