@@ -26,6 +26,11 @@ class Prepared:
     corpus: Corpus
 
 
+def data_folder(config: StageConfig, folder: Path) -> Path:
+    """Return where the corpus of the run in ``folder`` is prepared."""
+    return config.data.cache.resolve() if config.data.cache else folder / "data"
+
+
 def prepare_stage(
     config: StageConfig, folder: Path, show: Callable[[str], None], check_stop: Callable[[], None]
 ) -> Prepared:
@@ -42,7 +47,7 @@ def prepare_stage(
             make_starting_model(config.model, config.stage, config.data.padding, config.run.seed, target)
         model = str(target)
     check_stop()
-    data = config.data.cache.resolve() if config.data.cache else folder / "data"
+    data = data_folder(config, folder)
     show("preparing the data")
     model_config = ModelConfig.from_folder(model_folder(model))
     prepare(config, load_tokenizer(model), model_config, data, _Progress(show, check_stop))

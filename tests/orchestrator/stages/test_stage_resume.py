@@ -128,9 +128,17 @@ def test_a_dry_run_shows_what_would_start_and_writes_nothing(recipes: Path) -> N
     arguments = [str(recipes / "sft.yaml"), f"run.folder={recipes / 'run'}", "run.epochs=2", "--dry-run"]
     result = CliRunner().invoke(main, ["sft", *arguments])
     assert result.exit_code == 0, result.output
-    assert "learner" in result.stdout
-    assert "2 epochs" in result.stdout
+    assert "memory of a rank" in result.stdout
+    assert "training: 2 epochs of 4 sequences" in result.stdout
     assert not (recipes / "run").exists()
+
+
+def test_a_dry_run_counts_the_steps_of_data_that_are_prepared(recipes: Path) -> None:
+    config = stage_config(recipes, "sft", recipes / "run", "run.epochs=2")
+    corpus = prepare_stage(config, config.folder, lambda text: None, lambda: None).corpus
+    arguments = [str(recipes / "sft.yaml"), f"run.folder={recipes / 'run'}", "run.epochs=2", "--dry-run"]
+    result = CliRunner().invoke(main, ["sft", *arguments])
+    assert f"training: {2 * corpus.summary.documents // 4} steps of 4 sequences: " in result.stdout
 
 
 def test_a_recipe_of_another_stage_names_its_command(recipes: Path) -> None:
