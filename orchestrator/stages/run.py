@@ -87,13 +87,14 @@ def _results(output: RunOutput) -> dict[str, Any]:
     folder = output.folder
     metrics, evaluations = folder.records("metrics"), folder.records("evaluations")
     last = metrics[-1] if metrics else {}
-    seconds = sum(record["seconds/step"] for record in metrics)
+    seconds = sum(record["seconds/step"] for record in metrics[1:])
+    since_the_first = last["data/tokens"] - metrics[0]["data/tokens"] if metrics else 0.0
     model = folder.path / "model"
     return {
         "held_out_loss_before": evaluations[0]["held_out/loss"] if evaluations else None,
         "held_out_loss_after": evaluations[-1]["held_out/loss"] if len(evaluations) > 1 else None,
         "tokens": int(last.get("data/tokens", 0)),
         "epochs": last.get("data/epochs", 0.0),
-        "tokens_per_second": round(last["data/tokens"] / seconds, 1) if seconds else 0.0,
+        "tokens_per_second": round(since_the_first / seconds, 1) if seconds else 0.0,
         "model": str(model) if model.exists() else None,
     }
