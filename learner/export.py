@@ -51,10 +51,7 @@ def export_checkpoint(checkpoint: Path, config: EngineConfig, source: Path, fold
     """
     model = ModelConfig.from_folder(source)
     saved = _saved_weights(checkpoint, config.zero_stage)
-    if config.lora is None:
-        parameters = _plain(model, saved)
-    else:
-        parameters = _merged(config, source, saved)
+    parameters = _plain(model, saved) if config.lora is None else _merged(config, source, saved)
     export_model(config, model, parameters, source, folder)
 
 
