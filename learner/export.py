@@ -51,11 +51,12 @@ def export_checkpoint(checkpoint: Path, config: EngineConfig, source: Path, fold
     """
     model = ModelConfig.from_folder(source)
     saved = _saved_weights(checkpoint, config.zero_stage)
-    if config.lora is None:
-        parameters = ((name, saved(name, shape)) for name, shape in parameter_shapes(model).items())
-    else:
-        parameters = _merged(config, source, saved)
+    parameters = _plain(model, saved) if config.lora is None else _merged(config, source, saved)
     export_model(config, model, parameters, source, folder)
+
+
+def _plain(model: ModelConfig, saved: SavedWeight) -> Iterator[tuple[str, Tensor]]:
+    return ((name, saved(name, shape)) for name, shape in parameter_shapes(model).items())
 
 
 def _merged(config: EngineConfig, source: Path, saved: SavedWeight) -> Iterator[tuple[str, Tensor]]:

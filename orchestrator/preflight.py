@@ -50,6 +50,10 @@ def check_run(config: Config, resume: str) -> RunInputs:
         _check_redis(config)
     notes: list[str] = []
     tasks, held_out = load_data(config, notes)
+    if config.run.keep_best and not held_out:
+        raise ConfigError(
+            "run.keep_best: without held-out tasks nothing says which weights are best; set data.held_out"
+        )
     curriculum = Curriculum(tasks, config.run.seed)
     length = run_length(config, len(tasks))
     notes += filter(None, [f"training: {length.sentence()}", length.warning()])

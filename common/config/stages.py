@@ -155,6 +155,13 @@ class StageConfig(Section):
             raise ValueError("objective.truncate_share, prefix_share: of documents; leave them out for sft")
         if self.stage == "sft" and self.data.long_documents == "cut":
             raise ValueError("data.long_documents: an example that is cut has no answer; set drop or refuse")
+        if self.model.pad_token is not None and self.data.padding != "learned":
+            raise ValueError("model.pad_token: not used; set data.padding: learned, or leave it out")
+        if self.run.keep_best and not self.data.held_out_share:
+            raise ValueError(
+                "run.keep_best: without held-out documents nothing says which weights are best; set "
+                "data.held_out_share"
+            )
         if self.learner.weights_dtype == "bfloat16" and self.model.dtype != "bfloat16":
             raise ValueError(
                 "learner.weights_dtype: bfloat16 weights cannot be computed with in float32; set model.dtype: "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -117,23 +118,34 @@ def save_model(
     Weights of more than ``shard_bytes`` become several files. ``parameters`` are taken one after the other, and no
     more than a shard of them is held.
     """
-    temporary = target.with_name(f".{target.name}.tmp")
-    retired = target.with_name(f".{target.name}.old")
     own = _own_format(source)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     named = (
         (name if own is None else checkpoint_name(own, name), tensor)
         for name, tensor in parameters
         if not (config.tie_word_embeddings and name == "lm_head.weight")
     )
-    write_weights(temporary, named, dtype, shard_bytes)
-    stated = config.to_hugging_face(dtype) if own is None else own | _stated_dtype(own, dtype)
-    (temporary / "config.json").write_text(json.dumps(stated, indent=2) + "\n")
-    extra = () if own is None else ("generation_config.json", *(file.name for file in source.glob("*.py")))
-    for name in (*TOKENIZER_FILES, *extra):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, temporary / name)
+    with _replaced(target) as temporary:
+        write_weights(temporary, named, dtype, shard_bytes)
+        stated = config.to_hugging_face(dtype) if own is None else own | _stated_dtype(own, dtype)
+        (temporary / "config.json").write_text(json.dumps(stated, indent=2) + "\n")
+        extra = () if own is None else ("generation_config.json", *(file.name for file in source.glob("*.py")))
+        for name in (*TOKENIZER_FILES, *extra):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, temporary / name)
+
+
+@contextmanager
+def _replaced(target: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of ``target`` once it is filled; nothing is left of a failure."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    retired = target.with_name(f".{target.name}.old")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     shutil.rmtree(retired, ignore_errors=True)
     if target.exists():
         target.rename(retired)

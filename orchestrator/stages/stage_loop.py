@@ -11,6 +11,7 @@ from common.config import StageConfig
 from common.errors import RunFailedError
 from learner.checkpoints import CheckpointError, checkpoint_before
 from learner.stages.segments import StageReport
+from orchestrator.best_model import BestModel
 from orchestrator.fleet.rank_group import LearnerDiedError
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.stages.stage_group import StageGroup
@@ -73,10 +74,11 @@ class StageRunLoop:
         self.recorder.phase("evaluating on held-out data")
         began = time.monotonic()
         losses = self.ranks.evaluate(self._watch)
-        # Before it is recorded: a run that dies between the two does both again.
-        if self.config.run.keep_best and losses["held_out/loss"] < self.recorder.best_loss():
-            self.ranks.export(self.config.folder / "best")
-        self.recorder.evaluation(self.ranks.version, losses, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        if self.config.run.keep_best:  # before it is recorded: a kill between the two has both done again
+            best = BestModel(self.config.folder / "best", higher_is_better=False)
+            best.offer(self.ranks.version, losses["held_out/loss"], self.ranks.export)
+        self.recorder.evaluation(self.ranks.version, losses, seconds)
         self._check_finite(losses, "held_out/loss")
 
     def _watch(self) -> None:

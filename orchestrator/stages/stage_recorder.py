@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -24,11 +23,6 @@ class StageRecorder(RunRecorder):
         """Record the held-out losses of the weights after ``version`` steps."""
         self._record_evaluation(version, losses, {"step": version, **losses}, seconds)
         self._display.evaluation(version, losses)
-
-    def best_loss(self) -> float:
-        """Return the lowest held-out loss that is recorded; infinity where there is none."""
-        losses = (record["held_out/loss"] for record in self._folder.records("evaluations"))
-        return min(losses, default=math.inf)
 
 
 @contextmanager

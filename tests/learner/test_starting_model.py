@@ -11,14 +11,22 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from common.config.stages import Stage, StageModelConfig
+from common.config.stages import Stage, StageConfig, StageModelConfig
 from common.models.config import ModelConfig
 from common.models.families import ModelError
 from common.models.loading import load_model, load_tokenizer, save_model
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel, initialize
 from learner.stages.starting_model import make_starting_model, needs_starting_model
-from tests.learner.causal_folders import CHATML, SPECIAL, TEXT, causal_folder, change_json, write_tokenizer
+from tests.learner.causal_folders import (
+    CHATML,
+    SPECIAL,
+    TEXT,
+    causal_folder,
+    change_json,
+    write_gguf,
+    write_tokenizer,
+)
 
 
 def start(
@@ -266,6 +274,19 @@ def test_weights_that_are_not_there_leave_nothing_behind(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["causal"]
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_gguf_file_becomes_the_model_that_its_folder_becomes(tmp_path: Path, tied: bool) -> None:
+    theirs = causal_folder(tmp_path / "causal", tied=tied)
+    write_gguf(tmp_path / "model.gguf", tmp_path / "causal", theirs)
+    ours = load_model(str(start(tmp_path / "model.gguf", tmp_path / "ours")))
+    expected = load_model(str(start(tmp_path / "causal", tmp_path / "expected")))
+    stated = {"rms_norm_eps": expected.config.rms_norm_eps}  # an fp32 number in the file
+    assert ours.config.model_copy(update=stated) == expected.config
+    assert all(map(torch.equal, ours.parameters(), expected.parameters()))
+    ids = [load_tokenizer(str(tmp_path / name))(TEXT + "<|im_end|>")["input_ids"] for name in ("ours", "expected")]
+    assert ids[0] == ids[1]
+
+
 def test_gguf_without_its_package_or_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "model.gguf"
     assert f"model.path {str(file)!r}: no such file" in refusal(file, tmp_path / "start")
@@ -290,3 +311,17 @@ def test_a_family_of_its_own_keeps_its_format_when_a_pad_token_is_added(tmp_path
     assert written == dream | {"pad_token_id": raw["vocab_size"], "vocab_size": raw["vocab_size"] + 1}
     assert load_tokenizer(str(folder)).pad_token_id == raw["vocab_size"]
     assert load_model(str(folder)).config.end_token_ids == (0, 2, raw["vocab_size"])
+
+
+def test_settings_that_nothing_would_read_are_refused() -> None:
+    data = {"sources": ["builtin:stdlib"]}
+    for stage, fields, message in (
+        ("sft", {"model": {"path": "m", "pad_token": "<pad>"}}, r"model\.pad_token: not used; set data\.padding"),
+        (
+            "pretrain",
+            {"run": {"keep_best": True}, "data": data | {"held_out_share": 0}},
+            r"run\.keep_best: .*set data\.held_out_share",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            StageConfig.model_validate({"stage": stage, "model": {"path": "m"}, "data": data} | fields)
