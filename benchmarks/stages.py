@@ -191,13 +191,14 @@ def run(stage: Stage, device: torch.device, settings: Settings, said: Callable[[
     plain.gradient(drawn)
     difference = gradient_difference(model, plain.stock)
     # The first step of AdamW takes the memory of its state.
-    for side in (ours, plain):
-        side.step(drawn)
+    ours.step(drawn)
+    plain.step(drawn)
     meters = Meter(device), Meter(device)
     for _ in range(settings.repeats):
-        for meter, side, name in zip(meters, (plain, ours), ("plain", "ours"), strict=True):
-            said(name)
-            meter.measure(lambda side=side: side.step(drawn))  # type: ignore[misc]
+        said("plain")
+        meters[0].measure(lambda: plain.step(drawn))
+        said("ours")
+        meters[1].measure(lambda: ours.step(drawn))
     lengths = [len(segment) for segment in drawn]
     flops = training_flops(model.config, lengths, sum(segment.masked_targets for segment in drawn))
     sides = [Side(meter.median, meter.peak) for meter in meters]

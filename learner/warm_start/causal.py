@@ -19,7 +19,7 @@ import torch
 from common import rng
 from common.config import OptimizerConfig
 from learner.optimizer import learning_rate, set_learning_rate
-from learner.warm_start.tokenizer import END_TOKEN, train_tokenizer
+from learner.warm_start.tokenizer import END_ID, END_TOKEN, train_tokenizer
 
 _TURN_BEGINS, _TURN_ENDS = "<|im_start|>", "<|im_end|>"
 #: Qwen's template (ChatML) without what it says of tools.
@@ -65,12 +65,11 @@ def make_causal_model(
     """
     special = (END_TOKEN, _TURN_BEGINS, _TURN_ENDS)
     tokenizer = train_tokenizer(texts, settings.vocab_size, special)
-    end = tokenizer.token_to_id(END_TOKEN)
-    ids = np.concatenate([[*document.ids, end] for document in tokenizer.encode_batch(list(texts))])
+    ids = np.concatenate([[*document.ids, END_ID] for document in tokenizer.encode_batch(list(texts))])
     if len(ids) <= settings.length:
         raise ValueError(f"texts: {len(ids)} tokens are less than a sequence of {settings.length}; give more text")
     optimization = OptimizerConfig(learning_rate=3e-3, warmup_steps=settings.steps // 10, final_share=0.1)
-    model = _new_model(settings, tokenizer.get_vocab_size(), end)
+    model = _new_model(settings, tokenizer.get_vocab_size())
     optimizer = torch.optim.AdamW(model.parameters(), lr=optimization.learning_rate, betas=(0.9, 0.95))
     draw = rng.stream(settings.seed, "causal-model")
     for step in range(settings.steps):
@@ -96,7 +95,7 @@ def make_causal_model(
     (target / "tokenizer_config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
-def _new_model(settings: CausalModel, vocab_size: int, end: int) -> Any:
+def _new_model(settings: CausalModel, vocab_size: int) -> Any:
     """Return transformers' model with weights that the seed draws; the global generator is left alone."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -111,8 +110,8 @@ def _new_model(settings: CausalModel, vocab_size: int, end: int) -> Any:
         rope_theta=10_000.0,
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=end,
-        pad_token_id=end,
+        eos_token_id=END_ID,
+        pad_token_id=END_ID,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
