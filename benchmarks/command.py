@@ -9,8 +9,10 @@ bench = LazyGroup(
     help="Measure parts of the project on this machine.",
     lazy={
         "agreement": ("benchmarks.command_agreement:agreement", "Compare an approximate sampler with the exact."),
+        "flops": ("benchmarks.command_flops:flops", "Count the operations of training on a token."),
         "rollout": ("benchmarks.command_rollout:rollout", "Time the denoising engine and the published sampler."),
         "sandbox": ("benchmarks.command_sandbox:sandbox", "Count isolated programs per second."),
+        "stages": ("benchmarks.command_stages:stages", "Time a step of each stage beside a plain training loop."),
         "update": ("benchmarks.command_update:update", "Time the learner's passes beside naive ones."),
         "weights": ("benchmarks.command_weights:weights", "Time new weights on their way between Ray actors."),
     },

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -141,10 +142,11 @@ class Learner:
         """Add up the gradient of all micro-batches."""
         for packed, (old, reference) in zip(self._packed(), anchors, strict=True):
             anchored = packed.with_estimates(old=old, reference=reference)
-            loss = self.policy.loss(
-                anchored, lambda tokens, log_probs: self._objective.sums(tokens, log_probs).loss
-            ).value
+            loss = self.policy.loss(anchored, partial(self._loss_of, anchored)).value
             torch.autograd.backward(loss / self._count)
+
+    def _loss_of(self, packed: PackedViews, rows: slice, log_probs: Tensor) -> Tensor:
+        return self._objective.sums(packed.part(rows), log_probs).loss
 
     def _packed(self) -> Iterator[PackedViews]:
         config, device = self.policy.model.config, next(self.policy.parameters()).device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,17 +87,27 @@ class TokenRows:
 
 
 @dataclass(frozen=True)
-class PackedViews:
-    """The views of a micro-batch in one row of N tokens.
+class PackedRows:
+    """The sequences of a micro-batch in one row of N tokens, and what is predicted.
 
-    ``ids`` [N]; ``rows`` [m] are the flat positions to be predicted and ``targets`` [m] their tokens;
-    ``first_rows`` (length T + 1) says at which row each token's begin.
+    ``ids`` [N]; ``rows`` [m] are the flat positions to be predicted and ``targets`` [m] their tokens.
     """
 
     ids: Tensor
     packing: Packing
     rows: Tensor
     targets: Tensor
+
+    def chunks(self, rows: int) -> list[slice]:
+        """Cut the rows into spans of at most ``rows``."""
+        count = self.rows.numel()
+        return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+
+
+@dataclass(frozen=True)
+class PackedViews(PackedRows):
+    """The views of a micro-batch. ``first_rows`` (length T + 1) says at which row each token's begin."""
+
     first_rows: Sequence[int]
     tokens: TokenRows
 
@@ -108,15 +119,20 @@ class PackedViews:
         known: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         return replace(self, tokens=replace(self.tokens, **known))
 
-    def chunks(self, rows: int) -> list[tuple[slice, slice]]:
-        """Cut into row and token spans of at most ``rows`` rows, or of one token: no token's rows are parted."""
+    def chunks(self, rows: int) -> list[slice]:
+        """Cut the rows into spans of at most ``rows``, or of one token: no token's rows are parted."""
         spans, first = [], 0
         for token in range(1, len(self.first_rows)):
             following = self.first_rows[min(token + 1, len(self.first_rows) - 1)]
             if token == len(self.first_rows) - 1 or following - self.first_rows[first] > rows:
-                spans.append((slice(self.first_rows[first], self.first_rows[token]), slice(first, token)))
+                spans.append(slice(self.first_rows[first], self.first_rows[token]))
                 first = token
         return spans
+
+    def part(self, rows: slice) -> TokenRows:
+        """Select the rows of one of the :meth:`chunks` and the tokens that they measure."""
+        first, end = (bisect_left(self.first_rows, row) for row in (rows.start, rows.stop))
+        return self.tokens.part(rows, slice(first, end))
 
 
 def pack_views(

@@ -15,13 +15,13 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import Field, asdict
 from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from safetensors import SafetensorError
 
 from common.errors import UserError
-from learner.collector import Progress
 from learner.disk import bytes_in, says_full, sync, sync_tree
 from learner.resume_compatibility import BindingSettings
 
@@ -35,12 +35,17 @@ class CheckpointError(UserError, RuntimeError):
     """A checkpoint that is missing, incomplete, from another kind of run, or cannot be written."""
 
 
-@dataclass(frozen=True)
-class CheckpointState:
-    """The content of a checkpoint beside the ranks' parts: its counts, and the settings it was made with."""
+class TrainingProgress(Protocol):
+    """The counts of a run, a data class of plain values; every kind of run has its own."""
 
-    progress: Progress
-    settings: BindingSettings
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def version(self) -> int:
+        """Versions of the weights so far, which names the checkpoint."""
+
+
+_Progress = TypeVar("_Progress", bound=TrainingProgress)
 
 
 class Checkpoints:
@@ -59,12 +64,12 @@ class Checkpoints:
         self._barrier = barrier
         self._settings = settings
 
-    def save(self, progress: Progress, write: Callable[[Path], None]) -> None:
+    def save(self, progress: TrainingProgress, write: Callable[[Path], None]) -> None:
         """Save a checkpoint; ``write`` puts a rank's part into a folder, and every rank must call this.
 
         Raises :class:`CheckpointError`, with the checkpoints before it untouched, where the disk has no room.
         """
-        target = self._folder / f"step-{progress.version:06d}"
+        target = self._folder / _name(progress.version)
         temporary = self._folder / f".{target.name}.tmp"
         if self._leader:
             self._make_room(temporary)
@@ -74,9 +79,8 @@ class Checkpoints:
         self._barrier()
         if self._leader:
             with self._failures_explained(temporary):
-                (temporary / STATE_FILE).write_text(
-                    json.dumps(asdict(CheckpointState(progress, self._settings)), indent=2)
-                )
+                state = {"progress": asdict(progress), "settings": self._settings}
+                (temporary / STATE_FILE).write_text(json.dumps(state, indent=2))
                 sync_tree(temporary)
                 self._publish(temporary, target)
         self._barrier()
@@ -154,6 +158,29 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob("step-*"), default=None)
 
 
+def checkpoint_before(folder: Path, version: int) -> Path | None:
+    """Return the last checkpoint in ``folder`` of a version below ``version``, or None."""
+    end = _name(version)
+    return max((path for path in folder.glob("step-*") if path.name < end), default=None)
+
+
+def find_checkpoint(named: Path) -> Path:
+    """Return the checkpoint that a path means: it itself, or the latest of a folder of them, or of a run's folder.
+
+    Raises :class:`CheckpointError`.
+    """
+    if not named.is_dir():
+        raise CheckpointError(f"{named}: no such folder; give the path of a checkpoint or of a run folder")
+    if (named / STATE_FILE).exists():
+        return named.resolve()
+    found = latest_checkpoint(named / "checkpoints") or latest_checkpoint(named)
+    if found is None:
+        raise CheckpointError(
+            f"{named}: holds no checkpoint; give the path of one, of a folder of them, or of a run folder"
+        )
+    return found.resolve()
+
+
 def adopt(folder: Path, checkpoint: Path) -> Path:
     """Make ``checkpoint``, which may lie elsewhere, the one that this folder's run goes on from; return its path.
 
@@ -167,11 +194,23 @@ def adopt(folder: Path, checkpoint: Path) -> Path:
     return checkpoint
 
 
-def load_state(checkpoint: Path) -> CheckpointState:
-    """Read the counts and settings of a checkpoint. Raises :class:`CheckpointError`."""
+def load_settings(checkpoint: Path) -> BindingSettings:
+    """Read the settings that a checkpoint was made with. Raises :class:`CheckpointError`."""
+    with _state(checkpoint) as raw:
+        return dict(raw["settings"])
+
+
+def load_progress(checkpoint: Path, kind: type[_Progress]) -> _Progress:
+    """Read the counts of a checkpoint of a run that counts in ``kind``. Raises :class:`CheckpointError`."""
+    with _state(checkpoint) as raw:
+        return kind(**raw["progress"])
+
+
+@contextmanager
+def _state(checkpoint: Path) -> Iterator[Any]:
+    """Read what a checkpoint says of itself; say which one it is where the block finds it unusable."""
     try:
-        raw = json.loads((checkpoint / STATE_FILE).read_text())
-        return CheckpointState(Progress(**raw["progress"]), dict(raw["settings"]))
+        yield json.loads((checkpoint / STATE_FILE).read_text())
     except KeyError as error:
         raise CheckpointError(
             f"{checkpoint}: not a usable checkpoint: {STATE_FILE} lacks {error}; another version made it"
@@ -180,9 +219,8 @@ def load_state(checkpoint: Path) -> CheckpointState:
         raise CheckpointError(f"{checkpoint}: not a usable checkpoint: {error}") from error
 
 
-def load_progress(checkpoint: Path) -> Progress:
-    """Read the counts of a checkpoint. Raises :class:`CheckpointError`."""
-    return load_state(checkpoint).progress
+def _name(version: int) -> str:
+    return f"step-{version:06d}"
 
 
 def _retired(checkpoint: Path) -> Path:

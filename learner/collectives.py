@@ -93,7 +93,7 @@ class MetricAccumulator:
         self._sums = torch.zeros(2, len(names), dtype=torch.float64, device=device)
         self.seconds: dict[str, float] = {}
 
-    def add(self, name: str, total: Tensor | float, units: float) -> None:
+    def add(self, name: str, total: Tensor | float, units: Tensor | float) -> None:
         """Add the sum ``total`` over so many units."""
         self._sums[0, self._names[name]] += total
         self._sums[1, self._names[name]] += units

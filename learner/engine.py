@@ -189,7 +189,9 @@ class Engine:
             return found.loss
 
         if self._objective.by_token:
-            loss, log_probs, entropies = self._policy(Policy.loss, packed, loss_of)
+            loss, log_probs, entropies = self._policy(
+                Policy.loss, packed, lambda rows, log_probs: loss_of(packed.part(rows), log_probs)
+            )
             sums.add(_ENTROPY, entropies.sum(), entropies.numel())
         else:
             log_probs = self._policy(Policy.log_probs, packed)

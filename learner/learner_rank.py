@@ -1,61 +1,35 @@
-"""A DeepSpeed rank as a Ray actor."""
+"""A DeepSpeed rank of reinforcement learning as a Ray actor."""
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
-from collections import deque
-from datetime import timedelta
 from pathlib import Path
-
-import ray
-import torch
-import torch.distributed as dist
 
 from common.config import Config
 from common.likelihood.registry import make_estimator
 from common.models import runtime
-from common.models.loading import load_model, model_folder, save_model
+from common.models.loading import load_model
 from common.streams import TRAJECTORIES, Consumer, Streams, connect
-from common.telemetry import Telemetry, endpoint_host
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import plan_layout
 from common.weights.publisher import Publication, Publisher
-from learner.checkpoints import CheckpointError, Checkpoints, load_progress
+from learner.checkpoints import load_progress
 from learner.collector import Collector, Progress
+from learner.deepspeed_rank import DeepSpeedRank
 from learner.learner_loop import LearnerLoop, StepReport
 from learner.objectives.registry import make_objective
-from learner.policy import Policy
-from learner.preparation import prepare
-from learner.resume_compatibility import binding_settings
 from learner.source import TrajectorySource
 
 
-class LearnerRank:
+class LearnerRank(DeepSpeedRank):
     """Rank ``rank`` of the learner. Call :meth:`start` on all ranks together, then :meth:`step` likewise."""
 
     def __init__(self, config: Config, run_id: str, redis_url: str, rank: int) -> None:
+        super().__init__(config, run_id, rank)
         self._config = config
-        self._run_id = run_id
         self._redis_url = redis_url
-        self._rank = rank
         self._interrupted = threading.Event()
-        self._telemetry = Telemetry(
-            "learner", f"learner-{rank}", run_id, host=endpoint_host("auto", config.ray.address)
-        )
-
-    def __repr__(self) -> str:
-        """Name the actor as Ray's dashboard and logs show it."""
-        return f"{self._run_id}/learner-{self._rank}"
-
-    def rendezvous(self) -> tuple[str, int]:
-        """Return an address and a free port for the process group; asked of rank 0."""
-        host = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            return host, probe.getsockname()[1]
 
     def start(self, rendezvous: tuple[str, int], checkpoint: Path | None) -> int:
         """Join the process group, build the engine, and restore ``checkpoint``. Returns the version."""
@@ -63,44 +37,28 @@ class LearnerRank:
         from learner.collectives import broadcast_groups
         from learner.engine import Engine
 
-        config = self._config
-        if not (config.folder / "run.json").exists():
-            host = socket.gethostname()
-            raise CheckpointError(
-                f"run.folder {config.folder}: not to be seen on {host}, where rank {self._rank} runs; set it to a "
-                "path that the learner's machines share with the one that runs `couplet train`"
-            )
         self._join(rendezvous)
-        device = runtime.configure(config.model)
-        settings = config.learner
-        model = load_model(config.model.path, device)
-        dtype = runtime.compute_dtype(config.model)
+        config, settings = self._config, self._config.learner
+        model = load_model(config.model.path, runtime.configure(config.model))
         # Now: later the model may hold adapters, or parts of its parameters.
-        layout = plan_layout(model.named_parameters(), model.held_types(dtype), settings.bucket_mb << 20)
+        types = model.held_types(runtime.compute_dtype(config.model))
+        layout = plan_layout(model.named_parameters(), types, settings.bucket_mb << 20)
         self._publisher = Publisher(layout, config.deadlines.weights_seconds)
-        prepare(model, settings, config.run.seed)
-        policy = Policy(model, dtype, settings.logits_mb << 20)
         total_updates = config.run.total_steps * settings.updates_per_step
         estimator = make_estimator(settings.estimator, settings.inner_iterations)
         objective = make_objective(settings.objective)
+        policy = self._policy(model)
         self._engine = Engine(policy, estimator, objective, settings, config.run.seed, total_updates)
         self._progress = Progress()
         if checkpoint is not None:
             self._engine.load(checkpoint)
-            self._progress = load_progress(checkpoint)
-        leader = self._rank == 0
-        checkpoints = Checkpoints(
-            config.folder / "checkpoints",
-            settings.keep_checkpoints,
-            leader,
-            barrier=dist.barrier,
-            settings=binding_settings(config),
-        )
+            self._progress = load_progress(checkpoint, Progress)
+        checkpoints = self._checkpoints()
         self._loop = LearnerLoop(
             settings,
             self._progress,
             self._engine,
-            source=self._source() if leader else None,
+            source=self._source() if self._rank == 0 else None,
             share=broadcast_groups,
             save_checkpoint=lambda progress: checkpoints.save(progress, self._engine.save),
         )
@@ -139,7 +97,7 @@ class LearnerRank:
     def publish(self, plan: Plan | None) -> Publication | None:
         """Publish the weights, by broadcast too if there is a plan; rank 0 returns the update."""
         if self._rank:
-            self._gather_along()
+            self._gather_along(self._engine)
             return None
         return self._publisher.publish(self._engine.parameters(), self._progress.version, plan)
 
@@ -149,41 +107,7 @@ class LearnerRank:
 
     def export(self, folder: Path) -> None:
         """Write a Hugging Face folder of the current weights; rank 0 writes."""
-        if self._rank:
-            self._gather_along()
-            return
-        source = model_folder(self._config.model.path)
-        # Adapters, which are added in fp32, are rounded here as they are for the workers.
-        dtype = torch.bfloat16 if self._config.learner.weights_dtype == "bfloat16" else torch.float32
-        save_model(
-            self._engine.model_config, self._engine.parameters(), folder, tokenizer_from=source, dtype=dtype
-        )
-
-    def metrics_address(self) -> str:
-        return self._telemetry.address
-
-    def _gather_along(self) -> None:
-        """Take part in gathering the weights that rank 0 reads; a collective call."""
-        deque(self._engine.parameters(), maxlen=0)
-
-    def _join(self, rendezvous: tuple[str, int]) -> None:
-        host, port = rendezvous
-        os.environ |= {
-            "MASTER_ADDR": host,
-            "MASTER_PORT": str(port),
-            "RANK": str(self._rank),
-            "WORLD_SIZE": str(self._config.learner.ranks),
-            "LOCAL_RANK": "0",
-        }
-        import deepspeed
-
-        # On CPUs DeepSpeed would compile a shared-memory collective at start, which needs a compiler and a minute.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        deepspeed.init_distributed(
-            "nccl" if self._config.learner.gpus_per_rank else "gloo",
-            timeout=timedelta(seconds=self._config.deadlines.step_seconds * 2),
-            verbose=False,
-        )
+        self._export(self._engine, self._config.model.path, folder)
 
     def _source(self) -> TrajectorySource:
         config = self._config

@@ -1,4 +1,4 @@
-"""Bytes of a learner rank by part, reckoned from the configuration.
+"""Bytes of a DeepSpeed rank by part, reckoned from the configuration.
 
 Every line below states where its bytes come from: H is the width of the model, I that of its feed-forward blocks,
 V its vocabulary, N the tokens of a micro-batch and m the rows of it whose tokens are scored.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
-from common.config import LearnerConfig
+from common.config import EngineConfig, LearnerConfig, StageConfig
 from common.likelihood.registry import make_estimator
 from common.memory import Estimate, Part
 from common.models.config import ModelConfig
@@ -82,12 +82,36 @@ def learner_memory(
         *weights,
         *optimizer,
         *reference,
-        *_head(model, config, computes_bf16, batch),
+        *_head(model, config, computes_bf16, batch, make_objective(config.objective).by_token),
         *_activations(model, config, computes_bf16, batch),
         *_publishing(sizes, config),
     )
     host = (*offloaded, *reference_on_host, *weights_on_host)
     return Estimate(MOMENTS, parts, host) if on_gpu else Estimate(MOMENTS, (*parts, *host))
+
+
+def stage_memory(model: ModelConfig, config: StageConfig) -> Estimate:
+    """Estimate what a rank of a supervised stage takes: it holds no reference, scores nothing, publishes nothing.
+
+    The largest micro-batch has every token masked.
+    """
+    learner, bf16 = config.learner, config.model.dtype == "bfloat16"
+    tokens = max(learner.batch_tokens, config.data.context_length)
+    batch = MicroBatch(tokens, tokens)
+    sizes = _Sizes.of(model, learner, bf16)
+    optimizer, offloaded = _optimizer(sizes, learner)
+    weights, weights_on_host = _weights(sizes, learner)
+    moments = [moment for moment in MOMENTS if moment not in (SCORE, PUBLISH)]
+    parts = (
+        *weights,
+        *optimizer,
+        *_head(model, learner, bf16, batch, by_token=True),
+        *_activations(model, learner, bf16, batch),
+    )
+    present = tuple(part for part in parts if not part.moments.isdisjoint(moments))
+    host = (*offloaded, *weights_on_host)
+    on_gpu = learner.gpus_per_rank > 0
+    return Estimate(moments, present, host) if on_gpu else Estimate(moments, (*present, *host))
 
 
 @dataclass(frozen=True)
@@ -104,7 +128,7 @@ class _Sizes:
     read: Sequence[int]
 
     @classmethod
-    def of(cls, model: ModelConfig, config: LearnerConfig, computes_bf16: bool) -> _Sizes:
+    def of(cls, model: ModelConfig, config: EngineConfig, computes_bf16: bool) -> _Sizes:
         shapes = parameter_shapes(model)
         every = [prod(shape) for shape in shapes.values()]
         trained = every
@@ -131,7 +155,7 @@ class _Sizes:
         return bucket_elements(self.trained_sum)
 
 
-def _weights(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[Part]]:
+def _weights(sizes: _Sizes, config: EngineConfig) -> tuple[list[Part], list[Part]]:
     # They are read as fp32. ZeRO 1 and 2 then copy what is trained, in the type in which it stays, into one piece.
     copied = sizes.trained_sum if config.zero_stage in (1, 2) else 0
     from_file = max(sum(sizes.all) * _FP32, (sum(sizes.all) + copied) * sizes.held)
@@ -153,7 +177,7 @@ def _weights(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[Par
     return (here, [own]) if config.zero_offload == "all" else ([own, *here], [])
 
 
-def _optimizer(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[Part]]:
+def _optimizer(sizes: _Sizes, config: EngineConfig) -> tuple[list[Part], list[Part]]:
     stage, share = config.zero_stage, sizes.share
     lowered = sizes.held != _FP32
     # They come into being with the first step, and stay.
@@ -225,12 +249,14 @@ def _reference(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[P
     return parts, host
 
 
-def _head(model: ModelConfig, config: LearnerConfig, computes_bf16: bool, batch: MicroBatch) -> list[Part]:
+def _head(
+    model: ModelConfig, config: EngineConfig, computes_bf16: bool, batch: MicroBatch, by_token: bool
+) -> list[Part]:
     width, vocabulary = model.hidden_size, model.vocab_size
     trained = config.lora is None
     # The gradient of its weight adds up in fp32: in the forward pass, where the loss is a sum over tokens.
     gradient = vocabulary * width * _FP32 if trained else 0
-    when = (FORWARD, BACKWARD) if make_objective(config.objective).by_token else (BACKWARD,)
+    when = (FORWARD, BACKWARD) if by_token else (BACKWARD,)
     # A chunk of logits, their exponentials, and as operands of a product, at a time.
     chunk = min(
         batch.rows * vocabulary * _FP32, max(1, (config.logits_mb << 20) // (4 * vocabulary)) * 4 * vocabulary
@@ -246,7 +272,7 @@ def _head(model: ModelConfig, config: LearnerConfig, computes_bf16: bool, batch:
     ]
 
 
-def _activations(model: ModelConfig, config: LearnerConfig, computes_bf16: bool, batch: MicroBatch) -> list[Part]:
+def _activations(model: ModelConfig, config: EngineConfig, computes_bf16: bool, batch: MicroBatch) -> list[Part]:
     tokens, width = batch.tokens, model.hidden_size
     # The input of each layer, fp32.
     inputs = model.num_hidden_layers * tokens * width * _FP32
@@ -289,7 +315,7 @@ def _graph_bytes(model: ModelConfig, computes_bf16: bool) -> int:
     )
 
 
-def _publishing(sizes: _Sizes, config: LearnerConfig) -> list[Part]:
+def _publishing(sizes: _Sizes, config: EngineConfig) -> list[Part]:
     # No bucket is larger than the model, and a larger parameter has one of its own.
     largest, bucket = max(sizes.all), min(config.bucket_mb << 20, sum(sizes.all) * sizes.held)
     parts = [_part("weight bucket", max(bucket, largest * sizes.held), PUBLISH)]

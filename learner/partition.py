@@ -60,25 +60,36 @@ def micro_batches(parts: Sequence[Unit], ranks: int, batch_tokens: int) -> list[
     which nothing is measured.
     """
     sizes = [sum(_tokens(piece) for piece in part) for part in parts]
+    idle = (Piece(parts[0][0].sample, (0,), idle=True),)
+    return [
+        [tuple(piece for number in batch for piece in parts[number]) or idle for batch in share]
+        for share in partition(sizes, ranks, batch_tokens)
+    ]
+
+
+def partition(sizes: Sequence[int], ranks: int, batch_tokens: int) -> list[list[list[int]]]:
+    """Form the micro-batches of each rank, given the tokens of each part: they list the numbers of parts.
+
+    As :func:`micro_batches` says; idle ones are empty.
+    """
     shares: list[list[int]] = [[] for _ in range(ranks)]
     loads = np.zeros(ranks, dtype=np.int64)
-    for part in sorted(range(len(parts)), key=lambda number: -sizes[number]):
+    for part in sorted(range(len(sizes)), key=lambda number: -sizes[number]):
         rank = int(loads.argmin())
         shares[rank].append(part)
         loads[rank] += sizes[part]
-    batches: list[list[MicroBatch]] = []
+    batches: list[list[list[int]]] = []
     for share in shares:
         batches.append([])
         room = 0
         for part in share:
             if sizes[part] > room:
-                batches[-1].append(())
+                batches[-1].append([])
                 room = batch_tokens
-            batches[-1][-1] += parts[part]
+            batches[-1][-1].append(part)
             room -= sizes[part]
-    idle = (Piece(parts[0][0].sample, (0,), idle=True),)
     most = max(map(len, batches))
-    return [mine + [idle] * (most - len(mine)) for mine in batches]
+    return [mine + [[] for _ in range(most - len(mine))] for mine in batches]
 
 
 def _tokens(piece: Piece) -> int:

@@ -9,12 +9,10 @@ from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
-from common.models.log_probabilities import ChunkedLoss, Targets, TokenLogProbs
+from common.models.log_probabilities import ChunkedLoss, ChunkLoss, Targets, TokenLogProbs
 from common.models.transformer import MaskedDiffusionModel
-from learner.batch import PackedViews, TokenRows
+from learner.batch import PackedRows
 
-#: The loss of some tokens, given the log-probabilities [m] of their rows.
-Loss = Callable[[TokenRows, Tensor], Tensor]
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
@@ -53,25 +51,21 @@ class Policy(nn.Module):
         """Call one of the methods below: DeepSpeed partitions and counts only what runs inside ``forward``."""
         return method(self, *args, **kwargs)
 
-    def log_probs(self, packed: PackedViews) -> Tensor:
+    def log_probs(self, packed: PackedRows) -> Tensor:
         """Compute the log-probability [m] of the target of every row, in fp32."""
-        spans = packed.chunks(self._chunk_rows)
-        targets = Targets(packed.targets, self.model.forbidden, [rows for rows, _ in spans])
         with self._autocast(packed):
-            found: Tensor = self.model.apply_head(self._hidden(packed), partial(TokenLogProbs.apply, targets))
+            function = partial(TokenLogProbs.apply, self._targets(packed))
+            found: Tensor = self.model.apply_head(self._hidden(packed), function)
         return found
 
-    def loss(self, packed: PackedViews, loss: Loss) -> LossOfTokens:
-        """Compute a loss that is a sum over tokens; ``loss`` is called for some of them at a time."""
-        spans = packed.chunks(self._chunk_rows)
-        targets = Targets(packed.targets, self.model.forbidden, [rows for rows, _ in spans])
-        parts = {rows.start: packed.tokens.part(rows, tokens) for rows, tokens in spans}
+    def loss(self, packed: PackedRows, loss: ChunkLoss, visible: Tensor | None = None) -> LossOfTokens:
+        """Compute a loss that is a sum over rows; ``loss`` is called for each of the chunks of ``packed``.
 
-        def loss_of_chunk(rows: slice, log_probs: Tensor) -> Tensor:
-            return loss(parts[rows.start], log_probs)
-
+        ``visible`` restricts attention, as in :meth:`MaskedDiffusionModel.hidden`.
+        """
         with self._autocast(packed):
-            found = self.model.apply_head(self._hidden(packed), partial(ChunkedLoss.apply, targets, loss_of_chunk))
+            function = partial(ChunkedLoss.apply, self._targets(packed), loss)
+            found = self.model.apply_head(self._hidden(packed, visible), function)
         return LossOfTokens(*found)
 
     def read_types(self) -> dict[str, torch.dtype]:
@@ -82,12 +76,15 @@ class Policy(nn.Module):
             for name, parameter in self.named_parameters()
         }
 
-    def _autocast(self, packed: PackedViews) -> torch.autocast:
+    def _targets(self, packed: PackedRows) -> Targets:
+        return Targets(packed.targets, self.model.forbidden, packed.chunks(self._chunk_rows))
+
+    def _autocast(self, packed: PackedRows) -> torch.autocast:
         # Each weight is used once a pass: the cache would only keep a rounded copy of all of them to its end.
         return torch.autocast(
             packed.ids.device.type, self.dtype, enabled=self.dtype != torch.float32, cache_enabled=False
         )
 
-    def _hidden(self, packed: PackedViews) -> Tensor:
+    def _hidden(self, packed: PackedRows, visible: Tensor | None = None) -> Tensor:
         """Compute the hidden states [m, H] that predict the rows."""
-        return self.model.hidden(packed.ids, packed.packing, self.model.source_rows(packed.rows))
+        return self.model.hidden(packed.ids, packed.packing, self.model.source_rows(packed.rows), visible)

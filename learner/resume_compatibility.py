@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from common.config import Config
+from common.config import Config, StageConfig
 
 #: Sections and fields that say what the state of a checkpoint is, and what its random numbers and counts mean.
-_BINDING = ("run.seed", "model.path", "model.dtype", "data", "learner")
+_BINDING = (
+    "stage",
+    "run.seed",
+    "model.path",
+    "model.dtype",
+    "model.weights",
+    "model.mask_token",
+    "model.pad_token",
+    "data",
+    "objective",
+    "learner",
+)
 #: Parts of them that a resumed run may change: what paces, places or measures, and what every step reads anew.
 _FREE = (
     "data.held_out",
     "data.held_out_tasks",
     "data.metadata",
+    "data.cache",
     "learner.preset",  # only another way to write other fields
     "learner.gpus_per_rank",
     "learner.ray_resource",
@@ -26,6 +38,7 @@ _FREE = (
     "learner.keep_checkpoints",
     "learner.bucket_mb",
     "learner.weights_transport",
+    "learner.peak_tflops",
     "learner.optimizer.learning_rate",
     "learner.optimizer.warmup_steps",
     "learner.optimizer.schedule",
@@ -37,12 +50,15 @@ _FREE = (
 BindingSettings = Mapping[str, Any]
 
 
-def binding_settings(config: Config) -> BindingSettings:
+def binding_settings(config: Config | StageConfig) -> BindingSettings:
     """Return the settings without which a checkpoint of this run cannot be resumed."""
+    free: tuple[str, ...] = _FREE
+    if isinstance(config, StageConfig) and not config.learner.zero_stage:
+        free = (*free, "learner.ranks")  # all of them hold all that a checkpoint has
     return {
         name: value
         for name, value in _leaves(config.model_dump(mode="json"))
-        if _within(name, _BINDING) and not _within(name, _FREE)
+        if _within(name, _BINDING) and not _within(name, free)
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from common.config import Config, ConfigError, dump_config
+from common.config import Config, ConfigError, StageConfig, dump_config
 
 _FOLDER = "tensorboard"
 
@@ -22,7 +22,7 @@ class MetricLogger(Protocol):
 class TensorBoardLogger:
     """Write event files in ``tensorboard/``; events after ``version`` are void: their steps are done again."""
 
-    def __init__(self, config: Config, run_id: str, version: int) -> None:
+    def __init__(self, config: Config | StageConfig, run_id: str, version: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: Any = SummaryWriter(config.folder / _FOLDER, purge_step=version + 1)
@@ -39,7 +39,7 @@ class TensorBoardLogger:
 class WandbLogger:
     """Log to a W&B run of the run's id, continued when the run is; W&B's variables (WANDB_MODE, ...) apply."""
 
-    def __init__(self, config: Config, run_id: str, version: int) -> None:
+    def __init__(self, config: Config | StageConfig, run_id: str, version: int) -> None:
         import wandb
         import yaml
 
@@ -62,7 +62,7 @@ class WandbLogger:
         self._run.finish()
 
 
-_LOGGERS: dict[str, tuple[str, Callable[[Config, str, int], MetricLogger]]] = {
+_LOGGERS: dict[str, tuple[str, Callable[[Config | StageConfig, str, int], MetricLogger]]] = {
     "tensorboard": ("tensorboard", TensorBoardLogger),
     "wandb": ("wandb", WandbLogger),
 }
@@ -78,6 +78,6 @@ def check_loggers(names: Sequence[str]) -> None:
             )
 
 
-def open_loggers(config: Config, run_id: str, version: int) -> list[MetricLogger]:
+def open_loggers(config: Config | StageConfig, run_id: str, version: int) -> list[MetricLogger]:
     """Open the loggers of the recipe, for a run that stands at ``version``."""
     return [_LOGGERS[name][1](config, run_id, version) for name in config.telemetry.loggers]

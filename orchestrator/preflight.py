@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from common.config import Config, ConfigError
+from common.config import Config, ConfigError, RunSettings
 from common.likelihood.registry import make_estimator
 from common.models.config import ModelConfig
 from common.models.loading import model_folder
@@ -50,6 +50,10 @@ def check_run(config: Config, resume: str) -> RunInputs:
         _check_redis(config)
     notes: list[str] = []
     tasks, held_out = load_data(config, notes)
+    if config.run.keep_best and not held_out:
+        raise ConfigError(
+            "run.keep_best: without held-out tasks nothing says which weights are best; set data.held_out"
+        )
     curriculum = Curriculum(tasks, config.run.seed)
     length = run_length(config, len(tasks))
     notes += filter(None, [f"training: {length.sentence()}", length.warning()])
@@ -77,9 +81,14 @@ def _check_redis(config: Config) -> None:
     client.close()
 
 
-def _check_model(config: Config) -> None:
+def check_adapters(config: RunSettings) -> None:
+    """Raise ConfigError where adapters are asked for and their package is missing."""
     if config.learner.lora is not None and find_spec("peft") is None:
         raise ConfigError("learner.lora: needs peft; install it with pip install 'couplet-rl[lora]'")
+
+
+def _check_model(config: Config) -> None:
+    check_adapters(config)
     model = ModelConfig.from_folder(model_folder(config.model.path))
     longest = config.data.max_prompt_tokens + config.rollout.completion_length
     if longest > model.max_position_embeddings:

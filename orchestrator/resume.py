@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.config import Config, ConfigError
+from common.config import Config, ConfigError, StageConfig
 from common.streams import CONSUMER_GROUPS, Streams
-from learner.checkpoints import STATE_FILE, CheckpointError, latest_checkpoint, load_progress, load_state
+from learner.checkpoints import CheckpointError, find_checkpoint, latest_checkpoint, load_progress, load_settings
+from learner.collector import Progress
 from learner.resume_compatibility import BindingSettings, binding_settings, differences
 from learner.source import CHECKPOINTED
 
 
-def checkpoint_to_resume(config: Config, resume: str) -> Path | None:
+def checkpoint_to_resume(config: Config | StageConfig, resume: str) -> Path | None:
     """Return the checkpoint that ``--resume`` means, None for a fresh start.
 
     ``resume`` is ``auto`` (the latest of the run's folder, if there is one), ``never``, or the path of a
@@ -23,7 +24,7 @@ def checkpoint_to_resume(config: Config, resume: str) -> Path | None:
     try:
         checkpoint = _find(config, resume)
         if checkpoint is not None:
-            _check_settings(checkpoint, load_state(checkpoint).settings, binding_settings(config))
+            _check_settings(checkpoint, load_settings(checkpoint), binding_settings(config))
     except CheckpointError as error:
         raise ConfigError(f"--resume {resume}: {error}") from error
     return checkpoint
@@ -34,11 +35,11 @@ def rewind_streams(streams: Streams, checkpoint: Path) -> None:
 
     They lack some for every checkpoint but the run's last one.
     """
-    if load_progress(checkpoint).next_index < streams.counters().get(CHECKPOINTED, 0):
+    if load_progress(checkpoint, Progress).next_index < streams.counters().get(CHECKPOINTED, 0):
         streams.client.delete(*(streams.key(name) for name in (*CONSUMER_GROUPS, "counters")))
 
 
-def _find(config: Config, resume: str) -> Path | None:
+def _find(config: Config | StageConfig, resume: str) -> Path | None:
     if resume == "auto":
         found = latest_checkpoint(config.folder / "checkpoints")
         return found.resolve() if found is not None else None
@@ -47,17 +48,18 @@ def _find(config: Config, resume: str) -> Path | None:
         raise CheckpointError(
             "not a usable checkpoint: no such folder; give auto, never, or the path of a checkpoint or run folder"
         )
-    if (named / STATE_FILE).exists():
-        return named.resolve()
-    found = latest_checkpoint(named / "checkpoints") or latest_checkpoint(named)
-    if found is None:
-        raise CheckpointError("holds no checkpoint; give the path of one, of a folder of them, or of a run folder")
-    return found.resolve()
+    return find_checkpoint(named)
 
 
 def _check_settings(checkpoint: Path, made_with: BindingSettings, present: BindingSettings) -> None:
     """Raise CheckpointError that names every setting that differs."""
     theirs, ours = differences(made_with, present)
+    if "stage" in theirs:
+        commands = [f"couplet {settings['stage'] or 'train'}" for settings in (theirs, ours)]
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name} is one of `{commands[0]}`, and this is `{commands[1]}`; start from the "
+            "weights that the other run exported (model.path=FOLDER/model)"
+        )
     if theirs:
         raise CheckpointError(
             f"checkpoint {checkpoint.name} was made with {_listed(theirs)}; this run has {_listed(ours)}; "

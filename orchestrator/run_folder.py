@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from uuid import uuid4
 
-from common.config import Config, ConfigError, dump_config
+from common.config import Config, ConfigError, StageConfig, dump_config
 
+_Tree = TypeVar("_Tree", Config, StageConfig)
 _VERSIONS_OF = ("couplet-rl", "torch", "ray", "deepspeed", "transformers", "redis")
 
 
@@ -27,7 +28,7 @@ class RunFolder:
         self._lock = lock
 
     @classmethod
-    def open(cls, config: Config, resume: bool) -> RunFolder:
+    def open(cls, config: Config | StageConfig, resume: bool) -> RunFolder:
         """Make the folder, or open it again with ``resume``. Raises ConfigError where that is not possible."""
         path = config.folder
         _refuse_what_will_vanish(path)
@@ -64,8 +65,22 @@ class RunFolder:
                 "versions": {name: _version(name) for name in _VERSIONS_OF},
             }
             write_text(identity, json.dumps(record, indent=2) + "\n")
-        write_text(path / "config.yaml", dump_config(config))
-        return cls(path, run_id, lock)
+        folder = cls(path, run_id, lock)
+        folder.write_config(config)
+        return folder
+
+    def write_config(self, config: Config | StageConfig) -> None:
+        """Write the configuration as it is resolved now."""
+        write_text(self.path / "config.yaml", dump_config(config))
+
+    def write_record(self, name: str, record: Mapping[str, Any]) -> None:
+        """Write ``<name>.json``."""
+        write_text(self.path / f"{name}.json", json.dumps(record, indent=2) + "\n")
+
+    def located(self, config: _Tree) -> _Tree:
+        """Return the configuration with the folder's absolute path, as actors need it that run elsewhere."""
+        run = config.run.model_copy(update={"folder": self.path.resolve()})
+        return config.model_copy(update={"run": run})
 
     def write_secret(self, name: str, text: str) -> None:
         """Write a file that only its owner can read."""
@@ -80,9 +95,10 @@ class RunFolder:
 
     def rewind(self, step: int) -> None:
         """Forget metrics and samples of steps after ``step``, which a resumed run will do again."""
-        for name in ("metrics", "samples", "evaluations"):
-            records = [r for r in self.records(name) if r["step"] <= step]
-            write_text(self.path / f"{name}.jsonl", "".join(json.dumps(r) + "\n" for r in records))
+        for file in (self.path / f"{name}.jsonl" for name in ("metrics", "samples", "evaluations")):
+            if file.exists():
+                records = [r for r in self.records(file.stem) if r["step"] <= step]
+                write_text(file, "".join(json.dumps(r) + "\n" for r in records))
 
     def records(self, name: str) -> list[dict[str, Any]]:
         """Return the lines of ``<name>.jsonl``."""

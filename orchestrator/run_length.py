@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
-from common.config import Config, ConfigError
+from common.config import Config, ConfigError, StageConfig
+
+_Tree = TypeVar("_Tree", Config, StageConfig)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def run_length(config: Config, tasks: int) -> RunLength:
     return RunLength(steps, groups, tasks, by_epochs=True)
 
 
-def with_steps(config: Config, length: RunLength) -> Config:
+def with_steps(config: _Tree, steps: int) -> _Tree:
     """Return the configuration with the length in steps, as every process of the run reads it."""
-    run = config.run.model_copy(update={"steps": length.steps, "epochs": None})
+    run = config.run.model_copy(update={"steps": steps, "epochs": None})
     return config.model_copy(update={"run": run})

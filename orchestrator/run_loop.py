@@ -15,9 +15,10 @@ from common.config import Config
 from learner.checkpoints import CheckpointError
 from learner.learner_loop import StepReport
 from orchestrator.admission import Admission
+from orchestrator.best_model import BestModel
 from orchestrator.evaluator import Evaluator
 from orchestrator.fleet.fleet import Fleet
-from orchestrator.fleet.learner_group import LearnerDiedError
+from orchestrator.fleet.rank_group import LearnerDiedError
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.recorder import Recorder
 
@@ -50,28 +51,25 @@ class RunLoop:
             raise
 
     def _train(self) -> None:
-        learner, steps, every = self.fleet.learner, self.config.run.total_steps, self.config.evaluation.every_steps
+        learner, steps = self.fleet.learner, self.config.run.total_steps
         self.admission.restore()
         try:
             self._publish()
         except LearnerDiedError as error:
             self._restart_learner(error)
-        if learner.version == 0:
-            self._evaluate()
         self.recorder.phase("training")
         while True:
             try:
                 if learner.version >= steps:
                     learner.checkpoint()
-                    break
+                if self._evaluation_is_due(steps):
+                    self._evaluate()
+                    self.recorder.phase("training")
+                if learner.version >= steps:
+                    return
                 self._step()
             except LearnerDiedError as error:
                 self._restart_learner(error)
-                continue
-            if every and learner.version % every == 0 and learner.version < steps:
-                self._evaluate()
-                self.recorder.phase("training")
-        self._evaluate()
 
     def _step(self) -> None:
         """Do one learner step, publish its weights and record it; groups are completed and scored meanwhile."""
@@ -94,15 +92,28 @@ class RunLoop:
             self.recorder.note(note)
         return time.monotonic() - started
 
+    def _evaluation_is_due(self, steps: int) -> bool:
+        version, every = self.fleet.learner.version, self.config.evaluation.every_steps
+        return version in (0, steps) or bool(every and version % every == 0)
+
     def _evaluate(self) -> None:
-        """Evaluate the current weights on the held-out tasks, unless an earlier attempt at this run has."""
+        """Evaluate the current weights on the held-out tasks, unless an earlier attempt at this run has.
+
+        The evaluation is recorded after its weights are kept, if they are the best: a kill in between has both
+        done again.
+        """
         version, tasks = self.fleet.learner.version, len(self.evaluator.tasks)
         if not tasks or self.recorder.has_evaluation(version):
             return
         self.recorder.phase(f"evaluating on {tasks} held-out tasks")
         started = time.monotonic()
         result = self.evaluator.run(version, self._poll)
-        self.recorder.evaluation(result, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        if self.config.run.keep_best:
+            self.recorder.phase("keeping the best weights")
+            best = BestModel(self.config.folder / "best", higher_is_better=True)
+            best.offer(version, result.pass_rate, self.fleet.learner.export)
+        self.recorder.evaluation(result, seconds)
 
     def _poll(self) -> None:
         """Keep the workers and the records of the run up to date. Raises Interrupted."""

@@ -13,7 +13,7 @@ import redis
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from common.config import Config
+from common.config import Config, RunSettings
 from common.metrics.export import family
 from common.metrics.metric import Metric
 from common.metrics.processes import RUN
@@ -41,33 +41,22 @@ class Pool(Protocol):
 
 
 class RunCollector(Collector):
-    """Collect the metrics of a run when it is scraped.
-
-    ``streams`` has a client of its own with a short timeout: what Redis does not tell in time is left out.
-    """
+    """Collect the metrics of a run of any kind when it is scraped."""
 
     def __init__(
-        self,
-        config: Config,
-        folder: Path,
-        streams: Streams,
-        pools: Mapping[str, Pool],
-        labels: Mapping[str, str],
-        version: str,
+        self, config: RunSettings, folder: Path, pools: Mapping[str, Pool], labels: Mapping[str, str], version: str
     ) -> None:
         self._config = config
         self._folder = folder
-        self._streams = streams
         self._pools = dict(pools)
         self._labels = dict(labels)
         self._version = version
 
     def collect(self) -> Iterable[Family]:
         config, disk = self._config, shutil.disk_usage(self._folder)
-        yield self._one("run/steps_planned", config.run.total_steps)
-        yield self._one("run/max_staleness", config.admission.max_staleness)
-        yield self._one("run/disk_free", disk.free)
-        yield self._one("run/disk_size", disk.total)
+        yield _one("run/steps_planned", self._labels, config.run.total_steps)
+        yield _one("run/disk_free", self._labels, disk.free)
+        yield _one("run/disk_size", self._labels, disk.total)
         about = (config.run.name, config.model.path, self._version)
         yield family(_RUN["run/info"], self._labels, [(about, 1.0)])
         states = {name: Counter(pool.states.values()) for name, pool in self._pools.items()}
@@ -78,9 +67,21 @@ class RunCollector(Collector):
         )
         restarts = [((name,), float(pool.restarts)) for name, pool in self._pools.items()]
         yield family(_RUN["fleet/restarts"], self._labels, restarts)
-        yield from self._of_streams()
 
-    def _of_streams(self) -> Iterable[Family]:
+
+class StreamCollector(Collector):
+    """Collect the metrics of a run's streams, and the bound of staleness, when it is scraped.
+
+    ``streams`` has a client of its own with a short timeout: what Redis does not tell in time is left out.
+    """
+
+    def __init__(self, config: Config, streams: Streams, labels: Mapping[str, str]) -> None:
+        self._config = config
+        self._streams = streams
+        self._labels = dict(labels)
+
+    def collect(self) -> Iterable[Family]:
+        yield _one("run/max_staleness", self._labels, self._config.admission.max_staleness)
         try:
             found = self._streams.backlogs()
         except redis.RedisError:
@@ -94,8 +95,9 @@ class RunCollector(Collector):
             samples = [((name,), float(figure)) for name, figure in figures.items() if figure is not None]
             yield family(_RUN[key], self._labels, samples)
 
-    def _one(self, key: str, value: float) -> Family:
-        return family(_RUN[key], self._labels, [((), float(value))])
+
+def _one(key: str, labels: Mapping[str, str], value: float) -> Family:
+    return family(_RUN[key], labels, [((), float(value))])
 
 
 class TargetsFile:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,27 @@ from common.config import Config
 from common.streams import Streams, connect
 from learner.checkpoints import adopt
 from orchestrator.admission import Admission
+from orchestrator.attempt import attempt
 from orchestrator.evaluator import Evaluator
-from orchestrator.fleet.cluster import await_resources, ray_cluster
+from orchestrator.fleet.cluster import (
+    await_resources,
+    check_embedded_redis,
+    object_store_bytes,
+    ray_cluster,
+    required_resources,
+)
 from orchestrator.fleet.embedded_redis import EmbeddedRedis
 from orchestrator.fleet.fleet import FleetSetup, running_fleet
-from orchestrator.fleet.learner_group import LearnerDiedError, LearnerGroup
-from orchestrator.interrupt import Interrupted, StopRequest
+from orchestrator.fleet.rank_group import export_model
+from orchestrator.interrupt import StopRequest
 from orchestrator.preflight import RunInputs, check_run
-from orchestrator.recorder import RunOutput, open_recorder
+from orchestrator.recorder import open_recorder
 from orchestrator.report.display import Display
-from orchestrator.report.run_page import write_report
 from orchestrator.resume import rewind_streams
-from orchestrator.run_folder import RunFolder, write_text
+from orchestrator.run_folder import RunFolder
 from orchestrator.run_length import with_steps
 from orchestrator.run_loop import RunLoop
+from orchestrator.run_recorder import RunOutput
 
 
 def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
@@ -36,46 +43,28 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
     is written or started.
     """
     inputs = check_run(config, resume)
-    config = with_steps(config, inputs.length)
-    output = RunOutput(RunFolder.open(config, resume=resume != "never"), display)
-    folder = output.folder.path
-    write_text(folder / "length.json", json.dumps(inputs.length.as_record(), indent=2) + "\n")
-    (folder / "summary.json").unlink(missing_ok=True)  # of an earlier attempt: the run is going again
-    started = time.monotonic()
-    status = "failed"
-    try:
-        with StopRequest() as stop:
-            _train(config, inputs, output, stop)
-            status = "finished"
-    except (KeyboardInterrupt, Interrupted):
-        status = "interrupted"
-        raise
-    finally:
-        summary = _summary(output, status, time.monotonic() - started)
-        write_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
-        write_report(folder)
-        output.folder.close()
-    return summary
+    config = with_steps(config, inputs.length.steps)
+    return attempt(config, resume, display, partial(_train, config, inputs), _results)
 
 
 def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopRequest) -> None:
     """Start Redis, Ray, the fleet and the recorder, run the loop, and stop them again in reverse order."""
     began = time.monotonic()
     folder, display = output.folder, output.display
+    folder.write_record("length", inputs.length.as_record())
     display.phase("starting Redis and Ray")
     for note in filter(None, [config.run.about, *inputs.notes]):
         display.note(note)
     with (
         _run_streams(config, folder, inputs.checkpoint) as (redis_url, streams, checkpoint),
-        ray_cluster(config, folder.path, folder.run_id) as access,
+        ray_cluster(config, folder.path, folder.run_id, object_store_bytes(config)) as access,
     ):
         display.places({"run folder": str(folder.path), **access.places()})
         stop.install()  # again: Ray has put a handler of its own in place
-        await_resources(config, display.note, stop.check)
+        await_resources(config, required_resources(config), display.note, stop.check)
+        check_embedded_redis(config)
         display.phase("starting actors")
-        # Actors run elsewhere: they get the folder's absolute path.
-        run = config.run.model_copy(update={"folder": folder.path.resolve()})
-        config = config.model_copy(update={"run": run})
+        config = folder.located(config)
         setup = FleetSetup(config, folder.run_id, redis_url)
         with (
             running_fleet(setup, checkpoint, stop.check, display.note) as fleet,
@@ -112,35 +101,13 @@ def _run_streams(
         yield redis_url, streams, checkpoint
 
 
-def export_model(learner: LearnerGroup, target: Path, note: Callable[[str], None]) -> None:
-    """Export the weights; if a rank dies over it, from the last checkpoint, which holds them too.
-
-    Raises TooManyRestartsError.
-    """
-    failure: LearnerDiedError | None = None
-    while True:
-        try:
-            if failure is not None:
-                note(learner.restart(str(failure)))
-            learner.export(target)
-        except LearnerDiedError as error:
-            failure = error
-        else:
-            return
-
-
-def _summary(output: RunOutput, status: str, seconds: float) -> dict[str, Any]:
-    folder, totals = output.folder, output.totals
-    evaluations = folder.records("evaluations")
-    metrics = folder.records("metrics")
+def _results(output: RunOutput) -> dict[str, Any]:
+    totals = output.totals
+    evaluations = output.folder.records("evaluations")
     training = totals.seconds.get("train", 0.0)
     return {
-        "status": status,
-        "updates": metrics[-1]["step"] if metrics else 0,
         "pass_rate_before": evaluations[0]["pass_rate"] if evaluations else None,
         "pass_rate_after": evaluations[-1]["pass_rate"] if len(evaluations) > 1 else None,
-        "seconds": {name: round(value, 1) for name, value in {"total": seconds, **totals.seconds}.items()},
         "samples": totals.samples,
         "samples_per_second": round(totals.samples / training, 2) if training else 0.0,
-        "run_folder": str(folder.path),
     }

@@ -23,6 +23,7 @@ SLOW = (
     "learner/test_collectives.py",
     "learner/test_memory.py",
     "learner/test_reference.py",
+    "learner/stages/test_stage_rank.py",
     "orchestrator/test_weight_updates.py",
     "sandbox/test_differential.py",
     "sandbox/test_docker.py",

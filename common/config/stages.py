@@ -48,7 +48,7 @@ class CorpusSource(Section):
     """Column of its answer."""
     messages: str = "messages"
     """Column of a whole conversation, in place of prompt and answer; its last turn is the answer."""
-    weight: Rate | None = None
+    weight: Annotated[Rate, Field(allow_inf_nan=False)] | None = None
     """Share of the tokens that come from here, in proportion to the other sources' weights; either all sources
     have one or none. Without weights every document is read once an epoch."""
 
@@ -144,14 +144,24 @@ class StageConfig(Section):
         only_adapt = {"objective.annealing_steps": self.objective.annealing_steps}
         only_sft = {
             "objective.phase_in_epochs": self.objective.phase_in_epochs,
+            "objective.pad_weight": self.objective.pad_weight != 1.0,
             "data.padding": self.data.padding == "learned",
         }
         for stage, settings in (("adapt", only_adapt), ("sft", only_sft)):
             for name, used in settings.items():
                 if used and self.stage != stage:
                     raise ValueError(f"{name}: only {stage} has it; leave it out, or set stage: {stage}")
+        if self.stage == "sft" and (self.objective.truncate_share or self.objective.prefix_share):
+            raise ValueError("objective.truncate_share, prefix_share: of documents; leave them out for sft")
         if self.stage == "sft" and self.data.long_documents == "cut":
             raise ValueError("data.long_documents: an example that is cut has no answer; set drop or refuse")
+        if self.model.pad_token is not None and self.data.padding != "learned":
+            raise ValueError("model.pad_token: not used; set data.padding: learned, or leave it out")
+        if self.run.keep_best and not self.data.held_out_share:
+            raise ValueError(
+                "run.keep_best: without held-out documents nothing says which weights are best; set "
+                "data.held_out_share"
+            )
         if self.learner.weights_dtype == "bfloat16" and self.model.dtype != "bfloat16":
             raise ValueError(
                 "learner.weights_dtype: bfloat16 weights cannot be computed with in float32; set model.dtype: "

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from common.metrics.metric import Metric
 from common.metrics.processes import HTTP, PROCESS, REWARD_WORKER, ROLLOUT, RUN, SCORING, WORKER
+from common.metrics.stages import STAGE_METRICS
 from common.metrics.step import STEP_METRICS
+
+#: All that a line of metrics.jsonl or evaluations.jsonl may hold, of either kind of run.
+OF_A_STEP: tuple[Metric, ...] = tuple(dict.fromkeys([*STEP_METRICS, *STAGE_METRICS]))
 
 #: What the processes of a role export beside :data:`PROCESS`.
 BY_ROLE: dict[str, tuple[Metric, ...]] = {
-    "orchestrator": (*RUN, *STEP_METRICS),
+    "orchestrator": (*RUN, *OF_A_STEP),
     "learner": WORKER,
     "rollout": (*WORKER, *ROLLOUT),
     "reward": (*WORKER, *REWARD_WORKER, *SCORING),
@@ -37,5 +41,5 @@ def find(key: str) -> tuple[Metric, dict[str, str]]:
     raise KeyError(key)
 
 
-_PLAIN = {metric.key: metric for metric in STEP_METRICS if not metric.labels}
-_LABELLED = [metric for metric in STEP_METRICS if metric.labels]
+_PLAIN = {metric.key: metric for metric in OF_A_STEP if not metric.labels}
+_LABELLED = [metric for metric in OF_A_STEP if metric.labels]

@@ -1,8 +1,9 @@
-"""Metrics of a learner step: a line of metrics.jsonl each step, gauges of the run's driver in Prometheus."""
+"""Metrics of a step of reinforcement learning: a line of metrics.jsonl, gauges of the driver in Prometheus."""
 
 from __future__ import annotations
 
 from common.metrics.metric import Metric
+from common.metrics.training import OPTIMIZATION
 
 #: Name of the whole reward beside its components.
 TOTAL = "total"
@@ -102,8 +103,6 @@ POLICY = (
         name="objective_metric",
     ),
     Metric("policy/valid_tokens", "Completion tokens trained on"),
-    Metric("optim/grad_norm", "Gradient norm before clipping"),
-    Metric("optim/learning_rate", "Learning rate"),
 )
 
 PACE = (
@@ -112,26 +111,17 @@ PACE = (
     Metric("seconds/log_probs", "Part of the update: old and reference policy", "seconds", name="step_log_probs"),
     Metric("seconds/backward", "Part of the update: forward and backward passes", "seconds", name="step_backward"),
     Metric(
-        "seconds/optimizer",
-        "Part of the update: optimizer steps and reference syncs",
-        "seconds",
-        name="step_optimizer",
-    ),
-    Metric("seconds/checkpoint", "Learner writing a checkpoint", "seconds", name="step_checkpoint"),
-    Metric(
         "seconds/rollout", "Rollout work in the step's groups, over all workers", "seconds", name="step_rollout"
     ),
     Metric("seconds/reward", "Reward work in the step's groups, over all workers", "seconds", name="step_reward"),
     Metric("seconds/weights", "Weights on their way to the rollout workers", "seconds", name="step_weights"),
-    Metric("seconds/step", "Whole learner step", "seconds", name="step"),
     Metric("perf/samples_per_second", "Samples trained per second"),
     Metric("ledger/admitted", "Groups admitted"),
     Metric("ledger/trained", "Groups trained"),
     Metric("ledger/filtered", "Groups filtered for lack of variance"),
     Metric("ledger/dropped", "Groups dropped as stale or lost"),
     Metric("ledger/in_flight", "Groups in flight"),
-    Metric("restarts", "Restarts of workers and learner so far"),
     Metric("evaluation/pass_rate", "Held-out pass rate"),
 )
 
-STEP_METRICS = REWARD + DIFFUSION + POLICY + PACE
+STEP_METRICS = REWARD + DIFFUSION + POLICY + PACE + OPTIMIZATION

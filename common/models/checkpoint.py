@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ SHARD_BYTES = 4 << 30
 
 _WHOLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-_DTYPES = ("F64", "F32", "F16", "BF16")
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _NAMED = 3
 
 
@@ -38,17 +39,34 @@ def read_weights(folder: Path, parameters: Mapping[str, Tensor], ignored: Set[st
     Raises :class:`ModelError`, before anything is copied, for a shard that is missing or cannot be read and for
     weights that are missing, of another shape or dtype, or neither in ``parameters`` nor ``ignored``.
     """
-    files = shards(folder)
-    found: dict[str, _Entry] = {}
-    for path in files:
-        found |= _entries(path)
-    _check(folder, {name: entry for name, entry in found.items() if name not in ignored}, parameters)
+    found = _found(folder, {name: tuple(tensor.shape) for name, tensor in parameters.items()}, ignored)
     # A file that stays open keeps what was read of it in memory, so there is one open at a time.
-    for path in files:
+    for path in sorted({entry.path for entry in found.values()}):
         names = [name for name in parameters if found[name].path == path]
         with safe_open(path, framework="pt") as file, torch.no_grad():
             for name in names:
                 parameters[name].copy_(file.get_tensor(name))
+
+
+class StoredWeights:
+    """The weights in a folder, read one tensor at a time.
+
+    ``shapes`` are those of the weights that are wanted, by the checkpoint's own names. Raises :class:`ModelError`
+    as :func:`read_weights` does. ``dtype`` is the narrowest type that holds all of them exactly.
+    """
+
+    def __init__(
+        self, folder: Path, shapes: Mapping[str, tuple[int, ...]], ignored: Set[str] = frozenset()
+    ) -> None:
+        found = _found(folder, shapes, ignored)
+        self._paths = {name: found[name].path for name in shapes}
+        self.dtype = reduce(torch.promote_types, (_DTYPES[found[name].dtype] for name in shapes))
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield names and tensors in the order of the shapes."""
+        for name, path in self._paths.items():
+            with safe_open(path, framework="pt") as file:
+                yield name, file.get_tensor(name)
 
 
 def write_weights(
@@ -117,6 +135,16 @@ def shards(folder: Path) -> list[Path]:
     return files
 
 
+def _found(folder: Path, shapes: Mapping[str, tuple[int, ...]], ignored: Set[str]) -> dict[str, _Entry]:
+    """Return the entries of the weights in ``folder``, which must be those of ``shapes``."""
+    found: dict[str, _Entry] = {}
+    for path in shards(folder):
+        found |= _entries(path)
+    found = {name: entry for name, entry in found.items() if name not in ignored}
+    _check(folder, found, shapes)
+    return found
+
+
 def _entries(path: Path) -> dict[str, _Entry]:
     try:
         with safe_open(path, framework="pt") as file:
@@ -127,14 +155,14 @@ def _entries(path: Path) -> dict[str, _Entry]:
         raise ModelError(f"{path}: cannot be read: {error}; fetch it again") from error
 
 
-def _check(folder: Path, found: Mapping[str, _Entry], parameters: Mapping[str, Tensor]) -> None:
-    missing = sorted(parameters.keys() - found.keys())
-    unexpected = sorted(found.keys() - parameters.keys())
-    both = sorted(parameters.keys() & found.keys())
+def _check(folder: Path, found: Mapping[str, _Entry], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    missing = sorted(shapes.keys() - found.keys())
+    unexpected = sorted(found.keys() - shapes.keys())
+    both = sorted(shapes.keys() & found.keys())
     misshapen = [
-        f"{name} {found[name].shape} instead of {tuple(parameters[name].shape)}"
+        f"{name} {found[name].shape} instead of {shapes[name]}"
         for name in both
-        if found[name].shape != tuple(parameters[name].shape)
+        if found[name].shape != shapes[name]
     ]
     other_dtypes = [f"{name} {found[name].dtype}" for name in both if found[name].dtype not in _DTYPES]
     problems = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -103,7 +104,11 @@ class ModelConfig(BaseModel):
         A folder that :func:`common.models.loading.save_model` wrote says all in it. For a published one, the
         special ids and the count of tokens that it leaves open come from the tokenizer beside it.
         """
-        raw = read_config(folder)
+        return cls.from_json(read_config(folder), folder)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any], folder: Path) -> ModelConfig:
+        """Read what ``config.json`` of ``folder`` says, or is to say. Raises :class:`ModelError`."""
         try:
             fields = stated_fields(raw)
             return cls.model_validate(_completed(fields)) if SECTION in raw else cls._of_published(folder, fields)

@@ -30,7 +30,8 @@ class Family:
     learned pad token, which not every tokenizer of the family has.
     ``shape``: the fields of a ModelConfig that a config.json states in keys of the family's own; it raises
     ValueError, naming the key, for what is not implemented. ``parameter_name``: what a checkpoint of the family
-    calls a parameter of the model. Without them both are those of the stock architecture.
+    calls a parameter of the model. Without them both are those of the stock architecture. ``rows_keys``: the keys
+    that a larger embedding is stated in.
     """
 
     layout: Literal["qwen2", "llama"]
@@ -40,6 +41,7 @@ class Family:
     pad: str | None = None
     shape: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     parameter_name: Callable[[str], str] | None = None
+    rows_keys: tuple[str, ...] = ("vocab_size",)
 
 
 #: What a key of a stock architecture must say; its absence means the same.
@@ -112,7 +114,7 @@ def stated_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
     written_as = _family_of_file(raw)
     conventions = {"family": written_as} | _section(raw, written_as)
     family = family_named(conventions["family"])
-    if family.mask is None and SECTION not in raw and raw.get("mask_token_id") is None:
+    if is_causal(raw):
         raise ValueError(
             f"mask_token_id: missing, and there is no section {SECTION!r}: this is a causal model; adapt it to "
             "masked diffusion first, or name the mask token that it was adapted with"
@@ -121,6 +123,26 @@ def stated_fields(raw: Mapping[str, Any]) -> dict[str, Any]:
     fields = _stock_shape(raw, family) if shape is None else shape(raw)
     ids = {name: raw.get(name) for name in ("mask_token_id", "eos_token_id", "pad_token_id")}
     return fields | ids | {"shift": family.shift} | conventions
+
+
+def is_causal(raw: Mapping[str, Any]) -> bool:
+    """Return whether a config.json is that of a stock causal model, which has no mask token.
+
+    Raises ValueError for an architecture this project does not implement.
+    """
+    stated = SECTION in raw or raw.get("mask_token_id") is not None
+    return not stated and family_named(_family_of_file(raw)).mask is None
+
+
+def stock_family(raw: Mapping[str, Any]) -> str | None:
+    """Return the stock architecture, ``qwen2`` or ``llama``, that a config.json names; None for another family."""
+    written_as = _family_of_file(raw)
+    return written_as if written_as == family_named(written_as).layout else None
+
+
+def with_rows(raw: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """Return a config.json that states an embedding of so many rows, in the keys of its family."""
+    return {**raw, **dict.fromkeys(family_named(_family_of_file(raw)).rows_keys, rows)}
 
 
 def checkpoint_name(raw: Mapping[str, Any], name: str) -> str:
@@ -254,6 +276,7 @@ FAMILIES: dict[str, Family] = {
         mask="<|mdm_mask|>",
         shape=_llada_shape,
         parameter_name=_llada_parameter_name,
+        rows_keys=("vocab_size", "embedding_size"),
     ),
     "qwen2": Family("qwen2", shift=True, end_of_turn="<|im_end|>"),
     "llama": Family("llama", shift=True, end_of_turn="<|eot_id|>"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from common.models.checkpoint import SHARD_BYTES, read_weights, write_weights
 from common.models.config import ModelConfig, read_config
-from common.models.families import ModelError, checkpoint_name
+from common.models.families import ModelError, checkpoint_name, stock_family
 from common.models.tokenizer import TOKENIZER_FILES, read_tokenizer, special_tokens
 from common.models.transformer import MaskedDiffusionModel
 
@@ -38,7 +39,7 @@ def model_folder(path: str, *, weights: bool = True) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        patterns = ["*.json", "*.jinja", "*.txt", *(["*.safetensors"] if weights else [])]
+        patterns = ["*.json", "*.jinja", "*.txt", "*.py", *(["*.safetensors"] if weights else [])]
         return Path(snapshot_download(path, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ModelError(f"model.path {path!r}: neither a folder nor a model the Hub gives: {error}") from error
@@ -103,34 +104,67 @@ def save_model(
     config: ModelConfig,
     parameters: Iterable[tuple[str, Tensor]],
     target: Path,
-    tokenizer_from: Path,
+    source: Path,
     dtype: torch.dtype = torch.float32,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write a folder that :func:`load_model` and transformers' ``from_pretrained`` read. Atomic.
+    """Write a folder that :func:`load_model` reads, in the format of the folder that the model stems from. Atomic.
+
+    From a ``source`` whose ``config.json`` is that of a family of its own, such as Dream or LLaDA, it is taken
+    over with all its keys, and so are the family's parameter names, its code (which is not run) and its settings
+    of generation. Else the folder is a stock Qwen2 or Llama model with our section, which transformers'
+    ``from_pretrained`` reads. The tokenizer is that of ``source`` either way.
 
     Weights of more than ``shard_bytes`` become several files. ``parameters`` are taken one after the other, and no
     more than a shard of them is held.
     """
+    own = _own_format(source)
+    named = (
+        (name if own is None else checkpoint_name(own, name), tensor)
+        for name, tensor in parameters
+        if not (config.tie_word_embeddings and name == "lm_head.weight")
+    )
+    with _replaced(target) as temporary:
+        write_weights(temporary, named, dtype, shard_bytes)
+        stated = config.to_hugging_face(dtype) if own is None else own | _stated_dtype(own, dtype)
+        (temporary / "config.json").write_text(json.dumps(stated, indent=2) + "\n")
+        extra = () if own is None else ("generation_config.json", *(file.name for file in source.glob("*.py")))
+        for name in (*TOKENIZER_FILES, *extra):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, temporary / name)
+
+
+@contextmanager
+def _replaced(target: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of ``target`` once it is filled; nothing is left of a failure."""
     temporary = target.with_name(f".{target.name}.tmp")
     retired = target.with_name(f".{target.name}.old")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    own = (
-        (name, tensor)
-        for name, tensor in parameters
-        if not (config.tie_word_embeddings and name == "lm_head.weight")
-    )
-    write_weights(temporary, own, dtype, shard_bytes)
-    (temporary / "config.json").write_text(json.dumps(config.to_hugging_face(dtype), indent=2) + "\n")
-    for name in TOKENIZER_FILES:
-        if (tokenizer_from / name).is_file():
-            shutil.copyfile(tokenizer_from / name, temporary / name)
+    try:
+        yield temporary
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     shutil.rmtree(retired, ignore_errors=True)
     if target.exists():
         target.rename(retired)
     temporary.rename(target)
     shutil.rmtree(retired, ignore_errors=True)
+
+
+def _own_format(source: Path) -> dict[str, Any] | None:
+    """Return the ``config.json`` of ``source`` where it is not that of a stock architecture."""
+    if not (source / "config.json").is_file():
+        return None
+    raw = read_config(source)
+    return raw if stock_family(raw) is None else None
+
+
+def _stated_dtype(raw: Mapping[str, Any], dtype: torch.dtype) -> dict[str, str]:
+    """Return the keys of a config.json that name the type of the weights; transformers renamed it."""
+    names = [name for name in ("torch_dtype", "dtype") if name in raw] or ["torch_dtype"]
+    return dict.fromkeys(names, str(dtype).removeprefix("torch."))
 
 
 def _allocate(config: ModelConfig, device: torch.device | str) -> MaskedDiffusionModel:

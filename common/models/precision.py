@@ -122,11 +122,21 @@ class RMSNorm(nn.RMSNorm):
         return F.rms_norm(x, self.normalized_shape, weight.to(x.dtype), self.eps)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Compute full attention of q [n, heads, queries, d] over k, v [n, kv heads, keys, d]."""
+def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:
+    """Compute attention of q [n, heads, queries, d] over k, v [n, kv heads, keys, d].
+
+    It is full, or where ``visible`` [queries, keys] is given, over the keys for which that is true.
+    """
     grouped = k.shape[1] != q.shape[1]
+    if visible is not None and grouped:
+        # On a GPU, torch's kernels that keep no table of all scores take a mask, or heads that share keys, but not
+        # both.
+        k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], dim=1) for t in (k, v))
+        grouped = False
     if not emulates_bf16(q.device):
-        return F.scaled_dot_product_attention(q, k, v, enable_gqa=grouped)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=grouped)
     with torch.autocast("cpu", enabled=False):
-        out = F.scaled_dot_product_attention(rounded(q), rounded(k), rounded(v), enable_gqa=grouped)
+        out = F.scaled_dot_product_attention(
+            rounded(q), rounded(k), rounded(v), attn_mask=visible, enable_gqa=grouped
+        )
     return out.bfloat16()

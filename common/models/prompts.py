@@ -6,11 +6,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
-
-from jinja2 import TemplateError
 
 from common.config import PromptSettings
+from common.models.chat import ChatTemplate, prompt_ids
 from common.models.families import ModelError
 from common.models.loading import load_tokenizer, tokenizer_hash
 from common.records import Task
@@ -30,13 +28,13 @@ class PromptEncoder:
     def __init__(self, model_path: str, settings: PromptSettings) -> None:
         self._tokenizer = load_tokenizer(model_path)
         self._settings = settings
-        self._template = _template(settings)
-        if settings.chat_template and not (self._template or self._tokenizer.chat_template):
+        self._template = ChatTemplate(self._tokenizer, settings.chat_template_file)
+        if settings.chat_template and self._template.text is None:
             raise ModelError(
                 f"data.chat_template: the tokenizer of {model_path!r} has no chat template; set it to false, or "
                 "name the file of one in data.chat_template_file"
             )
-        chat = [self._template, settings.system_prompt] if settings.chat_template else None
+        chat = [self._template.file_text, settings.system_prompt] if settings.chat_template else None
         facts = json.dumps([tokenizer_hash(model_path), chat, settings.answer_prefix])
         self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()[:16]
         self._encode_text = lru_cache(maxsize=4096)(self._encode)
@@ -59,39 +57,6 @@ class PromptEncoder:
         return text
 
     def _encode(self, prompt: str, answer_prefix: str) -> tuple[int, ...]:
-        text = self._in_template(prompt) if self._settings.chat_template else prompt
-        return tuple(self._tokenizer(text + answer_prefix, add_special_tokens=False)["input_ids"])
-
-    def _in_template(self, prompt: str) -> str:
-        system = self._settings.system_prompt
-        turns = [] if system is None else [{"role": "system", "content": system}]
-        turns.append({"role": "user", "content": prompt})
-        try:
-            text: str = self._tokenizer.apply_chat_template(
-                turns, chat_template=self._template, add_generation_prompt=True, tokenize=False
-            )
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
-            name = "tokenizer's own" if self._template is None else str(self._settings.chat_template_file)
-            raise ModelError(
-                f"data.chat_template: {name} cannot be rendered: {error}; mend the template"
-            ) from error
-        return text
-
-
-def _template(settings: PromptSettings) -> str | None:
-    """Read the template file, None where there is none."""
-    if settings.chat_template_file is None:
-        return None
-    try:
-        template = Path(settings.chat_template_file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"data.chat_template_file {settings.chat_template_file}: cannot be read: {error}; name a Jinja file "
-            "that this machine can read"
-        ) from error
-    if not template.strip():
-        raise ModelError(
-            f"data.chat_template_file {settings.chat_template_file}: is empty, so that no prompt would be read; "
-            "write a template into it, or leave the field out"
-        )
-    return template
+        if self._settings.chat_template:
+            prompt = self._template.prompt([{"role": "user", "content": prompt}], self._settings.system_prompt)
+        return tuple(prompt_ids(self._tokenizer, [prompt + answer_prefix])[0])

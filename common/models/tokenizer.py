@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.models.families import ModelError, family_named
+from jinja2 import TemplateError
+
+from common.models.families import FAMILIES, Family, ModelError, family_named
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -94,7 +96,11 @@ class SpecialTokens:
 
 
 def special_tokens(tokenizer: Any, family: str) -> SpecialTokens:
-    """Look up the tokens that are special to ``family`` in ``tokenizer``."""
+    """Look up the tokens that are special to ``family`` in ``tokenizer``.
+
+    What ends a turn of a stock model is what its chat template says, since models of either architecture come with
+    templates of all kinds. Without one it is the text of that name that the vocabulary has.
+    """
     traits, vocabulary = family_named(family), tokenizer.get_vocab()
     mask = tokenizer.mask_token_id
     return SpecialTokens(
@@ -102,9 +108,33 @@ def special_tokens(tokenizer: Any, family: str) -> SpecialTokens:
         mask=vocabulary.get(traits.mask) if mask is None else mask,
         eos=tokenizer.eos_token_id,
         pad=tokenizer.pad_token_id,
-        end_of_turn=vocabulary.get(traits.end_of_turn),
+        end_of_turn=_end_of_turn(tokenizer, traits, vocabulary),
         learned_pad=traits.pad in vocabulary,
     )
+
+
+def _end_of_turn(tokenizer: Any, traits: Family, vocabulary: Mapping[str, int]) -> int | None:
+    if traits.mask is not None:
+        return vocabulary.get(traits.end_of_turn)
+    stated = _end_of_template_turn(tokenizer)
+    if stated is not None:
+        return stated
+    texts = (traits.end_of_turn, *(family.end_of_turn for family in FAMILIES.values()))
+    return next((vocabulary[text] for text in texts if text in vocabulary), None)
+
+
+def _end_of_template_turn(tokenizer: Any) -> int | None:
+    """Return the added token that the chat template writes behind an answer, None without such a template."""
+    if not tokenizer.chat_template:
+        return None
+    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
+    try:
+        text: str = tokenizer.apply_chat_template(turns, tokenize=False)
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError):
+        return None  # whoever renders prompts with it is told
+    _, _, behind = text.rpartition("answer")
+    ids = tokenizer(behind, add_special_tokens=False)["input_ids"]
+    return next((token for token in ids if token in tokenizer.added_tokens_decoder), None)
 
 
 def _check_added_tokens(folder: Path, vocabulary: dict[str, int]) -> None:

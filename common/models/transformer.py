@@ -41,13 +41,17 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat([-second, first], dim=-1) * sin
 
 
-def attend_within(packing: Packing, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """[N, heads * d] attention of every token over its whole sequence, one call for each length."""
+def attend_within(packing: Packing, visible: Tensor | None, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """[N, heads * d] attention of every token over its sequence, one call for each length.
+
+    Over all of it, or what ``visible`` [C, C] (query, key) lets it see: a sequence takes the corner of its length.
+    """
     attended = []
     for start, count, length in packing.blocks:
         span = slice(start, start + count * length)
         heads = [t[span].view(count, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v)]
-        attended.append(attend(heads[0], heads[1], heads[2]).transpose(1, 2).reshape(count * length, -1))
+        seen = None if visible is None else visible[:length, :length]
+        attended.append(attend(heads[0], heads[1], heads[2], seen).transpose(1, 2).reshape(count * length, -1))
     return torch.cat(attended)
 
 
@@ -141,12 +145,15 @@ class MaskedDiffusionModel(nn.Module):
         forbidden = torch.tensor(config.forbidden_token_ids, device="cpu")
         self.register_buffer("_forbidden", forbidden, persistent=False)
 
-    def hidden(self, ids: Tensor, packing: Packing, rows: Tensor | None = None) -> Tensor:
+    def hidden(
+        self, ids: Tensor, packing: Packing, rows: Tensor | None = None, visible: Tensor | None = None
+    ) -> Tensor:
         """Hidden states [N, H] of a packed batch of token ids [N]; every sequence sees all of itself.
 
-        With ``rows`` [m], only those [m, H]: the last layer leaves out what they do not need.
+        With ``rows`` [m], only those [m, H]: the last layer leaves out what they do not need. With ``visible``
+        [C, C], bool, for sequences of up to C tokens, position i of each sees its position j where [i, j] is true.
         """
-        attention = partial(attend_within, packing)
+        attention = partial(attend_within, packing, visible)
         return self._run(ids, packing.positions, max(packing.lengths), lambda layer: attention, rows)
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:

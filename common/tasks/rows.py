@@ -104,11 +104,16 @@ def read_rows(path: Path | str) -> Iterator[TaskRow]:
     if not path.is_file():
         raise TaskFileError(f"{path}: there is no such file; check the path of the task set")
     empty = True
-    for row in _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path):
+    for row in rows_in(path):
         empty = False
         yield row
     if empty:
         raise TaskFileError(f"{path}: the file has no rows; write one task a row")
+
+
+def rows_in(path: Path) -> Iterator[TaskRow]:
+    """Read every row of a file that is there; it may have none. Raises :class:`TaskFileError`."""
+    return _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
 
 
 def unit_of(path: Path) -> str:
@@ -118,25 +123,24 @@ def unit_of(path: Path) -> str:
 
 def _json_rows(path: Path) -> Iterator[TaskRow]:
     try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8") as file
-        ):
-            for number, text in enumerate(file, start=1):
-                if text.strip():
-                    yield TaskRow(path, number, _json_object(path, number, text))
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield TaskRow(path, number, _json_object(path, number, line))
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise TaskFileError(
             f"{path}: unreadable ({error}); it must be UTF-8 JSON lines, gzip if named .gz, or named .parquet"
         ) from error
 
 
-def _json_object(path: Path, number: int, text: str) -> dict[str, Any]:
+def _json_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(text)
-    except UnicodeDecodeError:
-        raise
+        fields = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise TaskFileError(
+            f"{path}, line {number}: unreadable ({error}); it must be UTF-8 JSON lines, gzip if named .gz, or "
+            "named .parquet"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise TaskFileError(f"{path}, line {number}: not JSON ({error}); write one JSON object a line") from error
     if not isinstance(fields, dict):
@@ -149,11 +153,14 @@ def _parquet_rows(path: Path) -> Iterator[TaskRow]:
         with pq.ParquetFile(path) as file:
             number = 0
             for batch in file.iter_batches(_BATCH_ROWS):
-                for fields in batch.to_pylist():
+                for row in range(batch.num_rows):
                     number += 1
+                    [fields] = batch.slice(row, 1).to_pylist()
                     yield TaskRow(path, number, _without_nulls(fields))
     except pa.ArrowException as error:
         raise TaskFileError(f"{path}: unreadable ({error}); it must be Parquet, or be named .jsonl") from error
+    except UnicodeDecodeError as error:
+        raise TaskFileError(f"{path}, row {number}: a text is not UTF-8 ({error}); convert it") from error
 
 
 def _without_nulls(value: Any) -> Any:

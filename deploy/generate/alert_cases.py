@@ -155,6 +155,15 @@ CASES: dict[str, tuple[Case, Case]] = {
             {_run("run_step_end_timestamp_seconds"): "0x90", _run("step_seconds"): "1800x90"},
         ),
     ),
+    "NotFinite": (
+        Case(
+            "the gradient is not a number, the loss still is",
+            "20m",
+            {_run("denoising_loss"): "2x30", _run("optim_grad_norm"): "0.5x9" + " NaN" * 20},
+            _RUN,
+        ),
+        Case("both are large", "20m", {_run("denoising_loss"): "900x30", _run("optim_grad_norm"): "1e9x30"}),
+    ),
     "WeightSyncSlow": (
         Case("70 of 100 seconds", "1h", _seconds("weights"), _RUN, "70%"),
         Case("7 of 100", "1h", {**_seconds("weights"), _run("step_weights_seconds"): "7x90"}),

@@ -138,7 +138,7 @@ ALERTS = (
         "critical",
         "{{ $labels.run }}: gone at step {{ $value | humanize }}, before its last",
         "Its driver answers no more: it crashed, was stopped, or cannot be reached. Look at `ray job logs` "
-        "and resume with `couplet train RECIPE --resume auto`. An hour after its end the alert goes by "
+        "and give its command again with `--resume auto`. An hour after its end the alert goes by "
         "itself.",
     ),
     Alert(
@@ -151,6 +151,18 @@ ALERTS = (
         "{{ $labels.run }}: no step for {{ $value | humanizeDuration }}",
         "The last step took less than a tenth of that. Look at the streams for where groups wait, and at the "
         "actors by state for who is missing.",
+    ),
+    Alert(
+        "NotFinite",
+        "max by (run) (abs(couplet_denoising_loss)) == Inf\n"
+        "or max by (run) (couplet_denoising_loss != couplet_denoising_loss)\n"
+        "or max by (run) (abs(couplet_optim_grad_norm)) == Inf\n"
+        "or max by (run) (couplet_optim_grad_norm != couplet_optim_grad_norm)",
+        "0m",
+        "critical",
+        "{{ $labels.run }}: the loss or the gradient is not a number",
+        "The run has diverged. Resume it from a checkpoint before that with a lower "
+        "learner.optimizer.learning_rate, a longer warm-up, or a smaller max_grad_norm.",
     ),
     Alert(
         "WeightSyncSlow",

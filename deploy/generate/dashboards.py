@@ -9,7 +9,13 @@ from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
-from deploy.generate import dashboards_diffusion, dashboards_rewards, dashboards_run, dashboards_system
+from deploy.generate import (
+    dashboards_diffusion,
+    dashboards_rewards,
+    dashboards_run,
+    dashboards_stages,
+    dashboards_system,
+)
 from deploy.generate.dashboards_panels import DATASOURCE, Board
 from deploy.generate.queries import Scope
 
@@ -19,7 +25,7 @@ _RUN = Scope('run=~"$run"', by=("run",))
 
 
 def boards() -> list[Board]:
-    modules = (dashboards_run, dashboards_diffusion, dashboards_system, dashboards_rewards)
+    modules = (dashboards_run, dashboards_diffusion, dashboards_stages, dashboards_system, dashboards_rewards)
     return [module.board() for module in modules]
 
 

@@ -1,7 +1,8 @@
 """The configuration reference and the command-line reference, from what the code itself says.
 
-``docs/configuration.md`` and ``docs/configuration-stages.md`` are made of the sections of a run's configuration and
-the docstrings under their fields; ``docs/cli.md`` of the help texts of the ``couplet`` command.
+``docs/configuration.md`` is made of the sections of :class:`common.config.Config` and the docstrings under their
+fields, ``docs/stage-configuration.md`` of those of :class:`common.config.StageConfig`; ``docs/cli.md`` of the help
+texts of the ``couplet`` command.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ YAML. A list of sections is written as YAML too:
 `'reward.functions=[{path: my_rewards:brevity, weight: 0.1}]'`.
 """
 
-_STAGES = """# Configuration of the stages
+_STAGES = """# Configuration of stages
 
-The sections of a recipe of `couplet adapt`, `couplet pretrain` or `couplet sft` ([stages](stages.md)). They are
-written and overridden like those of [`couplet train`](configuration.md); `run`, `ray`, `telemetry` and `deadlines`
-are the same there, and described there.
+The recipe of a [supervised stage](stages.md): `couplet adapt`, `couplet pretrain` or `couplet sft`. It is read,
+overridden and checked as [that of a run of reinforcement learning](configuration.md), with which it shares
+the sections {shared}.
 
-`stage` is required: `adapt`, `pretrain` or `sft`, the stage that the recipe is for.
+`stage: adapt`, `pretrain` or `sft` must be there: it says which command the recipe is for.
 """
 
 _COMMANDS = """# Command line
@@ -57,19 +58,30 @@ _BOUNDS = {annotated_types.Ge: "≥", annotated_types.Gt: ">", annotated_types.L
 def files() -> dict[Path, str]:
     """The generated pages, by their path in the repository."""
     return {
-        Path("docs/configuration.md"): "\n".join([_GENERATED, _CONFIGURATION, *_configuration(Config)]),
-        Path("docs/configuration-stages.md"): "\n".join([_GENERATED, _STAGES, *_configuration(StageConfig)]),
+        Path("docs/configuration.md"): "\n".join([_GENERATED, _CONFIGURATION, *_configuration()]),
+        Path("docs/stage-configuration.md"): "\n".join([_GENERATED, *_stage_configuration()]),
         Path("docs/cli.md"): "\n".join([_GENERATED, _COMMANDS, *_commands(main, "couplet")]),
     }
 
 
-def _configuration(tree: type[Section]) -> Iterator[str]:
-    """Describe the sections of a run; those that it shares with :class:`Config` are described there."""
-    for name, field in tree.model_fields.items():
-        known = Config.model_fields.get(name)
-        shared = tree is not Config and known is not None and known.annotation is field.annotation
-        for section in () if shared else sections_in(field.annotation).values():
-            yield from _section_page(name, section, depth=2)
+def _configuration() -> Iterator[str]:
+    for name, field in Config.model_fields.items():
+        (section,) = sections_in(field.annotation).values()
+        yield from _section_page(name, section, depth=2)
+
+
+def _stage_configuration() -> Iterator[str]:
+    """The sections that only stages have, after the names of those that are as in reinforcement learning."""
+    shared = [key for key, field in StageConfig.model_fields.items() if _is_shared(key, field)]
+    yield _STAGES.format(shared=", ".join(f"[`{key}`](configuration.md#{key})" for key in shared))
+    for name, field in StageConfig.model_fields.items():
+        sections = sections_in(field.annotation)
+        if sections and name not in shared:
+            yield from _section_page(name, next(iter(sections.values())), depth=2)
+
+
+def _is_shared(key: str, field: FieldInfo) -> bool:
+    return key in Config.model_fields and Config.model_fields[key].annotation == field.annotation
 
 
 def _section_page(name: str, section: type[Section], depth: int) -> Iterator[str]:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from common.metrics.metric import Kind, Metric
 from common.metrics.processes import HTTP, PROCESS, REWARD_WORKER, ROLLOUT, RUN, SCORING, WORKER
+from common.metrics.stages import DATA_READ, DENOISING, HELD_OUT, SPEED
 from common.metrics.step import DIFFUSION, PACE, POLICY, REWARD
+from common.metrics.training import OPTIMIZATION
 from deploy.generate import dashboards
 from deploy.generate.alert_rules import ALERTS
 from deploy.generate.alerts import RULES, RULES_TEST
@@ -45,6 +47,11 @@ _SECTIONS = (
     ("Of a learner step: denoising", DIFFUSION),
     ("Of a learner step: policy", POLICY),
     ("Of a learner step: pace and ledger", PACE),
+    ("Of an optimizer step of any run", OPTIMIZATION),
+    ("Of a step of a supervised stage: loss", DENOISING),
+    ("Of a step of a supervised stage: data", DATA_READ),
+    ("Of a step of a supervised stage: speed", SPEED),
+    ("Of an evaluation of a supervised stage", HELD_OUT),
     ("Of the run", RUN),
     ("Of rollout workers, reward workers and learner ranks", WORKER),
     ("Of rollout workers", ROLLOUT),
@@ -53,7 +60,7 @@ _SECTIONS = (
     ("Of the reward service's HTTP side", HTTP),
     ("Of every process", PROCESS),
 )
-_HAVE_KEYS = (REWARD, DIFFUSION, POLICY, PACE)
+_HAVE_KEYS = (REWARD, DIFFUSION, POLICY, PACE, OPTIMIZATION, DENOISING, DATA_READ, SPEED, HELD_OUT)
 
 
 def files() -> dict[Path, str]:
@@ -79,7 +86,7 @@ def _table(metrics: Iterable[Metric], keys: bool) -> Iterator[str]:
 
 def _boards() -> Iterator[str]:
     yield "## Grafana\n"
-    yield f"Four dashboards in `{dashboards.FOLDER}/`, installed by the chart and mounted by compose.\n"
+    yield f"Five dashboards in `{dashboards.FOLDER}/`, installed by the chart and mounted by compose.\n"
     yield from _head("Dashboard", "What it shows")
     for board in dashboards.boards():
         yield _row(board.title, board.about)

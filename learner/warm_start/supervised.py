@@ -34,5 +34,5 @@ def denoising_loss(
         views.append(Views(mask, mask / ratio))
     pieces = [Piece(sample, (0,)) for sample in samples]
     packed = pack_views(pieces, views, policy.model.config.mask_token_id, device)
-    loss = policy.loss(packed, lambda tokens, log_probs: -tokens.estimates(log_probs).sum()).value
+    loss = policy.loss(packed, lambda rows, log_probs: -packed.part(rows).estimates(log_probs).sum()).value
     return loss / (count * length)

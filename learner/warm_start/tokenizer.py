@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -17,18 +17,20 @@ MASK_ID = 1
 _PIECES = r"\d| ?[A-Za-z_]+| ?[^\sA-Za-z_\d]+\n?|\s+(?=\s[A-Za-z_])|\s+"
 
 _BYTES = 256
-_SPECIAL = 2
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = 448) -> Tokenizer:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int = 448, special_tokens: Sequence[str] = (END_TOKEN, MASK_TOKEN)
+) -> Tokenizer:
     """Train on ``texts``. Every text, also one with unseen characters, survives encode and decode unchanged.
 
-    The vocabulary has the two special tokens (end of text, which also pads: id 0; mask: id 1), all 256 bytes,
-    and as many merges as ``vocab_size`` leaves room for and the texts repeat. Raises ValueError if
-    ``vocab_size`` cannot hold the bytes.
+    The vocabulary has the special tokens, whose ids count from 0 (by default end of text, which also pads, and
+    mask), all 256 bytes, and as many merges as ``vocab_size`` leaves room for and the texts repeat. Raises
+    ValueError if ``vocab_size`` cannot hold the bytes.
     """
-    if vocab_size < _BYTES + _SPECIAL:
-        raise ValueError(f"vocab_size must be at least {_BYTES + _SPECIAL} to hold every byte, got {vocab_size}")
+    least = _BYTES + len(special_tokens)
+    if vocab_size < least:
+        raise ValueError(f"vocab_size must be at least {least} to hold every byte, got {vocab_size}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -40,7 +42,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = 448) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
-        special_tokens=[END_TOKEN, MASK_TOKEN],
+        special_tokens=list(special_tokens),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

@@ -105,7 +105,7 @@ def warm_up(
         progress(step + 1, float(loss.detach()))
     with tempfile.TemporaryDirectory() as folder:
         save_tokenizer(tokenizer, Path(folder))
-        save_model(config, model.named_parameters(), target, tokenizer_from=Path(folder))
+        save_model(config, model.named_parameters(), target, source=Path(folder))
 
 
 def _optimizers(policy: Policy) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from common.config import Config
+from common.config import Config, StageConfig
 from common.memory import Estimate, Part
 from common.models.config import ModelConfig
 from common.models.families import ModelError
 from common.models.loading import local_model_folder
 from common.models.published import PUBLISHED
-from learner.memory import largest_micro_batch, learner_memory
+from learner.memory import largest_micro_batch, learner_memory, stage_memory
+from learner.stages.starting_model import starting_config
 from rollout_workers.memory import rollout_memory
 
 #: A GPU that is not there to be asked: an H100 or A100.
 _USUAL_GPU_GB = 80.0
+_RANK_REMEDY = "learner.zero_stage, weights_dtype, batch_tokens, gradient_checkpointing or zero_offload"
 #: CUDA's context, NCCL's buffers and what the allocator cannot use, on every GPU.
 _SURROUNDINGS = 2_000_000_000
 
@@ -28,16 +31,38 @@ def memory_view(config: Config, gpu_gb: float | None) -> RenderableType:
 
     ``gpu_gb`` is the size of a GPU; without it that of this machine's, or 80 GB.
     """
-    path = config.model.path
+    return _view(config.model.path, ModelConfig.from_folder, lambda model: _tables(config, model, gpu_gb))
+
+
+def stage_memory_view(config: StageConfig, gpu_gb: float | None) -> RenderableType:
+    """Show bytes by part of a rank of a supervised stage, as :func:`memory_view` does."""
+
+    def tables(model: ModelConfig) -> Iterator[RenderableType]:
+        learner = config.learner
+        title = f"memory of a rank ({learner.ranks} ranks, {learner.batch_tokens} tokens in a pass)"
+        yield from _table(title, stage_memory(model, config), learner.gpus_per_rank, gpu_gb, _RANK_REMEDY)
+
+    def read(folder: Path) -> ModelConfig:
+        return starting_config(config.model, config.stage, config.data.padding)
+
+    return _view(config.model.path, read, tables)
+
+
+def _view(
+    path: str,
+    read: Callable[[Path], ModelConfig],
+    tables: Callable[[ModelConfig], Iterator[RenderableType]],
+) -> RenderableType:
+    """Show the tables of a model by its path; say why not where its shape is not known here."""
     folder = local_model_folder(path)
     if folder is not None and (folder / "config.json").is_file():
         try:
-            return Group(*_tables(config, ModelConfig.from_folder(folder), gpu_gb))
+            return Group(*tables(read(folder)))
         except ModelError as error:
             return f"memory: not known: {error}"
     if path in PUBLISHED:
         note = f"memory: by the published shape of {path}, which is not on this machine"
-        return Group(note, *_tables(config, PUBLISHED[path], gpu_gb))
+        return Group(note, *tables(PUBLISHED[path]))
     missing = "is not on this machine" if folder is None else "has no config.json"
     return (
         f"memory: not known: {path} {missing} (a dry run downloads nothing); fetch it, or set "
@@ -58,7 +83,7 @@ def _tables(config: Config, model: ModelConfig, gpu_gb: float | None) -> Iterato
             f"memory of a learner rank ({learner.ranks} ranks, {batch.tokens} tokens in a pass)",
             rank,
             learner.gpus_per_rank,
-            "learner.zero_stage, weights_dtype, batch_tokens, gradient_checkpointing or zero_offload",
+            _RANK_REMEDY,
         ),
         (
             f"memory of a rollout worker ({rollout.batch_tokens} tokens in a pass)",

@@ -23,33 +23,31 @@ def plan_view(config: Config, gpu_gb: float | None = None) -> RenderableType:
     ``gpu_gb`` is the size of a GPU; without it that of this machine's, or 80 GB.
     """
     rollout, learner = config.rollout, config.learner
-    actors = Table(title="actors", title_justify="left")
-    for heading in ("role", "count", "each takes", "work"):
-        actors.add_column(heading)
+    actors = actors_table()
     elastic = rollout.min_workers is not None and rollout.min_workers < rollout.workers
     actors.add_row(
         "rollout",
         f"{rollout.min_workers} to {rollout.workers}" if elastic else str(rollout.workers),
-        _listed(actor_resources(rollout.gpus_per_worker, rollout.ray_resource)),
+        listed(actor_resources(rollout.gpus_per_worker, rollout.ray_resource)),
         f"{rollout.group_size} completions a task, {rollout.denoising_steps} steps at T {rollout.temperature:g}",
     )
     actors.add_row(
         "reward",
         str(config.reward.workers),
-        _listed(actor_resources(0.0, config.reward.ray_resource)),
+        listed(actor_resources(0.0, config.reward.ray_resource)),
         f"{config.reward.tests}, {config.reward.backend} sandbox",
     )
     actors.add_row(
         "learner",
         str(learner.ranks),
-        _listed(actor_resources(learner.gpus_per_rank, learner.ray_resource)),
+        listed(actor_resources(learner.gpus_per_rank, learner.ray_resource)),
         f"ZeRO-{learner.zero_stage}, {learner.groups_per_step} groups a step, {learner.updates_per_step} updates",
     )
-    notes = [f"resources: {_listed(required_resources(config))}"]
+    notes = [f"resources: {listed(required_resources(config))}"]
     if elastic:
         complete = rollout.model_copy(update={"min_workers": None})
         everything = required_resources(config.model_copy(update={"rollout": complete}))
-        notes.append(f"resources with all workers: {_listed(everything)}")
+        notes.append(f"resources with all workers: {listed(everything)}")
     if not config.reward.workers:
         address = f"--streams-url {without_password(config.streams.url)} --run-id {config.run.id}"
         notes.append(f"scoring is done elsewhere: couplet serve-rewards {address}")
@@ -78,5 +76,11 @@ def _length_lines(config: Config) -> list[str]:
     return [line for line in lines if line is not None]
 
 
-def _listed(resources: Mapping[str, float]) -> str:
+def actors_table() -> Table:
+    """Return a table for actors: their role, their count, what each takes, and their work."""
+    return Table("role", "count", "each takes", "work", title="actors", title_justify="left")
+
+
+def listed(resources: Mapping[str, float]) -> str:
+    """Write resources, by Ray's names, for people."""
     return ", ".join(f"{amount:g} {name}" for name, amount in resources.items()) or "CPU only"

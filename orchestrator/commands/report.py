@@ -13,7 +13,7 @@ from common.errors import UserError
 from orchestrator.report.compare import compare
 from orchestrator.report.compare_page import write_comparison
 from orchestrator.report.compare_view import comparison_view
-from orchestrator.report.run_page import write_report
+from orchestrator.report.report_page import write_report
 
 _DEFAULT = Path("compare.html")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import ray
 
-from common.config import Config
+from common.config import Config, RunSettings
 from common.errors import UserError
 from common.models.loading import model_folder
 
@@ -31,7 +31,8 @@ ACTOR_ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 
-_SMALL_STORE_BYTES = 256 << 20
+#: An object store through which no weights of a large model go.
+SMALL_STORE_BYTES = 256 << 20
 #: Ray ends the actors of a run within seconds of its main process.
 _GONE_SECONDS = 30.0
 
@@ -58,13 +59,15 @@ class Access:
 
 
 @contextmanager
-def ray_cluster(config: Config, folder: Path, run_id: str) -> Iterator[Access]:
+def ray_cluster(
+    config: RunSettings, folder: Path, run_id: str, object_store_bytes: int | None
+) -> Iterator[Access]:
     """Start or join Ray for the length of the context.
 
-    The run's id is its Ray namespace.
+    The run's id is its Ray namespace. ``object_store_bytes`` are of a local Ray's store, None for Ray's default.
     """
     if config.ray.address == "local":
-        with local_ray(folder, config.ray.dashboard, _object_store_bytes(config), run_id) as access:
+        with local_ray(folder, config.ray.dashboard, object_store_bytes, run_id) as access:
             yield access
     else:
         yield from _joined(config, run_id)
@@ -78,16 +81,23 @@ def actor_resources(gpus: float, ray_resource: str | None) -> dict[str, float]:
 
 def required_resources(config: Config) -> dict[str, float]:
     """Return what the cluster must have for the run to start: with ``rollout.min_workers``, for these alone."""
-    rollout, reward, learner = config.rollout, config.reward, config.learner
+    rollout, reward = config.rollout, config.reward
     total: Counter[str] = Counter()
     for count, gpus, custom in (
         (rollout.min_workers or rollout.workers, rollout.gpus_per_worker, rollout.ray_resource),
         (reward.workers, 0.0, reward.ray_resource),
-        (learner.ranks, learner.gpus_per_rank, learner.ray_resource),
     ):
         for name, amount in actor_resources(gpus, custom).items():
             total[name] += count * amount  # type: ignore[assignment]
+    total.update(resources_of_ranks(config))
     return {name: float(amount) for name, amount in total.items() if amount}
+
+
+def resources_of_ranks(config: RunSettings) -> dict[str, float]:
+    """Return what the cluster must have for all DeepSpeed ranks of a run."""
+    learner = config.learner
+    each = actor_resources(learner.gpus_per_rank, learner.ray_resource)
+    return {name: learner.ranks * amount for name, amount in each.items()}
 
 
 def lacking(need: Mapping[str, float], have: Mapping[str, float]) -> str:
@@ -148,17 +158,17 @@ def local_ray(
             os.environ.pop("RAY_AUTH_MODE", None)
 
 
-def _object_store_bytes(config: Config) -> int | None:
+def object_store_bytes(config: Config) -> int | None:
     """Return a small size for a small model, so that a small machine suffices; None for Ray's default.
 
     Weights that do not fit would be spilled to disk.
     """
     files = model_folder(config.model.path).glob("*.safetensors")
     weights = sum(file.stat().st_size for file in files)
-    return _SMALL_STORE_BYTES if 4 * weights < _SMALL_STORE_BYTES else None
+    return SMALL_STORE_BYTES if 4 * weights < SMALL_STORE_BYTES else None
 
 
-def _joined(config: Config, run_id: str) -> Iterator[Access]:
+def _joined(config: RunSettings, run_id: str) -> Iterator[Access]:
     try:
         context = ray.init(
             address=config.ray.address,
@@ -175,15 +185,17 @@ def _joined(config: Config, run_id: str) -> Iterator[Access]:
         ray.shutdown()
 
 
-def await_resources(config: Config, note: Callable[[str], None], check_stop: Callable[[], None]) -> None:
+def await_resources(
+    config: RunSettings, need: Mapping[str, float], note: Callable[[str], None], check_stop: Callable[[], None]
+) -> None:
     """Wait until the cluster that was joined has what the run starts with: its nodes may be on their way.
 
-    Raises ClusterError where it has not within ``deadlines.start_seconds``.
+    ``need``: amounts by Ray's names. Raises ClusterError where it has not within ``deadlines.start_seconds``.
     """
     deadline = config.deadlines.start_seconds
     end = time.monotonic() + deadline
     told = False
-    while lack := lacking(required_resources(config), _resources()):
+    while lack := lacking(need, _resources()):
         if time.monotonic() > end:
             raise ClusterError(
                 f"the run needs more than the cluster has: {lack} after {deadline:.0f} s "
@@ -194,6 +206,10 @@ def await_resources(config: Config, note: Callable[[str], None], check_stop: Cal
             told = True
         check_stop()
         time.sleep(0.5)
+
+
+def check_embedded_redis(config: Config) -> None:
+    """Raise ClusterError where a Redis on this machine alone is to serve actors on several."""
     machines = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
     if config.streams.url == "embedded" and config.ray.address != "local" and machines > 1:
         raise ClusterError(

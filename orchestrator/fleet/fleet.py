@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import ray
 
 from common.config import Config
 from learner.learner_rank import LearnerRank
-from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT, actor_resources
+from orchestrator.fleet.cluster import actor_resources
 from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
+from orchestrator.fleet.spawning import Spawner, spawner
 from reward_service.reward_actor import RewardWorker
 from rollout_workers.rollout_actor import RolloutWorker
 
@@ -106,21 +104,6 @@ def _pool(spec: PoolSpec, actor: type, setup: FleetSetup, takes: Mapping[str, fl
 
 def _spawner(
     actor: type, setup: FleetSetup, takes: Mapping[str, float], placement: PlacementGroups | None = None
-) -> Callable[[Any, str], Any]:
-    """Return what makes actors of a class, with these resources and in their placement groups, if any."""
-    remote: Any = ray.remote(actor)
-    custom = {name: amount for name, amount in takes.items() if name != "GPU"}
-
-    def spawn(identity: Any, name: str) -> Any:
-        return remote.options(
-            name=f"{setup.run_id}/{name}",
-            num_cpus=0,
-            num_gpus=takes.get("GPU", 0.0),
-            resources=custom,
-            max_concurrency=4,
-            max_restarts=0,
-            runtime_env={"env_vars": ACTOR_ENVIRONMENT},
-            **(placement.options(name) if placement else {}),
-        ).remote(setup.config, setup.run_id, setup.redis_url, identity)
-
-    return spawn
+) -> Spawner:
+    arguments = (setup.config, setup.run_id, setup.redis_url)
+    return spawner(actor, setup.run_id, arguments, takes, placement)

@@ -41,6 +41,19 @@ def short(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
+def percent(share: float) -> str:
+    """Write a share of 1 as a percentage."""
+    return f"{share:.1%}"
+
+
+def count(value: float) -> str:
+    """Write a large count in about four characters: ``12.3K``, ``4.56M``, ``65.5B``."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if size <= abs(value) < math.inf:
+            return f"{value / size:.0f}{letter}" if abs(value) >= 100 * size else f"{value / size:.3g}{letter}"
+    return short(value)
+
+
 def extent(xs: Sequence[float]) -> tuple[float, float]:
     """Return the smallest and the largest, or a range of one around a single value."""
     low, high = min(xs), max(xs)

@@ -118,8 +118,10 @@ def stacked_bars(parts: Sequence[Series], *, title: str, unit: str, width: int =
     return svg(width, height, title, [*body, frame.tooltips(tips)])
 
 
-def heat_map(rows: Sequence[Series], *, title: str, width: int = 1140, height: int = 260) -> Markup:
-    """Draw a row of cells per series, the first on top; their values, 0 to 1, are colours."""
+def heat_map(
+    rows: Sequence[Series], *, title: str, hottest: float = 1.0, width: int = 1140, height: int = 260
+) -> Markup:
+    """Draw a row of cells per series, the first on top; their values, 0 to ``hottest``, are colours."""
     columns = [dict(thin(row.points, _MOST_COLUMNS)) for row in rows]
     xs = sorted({x for column in columns for x in column})
     if not xs:
@@ -132,7 +134,7 @@ def heat_map(rows: Sequence[Series], *, title: str, width: int = 1140, height: i
         for number, (row, column) in enumerate(zip(rows, columns, strict=True)):
             if x in column:
                 top, bottom = frame.y(len(rows) - number), frame.y(len(rows) - number - 1)
-                tone = min(max(int(column[x] * 10), 0), 9)
+                tone = min(max(int(column[x] / hottest * 10), 0), 9)
                 body.append(
                     f'<rect class="heat h{tone}" x="{frame.x(x) - slot / 2:.1f}" y="{top:.1f}" '
                     f'width="{slot + 0.3:.1f}" height="{bottom - top + 0.3:.1f}"/>'

@@ -22,7 +22,10 @@ _IDENTITY = frozenset({"run.name", "run.id", "run.folder", "run.about"})
 
 @dataclass(frozen=True)
 class RunFigures:
-    """The figures of a run; None for what it lacks. ``reward`` is the mean of its last fifth of steps."""
+    """The figures of a run; None for what it lacks, and for what only runs of the other kind have.
+
+    ``reward`` and ``loss`` are means of its last fifth of steps; held-out losses are means over the ratios.
+    """
 
     label: str
     folder: str
@@ -34,6 +37,10 @@ class RunFigures:
     held_out_tasks: int | None
     reward: float | None
     samples_per_second: float | None
+    held_out_loss_before: float | None
+    held_out_loss_after: float | None
+    loss: float | None
+    tokens_per_second: float | None
     seconds: float | None
     damage: Sequence[str]
 
@@ -71,6 +78,11 @@ class Comparison:
         return [row.label for row in self.figures]
 
     @property
+    def of_stages(self) -> bool:
+        """Whether the runs are of supervised stages."""
+        return bool(self.runs[0].stage)
+
+    @property
     def window(self) -> int:
         """Steps in a moving mean: the same for all runs, by the longest of them."""
         return window(max(len(run.metrics) for run in self.runs))
@@ -85,7 +97,7 @@ class Comparison:
 
 
 def compare(folders: Sequence[Path]) -> Comparison:
-    """Read and compare runs. Raises ConfigError for a folder that is no run's, or for too many."""
+    """Read and compare runs. Raises ConfigError for a folder that is no run's, for two kinds, or for too many."""
     seen: dict[Path, Path] = {}
     for folder in folders:
         check_run_folder(folder)
@@ -95,15 +107,28 @@ def compare(folders: Sequence[Path]) -> Comparison:
     if len(folders) > COLOURS:
         raise ConfigError(f"{len(folders)} runs are too many to tell apart; give at most {COLOURS}")
     runs = [read_run(folder) for folder in folders]
+    _check_kinds(runs)
     labels = _labels(runs)
     last = [programs_by_task(_last(run)) for run in runs]
     return Comparison(
         runs=runs,
         figures=[_figures(run, label) for run, label in zip(runs, labels, strict=True)],
         differences=_differences(runs),
-        changes=[_changes(runs[0], run, label) for run, label in zip(runs[1:], labels[1:], strict=True)],
+        changes=[
+            _changes(runs[0], run, label) for run, label in zip(runs[1:], labels[1:], strict=True) if not run.stage
+        ],
         verdicts=_differing(last),
     )
+
+
+def _check_kinds(runs: Sequence[RecordedRun]) -> None:
+    stage = next((run for run in runs if run.stage), None)
+    other = next((run for run in runs if not run.stage), None)
+    if stage is not None and other is not None:
+        raise ConfigError(
+            f"{stage.folder} is a run of {stage.stage} and {other.folder} one of reinforcement learning, which "
+            "have no figures in common; compare runs of one kind"
+        )
 
 
 def _labels(runs: Sequence[RecordedRun]) -> list[str]:
@@ -118,7 +143,7 @@ def _labels(runs: Sequence[RecordedRun]) -> list[str]:
 def _figures(run: RecordedRun, label: str) -> RunFigures:
     seconds = run.summary.get("seconds")
     total = seconds.get("total") if isinstance(seconds, Mapping) else None
-    ends, last = run.ends("reward/mean"), _last(run)
+    ends, losses, last = run.ends("reward/mean"), run.ends("denoising/loss"), _last(run)
     return RunFigures(
         label=label,
         folder=str(run.folder),
@@ -129,16 +154,20 @@ def _figures(run: RecordedRun, label: str) -> RunFigures:
         pass_rate_after=_number(run.after.get("pass_rate")),
         held_out_tasks=last["tasks"] if isinstance(last.get("tasks"), int) else None,
         reward=ends[1] if ends else None,
-        samples_per_second=_number(run.summary.get("samples_per_second")) or _pace(run),
+        samples_per_second=_pace(run, "samples_per_second"),
+        held_out_loss_before=_number(run.before.get("held_out/loss")),
+        held_out_loss_after=_number(run.after.get("held_out/loss")),
+        loss=losses[1] if losses else None,
+        tokens_per_second=_pace(run, "tokens_per_second"),
         seconds=_number(total),
         damage=run.damage,
     )
 
 
-def _pace(run: RecordedRun) -> float | None:
-    """Return the mean samples per second of a run that has no summary."""
-    values = [y for _, y in run.points("perf/samples_per_second")]
-    return sum(values) / len(values) if values else None
+def _pace(run: RecordedRun, name: str) -> float | None:
+    """Return what the summary says of a pace; of a run that has none, the mean of its steps."""
+    values = [y for _, y in run.points(f"perf/{name}")]
+    return _number(run.summary.get(name)) or (sum(values) / len(values) if values else None)
 
 
 def _differences(runs: Sequence[RecordedRun]) -> list[tuple[str, list[str | None]]]:

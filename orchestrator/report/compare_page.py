@@ -9,15 +9,19 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from common.metrics.stages import HELD_OUT_AT_T
+from orchestrator.report import stage_panels
 from orchestrator.report.charts import Series, line_chart, smooth
 from orchestrator.report.compare import Comparison
 from orchestrator.report.compare_view import changes_in_words
+from orchestrator.report.display_content import losses_by_ratio
 from orchestrator.report.page import write_page
 from orchestrator.report.panels import DIFFUSION, LEARNING, POLICY, SYSTEM, components, meaning
 
 _TASKS_SHOWN = 40
 _PASS_RATE = "evaluation/pass_rate"
-_WIDE = frozenset({_PASS_RATE, "reward/mean"})
+_HELD_OUT_LOSS = "held_out/loss"
+_WIDE = frozenset({_PASS_RATE, "reward/mean", _HELD_OUT_LOSS, "denoising/loss"})
 
 
 @dataclass(frozen=True)
@@ -47,17 +51,32 @@ def write_comparison(comparison: Comparison, path: Path) -> Path:
 
 
 def _overlays(comparison: Comparison) -> list[Overlay]:
+    keys = _stage_keys(comparison) if comparison.of_stages else _keys(comparison)
+    overlays = (_overlay(comparison, key) for key in keys)
+    return [overlay for overlay in overlays if overlay.by_step]
+
+
+def _keys(comparison: Comparison) -> list[str]:
     names = dict.fromkeys(name for run in comparison.runs for name in components(run))
     panels = (*LEARNING, *DIFFUSION, *POLICY, *SYSTEM)
-    keys = [
+    return [
         _PASS_RATE,
         "reward/mean",
         "reward/solved",
         *(f"reward/{name}" for name in names),
         *(key for panel in panels for key in panel.keys),
     ]
-    overlays = (_overlay(comparison, key) for key in keys)
-    return [overlay for overlay in overlays if overlay.by_step]
+
+
+def _stage_keys(comparison: Comparison) -> list[str]:
+    ratios = dict.fromkeys(ratio for run in comparison.runs for ratio in losses_by_ratio(run.before))
+    panels = (*stage_panels.LEARNING, *stage_panels.DATA, *stage_panels.SPEED)
+    return [
+        _HELD_OUT_LOSS,
+        "denoising/loss",
+        *(HELD_OUT_AT_T + ratio for ratio in ratios),
+        *(key for panel in panels for key in panel.keys),
+    ]
 
 
 def _overlay(comparison: Comparison, key: str) -> Overlay:
@@ -83,8 +102,8 @@ def _overlay(comparison: Comparison, key: str) -> Overlay:
 def _curves(comparison: Comparison, key: str) -> list[Series]:
     """Return a line for each run: means over one window, as raw values of several runs would hide each other."""
     labels = list(enumerate(comparison.labels, start=1))
-    if key == _PASS_RATE:
-        rounds = [[(float(r["step"]), float(r["pass_rate"])) for r in run.evaluations] for run in comparison.runs]
+    if key == _PASS_RATE or key.startswith(_HELD_OUT_LOSS):
+        rounds = [run.evaluated("pass_rate" if key == _PASS_RATE else key) for run in comparison.runs]
         return [Series(label, points, i, "marks") for (i, label), points in zip(labels, rounds, strict=True)]
     raw = [run.points(key) for run in comparison.runs]
     if len({y for points in raw for _, y in points}) < 2:

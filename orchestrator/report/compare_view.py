@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.report.chart_numbers import short
-from orchestrator.report.compare import Comparison, TaskChanges
+from orchestrator.report.chart_numbers import count, percent, short
+from orchestrator.report.compare import Comparison, RunFigures, TaskChanges
 from orchestrator.report.display import duration
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:
     """Show the runs' figures, what their configurations differ in, and held-out tasks gained and lost."""
-    figures = _table("run", "status", "steps", "pass rate", "reward", "samples/s", "time")
+    of_stages = comparison.of_stages
+    measured = ("held-out loss", "loss", "tokens/s") if of_stages else ("pass rate", "reward", "samples/s")
+    figures = _table("run", "status", "steps", *measured, "time")
     for row in comparison.figures:
-        figures.add_row(
-            row.label,
-            row.status,
-            f"{row.steps}/{row.planned}" if row.planned else str(row.steps),
-            f"{_percent(row.pass_rate_before)} → {_percent(row.pass_rate_after)}",
-            "-" if row.reward is None else short(row.reward),
-            "-" if row.samples_per_second is None else short(row.samples_per_second),
-            "-" if row.seconds is None else duration(row.seconds),
-        )
+        steps = f"{row.steps}/{row.planned}" if row.planned else str(row.steps)
+        cells = _stage_cells(row) if of_stages else _cells(row)
+        figures.add_row(row.label, row.status, steps, *cells, _or_dash(row.seconds, duration))
     parts: list[RenderableType] = [figures]
     for row in comparison.figures:
         parts += [Text(f"{row.folder}: {text}", "yellow") for text in row.damage]
@@ -36,6 +34,16 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     else:
         parts.append(Text("The configurations are the same.", "dim"))
     return Group(*parts, *(_sentence(change, comparison.labels[0]) for change in comparison.changes))
+
+
+def _cells(row: RunFigures) -> tuple[str, str, str]:
+    rates = (_or_dash(rate, percent) for rate in (row.pass_rate_before, row.pass_rate_after))
+    return " → ".join(rates), _or_dash(row.reward, short), _or_dash(row.samples_per_second, short)
+
+
+def _stage_cells(row: RunFigures) -> tuple[str, str, str]:
+    losses = (_or_dash(loss, "{:.3f}".format) for loss in (row.held_out_loss_before, row.held_out_loss_after))
+    return " → ".join(losses), _or_dash(row.loss, short), _or_dash(row.tokens_per_second, count)
 
 
 def changes_in_words(change: TaskChanges, first: str) -> str:
@@ -63,5 +71,5 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
+def _or_dash(value: float | None, write: Callable[[float], str]) -> str:
+    return "-" if value is None else write(value)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.report.run_page import write_report
+from orchestrator.report.report_page import write_report
 
 _EVERY_SECONDS = 60.0
 #: Of a run's time, at most; a report of a long run takes longer to write.

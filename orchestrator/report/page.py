@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from orchestrator.report.chart_numbers import short
+from orchestrator.report.chart_numbers import count, short
 from orchestrator.report.text import clean, program
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -38,6 +38,7 @@ def write_page(template: str, view: Mapping[str, Any], path: Path) -> Path:
         "style": Markup(style),
         "script_digest": digest,
         "short": short,
+        "count": count,
         "clean": clean,
         "program": program,
     }

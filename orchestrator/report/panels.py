@@ -96,7 +96,7 @@ SYSTEM = (
     Panel("Restarts", ("restarts",), exact=True),
 )
 #: The parts of a learner step's wall time.
-_TIME = ("seconds/wait", "seconds/update", "seconds/weights", "seconds/checkpoint")
+TIME = ("seconds/wait", "seconds/update", "seconds/weights", "seconds/checkpoint")
 
 
 def meaning(key: str) -> str:
@@ -194,10 +194,10 @@ def order_meaning() -> str:
     return meaning("diffusion/order/0")
 
 
-def time_panel(run: RecordedRun) -> Chart:
+def time_panel(run: RecordedRun, keys: Sequence[str] = TIME) -> Chart:
     """Draw the parts of each learner step's wall time on top of each other."""
-    parts = [Series(_tail(key), run.points(key), i) for i, key in enumerate(_TIME, start=1)]
-    legend = tuple((p.colour, key, meaning(key)) for p, key in zip(parts, _TIME, strict=True) if p.points)
+    parts = [Series(_tail(key), run.points(key), i) for i, key in enumerate(keys, start=1)]
+    legend = tuple((p.colour, key, meaning(key)) for p, key in zip(parts, keys, strict=True) if p.points)
     title = "Where the time goes"
     svg = stacked_bars([p for p in parts if p.points], title=title, unit="s", width=_WIDTH, height=260)
     return Chart(title, legend, svg, wide=True)

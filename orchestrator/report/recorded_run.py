@@ -26,6 +26,7 @@ class RecordedRun:
     """A run as its folder has it.
 
     ``metrics``: a record per learner step, in order; of a step that was done again only the last.
+    ``corpus``: what a supervised stage trains on, from ``corpus.json``.
     ``status``: ``finished``, ``interrupted`` or ``failed`` as the run wrote; ``running`` while a process holds the
     folder; else ``incomplete``. ``damage``: what could not be read, in words.
     """
@@ -36,6 +37,7 @@ class RecordedRun:
     metrics: Sequence[Record]
     evaluations: Sequence[Record]
     samples: Sequence[Record]
+    corpus: Record
     config: Record
     config_text: str
     status: str
@@ -44,6 +46,11 @@ class RecordedRun:
     @property
     def name(self) -> str:
         return clean(self.run.get("name") or self.folder.resolve().name)
+
+    @property
+    def stage(self) -> str:
+        """The supervised stage that was run; empty for a run of reinforcement learning."""
+        return clean(self.config.get("stage") or "")
 
     @property
     def before(self) -> Record:
@@ -64,6 +71,10 @@ class RecordedRun:
     def points(self, key: str) -> list[Point]:
         """Return a metric as (step, value), where it is a finite number."""
         return [(float(r["step"]), float(r[key])) for r in self.metrics if is_number(r.get(key))]
+
+    def evaluated(self, key: str) -> list[Point]:
+        """Return a metric of the held-out evaluations as (step, value), where it is a finite number."""
+        return [(float(r["step"]), float(r[key])) for r in self.evaluations if is_number(r.get(key))]
 
     def ends(self, key: str) -> tuple[float, float, int] | None:
         """Return the mean of a metric's first and of its last fifth, and their size; None for under 5 steps."""
@@ -94,13 +105,14 @@ def read_run(folder: Path) -> RecordedRun:
     """Read what can be read of a run; what is missing is empty."""
     damage: list[str] = []
     steps = {r["step"]: r for r in _read_lines(folder / "metrics.jsonl", damage) if is_number(r.get("step"))}
+    summary = _read(folder / "summary.json", damage)
+    config, config_text = _config(folder / "config.yaml", damage)
+    measured = "held_out/loss" if config.get("stage") else "pass_rate"
     evaluations = [
         r
         for r in _read_lines(folder / "evaluations.jsonl", damage)
-        if is_number(r.get("step")) and is_number(r.get("pass_rate"))
+        if is_number(r.get("step")) and is_number(r.get(measured))
     ]
-    summary = _read(folder / "summary.json", damage)
-    config, config_text = _config(folder / "config.yaml", damage)
     return RecordedRun(
         folder=folder,
         run=_read(folder / "run.json", damage),
@@ -108,6 +120,7 @@ def read_run(folder: Path) -> RecordedRun:
         metrics=[steps[step] for step in sorted(steps)],
         evaluations=evaluations,
         samples=_read_lines(folder / "samples.jsonl", damage),
+        corpus=_read(folder / "corpus.json", damage),
         config=config,
         config_text=config_text,
         status=clean(summary.get("status") or ("running" if _is_held(folder) else "incomplete")),

@@ -1,42 +1,23 @@
-"""The report of one run: an HTML file that loads nothing else."""
+"""The report of a run of reinforcement learning."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from orchestrator.report import panels
-from orchestrator.report.page import write_page
-from orchestrator.report.recorded_run import Record, RecordedRun, is_number, read_run
+from orchestrator.report.recorded_run import Record, RecordedRun, is_number
 from orchestrator.report.verdicts import chance, changed, families, is_complete
 
 _SAMPLED_STEPS, _SAMPLES_PER_STEP = 60, 4
 
 
-def write_report(run_folder: Path, path: Path | None = None) -> Path:
-    """Write the report of a run, finished or not, and return its path: ``report.html`` in the folder, or ``path``.
-
-    Raises OSError.
-    """
-    return write_page("report.html", _view(read_run(run_folder)), path or run_folder / "report.html")
-
-
-def _view(run: RecordedRun) -> dict[str, Any]:
+def run_view(run: RecordedRun) -> dict[str, Any]:
+    """Return what the template ``report.html`` shows of a run of reinforcement learning."""
     before, after = run.before, run.after
     gained, lost = changed(before, after, passes=True), changed(before, after, passes=False)
     reward = panels.reward_panel(run)
     return {
-        "name": run.name,
-        "run": run.run,
-        "status": run.status,
-        "summary": run.summary,
-        "damage": run.damage,
-        "written": datetime.now().astimezone().isoformat(" ", "seconds"),
-        "updates": len(run.metrics),
-        "planned": run.steps_planned,
-        "window": panels.window(len(run.metrics)),
         "before": before,
         "after": after,
         "rewards": run.ends("reward/mean"),
@@ -56,7 +37,6 @@ def _view(run: RecordedRun) -> dict[str, Any]:
         "constants": panels.constants(run, (*panels.LEARNING, *panels.DIFFUSION, *panels.POLICY, *panels.SYSTEM)),
         "samples": _samples(run.samples),
         "sample_limits": (_SAMPLED_STEPS, _SAMPLES_PER_STEP),
-        "config": run.config_text,
     }
 
 

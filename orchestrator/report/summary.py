@@ -46,9 +46,14 @@ def summary_view(
     return Group(*parts, "", table)
 
 
-def _headline(before: Mapping[str, Any], after: Mapping[str, Any], summary: Mapping[str, Any]) -> Text:
+def status_badge(summary: Mapping[str, Any]) -> Text:
+    """Return how a run ended, in colour, with room for what follows."""
     status = clean(summary.get("status", "incomplete"))
-    text = Text.assemble((f" {status} ", "black on green" if status == "finished" else "black on yellow"), "  ")
+    return Text.assemble((f" {status} ", "black on green" if status == "finished" else "black on yellow"), "  ")
+
+
+def _headline(before: Mapping[str, Any], after: Mapping[str, Any], summary: Mapping[str, Any]) -> Text:
+    text = status_badge(summary)
     if before and after:
         gain = (after["pass_rate"] - before["pass_rate"]) * 100
         text.append(f"held-out pass rate {before['pass_rate']:.1%} → ").append(f"{after['pass_rate']:.1%}", "bold")

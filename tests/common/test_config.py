@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from common.config import Config, ConfigError, Section, dump_config, load_config
+from common.config import Config, ConfigError, Section, StageConfig, dump_config, load_config, load_stage_config
 from common.config.loading import sections_in
 from common.records import Sampler
 from common.sampler import DECODERS
@@ -24,12 +26,42 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_shipped_recipe_is_valid_and_survives_a_round_trip(path: Path, tmp_path: Path) -> None:
-    config = load_config(path)
+    config = _load(path)
     dumped = tmp_path / "dumped.yaml"
     dumped.write_text(dump_config(config))
-    assert load_config(dumped) == config
+    assert _load(dumped) == config
+
+
+def _load(recipe: Path) -> Config | StageConfig:
+    """Read a recipe of either kind of run."""
+    stage = yaml.safe_load(recipe.read_text()).get("stage")
+    return load_config(recipe) if stage is None else load_stage_config(recipe, stage)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "tokens"),
+    [
+        ("adapt", 80, lambda config, sequences: config.run.steps * sequences * 4096),
+        # Of epochs, the steps that 16 B tokens and 436 K examples are.
+        ("pretrain", 64, lambda config, sequences: config.run.epochs * 16e9),
+        ("sft", 64, lambda config, sequences: config.run.epochs * 436_000 * 2048),
+    ],
+)
+def test_the_papers_stages_have_the_tokens_that_their_comments_say(
+    name: str, gpus: int, tokens: Callable[[StageConfig, int], float]
+) -> None:
+    path = ROOT / f"recipes/diffucoder_{name}.yaml"
+    config = load_stage_config(path, yaml.safe_load(path.read_text())["stage"])
+    sequences = config.learner.sequences_per_step
+    assert config.learner.ranks == gpus
+    assert sequences == 2 * gpus
+    said = re.search(r"([\d,]+) steps x (\d+) (?:sequences|examples) x ([\d,]+) tokens", path.read_text())
+    assert said
+    steps, batch, context = (int(part.replace(",", "")) for part in said.groups())
+    assert (batch, context) == (sequences, config.data.context_length)
+    assert steps * batch * context == pytest.approx(tokens(config, sequences), rel=0.01)
 
 
 def test_there_are_recipes() -> None:
@@ -254,6 +286,7 @@ def test_every_setting_has_a_description() -> None:
         return found
 
     assert undocumented(Config, "") == []
+    assert undocumented(StageConfig, "") == []
 
 
 def test_wire_and_config_modules_do_not_import_torch() -> None:

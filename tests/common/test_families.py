@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import (
@@ -24,7 +24,7 @@ from transformers import (
 
 from common.config import PromptSettings
 from common.models.config import ModelConfig, ModelError
-from common.models.families import FAMILIES
+from common.models.families import FAMILIES, Family
 from common.models.loading import load_model, load_tokenizer, save_model
 from common.models.packing import Packing
 from common.models.prompts import PromptEncoder
@@ -270,14 +270,76 @@ def test_every_family_is_saved_for_us_and_for_transformers(
     assert_same_logits(loaded, theirs, 38)
 
 
-def test_published_model_saved_and_read_again_is_the_same(tmp_path: Path) -> None:
-    folder = publish(tmp_path / "published", LLADA, llada_weights(stock_llama()), shards=2)
+def tiny_name(name: str) -> str:
+    return f"net.{name}"
+
+
+def tiny_shape(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return SHAPE | {"hidden_size": raw["width"]}
+
+
+#: A plug-in family with keys and names of its own.
+TINY = Family("llama", shift=False, end_of_turn="<|end|>", mask="<m>", shape=tiny_shape, parameter_name=tiny_name)
+PLUGIN: dict[str, Any] = {
+    "model_type": "tiny",
+    "width": 32,
+    "masked_diffusion": {"family": f"{__name__}:TINY", "token_count": 38},
+    **IDS,
+}
+
+
+def published_family(family: str) -> tuple[Change, dict[str, Tensor]]:
+    """A config.json in the family's own keys, and weights under its own names."""
+    if family == "dream":
+        return DREAM, stock_qwen2().state_dict()
+    if family == "llada":
+        return LLADA, llada_weights(stock_llama())
+    return PLUGIN, {tiny_name(name): tensor for name, tensor in stock_llama().state_dict().items()}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", ["dream", "llada", "plugin"])
+def test_a_published_model_is_saved_in_the_format_of_its_family(
+    tmp_path: Path, family: str, dtype: torch.dtype
+) -> None:
+    config, weights = published_family(family)
+    folder = publish(tmp_path / "published", config | {"dtype": "float16"}, weights, shards=2)
+    (folder / "modeling.py").write_text("raise SystemExit('code of the folder was run')\n")
+    (folder / "generation_config.json").write_text("{}")
     first = load_model(str(folder))
-    save_model(first.config, first.named_parameters(), tmp_path / "saved", folder)
-    second = load_model(str(tmp_path / "saved"))
-    assert second.config == first.config
+    save_model(first.config, first.named_parameters(), tmp_path / "saved", folder, dtype)
+    saved = tmp_path / "saved"
+    assert json.loads((saved / "config.json").read_text()) == config | {"dtype": str(dtype).split(".")[1]}
+    theirs = load_file(saved / "model.safetensors")
+    assert theirs.keys() == weights.keys()
+    for name, tensor in theirs.items():
+        assert torch.equal(tensor, weights[name].to(dtype)), name
+    assert {path.name for path in saved.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "modeling.py",
+        "generation_config.json",
+    }
+    again = load_model(str(saved))
+    assert again.config == first.config
     for name, parameter in first.named_parameters():
-        assert torch.equal(second.get_parameter(name), parameter), name
+        assert torch.equal(again.get_parameter(name), parameter.to(dtype).float()), name
+    # Once more from what was saved: nothing wears off.
+    save_model(again.config, again.named_parameters(), tmp_path / "twice", saved, dtype)
+    for file in ("config.json", "model.safetensors"):
+        assert (tmp_path / "twice" / file).read_bytes() == (saved / file).read_bytes()
+
+
+def test_a_stock_model_is_saved_as_one_with_our_section(tmp_path: Path) -> None:
+    theirs = stock_llama()
+    config = json.loads(theirs.config.to_json_string(use_diff=False)) | IDS
+    folder = publish(tmp_path / "published", config, theirs.state_dict())
+    model = load_model(str(folder))
+    save_model(model.config, model.named_parameters(), tmp_path / "saved", folder)
+    raw = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert (raw["model_type"], raw["masked_diffusion"]["family"]) == ("llama", "llama")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", attn_implementation="sdpa").eval()
+    assert_same_logits(load_model(str(tmp_path / "saved")), again, 40)
 
 
 @pytest.mark.parametrize(

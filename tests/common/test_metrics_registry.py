@@ -9,6 +9,7 @@ import pytest
 from common.config.reward import RESERVED_COMPONENTS
 from common.metrics.metric import PROCESS_LABELS, Kind
 from common.metrics.registry import BY_ROLE, METRICS, find
+from common.metrics.stages import STAGE_METRICS
 from common.metrics.step import STEP_METRICS
 
 
@@ -42,6 +43,9 @@ def test_a_key_of_a_step_finds_its_metric_and_labels() -> None:
         ("reward/tests", "couplet_reward_component", {"component": "tests"}),
         ("reward/total/p90", "couplet_reward_quantile", {"component": "total", "quantile": "p90"}),
         ("diffusion/order/7", "couplet_decode_order", {"tenth": "7"}),
+        ("denoising/loss_at_t/9", "couplet_denoising_loss_at_t_nats", {"tenth": "9"}),
+        ("denoising/loss_at_position/0", "couplet_denoising_loss_at_position_nats", {"eighth": "0"}),
+        ("held_out/loss_at_t/0.15", "couplet_held_out_loss_at_t_nats", {"ratio": "0.15"}),
     ):
         metric, found = find(key)
         assert (metric.prometheus_name, found) == (name, labels)
@@ -62,4 +66,4 @@ def test_a_reward_function_cannot_take_the_name_of_a_metric() -> None:
 
 def test_every_role_has_metrics_of_its_own() -> None:
     assert all(BY_ROLE.values())
-    assert set(STEP_METRICS) <= set(BY_ROLE["orchestrator"])
+    assert {*STEP_METRICS, *STAGE_METRICS} <= set(BY_ROLE["orchestrator"])

@@ -11,6 +11,7 @@ from pathlib import Path
 from common.metrics.metric import Kind, Metric
 from common.metrics.processes import PROCESS
 from common.metrics.registry import BY_ROLE, METRICS
+from common.metrics.stages import EIGHTHS
 from common.metrics.step import QUANTILES, TENTHS, TOTAL
 from tests.deploy.tools import tool
 
@@ -22,6 +23,8 @@ _VALUES = {
     "component": ("tests", "format", TOTAL),
     "quantile": tuple(QUANTILES),
     "tenth": tuple(map(str, range(TENTHS))),
+    "eighth": tuple(map(str, range(EIGHTHS))),
+    "ratio": ("0.15", "0.5", "0.85"),
     "pool": ("rollout", "reward", "learner"),
     "state": ("healthy", "dead"),
     "stream": ("prompts", "rollouts"),

@@ -56,10 +56,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         yield server
 
 
-def test_the_four_dashboards_are_there_and_lead_to_each_other() -> None:
+def test_the_five_dashboards_are_there_and_lead_to_each_other() -> None:
     boards = [json.loads(path.read_text()) for path in DASHBOARDS]
     assert {board["uid"] for board in boards} == {
-        f"couplet-{name}" for name in ("run", "diffusion", "system", "rewards")
+        f"couplet-{name}" for name in ("run", "diffusion", "stages", "system", "rewards")
     }
     for board in boards:
         (link,) = board["links"]

@@ -68,7 +68,7 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
 
     folder.mkdir(exist_ok=True)
     engine = _engine(case, seed=0)
-    config = _config(case)
+    config = config_of(case)
     updates, metrics = 0, []
     for step in range(case.steps):
         if case.samples is None:
@@ -132,7 +132,7 @@ def _refusal(engine: Any, folder: Path) -> str:
     return "loaded"
 
 
-def _config(case: Case) -> LearnerConfig:
+def config_of(case: Case) -> LearnerConfig:
     return LearnerConfig.model_validate({**CONFIG.model_dump(), "zero_stage": case.zero_stage, **case.settings})
 
 
@@ -144,7 +144,7 @@ def _engine(case: Case, seed: int) -> Any:
 
     learner.deepspeed_policy.make_optimizer = _make_sgd if case.sgd else make_optimizer
 
-    config = _config(case)
+    config = config_of(case)
     dtype = torch.bfloat16 if case.computes_bf16 else torch.float32
     policy = tiny_policy(seed, chunk_rows=case.chunk_rows, dtype=dtype)
     if case.computes_bf16:

@@ -47,7 +47,7 @@ def save_for_ever(folder: Path, first: int, rank: int, barrier: Barrier) -> None
 
 def check(checkpoint: Path, ranks: int) -> int:
     """The version of a checkpoint that must be complete."""
-    progress = load_progress(checkpoint)
+    progress = load_progress(checkpoint, Progress)
     assert progress.next_index == progress.trained == 4 * progress.version
     for rank in range(ranks):
         for number in range(FILES):

@@ -13,11 +13,10 @@ from safetensors.torch import save_file
 from learner.checkpoints import (
     CheckpointError,
     Checkpoints,
-    CheckpointState,
     adopt,
     latest_checkpoint,
     load_progress,
-    load_state,
+    load_settings,
 )
 from learner.collector import Progress
 
@@ -53,8 +52,8 @@ def test_a_checkpoint_comes_back_whole(tmp_path: Path) -> None:
     make(tmp_path).save(progress, writer("three"))
     found = latest_checkpoint(tmp_path)
     assert found == tmp_path / "step-000003"
-    assert load_state(found) == CheckpointState(progress, SETTINGS)
-    assert load_progress(found) == progress
+    assert load_settings(found) == SETTINGS
+    assert load_progress(found, Progress) == progress
     assert (found / "engine" / "weights").read_text() == "three"
 
 
@@ -90,7 +89,7 @@ def test_a_crash_before_the_publication_leaves_latest_as_it_was(
             make(tmp_path).save(Progress(version=2), crash if fault is crash_in_write else writer("two"))
     found = latest_checkpoint(tmp_path)
     assert found == tmp_path / "step-000001"
-    assert load_progress(found).version == 1
+    assert load_progress(found, Progress).version == 1
 
     make(tmp_path).save(Progress(version=2), writer("again"))
     found = latest_checkpoint(tmp_path)
@@ -112,7 +111,7 @@ def test_a_run_resumed_from_an_early_checkpoint_keeps_what_it_writes(tmp_path: P
     make(tmp_path, keep).save(Progress(version=6), writer("six"))
     found = latest_checkpoint(tmp_path)
     assert found == tmp_path / "step-000006"
-    assert load_progress(found).version == 6
+    assert load_progress(found, Progress).version == 6
     assert len(list(tmp_path.glob("step-*"))) == keep
 
 
@@ -139,7 +138,7 @@ def test_a_step_made_again_replaces_the_earlier_one_and_is_never_missing(tmp_pat
     assert names(tmp_path) == [".step-000004.old", ".step-000004.tmp", "latest"]
     found = latest_checkpoint(tmp_path)
     assert found is not None
-    assert load_progress(found).version == 4
+    assert load_progress(found, Progress).version == 4
 
     assert adopt(tmp_path, found) == tmp_path / "step-000004" == latest_checkpoint(tmp_path)
     assert (tmp_path / "step-000004" / "engine" / "weights").read_text() == "first"
@@ -218,7 +217,7 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path, damage: Callable[[Path], N
     assert found is not None
     damage(found)
     with pytest.raises(CheckpointError, match=r"step-000004: not a usable checkpoint"):
-        load_progress(found)
+        load_progress(found, Progress)
 
 
 MEGABYTE = 1 << 20

@@ -52,7 +52,7 @@ def loss_sums(
         return sums.loss
 
     if objective.by_token:
-        return new.loss(batch, loss_of).value, metrics
+        return new.loss(batch, lambda rows, log_probs: loss_of(batch.part(rows), log_probs)).value, metrics
     return loss_of(batch.tokens, new.log_probs(batch)), metrics
 
 
@@ -188,10 +188,12 @@ def test_chunks_never_cut_a_token_apart() -> None:
     batch = packed(make_samples(6), LearnerConfig(estimator=CoupledConfig(mask_pairs=2)))
     for rows in (1, 3, 4, 7, 10_000):
         spans = batch.chunks(rows)
-        assert [i for span, _ in spans for i in range(span.start, span.stop)] == list(range(batch.rows.numel()))
-        for span, tokens in spans:
-            assert set(batch.tokens.token[span].tolist()) == set(range(tokens.start, tokens.stop))
+        assert [i for span in spans for i in range(span.start, span.stop)] == list(range(batch.rows.numel()))
+        parts = [batch.part(span) for span in spans]
+        for span, part in zip(spans, parts, strict=True):
+            assert set(part.token.tolist()) == set(range(len(part.owner)))
             assert span.stop - span.start <= max(rows, 3)
+        assert torch.cat([part.position for part in parts]).equal(batch.tokens.position)
 
 
 @pytest.mark.parametrize("objective", ["grpo", "sequence"])

@@ -132,3 +132,61 @@ def make_run(folder: Path, steps: int = 40, name: str = "quickstart", gain: floa
     summary = {"status": "finished", "updates": steps, "seconds": seconds, "samples": 2560}
     (folder / "summary.json").write_text(json.dumps({**summary, "samples_per_second": 14.2}))
     return folder
+
+
+def stage_metric(step: int, steps: int, mfu: bool) -> dict[str, Any]:
+    noise, share = random.Random(step), step / steps
+    loss = 6 - 3 * share + noise.gauss(0, 0.1)
+    return {
+        "step": step,
+        "time": 1.7e9 + 9 * step,
+        "denoising/loss": loss,
+        **{f"denoising/loss_at_t/{tenth}": loss * (0.4 + 0.06 * tenth) for tenth in range(10)},
+        **{f"denoising/loss_at_position/{eighth}": loss * (1 - 0.03 * eighth) for eighth in range(8)},
+        "denoising/masked_share": 0.5 + noise.gauss(0, 0.02),
+        "denoising/visible_share": min(1.0, 2 * share),
+        "optim/grad_norm": 1 + abs(noise.gauss(0, 0.2)),
+        "optim/learning_rate": 1e-4 * (1 - share),
+        "data/tokens": 4096 * step,
+        "data/epochs": 0.03 * step,
+        "data/targets": 2048 + noise.randint(-99, 99),
+        "perf/tokens_per_second": 455 + noise.gauss(0, 9),
+        **({"perf/mfu": 0.4 + noise.gauss(0, 0.01)} if mfu else {}),
+        "seconds/step": 9 + noise.gauss(0, 0.2),
+        "seconds/forward_backward": 7 + noise.gauss(0, 0.2),
+        "seconds/optimizer": 1.5,
+        "seconds/checkpoint": 0.4 * (step % 10 == 0),
+        "restarts": 0,
+    }
+
+
+def held_out_losses(step: int, loss: float) -> dict[str, Any]:
+    at = {ratio: loss * (0.6 + 0.8 * ratio) for ratio in (0.15, 0.5, 0.85)}
+    return {
+        "step": step,
+        "held_out/loss": sum(at.values()) / 3,
+        **{f"held_out/loss_at_t/{ratio:g}": value for ratio, value in at.items()},
+    }
+
+
+def make_stage_run(
+    folder: Path, steps: int = 40, name: str = "smollm2-adapt", final: float = 3.0, mfu: bool = True
+) -> Path:
+    """The folder of a finished adaptation whose held-out loss falls from 6 to ``final`` or so."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"stage": "adapt", "run": {"name": name, "steps": steps, "folder": str(folder)}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    run = {"run_id": f"{name}-1", "name": name, "started": "2023-11-14T22:13:10+00:00"}
+    (folder / "run.json").write_text(json.dumps(run))
+    records = [stage_metric(step, steps, mfu) for step in range(1, steps + 1)]
+    (folder / "metrics.jsonl").write_text(lines(records))
+    losses = ((0, 6.0), (steps // 2, (6.0 + final) / 2), (steps, final))
+    (folder / "evaluations.jsonl").write_text(lines([held_out_losses(*each) for each in losses]))
+    source = {"path": "builtin:stdlib<script>", "documents": 1671, "tokens": 9_412_345, "held_out_documents": 84}
+    corpus = {"fingerprint": "a1b2", **{k: v for k, v in source.items() if k != "path"}}
+    (folder / "corpus.json").write_text(json.dumps({**corpus, "sources": [{**source, "dropped": 3}]}))
+    summary = {"status": "finished", "updates": steps, "tokens": 4096 * steps, "epochs": 0.03 * steps}
+    seconds = {"total": 412.0, "train": 360.0}
+    more = {"tokens_per_second": 455.1, "seconds": seconds, "model": str(folder / "model")}
+    (folder / "summary.json").write_text(json.dumps({**summary, **more}))
+    return folder

@@ -133,6 +133,19 @@ def test_recipes_of_ours_are_found_by_name_from_anywhere(
     assert "run folder: runs/quickstart" in result.stdout
 
 
+@pytest.mark.parametrize("recipe", ["tiny_chain/sft", "recipes/tiny_chain/sft.yaml"])
+def test_recipes_of_a_chain_are_found_by_folder_and_name(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["sft", recipe, "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert "run folder: runs/tiny-chain/sft" in result.stdout
+    unknown = CliRunner().invoke(main, ["sft", "tiny_chain/nonsense"])
+    assert "those are" in unknown.stderr
+    assert "tiny_chain/adapt" in unknown.stderr
+
+
 def test_a_recipe_of_the_users_goes_before_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "quickstart.yaml").write_text("run: {steps: x}\n")

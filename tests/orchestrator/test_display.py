@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from orchestrator.report.display import (
-    Display,
-    LiveDisplay,
-    PlainDisplay,
-    duration,
-    open_display,
-)
+from orchestrator.report.display import Display, duration
+from orchestrator.report.display_content import STAGE
+from orchestrator.report.display_live import LiveDisplay
+from orchestrator.report.display_plain import PlainDisplay
+from orchestrator.report.open_display import open_display
+from orchestrator.report.stage_summary import stage_summary_view
 from orchestrator.report.summary import summary_view
 
 WIDTHS = (80, 140)
@@ -47,7 +46,7 @@ def rendered(console: Console, view: RenderableType) -> str:
 def train(display: Display, clock: Stopwatch, steps: int = 10) -> None:
     display.phase("evaluate before training")
     clock.now += 12
-    display.evaluation(0, 0.41, {"greater than": (12, 60)})
+    display.evaluation(0, {"evaluation/pass_rate": 0.41}, {"greater than": (12, 60)})
     display.phase("train")
     for step in range(1, steps + 1):
         clock.now += 9
@@ -102,6 +101,54 @@ def test_plain_lines_fit_and_are_flushed(width: int) -> None:
     assert any("step 10/40" in line and "reward 1.50" in line and "solved 60.0%" in line for line in lines)
     assert "[red]" in lines[-1]
     assert "\x1b" not in text
+
+
+def adapt(display: Display, clock: Stopwatch, steps: int = 10) -> None:
+    """A stage's run; the held-out loss is recorded in another order than that of its ratios."""
+    display.phase("evaluate before training")
+    clock.now += 12
+    losses = {"held_out/loss_at_t/0.85": 7.5, "held_out/loss_at_t/0.15": 2.25}
+    display.evaluation(0, {"held_out/loss": 4.875, **losses})
+    display.phase("train")
+    for step in range(1, steps + 1):
+        clock.now += 9
+        values = {"denoising/loss": 8.0 - 0.52 * step, "data/epochs": 0.031 * step, "data/tokens": 16384.0 * step}
+        seconds = {"seconds/forward_backward": 7.0, "seconds/optimizer": 1.5, "seconds/checkpoint": math.nan}
+        speed = {"perf/tokens_per_second": 182044.0, "optim/learning_rate": 3e-4}
+        display.step(step, 40, {**values, **seconds, **speed, "other": 1.0})
+    display.note("rank 0 died, restarted [red]\x1b[2J")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_live_screen_of_a_stage_shows_its_numbers_and_fits(width: int) -> None:
+    console, clock = terminal(width), Stopwatch()
+    display = LiveDisplay(console, clock, STAGE)
+    adapt(display, clock)
+    text = rendered(console, display)
+    for shown in ("10/40", "eta 4:30", "2.80", "0.310", "182K", "164K", "3e-4", "forward and backward 7.0s"):
+        assert shown in text
+    assert "held-out loss  ◆ held-out 4.88" in text
+    assert "t = 0.15: 2.25  t = 0.85: 7.50" in text
+    assert "reward" not in text
+    assert "rank 0 died, restarted [red]" in text
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert len(text.splitlines()) <= 24
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_plain_lines_of_a_stage_fit(width: int) -> None:
+    raw = io.BytesIO()
+    console, clock = Console(file=io.TextIOWrapper(raw, "utf-8"), width=width), Stopwatch()
+    with PlainDisplay(console, clock, STAGE) as display:
+        adapt(display, clock)
+        lines = raw.getvalue().decode().splitlines()
+    assert max(map(len, lines)) <= width
+    start = lines.index("[0:12] held-out loss at step 0: 4.88")
+    assert lines[start + 1 : start + 3] == ["[0:12]   t = 0.15: 2.25", "[0:12]   t = 0.85: 7.50"]
+    (last,) = (line for line in lines if "step 10/40" in line)
+    for shown in ("loss 2.80", "tokens/s 182K", "epochs 0.310", "eta 4:30"):
+        assert shown in last
 
 
 @pytest.mark.parametrize("plain", [True, False])
@@ -190,3 +237,28 @@ def test_summary_of_an_interrupted_run(before: dict[str, Any]) -> None:
 
 def test_duration() -> None:
     assert [duration(s) for s in (0, 61, 3661)] == ["0:00", "1:01", "1:01:01"]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_summary_of_a_stage_shows_the_losses_the_model_and_what_comes_next(width: int) -> None:
+    before = {"step": 0, "held_out/loss": 5.0, "held_out/loss_at_t/0.15": 2.0, "held_out/loss_at_t/0.85": 8.0}
+    after = {"step": 40, "held_out/loss": 3.5, "held_out/loss_at_t/0.15": 2.5, "held_out/loss_at_t/0.85": 4.5}
+    seconds = {"total": 412.0, "train": 360.0}
+    counts = {"updates": 40, "tokens": 655_360, "epochs": 1.25, "tokens_per_second": 1820.0}
+    summary = {"status": "finished", **counts, "seconds": seconds, "model": "runs/x/model"}
+    command = "couplet pretrain RECIPE model.path=runs/x/model"
+    view = stage_summary_view("adapt", before, after, summary, Path("runs/x/report.html"))
+    text = rendered(terminal(width), view)
+    figures = ("5 → 3.50", "-1.5 nats", "+0.500", "-3.500", "655K tokens", "1.25 epochs", "6:52", "1.82K tokens/s")
+    for shown in (*figures, "runs/x/model", "runs/x/report.html", command):
+        assert shown in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize("before", [{}, {"step": 0, "held_out/loss": 5.0, "held_out/loss_at_t/0.5": 5.0}])
+def test_summary_of_an_interrupted_stage(before: dict[str, Any]) -> None:
+    view = stage_summary_view("sft", before, {}, {"status": "interrupted"}, Path("report.html"))
+    text = rendered(terminal(80), view)
+    assert "interrupted" in text
+    assert "evaluation" in text
+    assert "next" not in text

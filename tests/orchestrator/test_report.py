@@ -13,7 +13,7 @@ from common.metrics.registry import find
 from common.metrics.step import STEP_METRICS
 from orchestrator.report.panels import DIFFUSION, LEARNING, POLICY, SYSTEM
 from orchestrator.report.recorded_run import read_run
-from orchestrator.report.run_page import write_report
+from orchestrator.report.report_page import write_report
 from orchestrator.report.text import clean, program
 from orchestrator.report.verdicts import changed, families, interval
 from tests.orchestrator.recorded_runs import FAMILIES, HOSTILE, evaluation, lines, make_run, metric

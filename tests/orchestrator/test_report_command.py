@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.commands.main import main
-from tests.orchestrator.recorded_runs import HOSTILE, lines, make_run
+from tests.orchestrator.recorded_runs import HOSTILE, lines, make_run, make_stage_run
 
 
 def couplet(*words: str | Path) -> Result:
@@ -139,3 +139,31 @@ def test_hostile_names_and_programs(runs: Path) -> None:
     assert page.count("<script") == 1
     assert "<img" not in page
     assert "\x1b" not in page
+
+
+def test_one_run_of_a_stage(runs: Path) -> None:
+    make_stage_run(Path("runs/adapt"))
+    assert couplet("report", "runs/adapt").stdout == "runs/adapt/report.html\n"
+    assert "report of adapt" in Path("runs/adapt/report.html").read_text()
+
+
+def test_two_runs_of_a_stage(runs: Path) -> None:
+    make_stage_run(Path("runs/annealed"), name="annealed", final=3.0)
+    make_stage_run(Path("runs/scratch"), name="scratch", final=5.0, mfu=False)
+    result = couplet("report", "runs/annealed", "runs/scratch")
+    assert result.exit_code == 0, result.output
+    for shown in ("held-out loss", "6.000 → 3.000", "6.000 → 5.000", "455"):
+        assert shown in result.stdout
+    assert "pass rate" not in result.stdout
+    page = Path("compare.html").read_text()
+    for key in ("held_out/loss", "held_out/loss_at_t/0.15", "denoising/loss", "perf/mfu"):
+        assert f"<code>{key}</code>" in page
+    for of_the_other_kind in ("pass rate", "reward", "Held-out tasks"):
+        assert of_the_other_kind not in page
+
+
+def test_runs_of_two_kinds_are_refused(runs: Path) -> None:
+    make_stage_run(Path("runs/adapt"))
+    result = couplet("report", "runs/mine", "runs/adapt")
+    assert result.exit_code == 2
+    assert "runs/adapt is a run of adapt and runs/mine one of reinforcement learning" in result.stderr

@@ -9,9 +9,9 @@ import pytest
 
 from orchestrator.report.compare import compare
 from orchestrator.report.compare_page import write_comparison
-from orchestrator.report.run_page import write_report
+from orchestrator.report.report_page import write_report
 from tests.browser import Browser, Window, open_browser
-from tests.orchestrator.recorded_runs import make_run
+from tests.orchestrator.recorded_runs import make_run, make_stage_run
 
 _SIZES = pytest.mark.parametrize(("width", "dark"), [(1400, False), (400, True)])
 
@@ -60,6 +60,17 @@ def test_the_report(browser: Browser, report: Path, width: int, dark: bool) -> N
         window.open(report)
         window.wait_for("figure svg polyline")
         assert shown_charts(window) > 20
+        assert (luminance(window) < 60) is dark
+        assert not window.scrolls_sideways()
+        assert window.complaints == []
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1400, False), (420, True)])
+def test_the_report_of_a_stage(browser: Browser, width: int, dark: bool, tmp_path: Path) -> None:
+    with browser.window(width=width, dark=dark) as window:
+        window.open(write_report(make_stage_run(tmp_path / "run", steps=12)))
+        window.wait_for("figure svg polyline")
+        assert shown_charts(window) > 10
         assert (luminance(window) < 60) is dark
         assert not window.scrolls_sideways()
         assert window.complaints == []

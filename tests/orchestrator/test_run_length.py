@@ -53,7 +53,7 @@ def test_epochs_become_the_whole_steps_of_the_loaded_tasks(
     assert (length.steps, length.warning()) == (steps, None)
     assert length.epochs == pytest.approx(steps * groups / tasks)
     assert length.epochs <= epochs
-    assert with_steps(config, length).run.total_steps == steps
+    assert with_steps(config, length.steps).run.total_steps == steps
 
 
 def test_steps_that_go_into_a_second_epoch_say_so() -> None:
@@ -138,3 +138,13 @@ def test_a_run_starts_from_the_same_count(tmp_path: Path, monkeypatch: pytest.Mo
     assert "training: 6 steps of 3 tasks: 0.9 epochs of 20 training tasks" in inputs.notes
     inputs = check_run(load_config(Path("recipe.yaml"), ["run.steps=8"]), "never")
     assert any("go into epoch 2" in note for note in inputs.notes)
+
+
+def test_the_best_weights_are_not_kept_without_anything_to_measure_them_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(RECIPE)
+    write_tasks(Path("train.jsonl"), 20)
+    with pytest.raises(ConfigError, match=r"run\.keep_best: without held-out tasks .*; set data\.held_out"):
+        check_run(load_config(Path("recipe.yaml"), ["run.keep_best=true"]), "never")

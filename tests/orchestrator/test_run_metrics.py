@@ -12,7 +12,7 @@ from common.config import Config
 from common.metrics.processes import RUN
 from common.streams import PROMPTS, Consumer, Streams, connect
 from orchestrator.fleet.embedded_redis import EmbeddedRedis
-from orchestrator.run_metrics import RunCollector, TargetsFile
+from orchestrator.run_metrics import RunCollector, StreamCollector, TargetsFile
 
 
 @dataclass
@@ -28,9 +28,11 @@ CONFIG = Config.model_validate(
 
 
 def collected(streams: Streams, folder: Path, pools: dict[str, FakePool]) -> dict[tuple[str, ...], float]:
-    collector = RunCollector(CONFIG, folder, streams, pools, {"run": "r"}, "1.2.3")
+    labels = {"run": "r"}
+    collectors = (RunCollector(CONFIG, folder, pools, labels, "1.2.3"), StreamCollector(CONFIG, streams, labels))
     return {
         (sample.name, *list(sample.labels.values())[1:]): sample.value
+        for collector in collectors
         for family in collector.collect()
         for sample in family.samples
     }

@@ -23,8 +23,9 @@ from common.weights.loader import WeightsLoader
 from common.weights.planner import Transport
 from orchestrator.fleet import learner_group
 from orchestrator.fleet.cluster import local_ray
-from orchestrator.fleet.learner_group import LearnerDiedError, LearnerGroup
+from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
+from orchestrator.fleet.rank_group import LearnerDiedError
 
 SETTINGS = Settings(mib=40, workers=2, dtype="float32", repeats=1)
 LONG = 60.0

@@ -84,7 +84,8 @@ def test_the_wheel_holds_our_packages_and_their_data_and_nothing_else(wheel: Pat
         names = archive.namelist()
     tops = {name.partition("/")[0] for name in names if not name.partition("/")[0].endswith(".dist-info")}
     assert tops == {*ROOMS, "couplet_rl.py", "recipes"}
-    assert {f"recipes/{file.name}" for file in (REPOSITORY / "recipes").glob("*.yaml")} <= set(names)
+    recipes = {str(file.relative_to(REPOSITORY)) for file in (REPOSITORY / "recipes").rglob("*.yaml")}
+    assert recipes <= set(names)
     for data in ("common/models/quickstart/model.safetensors", "orchestrator/report/templates/report.html"):
         assert data in names
 
@@ -106,4 +107,6 @@ def test_the_quick_start_runs_in_an_empty_folder(environment: Path, empty: Path)
 def test_recipes_are_found_by_their_names(environment: Path, empty: Path) -> None:
     shown = run([environment / "bin/couplet", "train", "quickstart", "--dry-run"], empty)
     assert "run folder: runs/quickstart" in shown
+    shown = run([environment / "bin/couplet", "adapt", "tiny_chain/adapt", "--dry-run"], empty)
+    assert "run folder: runs/tiny-chain/adapt" in shown
     assert list(empty.iterdir()) == []

@@ -39,16 +39,24 @@ DEADLINE = 180.0
 class Run:
     """A run in a process of its own. Everything it starts carries ``mark`` in its environment."""
 
-    def __init__(self, folder: Path, *arguments: str, recipe: str = "quickstart", small: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        recipe: str | Path = "quickstart",
+        small: bool = True,
+        command: str = "train",
+    ) -> None:
         self.folder = folder
         self.mark = uuid.uuid4().hex
         self._log = folder.with_suffix(f".{self.mark[:6]}.log")
-        command = [sys.executable, "-m", "orchestrator.commands.main", "train", f"recipes/{recipe}.yaml"]
-        command += [f"run.folder={folder}", "ray.dashboard=false", *(SMALL if small else ())]
-        command += [*arguments, "--plain", "--json"]
+        file = recipe if isinstance(recipe, Path) else f"recipes/{recipe}.yaml"
+        line = [sys.executable, "-m", "orchestrator.commands.main", command, str(file)]
+        line += [f"run.folder={folder}", "ray.dashboard=false", *(SMALL if small else ())]
+        line += [*arguments, "--plain", "--json"]
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                command,
+                line,
                 cwd=REPOSITORY,
                 stdout=log,
                 stderr=log,

@@ -11,6 +11,7 @@ from tests.mutations.bugs import (
     reward_service,
     rollout_workers,
     sandbox,
+    stages,
     surroundings,
 )
 from tests.mutations.mutation import Mutation
@@ -21,6 +22,7 @@ BUGS: Sequence[Mutation] = (
     *sandbox.BUGS,
     *reward_service.BUGS,
     *learner.BUGS,
+    *stages.BUGS,
     *orchestrator.BUGS,
     *surroundings.BUGS,
 )

@@ -1,0 +1,121 @@
+"""What every DeepSpeed rank does as a Ray actor, whatever it trains on."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+import ray
+import torch.distributed as dist
+from torch import Tensor
+
+from common.config import Config, StageConfig
+from common.models import runtime
+from common.models.config import ModelConfig
+from common.models.loading import model_folder
+from common.models.transformer import MaskedDiffusionModel
+from common.telemetry import Telemetry, endpoint_host
+from learner.checkpoints import CheckpointError, Checkpoints
+from learner.export import export_model
+from learner.policy import Policy
+from learner.preparation import prepare
+from learner.resume_compatibility import binding_settings
+
+
+class TrainedModel(Protocol):
+    """The engine of a rank, as far as its weights are concerned."""
+
+    @property
+    def model_config(self) -> ModelConfig: ...
+
+    def parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield names and full weights; a collective call under ZeRO-3."""
+
+
+class DeepSpeedRank:
+    """Rank ``rank`` of a run's DeepSpeed ranks; what they train is their subclasses'.
+
+    Every rank gets the same calls in the same order.
+    """
+
+    def __init__(self, config: Config | StageConfig, run_id: str, rank: int) -> None:
+        self._settings = config
+        self._run_id = run_id
+        self._rank = rank
+        self._telemetry = Telemetry(
+            "learner", f"learner-{rank}", run_id, host=endpoint_host("auto", config.ray.address)
+        )
+
+    def __repr__(self) -> str:
+        """Name the actor as Ray's dashboard and logs show it."""
+        return f"{self._run_id}/learner-{self._rank}"
+
+    def rendezvous(self) -> tuple[str, int]:
+        """Return an address and a free port for the process group; asked of rank 0."""
+        host = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            return host, probe.getsockname()[1]
+
+    def metrics_address(self) -> str:
+        return self._telemetry.address
+
+    def _join(self, rendezvous: tuple[str, int]) -> None:
+        """Join the process group of the ranks. Raises CheckpointError where the run's folder is not shared."""
+        config = self._settings
+        if not (config.folder / "run.json").exists():
+            host = socket.gethostname()
+            raise CheckpointError(
+                f"run.folder {config.folder}: not to be seen on {host}, where rank {self._rank} runs; set it to a "
+                "path that the learner's machines share with the one that runs the command"
+            )
+        host, port = rendezvous
+        os.environ |= {
+            "MASTER_ADDR": host,
+            "MASTER_PORT": str(port),
+            "RANK": str(self._rank),
+            "WORLD_SIZE": str(config.learner.ranks),
+            "LOCAL_RANK": "0",
+        }
+        import deepspeed
+
+        # On CPUs DeepSpeed would compile a shared-memory collective at start, which needs a compiler and a minute.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        deepspeed.init_distributed(
+            "nccl" if config.learner.gpus_per_rank else "gloo",
+            timeout=timedelta(seconds=config.deadlines.step_seconds * 2),
+            verbose=False,
+        )
+
+    def _policy(self, model: MaskedDiffusionModel) -> Policy:
+        """Make a loaded model ready for training, in place."""
+        config = self._settings
+        prepare(model, config.learner, config.run.seed)
+        return Policy(model, runtime.compute_dtype(config.model), config.learner.logits_mb << 20)
+
+    def _checkpoints(self) -> Checkpoints:
+        config = self._settings
+        return Checkpoints(
+            config.folder / "checkpoints",
+            config.learner.keep_checkpoints,
+            leader=self._rank == 0,
+            barrier=dist.barrier,
+            settings=binding_settings(config),
+        )
+
+    def _gather_along(self, trained: TrainedModel) -> None:
+        """Take part in gathering the weights that rank 0 reads; a collective call."""
+        deque(trained.parameters(), maxlen=0)
+
+    def _export(self, trained: TrainedModel, start: str, folder: Path) -> None:
+        """Write the current weights as a model folder in the format of ``start``, by its path; rank 0 writes."""
+        if self._rank:
+            self._gather_along(trained)
+            return
+        parameters = trained.parameters()
+        export_model(self._settings.learner, trained.model_config, parameters, model_folder(start), folder)

@@ -1,0 +1,179 @@
+"""Preparation of a corpus: its documents become tokens on disk, once."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from common.config import CorpusSource, StageConfig
+from common.models.chat import ChatTemplate
+from common.models.config import ModelConfig
+from learner.disk import says_full, sync, sync_tree
+from learner.stages.corpus.corpus import Corpus, preparation_settings
+from learner.stages.corpus.documents import Document, read_documents
+from learner.stages.corpus.encoding import DocumentEncoder, EncodedDocument
+from learner.stages.corpus.errors import CorpusError
+from learner.stages.corpus.examples import read_examples
+from learner.stages.corpus.files import ROW_SUFFIXES, TEXT_SUFFIXES, files_of
+from learner.stages.corpus.store import Manifest, SourceCounts, SourceWriter, read_manifest, source_folder
+
+#: Tokens below this take two bytes.
+_TWO_BYTES = 1 << 16
+
+#: Told the path of a source and how many of its tokens are written.
+Progress = Callable[[str, int], None]
+
+
+def prepare(
+    config: StageConfig, tokenizer: Any, model_config: ModelConfig, target: Path, progress: Progress
+) -> None:
+    """Prepare the corpus of a run in the folder ``target``, which :meth:`Corpus.open` then opens.
+
+    What lies there is kept if it was made of the same files (by path, size and time of change) with the same
+    tokenizer and settings, and replaced as a whole otherwise. ``progress`` is told after every batch of documents.
+    Raises :class:`CorpusError` for data that cannot be used, and leaves ``target`` as it was.
+    """
+    preparation = _Preparation(config, tokenizer, model_config)
+    with _alone(target):
+        present = read_manifest(target)
+        if present is not None and preparation.made(present):
+            Corpus.open(target, config)
+            return
+        temporary, retired = target.with_name(f".{target.name}.tmp"), target.with_name(f".{target.name}.old")
+        for left_over in (temporary, retired):
+            shutil.rmtree(left_over, ignore_errors=True)
+        try:
+            preparation.write(temporary, progress)
+            Corpus.open(temporary, config)
+            sync_tree(temporary)
+        except OSError as error:
+            if not says_full(error):
+                raise
+            raise CorpusError(
+                f"{target}: no room for the tokens of data.sources; make room, or set data.cache to another disk"
+            ) from error
+        else:
+            if target.exists():
+                target.rename(retired)
+            temporary.rename(target)
+            sync(target.parent)
+        finally:
+            for left_over in (temporary, retired):
+                shutil.rmtree(left_over, ignore_errors=True)
+
+
+class _Preparation:
+    """What a corpus is made of, all of it checked before the first document is read."""
+
+    def __init__(self, config: StageConfig, tokenizer: Any, model: ModelConfig) -> None:
+        self._config, self._data = config, config.data
+        self._template = ChatTemplate(tokenizer, config.data.chat_template_file)
+        for_examples = config.stage == "sft"
+        suffixes = ROW_SUFFIXES if for_examples else (*ROW_SUFFIXES, *TEXT_SUFFIXES)
+        self._files = [files_of(source, suffixes) for source in self._data.sources]
+        end = model.eos_token_id
+        if for_examples and self._template.text is not None and model.end_of_turn_token_id is not None:
+            end = model.end_of_turn_token_id
+        self._encoder = DocumentEncoder(tokenizer, model, end)
+        self._pad = _pad(tokenizer, model) if self._data.padding == "learned" else None
+        self._dtype = "uint16" if model.vocab_size <= _TWO_BYTES else "uint32"
+        self._inputs = {
+            "tokenizer": blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=16).hexdigest(),
+            "model": [model.vocab_size, model.token_count, model.mask_token_id, end],
+            "template": self._template.text if for_examples else None,
+            "files": [[_stamp(path) for path in files] for files in self._files],
+        }
+
+    def made(self, manifest: Manifest) -> bool:
+        """Return whether a corpus was made of just this."""
+        made_with = (manifest.settings, manifest.inputs, manifest.dtype, manifest.pad)
+        return made_with == (preparation_settings(self._config), self._inputs, self._dtype, self._pad)
+
+    def write(self, folder: Path, progress: Progress) -> None:
+        """Write the corpus into a new folder."""
+        folder.mkdir(parents=True)
+        counts = [
+            self._write_source(source_folder(folder, number), source, files, progress)
+            for number, (source, files) in enumerate(zip(self._data.sources, self._files, strict=True))
+        ]
+        settings = preparation_settings(self._config)
+        Manifest(settings, self._inputs, self._dtype, self._pad, tuple(counts)).write(folder)
+
+    def _write_source(
+        self, folder: Path, source: CorpusSource, files: Sequence[Path], progress: Progress
+    ) -> SourceCounts:
+        dropped = empty = 0
+        with SourceWriter(folder, self._dtype) as writer:
+            for batch in self._encoder.batches(self._documents(source, files)):
+                for encoded in batch:
+                    if len(encoded.ids) == 1:
+                        empty += 1
+                    elif self._fits(encoded):
+                        writer.add(encoded)
+                    else:
+                        dropped += 1
+                progress(source.path, writer.tokens)
+            counts = writer.finish(source.path, dropped, empty)
+        if not counts.documents:
+            why = f": {dropped} documents were too long and {empty} without text" if dropped or empty else ""
+            raise CorpusError(
+                f"data.sources {source.path}: nothing to train on{why}; give it documents, or leave it out"
+            )
+        return counts
+
+    def _documents(self, source: CorpusSource, files: Sequence[Path]) -> Iterator[Document]:
+        if self._config.stage == "sft":
+            return read_examples(source, files, self._template, self._data.system_prompt)
+        return read_documents(source, files)
+
+    def _fits(self, encoded: EncodedDocument) -> bool:
+        """Return whether a document is to be kept; raise CorpusError where one too long is refused."""
+        longest = self._data.context_length
+        if len(encoded.ids) <= longest or self._data.long_documents == "cut":
+            return True
+        if self._data.long_documents == "drop":
+            return False
+        if encoded.prompt >= longest:
+            problem = f"the prompt alone has {encoded.prompt:,} tokens, which leaves no room for the answer"
+        else:
+            problem = f"has {len(encoded.ids):,} tokens with the one that ends it"
+        ways = "drop" if self._config.stage == "sft" else "cut or drop"
+        raise CorpusError(
+            f"{encoded.document.place}: {problem}, and data.context_length is {longest:,}; raise that, or set "
+            f"data.long_documents to {ways}"
+        )
+
+
+def _pad(tokenizer: Any, model: ModelConfig) -> int:
+    if tokenizer.pad_token_id is None:
+        raise CorpusError(
+            "data.padding: learned needs a pad token and the tokenizer has none; name one in model.pad_token, "
+            "such as <|dlm_pad|>"
+        )
+    return model.pad_token_id
+
+
+def _stamp(path: Path) -> list[Any]:
+    status = path.stat()
+    return [str(path), status.st_size, status.st_mtime_ns]
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Keep others from preparing the same folder. Raises :class:`CorpusError` while another does."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = target.with_name(f".{target.name}.lock")
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CorpusError(
+                f"{target}: another run is preparing its data there; start again when it is done, or give this "
+                "run another data.cache"
+            ) from error
+        yield

@@ -1,0 +1,44 @@
+"""What a stage's run would start, without starting it."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.syntax import Syntax
+
+from common.config import StageConfig, dump_config
+from learner.stages.corpus import Corpus, CorpusError
+from orchestrator.commands.memory_view import stage_memory_view
+from orchestrator.commands.plan import actors_table, listed
+from orchestrator.fleet.cluster import actor_resources, resources_of_ranks
+from orchestrator.stages.length import stage_length
+from orchestrator.stages.preparation import data_folder
+
+
+def stage_plan_view(config: StageConfig, gpu_gb: float | None = None) -> RenderableType:
+    """The resolved configuration, the ranks, their resources and memory, and the length as the recipe gives it.
+
+    ``gpu_gb`` is the size of a GPU; without it that of this machine's, or 80 GB.
+    """
+    learner = config.learner
+    work = f"ZeRO-{learner.zero_stage}, {learner.sequences_per_step} sequences a step"
+    actors = actors_table()
+    takes = listed(actor_resources(learner.gpus_per_rank, learner.ray_resource))
+    actors.add_row("learner", str(learner.ranks), takes, work)
+    return Group(
+        Syntax(dump_config(config), "yaml", background_color="default", word_wrap=True),
+        actors,
+        f"resources: {listed(resources_of_ranks(config))}",
+        stage_memory_view(config, gpu_gb),
+        f"training: {_length(config)}",
+        f"run folder: {config.folder}",
+    )
+
+
+def _length(config: StageConfig) -> str:
+    """Say how long the run trains: by the data that an earlier attempt has prepared, else by the recipe."""
+    try:
+        return stage_length(config, Corpus.open(data_folder(config, config.folder), config)).sentence()
+    except CorpusError:
+        run, learner = config.run, config.learner
+        known = f"{run.total_steps:,} steps" if run.epochs is None else f"{run.epochs:g} epochs"
+        return f"{known} of {learner.sequences_per_step:,} sequences; the run counts the data when it prepares it"

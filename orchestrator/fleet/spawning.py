@@ -1,0 +1,43 @@
+"""How the actors of a run are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+
+from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT
+from orchestrator.fleet.placement import PlacementGroups
+
+#: Makes an actor: (rank or worker, name) -> handle.
+Spawner = Callable[[Any, str], Any]
+
+
+def spawner(
+    actor: type,
+    run_id: str,
+    arguments: tuple[Any, ...],
+    takes: Mapping[str, float],
+    placement: PlacementGroups | None = None,
+) -> Spawner:
+    """Return what makes actors of a class with these resources, in their placement groups if there are any.
+
+    An actor is constructed with ``arguments`` and which one it is.
+    """
+    remote: Any = ray.remote(actor)
+    custom = {name: amount for name, amount in takes.items() if name != "GPU"}
+
+    def spawn(identity: Any, name: str) -> Any:
+        return remote.options(
+            name=f"{run_id}/{name}",
+            num_cpus=0,
+            num_gpus=takes.get("GPU", 0.0),
+            resources=custom,
+            max_concurrency=4,
+            max_restarts=0,
+            runtime_env={"env_vars": ACTOR_ENVIRONMENT},
+            **(placement.options(name) if placement else {}),
+        ).remote(*arguments, identity)
+
+    return spawn

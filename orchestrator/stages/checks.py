@@ -1,0 +1,35 @@
+"""Checks before the run of a stage writes or starts anything, so that a mistake costs seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.config import ConfigError, StageConfig
+from learner.checkpoints import load_progress
+from learner.stages.progress import StageProgress
+from learner.stages.starting_model import starting_config
+from orchestrator.loggers import check_loggers
+from orchestrator.preflight import check_adapters
+from orchestrator.resume import checkpoint_to_resume
+
+
+def check_stage(config: StageConfig, resume: str) -> Path | None:
+    """Check that the run can start; return the checkpoint that it goes on from, None for a new run.
+
+    ``resume``: as for :func:`checkpoint_to_resume`. Raises ConfigError, CheckpointError or ModelError.
+    """
+    checkpoint = checkpoint_to_resume(config, resume)
+    if checkpoint is not None:
+        load_progress(checkpoint, StageProgress)
+    check_adapters(config)
+    check_loggers(config.telemetry.loggers)
+    _check_context(config)
+    return checkpoint
+
+
+def _check_context(config: StageConfig) -> None:
+    known = starting_config(config.model, config.stage, config.data.padding).max_position_embeddings
+    if config.data.context_length > known:
+        raise ConfigError(
+            f"data.context_length: {config.data.context_length}, and the model knows {known} positions; lower it"
+        )

@@ -1,0 +1,69 @@
+"""What the ranks of a stage start from: a starting model and a prepared corpus, in the run's folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.config import StageConfig
+from common.models.config import ModelConfig
+from common.models.loading import load_tokenizer, model_folder
+from learner.stages.corpus import Corpus, prepare
+from learner.stages.starting_model import make_starting_model, needs_starting_model
+
+#: Seconds between two lines about a preparation.
+_LINE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """``model``: the starting model, by its folder or name. ``data``: the folder of ``corpus``."""
+
+    model: str
+    data: Path
+    corpus: Corpus
+
+
+def data_folder(config: StageConfig, folder: Path) -> Path:
+    """Return where the corpus of the run in ``folder`` is prepared."""
+    return config.data.cache.resolve() if config.data.cache else folder / "data"
+
+
+def prepare_stage(
+    config: StageConfig, folder: Path, show: Callable[[str], None], check_stop: Callable[[], None]
+) -> Prepared:
+    """Make the starting model and the corpus in ``folder``, unless an earlier attempt at the run has.
+
+    ``show`` is told what is being done; ``check_stop`` is called meanwhile and may raise. Raises CorpusError or
+    ModelError.
+    """
+    model = config.model.path
+    if needs_starting_model(config.model, config.stage, config.data.padding):
+        target = folder / "start"
+        if not target.exists():
+            show("making the starting model")
+            make_starting_model(config.model, config.stage, config.data.padding, config.run.seed, target)
+        model = str(target)
+    check_stop()
+    data = data_folder(config, folder)
+    show("preparing the data")
+    model_config = ModelConfig.from_folder(model_folder(model))
+    prepare(config, load_tokenizer(model), model_config, data, _Progress(show, check_stop))
+    return Prepared(model, data, Corpus.open(data, config))
+
+
+class _Progress:
+    """Tell how far a preparation is, every few seconds."""
+
+    def __init__(self, show: Callable[[str], None], check_stop: Callable[[], None]) -> None:
+        self._show = show
+        self._check_stop = check_stop
+        self._told = time.monotonic()
+
+    def __call__(self, what: str, count: int) -> None:
+        self._check_stop()
+        if time.monotonic() - self._told > _LINE_SECONDS:
+            self._told = time.monotonic()
+            self._show(f"preparing the data: {what}, {count:,}")

@@ -1,0 +1,132 @@
+"""The loop of a stage's run: evaluate when it is time, take a step, record it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from common.config import StageConfig
+from common.errors import RunFailedError
+from learner.checkpoints import CheckpointError, checkpoint_before
+from learner.stages.segments import StageReport
+from orchestrator.best_model import BestModel
+from orchestrator.fleet.rank_group import LearnerDiedError
+from orchestrator.interrupt import Interrupted, StopRequest
+from orchestrator.stages.stage_group import StageGroup
+from orchestrator.stages.stage_recorder import StageRecorder
+
+
+class DivergedError(RunFailedError):
+    """A loss or gradient that is not finite; the message names its step and a checkpoint from before."""
+
+
+@dataclass
+class StageRunLoop:
+    """Drive a stage's run to its last step. ``has_held_out``: whether there is anything to evaluate on."""
+
+    config: StageConfig
+    ranks: StageGroup
+    has_held_out: bool
+    recorder: StageRecorder
+    stop: StopRequest
+
+    def run(self) -> None:
+        """Train to the last step. A request to stop leaves all that was trained in a checkpoint.
+
+        Raises Interrupted, TooManyRestartsError, DivergedError or CheckpointError.
+        """
+        try:
+            self._train()
+        except Interrupted:
+            self.stop.answer()
+            self._save()
+            raise
+
+    def _train(self) -> None:
+        while True:
+            try:
+                if self._evaluation_is_due():
+                    self._evaluate()
+                if self.ranks.version >= self.config.run.total_steps:
+                    self.ranks.checkpoint()
+                    return
+                self._step()
+            except LearnerDiedError as error:
+                self._restart(error)
+
+    def _step(self) -> None:
+        self.recorder.phase("training")
+        began = time.monotonic()
+        # A checkpoint is written before a step, when metrics.jsonl has all the steps that it holds.
+        checkpoint = self.ranks.version % self.config.learner.checkpoint_steps == 0
+        report = self.ranks.step(checkpoint, self._watch)
+        self._record(report, time.monotonic() - began)
+
+    def _evaluation_is_due(self) -> bool:
+        version, every = self.ranks.version, self.config.evaluation.every_steps
+        at_an_end = version in (0, self.config.run.total_steps)
+        due = self.has_held_out and (at_an_end or (every > 0 and version % every == 0))
+        return due and not self.recorder.has_evaluation(version)
+
+    def _evaluate(self) -> None:
+        self.recorder.phase("evaluating on held-out data")
+        began = time.monotonic()
+        losses = self.ranks.evaluate(self._watch)
+        seconds = time.monotonic() - began
+        if self.config.run.keep_best:  # before it is recorded: a kill between the two has both done again
+            best = BestModel(self.config.folder / "best", higher_is_better=False)
+            best.offer(self.ranks.version, losses["held_out/loss"], self.ranks.export)
+        self.recorder.evaluation(self.ranks.version, losses, seconds)
+        self._check_finite(losses, "held_out/loss")
+
+    def _watch(self) -> None:
+        """Keep the records of the run up to date while ranks work. Raises Interrupted."""
+        self.stop.check()
+        self.recorder.poll()
+
+    def _record(self, report: StageReport, seconds: float) -> None:
+        self.recorder.step(report, seconds, self.ranks.restarts)
+        self._check_finite(report.metrics, "denoising/loss", "optim/grad_norm")
+
+    def _check_finite(self, metrics: Mapping[str, float], *names: str) -> None:
+        """Raise DivergedError for a metric, of the present version, that is not finite."""
+        for name in names:
+            if not math.isfinite(metrics[name]):
+                raise DivergedError(self._divergence(name, metrics[name]))
+
+    def _divergence(self, name: str, value: float) -> str:
+        version, rate = self.ranks.version, self.config.learner.optimizer.learning_rate
+        # A checkpoint of the step before may hold what made this one diverge.
+        good = checkpoint_before(self.config.folder / "checkpoints", version - 1)
+        again = "no checkpoint is from before; start again" if good is None else f"go on with --resume {good}"
+        return (
+            f"{name} at step {version} is {value}: training has diverged; {again}, and lower "
+            f"learner.optimizer.learning_rate ({rate:g}) or max_grad_norm, or raise warmup_steps"
+        )
+
+    def _restart(self, error: LearnerDiedError) -> None:
+        """Restart the ranks from their last checkpoint: they train on the same data again."""
+        while True:
+            try:
+                self.recorder.note(self.ranks.restart(str(error)))
+            except LearnerDiedError as again:
+                error = again
+            else:
+                self.recorder.rewind(self.ranks.version)
+                return
+
+    def _save(self) -> None:
+        """Write a checkpoint of all steps that were trained, each of them recorded."""
+        self.recorder.phase("writing a checkpoint; a second signal ends the run at once")
+        began = time.monotonic()
+        try:
+            report = self.ranks.interrupt()
+            if report is not None:
+                self._record(report, time.monotonic() - began)
+            self.ranks.checkpoint()
+        except (LearnerDiedError, CheckpointError) as error:
+            self.recorder.note(f"no new checkpoint: {error}")
+        else:
+            self.recorder.note(f"checkpoint of step {self.ranks.version}; go on with --resume auto")

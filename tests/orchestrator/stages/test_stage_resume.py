@@ -1,0 +1,147 @@
+"""What a stage's run goes on from, and what it refuses, before any rank is started."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from common.config import ConfigError, StageConfig, load_config
+from common.models.families import ModelError
+from learner.checkpoints import CheckpointError, Checkpoints
+from learner.resume_compatibility import binding_settings
+from learner.stages.progress import StageProgress
+from orchestrator.commands.main import main
+from orchestrator.report.display import Display
+from orchestrator.resume import checkpoint_to_resume
+from orchestrator.run_folder import RunFolder
+from orchestrator.stages.preparation import prepare_stage
+from orchestrator.stages.run import run_stage
+from tests.stage_runs import stage_config, write_recipes
+
+QUICKSTART = Path(__file__).parents[3] / "recipes" / "quickstart.yaml"
+
+
+@pytest.fixture
+def recipes(tmp_path: Path) -> Path:
+    write_recipes(tmp_path)
+    return tmp_path
+
+
+def begun(config: StageConfig, version: int = 4) -> Path:
+    """A run that has a checkpoint; its path."""
+    RunFolder.open(config, resume=False).close()
+    corpus = prepare_stage(config, config.folder, lambda text: None, lambda: None).corpus
+    checkpoints = Checkpoints(config.folder / "checkpoints", 2, True, lambda: None, binding_settings(config))
+    checkpoints.save(StageProgress.at(version, corpus), lambda target: None)
+    return config.folder / "checkpoints" / f"step-{version:06d}"
+
+
+def run(config: StageConfig, resume: str) -> None:
+    run_stage(config, resume, Display(Console(file=io.StringIO())))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "run.seed=9",
+        "model.weights=pretrained",
+        "data.context_length=32",
+        "data.held_out_share=0.2",
+        "objective.t_min=0.1",
+        "learner.sequences_per_step=8",
+        "learner.zero_stage=1",
+    ],
+)
+def test_settings_that_make_another_run_of_it_are_refused(recipes: Path, change: str) -> None:
+    begun(stage_config(recipes, "adapt", recipes / "run"))
+    with pytest.raises(ConfigError, match=rf"this run has .*{change.split('=')[0]} "):
+        run(stage_config(recipes, "adapt", recipes / "run", change), "auto")
+
+
+@pytest.mark.parametrize(
+    "change", ["run.steps=99", "learner.ranks=2", "evaluation.every_steps=1", "data.cache=elsewhere"]
+)
+def test_settings_that_change_no_step_are_not(recipes: Path, change: str) -> None:
+    last = begun(stage_config(recipes, "pretrain", recipes / "run"))
+    assert checkpoint_to_resume(stage_config(recipes, "pretrain", recipes / "run", change), "auto") == last
+
+
+def test_ranks_that_share_the_optimizers_state_must_stay_as_many(recipes: Path) -> None:
+    begun(stage_config(recipes, "pretrain", recipes / "run", "learner.zero_stage=2"))
+    more = stage_config(recipes, "pretrain", recipes / "run", "learner.zero_stage=2", "learner.ranks=2")
+    with pytest.raises(ConfigError, match=r"this run has learner\.ranks 2"):
+        run(more, "auto")
+
+
+def test_other_data_under_the_same_name_are_refused(recipes: Path) -> None:
+    config = stage_config(recipes, "pretrain", recipes / "run")
+    begun(config)
+    with (recipes / "documents.jsonl").open("a") as file:
+        file.write('{"text": "one more"}\n')
+    with pytest.raises(CheckpointError, match=r"step 4 was trained on other data .*: bring the files back"):
+        run(config, "auto")
+
+
+def test_the_same_data_copied_again_are_not_other_data(recipes: Path) -> None:
+    config = stage_config(recipes, "pretrain", recipes / "run")
+    begun(config)
+    os.utime(recipes / "documents.jsonl", (1, 1))
+    shutil.rmtree(recipes / "run" / "data")
+    corpus = prepare_stage(config, config.folder, lambda text: None, lambda: None).corpus
+    StageProgress.at(4, corpus).check(corpus)
+
+
+def test_a_checkpoint_of_another_command_is_named(recipes: Path) -> None:
+    checkpoint = begun(stage_config(recipes, "adapt", recipes / "run"))
+    with pytest.raises(ConfigError, match=r"is one of `couplet adapt`, and this is `couplet sft`; start from the"):
+        run(stage_config(recipes, "sft", recipes / "other"), str(checkpoint))
+    reinforcement = load_config(QUICKSTART, [f"run.folder={recipes / 'third'}"])
+    with pytest.raises(ConfigError, match=r"is one of `couplet adapt`, and this is `couplet train`"):
+        checkpoint_to_resume(reinforcement, str(checkpoint))
+    assert not (recipes / "other").exists()
+
+
+def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(recipes: Path) -> None:
+    causal = stage_config(recipes, "pretrain", recipes / "run", f"model.path={recipes / 'causal'}")
+    with pytest.raises(ModelError, match="is a causal model; adapt it first"):
+        run(causal, "never")
+    assert not (recipes / "run").exists()
+
+
+def test_sequences_beyond_the_models_positions_are_refused(recipes: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.context_length: 1024, and the model knows 512 positions"):
+        run(stage_config(recipes, "pretrain", recipes / "run", "data.context_length=1024"), "never")
+
+
+def test_a_run_without_a_length_is_refused(recipes: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run\.steps: missing, and run\.epochs too"):
+        run(stage_config(recipes, "pretrain", recipes / "run", "run.steps=null"), "never")
+
+
+def test_a_dry_run_shows_what_would_start_and_writes_nothing(recipes: Path) -> None:
+    arguments = [str(recipes / "sft.yaml"), f"run.folder={recipes / 'run'}", "run.epochs=2", "--dry-run"]
+    result = CliRunner().invoke(main, ["sft", *arguments])
+    assert result.exit_code == 0, result.output
+    assert "memory of a rank" in result.stdout
+    assert "training: 2 epochs of 4 sequences" in result.stdout
+    assert not (recipes / "run").exists()
+
+
+def test_a_dry_run_counts_the_steps_of_data_that_are_prepared(recipes: Path) -> None:
+    config = stage_config(recipes, "sft", recipes / "run", "run.epochs=2")
+    corpus = prepare_stage(config, config.folder, lambda text: None, lambda: None).corpus
+    arguments = [str(recipes / "sft.yaml"), f"run.folder={recipes / 'run'}", "run.epochs=2", "--dry-run"]
+    result = CliRunner().invoke(main, ["sft", *arguments])
+    assert f"training: {2 * corpus.summary.documents // 4} steps of 4 sequences: " in result.stdout
+
+
+def test_a_recipe_of_another_stage_names_its_command(recipes: Path) -> None:
+    result = CliRunner().invoke(main, ["adapt", str(recipes / "sft.yaml")])
+    assert result.exit_code == 2
+    assert "is not for adapt; run it with `couplet sft`" in result.stderr

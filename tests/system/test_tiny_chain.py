@@ -1,0 +1,80 @@
+"""The four stages one after the other, as docs/stages.md gives them, from a causal model on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from common.models.loading import load_model, load_tokenizer
+from common.processes import die_with_parent
+
+_SECONDS = 240.0
+_SHORT = ("ray.dashboard=false", "--plain")
+
+
+def couplet(folder: Path, *words: str) -> str:
+    """Run a command as a user does in ``folder``, and return what it printed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.commands.main", *words],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )
+    try:
+        output, _ = process.communicate(timeout=_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        pytest.fail(f"no end within {_SECONDS:.0f} s: {words}")
+    assert process.returncode == 0, f"{words}:\n{output[-4000:]}"
+    return output
+
+
+def summary(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    return found
+
+
+@pytest.mark.timeout(900)
+def test_a_causal_model_goes_through_all_four_stages(tmp_path: Path) -> None:
+    chain = tmp_path / "runs/tiny-chain"
+    couplet(tmp_path, "data", "tiny-chain", "--steps", "12")
+
+    adapted = couplet(
+        tmp_path, "adapt", "tiny_chain/adapt", "run.steps=12", "objective.annealing_steps=6", *_SHORT
+    )
+    assert "held-out loss at step 12" in adapted
+    first = summary(chain / "adapt")
+    assert first["status"] == "finished"
+    assert first["held_out_loss_after"] < first["held_out_loss_before"]
+    # The result is one of ours and, by name, stock architecture and tokenizer, one of transformers.
+    ours = load_model(str(chain / "adapt/model"))
+    stock = AutoModelForCausalLM.from_pretrained(chain / "adapt/model")
+    assert torch.equal(ours.model.layers[0].mlp.up_proj.weight, stock.model.layers[0].mlp.up_proj.weight)
+    causal = AutoTokenizer.from_pretrained(chain / "causal")
+    assert len(load_tokenizer(str(chain / "adapt/model"))) == len(causal) + 1, "the mask token"
+
+    couplet(tmp_path, "pretrain", "tiny_chain/pretrain", "run.steps=4", *_SHORT)
+    couplet(tmp_path, "sft", "tiny_chain/sft", "run.epochs=0.5", *_SHORT)
+    tuned = load_tokenizer(str(chain / "sft/model"))
+    assert tuned.pad_token == "<|dlm_pad|>"
+    losses = [summary(chain / "sft")[f"held_out_loss_{when}"] for when in ("before", "after")]
+    assert losses[1] < losses[0]
+
+    small = ("run.steps=2", "learner.groups_per_step=2", "rollout.group_size=4", "data.held_out_tasks=4")
+    couplet(tmp_path, "train", "tiny_chain/train", *small, *_SHORT)
+    assert summary(chain / "train")["status"] == "finished"
+    for stage in ("adapt", "pretrain", "sft", "train"):
+        assert "</html>" in (chain / stage / "report.html").read_text()
