@@ -12,7 +12,10 @@ bench = LazyGroup(
         "flops": ("benchmarks.command_flops:flops", "Count the operations of training on a token."),
         "rollout": ("benchmarks.command_rollout:rollout", "Time the denoising engine and the published sampler."),
         "sandbox": ("benchmarks.command_sandbox:sandbox", "Count isolated programs per second."),
-        "stages": ("benchmarks.command_stages:stages", "Time a step of each stage beside a plain training loop."),
+        "stages": (
+            "benchmarks.command_stages:stages",
+            "Time a step of each supervised stage beside a plain training loop.",
+        ),
         "update": ("benchmarks.command_update:update", "Time the learner's passes beside naive ones."),
         "weights": ("benchmarks.command_weights:weights", "Time new weights on their way between Ray actors."),
     },
