@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from common.config import Config, StageConfig
+from common.errors import UserError
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.report.display import Display
 from orchestrator.report.report_page import write_report
@@ -23,19 +24,23 @@ def attempt(
 ) -> dict[str, Any]:
     """Do the work of a run in its folder, and return its summary, however the work ends.
 
+    A new run whose input turns out to be unusable before its first step leaves no folder behind.
     ``results`` are what a run of this kind adds to the summary, from what it recorded.
     """
     output = RunOutput(RunFolder.open(config, resume=resume != "never"), display)
     folder = output.folder
     (folder.path / "summary.json").unlink(missing_ok=True)  # of an earlier attempt: the run is going again
     started = time.monotonic()
-    status = "failed"
+    status, refused = "failed", False
     try:
         with StopRequest() as stop:
             work(output, stop)
             status = "finished"
     except (KeyboardInterrupt, Interrupted):
         status = "interrupted"
+        raise
+    except UserError:
+        refused = True
         raise
     finally:
         metrics = folder.records("metrics")
@@ -47,7 +52,10 @@ def attempt(
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
             "run_folder": str(folder.path),
         }
-        folder.write_record("summary", summary)
-        write_report(folder.path)
-        folder.close()
+        if refused and folder.made and not metrics:
+            folder.discard()  # else the next attempt, with its input mended, would have to resume this one
+        else:
+            folder.write_record("summary", summary)
+            write_report(folder.path)
+            folder.close()
     return summary

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -20,11 +21,12 @@ _VERSIONS_OF = ("couplet-rl", "torch", "ray", "deepspeed", "transformers", "redi
 
 
 class RunFolder:
-    """A run's folder, locked until :meth:`close`."""
+    """A run's folder, locked until :meth:`close`. ``made``: whether opening it made it."""
 
-    def __init__(self, path: Path, run_id: str, lock: IO[str]) -> None:
+    def __init__(self, path: Path, run_id: str, lock: IO[str], made: bool) -> None:
         self.path = path
         self.run_id = run_id
+        self.made = made
         self._lock = lock
 
     @classmethod
@@ -38,6 +40,7 @@ class RunFolder:
                 f"run folder {path} holds a run already; continue it with --resume auto, "
                 "or choose another run.name or run.folder"
             )
+        made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = (path / "lock").open("w")
@@ -65,7 +68,7 @@ class RunFolder:
                 "versions": {name: _version(name) for name in _VERSIONS_OF},
             }
             write_text(identity, json.dumps(record, indent=2) + "\n")
-        folder = cls(path, run_id, lock)
+        folder = cls(path, run_id, lock, made)
         folder.write_config(config)
         return folder
 
@@ -106,6 +109,11 @@ class RunFolder:
 
     def close(self) -> None:
         self._lock.close()
+
+    def discard(self) -> None:
+        """Remove the folder, with all that is in it, and close it."""
+        shutil.rmtree(self.path)
+        self.close()
 
 
 def _refuse_what_will_vanish(path: Path) -> None:

@@ -32,17 +32,21 @@ def data_folder(config: StageConfig, folder: Path) -> Path:
 
 
 def prepare_stage(
-    config: StageConfig, folder: Path, show: Callable[[str], None], check_stop: Callable[[], None]
+    config: StageConfig,
+    folder: Path,
+    show: Callable[[str], None],
+    check_stop: Callable[[], None],
+    resumed: bool = False,
 ) -> Prepared:
-    """Make the starting model and the corpus in ``folder``, unless an earlier attempt at the run has.
+    """Make the starting model and the corpus in ``folder``, unless what lies there fits.
 
-    ``show`` is told what is being done; ``check_stop`` is called meanwhile and may raise. Raises CorpusError or
-    ModelError.
+    A starting model fits a run that is ``resumed`` from a checkpoint, whose settings have been compared. ``show``
+    is told what is being done; ``check_stop`` is called meanwhile and may raise. Raises CorpusError or ModelError.
     """
     model = config.model.path
     if needs_starting_model(config.model, config.stage, config.data.padding):
         target = folder / "start"
-        if not target.exists():
+        if not (resumed and target.exists()):
             show("making the starting model")
             make_starting_model(config.model, config.stage, config.data.padding, config.run.seed, target)
         model = str(target)

@@ -40,7 +40,9 @@ def _run(config: StageConfig, checkpoint: Path | None, output: RunOutput, stop: 
     folder, display = output.folder, output.display
     if config.run.about:
         display.note(config.run.about)
-    prepared = prepare_stage(config, folder.path.resolve(), display.phase, stop.check)
+    prepared = prepare_stage(
+        config, folder.path.resolve(), display.phase, stop.check, resumed=checkpoint is not None
+    )
     if checkpoint is not None:
         load_progress(checkpoint, StageProgress).check(prepared.corpus)
         checkpoint = adopt(folder.path.resolve() / "checkpoints", checkpoint)

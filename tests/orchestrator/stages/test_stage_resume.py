@@ -15,6 +15,7 @@ from common.config import ConfigError, StageConfig, load_config
 from common.models.families import ModelError
 from learner.checkpoints import CheckpointError, Checkpoints
 from learner.resume_compatibility import binding_settings
+from learner.stages.corpus import CorpusError
 from learner.stages.progress import StageProgress
 from orchestrator.commands.main import main
 from orchestrator.report.display import Display
@@ -145,3 +146,38 @@ def test_a_recipe_of_another_stage_names_its_command(recipes: Path) -> None:
     result = CliRunner().invoke(main, ["adapt", str(recipes / "sft.yaml")])
     assert result.exit_code == 2
     assert "is not for adapt; run it with `couplet sft`" in result.stderr
+
+
+def without_column(recipes: Path) -> str:
+    """A source whose rows lack the column that is asked for."""
+    return f"data.sources=[{{path: {recipes / 'documents.jsonl'}, text: absent}}]"
+
+
+@pytest.mark.parametrize("resume", ["never", "auto"])
+def test_a_mistake_in_the_data_leaves_no_folder_to_resume(recipes: Path, resume: str) -> None:
+    folder = recipes / "runs" / "new"
+    config = stage_config(recipes, "pretrain", folder, without_column(recipes))
+    with pytest.raises(CorpusError, match="absent"):
+        run(config, resume)
+    assert not folder.exists()
+
+
+def test_a_mistake_leaves_a_folder_that_was_there(recipes: Path) -> None:
+    folder = recipes / "mine"
+    folder.mkdir()
+    (folder / "notes").write_text("keep\n")
+    with pytest.raises(CorpusError, match="absent"):
+        run(stage_config(recipes, "pretrain", folder, without_column(recipes)), "never")
+    assert (folder / "notes").exists()
+
+
+def test_a_new_attempt_makes_the_starting_model_anew(recipes: Path) -> None:
+    def prepared(*overrides: str, resumed: bool) -> bytes:
+        config = stage_config(recipes, "adapt", recipes / "run", *overrides)
+        prepare_stage(config, recipes / "run", lambda text: None, lambda: None, resumed=resumed)
+        return (recipes / "run" / "start" / "model.safetensors").read_bytes()
+
+    (recipes / "run").mkdir()
+    first = prepared(resumed=False)
+    assert prepared("run.seed=5", resumed=True) == first
+    assert prepared("run.seed=5", resumed=False) != first
