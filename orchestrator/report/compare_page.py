@@ -85,7 +85,7 @@ def _overlay(comparison: Comparison, key: str) -> Overlay:
     by_step, by_time = [], []
     times = [run.seconds_at() for run in comparison.runs]
     name, unit = _unit(max((t for at in times for t in at.values()), default=0.0))
-    for series, at in zip(_curves(comparison, key), times, strict=True):
+    for series, at in zip(curves(comparison, key), times, strict=True):
         by_step.append(series)
         points = [(at[x] / unit, y) for x, y in series.points if x in at]
         by_time.append(Series(series.name, points, series.colour, series.style))
@@ -99,7 +99,7 @@ def _overlay(comparison: Comparison, key: str) -> Overlay:
     )
 
 
-def _curves(comparison: Comparison, key: str) -> list[Series]:
+def curves(comparison: Comparison, key: str) -> list[Series]:
     """Return a line for each run: means over one window, as raw values of several runs would hide each other."""
     labels = list(enumerate(comparison.labels, start=1))
     if key == _PASS_RATE or key.startswith(_HELD_OUT_LOSS):

@@ -22,6 +22,11 @@ from orchestrator.report.text import clean, program
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
+def chart_style() -> str:
+    """Return the style sheet of charts: colours, in light and in dark mode, lines and texts."""
+    return (_TEMPLATES / "chart.css").read_text()
+
+
 def write_page(template: str, view: Mapping[str, Any], path: Path) -> Path:
     """Render a template with ``view`` and replace the file at ``path`` in one step. Raises OSError."""
     environment = Environment(
@@ -31,7 +36,7 @@ def write_page(template: str, view: Mapping[str, Any], path: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script, style = ((_TEMPLATES / name).read_text() for name in ("report.js", "report.css"))
+    script, style = (_TEMPLATES / "report.js").read_text(), chart_style() + (_TEMPLATES / "report.css").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {
         "script": Markup(script),
@@ -42,8 +47,12 @@ def write_page(template: str, view: Mapping[str, Any], path: Path) -> Path:
         "clean": clean,
         "program": program,
     }
-    page = environment.get_template(template).render(view)
+    return replace_text(path, environment.get_template(template).render(view))
+
+
+def replace_text(path: Path, text: str) -> Path:
+    """Replace the file at ``path`` in one step, and return it. Raises OSError."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(page, encoding="utf-8", errors="replace")
+    draft.write_text(text, encoding="utf-8", errors="replace")
     draft.replace(path)
     return path

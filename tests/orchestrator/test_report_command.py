@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
@@ -50,6 +51,33 @@ def test_two_runs(runs: Path) -> None:
     assert "hunter2" not in page
     for shown in ("<code>evaluation/pass_rate</code>", "<code>reward/brevity</code>", "minutes since the start"):
         assert shown in page
+
+
+def test_a_figure_by_itself(runs: Path) -> None:
+    make_run(Path("runs/odd"), name="a <b> & c")
+    result = couplet("report", "runs/mine", "runs/odd", "--figure", "reward/mean=reward.svg")
+    assert result.stdout.splitlines()[-1] == "reward.svg"
+    assert not Path("compare.html").exists()
+    figure = ElementTree.parse("reward.svg").getroot()  # well-formed, whatever a run is called
+    texts = [text.text for text in figure.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"mine", "a <b> & c"} <= set(texts)
+    assert len(list(figure.iter("{http://www.w3.org/2000/svg}polyline"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("wish", "complaint"),
+    [
+        ("reward/mean", "write it as METRIC=FILE"),
+        ("reward=r.svg", "no such metric"),
+        ("policy/preference_margin=r.svg", "none of the runs has it"),
+        ("reward/mean=absent/r.svg", "cannot be written"),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn(runs: Path, wish: str, complaint: str) -> None:
+    result = couplet("report", "runs/mine", "--figure", wish)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+    assert not Path("r.svg").exists()
 
 
 def test_for_scripts(runs: Path) -> None:
