@@ -12,6 +12,7 @@ from common.config.stages import StageConfig
 from common.models.loading import model_folder
 from learner.checkpoints import find_checkpoint
 from learner.export import export_checkpoint
+from orchestrator.stages.preparation import START
 
 
 @click.command()
@@ -50,7 +51,7 @@ def _configuration_of(checkpoint: Path) -> Config | StageConfig:
 
 def _starting_folder(config: Config | StageConfig, checkpoint: Path) -> Path:
     """Return the folder of the model that the ranks loaded: of a stage, the one made for it, if one was."""
-    made = checkpoint.parent.parent / "start"
+    made = checkpoint.parent.parent / START
     if isinstance(config, StageConfig) and made.is_dir():
         return made
     return model_folder(config.model.path)
