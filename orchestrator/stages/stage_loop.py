@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from common.config import StageConfig
+from common.config import ConfigError, StageConfig
 from common.errors import RunFailedError
 from learner.checkpoints import CheckpointError, checkpoint_before
 from learner.stages.segments import StageReport
@@ -35,7 +35,8 @@ class StageRunLoop:
     def run(self) -> None:
         """Train to the last step. A request to stop leaves all that was trained in a checkpoint.
 
-        Raises Interrupted, TooManyRestartsError, DivergedError or CheckpointError.
+        Raises Interrupted, TooManyRestartsError, DivergedError CheckpointError, or
+        ConfigError for held-out data that nothing can be measured on.
         """
         try:
             self._train()
@@ -75,6 +76,11 @@ class StageRunLoop:
         began = time.monotonic()
         losses = self.ranks.evaluate(self._watch)
         seconds = time.monotonic() - began
+        if not losses:
+            raise ConfigError(
+                "data.held_out_share: of what it holds out, no token is masked at any of evaluation.ratios; raise "
+                "one of the two, or set the share to 0 to train without evaluations"
+            )
         if self.config.run.keep_best:  # before it is recorded: a kill between the two has both done again
             best = BestModel(self.config.folder / "best", higher_is_better=False)
             best.offer(self.ranks.version, losses["held_out/loss"], self.ranks.export)
