@@ -222,6 +222,21 @@ def test_a_token_that_texts_use_does_not_mask(tmp_path: Path, fields: dict[str, 
     assert message in refusal(tmp_path / "causal", tmp_path / "start", **fields)
 
 
+def test_a_new_token_never_takes_the_id_of_another(tmp_path: Path) -> None:
+    causal_folder(tmp_path / "causal")
+    file = tmp_path / "causal" / "tokenizer.json"
+    raw = json.loads(file.read_text())
+    last = max(raw["model"]["vocab"].values())
+    raw["model"]["vocab"] = {token: i for token, i in raw["model"]["vocab"].items() if i != last - 1}
+    raw["model"]["merges"] = []
+    file.write_text(json.dumps(raw))
+    message = refusal(tmp_path / "causal", tmp_path / "start")
+    assert (
+        f"model.mask_token '<|mask|>': the tokenizer would give it id {last}, which is that of another" in message
+    )
+    assert start(tmp_path / "causal", tmp_path / "start", mask_token="<empty_output>").is_dir()
+
+
 def test_the_pad_token_does_not_mask_and_the_mask_token_does_not_pad(tmp_path: Path) -> None:
     causal_folder(tmp_path / "causal")
     write_tokenizer(tmp_path / "causal", pad_token="<empty_output>")
@@ -295,6 +310,14 @@ def test_gguf_without_its_package_or_its_file(tmp_path: Path, monkeypatch: pytes
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name))
     assert "pip install 'couplet-rl[gguf]'" in refusal(file, tmp_path / "start")
+
+
+def test_a_gguf_file_that_was_cut_off(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "model.gguf", tmp_path / "causal", causal_folder(tmp_path / "causal"))
+    whole = (tmp_path / "model.gguf").read_bytes()
+    for share in (0.001, 0.05):
+        (tmp_path / "model.gguf").write_bytes(whole[: int(share * len(whole))])
+        assert "can be read: " in refusal(tmp_path / "model.gguf", tmp_path / "start")
 
 
 def test_a_family_of_its_own_keeps_its_format_when_a_pad_token_is_added(tmp_path: Path) -> None:
