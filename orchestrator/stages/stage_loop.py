@@ -104,6 +104,8 @@ class StageRunLoop:
 
     def _divergence(self, name: str, value: float) -> str:
         version, rate = self.ranks.version, self.config.learner.optimizer.learning_rate
+        if not version:
+            return f"{name} is {value} before any step: model.path has weights that are not finite, or too large"
         # A checkpoint of the step before may hold what made this one diverge.
         good = checkpoint_before(self.config.folder / "checkpoints", version - 1)
         again = "no checkpoint is from before; start again" if good is None else f"go on with --resume {good}"

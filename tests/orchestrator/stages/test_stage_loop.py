@@ -222,3 +222,10 @@ def test_held_out_data_on_which_nothing_is_measured_is_refused_before_training(
     ):
         run.loop.run()
     assert run.steps() == []
+
+
+def test_a_model_that_is_broken_from_the_start_is_named(start: Callable[..., Started]) -> None:
+    run = start({"keep_best": True}, held_out={0: math.nan})
+    with pytest.raises(DivergedError, match=r"held_out/loss is nan before any step: model\.path has weights that"):
+        run.loop.run()
+    assert run.ranks.calls == [("evaluate", 0)]
