@@ -35,8 +35,8 @@ class StageRunLoop:
     def run(self) -> None:
         """Train to the last step. A request to stop leaves all that was trained in a checkpoint.
 
-        Raises Interrupted, TooManyRestartsError, DivergedError CheckpointError, or
-        ConfigError for held-out data that nothing can be measured on.
+        Raises Interrupted, TooManyRestartsError, DivergedError, CheckpointError, DiskFullError,
+        or ConfigError for held-out data that nothing can be measured on.
         """
         try:
             self._train()

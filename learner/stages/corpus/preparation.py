@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from common.config import CorpusSource, StageConfig
+from common.disk import says_full
 from common.models.chat import ChatTemplate
 from common.models.config import ModelConfig
-from learner.disk import says_full, sync, sync_tree
+from learner.disk import sync, sync_tree
 from learner.stages.corpus.corpus import Corpus, preparation_settings
 from learner.stages.corpus.documents import Document, read_documents
 from learner.stages.corpus.encoding import DocumentEncoder, EncodedDocument
