@@ -31,4 +31,6 @@ def room_for(what: str, target: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         if not says_full(error):
             raise
-        raise DiskFullError(f"{target}: the disk has no room for {what}; make room, and start again") from error
+        raise DiskFullError(
+            f"{target}: the disk has no room for {what}; make room (a run then goes on with --resume auto)"
+        ) from error

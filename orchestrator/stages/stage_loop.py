@@ -17,6 +17,9 @@ from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.stages.stage_group import StageGroup
 from orchestrator.stages.stage_recorder import StageRecorder
 
+#: Where ``run.keep_best`` puts weights in the run's folder.
+BEST = "best"
+
 
 class DivergedError(RunFailedError):
     """A loss or gradient that is not finite; the message names its step and a checkpoint from before."""
@@ -82,7 +85,7 @@ class StageRunLoop:
                 "one of the two, or set the share to 0 to train without evaluations"
             )
         if self.config.run.keep_best:  # before it is recorded: a kill between the two has both done again
-            best = BestModel(self.config.folder / "best", higher_is_better=False)
+            best = BestModel(self.config.folder / BEST, higher_is_better=False)
             best.offer(self.ranks.version, losses["held_out/loss"], self.ranks.export)
         self.recorder.evaluation(self.ranks.version, losses, seconds)
         self._check_finite(losses, "held_out/loss")

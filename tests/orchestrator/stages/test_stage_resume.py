@@ -165,3 +165,16 @@ def test_a_starting_model_that_is_not_needed_any_more_is_not_exported(recipes: P
     )
     assert prepare_stage(ready, ready.folder, lambda text: None, lambda: None).model == "builtin:quickstart"
     assert not (recipes / "run" / "start").exists()
+
+
+def test_an_attempt_that_left_no_checkpoint_left_no_results_either(recipes: Path) -> None:
+    config = stage_config(recipes, "pretrain", recipes / "run", "run.steps=null")
+    folder = RunFolder.open(config, resume=False)
+    for name in ("metrics", "evaluations"):
+        folder.append(name, {"step": 0, "held_out/loss": 1.0, "seconds/step": 1.0, "data/tokens": 1.0})
+    folder.close()
+    (recipes / "run" / "best").mkdir()
+    with pytest.raises(ConfigError, match=r"run\.steps: missing"):
+        run(config, "auto")
+    assert (folder.records("metrics"), folder.records("evaluations")) == ([], [])
+    assert not (recipes / "run" / "best").exists()
