@@ -21,8 +21,9 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from safetensors import SafetensorError
 
+from common.disk import says_full
 from common.errors import UserError
-from learner.disk import bytes_in, says_full, sync, sync_tree
+from learner.disk import bytes_in, sync, sync_tree
 from learner.resume_compatibility import BindingSettings
 
 STATE_FILE = "state.json"

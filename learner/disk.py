@@ -1,12 +1,9 @@
-"""Files that must outlive a crash, and disks that are full."""
+"""Files that must outlive a crash."""
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
-
-from safetensors import SafetensorError
 
 
 def sync(path: Path) -> None:
@@ -33,10 +30,3 @@ def bytes_in(folder: Path) -> int:
         except FileNotFoundError:
             continue
     return total
-
-
-def says_full(error: Exception) -> bool:
-    """Return whether an error says that the disk is full. A RuntimeError of torch may mean just that."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error, SafetensorError) and f"os error {errno.ENOSPC}" in str(error)

@@ -70,7 +70,8 @@ class CorpusConfig(Section):
     chat_template_file: Path | None = None
     """Jinja file of the chat template; by default the tokenizer's own."""
     cache: Path | None = None
-    """Folder in which tokens are kept for other runs on the same data; by default the run's own."""
+    """Folder in which tokens are kept for other runs on the same data, each kind in a folder of its own there; by
+    default they lie in the run's folder."""
 
     @field_validator("sources", mode="before")
     @classmethod

@@ -22,6 +22,8 @@ _WHOLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _NAMED = 3
+#: The end of the names of what transformers once stored in Llama checkpoints and computes from config.json.
+_COMPUTED = ".rotary_emb.inv_freq"
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _found(folder: Path, shapes: Mapping[str, tuple[int, ...]], ignored: Set[str
     found: dict[str, _Entry] = {}
     for path in shards(folder):
         found |= _entries(path)
-    found = {name: entry for name, entry in found.items() if name not in ignored}
+    found = {name: e for name, e in found.items() if name not in ignored and not name.endswith(_COMPUTED)}
     _check(folder, found, shapes)
     return found
 

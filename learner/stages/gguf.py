@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,8 +50,8 @@ def _readable(file: Path) -> Iterator[None]:
         )
     try:
         yield
-    except (ValueError, TypeError, LookupError, OSError, NotImplementedError) as error:
+    except (ValueError, TypeError, LookupError, OSError, NotImplementedError, struct.error) as error:
         raise ModelError(
-            f"model.path {str(file)!r}: not a Qwen2 or Llama model that can be read: {error}; give its Hugging "
-            "Face folder"
+            f"model.path {str(file)!r}: not a Qwen2 or Llama model that can be read: {error}; fetch it again, or "
+            "give its Hugging Face folder"
         ) from error

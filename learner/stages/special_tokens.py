@@ -46,9 +46,16 @@ def declare_pad_token(tokenizer: Any, family: str, text: str) -> int:
 
 
 def _declare(tokenizer: Any, role: str, text: str) -> int:
-    known = text in tokenizer.get_vocab()
-    tokenizer.add_special_tokens({role: text if known else AddedToken(text, special=True, normalized=False)})
-    return int(tokenizer.convert_tokens_to_ids(text))
+    before = tokenizer.get_vocab()
+    new = text not in before
+    tokenizer.add_special_tokens({role: AddedToken(text, special=True, normalized=False) if new else text})
+    token = int(tokenizer.convert_tokens_to_ids(text))
+    if new and token in before.values():  # it counts tokens to find the next id, and some ids are left out
+        raise ModelError(
+            f"model.{role} {text!r}: the tokenizer would give it id {token}, which is that of another token, "
+            "since its ids have gaps; name a special token that it has and no text uses"
+        )
+    return token
 
 
 def _check(field: str, tokenizer: Any, text: str) -> None:

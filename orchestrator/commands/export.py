@@ -12,6 +12,8 @@ from common.config.stages import StageConfig
 from common.models.loading import model_folder
 from learner.checkpoints import find_checkpoint
 from learner.export import export_checkpoint
+from learner.stages.starting_model import needs_starting_model
+from orchestrator.stages.preparation import START
 
 
 @click.command()
@@ -50,7 +52,12 @@ def _configuration_of(checkpoint: Path) -> Config | StageConfig:
 
 def _starting_folder(config: Config | StageConfig, checkpoint: Path) -> Path:
     """Return the folder of the model that the ranks loaded: of a stage, the one made for it, if one was."""
-    made = checkpoint.parent.parent / "start"
-    if isinstance(config, StageConfig) and made.is_dir():
-        return made
+    made = checkpoint.parent.parent / START
+    if isinstance(config, StageConfig):
+        if made.is_dir():
+            return made
+        if needs_starting_model(config.model, config.stage, config.data.padding):
+            raise ConfigError(
+                f"{made}: no such folder: the run of {checkpoint.name} started from the model in it; bring it back"
+            )
     return model_folder(config.model.path)

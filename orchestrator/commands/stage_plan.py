@@ -11,7 +11,7 @@ from orchestrator.commands.memory_view import stage_memory_view
 from orchestrator.commands.plan import actors_table, listed
 from orchestrator.fleet.cluster import actor_resources, resources_of_ranks
 from orchestrator.stages.length import stage_length
-from orchestrator.stages.preparation import data_folder
+from orchestrator.stages.preparation import DATA
 
 
 def stage_plan_view(config: StageConfig, gpu_gb: float | None = None) -> RenderableType:
@@ -37,7 +37,7 @@ def stage_plan_view(config: StageConfig, gpu_gb: float | None = None) -> Rendera
 def _length(config: StageConfig) -> str:
     """Say how long the run trains: by the data that an earlier attempt has prepared, else by the recipe."""
     try:
-        return stage_length(config, Corpus.open(data_folder(config, config.folder), config)).sentence()
+        return stage_length(config, Corpus.open(config.folder / DATA, config)).sentence()
     except CorpusError:
         run, learner = config.run, config.learner
         known = f"{run.total_steps:,} steps" if run.epochs is None else f"{run.epochs:g} epochs"

@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from common.config import RunSettings
+from common.disk import DiskFullError
 from common.errors import RunFailedError
 from learner.checkpoints import CheckpointError, latest_checkpoint
 from orchestrator.fleet.calls import last_line
@@ -174,7 +175,7 @@ class RankGroup(Generic[_Report]):
         return results
 
     def _check(self, calls: list[Any], done: list[Any]) -> None:
-        """Raise LearnerDiedError if one of the calls that are done failed, CheckpointError for a full disk.
+        """Raise LearnerDiedError if one of the calls that are done failed, CheckpointError or DiskFullError.
 
         The error names the rank whose process died, if there is one, before ranks that failed for lack of it.
         """
@@ -226,7 +227,7 @@ def _dead(failures: dict[str, RayError]) -> dict[str, RayError]:
     return {name: error for name, error in failures.items() if not isinstance(error, RayTaskError)}
 
 
-def _full_disk(failures: dict[str, RayError]) -> CheckpointError | None:
-    """Return the CheckpointError among the failures, which a restart would only meet again."""
+def _full_disk(failures: dict[str, RayError]) -> CheckpointError | DiskFullError | None:
+    """Return such an error among the failures, which a restart would only meet again."""
     causes = (error.cause for error in failures.values() if isinstance(error, RayTaskError))
-    return next((cause for cause in causes if isinstance(cause, CheckpointError)), None)
+    return next((cause for cause in causes if isinstance(cause, CheckpointError | DiskFullError)), None)

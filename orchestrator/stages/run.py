@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from orchestrator.stages.checks import check_stage
 from orchestrator.stages.length import stage_length
 from orchestrator.stages.preparation import Prepared, prepare_stage
 from orchestrator.stages.stage_group import running_ranks
-from orchestrator.stages.stage_loop import StageRunLoop
+from orchestrator.stages.stage_loop import BEST, StageRunLoop
 from orchestrator.stages.stage_recorder import open_stage_recorder
 
 
@@ -40,9 +41,10 @@ def _run(config: StageConfig, checkpoint: Path | None, output: RunOutput, stop: 
     folder, display = output.folder, output.display
     if config.run.about:
         display.note(config.run.about)
-    prepared = prepare_stage(
-        config, folder.path.resolve(), display.phase, stop.check, resumed=checkpoint is not None
-    )
+    if checkpoint is None:  # what an attempt recorded that left none may be of other settings
+        folder.rewind(-1)
+        shutil.rmtree(folder.path / BEST, ignore_errors=True)
+    prepared = prepare_stage(config, folder.path.resolve(), display.phase, stop.check)
     if checkpoint is not None:
         load_progress(checkpoint, StageProgress).check(prepared.corpus)
         checkpoint = adopt(folder.path.resolve() / "checkpoints", checkpoint)

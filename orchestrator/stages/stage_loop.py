@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from common.config import StageConfig
+from common.config import ConfigError, StageConfig
 from common.errors import RunFailedError
 from learner.checkpoints import CheckpointError, checkpoint_before
 from learner.stages.segments import StageReport
@@ -16,6 +16,9 @@ from orchestrator.fleet.rank_group import LearnerDiedError
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.stages.stage_group import StageGroup
 from orchestrator.stages.stage_recorder import StageRecorder
+
+#: Where ``run.keep_best`` puts weights in the run's folder.
+BEST = "best"
 
 
 class DivergedError(RunFailedError):
@@ -35,7 +38,8 @@ class StageRunLoop:
     def run(self) -> None:
         """Train to the last step. A request to stop leaves all that was trained in a checkpoint.
 
-        Raises Interrupted, TooManyRestartsError, DivergedError or CheckpointError.
+        Raises Interrupted, TooManyRestartsError, DivergedError, CheckpointError, DiskFullError,
+        or ConfigError for held-out data that nothing can be measured on.
         """
         try:
             self._train()
@@ -75,8 +79,13 @@ class StageRunLoop:
         began = time.monotonic()
         losses = self.ranks.evaluate(self._watch)
         seconds = time.monotonic() - began
+        if not losses:
+            raise ConfigError(
+                "data.held_out_share: of what it holds out, no token is masked at any of evaluation.ratios; raise "
+                "one of the two, or set the share to 0 to train without evaluations"
+            )
         if self.config.run.keep_best:  # before it is recorded: a kill between the two has both done again
-            best = BestModel(self.config.folder / "best", higher_is_better=False)
+            best = BestModel(self.config.folder / BEST, higher_is_better=False)
             best.offer(self.ranks.version, losses["held_out/loss"], self.ranks.export)
         self.recorder.evaluation(self.ranks.version, losses, seconds)
         self._check_finite(losses, "held_out/loss")
@@ -98,6 +107,8 @@ class StageRunLoop:
 
     def _divergence(self, name: str, value: float) -> str:
         version, rate = self.ranks.version, self.config.learner.optimizer.learning_rate
+        if not version:
+            return f"{name} is {value} before any step: model.path has weights that are not finite, or too large"
         # A checkpoint of the step before may hold what made this one diverge.
         good = checkpoint_before(self.config.folder / "checkpoints", version - 1)
         again = "no checkpoint is from before; start again" if good is None else f"go on with --resume {good}"

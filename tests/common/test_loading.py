@@ -201,6 +201,16 @@ def test_tied_output_layer_may_be_stored_as_well(saved: Path) -> None:
     assert model.lm_head.weight is model.model.embed_tokens.weight
 
 
+def test_frequencies_that_older_checkpoints_store_are_left_out(saved: Path) -> None:
+    weights = load_file(saved / "model.safetensors")
+    before = load_model(str(saved))
+    save_file(
+        weights | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}, saved / "model.safetensors"
+    )
+    after = dict(load_model(str(saved)).named_parameters())
+    assert all(torch.equal(parameter, after[name]) for name, parameter in before.named_parameters())
+
+
 def test_loaded_model_is_as_ready_as_one_built_from_its_config(saved: Path) -> None:
     loaded, built = load_model(str(saved)), MaskedDiffusionModel(ModelConfig.from_folder(saved))
     assert loaded.state_dict().keys() == built.state_dict().keys()

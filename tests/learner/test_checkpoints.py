@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from learner.checkpoints import (
     load_settings,
 )
 from learner.collector import Progress
+from tests.disks import small_disk
 
 SETTINGS = {"learner.ranks": 2, "run.seed": 0}
 
@@ -223,18 +223,11 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path, damage: Callable[[Path], N
 MEGABYTE = 1 << 20
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(name="small_disk")
+def disk_of_4_mib(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, text=True, timeout=10
-    )
-    if mounted.returncode:
-        pytest.skip(f"needs the right to mount: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True, timeout=10)
+    with small_disk(tmp_path / "disk", "4m") as folder:
+        yield folder
 
 
 def write_torch(folder: Path, count: int) -> None:

@@ -19,6 +19,7 @@ from learner.collector import Progress
 from learner.export import export_checkpoint, export_model
 from learner.resume_compatibility import binding_settings
 from orchestrator.commands.main import main
+from tests.learner.causal_folders import causal_folder
 from tests.learner.engine_ranks import Case, config_of, run_cases
 from tests.learner.learner_tools import tiny_policy
 
@@ -115,6 +116,20 @@ def test_of_a_stage_the_model_made_for_it_says_what_the_weights_are(
     assert couplet("export", run, tmp_path / "exported").exit_code == 0
     ours = load_model(str(tmp_path / "exported"))
     assert all(torch.equal(ours.get_parameter(name), t) for name, t in found["zero2"]["weights"].items())
+
+
+def test_without_the_model_made_for_a_stage_its_checkpoint_is_not_exported(
+    runs: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    folder, _ = runs
+    run = run_folder(tmp_path / "run", folder / "model", folder / "zero2")
+    causal_folder(tmp_path / "causal")
+    model = StageModelConfig(path=str(tmp_path / "causal"))
+    data = CorpusConfig(sources=(CorpusSource(path="builtin:stdlib"),))
+    (run / "config.yaml").write_text(dump_config(StageConfig(stage="adapt", model=model, data=data)))
+    result = couplet("export", run, tmp_path / "exported")
+    assert result.exit_code == 2
+    assert "run/start: no such folder: the run of step-000002 started from the model in it" in result.stderr
 
 
 def test_what_the_command_cannot_use_is_one_error(runs: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from common.config.stages import Stage, StageConfig, StageModelConfig
+from common.disk import DiskFullError
 from common.models.config import ModelConfig
 from common.models.families import ModelError
 from common.models.loading import load_model, load_tokenizer, save_model
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel, initialize
 from learner.stages.starting_model import make_starting_model, needs_starting_model
+from tests.disks import small_disk
 from tests.learner.causal_folders import (
     CHATML,
     SPECIAL,
@@ -222,6 +224,21 @@ def test_a_token_that_texts_use_does_not_mask(tmp_path: Path, fields: dict[str, 
     assert message in refusal(tmp_path / "causal", tmp_path / "start", **fields)
 
 
+def test_a_new_token_never_takes_the_id_of_another(tmp_path: Path) -> None:
+    causal_folder(tmp_path / "causal")
+    file = tmp_path / "causal" / "tokenizer.json"
+    raw = json.loads(file.read_text())
+    last = max(raw["model"]["vocab"].values())
+    raw["model"]["vocab"] = {token: i for token, i in raw["model"]["vocab"].items() if i != last - 1}
+    raw["model"]["merges"] = []
+    file.write_text(json.dumps(raw))
+    message = refusal(tmp_path / "causal", tmp_path / "start")
+    assert (
+        f"model.mask_token '<|mask|>': the tokenizer would give it id {last}, which is that of another" in message
+    )
+    assert start(tmp_path / "causal", tmp_path / "start", mask_token="<empty_output>").is_dir()
+
+
 def test_the_pad_token_does_not_mask_and_the_mask_token_does_not_pad(tmp_path: Path) -> None:
     causal_folder(tmp_path / "causal")
     write_tokenizer(tmp_path / "causal", pad_token="<empty_output>")
@@ -274,6 +291,14 @@ def test_weights_that_are_not_there_leave_nothing_behind(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["causal"]
 
 
+def test_a_disk_without_room_for_the_model_is_one_error(tmp_path: Path) -> None:
+    causal_folder(tmp_path / "causal")
+    with small_disk(tmp_path / "disk", "20k") as disk:
+        with pytest.raises(DiskFullError, match="disk/start: the disk has no room for the model; make room"):
+            start(tmp_path / "causal", disk / "start")
+        assert list(disk.iterdir()) == []
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_gguf_file_becomes_the_model_that_its_folder_becomes(tmp_path: Path, tied: bool) -> None:
     theirs = causal_folder(tmp_path / "causal", tied=tied)
@@ -295,6 +320,14 @@ def test_gguf_without_its_package_or_its_file(tmp_path: Path, monkeypatch: pytes
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gguf" else find(name))
     assert "pip install 'couplet-rl[gguf]'" in refusal(file, tmp_path / "start")
+
+
+def test_a_gguf_file_that_was_cut_off(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "model.gguf", tmp_path / "causal", causal_folder(tmp_path / "causal"))
+    whole = (tmp_path / "model.gguf").read_bytes()
+    for share in (0.001, 0.05):
+        (tmp_path / "model.gguf").write_bytes(whole[: int(share * len(whole))])
+        assert "can be read: " in refusal(tmp_path / "model.gguf", tmp_path / "start")
 
 
 def test_a_family_of_its_own_keeps_its_format_when_a_pad_token_is_added(tmp_path: Path) -> None:

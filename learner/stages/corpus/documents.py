@@ -65,7 +65,7 @@ def text_of(row: TaskRow, column: str, setting: str) -> str:
     if row.name_of(column) is None:
         raise CorpusError(
             f"{place_of(row)}: no value in column {column!r}, only in {', '.join(_filled(row)) or 'none'}; name "
-            f"the right column in {setting} of its data.sources"
+            f"the right column in {setting} of its data.sources, or leave the row out"
         )
     try:
         return row.text(column) or ""

@@ -41,10 +41,14 @@ def files_of(source: CorpusSource, suffixes: tuple[str, ...]) -> list[Path]:
         return _in_folder(source, Path(sysconfig.get_paths()["stdlib"]), (".py",), _NOT_THE_LIBRARY)
     if source.path.startswith("builtin:"):
         raise CorpusError(f"data.sources {source.path}: the only built-in source is {STANDARD_LIBRARY}")
-    path = Path(source.path).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(source.path).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError) as error:  # what may not be looked into, or no path at all
+        raise CorpusError(f"data.sources {source.path}: cannot be read: {error}; check the path") from error
+    if is_folder:
         return _in_folder(source, path, suffixes, _NO_SOURCES)
-    if not path.is_file():
+    if not is_file:
         raise CorpusError(f"data.sources {source.path}: no such file or folder; check the path")
     if source.files:
         raise CorpusError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from common.config import CorpusSource, StageConfig
+from common.disk import says_full
 from common.models.chat import ChatTemplate
 from common.models.config import ModelConfig
-from learner.disk import says_full, sync, sync_tree
+from learner.disk import sync, sync_tree
 from learner.stages.corpus.corpus import Corpus, preparation_settings
 from learner.stages.corpus.documents import Document, read_documents
 from learner.stages.corpus.encoding import DocumentEncoder, EncodedDocument
@@ -30,20 +32,24 @@ Progress = Callable[[str, int], None]
 
 
 def prepare(
-    config: StageConfig, tokenizer: Any, model_config: ModelConfig, target: Path, progress: Progress
-) -> None:
-    """Prepare the corpus of a run in the folder ``target``, which :meth:`Corpus.open` then opens.
+    config: StageConfig, tokenizer: Any, model_config: ModelConfig, folder: Path, progress: Progress
+) -> Path:
+    """Prepare the corpus of a run and return where it lies, which :meth:`Corpus.open` then opens.
 
-    What lies there is kept if it was made of the same files (by path, size and time of change) with the same
-    tokenizer and settings, and replaced as a whole otherwise. ``progress`` is told after every batch of documents.
-    Raises :class:`CorpusError` for data that cannot be used, and leaves ``target`` as it was.
+    It lies in ``folder``, or in one of ``data.cache`` that is named by what it was made of, so that runs on other
+    data, or with another tokenizer, have others there. What lies there is kept if it was made of the same files
+    (by path, size and time of change) with the same tokenizer and settings, and replaced as a whole otherwise.
+    ``progress`` is told after every batch of documents. Raises :class:`CorpusError` for data that cannot be used,
+    and leaves what is there as it was.
     """
     preparation = _Preparation(config, tokenizer, model_config)
+    cache = config.data.cache
+    target = folder if cache is None else cache.expanduser().resolve() / preparation.name
     with _alone(target):
         present = read_manifest(target)
         if present is not None and preparation.made(present):
             Corpus.open(target, config)
-            return
+            return target
         temporary, retired = target.with_name(f".{target.name}.tmp"), target.with_name(f".{target.name}.old")
         for left_over in (temporary, retired):
             shutil.rmtree(left_over, ignore_errors=True)
@@ -65,6 +71,7 @@ def prepare(
         finally:
             for left_over in (temporary, retired):
                 shutil.rmtree(left_over, ignore_errors=True)
+    return target
 
 
 class _Preparation:
@@ -89,10 +96,18 @@ class _Preparation:
             "files": [[_stamp(path) for path in files] for files in self._files],
         }
 
+    @property
+    def name(self) -> str:
+        """A hash of all that the corpus is made of."""
+        return blake2b(json.dumps(self._facts, sort_keys=True).encode(), digest_size=8).hexdigest()
+
     def made(self, manifest: Manifest) -> bool:
         """Return whether a corpus was made of just this."""
-        made_with = (manifest.settings, manifest.inputs, manifest.dtype, manifest.pad)
-        return made_with == (preparation_settings(self._config), self._inputs, self._dtype, self._pad)
+        return [manifest.settings, manifest.inputs, manifest.dtype, manifest.pad] == self._facts
+
+    @property
+    def _facts(self) -> list[Any]:
+        return [preparation_settings(self._config), self._inputs, self._dtype, self._pad]
 
     def write(self, folder: Path, progress: Progress) -> None:
         """Write the corpus into a new folder."""
@@ -166,9 +181,14 @@ def _stamp(path: Path) -> list[Any]:
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
     """Keep others from preparing the same folder. Raises :class:`CorpusError` while another does."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = target.with_name(f".{target.name}.lock")
-    with lock.open("w") as file:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = target.with_name(f".{target.name}.lock").open("w")
+    except OSError as error:
+        raise CorpusError(
+            f"{target.parent}: cannot be written: {error}; set data.cache to another folder"
+        ) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -99,8 +99,8 @@ def run_of(
 
 def corpus_of(config: StageConfig, target: Path, tokenizer: Any = None, model: ModelConfig = MODEL) -> Corpus:
     """Prepare the corpus of a run and open it."""
-    prepare(config, tokenizer or byte_tokenizer(), model, target, lambda source, tokens: None)
-    return Corpus.open(target, config)
+    folder = prepare(config, tokenizer or byte_tokenizer(), model, target, lambda source, tokens: None)
+    return Corpus.open(folder, config)
 
 
 def steps(corpus: Corpus, count: int, first: int = 0) -> list[Segment]:

@@ -74,6 +74,8 @@ def test_sources_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     path = documents(tmp_path / "tree" / "a.jsonl", ["a"])
     refuse("none: no such file or folder; check the path", tmp_path / "none", folder=tmp_path)
+    refuse(r"cannot be read: .*File name too long", tmp_path / ("a" * 300), folder=tmp_path)
+    refuse(r"~nobody-of-that-name/a\.jsonl: cannot be read", Path("~nobody-of-that-name/a.jsonl"), folder=tmp_path)
     refuse("the only built-in source is builtin:stdlib", {"path": "builtin:other"}, folder=tmp_path)
     refuse(
         "hub:us/none: no data set that the Hub gives: .* or download it", {"path": "hub:us/none"}, folder=tmp_path

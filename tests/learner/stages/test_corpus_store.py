@@ -108,3 +108,22 @@ def test_folders_that_are_not_whole_are_refused(tmp_path: Path) -> None:
         (target / "source-0" / name).write_bytes(content)
         with pytest.raises(CorpusError, match=r"source-0: tokens are missing; remove .*data, and they are"):
             Corpus.open(target, run_of(path))
+
+
+def test_a_cache_keeps_the_tokens_of_every_run_and_what_else_lies_there(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    first, second = (documents(cache / f"{name}.jsonl", [name, name * 2]) for name in ("one", "two"))
+    runs = [run_of(first, cache=cache), run_of(second, cache=cache), run_of(first, cache=cache, context_length=16)]
+    opened = [corpus_of(run, tmp_path / "data") for run in runs]
+    before = [plain(steps(corpus, 2)) for corpus in opened]
+    assert [batches_read(run, tmp_path / "data") for run in runs] == [0, 0, 0]
+    assert [plain(steps(corpus_of(run, tmp_path / "data"), 2)) for run in runs] == before
+    assert first.is_file()
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    path = documents(tmp_path / "a.jsonl", ["one"])
+    with pytest.raises(CorpusError, match=r"a\.jsonl: cannot be written: .*; set data\.cache to another folder"):
+        corpus_of(run_of(path, cache=path), tmp_path / "data")
+    assert path.is_file()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from common.config import StageConfig
+from common.config import ConfigError, StageConfig
 from learner.stages.segments import StageReport
 from orchestrator.fleet.rank_group import LearnerDiedError
 from orchestrator.interrupt import Interrupted, StopRequest
@@ -38,6 +38,7 @@ class ScriptedRanks:
     folder: Path
     losses: dict[int, float] = field(default_factory=dict)
     held_out: dict[int, float] = field(default_factory=dict)
+    measures: bool = True
     dies_at: set[int] = field(default_factory=set)
     calls: list[tuple[str, int]] = field(default_factory=list)
     on_step: Callable[[int], None] = lambda version: None
@@ -63,7 +64,7 @@ class ScriptedRanks:
 
     def evaluate(self, watch: Callable[[], None]) -> dict[str, float]:
         self.calls.append(("evaluate", self.version))
-        return {"held_out/loss": self.held_out.get(self.version, 1.0)}
+        return {"held_out/loss": self.held_out.get(self.version, 1.0)} if self.measures else {}
 
     def checkpoint(self) -> None:
         path = self.folder / "checkpoints" / f"step-{self.version:06d}"
@@ -210,3 +211,21 @@ def test_the_best_weights_are_exported_when_they_improve(start: Callable[..., St
     run.loop.run()
     assert [version for call, version in run.ranks.calls if call == "export"] == [0, 3]
     assert json.loads((run.folder.path / "best" / "best.json").read_text()) == {"step": 3, "value": 1.0}
+
+
+def test_held_out_data_on_which_nothing_is_measured_is_refused_before_training(
+    start: Callable[..., Started],
+) -> None:
+    run = start({"keep_best": True}, measures=False)
+    with pytest.raises(
+        ConfigError, match=r"data\.held_out_share: .* no token is masked at any of evaluation\.ratios"
+    ):
+        run.loop.run()
+    assert run.steps() == []
+
+
+def test_a_model_that_is_broken_from_the_start_is_named(start: Callable[..., Started]) -> None:
+    run = start({"keep_best": True}, held_out={0: math.nan})
+    with pytest.raises(DivergedError, match=r"held_out/loss is nan before any step: model\.path has weights that"):
+        run.loop.run()
+    assert run.ranks.calls == [("evaluate", 0)]

@@ -171,13 +171,34 @@ def test_a_mistake_leaves_a_folder_that_was_there(recipes: Path) -> None:
     assert (folder / "notes").exists()
 
 
-def test_a_new_attempt_makes_the_starting_model_anew(recipes: Path) -> None:
-    def prepared(*overrides: str, resumed: bool) -> bytes:
-        config = stage_config(recipes, "adapt", recipes / "run", *overrides)
-        prepare_stage(config, recipes / "run", lambda text: None, lambda: None, resumed=resumed)
-        return (recipes / "run" / "start" / "model.safetensors").read_bytes()
+def test_a_starting_model_of_other_settings_is_made_again(recipes: Path) -> None:
+    def starting(folder: str, seed: int) -> dict[str, bytes]:
+        config = stage_config(recipes, "adapt", recipes / folder, f"run.seed={seed}")
+        model = Path(prepare_stage(config, config.folder, lambda text: None, lambda: None).model)
+        return {file.name: file.read_bytes() for file in model.iterdir()}
 
-    (recipes / "run").mkdir()
-    first = prepared(resumed=False)
-    assert prepared("run.seed=5", resumed=True) == first
-    assert prepared("run.seed=5", resumed=False) != first
+    before = starting("run", seed=3)
+    assert starting("run", seed=3) == before
+    assert starting("run", seed=9) == starting("alone", seed=9) != before
+
+
+def test_a_starting_model_that_is_not_needed_any_more_is_not_exported(recipes: Path) -> None:
+    causal, ready = stage_config(recipes, "adapt", recipes / "run"), stage_config(recipes, "sft", recipes / "run")
+    assert prepare_stage(causal, causal.folder, lambda text: None, lambda: None).model == str(
+        recipes / "run/start"
+    )
+    assert prepare_stage(ready, ready.folder, lambda text: None, lambda: None).model == "builtin:quickstart"
+    assert not (recipes / "run" / "start").exists()
+
+
+def test_an_attempt_that_left_no_checkpoint_left_no_results_either(recipes: Path) -> None:
+    config = stage_config(recipes, "pretrain", recipes / "run", "run.steps=null")
+    folder = RunFolder.open(config, resume=False)
+    for name in ("metrics", "evaluations"):
+        folder.append(name, {"step": 0, "held_out/loss": 1.0, "seconds/step": 1.0, "data/tokens": 1.0})
+    folder.close()
+    (recipes / "run" / "best").mkdir()
+    with pytest.raises(ConfigError, match=r"run\.steps: missing"):
+        run(config, "auto")
+    assert (folder.records("metrics"), folder.records("evaluations")) == ([], [])
+    assert not (recipes / "run" / "best").exists()
