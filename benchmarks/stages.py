@@ -43,8 +43,8 @@ _LEGEND = (
     "backward and AdamW). plain: transformers' model on padded rows, and the logits of every position, for as "
     "many rows at a time as fill a micro-batch. tokens/s counts tokens of documents, not those that fill up "
     "rows. MiB: peak memory above both loaded models and their optimizers. GFLOP/s: the model's products. "
-    "gradient: the largest difference between the sides' gradients, in units of the largest entry. adapt: half- "
-    "way through annealing. sft: answers of random length, filled up with learned pads."
+    "gradient: the largest difference between the sides' gradients, in units of the largest entry. adapt: "
+    "halfway through annealing. sft: answers of random length, filled up with learned pads."
 )
 
 

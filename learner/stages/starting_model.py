@@ -39,6 +39,11 @@ from learner.stages.gguf import read_gguf_weights, unpack_description
 from learner.stages.special_tokens import declare_mask_token, declare_pad_token
 
 
+def is_gguf(path: str) -> bool:
+    """Return whether ``model.path`` names a file of llama.cpp's format rather than a folder or a Hub name."""
+    return path.endswith(".gguf")
+
+
 def needs_starting_model(model: StageModelConfig, stage: Stage, padding: str) -> bool:
     """Return whether the stage cannot start from ``model.path`` as it is; writes nothing.
 
@@ -130,7 +135,7 @@ class _Plan:
 def _planned(model: StageModelConfig, stage: Stage, padding: str) -> Iterator[_Plan]:
     """Look at the source and decide on everything but the weights."""
     with TemporaryDirectory() as scratch:
-        file = Path(model.path) if model.path.endswith(".gguf") else None
+        file = Path(model.path) if is_gguf(model.path) else None
         if file is not None:
             source = Path(scratch)
             unpack_description(file, source)

@@ -119,9 +119,18 @@ def stacked_bars(parts: Sequence[Series], *, title: str, unit: str, width: int =
 
 
 def heat_map(
-    rows: Sequence[Series], *, title: str, hottest: float = 1.0, width: int = 1140, height: int = 260
+    rows: Sequence[Series],
+    *,
+    title: str,
+    coldest: float = 0.0,
+    hottest: float = 1.0,
+    width: int = 1140,
+    height: int = 260,
 ) -> Markup:
-    """Draw a row of cells per series, the first on top; their values, 0 to ``hottest``, are colours."""
+    """Draw a row of cells per series, the first on top; their values, ``coldest`` to ``hottest``, are colours.
+
+    A step at which a series has no value leaves its cell blank.
+    """
     columns = [dict(thin(row.points, _MOST_COLUMNS)) for row in rows]
     xs = sorted({x for column in columns for x in column})
     if not xs:
@@ -134,7 +143,7 @@ def heat_map(
         for number, (row, column) in enumerate(zip(rows, columns, strict=True)):
             if x in column:
                 top, bottom = frame.y(len(rows) - number), frame.y(len(rows) - number - 1)
-                tone = min(max(int(column[x] / hottest * 10), 0), 9)
+                tone = min(max(int((column[x] - coldest) / (hottest - coldest) * 10), 0), 9)
                 body.append(
                     f'<rect class="heat h{tone}" x="{frame.x(x) - slot / 2:.1f}" y="{top:.1f}" '
                     f'width="{slot + 0.3:.1f}" height="{bottom - top + 0.3:.1f}"/>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,16 +33,23 @@ def data_folder(config: StageConfig, folder: Path) -> Path:
 
 
 def prepare_stage(
-    config: StageConfig, folder: Path, show: Callable[[str], None], check_stop: Callable[[], None]
+    config: StageConfig,
+    folder: Path,
+    show: Callable[[str], None],
+    check_stop: Callable[[], None],
+    *,
+    resumed: bool,
 ) -> Prepared:
-    """Make the starting model and the corpus in ``folder``, unless an earlier attempt at the run has.
+    """Make the starting model and the corpus in ``folder``.
 
-    ``show`` is told what is being done; ``check_stop`` is called meanwhile and may raise. Raises CorpusError or
-    ModelError.
+    The starting model of an earlier attempt is kept where the run is ``resumed`` from a checkpoint, whose settings
+    name the same model; before the first checkpoint they may have changed. ``show`` is told what is being done;
+    ``check_stop`` is called meanwhile and may raise. Raises CorpusError or ModelError.
     """
-    model = config.model.path
+    model, target = config.model.path, folder / "start"
+    if not resumed:
+        shutil.rmtree(target, ignore_errors=True)
     if needs_starting_model(config.model, config.stage, config.data.padding):
-        target = folder / "start"
         if not target.exists():
             show("making the starting model")
             make_starting_model(config.model, config.stage, config.data.padding, config.run.seed, target)
@@ -66,4 +74,4 @@ class _Progress:
         self._check_stop()
         if time.monotonic() - self._told > _LINE_SECONDS:
             self._told = time.monotonic()
-            self._show(f"preparing the data: {what}, {count:,}")
+            self._show(f"preparing the data: {what}, {count:,} tokens so far")
