@@ -230,12 +230,16 @@ def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> 
                 name,
                 f"{case.tokens / side.seconds:,.0f}",
                 "?" if side.peak_bytes is None else f"{side.peak_bytes / _MIB:,.0f}",
-                f"{case.flops / side.seconds / 1e9:,.0f}",
+                _gflops(case.flops / side.seconds / 1e9),
                 f"{case.gradient_difference:.0e}" if mine else "",
             )
     shape = f"{settings.layers} layers of {settings.hidden}, {settings.vocabulary:,} tokens in the vocabulary"
     step = f"{settings.sequences} sequences of {settings.context} tokens a step, {settings.dtype}"
     return Group(Text(headline(machine)), Text(f"{shape}; {step}"), table, Text(_LEGEND, style="dim"))
+
+
+def _gflops(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def as_json(machine: dict[str, Any], cases: Sequence[Case]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Literal
 
 from markupsafe import Markup
@@ -129,12 +130,20 @@ def heat_map(
 ) -> Markup:
     """Draw a row of cells per series, the first on top; their values, ``coldest`` to ``hottest``, are colours.
 
-    A step at which a series has no value leaves its cell blank.
+    A cell is the mean of a few steps where there are many, the same ones in every row. It stays blank where the
+    series has no value at them.
     """
-    columns = [dict(thin(row.points, _MOST_COLUMNS)) for row in rows]
-    xs = sorted({x for column in columns for x in column})
-    if not xs:
+    given = [{x: y for x, y in row.points if math.isfinite(y)} for row in rows]
+    steps = sorted({x for column in given for x in column})
+    if not steps:
         return Markup("")
+    size = -(-len(steps) // _MOST_COLUMNS)
+    runs = [steps[i : i + size] for i in range(0, len(steps), size)]
+    xs = [run[-1] for run in runs]
+    columns = [
+        {run[-1]: fmean(values) for run in runs if (values := [column[x] for x in run if x in column])}
+        for column in given
+    ]
     frame = Frame(width, height, [0.0, float(len(rows))], _with_margin(xs), "step")
     slot = frame.width / len(xs)
     body, tips = [frame.axes([rows[-1].name, rows[0].name])], {}
