@@ -98,7 +98,7 @@ class Case:
 
     @property
     def speed_up(self) -> float:
-        """How many times as many tokens a second ours trains on."""
+        """Tokens per second of ours, as a multiple of those of the plain loop."""
         return self.plain.seconds / self.ours.seconds
 
 

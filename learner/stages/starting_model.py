@@ -80,7 +80,7 @@ def make_starting_model(model: StageModelConfig, stage: Stage, padding: str, see
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a starting model comes of a source.
+    """How a starting model is made from a source.
 
     ``raw`` is what its config.json is to say, in the source's format, and ``rows`` are those of the source's
     embedding, of which ``tokens`` are tokens. ``file`` is the source where that is no folder.

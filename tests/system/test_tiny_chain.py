@@ -56,6 +56,7 @@ def test_a_causal_model_goes_through_all_four_stages(tmp_path: Path) -> None:
         tmp_path, "adapt", "tiny_chain/adapt", "run.steps=12", "objective.annealing_steps=6", *_SHORT
     )
     assert "held-out loss at step 12" in adapted
+    assert "couplet pretrain tiny_chain/pretrain model.path=runs/tiny-chain/adapt/model" in adapted
     first = summary(chain / "adapt")
     assert first["status"] == "finished"
     assert first["held_out_loss_after"] < first["held_out_loss_before"]
@@ -72,6 +73,8 @@ def test_a_causal_model_goes_through_all_four_stages(tmp_path: Path) -> None:
     assert tuned.pad_token == "<|dlm_pad|>"
     losses = [summary(chain / "sft")[f"held_out_loss_{when}"] for when in ("before", "after")]
     assert losses[1] < losses[0]
+    model = "model.path=runs/tiny-chain/sft/model"
+    assert "forward passes" in couplet(tmp_path, "generate", "tiny_chain/train", model, "--samples", "1")
 
     small = ("run.steps=2", "learner.groups_per_step=2", "rollout.group_size=4", "data.held_out_tasks=4")
     couplet(tmp_path, "train", "tiny_chain/train", *small, *_SHORT)
