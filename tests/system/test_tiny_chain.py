@@ -50,7 +50,8 @@ def summary(run: Path) -> dict[str, Any]:
 @pytest.mark.timeout(900)
 def test_a_causal_model_goes_through_all_four_stages(tmp_path: Path) -> None:
     chain = tmp_path / "runs/tiny-chain"
-    couplet(tmp_path, "data", "tiny-chain", "--steps", "12")
+    made = couplet(tmp_path, "data", "tiny-chain", "--steps", "12")
+    assert made.splitlines()[-1] == "next: couplet adapt tiny_chain/adapt"
 
     adapted = couplet(
         tmp_path, "adapt", "tiny_chain/adapt", "run.steps=12", "objective.annealing_steps=6", *_SHORT

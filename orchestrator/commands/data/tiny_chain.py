@@ -50,6 +50,8 @@ def tiny_chain(folder: Path, steps: int, seed: int) -> None:
         raise UserError(f"{folder}: cannot be written: {error}; name another folder") from error
     click.echo(folder)
     if folder == _DEFAULT:
-        click.echo("next: couplet adapt tiny_chain/adapt")
+        click.echo("next: couplet adapt tiny_chain/adapt", err=True)
     else:
-        click.echo(f"next: couplet adapt tiny_chain/adapt model.path={shlex.quote(str(folder / 'causal'))}")
+        click.echo(
+            f"next: couplet adapt tiny_chain/adapt model.path={shlex.quote(str(folder / 'causal'))}", err=True
+        )
