@@ -21,7 +21,10 @@ from learner.stages.noise import Noised
 def loss(
     stock: Any, config: ModelConfig, segments: Sequence[Noised], visible: Tensor | None, dtype: torch.dtype
 ) -> Tensor:
-    """Sum of the weighted cross-entropies of a micro-batch; ``visible`` [C, C] as in annealing, None for all."""
+    """Return the sum of the weighted cross-entropies of a micro-batch.
+
+    ``visible`` [C, C] is as in annealing; with None every position sees all.
+    """
     device, rows, width = stock.device, len(segments), max(map(len, segments))
     ids = torch.full((rows, width), config.pad_token_id, device=device)
     canvas, weights = ids.clone(), torch.zeros(rows, width, device=device)

@@ -43,8 +43,8 @@ _LEGEND = (
     "backward and AdamW). plain: transformers' model on padded rows, and the logits of every position, for as "
     "many rows at a time as fill a micro-batch. tokens/s counts tokens of documents, not those that fill up "
     "rows. MiB: peak memory above both loaded models and their optimizers. GFLOP/s: the model's products. "
-    "gradient: the largest difference between the sides' gradients, in units of the largest entry. adapt: half- "
-    "way through annealing. sft: answers of random length, filled up with learned pads."
+    "gradient: the largest difference between the sides' gradients, in units of the largest entry. adapt: "
+    "halfway through annealing. sft: answers of random length, filled up with learned pads."
 )
 
 
@@ -98,7 +98,7 @@ class Case:
 
     @property
     def speed_up(self) -> float:
-        """How many times as many tokens a second ours trains on."""
+        """Tokens per second of ours, as a multiple of those of the plain loop."""
         return self.plain.seconds / self.ours.seconds
 
 
@@ -230,12 +230,16 @@ def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> 
                 name,
                 f"{case.tokens / side.seconds:,.0f}",
                 "?" if side.peak_bytes is None else f"{side.peak_bytes / _MIB:,.0f}",
-                f"{case.flops / side.seconds / 1e9:,.0f}",
+                _gflops(case.flops / side.seconds / 1e9),
                 f"{case.gradient_difference:.0e}" if mine else "",
             )
     shape = f"{settings.layers} layers of {settings.hidden}, {settings.vocabulary:,} tokens in the vocabulary"
     step = f"{settings.sequences} sequences of {settings.context} tokens a step, {settings.dtype}"
     return Group(Text(headline(machine)), Text(f"{shape}; {step}"), table, Text(_LEGEND, style="dim"))
+
+
+def _gflops(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def as_json(machine: dict[str, Any], cases: Sequence[Case]) -> dict[str, Any]:

@@ -112,9 +112,9 @@ def _train_alone(rank: int, configs: Sequence[StageConfig], stop_after: int) -> 
     for config in configs:
         if rank == 0:
             RunFolder.open(config, resume=True).close()
-            prepare_stage(config, config.folder, lambda text: None, lambda: None)
+            prepare_stage(config, config.folder, lambda text: None, lambda: None, resumed=False)
         dist.barrier()
-        prepared = prepare_stage(config, config.folder, lambda text: None, lambda: None)
+        prepared = prepare_stage(config, config.folder, lambda text: None, lambda: None, resumed=True)
         one = StageRank(config, "alone", prepared.model, prepared.data, rank)
         version = one.start(("127.0.0.1", 0), latest_checkpoint(config.folder / "checkpoints"))
         while version < stop_after:

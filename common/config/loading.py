@@ -26,7 +26,10 @@ def load_config(recipe: Path, overrides: Sequence[str] = ()) -> Config:
     """
     raw = _read(recipe)
     if "stage" in raw:
-        raise ConfigError(f"recipe {recipe}: is for a supervised stage; run it with `couplet {raw['stage']}`")
+        raise ConfigError(
+            f"recipe {recipe}: is for a supervised stage; run it with `couplet {raw['stage']}`, "
+            "or give a recipe of `couplet train` here, with model.path=FOLDER/model for what a stage wrote"
+        )
     return _validated(Config, recipe, raw, overrides)
 
 
@@ -155,7 +158,11 @@ def _is_number(text: str) -> bool:
 
 def _explain(tree: type[Section], recipe: Path, error: ValidationError) -> str:
     lines = []
-    for problem in error.errors():
+    problems = error.errors()
+    inner = {problem["loc"][:size] for problem in problems for size in range(len(problem["loc"]))}
+    for problem in problems:
+        if problem["type"] == "too_short" and problem["loc"] in inner:
+            continue  # pydantic counts a list without the items that are wrong, which are told by themselves
         where, section = _locate(tree, problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":

@@ -34,7 +34,7 @@ def model_folder(path: str, *, weights: bool = True) -> Path:
         return folder
     if path.startswith("builtin:"):
         raise ModelError(f"model.path {path!r}: known built-in models: {', '.join(_BUILTIN)}")
-    if path.count("/") != 1 or path.startswith((".", "/")):
+    if not is_hub_name(path):
         raise ModelError(f"model.path {path!r}: no such folder")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -46,6 +46,11 @@ def model_folder(path: str, *, weights: bool = True) -> Path:
         raise ModelError(f"model.path {path!r}: neither a folder nor a model the Hub gives: {error}") from error
 
 
+def is_hub_name(path: str) -> bool:
+    """Return whether a path that is no folder can be the name of a model on the Hub, ``owner/name``."""
+    return path.count("/") == 1 and not path.startswith((".", "/"))
+
+
 def local_model_folder(path: str) -> Path | None:
     """Return the folder of a model that is on this machine, or None: nothing is downloaded.
 
@@ -54,7 +59,7 @@ def local_model_folder(path: str) -> Path | None:
     folder = _BUILTIN.get(path, Path(path))
     if folder.is_dir():
         return folder
-    if path.count("/") != 1 or path.startswith((".", "/")):
+    if not is_hub_name(path):
         return None
     from huggingface_hub import try_to_load_from_cache
 

@@ -24,6 +24,24 @@ _DREAM_7B = ModelConfig(
     end_of_turn_token_id=151645,
 )
 
+#: Qwen2.5-Coder-7B, of the same shape, and SmolLM2-135M, as they are after adaptation with a mask token.
+_QWEN_7B = _DREAM_7B.model_copy(update={"family": "qwen2", "mask_token_id": 151665})
+_SMOLLM2_135M = ModelConfig(
+    family="llama",
+    vocab_size=49153,
+    hidden_size=576,
+    intermediate_size=1536,
+    num_hidden_layers=30,
+    num_attention_heads=9,
+    num_key_value_heads=3,
+    max_position_embeddings=8192,
+    rope_theta=100_000.0,
+    tie_word_embeddings=True,
+    mask_token_id=49152,
+    eos_token_id=2,
+    pad_token_id=2,
+)
+
 #: By Hub name. Only their sizes are meant to be read: a run takes everything from the model's own folder.
 PUBLISHED: Mapping[str, ModelConfig] = {
     "Dream-org/Dream-v0-Base-7B": _DREAM_7B,
@@ -31,4 +49,8 @@ PUBLISHED: Mapping[str, ModelConfig] = {
     "apple/DiffuCoder-7B-Base": _DREAM_7B,
     "apple/DiffuCoder-7B-Instruct": _DREAM_7B,
     "apple/DiffuCoder-7B-cpGRPO": _DREAM_7B,
+    "Qwen/Qwen2.5-Coder-7B": _QWEN_7B,
+    "Qwen/Qwen2.5-Coder-7B-Instruct": _QWEN_7B,
+    "HuggingFaceTB/SmolLM2-135M": _SMOLLM2_135M,
+    "HuggingFaceTB/SmolLM2-135M-Instruct": _SMOLLM2_135M,
 }

@@ -20,7 +20,7 @@ def visible_share(annealing_steps: int, step: int) -> float:
 def visible_pairs(share: float, length: int, seed: int, step: int) -> npt.NDArray[np.bool_]:
     """Draw which positions (columns) each position (rows) of a sequence sees at a step, [length, length].
 
-    Itself, all before it, and each later one with probability ``share``.
+    A position sees itself, all before it, and each later one with probability ``share``.
     """
     draws = rng.stream(seed, "attention annealing", step).random((length, length), dtype=np.float32)
     pairs: npt.NDArray[np.bool_] = np.tri(length, dtype=bool) | (draws < share)

@@ -6,13 +6,15 @@ import importlib.util
 import json
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from common.models.families import ModelError
+from common.models.quiet import quiet_transformers
 
 
 def unpack_description(file: Path, folder: Path) -> None:
@@ -49,7 +51,9 @@ def _readable(file: Path) -> Iterator[None]:
             f"model.path {str(file)!r}: to read it takes the package gguf; pip install 'couplet-rl[gguf]'"
         )
     try:
-        yield
+        # The bar of dequantization is not one of those that transformers can switch off.
+        with quiet_transformers(), redirect_stderr(StringIO()):
+            yield
     except (ValueError, TypeError, LookupError, OSError, NotImplementedError, struct.error) as error:
         raise ModelError(
             f"model.path {str(file)!r}: not a Qwen2 or Llama model that can be read: {error}; fetch it again, or "

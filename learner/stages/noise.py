@@ -38,7 +38,7 @@ class Noised:
 
     @property
     def masked_targets(self) -> int:
-        """How many tokens are masked and predicted."""
+        """Count the tokens that are masked and predicted."""
         return int((self.mask & self.targets).sum())
 
     def canvas(self, mask_token_id: int) -> npt.NDArray[np.int64]:

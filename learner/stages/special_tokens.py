@@ -34,7 +34,7 @@ def declare_mask_token(tokenizer: Any, family: str, text: str | None) -> int:
 def declare_pad_token(tokenizer: Any, family: str, text: str) -> int:
     """Declare ``text`` as the pad token of ``tokenizer``, and return its id; the token is added if it is new.
 
-    Raises :class:`ModelError` for one that texts use, or beside which the model has a learned one.
+    Raises :class:`ModelError` for one that texts use, and where the model has another learned pad.
     """
     learned = family_named(family).pad
     if learned in tokenizer.get_vocab() and text != learned:

@@ -39,6 +39,11 @@ from learner.stages.gguf import read_gguf_weights, unpack_description
 from learner.stages.special_tokens import declare_mask_token, declare_pad_token
 
 
+def is_gguf(path: str) -> bool:
+    """Return whether ``model.path`` names a file of llama.cpp's format rather than a folder or a Hub name."""
+    return path.endswith(".gguf")
+
+
 def needs_starting_model(model: StageModelConfig, stage: Stage, padding: str) -> bool:
     """Return whether the stage cannot start from ``model.path`` as it is; writes nothing.
 
@@ -75,7 +80,7 @@ def make_starting_model(model: StageModelConfig, stage: Stage, padding: str, see
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a starting model comes of a source.
+    """How a starting model is made from a source.
 
     ``raw`` is what its config.json is to say, in the source's format, and ``rows`` are those of the source's
     embedding, of which ``tokens`` are tokens. ``file`` is the source where that is no folder.
@@ -130,7 +135,7 @@ class _Plan:
 def _planned(model: StageModelConfig, stage: Stage, padding: str) -> Iterator[_Plan]:
     """Look at the source and decide on everything but the weights."""
     with TemporaryDirectory() as scratch:
-        file = Path(model.path) if model.path.endswith(".gguf") else None
+        file = Path(model.path) if is_gguf(model.path) else None
         if file is not None:
             source = Path(scratch)
             unpack_description(file, source)

@@ -18,6 +18,7 @@ import torch
 
 from common import rng
 from common.config import OptimizerConfig
+from common.models.quiet import quiet_transformers
 from learner.optimizer import learning_rate, set_learning_rate
 from learner.warm_start.tokenizer import END_ID, END_TOKEN, train_tokenizer
 
@@ -83,7 +84,8 @@ def make_causal_model(
         torch.nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRAD_NORM)
         optimizer.step()
         progress(step + 1, float(loss.detach()))
-    model.save_pretrained(target)
+    with quiet_transformers():
+        model.save_pretrained(target)
     tokenizer.save(str(target / "tokenizer.json"))
     about = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -97,7 +99,8 @@ def make_causal_model(
 
 def _new_model(settings: CausalModel, vocab_size: int) -> Any:
     """Return transformers' model with weights that the seed draws; the global generator is left alone."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    with quiet_transformers():
+        from transformers import Qwen2Config, Qwen2ForCausalLM
 
     config = Qwen2Config(
         vocab_size=vocab_size,

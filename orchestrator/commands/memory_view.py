@@ -13,10 +13,10 @@ from common.config import Config, StageConfig
 from common.memory import Estimate, Part
 from common.models.config import ModelConfig
 from common.models.families import ModelError
-from common.models.loading import local_model_folder
+from common.models.loading import is_hub_name, local_model_folder
 from common.models.published import PUBLISHED
 from learner.memory import largest_micro_batch, learner_memory, stage_memory
-from learner.stages.starting_model import starting_config
+from learner.stages.starting_model import is_gguf, starting_config
 from rollout_workers.memory import rollout_memory
 
 #: A GPU that is not there to be asked: an H100 or A100.
@@ -54,8 +54,8 @@ def _view(
     tables: Callable[[ModelConfig], Iterator[RenderableType]],
 ) -> RenderableType:
     """Show the tables of a model by its path; say why not where its shape is not known here."""
-    folder = local_model_folder(path)
-    if folder is not None and (folder / "config.json").is_file():
+    folder = Path(path) if is_gguf(path) else local_model_folder(path)
+    if folder is not None and (is_gguf(path) or (folder / "config.json").is_file()):
         try:
             return Group(*tables(read(folder)))
         except ModelError as error:
@@ -63,10 +63,16 @@ def _view(
     if path in PUBLISHED:
         note = f"memory: by the published shape of {path}, which is not on this machine"
         return Group(note, *tables(PUBLISHED[path]))
-    missing = "is not on this machine" if folder is None else "has no config.json"
+    if folder is not None:
+        return f"memory: not known: {path} has no config.json; bring it there, or set model.path to another folder"
+    if is_hub_name(path):
+        return (
+            f"memory: not known: {path} is not on this machine (a dry run downloads nothing); fetch it, or set "
+            "model.path to a folder with its config.json"
+        )
     return (
-        f"memory: not known: {path} {missing} (a dry run downloads nothing); fetch it, or set "
-        "model.path to a folder with its config.json"
+        f"memory: not known: there is no folder {path}; where an earlier stage is still to write it, let "
+        "model.path name a published model of its shape for the dry run, such as Qwen/Qwen2.5-Coder-7B"
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
-from common.config import ConfigError
+from common.config import ConfigError, Stage
+from orchestrator.report.stage_summary import NEXT_STAGE
 
 # Beside the rooms, in a clone as in a wheel. Not importlib.resources: a folder of the user's may be named
 # `recipes` too, and be on the path before ours.
@@ -26,13 +29,26 @@ def shipped_recipe(name: str) -> Path:
 
 
 def find_recipe(recipe: Path) -> Path:
-    """Return ``recipe`` if it is a file or names one in another folder, else the recipe of ours with that name.
+    """Return ``recipe`` if there is such a file, else the recipe of ours with that name.
 
     Ours are ``NAME``, ``NAME.yaml`` and ``recipes/NAME.yaml``, and the same with the folder of a chain in front of
     NAME. Raises ConfigError for a name that is none of them.
     """
     ours = recipe.relative_to("recipes") if recipe.is_relative_to("recipes") else recipe
-    chains = {folder.name for folder in _SHIPPED.iterdir() if folder.is_dir()}
-    if recipe.is_file() or str(ours.parent) not in {".", *chains}:
-        return recipe
-    return shipped_recipe(ours.as_posix())
+    return recipe if recipe.exists() and not recipe.is_dir() else shipped_recipe(ours.as_posix())
+
+
+def next_recipe(recipe: str, stage: Stage) -> str | None:
+    """Return the recipe whose name has the next stage where that of ``recipe`` has ``stage``; None without one.
+
+    After ``tiny_chain/adapt`` comes ``tiny_chain/pretrain``, after ``mine/7b_sft.yaml`` ``mine/7b_train.yaml``.
+    """
+    folder, name = os.path.split(recipe)
+    following = os.path.join(folder, re.sub(rf"(^|[_-]){stage}(?=$|\.)", rf"\1{NEXT_STAGE[stage]}", name))
+    if following == recipe:
+        return None
+    try:
+        find_recipe(Path(following))
+    except ConfigError:
+        return None
+    return following

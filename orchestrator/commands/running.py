@@ -38,14 +38,17 @@ def run(config: Config, resume: str, plain: bool, as_json: bool) -> None:
         click.echo(json.dumps(summary))
 
 
-def run_supervised(config: StageConfig, resume: str, plain: bool, as_json: bool) -> None:
-    """Do the same for a stage before reinforcement learning."""
+def run_supervised(
+    config: StageConfig, resume: str, plain: bool, as_json: bool, following: str | None = None
+) -> None:
+    """Do the same for a stage before reinforcement learning; ``following`` is the recipe of the next stage."""
     _check_rooms()
     console = Console()
     with open_display(console, plain, content=STAGE) as display:
         summary = run_stage(config, resume, display)
     before, after = _evaluations(config.folder)
-    console.print(stage_summary_view(config.stage, before, after, summary, config.folder / "report.html"))
+    report, next_recipe = config.folder / "report.html", following or "RECIPE"
+    console.print(stage_summary_view(config.stage, before, after, summary, report, next_recipe))
     if as_json:
         click.echo(json.dumps(summary))
 

@@ -10,6 +10,7 @@ from learner.stages.corpus import Corpus, CorpusError
 from orchestrator.commands.memory_view import stage_memory_view
 from orchestrator.commands.plan import actors_table, listed
 from orchestrator.fleet.cluster import actor_resources, resources_of_ranks
+from orchestrator.report.chart_numbers import count
 from orchestrator.stages.length import stage_length
 from orchestrator.stages.preparation import DATA
 
@@ -40,5 +41,10 @@ def _length(config: StageConfig) -> str:
         return stage_length(config, Corpus.open(config.folder / DATA, config)).sentence()
     except CorpusError:
         run, learner = config.run, config.learner
-        known = f"{run.total_steps:,} steps" if run.epochs is None else f"{run.epochs:g} epochs"
-        return f"{known} of {learner.sequences_per_step:,} sequences; the run counts the data when it prepares it"
+        tokens = learner.sequences_per_step * config.data.context_length
+        sequences = f"{learner.sequences_per_step:,} sequences of up to {config.data.context_length:,} tokens"
+        if run.epochs is None:
+            known = f"{run.total_steps:,} steps of {sequences}, {count(run.total_steps * tokens)} tokens in all"
+        else:
+            known = f"{run.epochs:g} epochs in steps of {sequences}, {count(tokens)} tokens a step"
+        return f"{known}; the run counts the data when it prepares it"

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from common.config import Stage, load_stage_config
-from orchestrator.commands.recipes import find_recipe
+from orchestrator.commands.recipes import find_recipe, next_recipe
 from orchestrator.commands.run_options import run_options
 from orchestrator.commands.running import run_supervised
 from orchestrator.commands.stage_plan import stage_plan_view
@@ -41,7 +41,7 @@ def _command(stage: Stage) -> click.Command:
         if dry_run:
             Console().print(stage_plan_view(config, gpu_gb))
         else:
-            run_supervised(config, resume, plain, as_json)
+            run_supervised(config, resume, plain, as_json, next_recipe(str(recipe), stage))
 
     return command
 

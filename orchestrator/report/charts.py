@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Literal
 
 from markupsafe import Markup
@@ -119,13 +120,30 @@ def stacked_bars(parts: Sequence[Series], *, title: str, unit: str, width: int =
 
 
 def heat_map(
-    rows: Sequence[Series], *, title: str, hottest: float = 1.0, width: int = 1140, height: int = 260
+    rows: Sequence[Series],
+    *,
+    title: str,
+    coldest: float = 0.0,
+    hottest: float = 1.0,
+    width: int = 1140,
+    height: int = 260,
 ) -> Markup:
-    """Draw a row of cells per series, the first on top; their values, 0 to ``hottest``, are colours."""
-    columns = [dict(thin(row.points, _MOST_COLUMNS)) for row in rows]
-    xs = sorted({x for column in columns for x in column})
-    if not xs:
+    """Draw a row of cells per series, the first on top; their values, ``coldest`` to ``hottest``, are colours.
+
+    A cell is the mean of a few steps where there are many, the same ones in every row. It stays blank where the
+    series has no value at them.
+    """
+    given = [{x: y for x, y in row.points if math.isfinite(y)} for row in rows]
+    steps = sorted({x for column in given for x in column})
+    if not steps:
         return Markup("")
+    size = -(-len(steps) // _MOST_COLUMNS)
+    runs = [steps[i : i + size] for i in range(0, len(steps), size)]
+    xs = [run[-1] for run in runs]
+    columns = [
+        {run[-1]: fmean(values) for run in runs if (values := [column[x] for x in run if x in column])}
+        for column in given
+    ]
     frame = Frame(width, height, [0.0, float(len(rows))], _with_margin(xs), "step")
     slot = frame.width / len(xs)
     body, tips = [frame.axes([rows[-1].name, rows[0].name])], {}
@@ -134,7 +152,7 @@ def heat_map(
         for number, (row, column) in enumerate(zip(rows, columns, strict=True)):
             if x in column:
                 top, bottom = frame.y(len(rows) - number), frame.y(len(rows) - number - 1)
-                tone = min(max(int(column[x] / hottest * 10), 0), 9)
+                tone = min(max(int((column[x] - coldest) / (hottest - coldest) * 10), 0), 9)
                 body.append(
                     f'<rect class="heat h{tone}" x="{frame.x(x) - slot / 2:.1f}" y="{top:.1f}" '
                     f'width="{slot + 0.3:.1f}" height="{bottom - top + 0.3:.1f}"/>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -36,11 +37,12 @@ _WIDTH, _HEIGHT = 1140, 300
 
 
 class Heat(NamedTuple):
-    """A heat map that was drawn, and what its colours mean, from 0 to ``hottest``."""
+    """A heat map that was drawn, and what its colours mean, from ``coldest`` to ``hottest``."""
 
     title: str
     key: str
     meaning: str
+    coldest: float
     hottest: float
     svg: Markup
 
@@ -65,7 +67,7 @@ def held_out_panel(run: RecordedRun) -> Chart:
 
 def heat_by_ratio(run: RecordedRun) -> Heat:
     """Draw the loss of each tenth of the ratios over steps; the fewest masked tokens are on top."""
-    names = [f"t to {(tenth + 1) / 10:g}" for tenth in range(len(LOSS_AT_T))]
+    names = [f"{tenth / 10:g}–{(tenth + 1) / 10:g}" for tenth in range(len(LOSS_AT_T))]
     return _heat(run, "Loss by ratio of masked tokens", LOSS_AT_T, names)
 
 
@@ -77,9 +79,12 @@ def heat_by_position(run: RecordedRun) -> Heat:
 
 def _heat(run: RecordedRun, title: str, keys: Sequence[str], names: Sequence[str]) -> Heat:
     rows = [Series(name, run.points(key)) for name, key in zip(names, keys, strict=True)]
-    hottest = max((y for row in rows for _, y in row.points), default=0.0) or 1.0
-    svg = heat_map(rows, title=title, hottest=hottest)
-    return Heat(title, keys[0].rpartition("/")[0] + "/*", meaning(keys[0]), hottest, svg)
+    losses = [y for row in rows for _, y in row.points if math.isfinite(y)] or [0.0]
+    coldest, hottest = min(losses), max(losses)
+    if coldest == hottest:
+        hottest += 1.0
+    svg = heat_map(rows, title=title, coldest=coldest, hottest=hottest)
+    return Heat(title, keys[0].rpartition("/")[0] + "/*", meaning(keys[0]), coldest, hottest, svg)
 
 
 def _name(key: str) -> str:

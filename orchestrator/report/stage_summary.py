@@ -20,23 +20,28 @@ from orchestrator.report.summary import status_badge
 from orchestrator.report.text import clean
 
 #: The command of the stage after each.
-_NEXT: dict[Stage, str] = {"adapt": "pretrain", "pretrain": "sft", "sft": "train"}
+NEXT_STAGE: dict[Stage, str] = {"adapt": "pretrain", "pretrain": "sft", "sft": "train"}
 
 
 def stage_summary_view(
-    stage: Stage, before: Mapping[str, Any], after: Mapping[str, Any], summary: Mapping[str, Any], report: Path
+    stage: Stage,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    report: Path,
+    next_recipe: str = "RECIPE",
 ) -> RenderableType:
     """Show the end of a stage: held-out loss by ratio, tokens, epochs, times, the model, and the next command.
 
     ``before`` and ``after`` are records of ``evaluations.jsonl``; either may be empty. ``summary`` is
-    ``summary.json``; what it does not have is left out.
+    ``summary.json``; what it does not have is left out. ``next_recipe`` is the recipe of the next command.
     """
     parts: list[RenderableType] = ["", _headline(before, after, summary)]
     if losses_by_ratio(_figures(before)):
         parts += ["", _loss_table(_figures(before), _figures(after))]
     table = Table.grid(padding=(0, 2, 0, 0))
     model = summary.get("model")
-    following = f"couplet {_NEXT[stage]} RECIPE model.path={shlex.quote(model)}" if model else ""
+    following = f"couplet {NEXT_STAGE[stage]} {next_recipe} model.path={shlex.quote(model)}" if model else ""
     for name, text in (*_facts(summary), ("report", str(report)), ("next", following)):
         if text:
             table.add_row(Text(name, "dim"), Text(clean(text), overflow="fold"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.config import ConfigError, StageConfig
 from learner.checkpoints import load_progress
+from learner.stages.corpus import check_sources
 from learner.stages.progress import StageProgress
 from learner.stages.starting_model import starting_config
 from orchestrator.loggers import check_loggers
@@ -16,13 +17,15 @@ from orchestrator.resume import checkpoint_to_resume
 def check_stage(config: StageConfig, resume: str) -> Path | None:
     """Check that the run can start; return the checkpoint that it goes on from, None for a new run.
 
-    ``resume``: as for :func:`checkpoint_to_resume`. Raises ConfigError, CheckpointError or ModelError.
+    ``resume``: as for :func:`checkpoint_to_resume`. Raises ConfigError, CheckpointError, CorpusError
+    or ModelError.
     """
     checkpoint = checkpoint_to_resume(config, resume)
     if checkpoint is not None:
         load_progress(checkpoint, StageProgress)
     check_adapters(config)
     check_loggers(config.telemetry.loggers)
+    check_sources(config)
     _check_context(config)
     return checkpoint
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -14,7 +13,6 @@ from common.models.config import ModelConfig
 from common.models.loading import load_tokenizer, model_folder
 from learner.stages.corpus import Corpus, prepare
 from learner.stages.starting_model import make_starting_model, needs_starting_model
-from orchestrator.run_folder import write_text
 
 #: Where the corpus lies in a run's folder, unless it is in ``data.cache``.
 DATA = "data"
@@ -38,36 +36,28 @@ def prepare_stage(
     folder: Path,
     show: Callable[[str], None],
     check_stop: Callable[[], None],
+    *,
+    resumed: bool,
 ) -> Prepared:
-    """Make the starting model and the corpus in ``folder``, unless an earlier attempt at the run has.
+    """Make the starting model and the corpus in ``folder``.
 
-    ``show`` is told what is being done; ``check_stop`` is called meanwhile and may raise. Raises CorpusError or
-    ModelError.
+    The starting model of an earlier attempt is kept where the run is ``resumed`` from a checkpoint, whose settings
+    name the same model; before the first checkpoint they may have changed. ``show`` is told what is being done;
+    ``check_stop`` is called meanwhile and may raise. Raises CorpusError or ModelError.
     """
-    model = _starting_model(config, folder, show)
+    model, target = config.model.path, folder / START
+    if not resumed:
+        shutil.rmtree(target, ignore_errors=True)
+    if needs_starting_model(config.model, config.stage, config.data.padding):
+        if not target.exists():
+            show("making the starting model")
+            make_starting_model(config.model, config.stage, config.data.padding, config.run.seed, target)
+        model = str(target)
     check_stop()
     show("preparing the data")
     model_config = ModelConfig.from_folder(model_folder(model))
     data = prepare(config, load_tokenizer(model), model_config, folder / DATA, _Progress(show, check_stop))
     return Prepared(model, data, Corpus.open(data, config))
-
-
-def _starting_model(config: StageConfig, folder: Path, show: Callable[[str], None]) -> str:
-    """Return the path of the model to start from: ``start`` in ``folder`` if one has to be made.
-
-    An attempt that trained nothing may have left one there that was made with other settings.
-    """
-    target, recipe = folder / START, folder / START / "made_of.json"
-    if not needs_starting_model(config.model, config.stage, config.data.padding):
-        shutil.rmtree(target, ignore_errors=True)
-        return config.model.path
-    asked = config.model.model_dump(include={"path", "weights", "mask_token", "pad_token"})
-    made_of = json.dumps(asked | {"padding": config.data.padding, "seed": config.run.seed}) + "\n"
-    if not recipe.is_file() or recipe.read_text() != made_of:
-        show("making the starting model")
-        make_starting_model(config.model, config.stage, config.data.padding, config.run.seed, target)
-        write_text(recipe, made_of)
-    return str(target)
 
 
 class _Progress:
@@ -82,4 +72,4 @@ class _Progress:
         self._check_stop()
         if time.monotonic() - self._told > _LINE_SECONDS:
             self._told = time.monotonic()
-            self._show(f"preparing the data: {what}, {count:,}")
+            self._show(f"preparing the data: {what}, {count:,} tokens so far")

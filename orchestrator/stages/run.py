@@ -44,16 +44,15 @@ def _run(config: StageConfig, checkpoint: Path | None, output: RunOutput, stop: 
     if checkpoint is None:  # what an attempt recorded that left none may be of other settings
         folder.rewind(-1)
         shutil.rmtree(folder.path / BEST, ignore_errors=True)
-    prepared = prepare_stage(config, folder.path.resolve(), display.phase, stop.check)
+    prepared = prepare_stage(
+        config, folder.path.resolve(), display.phase, stop.check, resumed=checkpoint is not None
+    )
     if checkpoint is not None:
         load_progress(checkpoint, StageProgress).check(prepared.corpus)
         checkpoint = adopt(folder.path.resolve() / "checkpoints", checkpoint)
     summary = prepared.corpus.summary
     folder.write_record("corpus", {"fingerprint": prepared.corpus.fingerprint, **summary.as_record()})
-    display.note(
-        f"data: {summary.documents:,} documents of {summary.tokens:,} tokens, and "
-        f"{summary.held_out_documents:,} of {summary.held_out_tokens:,} held out"
-    )
+    display.note(f"data: {summary.sentence()}")
     length = stage_length(config, prepared.corpus)
     display.note(f"training: {length.sentence()}")
     folder.write_record("length", length.as_record())

@@ -31,8 +31,9 @@ def test_a_causal_model_learns_and_is_transformers_own(tmp_path: Path) -> None:
     assert torch.equal(first(ids).logits[:, :-1], first(changed).logits[:, :-1]), "the end is not seen before it"
 
 
-def test_its_tokenizer_has_a_chat_template_and_no_mask(tmp_path: Path) -> None:
+def test_its_tokenizer_has_a_chat_template_and_no_mask(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     make_causal_model(["x = 1\n" * 60], tmp_path / "model", _TINY)
+    assert capfd.readouterr() == ("", ""), "no bar of transformers' beside the one of the command"
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
     text = tokenizer.apply_chat_template(
         [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True

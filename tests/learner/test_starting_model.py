@@ -300,10 +300,14 @@ def test_a_disk_without_room_for_the_model_is_one_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_gguf_file_becomes_the_model_that_its_folder_becomes(tmp_path: Path, tied: bool) -> None:
+def test_a_gguf_file_becomes_the_model_that_its_folder_becomes(
+    tmp_path: Path, tied: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
     theirs = causal_folder(tmp_path / "causal", tied=tied)
     write_gguf(tmp_path / "model.gguf", tmp_path / "causal", theirs)
+    capfd.readouterr()
     ours = load_model(str(start(tmp_path / "model.gguf", tmp_path / "ours")))
+    assert capfd.readouterr() == ("", ""), "no bars over the display of a run"
     expected = load_model(str(start(tmp_path / "causal", tmp_path / "expected")))
     stated = {"rms_norm_eps": expected.config.rms_norm_eps}  # an fp32 number in the file
     assert ours.config.model_copy(update=stated) == expected.config

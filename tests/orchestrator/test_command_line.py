@@ -12,10 +12,12 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
+from common.config import Stage
 from common.errors import RunFailedError, UserError
 from orchestrator.commands.exits import CommandFailedError, CommandLine
 from orchestrator.commands.lazy import LazyGroup
 from orchestrator.commands.main import main
+from orchestrator.commands.recipes import next_recipe
 from orchestrator.interrupt import Interrupted
 
 Names = tuple[str, ...]
@@ -152,3 +154,30 @@ def test_a_recipe_of_the_users_goes_before_ours(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "quickstart").mkdir()
     assert "run.steps" in CliRunner().invoke(main, ["train", "quickstart.yaml", "--dry-run"]).stderr
     assert CliRunner().invoke(main, ["train", "quickstart", "--dry-run"]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("recipe", "stage", "following"),
+    [
+        ("tiny_chain/adapt", "adapt", "tiny_chain/pretrain"),
+        ("recipes/tiny_chain/sft.yaml", "sft", "recipes/tiny_chain/train.yaml"),
+        ("diffucoder_pretrain", "pretrain", "diffucoder_sft"),
+        ("mine/adapt-7b_adapt.yaml", "adapt", "mine/adapt-7b_pretrain.yaml"),
+        ("smollm2_adapt", "adapt", None),
+        ("mine/other.yaml", "sft", None),
+    ],
+)
+def test_the_recipe_of_the_next_stage_is_found_by_its_name(
+    recipe: str, stage: Stage, following: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/adapt-7b_pretrain.yaml").write_text("stage: pretrain\n")
+    assert next_recipe(recipe, stage) == following
+
+
+def test_a_recipe_in_a_folder_that_is_not_there_is_answered_with_ours() -> None:
+    unknown = CliRunner().invoke(main, ["adapt", "tiny_chian/adapt"])
+    assert unknown.exit_code == 2
+    assert "recipe tiny_chian/adapt: no such file" in unknown.stderr
+    assert "tiny_chain/adapt" in unknown.stderr

@@ -249,6 +249,8 @@ def test_summary_of_a_stage_shows_the_losses_the_model_and_what_comes_next(width
     command = "couplet pretrain RECIPE model.path=runs/x/model"
     view = stage_summary_view("adapt", before, after, summary, Path("runs/x/report.html"))
     text = rendered(terminal(width), view)
+    named = stage_summary_view("adapt", before, after, summary, Path("report.html"), "mine/pretrain.yaml")
+    assert "couplet pretrain mine/pretrain.yaml model.path=runs/x/model" in rendered(terminal(100), named)
     figures = ("5 → 3.50", "-1.5 nats", "+0.500", "-3.500", "655K tokens", "1.25 epochs", "6:52", "1.82K tokens/s")
     for shown in (*figures, "runs/x/model", "runs/x/report.html", command):
         assert shown in text

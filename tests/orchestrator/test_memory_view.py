@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.commands.main import main
+from tests.learner.causal_folders import causal_folder, write_gguf
 
 #: The configuration that is published with DiffuCoder-7B, without its weights.
 DIFFUCODER: dict[str, Any] = {
@@ -99,3 +100,35 @@ def test_runs_on_cpus_show_the_machines_memory_and_warn_of_nothing() -> None:
     output = dry_run("quickstart").stdout
     assert output.count("GB of the machine's memory") >= 2
     assert "do not fit" not in output
+
+
+def stage_dry_run(stage: str, *arguments: str) -> str:
+    found = CliRunner(env={"COLUMNS": "200"}).invoke(main, [stage, "--dry-run", *arguments])
+    assert found.exit_code == 0, found.output
+    return " ".join(found.stdout.split())
+
+
+def test_the_papers_first_stage_takes_less_than_its_gpus_have_and_says_its_tokens() -> None:
+    output = stage_dry_run("adapt", "diffucoder_adapt")
+    assert all(20.0 < peak < MOST_GB for peak in peaks(output))
+    assert peaks(output)
+    assert "100,000 steps of 160 sequences of up to 4,096 tokens, 65.5B tokens in all" in output
+
+
+def test_a_folder_that_an_earlier_stage_is_to_write_is_told_from_a_hub_name() -> None:
+    output = stage_dry_run("pretrain", "diffucoder_pretrain")
+    assert "there is no folder runs/diffucoder-adapt/model" in output
+    assert peaks(stage_dry_run("pretrain", "diffucoder_pretrain", "model.path=Qwen/Qwen2.5-Coder-7B"))
+
+
+def test_the_memory_of_a_gguf_file_is_that_of_its_folder(tmp_path: Path) -> None:
+    causal = causal_folder(tmp_path / "causal")
+    write_gguf(tmp_path / "model.gguf", tmp_path / "causal", causal)
+    settings = ("smollm2_adapt", "data.context_length=32")
+    file, folder = (
+        stage_dry_run("adapt", *settings, f"model.path={tmp_path / n}") for n in ("model.gguf", "causal")
+    )
+    assert re.search(r"at most [\d.]+ GB", file)
+    assert file.partition("memory of a rank")[2] == folder.partition("memory of a rank")[2]
+    absent = stage_dry_run("adapt", *settings, "model.path=absent.gguf")
+    assert "memory: not known: model.path 'absent.gguf': no such file" in absent

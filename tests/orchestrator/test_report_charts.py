@@ -68,6 +68,20 @@ def test_heat_has_a_cell_for_each_value_there_is() -> None:
     assert heat_map(long, title="x").count('class="heat') <= 1200
 
 
+def test_heat_of_rows_with_gaps_of_their_own_is_averaged_over_the_same_steps() -> None:
+    rows = [Series(str(i), [(float(x), float(i)) for x in range(300) if x % 3 != i]) for i in range(3)]
+    picture = heat_map(rows, title="x", coldest=0.0, hottest=2.0)
+    assert picture.count('class="heat') == 3 * 100, "every run of three steps has a value in every row"
+    assert [picture.count(f'class="heat h{tone}"') for tone in (0, 5, 9)] == [100, 100, 100]
+
+
+def test_heat_is_coloured_from_the_coldest_on() -> None:
+    rows = [Series("one", [(1, 5.0), (2, 6.0)])]
+    picture = heat_map(rows, title="x", coldest=5.0, hottest=6.0)
+    assert 'class="heat h0"' in picture
+    assert 'class="heat h9"' in picture
+
+
 def test_titles_and_names_are_escaped() -> None:
     picture = line_chart([Series("<b>", [(1, 1), (2, 2)])], title='"><script>')
     assert "<b>" not in picture

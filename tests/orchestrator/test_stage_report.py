@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,10 @@ def test_heat_is_told_in_nats_and_coloured_by_its_own_range(finished: str) -> No
     found = figure(finished, "Loss by ratio of masked tokens")
     assert meaning("denoising/loss_at_t/0") in found
     colours = {f"heat h{tone}" for tone in range(10) if f'heat h{tone}"' in found}
-    assert {"heat h9", "heat h2"} <= colours, "from the coldest that there is to the hottest"
+    assert {"heat h0", "heat h9"} <= colours, "from the coldest that there is to the hottest"
+    ramp = found.partition('class="ramp">')[2].partition("</li>")[0]
+    low, high = re.findall(r"[\d.]+", re.sub("<[^>]*>", " ", ramp))
+    assert 0 < float(low) < float(high)
 
 
 def test_every_metric_of_a_stage_has_a_chart() -> None:

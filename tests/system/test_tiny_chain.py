@@ -50,12 +50,14 @@ def summary(run: Path) -> dict[str, Any]:
 @pytest.mark.timeout(900)
 def test_a_causal_model_goes_through_all_four_stages(tmp_path: Path) -> None:
     chain = tmp_path / "runs/tiny-chain"
-    couplet(tmp_path, "data", "tiny-chain", "--steps", "12")
+    made = couplet(tmp_path, "data", "tiny-chain", "--steps", "12")
+    assert made.splitlines()[-1] == "next: couplet adapt tiny_chain/adapt"
 
     adapted = couplet(
         tmp_path, "adapt", "tiny_chain/adapt", "run.steps=12", "objective.annealing_steps=6", *_SHORT
     )
     assert "held-out loss at step 12" in adapted
+    assert "couplet pretrain tiny_chain/pretrain model.path=runs/tiny-chain/adapt/model" in adapted
     first = summary(chain / "adapt")
     assert first["status"] == "finished"
     assert first["held_out_loss_after"] < first["held_out_loss_before"]
@@ -72,6 +74,8 @@ def test_a_causal_model_goes_through_all_four_stages(tmp_path: Path) -> None:
     assert tuned.pad_token == "<|dlm_pad|>"
     losses = [summary(chain / "sft")[f"held_out_loss_{when}"] for when in ("before", "after")]
     assert losses[1] < losses[0]
+    model = "model.path=runs/tiny-chain/sft/model"
+    assert "forward passes" in couplet(tmp_path, "generate", "tiny_chain/train", model, "--samples", "1")
 
     small = ("run.steps=2", "learner.groups_per_step=2", "rollout.group_size=4", "data.held_out_tasks=4")
     couplet(tmp_path, "train", "tiny_chain/train", *small, *_SHORT)

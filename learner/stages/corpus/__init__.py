@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from learner.stages.corpus.corpus import Corpus, CorpusSummary, SourceSummary
 from learner.stages.corpus.errors import CorpusError
-from learner.stages.corpus.preparation import prepare
+from learner.stages.corpus.preparation import check_sources, prepare
 
-__all__ = ["Corpus", "CorpusError", "CorpusSummary", "SourceSummary", "prepare"]
+__all__ = ["Corpus", "CorpusError", "CorpusSummary", "SourceSummary", "check_sources", "prepare"]

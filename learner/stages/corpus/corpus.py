@@ -60,6 +60,18 @@ class CorpusSummary:
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
 
+    def sentence(self) -> str:
+        """Say it in one line, with what was left out."""
+        parts = [
+            f"{self.documents:,} documents of {self.tokens:,} tokens",
+            f"{self.held_out_documents:,} of {self.held_out_tokens:,} held out",
+        ]
+        if self.dropped:
+            parts.append(f"{self.dropped:,} left out as longer than data.context_length")
+        if self.empty:
+            parts.append(f"{self.empty:,} left out without text")
+        return "; ".join(parts)
+
 
 class Corpus:
     """The segments of any step, as a function of the configuration, the prepared tokens and the step alone.

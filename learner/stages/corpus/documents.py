@@ -64,8 +64,8 @@ def text_of(row: TaskRow, column: str, setting: str) -> str:
     """Return the text in a column, which ``setting`` of the source names. Raises :class:`CorpusError`."""
     if row.name_of(column) is None:
         raise CorpusError(
-            f"{place_of(row)}: no value in column {column!r}, only in {', '.join(_filled(row)) or 'none'}; name "
-            f"the right column in {setting} of its data.sources, or leave the row out"
+            f"{place_of(row)}: no value in column {column!r}, only in {', '.join(_filled(row)) or 'none'}; give "
+            f"the source as {{path: {row.path}, {setting}: COLUMN}}, or leave the row out"
         )
     try:
         return row.text(column) or ""

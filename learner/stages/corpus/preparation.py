@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from common.config import CorpusSource, StageConfig
+from common.config import CorpusSource, Stage, StageConfig
 from common.disk import says_full
 from common.models.chat import ChatTemplate
 from common.models.config import ModelConfig
@@ -22,13 +22,30 @@ from learner.stages.corpus.encoding import DocumentEncoder, EncodedDocument
 from learner.stages.corpus.errors import CorpusError
 from learner.stages.corpus.examples import read_examples
 from learner.stages.corpus.files import ROW_SUFFIXES, TEXT_SUFFIXES, files_of
+from learner.stages.corpus.hub import HUB
 from learner.stages.corpus.store import Manifest, SourceCounts, SourceWriter, read_manifest, source_folder
 
 #: Tokens below this take two bytes.
 _TWO_BYTES = 1 << 16
 
+_SUFFIXES: dict[Stage, tuple[str, ...]] = {
+    "adapt": (*ROW_SUFFIXES, *TEXT_SUFFIXES),
+    "pretrain": (*ROW_SUFFIXES, *TEXT_SUFFIXES),
+    "sft": ROW_SUFFIXES,
+}
+
 #: Told the path of a source and how many of its tokens are written.
 Progress = Callable[[str, int], None]
+
+
+def check_sources(config: StageConfig) -> None:
+    """Check that every source has files that can be read; data sets on the Hub are left for the preparation.
+
+    Reads none of them. Raises :class:`CorpusError`.
+    """
+    for source in config.data.sources:
+        if not source.path.startswith(HUB):
+            files_of(source, _SUFFIXES[config.stage])
 
 
 def prepare(
@@ -81,8 +98,7 @@ class _Preparation:
         self._config, self._data = config, config.data
         self._template = ChatTemplate(tokenizer, config.data.chat_template_file)
         for_examples = config.stage == "sft"
-        suffixes = ROW_SUFFIXES if for_examples else (*ROW_SUFFIXES, *TEXT_SUFFIXES)
-        self._files = [files_of(source, suffixes) for source in self._data.sources]
+        self._files = [files_of(source, _SUFFIXES[config.stage]) for source in self._data.sources]
         end = model.eos_token_id
         if for_examples and self._template.text is not None and model.end_of_turn_token_id is not None:
             end = model.end_of_turn_token_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -14,9 +15,12 @@ from common.errors import UserError
 from learner.warm_start.causal import CausalModel, make_causal_model, standard_library_modules
 from learner.warm_start.synthetic import generate
 
+#: Where the recipes of the chain look.
+_DEFAULT = Path("runs/tiny-chain")
+
 
 @click.command("tiny-chain")
-@click.argument("folder", type=click.Path(path_type=Path), default=Path("runs/tiny-chain"))
+@click.argument("folder", type=click.Path(path_type=Path), default=_DEFAULT)
 @click.option(
     "--steps", default=CausalModel.steps, show_default=True, type=click.IntRange(min=1), help="Of training."
 )
@@ -45,3 +49,9 @@ def tiny_chain(folder: Path, steps: int, seed: int) -> None:
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error}; name another folder") from error
     click.echo(folder)
+    if folder == _DEFAULT:
+        click.echo("next: couplet adapt tiny_chain/adapt", err=True)
+    else:
+        click.echo(
+            f"next: couplet adapt tiny_chain/adapt model.path={shlex.quote(str(folder / 'causal'))}", err=True
+        )

@@ -45,7 +45,7 @@ def refuse(
         (
             "a.jsonl",
             b'{"code": "a", "n": 1}\n',
-            r"no value in column 'text', only in code, n; name .* in text",
+            r"no value in column 'text', only in code, n; give the source as \{path: .*a\.jsonl, text: COLUMN\}",
         ),
         ("a.jsonl", b'{"text": 1}\n', r"a\.jsonl, line 1, field text: is int; make it a string"),
         ("a.jsonl.gz", b"{}", r"a\.jsonl\.gz: unreadable .* gzip if named \.gz"),
@@ -91,7 +91,7 @@ def test_sources_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [
         (
             {"prompt": "a"},
-            "line 1: no value in column 'answer', only in prompt; name the right column in",
+            "line 1: no value in column 'answer', only in prompt; give the source as .*answer: COLUMN",
         ),
         ({"question": "a"}, "line 1: no value in column 'prompt', only in question"),
         ({"prompt": "a", "answer": ""}, "field answer: is empty; give it a text, or leave the row out"),

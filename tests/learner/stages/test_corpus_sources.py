@@ -68,6 +68,7 @@ def test_every_kind_of_file_in_a_folder_is_read_in_the_order_of_names(tmp_path: 
     assert texts_of(corpus) == ["one", "two", "three", "four", "five", "x = 1\n", "seven\n\N{SNOWMAN}"]
     summary = corpus.summary
     assert (summary.documents, summary.empty, summary.dropped) == (7, 1, 0)
+    assert summary.sentence().endswith("; 1 left out without text")
     assert summary.bytes == sum(len(text.encode()) for text in texts_of(corpus))
     assert summary.tokens == summary.bytes + 7
     assert summary.as_record()["sources"][0]["path"] == str(tree)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from common.config import ConfigError, StageConfig, load_config
+from common.models.config import ModelConfig
 from common.models.families import ModelError
 from learner.checkpoints import CheckpointError, Checkpoints
 from learner.resume_compatibility import binding_settings
@@ -37,7 +39,7 @@ def recipes(tmp_path: Path) -> Path:
 def begun(config: StageConfig, version: int = 4) -> Path:
     """A run that has a checkpoint; its path."""
     RunFolder.open(config, resume=False).close()
-    corpus = prepare_stage(config, config.folder, lambda text: None, lambda: None).corpus
+    corpus = prepare_stage(config, config.folder, lambda text: None, lambda: None, resumed=False).corpus
     checkpoints = Checkpoints(config.folder / "checkpoints", 2, True, lambda: None, binding_settings(config))
     checkpoints.save(StageProgress.at(version, corpus), lambda target: None)
     return config.folder / "checkpoints" / f"step-{version:06d}"
@@ -94,7 +96,7 @@ def test_the_same_data_copied_again_are_not_other_data(recipes: Path) -> None:
     begun(config)
     os.utime(recipes / "documents.jsonl", (1, 1))
     shutil.rmtree(recipes / "run" / "data")
-    corpus = prepare_stage(config, config.folder, lambda text: None, lambda: None).corpus
+    corpus = prepare_stage(config, config.folder, lambda text: None, lambda: None, resumed=False).corpus
     StageProgress.at(4, corpus).check(corpus)
 
 
@@ -115,6 +117,25 @@ def test_what_cannot_be_trained_is_refused_before_a_folder_is_made(recipes: Path
     assert not (recipes / "run").exists()
 
 
+def test_a_source_that_is_not_there_is_refused_before_a_folder_is_made(recipes: Path) -> None:
+    absent = stage_config(recipes, "adapt", recipes / "run", "data.sources=[documents.json]")
+    with pytest.raises(CorpusError, match=r"data\.sources documents\.json: no such file or folder"):
+        run(absent, "never")
+    assert not (recipes / "run").exists()
+
+
+def test_before_the_first_checkpoint_another_model_may_be_named(recipes: Path) -> None:
+    shutil.copytree(recipes / "causal", recipes / "deeper")
+    described = json.loads((recipes / "deeper/config.json").read_text())
+    (recipes / "deeper/config.json").write_text(json.dumps(described | {"num_hidden_layers": 3}))
+    layers = []
+    for name, resumed in (("causal", False), ("deeper", False), ("causal", True)):
+        config = stage_config(recipes, "adapt", recipes / "run", f"model.path={recipes / name}")
+        prepared = prepare_stage(config, config.folder, lambda text: None, lambda: None, resumed=resumed)
+        layers.append(ModelConfig.from_folder(Path(prepared.model)).num_hidden_layers)
+    assert layers == [2, 3, 3], "a resumed run keeps the model that it began with"
+
+
 def test_sequences_beyond_the_models_positions_are_refused(recipes: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.context_length: 1024, and the model knows 512 positions"):
         run(stage_config(recipes, "pretrain", recipes / "run", "data.context_length=1024"), "never")
@@ -130,13 +151,14 @@ def test_a_dry_run_shows_what_would_start_and_writes_nothing(recipes: Path) -> N
     result = CliRunner().invoke(main, ["sft", *arguments])
     assert result.exit_code == 0, result.output
     assert "memory of a rank" in result.stdout
-    assert "training: 2 epochs of 4 sequences" in result.stdout
+    length = "training: 2 epochs in steps of 4 sequences of up to 64 tokens, 256 tokens a step"
+    assert length in " ".join(result.stdout.split())
     assert not (recipes / "run").exists()
 
 
 def test_a_dry_run_counts_the_steps_of_data_that_are_prepared(recipes: Path) -> None:
     config = stage_config(recipes, "sft", recipes / "run", "run.epochs=2")
-    corpus = prepare_stage(config, config.folder, lambda text: None, lambda: None).corpus
+    corpus = prepare_stage(config, config.folder, lambda text: None, lambda: None, resumed=False).corpus
     arguments = [str(recipes / "sft.yaml"), f"run.folder={recipes / 'run'}", "run.epochs=2", "--dry-run"]
     result = CliRunner().invoke(main, ["sft", *arguments])
     assert f"training: {2 * corpus.summary.documents // 4} steps of 4 sequences: " in result.stdout
@@ -174,7 +196,7 @@ def test_a_mistake_leaves_a_folder_that_was_there(recipes: Path) -> None:
 def test_a_starting_model_of_other_settings_is_made_again(recipes: Path) -> None:
     def starting(folder: str, seed: int) -> dict[str, bytes]:
         config = stage_config(recipes, "adapt", recipes / folder, f"run.seed={seed}")
-        model = Path(prepare_stage(config, config.folder, lambda text: None, lambda: None).model)
+        model = Path(prepare_stage(config, config.folder, lambda text: None, lambda: None, resumed=False).model)
         return {file.name: file.read_bytes() for file in model.iterdir()}
 
     before = starting("run", seed=3)
@@ -184,10 +206,13 @@ def test_a_starting_model_of_other_settings_is_made_again(recipes: Path) -> None
 
 def test_a_starting_model_that_is_not_needed_any_more_is_not_exported(recipes: Path) -> None:
     causal, ready = stage_config(recipes, "adapt", recipes / "run"), stage_config(recipes, "sft", recipes / "run")
-    assert prepare_stage(causal, causal.folder, lambda text: None, lambda: None).model == str(
+    assert prepare_stage(causal, causal.folder, lambda text: None, lambda: None, resumed=False).model == str(
         recipes / "run/start"
     )
-    assert prepare_stage(ready, ready.folder, lambda text: None, lambda: None).model == "builtin:quickstart"
+    assert (
+        prepare_stage(ready, ready.folder, lambda text: None, lambda: None, resumed=False).model
+        == "builtin:quickstart"
+    )
     assert not (recipes / "run" / "start").exists()
 
 
