@@ -193,17 +193,6 @@ def test_a_mistake_leaves_a_folder_that_was_there(recipes: Path) -> None:
     assert (folder / "notes").exists()
 
 
-def test_a_starting_model_of_other_settings_is_made_again(recipes: Path) -> None:
-    def starting(folder: str, seed: int) -> dict[str, bytes]:
-        config = stage_config(recipes, "adapt", recipes / folder, f"run.seed={seed}")
-        model = Path(prepare_stage(config, config.folder, lambda text: None, lambda: None, resumed=False).model)
-        return {file.name: file.read_bytes() for file in model.iterdir()}
-
-    before = starting("run", seed=3)
-    assert starting("run", seed=3) == before
-    assert starting("run", seed=9) == starting("alone", seed=9) != before
-
-
 def test_a_starting_model_that_is_not_needed_any_more_is_not_exported(recipes: Path) -> None:
     causal, ready = stage_config(recipes, "adapt", recipes / "run"), stage_config(recipes, "sft", recipes / "run")
     assert prepare_stage(causal, causal.folder, lambda text: None, lambda: None, resumed=False).model == str(
