@@ -1,8 +1,9 @@
 """What the chart installs, run for real on this machine, and looked at: every query of every dashboard has data.
 
 A Redis, Ray's head and nodes with logical GPUs, the reward service with its Deployment's command, a job with the
-RayJob's entrypoint, and a Prometheus with the rendered scrape configuration. A second job, discovered by its run
-folder's file, brings the metrics that the first has not, and is stopped when they have been scraped.
+RayJob's entrypoint, and a Prometheus with the rendered scrape configuration. Two more jobs are discovered by the
+files in their run folders: one of a supervised stage, and one that brings the metrics that the first has not and is
+stopped when all have been scraped.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from tests.browser import open_browser
 from tests.deploy.loopback import ROOT, Release
 from tests.deploy.prometheus_server import Prometheus
 from tests.deploy.promql import DASHBOARDS, queries, unanswered
+from tests.stage_runs import write_recipes
 
 _SECONDS = 180.0
-#: Neither job has an objective from outside, which alone reports the metrics of that family.
+#: No job has an objective from outside, which alone reports the metrics of that family.
 _NAMES = {name for metric in METRICS if metric.key != "objective/{metric}" for name in metric.series_names}
 #: Of the second job: another objective, with its own reward worker, and more steps than it will get to.
 _OTHER = (
@@ -42,11 +44,20 @@ _OTHER = (
     "learner.ray_resource=null",
     "rollout.gpus_per_worker=0",
 )
+#: Of the stage's job: enough steps, slow enough, for several scrapes between the first and the last.
+_STAGE = (
+    "run.id=stage",
+    "run.steps=24",
+    "learner.sequences_per_step=96",
+    "learner.peak_tflops=1",
+    "evaluation.every_steps=4",
+    "ray.address=auto",
+)
 
 
 @dataclass
 class Observed:
-    """What is there after both jobs have ended."""
+    """What is there after all jobs have ended."""
 
     release: Release
     prometheus: Prometheus
@@ -60,17 +71,22 @@ class Observed:
 @pytest.fixture(scope="module")
 def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     folder = tmp_path_factory.mktemp("loopback")
-    other = folder / "runs/other"
+    other, stage = folder / "runs/other", folder / "runs/stage"
+    write_recipes(folder)
     discovered = {
         "job_name": "run-folder",
         "scrape_interval": "1s",
-        "file_sd_configs": [{"files": [str(other / "prometheus-targets.json")], "refresh_interval": "1s"}],
+        "file_sd_configs": [
+            {"files": [str(run / "prometheus-targets.json") for run in (other, stage)], "refresh_interval": "1s"}
+        ],
     }
     started = time.time()
     with EmbeddedRedis(folder / "redis") as redis, Release(folder, redis.url) as release:
         with Prometheus(release.scrape_config(discovered), folder / "prometheus") as prometheus:
             client = release.ray.job_client()
             second = _submit_once_it_can(client, f"{release.entrypoint} run.folder={other} {' '.join(_OTHER)}")
+            adapt = [sys.executable, "-m", "orchestrator.commands.main", "adapt", str(folder / "adapt.yaml")]
+            third = client.submit_job(entrypoint=shlex.join([*adapt, f"run.folder={stage}", *_STAGE]))
             # Scraped before as well, or Prometheus could not tell that a count has risen.
             _wait(lambda: bool(prometheus.query("couplet_reward_http_queue_depth")), "first scrape")
             tested = release.helm_test()
@@ -91,6 +107,8 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             _wait(lambda: client.get_job_status(second).is_terminal(), "the end of the second job")
             info = client.get_job_info(second)
             assert info.status == "STOPPED", f"{info.message}\n{client.get_job_logs(second)[-6000:]}"
+            logs = client.get_job_logs(third)
+            assert client.get_job_status(third) == "SUCCEEDED", logs[-6000:]
             yield Observed(release, prometheus, started)
 
 
