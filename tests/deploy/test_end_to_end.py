@@ -2,8 +2,8 @@
 
 A Redis, Ray's head and nodes with logical GPUs, the reward service with its Deployment's command, a job with the
 RayJob's entrypoint, and a Prometheus with the rendered scrape configuration. Two more jobs are discovered by the
-files in their run folders: one of a supervised stage, and one that brings the metrics that the first has not, which
-is stopped when all have been scraped.
+files in their run folders: one of a supervised stage, and one that brings the metrics that the first has not,
+which is stopped when all have been scraped.
 """
 
 from __future__ import annotations
