@@ -107,6 +107,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             _wait(lambda: client.get_job_status(second).is_terminal(), "the end of the second job")
             info = client.get_job_info(second)
             assert info.status == "STOPPED", f"{info.message}\n{client.get_job_logs(second)[-6000:]}"
+            _wait(lambda: client.get_job_status(third).is_terminal(), "the end of the stage's job")
             logs = client.get_job_logs(third)
             assert client.get_job_status(third) == "SUCCEEDED", logs[-6000:]
             yield Observed(release, prometheus, started)

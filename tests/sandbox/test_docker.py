@@ -69,7 +69,8 @@ def live_slot(sandbox: DockerSandbox) -> DockerSlot:
 
 
 def names(client: Any) -> set[str]:
-    return {found["Names"][0].lstrip("/") for found in client.api.containers(all=True)}
+    # One that is being removed has lost its name.
+    return {name.lstrip("/") for found in client.api.containers(all=True) for name in found["Names"]}
 
 
 def tree(*paths: str) -> bytes:
