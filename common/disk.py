@@ -1,8 +1,9 @@
-"""Disks that are full."""
+"""Folders that are replaced as a whole, and disks that are full."""
 
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,3 +35,21 @@ def room_for(what: str, target: Path) -> Iterator[None]:
         raise DiskFullError(
             f"{target}: the disk has no room for {what}; make room (a run then goes on with --resume auto)"
         ) from error
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of ``target`` once it is filled; nothing is left of a failure."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    retired = target.with_name(f".{target.name}.old")
+    for left_over in (temporary, retired):  # of a process that was killed
+        shutil.rmtree(left_over, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if target.exists():
+            target.rename(retired)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(retired, ignore_errors=True)

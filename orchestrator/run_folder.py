@@ -111,9 +111,9 @@ class RunFolder:
         self._lock.close()
 
     def discard(self) -> None:
-        """Remove the folder, with all that is in it, and close it."""
-        shutil.rmtree(self.path)
+        """Close the folder and remove it, with all in it that can be removed."""
         self.close()
+        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def _refuse_what_will_vanish(path: Path) -> None:

@@ -77,6 +77,14 @@ class EngineConfig(Section):
     bucket_mb: Positive = 64
     """Size of a weight bucket, MiB."""
 
+    def check_dtype(self, computes_in: str) -> None:
+        """Raise ValueError for weights that a model which computes in this type cannot be computed with."""
+        if self.weights_dtype == "bfloat16" and computes_in != "bfloat16":
+            raise ValueError(
+                "learner.weights_dtype: bfloat16 weights cannot be computed with in float32; set model.dtype: "
+                "bfloat16, or learner.weights_dtype: float32"
+            )
+
     @model_validator(mode="after")
     def _memory_settings_agree(self) -> Self:
         if self.zero_offload != "none" and not self.zero_stage:

@@ -163,11 +163,7 @@ class StageConfig(Section):
                 "run.keep_best: without held-out documents nothing says which weights are best; set "
                 "data.held_out_share"
             )
-        if self.learner.weights_dtype == "bfloat16" and self.model.dtype != "bfloat16":
-            raise ValueError(
-                "learner.weights_dtype: bfloat16 weights cannot be computed with in float32; set model.dtype: "
-                "bfloat16, or learner.weights_dtype: float32"
-            )
+        self.learner.check_dtype(self.model.dtype)
         return self
 
     @property

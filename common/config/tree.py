@@ -85,11 +85,7 @@ class Config(Section):
                 f"{self.rollout.decoder} decoder commits what its schedule says; set rollout.decoder: "
                 f"{ADAPTIVE_DECODERS[0]}, or leave the function out"
             )
-        if self.learner.weights_dtype == "bfloat16" and self.model.dtype != "bfloat16":
-            raise ValueError(
-                "learner.weights_dtype: bfloat16 weights cannot be computed with in float32; set model.dtype: "
-                "bfloat16, or learner.weights_dtype: float32"
-            )
+        self.learner.check_dtype(self.model.dtype)
         if not self.reward.workers and (self.run.id is None or self.streams.url == "embedded"):
             missing = "run.id" if self.run.id is None else "streams.url"
             raise ValueError(

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from common.disk import room_for
+from common.disk import replaced_folder, room_for
 from common.models.checkpoint import SHARD_BYTES, read_weights, write_weights
 from common.models.config import ModelConfig, read_config
 from common.models.families import ModelError, checkpoint_name, stock_family
@@ -130,7 +129,7 @@ def save_model(
         for name, tensor in parameters
         if not (config.tie_word_embeddings and name == "lm_head.weight")
     )
-    with room_for("the model", target), _replaced(target) as temporary:
+    with room_for("the model", target), replaced_folder(target) as temporary:
         write_weights(temporary, named, dtype, shard_bytes)
         stated = config.to_hugging_face(dtype) if own is None else own | _stated_dtype(own, dtype)
         (temporary / "config.json").write_text(json.dumps(stated, indent=2) + "\n")
@@ -138,25 +137,6 @@ def save_model(
         for name in (*TOKENIZER_FILES, *extra):
             if (source / name).is_file():
                 shutil.copyfile(source / name, temporary / name)
-
-
-@contextmanager
-def _replaced(target: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of ``target`` once it is filled; nothing is left of a failure."""
-    temporary = target.with_name(f".{target.name}.tmp")
-    retired = target.with_name(f".{target.name}.old")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    shutil.rmtree(retired, ignore_errors=True)
-    if target.exists():
-        target.rename(retired)
-    temporary.rename(target)
-    shutil.rmtree(retired, ignore_errors=True)
 
 
 def _own_format(source: Path) -> dict[str, Any] | None:

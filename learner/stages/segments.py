@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +40,3 @@ class CorpusPosition:
 
     tokens: int
     epochs: tuple[float, ...]
-
-    def as_record(self) -> dict[str, Any]:
-        return {"tokens": self.tokens, "epochs": list(self.epochs)}

@@ -47,8 +47,8 @@ def run_supervised(
     with open_display(console, plain, content=STAGE) as display:
         summary = run_stage(config, resume, display)
     before, after = _evaluations(config.folder)
-    report, next_recipe = config.folder / "report.html", following or "RECIPE"
-    console.print(stage_summary_view(config.stage, before, after, summary, report, next_recipe))
+    report = config.folder / "report.html"
+    console.print(stage_summary_view(config.stage, before, after, summary, report, following))
     if as_json:
         click.echo(json.dumps(summary))
 

@@ -10,13 +10,14 @@ from common.weights.broadcast import GRACE_SECONDS, Location
 from common.weights.broadcast_group import Plan
 from common.weights.publisher import Publication
 from learner.learner_loop import StepReport
-from orchestrator.fleet.rank_group import RankGroup, SpawnRank
+from orchestrator.fleet.rank_group import RankGroup
+from orchestrator.fleet.spawning import Spawner
 
 
 class LearnerGroup(RankGroup[StepReport]):
     """Drive all ranks of the learner: their steps, and how their weights are published."""
 
-    def __init__(self, config: Config, spawn: SpawnRank, check_stop: Callable[[], None]) -> None:
+    def __init__(self, config: Config, spawn: Spawner, check_stop: Callable[[], None]) -> None:
         super().__init__(config, spawn, check_stop)
         self._location: Location | None = None
         self._meeting_point: tuple[str, int] | None = None

@@ -16,13 +16,11 @@ from common.errors import RunFailedError
 from learner.checkpoints import CheckpointError, latest_checkpoint
 from orchestrator.fleet.calls import last_line
 from orchestrator.fleet.health import Health, RestartLimit
+from orchestrator.fleet.spawning import Spawner
 
 _TICK_SECONDS = 0.2
 #: When a rank fails, its peers fail too, some of them before Ray knows of a dead process.
 _GRACE_SECONDS = 3.0
-
-#: Makes the actor of a rank: (rank, actor name) -> handle.
-SpawnRank = Callable[[int, str], Any]
 
 
 class LearnerDiedError(RunFailedError):
@@ -43,7 +41,7 @@ _Report = TypeVar("_Report", bound=Report)
 class RankGroup(Generic[_Report]):
     """Drive all ranks of a run. A failed rank fails the group, which restarts from the last checkpoint."""
 
-    def __init__(self, config: RunSettings, spawn: SpawnRank, check_stop: Callable[[], None]) -> None:
+    def __init__(self, config: RunSettings, spawn: Spawner, check_stop: Callable[[], None]) -> None:
         self._deadlines = config.deadlines
         self._count = config.learner.ranks
         self._checkpoints = config.folder / "checkpoints"

@@ -29,19 +29,22 @@ def stage_summary_view(
     after: Mapping[str, Any],
     summary: Mapping[str, Any],
     report: Path,
-    next_recipe: str = "RECIPE",
+    next_recipe: str | None = None,
 ) -> RenderableType:
     """Show the end of a stage: held-out loss by ratio, tokens, epochs, times, the model, and the next command.
 
     ``before`` and ``after`` are records of ``evaluations.jsonl``; either may be empty. ``summary`` is
-    ``summary.json``; what it does not have is left out. ``next_recipe`` is the recipe of the next command.
+    ``summary.json``; what it does not have is left out. ``next_recipe`` is the recipe of the next command,
+    where there is one.
     """
     parts: list[RenderableType] = ["", _headline(before, after, summary)]
     if losses_by_ratio(_figures(before)):
         parts += ["", _loss_table(_figures(before), _figures(after))]
     table = Table.grid(padding=(0, 2, 0, 0))
     model = summary.get("model")
-    following = f"couplet {NEXT_STAGE[stage]} {next_recipe} model.path={shlex.quote(model)}" if model else ""
+    following = (
+        f"couplet {NEXT_STAGE[stage]} {next_recipe or 'RECIPE'} model.path={shlex.quote(model)}" if model else ""
+    )
     for name, text in (*_facts(summary), ("report", str(report)), ("next", following)):
         if text:
             table.add_row(Text(name, "dim"), Text(clean(text), overflow="fold"))

@@ -22,7 +22,7 @@ from sandbox.link import START_S, Answer, Link, SlotError
 
 _TASKS = 256  # of the launcher, the runner and two programs with 64 each
 _RUNNER_MB = 128
-_REMOVE_S = 20.0
+_REMOVE_S = 5.0
 _REMOVE_STEP_S = 0.01
 _log = logging.getLogger(__name__)
 _numbers = itertools.count()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.config import CorpusSource, Stage, StageConfig
-from common.disk import says_full
+from common.disk import replaced_folder, room_for
 from common.models.chat import ChatTemplate
 from common.models.config import ModelConfig
 from learner.disk import sync, sync_tree
@@ -57,7 +56,7 @@ def prepare(
     data, or with another tokenizer, have others there. What lies there is kept if it was made of the same files
     (by path, size and time of change) with the same tokenizer and settings, and replaced as a whole otherwise.
     ``progress`` is told after every batch of documents. Raises :class:`CorpusError` for data that cannot be used,
-    and leaves what is there as it was.
+    or :class:`DiskFullError`, and leaves what is there as it was.
     """
     preparation = _Preparation(config, tokenizer, model_config)
     cache = config.data.cache
@@ -67,27 +66,11 @@ def prepare(
         if present is not None and preparation.made(present):
             Corpus.open(target, config)
             return target
-        temporary, retired = target.with_name(f".{target.name}.tmp"), target.with_name(f".{target.name}.old")
-        for left_over in (temporary, retired):
-            shutil.rmtree(left_over, ignore_errors=True)
-        try:
+        with room_for("the tokens of data.sources", target), replaced_folder(target) as temporary:
             preparation.write(temporary, progress)
             Corpus.open(temporary, config)
             sync_tree(temporary)
-        except OSError as error:
-            if not says_full(error):
-                raise
-            raise CorpusError(
-                f"{target}: no room for the tokens of data.sources; make room, or set data.cache to another disk"
-            ) from error
-        else:
-            if target.exists():
-                target.rename(retired)
-            temporary.rename(target)
-            sync(target.parent)
-        finally:
-            for left_over in (temporary, retired):
-                shutil.rmtree(left_over, ignore_errors=True)
+        sync(target.parent)
     return target
 
 
@@ -126,8 +109,7 @@ class _Preparation:
         return [preparation_settings(self._config), self._inputs, self._dtype, self._pad]
 
     def write(self, folder: Path, progress: Progress) -> None:
-        """Write the corpus into a new folder."""
-        folder.mkdir(parents=True)
+        """Write the corpus into an empty folder."""
         counts = [
             self._write_source(source_folder(folder, number), source, files, progress)
             for number, (source, files) in enumerate(zip(self._data.sources, self._files, strict=True))

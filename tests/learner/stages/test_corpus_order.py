@@ -11,7 +11,7 @@ import pytest
 
 from common.rng import stream
 from learner.stages.corpus import Corpus
-from learner.stages.segments import Segment
+from learner.stages.segments import CorpusPosition, Segment
 from tests.learner.stages.corpus_tools import END, corpus_of, documents, ids_of, plain, rows, run_of, steps
 
 SEQUENCES, LENGTH, SEED = 3, 16, 7
@@ -114,7 +114,7 @@ def test_the_position_counts_tokens_and_passes(corpus: Corpus, texts: list[str])
     position = corpus.position(11)
     assert position.tokens == 11 * SEQUENCES * LENGTH
     assert position.epochs == pytest.approx([position.tokens / total] * 2)
-    assert corpus.position(0).as_record() == {"tokens": 0, "epochs": [0.0, 0.0]}
+    assert corpus.position(0) == CorpusPosition(tokens=0, epochs=(0.0, 0.0))
 
 
 def test_a_mixture_keeps_its_weights_and_reads_each_source_without_gaps(tmp_path: Path) -> None:
