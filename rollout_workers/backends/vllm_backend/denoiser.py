@@ -31,6 +31,7 @@ class VllmDenoiser:
         self._model = model
         self._vllm_config = vllm_config
         self._attention = _attention_builders(vllm_config, device)
+        self._forbidden = torch.tensor(config.forbidden_token_ids, device=device)
         self._packing: Packing | None = None
         self._metadata: dict[str, Any] = {}
 
