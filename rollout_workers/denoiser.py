@@ -13,6 +13,7 @@ from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel, Rows
 from common.models.window import Memory, Window
 from common.weights.buckets import overwrite
+from common.weights.comparison import corrupt, differing
 
 
 class Denoiser(TokenModel, Protocol):
@@ -60,6 +61,16 @@ class TorchDenoiser:
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         overwrite(self._model.named_parameters(), weights)
         self._hold()
+
+    def corrupt(self) -> None:
+        """Overwrite every weight with NaN."""
+        corrupt(self._model.parameters())
+
+    def differing(self, weights: Iterable[tuple[str, Tensor]]) -> list[str]:
+        """Name the parameters that are not bit for bit those of ``weights``, rounded as they are held."""
+        types = self._model.held_types(self._dtype)
+        held = ((name, tensor.to(types.get(name, tensor.dtype))) for name, tensor in weights)
+        return differing(self._model.named_parameters(), held)
 
     def _hold(self) -> None:
         """Round the weights once that every pass would have to round."""

@@ -112,11 +112,11 @@ class WorkerPool:
         self._weights = None  # two versions at once would need twice the memory
         self._updates += 1
         members = [worker for worker in self._workers if worker.healthy]
-        plan = self._planner.plan(source, {w.health.actor: w.location for w in members if w.location is not None})
+        plan = self._planner.plan(source, dict(place for worker in members for place in worker.members.items()))
         source.begin_publish(plan)
         if plan is not None:
-            for rank, worker in enumerate(members, 1):
-                worker.receive(plan, rank)
+            for worker in members:
+                worker.receive(plan)
         publication = source.end_publish(lambda: _failed_member(members) if plan is not None else None)
         self._weights = NumberedUpdate(self._updates, publication.update)
         version = publication.update.manifest.version

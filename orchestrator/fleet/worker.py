@@ -12,6 +12,7 @@ from common.config import DeadlinesConfig
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import WeightsUpdate
+from common.weights.planner import members_of
 from orchestrator.fleet.calls import outcome, raised
 from orchestrator.fleet.failures import node_at
 from orchestrator.fleet.health import Health, WorkerHealth
@@ -42,7 +43,7 @@ class _Attempt:
     number: int = 0
     running: Any = None
     address: str = ""
-    location: Location | None = None
+    locations: tuple[Location, ...] = ()
 
 
 class Worker:
@@ -67,9 +68,9 @@ class Worker:
         return self._attempt.address if self._attempt else ""
 
     @property
-    def location(self) -> Location | None:
-        """Where the actor runs; None until it has started, and for a worker that takes no weights."""
-        return self._attempt.location if self._attempt else None
+    def members(self) -> dict[str, Location]:
+        """The actor's members of a broadcast and where they are, by name; none until it has started."""
+        return members_of(self.health.actor, self._attempt.locations) if self._attempt else {}
 
     @property
     def healthy(self) -> bool:
@@ -106,9 +107,10 @@ class Worker:
         """Have the actor load an update out of the object store."""
         self._live.loading = self._live.handle.load_weights.remote(update)
 
-    def receive(self, plan: Plan, rank: int) -> None:
-        """Have the actor take part in a broadcast as ``rank``."""
-        self._live.loading = self._live.handle.receive_weights.remote(plan, rank)
+    def receive(self, plan: Plan) -> None:
+        """Have the actor take part in a broadcast in which it has members."""
+        first = next(iter(self.members))
+        self._live.loading = self._live.handle.receive_weights.remote(plan, plan.rank(first))
 
     def transfer_failure(self) -> str | None:
         """Return why the transfer under way has failed; None while it has not."""
@@ -148,7 +150,7 @@ class Worker:
         handle = self._spawn(self.health.name, self.health.actor)
         starting = [handle.metrics_address.remote()]
         if self.health.needs_weights:
-            starting.append(handle.location.remote())
+            starting.append(handle.locations.remote())
         self._attempt = _Attempt(handle, starting)
 
     def _await_placement(self) -> None:
@@ -162,7 +164,7 @@ class Worker:
         failure, done = self._check(attempt.starting, self._deadlines.start_seconds, "start")
         if done:
             attempt.address, *locations = ray.get(attempt.starting, timeout=1.0)
-            attempt.location = locations[0] if locations else None
+            attempt.locations = locations[0] if locations else ()
             self.health.started(node_at(attempt.address))
             if self.healthy:
                 attempt.running = attempt.handle.run.remote()

@@ -19,7 +19,7 @@ from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import WeightsUpdate, overwrite
 from common.weights.fence import VersionFence
-from common.weights.loader import WeightsLoader
+from common.weights.loader import LocalWeights, WeightsLoader
 from common.weights.planner import Transport
 from orchestrator.fleet import learner_group
 from orchestrator.fleet.cluster import local_ray
@@ -41,7 +41,7 @@ class Worker(ReceivingWorker):
         self._slow = slow
         self._grief = ""
         self._begun = self._received = 0
-        self._loader = WeightsLoader(self._load, VersionFence(), deadline)
+        self._loader = WeightsLoader(LocalWeights(self._load), VersionFence(), deadline)
 
     def _load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         overwrite(self._parameters.items(), self._disturbed(weights))
@@ -70,8 +70,8 @@ class Worker(ReceivingWorker):
     def begun(self) -> int:
         return self._begun
 
-    def receive_weights(self, plan: Plan, rank: int) -> int:
-        version = super().receive_weights(plan, rank)
+    def receive_weights(self, plan: Plan, first_rank: int) -> int:
+        version = super().receive_weights(plan, first_rank)
         self._received += 1
         return version
 

@@ -14,7 +14,7 @@ from common.weights.broadcast import Location, Sender
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import Manifest, WeightsError, WeightsUpdate, fill_buckets, overwrite, plan_layout
 from common.weights.fence import VersionFence
-from common.weights.loader import WeightsLoader
+from common.weights.loader import LocalWeights, WeightsLoader
 
 HERE = Location("node", "127.0.0.1", "")
 NAMES = ("a", "b", "c")
@@ -50,7 +50,7 @@ def loader(weights: Weights, fence: VersionFence, monkeypatch: pytest.MonkeyPatc
     """A loader whose object store keeps the arrays themselves as references."""
     monkeypatch.setattr(loading.ray, "get", lambda references, timeout: references)
     monkeypatch.setattr(loading.Location, "here", lambda: HERE)
-    return WeightsLoader(weights.load, fence, LONG)
+    return WeightsLoader(LocalWeights(weights.load), fence, LONG)
 
 
 def published(version: int) -> tuple[Manifest, dict[str, Tensor]]:

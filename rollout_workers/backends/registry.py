@@ -1,0 +1,19 @@
+"""The inference backends that a recipe can name."""
+
+from __future__ import annotations
+
+from common.config import Config
+from common.sampler import DECODERS
+from rollout_workers.backends.interface import Backend
+from rollout_workers.backends.torch_backend import TorchBackend
+from rollout_workers.decoders import find_confidence
+
+
+def build_backend(config: Config) -> Backend:
+    """Load the model of ``config`` into the backend that it names.
+
+    Raises ModelError, and PluginError for a decoder that cannot be loaded: here rather than at the first batch.
+    """
+    if config.rollout.decoder not in DECODERS:
+        find_confidence(config.rollout.decoder)
+    return TorchBackend.build(config)
