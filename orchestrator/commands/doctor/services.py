@@ -18,7 +18,7 @@ from orchestrator.commands.doctor.machine import Check
 _INSTALL = "pip install couplet-rl"
 _SECONDS = 2.0
 #: vLLM is slow to import.
-VLLM_SECONDS = 60.0
+VLLM_SECONDS = 120.0
 _SANDBOX_REMEDY = (
     "run as root with CAP_SYS_ADMIN, or allow unprivileged user namespaces "
     "(sysctl kernel.unprivileged_userns_clone=1; on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0)"
@@ -49,10 +49,10 @@ def vllm(seconds: float = VLLM_SECONDS) -> Check:
     except ImportError as error:
         return Check("vllm", "missing", f"cannot be asked: {error}", _INSTALL)
     try:
-        found = installation.installed()
+        found = installation.find_installation()
         if found is None:
             return Check("vllm", "ok", f"not installed; optional: {installation.INSTALL}")
-        return Check("vllm", "ok", f"{found}, on {installation.usable_device(seconds)}")
+        return Check("vllm", "ok", f"{found}, on {installation.find_device(seconds)}")
     except installation.VllmUnusableError as error:
         return Check("vllm", "warning", error.reason, error.remedy)
 
