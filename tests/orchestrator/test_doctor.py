@@ -84,7 +84,6 @@ def test_rendering_and_json() -> None:
 
 def test_packages() -> None:
     assert services.package("torch", version=absent).status == "missing"
-    assert services.package("vllm", "vllm", version=absent).status == "ok"
     assert services.package("redis", version=lambda name: "8.1").detail == "8.1"
 
 

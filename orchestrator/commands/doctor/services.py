@@ -17,19 +17,19 @@ from orchestrator.commands.doctor.machine import Check
 
 _INSTALL = "pip install couplet-rl"
 _SECONDS = 2.0
+#: vLLM is slow to import.
+VLLM_SECONDS = 120.0
 _SANDBOX_REMEDY = (
     "run as root with CAP_SYS_ADMIN, or allow unprivileged user namespaces "
     "(sysctl kernel.unprivileged_userns_clone=1; on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0)"
 )
 
 
-def package(name: str, extra: str = "", version: Callable[[str], str] = metadata.version) -> Check:
-    """The installed version of ``name``; with ``extra``, it is optional and that extra brings it."""
+def package(name: str, version: Callable[[str], str] = metadata.version) -> Check:
+    """The installed version of ``name``."""
     try:
         return Check(name, "ok", version(name))
     except metadata.PackageNotFoundError:
-        if extra:
-            return Check(name, "ok", f"not installed; optional: pip install 'couplet-rl[{extra}]'")
         return Check(name, "missing", "not installed", _INSTALL)
 
 
@@ -39,8 +39,22 @@ PACKAGES = (
     partial(package, "deepspeed"),
     partial(package, "ray"),
     partial(package, "redis"),
-    partial(package, "vllm", "vllm"),
 )
+
+
+def vllm(seconds: float = VLLM_SECONDS) -> Check:
+    """The vLLM that is installed and the device that it computes on; it is imported in another process."""
+    try:
+        from rollout_workers.backends.vllm_backend import installation
+    except ImportError as error:
+        return Check("vllm", "missing", f"cannot be asked: {error}", _INSTALL)
+    try:
+        found = installation.find_installation()
+        if found is None:
+            return Check("vllm", "ok", f"not installed; optional: {installation.INSTALL}")
+        return Check("vllm", "ok", f"{found}, on {installation.find_device(seconds)}")
+    except installation.VllmUnusableError as error:
+        return Check("vllm", "warning", error.reason, error.remedy)
 
 
 def embedded_redis() -> Check:
