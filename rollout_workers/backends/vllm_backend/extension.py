@@ -54,7 +54,6 @@ class Progress:
     digest: int
     has_unfinished: bool
     room: int
-    waiting: int
 
 
 class DenoisingExtension:
@@ -91,7 +90,7 @@ class DenoisingExtension:
         for done in finished:
             digest.update(str((done.request.key, done.completion.completion_ids)).encode())
         answers = tuple(finished) if self.rank == 0 else ()
-        return Progress(answers, digest.intdigest(), self._engine.has_unfinished, self._engine.room, self._engine.waiting)
+        return Progress(answers, digest.intdigest(), self._engine.has_unfinished, self._engine.room)
 
     def estimate(self, text: Text, views: Views) -> tuple[float, ...]:
         """Estimate the log-likelihoods of a completion's tokens [L] by these views of it."""

@@ -19,7 +19,6 @@ class Progress(Protocol):
     digest: int
     has_unfinished: bool
     room: int
-    waiting: int
 
 
 #: Hands requests over and makes steps: (new requests, sampler, version, most steps) -> answers by rank.
@@ -37,7 +36,6 @@ class RemoteEngine:
         self._sampler: Sampler | None = None
         self._new: list[Request] = []
         self._room = batch_tokens
-        self._waiting = 0
 
     @property
     def has_unfinished(self) -> bool:
@@ -45,7 +43,7 @@ class RemoteEngine:
 
     @property
     def has_room(self) -> bool:
-        return self._room > 0 and not self._waiting
+        return self._room > 0
 
     def accepts(self, sampler: Sampler) -> bool:
         return self._sampler is None or self._sampler == sampler
@@ -57,9 +55,11 @@ class RemoteEngine:
         if not self.accepts(sampler):
             raise ValueError("requests of another sampler are unfinished; step until they are done")
         for request in requests:
+            size = len(request.prompt_ids) + sampler.completion_length
+            # As the engine will decide: a row that does not fit waits, unless it is alone.
+            self._room = self._room - size if size <= self._room or self._sampler is None else 0
             self._sampler = sampler
             self._new.append(request)
-            self._reserve(len(request.prompt_ids) + sampler.completion_length)
 
     def step(self, version: int = 0) -> list[Finished]:
         if self._sampler is None:
@@ -69,14 +69,7 @@ class RemoteEngine:
         if any(answer.digest != first.digest for answer in answers):
             raise VllmError("the tensor-parallel ranks wrote different tokens")
         self._new = []
-        self._room, self._waiting = first.room, first.waiting
+        self._room = first.room
         if not first.has_unfinished:
             self._sampler = None
         return list(first.finished)
-
-    def _reserve(self, size: int) -> None:
-        """Keep count of the room as the engine will: a row that does not fit waits, unless it is alone."""
-        if not self._waiting and (size <= self._room or self._room == self._batch_tokens):
-            self._room -= size
-        else:
-            self._waiting += 1
