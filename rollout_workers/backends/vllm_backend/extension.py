@@ -72,7 +72,7 @@ class DenoisingExtension:
         _end_with(settings.parent)
         config = ModelConfig.from_folder(Path(self.vllm_config.model_config.model))
         self._denoiser = VllmDenoiser(self.model_runner.get_model(), config, self.vllm_config, self.device)
-        kernels = Kernels.choose(config.vocab_size, self.device, settings.compile)
+        kernels = Kernels.choose(self._denoiser.vocabulary.size, self.device, settings.compile)
         self._engine = DenoisingEngine(self._denoiser, settings.batch_tokens, kernels)
         self._receiver: Receiver | None = None
         self._open = ExitStack()

@@ -6,7 +6,7 @@ is expected of each. Importing this module imports vLLM, which takes seconds: on
 
 from __future__ import annotations
 
-from vllm import ModelRegistry
+from vllm import LLMEngine, ModelRegistry, SamplingParams
 from vllm.config import VllmConfig, get_layers_from_vllm_config, set_current_vllm_config
 from vllm.config.weight_transfer import WeightTransferConfig
 from vllm.distributed.parallel_state import get_tp_group
@@ -22,6 +22,7 @@ from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 from vllm.model_executor.models.llama import LlamaForCausalLM
 from vllm.model_executor.models.qwen2 import Qwen2ForCausalLM
+from vllm.sampling_params import RequestOutputKind
 from vllm.v1.attention.backend import CommonAttentionMetadata
 from vllm.v1.executor.multiproc_executor import MultiprocExecutor
 from vllm.v1.kv_cache_interface import EncoderOnlyAttentionSpec
@@ -31,10 +32,13 @@ __all__ = [
     "CommonAttentionMetadata",
     "EncoderOnlyAttentionSpec",
     "EngineArgs",
+    "LLMEngine",
     "LlamaForCausalLM",
     "ModelRegistry",
     "MultiprocExecutor",
     "Qwen2ForCausalLM",
+    "RequestOutputKind",
+    "SamplingParams",
     "VllmConfig",
     "WeightTransferConfig",
     "WeightTransferEngine",
