@@ -1,4 +1,4 @@
-"""The vllm backend writes what the torch backend writes, token by token, and with the weights that it was given last.
+"""The vllm backend writes what the torch backend writes, token by token, with the weights it was given last.
 
 Its processes start once a case, which takes them ten seconds or more: a case is asked everything.
 """
@@ -32,8 +32,8 @@ pytestmark = pytest.mark.timeout(600)
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
 BUILTIN = "builtin:quickstart"
-#: A model of Llama's shape: no shift, no biases, fewer key heads than processes, a head of its own, and 449 tokens,
-#: so that the parts of the vocabulary are padded.
+#: A model of Llama's shape: no shift, no biases, fewer key heads than processes, a head of its own, and 449
+#: tokens, so that the parts of the vocabulary are padded.
 LLAMA = ModelConfig(
     family="llama",
     vocab_size=449,
@@ -105,7 +105,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def children() -> set[int]:
     """The processes that multiprocessing has started from here, apart from the one that tidies up after them."""
     found = psutil.Process().children(recursive=True)
-    return {child.pid for child in found if any("spawn_main" in part for part in child.cmdline())}
+    return {child.pid for child in found if "resource_tracker" not in " ".join(child.cmdline())}
 
 
 def requests(seed: int = 0) -> list[Request]:

@@ -55,7 +55,7 @@ class VllmDenoiser:
 
     @torch.inference_mode()
     def local_logits(self, rows: Tensor) -> Tensor:
-        """Compute this rank's columns [n, size] of the fp32 logits; -inf at what is never predicted, and padding."""
+        """Compute this rank's columns [n, size] of logits, fp32; -inf at padding and what is never predicted."""
         logits: Tensor = self._model.part_logits(rows)[:, : self.vocabulary.size].float()
         return logits.index_fill_(-1, self._never, -torch.inf)
 

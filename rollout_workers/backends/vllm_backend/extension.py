@@ -6,6 +6,7 @@ counter-based randomness of the requests. Rank 0 answers; the others answer with
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import threading
@@ -34,6 +35,8 @@ from rollout_workers.kernels import Kernels
 from rollout_workers.requests import Request
 from rollout_workers.token_estimates import token_estimates
 
+_LOG = logging.getLogger(__name__)
+
 #: Seconds between two looks whether the process that started this one is still there.
 _LOOK_SECONDS = 0.5
 
@@ -60,8 +63,16 @@ class Progress:
     room: int
 
 
+@dataclass(frozen=True)
+class Failure:
+    """What a process answers that could not do what it was asked."""
+
+    kind: str
+    text: str
+
+
 class DenoisingExtension:
-    """Methods that vLLM adds to its worker; the backend calls them in all processes at once."""
+    """Methods that vLLM adds to its worker; the backend calls them in all processes at once, by :meth:`ask`."""
 
     model_runner: Any
     vllm_config: Any
@@ -71,6 +82,17 @@ class DenoisingExtension:
     start_weight_update: Callable[[], None]
     update_weights: Callable[[dict[str, Any]], None]
     finish_weight_update: Callable[[], None]
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the worker, and return what it returns, or a :class:`Failure`.
+
+        An exception would leave the answers of the other ranks unread, to be taken for those of the next call.
+        """
+        try:
+            return getattr(self, method)(*arguments)
+        except Exception as error:  # noqa: BLE001
+            _LOG.exception("%s failed", method)
+            return Failure(type(error).__name__, str(error))
 
     def begin(self, settings: Settings) -> None:
         """Make the engine. Called once, before anything else."""

@@ -1,7 +1,7 @@
-"""Every name of vLLM that is used here, imported in one place: most are internal, and a new version may move them.
+"""Every name of vLLM that is used, imported in one place: most are internal, and a new version may move them.
 
-Written for vLLM 0.32. ``tests/rollout_workers/test_vllm_names.py`` says which of them a version has moved, and what
-is expected of each. Importing this module imports vLLM, which takes seconds: only what runs it does so.
+Written for vLLM 0.32. ``tests/rollout_workers/test_vllm_names.py`` says which of them a version has moved, and
+what is expected of each. Importing this module imports vLLM, which takes seconds: only what runs it does so.
 """
 
 from __future__ import annotations
