@@ -48,7 +48,12 @@ class DenoisingEngine:
     @property
     def has_room(self) -> bool:
         """Whether a request added now would begin with the next step."""
-        return self._batch is None or self._batch.has_room
+        return self.room > 0
+
+    @property
+    def room(self) -> int:
+        """Tokens, prompts included, of requests that would begin with the next step."""
+        return self._batch_tokens if self._batch is None else self._batch.room
 
     def accepts(self, sampler: Sampler) -> bool:
         """Tell whether requests of this sampler can be added now: not beside unfinished ones of another."""
@@ -107,5 +112,5 @@ def build_engine(config: Config) -> tuple[TorchDenoiser, DenoisingEngine]:
     device = runtime.configure(config.model)
     model = load_model(config.model.path, device)
     denoiser = TorchDenoiser(model, runtime.compute_dtype(config.model))
-    kernels = Kernels.choose(model.config.vocab_size, device, config.rollout.compile)
+    kernels = Kernels.choose(denoiser.vocabulary, device, config.rollout.compile)
     return denoiser, DenoisingEngine(denoiser, config.rollout.batch_tokens, kernels)
