@@ -123,7 +123,7 @@ def kill_rank(run: Run, moment: Moment, step: int, draw: random.Random, rank: in
 
 def test_workers_and_two_ranks_killed_in_turn(start_run: StartRun, finished_run: StartRun) -> None:
     draw = random.Random(2)
-    run = start_run(*TWO_RANKS)
+    run = start_run(*TWO_RANKS, "rollout.verify_weights=true")
     wait_for(run, lambda: "] training\n" in run.output, "training")
     for title in ("RolloutWorker", "RewardWorker"):
         (worker,) = run.actors(title)
@@ -135,6 +135,9 @@ def test_workers_and_two_ranks_killed_in_turn(start_run: StartRun, finished_run:
     assert run.metrics()[-1]["restarts"] == 4
     for name in ("rollout-0", "reward-0", "learner"):
         assert f"{name} died" in run.output
+    verified = [(one["workers"], one["tensors"]) for one in records(run.folder, "verifications")]
+    assert verified == [(["rollout-0"], verified[0][1])] * 2, "the worker, and the one in its place"
+    assert run.output.count("are bit for bit the learner's in rollout-0") == 2
     run.assert_nothing_left()
 
 
