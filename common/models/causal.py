@@ -44,16 +44,15 @@ class CausalModel:
                 f"{folder}: no tokenizer: needs tokenizer.json, or vocab.json and merges.txt of Qwen2"
             )
         known = special_tokens(tokenizer, family)
-        ends = {known.eos, known.end_of_turn, *_stated_ends(raw), *_stated_ends(_generation_config(folder))} - {
-            None
-        }
+        stated = (known.eos, known.end_of_turn, *_stated_ends(raw), *_stated_ends(_generation_config(folder)))
+        ends = {token for token in stated if token is not None}
         if not ends:
             raise ModelError(f"{folder}: no token ends its texts; state eos_token_id in config.json")
         sizes = {name: raw.get(name) for name in ("max_position_embeddings", "vocab_size")}
         for name, size in sizes.items():
             if not isinstance(size, int):
                 raise ModelError(f"{folder / 'config.json'}: {name}: must be a number, not {size!r}")
-        return cls(folder, tokenizer, tuple(sorted(filter(None.__ne__, ends))), **sizes)
+        return cls(folder, tokenizer, tuple(sorted(ends)), **sizes)
 
 
 def is_causal_model(path: str) -> bool:
