@@ -28,8 +28,8 @@ def check_limits(model: ModelConfig, tensor_parallel_size: int, on_gpu: bool) ->
         sizes = [size for size in range(1, model.num_attention_heads + 1) if _can_be_shared(model, size)]
         raise ValueError(
             f"{model.num_attention_heads} heads, {model.num_key_value_heads} key-value heads, feed-forward blocks "
-            f"{model.intermediate_size} wide and a vocabulary of {padded_vocabulary(model)} rows cannot be shared out "
-            f"evenly to {tensor_parallel_size}; set rollout.backend.tensor_parallel_size to one of "
+            f"{model.intermediate_size} wide and a vocabulary of {padded_vocabulary(model)} rows cannot be shared "
+            f"out evenly to {tensor_parallel_size}; set rollout.backend.tensor_parallel_size to one of "
             f"{', '.join(map(str, sizes))}"
         )
 
