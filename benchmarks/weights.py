@@ -25,9 +25,10 @@ from torch import Tensor
 from common.config import Config
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
-from common.weights.buckets import WeightsUpdate, overwrite, plan_layout
+from common.weights.buckets import WeightsUpdate, plan_layout
+from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
-from common.weights.loader import WeightsLoader
+from common.weights.loader import LocalWeights, WeightsLoader
 from common.weights.planner import Transport
 from common.weights.publisher import Publication, Publisher
 from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT, local_ray
@@ -137,15 +138,13 @@ class ReceivingWorker:
 
     def __init__(self, settings: Settings, deadline: float) -> None:
         self._parameters = _parameters(settings, getattr(torch, settings.dtype))
-        self._loader = WeightsLoader(
-            lambda weights: overwrite(self._parameters.items(), weights), VersionFence(), deadline
-        )
+        self._loader = WeightsLoader(LocalWeights(HeldTensors(self._parameters)), VersionFence(), deadline)
 
     def metrics_address(self) -> str:
         return ""
 
-    def location(self) -> Location:
-        return Location.here()
+    def locations(self) -> tuple[Location, ...]:
+        return (Location.here(),)
 
     def run(self) -> None:
         pass
@@ -156,8 +155,8 @@ class ReceivingWorker:
     def load_weights(self, update: WeightsUpdate) -> int:
         return self._loader.from_store(update)
 
-    def receive_weights(self, plan: Plan, rank: int) -> int:
-        return self._loader.by_broadcast(plan, rank)
+    def receive_weights(self, plan: Plan, first_rank: int) -> int:
+        return self._loader.by_broadcast(plan, first_rank)
 
     def digest(self, dtype: str) -> str:
         return _digest(self._parameters, getattr(torch, dtype))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from typing import IO, Any, TypeVar
 from uuid import uuid4
 
 from common.config import Config, ConfigError, StageConfig, dump_config
+from common.disk import write_text
 
 _Tree = TypeVar("_Tree", Config, StageConfig)
 _VERSIONS_OF = ("couplet-rl", "torch", "ray", "deepspeed", "transformers", "redis")
@@ -152,10 +152,3 @@ def read_records(folder: Path, name: str) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return records
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a file's text in one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

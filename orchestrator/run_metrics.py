@@ -14,12 +14,12 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from common.config import Config, RunSettings
+from common.disk import write_text
 from common.metrics.export import family
 from common.metrics.metric import Metric
 from common.metrics.processes import RUN
 from common.streams import Streams
 from orchestrator.fleet.health import Health
-from orchestrator.run_folder import write_text
 
 _RUN: dict[str, Metric] = {metric.key: metric for metric in RUN}
 

@@ -97,9 +97,9 @@ class Batch:
         self.canvas: Canvas  # of the rows; there is none while there are no rows
 
     @property
-    def has_room(self) -> bool:
-        """Whether there is room for a row, and no request waits for it."""
-        return self._room > 0 and not self._waiting
+    def room(self) -> int:
+        """Tokens that rows added now may have; 0 while a request waits."""
+        return 0 if self._waiting else max(0, self._room)
 
     def add(self, requests: Iterable[Request]) -> None:
         """Queue requests, and admit those that fit."""

@@ -13,10 +13,26 @@ from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel, Rows
 from common.models.window import Memory, Window
 from common.weights.buckets import overwrite
+from common.weights.comparison import corrupt, differing
+from rollout_workers.vocabulary import Vocabulary
 
 
 class Denoiser(TokenModel, Protocol):
-    """A model behind the denoising engine; knows nothing about diffusion."""
+    """A model behind the denoising engine; knows nothing about diffusion.
+
+    Under tensor parallelism it is one rank of it. All ranks make the same calls in the same order, and all get the
+    same hidden states, and the same whole logits, which each of them gathers.
+    """
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens whose logits this process computes."""
+
+    def local_logits(self, rows: Tensor) -> Tensor:
+        """Compute this process's columns [n, size] of the fp32 logits of hidden rows [n, H].
+
+        -inf at tokens that are never predicted, and at padding.
+        """
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
         """Compute hidden states [A, H] of a window's rows, which see the rest of their sequences as remembered."""
@@ -36,6 +52,7 @@ class TorchDenoiser:
         self._dtype = dtype
         self.config = model.config
         self.device = next(model.parameters()).device
+        self.vocabulary = Vocabulary.whole(model.config.vocab_size)
         self._hold()
 
     @torch.inference_mode()
@@ -53,6 +70,9 @@ class TorchDenoiser:
         with self._precision():
             return self._model.logits(rows)
 
+    def local_logits(self, rows: Tensor) -> Tensor:
+        return self.logits(rows)
+
     def source_rows(self, target_rows: Rows) -> Rows:
         return self._model.source_rows(target_rows)
 
@@ -60,6 +80,16 @@ class TorchDenoiser:
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         overwrite(self._model.named_parameters(), weights)
         self._hold()
+
+    def corrupt(self) -> None:
+        """Overwrite every weight with NaN."""
+        corrupt(self._model.parameters())
+
+    def differing(self, weights: Iterable[tuple[str, Tensor]]) -> list[str]:
+        """Name the parameters that are not bit for bit those of ``weights``, rounded as they are held."""
+        types = self._model.held_types(self._dtype)
+        held = ((name, tensor.to(types.get(name, tensor.dtype))) for name, tensor in weights)
+        return differing(self._model.named_parameters(), held)
 
     def _hold(self) -> None:
         """Round the weights once that every pass would have to round."""

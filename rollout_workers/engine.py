@@ -14,9 +14,7 @@ from common.config import Config
 from common.models import runtime
 from common.models.loading import load_model
 from common.records import Completion, NoiseKey, Sampler
-from common.sampler import DECODERS
 from rollout_workers.batch import Batch
-from rollout_workers.decoders import find_confidence
 from rollout_workers.denoise import DenoisingStep
 from rollout_workers.denoiser import Denoiser, TorchDenoiser
 from rollout_workers.kernels import Kernels
@@ -50,7 +48,12 @@ class DenoisingEngine:
     @property
     def has_room(self) -> bool:
         """Whether a request added now would begin with the next step."""
-        return self._batch is None or self._batch.has_room
+        return self.room > 0
+
+    @property
+    def room(self) -> int:
+        """Tokens, prompts included, of requests that would begin with the next step."""
+        return self._batch_tokens if self._batch is None else self._batch.room
 
     def accepts(self, sampler: Sampler) -> bool:
         """Tell whether requests of this sampler can be added now: not beside unfinished ones of another."""
@@ -105,14 +108,9 @@ class DenoisingEngine:
 
 
 def build_engine(config: Config) -> tuple[TorchDenoiser, DenoisingEngine]:
-    """Load the model onto this process's device and make an engine around it.
-
-    Raises ModelError, and PluginError for a decoder that cannot be loaded: here rather than at the first batch.
-    """
-    if config.rollout.decoder not in DECODERS:
-        find_confidence(config.rollout.decoder)
+    """Load the model onto this process's device and make an engine around it. Raises ModelError."""
     device = runtime.configure(config.model)
     model = load_model(config.model.path, device)
     denoiser = TorchDenoiser(model, runtime.compute_dtype(config.model))
-    kernels = Kernels.choose(model.config.vocab_size, device, config.rollout.compile)
+    kernels = Kernels.choose(denoiser.vocabulary, device, config.rollout.compile)
     return denoiser, DenoisingEngine(denoiser, config.rollout.batch_tokens, kernels)

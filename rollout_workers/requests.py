@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from common.errors import UserError
-from common.models.config import ModelConfig
-from common.records import NoiseKey, Sampler
+from common.records import NoiseKey
 
 
 class RequestError(UserError, ValueError):
@@ -21,7 +21,27 @@ class Request:
     key: NoiseKey
 
 
-def check_prompt(prompt_ids: tuple[int, ...], sampler: Sampler, config: ModelConfig) -> None:
+class HasLength(Protocol):
+    """A sampler of any kind."""
+
+    @property
+    def completion_length(self) -> int:
+        """Tokens to write at most."""
+
+
+class HasPositions(Protocol):
+    """The configuration of a model of any kind."""
+
+    @property
+    def max_position_embeddings(self) -> int:
+        """Tokens of a sequence at most."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding."""
+
+
+def check_prompt(prompt_ids: tuple[int, ...], sampler: HasLength, config: HasPositions) -> None:
     """Raise :class:`RequestError` for a prompt that the model cannot complete with this sampler."""
     total = len(prompt_ids) + sampler.completion_length
     if not prompt_ids:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from functools import partial
 
-from common.config import Config
+from common.config import Config, LearnerConfig
 from common.likelihood.registry import make_estimator
 from common.models.prompts import PromptEncoder
 from common.records import RolloutGroup
@@ -14,10 +13,12 @@ from common.telemetry import Telemetry, endpoint_host
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import WeightsUpdate
+from common.weights.comparison import Verification
 from common.weights.fence import VersionFence
 from common.weights.loader import WeightsLoader
-from rollout_workers.engine import build_engine
-from rollout_workers.rollout_engine import RolloutEngine, token_estimates
+from rollout_workers.backends.interface import Backend
+from rollout_workers.backends.registry import build_backend
+from rollout_workers.rollout_engine import Estimate, RolloutEngine
 from rollout_workers.rollout_loop import RolloutLoop
 
 
@@ -25,28 +26,23 @@ class RolloutWorker:
     """Runs the rollout loop in one thread and takes new weights in another."""
 
     def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
-        denoiser, engine = build_engine(config)
+        self._backend = build_backend(config)
         fence = VersionFence()
-        self._loader = WeightsLoader(denoiser.load, fence, config.deadlines.weights_seconds)
+        self._loader = WeightsLoader(self._backend, fence, config.deadlines.weights_seconds)
         self._name = f"{run_id}/{name}"
         self._stopping = threading.Event()
         self._telemetry = Telemetry("rollout", name, run_id, host=endpoint_host("auto", config.ray.address))
         streams = Streams(connect(redis_url), run_id, config.streams)
         consumer = Consumer(streams, PROMPTS, name)
         deadline = config.deadlines.step_seconds
-        estimate = None
-        if config.learner.off_policy_cap is not None:
-            learner = config.learner
-            estimator = make_estimator(learner.estimator, learner.inner_iterations)
-            estimate = partial(token_estimates, denoiser, estimator)
         groups = RolloutEngine(
             name,
-            engine,
+            self._backend.engine,
             PromptEncoder(config.model.path, config.data),
             fence,
             deadline,
             config.rollout.update_between,
-            estimate,
+            _estimate(self._backend, config.learner),
         )
         self._loop = RolloutLoop(
             name, consumer, groups, config.streams.deliveries, deadline, self._count, self._count_lost
@@ -58,19 +54,28 @@ class RolloutWorker:
 
     def run(self) -> None:
         """Work until :meth:`stop`."""
-        self._loop.run(self._stopping.is_set)
+        try:
+            self._loop.run(self._stopping.is_set)
+        finally:
+            self._backend.close()
 
     def load_weights(self, update: WeightsUpdate) -> int:
         """Replace the weights in place, between two batches or two steps (``rollout.update_between``)."""
         return self._report_version(self._loader.from_store(update))
 
-    def receive_weights(self, plan: Plan, rank: int) -> int:
-        """Replace the weights by those that rank 0 broadcasts, in which this worker is ``rank``."""
-        return self._report_version(self._loader.by_broadcast(plan, rank))
+    def receive_weights(self, plan: Plan, first_rank: int) -> int:
+        """Replace the weights by those that rank 0 broadcasts; this worker's members begin at ``first_rank``."""
+        return self._report_version(self._loader.by_broadcast(plan, first_rank))
 
-    def location(self) -> Location:
-        """Return where this worker runs, for the plan of a broadcast."""
-        return Location.here()
+    def verify_weights(self, update: WeightsUpdate, reload: bool) -> Verification:
+        """Compare the weights with a published update; with ``reload``, corrupt them and load it before."""
+        found = self._loader.verify(update, reload)
+        self._report_version(found.version)
+        return found
+
+    def locations(self) -> tuple[Location, ...]:
+        """Return where this worker's members of a broadcast are."""
+        return self._backend.locations()
 
     def stop(self) -> None:
         """Finish the groups at hand and take no other."""
@@ -93,3 +98,11 @@ class RolloutWorker:
         self._telemetry.count("worker/busy", group.seconds)
         self._telemetry.count("worker/forwards", sum(rollout.forwards for rollout in group.rollouts))
         self._telemetry.count("worker/tokens", sum(rollout.text_tokens for rollout in group.rollouts))
+
+
+def _estimate(backend: Backend, config: LearnerConfig) -> Estimate | None:
+    """Return what estimates the likelihoods that the learner will want, None where it wants none."""
+    if config.off_policy_cap is None:
+        return None
+    estimator = make_estimator(config.estimator, config.inner_iterations)
+    return lambda key, text: backend.estimate(text, estimator.views(key, text))

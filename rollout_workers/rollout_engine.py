@@ -7,14 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
-
-from common.likelihood.views import Estimator, SampleKey, Text
-from common.models.canvas_logprobs import TokenModel, token_logprobs
+from common.likelihood.views import SampleKey, Text
 from common.models.prompts import PromptEncoder
 from common.records import NoiseKey, PromptGroup, Purpose, Rollout, RolloutGroup
 from common.weights.fence import VersionFence
-from rollout_workers.engine import DenoisingEngine, Finished
+from rollout_workers.backends.interface import Engine
+from rollout_workers.engine import Finished
 from rollout_workers.requests import Request
 
 #: Token log-likelihoods [L] of a completion as the learner will estimate them, under the weights held now.
@@ -31,7 +29,7 @@ class RolloutEngine:
     def __init__(
         self,
         name: str,
-        engine: DenoisingEngine,
+        engine: Engine,
         encoder: PromptEncoder,
         fence: VersionFence,
         deadline: float,
@@ -76,7 +74,7 @@ class RolloutEngine:
         self._engine.add([Request(group.prompt_ids, key) for key in group.keys], prompt.sampler)
 
     def step(self) -> list[RolloutGroup]:
-        """Denoise all groups by one step; return those whose last completion is there.
+        """Have the engine step; return the groups whose last completion is there.
 
         Waits for weights as new as the groups ask for. Raises FenceTimeoutError where they do not come in time.
         """
@@ -144,15 +142,3 @@ class _OpenGroup:
     @property
     def keys(self) -> list[NoiseKey]:
         return [self.prompt.noise_key(sample) for sample in range(self.prompt.group_size)]
-
-
-def token_estimates(model: TokenModel, estimator: Estimator, key: SampleKey, text: Text) -> tuple[float, ...]:
-    """Estimate the log-likelihoods of a completion's tokens [L] by the learner's masks for ``key``.
-
-    0 for tokens that are not valid. Takes one forward pass over all views, beside the many that sampled.
-    """
-    views = estimator.views(key, text)
-    canvases = views.canvases(text, model.config.mask_token_id)
-    logprobs = token_logprobs(model, canvases, len(text.prompt_ids), text.completion_ids, views.measured(text))
-    estimates: list[float] = torch.from_numpy(logprobs * views.weights).sum(0).tolist()
-    return tuple(estimates)

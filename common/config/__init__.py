@@ -29,6 +29,7 @@ from common.config.algorithms import (
     VrpoConfig,
     Wd1Config,
 )
+from common.config.backends import BackendConfig, TorchBackendConfig, VllmBackendConfig
 from common.config.base import ConfigError, Section
 from common.config.engine import EngineConfig, LoraConfig, OptimizerConfig
 from common.config.environment import from_environment
@@ -62,6 +63,7 @@ from common.config.tree import Config, RunSettings
 
 __all__ = [
     "AdmissionConfig",
+    "BackendConfig",
     "BgpoConfig",
     "Config",
     "ConfigError",
@@ -108,7 +110,9 @@ __all__ = [
     "StageModelConfig",
     "StreamsConfig",
     "TelemetryConfig",
+    "TorchBackendConfig",
     "TraceConfig",
+    "VllmBackendConfig",
     "VrpoConfig",
     "Wd1Config",
     "dump_config",

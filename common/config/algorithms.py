@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from common.config.base import Positive, Rate, Section, Share
+from common.config.base import Positive, Rate, Section, Share, kind_of, with_kind
 
 #: The tag of what is none of ours; no kind can be called so.
 PLUGIN_TAG = "module:name"
@@ -271,17 +271,10 @@ def carried(kinds: Mapping[str, type[Section]], preset: Mapping[str, Any], kind:
     return {name: value for name, value in preset.items() if name in shared and name != "kind"}
 
 
-def with_kind(value: Any, default: str) -> Any:
-    """Return a section with its kind written out: a kind alone is a section, and no kind is the default."""
-    if isinstance(value, str):
-        return {"kind": value}
-    return {"kind": default, **value} if isinstance(value, Mapping) else value
-
-
 def _tag_among(kinds: Mapping[str, type[Section]]) -> Callable[[Any], str]:
     def tag(value: Any) -> str:
-        kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
-        return kind if isinstance(kind, str) and kind in kinds else PLUGIN_TAG
+        kind = kind_of(value)
+        return kind if kind is not None and kind in kinds else PLUGIN_TAG
 
     return tag
 

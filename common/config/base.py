@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -17,6 +18,19 @@ class Section(BaseModel):
     """Base of all sections: frozen, closed, documented by the docstrings under its fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def with_kind(value: Any, default: str) -> Any:
+    """Return a section with its kind written out: a kind alone is a section, and no kind is the default."""
+    if isinstance(value, str):
+        return {"kind": value}
+    return {"kind": default, **value} if isinstance(value, Mapping) else value
+
+
+def kind_of(value: Any) -> str | None:
+    """Return the kind that a section names, read or not yet read; None where it names none."""
+    kind = value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
+    return kind if isinstance(kind, str) else None
 
 
 def _custom_resource(name: str) -> str:

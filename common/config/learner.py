@@ -27,9 +27,8 @@ from common.config.algorithms import (
     TraceConfig,
     VrpoConfig,
     carried,
-    with_kind,
 )
-from common.config.base import NonNegative, Positive, Rate, Section, Share
+from common.config.base import NonNegative, Positive, Rate, Section, Share, with_kind
 from common.config.engine import EngineConfig
 from common.plugins import Kind, PluginError, plugin_path
 from common.presets import PRESETS, Preset

@@ -66,7 +66,8 @@ def _validated(tree: type[_Tree], recipe: Path, raw: dict[str, Any], overrides: 
     for override in overrides:
         _clear_for_kind(raw, override)
     _clear_for_length(raw, overrides)
-    for override in overrides:
+    # A kind comes before its options, wherever it is said.
+    for override in sorted(overrides, key=lambda override: override.partition("=")[0] not in _SECTIONS_OF_A_KIND):
         _apply(raw, override)
     try:
         return tree.model_validate(raw)
@@ -95,9 +96,9 @@ def _apply(raw: dict[str, Any], override: str) -> None:
         raise ConfigError(f"override {override!r}: write it as section.field=value")
     *sections, field = path.split(".")
     node = raw
-    for section in sections:
+    for depth, section in enumerate(sections, start=1):
         child = node.setdefault(section, {})
-        if isinstance(child, str) and section in _SECTIONS_OF_A_KIND:
+        if isinstance(child, str) and ".".join(sections[:depth]) in _SECTIONS_OF_A_KIND:
             child = node[section] = {"kind": child}
         if not isinstance(child, dict):
             raise ConfigError(f"override {override!r}: {section} is a value, not a section")
@@ -125,19 +126,20 @@ def _clear_for_preset(raw: dict[str, Any], section: str, preset: Mapping[str, An
             fields.pop(field, None)
 
 
-#: Sections of the learner whose keys depend on their ``kind``.
-_SECTIONS_OF_A_KIND = ("estimator", "objective")
+#: Sections whose keys depend on their ``kind``.
+_SECTIONS_OF_A_KIND = ("learner.estimator", "learner.objective", "rollout.backend")
 
 
 def _clear_for_kind(raw: dict[str, Any], override: str) -> None:
     """Drop the options of the recipe's kind where an override names another."""
     path, _, text = override.partition("=")
-    learner = raw.get("learner")
     for section in _SECTIONS_OF_A_KIND:
-        if path == f"learner.{section}.kind" and isinstance(learner, dict):
-            stated = learner.get(section)
+        outer, _, field = section.partition(".")
+        fields = raw.get(outer)
+        if path == f"{section}.kind" and isinstance(fields, dict):
+            stated = fields.get(field)
             if not (isinstance(stated, dict) and stated.get("kind") == _value_of(override, text)):
-                learner.pop(section, None)
+                fields.pop(field, None)
 
 
 def _clear_for_length(raw: dict[str, Any], overrides: Sequence[str]) -> None:
@@ -168,12 +170,19 @@ def _explain(tree: type[Section], recipe: Path, error: ValidationError) -> str:
         if problem["type"] == "extra_forbidden":
             moved = _MOVED.get(where)
             message = (
-                f"now {moved}" if moved else f"unknown key; known keys here: {', '.join(section.model_fields)}"
+                f"now {moved}"
+                if moved
+                else f"unknown key{_of_kind(section)}; known keys here: {', '.join(section.model_fields)}"
             )
         elif problem["type"] != "missing" and not isinstance(problem["input"], dict):
             message = f"{message} (got {problem['input']!r})"
         lines.append(f"  {where}: {message}" if where else f"  {message}")
     return f"recipe {recipe} is not valid:\n" + "\n".join(lines)
+
+
+def _of_kind(section: type[Section]) -> str:
+    kind = section.model_fields.get("kind")
+    return f" of kind {kind.default}" if kind is not None else ""
 
 
 _MOVED = {f"learner.{old}": f"learner.{new}" for old, new in MOVED_FIELDS.items()}

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from common.config.backends import BackendConfig, TorchBackendConfig, VllmBackendConfig
 from common.config.base import Positive, RayResource, Section
 from common.plugins import plugin_path
 from common.records import Sampler
@@ -13,6 +14,8 @@ from common.sampler import DECODERS, SamplerFields
 
 
 class RolloutConfig(SamplerFields, Section):
+    backend: BackendConfig = TorchBackendConfig()
+    """The engine that computes completions; each kind has its own options."""
     workers: Positive = 1
     """Ray actors that denoise."""
     min_workers: Positive | None = None
@@ -31,6 +34,9 @@ class RolloutConfig(SamplerFields, Section):
     record the versions of their first and last step."""
     compile: Literal["auto", "never"] = "auto"
     """``auto`` compiles the statistics over the vocabulary where it is large and a C++ compiler is found."""
+    verify_weights: bool = False
+    """At the start of the run, spoil the weights of a rollout worker, send them again, and compare every tensor
+    with the learner's bit by bit; the run does not begin where one differs."""
 
     @field_validator("decoder")
     @classmethod
@@ -43,6 +49,28 @@ class RolloutConfig(SamplerFields, Section):
     def _can_start(self) -> Self:
         if self.min_workers is not None and self.min_workers > self.workers:
             raise ValueError(f"min_workers: more than all {self.workers} workers; lower it or raise workers")
+        return self
+
+    @model_validator(mode="after")
+    def _backend_can(self) -> Self:
+        if not isinstance(self.backend, VllmBackendConfig):
+            return self
+        if self.approximate_cache != "none":
+            raise ValueError(
+                "approximate_cache: the vllm backend computes every step in full; set approximate_cache: none, or "
+                "backend: torch"
+            )
+        gpus, shared_by = self.gpus_per_worker, self.backend.tensor_parallel_size
+        if shared_by > 1 and gpus not in (0, shared_by):
+            raise ValueError(
+                f"gpus_per_worker: tensor_parallel_size {shared_by} takes as many GPUs; set gpus_per_worker: "
+                f"{shared_by}, or 0 to run on CPUs"
+            )
+        if 0 < gpus < self.backend.gpu_memory_utilization:
+            raise ValueError(
+                f"backend.gpu_memory_utilization: workers that take {gpus:g} of a GPU share its memory; set it to "
+                f"{gpus:g} or less"
+            )
         return self
 
     def sampler(self) -> Sampler:

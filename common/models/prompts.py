@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from common.config import PromptSettings
 from common.models.chat import ChatTemplate, prompt_ids
@@ -21,12 +22,13 @@ class PromptEncoder:
     ``answer_prefix`` begins the assistant's answer to a ``fenced`` task. That text is the prompt's for the policy,
     which neither writes it nor learns to, and the answer's for the reward, as in the released code for prompts
     that end with an assistant's message. ``fingerprint`` is a hash of the tokenizer files and of these settings.
+    ``tokenizer`` is that of the model where it is a causal one.
 
     Raises :class:`ModelError` for a template that is missing or cannot be rendered.
     """
 
-    def __init__(self, model_path: str, settings: PromptSettings) -> None:
-        self._tokenizer = load_tokenizer(model_path)
+    def __init__(self, model_path: str, settings: PromptSettings, tokenizer: Any = None) -> None:
+        self._tokenizer = load_tokenizer(model_path) if tokenizer is None else tokenizer
         self._settings = settings
         self._template = ChatTemplate(self._tokenizer, settings.chat_template_file)
         if settings.chat_template and self._template.text is None:

@@ -29,18 +29,24 @@ GRACE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Location:
-    """Where an actor runs: Ray's id of the machine, its address, and the id of the actor's GPU (or nothing)."""
+    """Where a process runs: Ray's id of the machine, its address, and the id of the process's GPU (or nothing)."""
 
     node: str
     host: str
     gpu: str
 
     @classmethod
-    def here(cls) -> Location:
-        """Return the location of the calling actor."""
-        gpu = str(torch.cuda.get_device_properties(0).uuid) if torch.cuda.is_available() else ""
+    def here(cls, gpu: str | None = None) -> Location:
+        """Return the location of the calling actor's process, or of one on ``gpu`` that it has started."""
         host = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
-        return cls(ray.get_runtime_context().get_node_id(), host, gpu)
+        return cls(ray.get_runtime_context().get_node_id(), host, own_gpu() if gpu is None else gpu)
+
+
+def own_gpu() -> str:
+    """Return the id of the GPU that this process computes on; empty without one."""
+    if not torch.cuda.is_available():
+        return ""
+    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
 
 
 class Sender:

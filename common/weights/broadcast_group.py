@@ -38,6 +38,10 @@ class Plan:
     members: tuple[str, ...]
     backend: Literal["gloo", "nccl"]
 
+    def rank(self, member: str) -> int:
+        """Return the rank of a member, by its name."""
+        return 1 + self.members.index(member)
+
 
 class Place:
     """The membership of this process in a group, and the groups left in which an operation has not ended yet.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 import ray
 from torch import Tensor
@@ -10,42 +13,105 @@ from torch import Tensor
 from common.weights.broadcast import Location, Receiver
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import WeightsUpdate, read_buckets, stored_buckets
+from common.weights.comparison import Verification
 from common.weights.fence import VersionFence
+
+
+class Weights(Protocol):
+    """The weights of a model; each tensor that they are given is valid until the next."""
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Overwrite all weights in place. Raises WeightsError for those of another model."""
+
+    def corrupt(self) -> None:
+        """Overwrite every element with NaN."""
+
+    def differing(self, weights: Iterable[tuple[str, Tensor]]) -> list[str]:
+        """Name the tensors that are not held bit for bit."""
+
+
+class WeightsHolder(Weights, Protocol):
+    """What holds the weights of a worker: its own process, or several that each hold a part."""
+
+    def receiving(
+        self, plan: Plan, rank: int, deadline: float
+    ) -> AbstractContextManager[tuple[int, Callable[[], None]]]:
+        """Take part in one broadcast, as ``rank`` and, where there are more processes, the ranks that follow.
+
+        Yields the version that is being sent, and what receives and loads it, to be called once in the context.
+        """
+
+
+class LocalWeights:
+    """Weights that this process holds alone."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.load = weights.load
+        self.corrupt = weights.corrupt
+        self.differing = weights.differing
+        self._receiver: Receiver | None = None
+
+    @contextmanager
+    def receiving(self, plan: Plan, rank: int, deadline: float) -> Iterator[tuple[int, Callable[[], None]]]:
+        """Take part in one broadcast: yield its version, and what loads every bucket as it comes.
+
+        Raises BroadcastError or WeightsError.
+        """
+        if self._receiver is None:
+            self._receiver = Receiver(Location.here())
+        with self._receiver.receiving(plan, rank, deadline) as (manifest, buckets):
+            yield manifest.version, lambda: self.load(read_buckets(manifest, buckets))
 
 
 class WeightsLoader:
     """Overwrites weights in place behind a fence; a failure there leaves the worker without a version.
 
-    ``load`` is given all parameters, each valid until the next. All deadlines are ``deadline`` seconds.
+    All deadlines are ``deadline`` seconds.
     """
 
-    def __init__(
-        self, load: Callable[[Iterable[tuple[str, Tensor]]], None], fence: VersionFence, deadline: float
-    ) -> None:
-        self._load = load
+    def __init__(self, holder: WeightsHolder, fence: VersionFence, deadline: float) -> None:
+        self._holder = holder
         self._fence = fence
         self._deadline = deadline
-        self._receiver: Receiver | None = None
 
     def from_store(self, update: WeightsUpdate) -> int:
         """Load an update from the object store and return its version. A damaged one changes nothing.
 
         Raises WeightsError, Ray's errors, or FenceTimeoutError.
         """
-        manifest = update.manifest
-        buckets = stored_buckets(manifest, ray.get(list(update.buckets), timeout=self._deadline))
-        with self._fence.writing(manifest.version, self._deadline):
-            self._load(read_buckets(manifest, buckets))
-        return manifest.version
+        buckets = self._fetch(update)
+        version = update.manifest.version
+        with self._fence.writing(version, self._deadline):
+            self._holder.load(read_buckets(update.manifest, buckets))
+        return version
 
-    def by_broadcast(self, plan: Plan, rank: int) -> int:
-        """Take part in a broadcast as ``rank``, load every bucket as it comes, and return the version.
+    def by_broadcast(self, plan: Plan, first_rank: int) -> int:
+        """Take part in a broadcast, load what comes, and return the version.
 
         Raises BroadcastError, WeightsError, or FenceTimeoutError.
         """
-        if self._receiver is None:
-            self._receiver = Receiver(Location.here())
-        with self._receiver.receiving(plan, rank, self._deadline) as (manifest, buckets):
-            with self._fence.writing(manifest.version, self._deadline):
-                self._load(read_buckets(manifest, buckets))
-        return manifest.version
+        with self._holder.receiving(plan, first_rank, self._deadline) as (version, finish):
+            with self._fence.writing(version, self._deadline):
+                finish()
+        return version
+
+    def verify(self, update: WeightsUpdate, reload: bool) -> Verification:
+        """Compare all weights with an update in the object store, bit for bit.
+
+        With ``reload`` they are corrupted first and loaded from there, so that nothing can be right by chance;
+        without, they are compared as they are held. Raises what :meth:`from_store` raises.
+        """
+        began = time.monotonic()
+        manifest, buckets = update.manifest, self._fetch(update)
+        with self._fence.writing(manifest.version, self._deadline):
+            if reload:
+                self._holder.corrupt()
+                self._holder.load(read_buckets(manifest, buckets))
+            differing = self._holder.differing(read_buckets(manifest, buckets))
+        entries = [entry for bucket in manifest.layout.buckets for entry in bucket]
+        size = sum(entry.end - entry.offset for entry in entries)
+        seconds = time.monotonic() - began
+        return Verification(manifest.version, reload, len(entries), size, seconds, tuple(differing))
+
+    def _fetch(self, update: WeightsUpdate) -> list[Tensor]:
+        return stored_buckets(update.manifest, ray.get(list(update.buckets), timeout=self._deadline))

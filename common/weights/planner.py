@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from common.weights.broadcast import Location
@@ -33,6 +33,13 @@ class WeightsSource(Protocol):
         """Wait for the publication; call its broadcast off once ``failed_member`` says that a member was lost."""
 
 
+def members_of(actor: str, locations: Sequence[Location]) -> dict[str, Location]:
+    """Name the processes of an actor that take part in broadcasts: it alone, or its tensor-parallel ranks."""
+    if len(locations) == 1:
+        return {actor: locations[0]}
+    return {f"{actor}/tp{rank}": location for rank, location in enumerate(locations)}
+
+
 class BroadcastPlanner:
     """Plans every update. Plans are equal, so that their group is kept, until the members change or one fails."""
 
@@ -41,7 +48,7 @@ class BroadcastPlanner:
         self._failures = 0
 
     def plan(self, source: WeightsSource, members: Mapping[str, Location]) -> Plan | None:
-        """Plan a broadcast to the members (by actor name); None where the object store serves them."""
+        """Plan a broadcast to the members (by name, in the order of ranks); None where the object store serves."""
         if not members or self._transport == "object_store":
             return None
         here = source.location

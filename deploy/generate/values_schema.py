@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.config.algorithms import ESTIMATORS, OBJECTIVES
+from common.config.backends import BACKENDS
 from deploy.generate.chart_values import ChartValues
 
 CHART = Path("deploy/helm/couplet")
@@ -56,7 +57,7 @@ def _simplified(node: Any) -> Any:
 def _choice(references: list[dict[str, str]]) -> dict[str, Any]:
     """A section whose keys depend on its kind, or the kind alone. ``oneOf`` would be reported as such; this way
     the error names the wrong key. Without a kind, which a preset may give, only the run can tell."""
-    known = {**ESTIMATORS, **OBJECTIVES}.items()
+    known = {**ESTIMATORS, **OBJECTIVES, **BACKENDS}.items()
     ours = {f"#/$defs/{section.__name__}": kind for kind, section in known}
     kinds = [ours[each["$ref"]] for each in references if each["$ref"] in ours]
     others = {"not": {"enum": kinds}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,7 @@ from common.records import PromptGroup, Purpose, Rollout, RolloutGroup, Task
 from common.weights.fence import VersionFence
 from orchestrator.commands.recipes import find_recipe
 from orchestrator.curriculum import load_data
-from rollout_workers.engine import build_engine
+from rollout_workers.backends.registry import build_backend
 from rollout_workers.rollout_engine import RolloutEngine
 
 
@@ -49,17 +50,6 @@ def complete(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
 
     Goes through the rollout worker's own code. Raises ModelError, ConfigError and RequestError.
     """
-    _, denoising = build_engine(config)
-    fence = VersionFence()
-    with fence.writing(0, 1.0):
-        pass  # the loaded weights are version 0
-    engine = RolloutEngine(
-        "generate",
-        denoising,
-        PromptEncoder(config.model.path, config.data),
-        fence,
-        config.deadlines.step_seconds,
-    )
     group = PromptGroup(
         run_id="generate",
         purpose=Purpose.EVALUATION,
@@ -70,11 +60,22 @@ def complete(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
         min_version=0,
         sampler=config.rollout.sampler(),
     )
-    engine.check(group)
-    engine.add(group)
-    finished: list[RolloutGroup] = []
-    while engine.has_unfinished:
-        finished += engine.step()
+    fence = VersionFence()
+    with fence.writing(0, 1.0):
+        pass  # the loaded weights are version 0
+    with closing(build_backend(config)) as backend:
+        engine = RolloutEngine(
+            "generate",
+            backend.engine,
+            PromptEncoder(config.model.path, config.data),
+            fence,
+            config.deadlines.step_seconds,
+        )
+        engine.check(group)
+        engine.add(group)
+        finished: list[RolloutGroup] = []
+        while engine.has_unfinished:
+            finished += engine.step()
     return finished[0]
 
 

@@ -22,6 +22,10 @@ _HERE = "orchestrator.commands"
             f"{_HERE}.doctor.command:doctor",
             "Check whether this machine is ready for a run.",
         ),
+        "evaluate": (
+            f"{_HERE}.evaluate.command:evaluate",
+            "Evaluate a model on task files: pass@k, decoding order and cost.",
+        ),
         "export": (f"{_HERE}.export:export", "Write a checkpoint's weights as a model."),
         "generate": (f"{_HERE}.generate:generate", "Complete a prompt, and show the order of decoding."),
         "plugins": (f"{_HERE}.plugins:plugins", "List the parts that recipes can name."),

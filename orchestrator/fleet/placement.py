@@ -28,7 +28,10 @@ class PlacementGroups:
 
     def request(self, actor: str) -> None:
         """Request the resources of ``actor``; returns at once."""
-        self._groups[actor] = placement_group([self._resources], name=f"{self._run_id}/{actor}")
+        # The GPUs of an engine are one bundle: its tensor-parallel ranks talk in every layer, and need one node.
+        self._groups[actor] = placement_group(
+            [self._resources], strategy="STRICT_PACK", name=f"{self._run_id}/{actor}"
+        )
 
     def granted(self, actor: str) -> bool:
         """Tell whether the cluster has set the resources of ``actor`` aside."""

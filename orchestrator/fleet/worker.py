@@ -12,10 +12,13 @@ from common.config import DeadlinesConfig
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import WeightsUpdate
+from common.weights.comparison import Verification
+from common.weights.planner import members_of
 from orchestrator.fleet.calls import outcome, raised
 from orchestrator.fleet.failures import node_at
 from orchestrator.fleet.health import Health, WorkerHealth
 from orchestrator.fleet.placement import PlacementGroups
+from orchestrator.fleet.weights_check import WeightsCheck
 
 #: Makes the actor of a worker: (consumer name, actor name) -> handle.
 Spawn = Callable[[str, str], Any]
@@ -40,13 +43,18 @@ class _Attempt:
     starting: list[Any]
     loading: Any = None
     number: int = 0
+    checked_broadcast: bool = False
     running: Any = None
     address: str = ""
-    location: Location | None = None
+    locations: tuple[Location, ...] = ()
 
 
 class Worker:
-    """Run one worker. Its state is in ``health``; this class makes Ray follow it. :meth:`poll` never blocks."""
+    """Run one worker. Its state is in ``health``; this class makes Ray follow it. :meth:`poll` never blocks.
+
+    With a ``check``, the weights that an attempt begins with, and those of its first broadcast, are compared with
+    what was published.
+    """
 
     def __init__(
         self,
@@ -54,11 +62,13 @@ class Worker:
         spawn: Spawn,
         deadlines: DeadlinesConfig,
         placement: PlacementGroups | None = None,
+        check: WeightsCheck | None = None,
     ) -> None:
         self.health = health
         self._spawn = spawn
         self._deadlines = deadlines
         self._placement = placement
+        self._check_weights = check
         self._attempt: _Attempt | None = None
 
     @property
@@ -67,9 +77,9 @@ class Worker:
         return self._attempt.address if self._attempt else ""
 
     @property
-    def location(self) -> Location | None:
-        """Where the actor runs; None until it has started, and for a worker that takes no weights."""
-        return self._attempt.location if self._attempt else None
+    def members(self) -> dict[str, Location]:
+        """The actor's members of a broadcast and where they are, by name; none until it has started."""
+        return members_of(self.health.actor, self._attempt.locations) if self._attempt else {}
 
     @property
     def healthy(self) -> bool:
@@ -106,9 +116,18 @@ class Worker:
         """Have the actor load an update out of the object store."""
         self._live.loading = self._live.handle.load_weights.remote(update)
 
-    def receive(self, plan: Plan, rank: int) -> None:
-        """Have the actor take part in a broadcast as ``rank``."""
-        self._live.loading = self._live.handle.receive_weights.remote(plan, rank)
+    def receive(self, plan: Plan) -> None:
+        """Have the actor take part in a broadcast in which it has members."""
+        first = next(iter(self.members))
+        self._live.loading = self._live.handle.receive_weights.remote(plan, plan.rank(first))
+
+    def check_broadcast(self, update: WeightsUpdate) -> bool:
+        """Have the actor compare the first weights that it was broadcast with an update; tell whether it does."""
+        if self._check_weights is None or self._live.checked_broadcast:
+            return False
+        self._live.checked_broadcast = True
+        self._live.loading = self._live.handle.verify_weights.remote(update, reload=False)
+        return True
 
     def transfer_failure(self) -> str | None:
         """Return why the transfer under way has failed; None while it has not."""
@@ -122,8 +141,10 @@ class Worker:
 
     def end_transfer(self, seconds: float) -> str | None:
         """Wait for the end of a transfer; return why it failed, None if it did not."""
-        failure = outcome(self._live.loading, max(0.0, seconds))
-        self._live.loading = None
+        loading, self._live.loading = self._live.loading, None
+        failure = outcome(loading, max(0.0, seconds))
+        if failure is None:
+            self._record_check(loading)
         return failure
 
     def stop(self) -> None:
@@ -148,7 +169,7 @@ class Worker:
         handle = self._spawn(self.health.name, self.health.actor)
         starting = [handle.metrics_address.remote()]
         if self.health.needs_weights:
-            starting.append(handle.location.remote())
+            starting.append(handle.locations.remote())
         self._attempt = _Attempt(handle, starting)
 
     def _await_placement(self) -> None:
@@ -162,7 +183,7 @@ class Worker:
         failure, done = self._check(attempt.starting, self._deadlines.start_seconds, "start")
         if done:
             attempt.address, *locations = ray.get(attempt.starting, timeout=1.0)
-            attempt.location = locations[0] if locations else None
+            attempt.locations = locations[0] if locations else ()
             self.health.started(node_at(attempt.address))
             if self.healthy:
                 attempt.running = attempt.handle.run.remote()
@@ -174,16 +195,25 @@ class Worker:
         if attempt.loading is None:
             if current is None:
                 return None
-            attempt.loading = attempt.handle.load_weights.remote(current.update)
+            if self._check_weights is None:
+                attempt.loading = attempt.handle.load_weights.remote(current.update)
+            else:
+                attempt.loading = attempt.handle.verify_weights.remote(current.update, reload=True)
             attempt.number = current.number
             self.health.loading_began()
         failure, done = self._check([attempt.loading], self._deadlines.weights_seconds, "weights")
         if done:
+            self._record_check(attempt.loading)
             attempt.loading = None
             if current is not None and attempt.number == current.number:  # else it loads the newer ones next
                 self.health.weights_loaded()
                 attempt.running = attempt.handle.run.remote()
         return failure
+
+    def _record_check(self, call: Any) -> None:
+        """Record what a call that has succeeded found, if it was to compare weights."""
+        if self._check_weights is not None and isinstance(found := ray.get(call, timeout=1.0), Verification):
+            self._check_weights.record(self.health.name, found)
 
     def _check(self, calls: list[Any], deadline: float, what: str) -> tuple[str | None, bool]:
         """Return why one of the calls failed or is late, and whether all have succeeded."""

@@ -4,12 +4,24 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from common.config import Config, ConfigError, Section, StageConfig, dump_config, load_config, load_stage_config
+from common.config import (
+    Config,
+    ConfigError,
+    Section,
+    StageConfig,
+    TorchBackendConfig,
+    VllmBackendConfig,
+    dump_config,
+    load_config,
+    load_stage_config,
+)
 from common.config.loading import sections_in
 from common.records import Sampler
 from common.sampler import DECODERS
@@ -38,6 +50,17 @@ def _load(recipe: Path) -> Config | StageConfig:
     """Read a recipe of either kind of run."""
     stage = yaml.safe_load(recipe.read_text()).get("stage")
     return load_config(recipe) if stage is None else load_stage_config(recipe, stage)
+
+
+@pytest.mark.parametrize("name", ["diffucoder_8xh100", "diffucoder_10x8h100"])
+def test_a_recipe_with_vllm_differs_in_the_backend_and_the_name_alone(name: str) -> None:
+    plain = load_config(ROOT / f"recipes/{name}.yaml")
+    ours = load_config(ROOT / f"recipes/{name}_vllm.yaml")
+    assert isinstance(ours.rollout.backend, VllmBackendConfig)
+    rollout = ours.rollout.model_copy(update={"backend": plain.rollout.backend})
+    assert ours.run.name == f"{plain.run.name}-vllm"
+    run = ours.run.model_copy(update={"name": plain.run.name})
+    assert ours.model_copy(update={"rollout": rollout, "run": run}) == plain
 
 
 @pytest.mark.parametrize(
@@ -85,6 +108,7 @@ def test_minimal_recipe_round_trips_with_paths_tuples_and_nothing_set(recipe: Pa
         ("learner.optimizer.nonsense", ["learning_rate", "betas", "max_grad_norm"]),
         ("learner.estimator.nonsense", ["kind", "mask_pairs", "mask_ratio", "weighting"]),
         ("learner.objective.nonsense", ["kind", "clip", "kl_weight"]),
+        ("rollout.backend.nonsense", ["kind"]),
         ("streams.nonsense", ["url", "capacity", "claim_seconds"]),
     ],
 )
@@ -122,6 +146,12 @@ def test_unknown_key_names_the_known_keys_of_its_section(recipe: Path, key: str,
         ("rollout.batch_tokens=767", "rollout.batch_tokens: smaller than one row, .* = 768"),
         ("rollout.update_between=tokens", "rollout.update_between"),
         ("rollout.compile=always", "rollout.compile"),
+        ("rollout.backend=sglang", "rollout.backend: kind: choose torch or vllm"),
+        ("rollout.backend=2", r"rollout.backend: kind: choose torch or vllm \(got 2\)"),
+        ("rollout.backend.tensor_parallel_size=2", "tensor_parallel_size: unknown key of kind torch"),
+        ("rollout.backend={kind: vllm, tensor_parallel_size: 0}", "rollout.backend.tensor_parallel_size"),
+        ("rollout.backend={kind: vllm, gpu_memory_utilization: 0}", "rollout.backend.gpu_memory_utilization"),
+        ("rollout.backend={kind: vllm, dtype: float16}", "rollout.backend.dtype"),
         ("learner.estimator.mask_ratio=[0.8, 0.2]", "mask_ratio"),
         ("learner.estimator.mask_ratio=[0, 0.5]", "mask_ratio"),
         ("admission.max_in_flight=3", "admission.max_in_flight"),
@@ -167,6 +197,12 @@ def test_bf16_weights_need_shards_for_the_fp32_ones_and_bf16_passes(recipe: Path
         (["decoder=threshold", "upstream=true"], "upstream: the threshold decoder"),
         (["decoder=entropy", "upstream=true", "block_length=64"], "upstream: the published entropy decoder"),
         (["approximate_cache=dual", "block_length=0"], "approximate_cache: is renewed at every block"),
+        (
+            ["backend=vllm", "approximate_cache=dual", "block_length=32"],
+            "approximate_cache: the vllm backend .*; set approximate_cache: none, or backend: torch",
+        ),
+        (["backend={kind: vllm, tensor_parallel_size: 2}", "gpus_per_worker=1"], "gpus_per_worker: .* 2, or 0"),
+        (["backend=vllm", "gpus_per_worker=0.5"], "gpu_memory_utilization: .*; set it to 0.5 or less"),
         (["completion_length=128"], "denoising_steps: more steps than tokens"),
         (["batch_tokens=800", "completion_length=320"], "rollout.batch_tokens: smaller than one row, .* = 832"),
     ],
@@ -186,6 +222,9 @@ def test_rollout_settings_that_contradict_each_other_name_a_field(
         ["decoder=entropy", "upstream=true", "block_length=256"],
         ["decoder=low_confidence", "upstream=true", "block_length=32", "decoder_temperature=0.5"],
         ["decoder=threshold", "approximate_cache=dual", "block_length=32", "threshold=0.8"],
+        ["backend={kind: vllm, tensor_parallel_size: 2}", "gpus_per_worker=2"],
+        ["backend={kind: vllm, tensor_parallel_size: 2}", "gpus_per_worker=0"],
+        ["backend={kind: vllm, gpu_memory_utilization: 0.4}", "gpus_per_worker=0.5"],
         ["batch_tokens=768"],
     ],
 )
@@ -232,6 +271,45 @@ def test_override_keeps_the_rest_of_its_section(recipe: Path) -> None:
     config = load_config(recipe, ["rollout.temperature=0.5", "rollout.top_p=0.9"])
     assert (config.rollout.temperature, config.rollout.top_p, config.rollout.group_size) == (0.5, 0.9, 8)
     assert config.rollout.sampler().temperature == 0.5
+
+
+VLLM_OF_TWO = {"kind": "vllm", "tensor_parallel_size": 2, "dtype": "float32"}
+
+
+@pytest.mark.parametrize(
+    ("stated", "overrides", "backend"),
+    [
+        (None, [], TorchBackendConfig()),
+        (None, ["=vllm"], VllmBackendConfig()),
+        (None, ["=vllm", ".tensor_parallel_size=2"], VllmBackendConfig(tensor_parallel_size=2)),
+        (
+            None,
+            ["=vllm", ".tensor_parallel_size=2", ".enforce_eager=false"],
+            VllmBackendConfig(tensor_parallel_size=2, enforce_eager=False),
+        ),
+        (None, [".kind=vllm", ".dtype=float32"], VllmBackendConfig(dtype="float32")),
+        ("vllm", [".tensor_parallel_size=2"], VllmBackendConfig(tensor_parallel_size=2)),
+        (VLLM_OF_TWO, [], VllmBackendConfig(tensor_parallel_size=2, dtype="float32")),
+        (VLLM_OF_TWO, [".dtype=null"], VllmBackendConfig(tensor_parallel_size=2)),
+        (VLLM_OF_TWO, ["=torch"], TorchBackendConfig()),
+        (VLLM_OF_TWO, [".kind=torch"], TorchBackendConfig()),
+        (VLLM_OF_TWO, ["=vllm"], VllmBackendConfig()),
+        ("torch", ["=vllm", ".gpu_memory_utilization=0.5"], VllmBackendConfig(gpu_memory_utilization=0.5)),
+    ],
+)
+def test_overrides_choose_the_backend_and_its_options_in_any_order(
+    recipe: Path, stated: Any, overrides: list[str], backend: Section
+) -> None:
+    rollout = {} if stated is None else {"rollout": {"backend": stated}}
+    recipe.write_text(yaml.safe_dump(MINIMAL | rollout))
+    for order in permutations(overrides):
+        found = load_config(recipe, [f"rollout.backend{override}" for override in order])
+        assert found.rollout.backend == backend
+
+
+def test_the_kind_of_an_estimator_may_be_said_after_its_options(recipe: Path) -> None:
+    overrides = ["learner.estimator.merged_steps=4", "learner.estimator=trace"]
+    assert load_config(recipe, overrides) == load_config(recipe, overrides[::-1])
 
 
 def test_scoring_elsewhere_needs_an_address_too(recipe: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from learner.partition import Piece
 from learner.policy import Policy
 from learner.samples import TrainingSample
 from rollout_workers.denoiser import TorchDenoiser
-from rollout_workers.rollout_engine import token_estimates
+from rollout_workers.token_estimates import token_estimates
 from tests.learner.learner_tools import make_samples
 
 SEED = 3
@@ -34,10 +33,12 @@ def pack(samples: list[TrainingSample], config: LearnerConfig) -> PackedViews:
 
 
 def recorded(samples: list[TrainingSample], model: MaskedDiffusionModel, config: LearnerConfig) -> list[Any]:
-    estimate = partial(
-        token_estimates, TorchDenoiser(model), make_estimator(config.estimator, config.inner_iterations)
-    )
-    return [replace(s, sampling_logprobs=estimate(s.key(SEED, 0), s)) for s in samples]
+    denoiser, estimator = TorchDenoiser(model), make_estimator(config.estimator, config.inner_iterations)
+    views = [estimator.views(sample.key(SEED, 0), sample) for sample in samples]
+    return [
+        replace(s, sampling_logprobs=token_estimates(denoiser, s, shown))
+        for s, shown in zip(samples, views, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("shift", [True, False])

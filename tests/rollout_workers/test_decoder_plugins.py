@@ -13,8 +13,9 @@ from common.config import Config, ConfigError, load_config
 from common.models.transformer import MaskedDiffusionModel
 from common.plugins import PluginError
 from common.records import Completion, NoiseKey, Sampler
+from rollout_workers.backends.registry import build_backend
 from rollout_workers.denoiser import TorchDenoiser
-from rollout_workers.engine import DenoisingEngine, build_engine
+from rollout_workers.engine import DenoisingEngine
 from rollout_workers.requests import Request
 
 MakeModel = Callable[..., MaskedDiffusionModel]
@@ -119,7 +120,7 @@ def test_a_recipe_names_it_and_an_unknown_name_lists_those_there_are(tmp_path: P
 
 def test_a_worker_cannot_start_without_it(tmp_path: Path) -> None:
     with pytest.raises(PluginError, match="cannot import 'no_such_module'"):
-        build_engine(config(tmp_path, "no_such_module:choose"))
+        build_backend(config(tmp_path, "no_such_module:choose"))
 
 
 def test_it_has_no_published_schedule() -> None:

@@ -6,23 +6,23 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import click
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from common.config import RewardConfig
+from common.disk import write_text
 from common.errors import UserError
 from common.tasks.loader import load_tasks
 from common.tasks.rows import unit_of
 from orchestrator.commands.exits import CommandFailedError
 from orchestrator.commands.score.completions import read_samples
+from orchestrator.commands.score.options import reward_config, sandbox_options
 from orchestrator.commands.score.run import score_samples
 from orchestrator.commands.score.view import Result, completions_table, summarise, summary_table
-from orchestrator.run_folder import write_text
 
 _FEW = 20
-_GROUP_S = 3600.0
 _COLUMNS = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeElapsedColumn())
 
 
@@ -37,33 +37,7 @@ _COLUMNS = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeElap
     show_default=True,
     help="Pay for the share of tests passed, or only for all.",
 )
-@click.option("--backend", type=click.Choice(("jail", "docker")), default="jail", show_default=True)
-@click.option(
-    "--level",
-    type=click.Choice(("jail", "namespaces", "uid")),
-    default="namespaces",
-    show_default=True,
-    help="Weakest isolation of the jail that is acceptable.",
-)
-@click.option("--slots", type=click.IntRange(min=1), help="Programs at the same time [default: one per core].")
-@click.option(
-    "--cpu-seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    default=4.0,
-    show_default=True,
-    help="CPU time of a test.",
-)
-@click.option(
-    "--memory-mb", type=click.IntRange(min=1), default=512, show_default=True, help="Memory of a test, MiB."
-)
-@click.option(
-    "--output-mb",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="What a test may print or return, MiB.",
-)
-@click.option("--allow-forgeable", is_flag=True, help="Run tests that need it in the solution's own process.")
+@sandbox_options
 @click.option("--verbose", "-v", is_flag=True, help=f"A line for each completion, also for more than {_FEW}.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each completion instead of tables.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write those lines to a file.")
@@ -71,17 +45,11 @@ def score(
     tasks: Path,
     completions: Path,
     format_name: str | None,
-    tests: str,
-    backend: str,
-    level: str,
-    slots: int | None,
-    cpu_seconds: float,
-    memory_mb: int,
-    output_mb: int,
-    allow_forgeable: bool,
+    tests: Literal["pass_rate", "all_or_nothing"],
     verbose: bool,
     as_json: bool,
     output: Path | None,
+    **sandbox: Any,
 ) -> None:
     """Score completions in files by their tasks' tests.
 
@@ -93,21 +61,7 @@ def score(
     """
     if output is not None and not output.resolve().parent.is_dir():
         raise UserError(f"--output {output}: there is no such folder; make it")
-    config = RewardConfig.model_validate(
-        {
-            "tests": tests,
-            "backend": backend,
-            "sandbox_level": level,
-            "sandbox_slots": slots or 0,
-            "cpu_seconds": cpu_seconds,
-            "wall_seconds": max(3 * cpu_seconds, cpu_seconds + 2),
-            "memory_mb": memory_mb,
-            "output_mb": output_mb,
-            "allow_forgeable": allow_forgeable,
-            "hacking_probe": 0.0,
-            "group_seconds": _GROUP_S,
-        }
-    )
+    config = reward_config(tests=tests, **sandbox)
     started = time.monotonic()
     loaded = load_tasks(tasks, format_name)
     samples = read_samples(completions, loaded)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 
 from common.config import RewardConfig
 from orchestrator.commands.score.completions import Sample, by_task
 from orchestrator.commands.score.view import Result
-from reward_service.reward_actor import make_sandbox, make_scorer
-from reward_service.scoring import Scorer
-from sandbox.types import Sandbox
+from reward_service.scoring import Scored
+from reward_service.scoring_pool import ScoringPool
 
 
 def score_samples(
@@ -20,43 +19,23 @@ def score_samples(
 
     Raises SandboxUnavailable.
     """
-    sandbox = make_sandbox(config)
-    try:
-        scorer = make_scorer(config, sandbox)
-        try:
-            results = _score_all(scorer, sandbox, samples, advance)
-        finally:
-            scorer.close()
-        return results, int(scorer.metrics.collect()["scoring/executions"])
-    finally:
-        sandbox.close()
-
-
-def _score_all(
-    scorer: Scorer, sandbox: Sandbox, samples: Sequence[Sample], advance: Callable[[int], None]
-) -> list[Result]:
     results: dict[int, Result] = {}
-    # One task more than there are slots: a slot that falls idle finds the next program waiting.
-    pool = ThreadPoolExecutor(sandbox.slots + 1, thread_name_prefix="score")
-    try:
-        futures = [pool.submit(_score_task, scorer, samples, places) for places in by_task(samples)]
-        for future in as_completed(futures):
-            found = future.result()
-            results |= found
-            advance(len(found))
-    except BaseException:  # Ctrl-C above all: what is under way then ends at once, as infra
-        sandbox.close()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-    return [results[place] for place in range(len(samples))]
+    with ScoringPool(config) as pool:
+        groups = {
+            pool.submit(samples[places[0]].task, [samples[place].text for place in places]): places
+            for places in by_task(samples)
+        }
+        for future in as_completed(groups):
+            results |= _results(future, samples, groups[future])
+            advance(len(groups[future]))
+        executions = pool.executions
+    return [results[place] for place in range(len(samples))], executions
 
 
-def _score_task(scorer: Scorer, samples: Sequence[Sample], places: Sequence[int]) -> dict[int, Result]:
+def _results(future: Future[list[Scored]], samples: Sequence[Sample], places: Sequence[int]) -> dict[int, Result]:
     """Results by index of completions of one task."""
-    chosen = [samples[place] for place in places]
     try:
-        scored = scorer.examine(chosen[0].task, [sample.text for sample in chosen])
+        scored = future.result()
     except ValueError as error:  # the task is malformed; the others can be scored all the same
         return {place: Result(samples[place], None, str(error)) for place in places}
     return {place: Result(samples[place], one) for place, one in zip(places, scored, strict=True)}

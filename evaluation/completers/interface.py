@@ -1,0 +1,64 @@
+"""What an evaluation needs of a model: completions of prompts, and in which order their tokens were written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rollout_workers.requests import Request
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a model wrote for a request.
+
+    ``token_ids`` are the tokens of the text, the one that ends it included; ``ended`` says whether there is one.
+    ``executed_step_map`` has the forward pass that committed each position, those behind the end of the text
+    included, and -1 where none did. ``forwards`` counts the forward passes that the completion took part in.
+    """
+
+    request: Request
+    token_ids: tuple[int, ...]
+    ended: bool
+    executed_step_map: tuple[int, ...]
+    forwards: int
+
+    @property
+    def text_ids(self) -> tuple[int, ...]:
+        """The tokens of the text without the one that ends it."""
+        return self.token_ids[:-1] if self.ended else self.token_ids
+
+
+#: What every step finished, one after the other.
+Steps = Generator[list[Completed], None, None]
+
+
+class Completer(Protocol):
+    """A model that completes prompts."""
+
+    def complete(self, requests: Sequence[Request]) -> Steps:
+        """Complete all requests; yield after every step what it finished, which is often nothing.
+
+        What a request gets is a function of its prompt and its key, up to the rounding of batches. Requests that
+        are not finished when it is closed are dropped.
+        """
+
+    def close(self) -> None:
+        """Release the model, and end the processes that hold it."""
+
+
+def left_to_right(request: Request, written: Sequence[int], ends: Collection[int]) -> Completed:
+    """Make the record of tokens that were written one after the other, each by a forward pass of its own.
+
+    What stands behind the first token of ``ends`` is left out.
+    """
+    end = next((place for place, token in enumerate(written) if token in ends), None)
+    tokens = tuple(written if end is None else written[: end + 1])
+    return Completed(
+        request=request,
+        token_ids=tokens,
+        ended=end is not None,
+        executed_step_map=tuple(range(len(tokens))),
+        forwards=len(tokens),
+    )

@@ -1,0 +1,94 @@
+"""Completions of a causal model by vLLM: the engine that its ``LLM.generate`` runs, one step at a time.
+
+Importing this imports vLLM, whose environment has to be prepared before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from common.models import runtime
+from common.models.causal import CausalModel
+from common.models.families import ModelError
+from common.models.loading import model_folder
+from evaluation.completers.interface import Steps, left_to_right
+from evaluation.completers.seeds import sample_seed
+from evaluation.settings import CausalSampler, EvaluationSettings
+from rollout_workers.backends.vllm_backend.names import (
+    EngineArgs,
+    LLMEngine,
+    RequestOutputKind,
+    SamplingParams,
+)
+from rollout_workers.requests import Request
+
+#: Memory for the keys and values of the sequences under way on a CPU, where vLLM would take most of what is free.
+_CPU_CACHE_BYTES = 1 << 30
+
+
+class VllmCompleter:
+    """Samples from left to right; ``longest`` is the length of the longest sequence, prompt and completion.
+
+    Each completion has a seed of its own, so that it does not depend on the others. Of the model's own defaults
+    of sampling (``generation_config.json``) none but the tokens that end the text is used. Raises ModelError.
+    """
+
+    def __init__(
+        self, settings: EvaluationSettings, model: CausalModel, sampler: CausalSampler, longest: int
+    ) -> None:
+        # The engine's loop runs in this process, so that it has nothing to leave behind.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        on_cpu = runtime.configure(settings.model).type == "cpu"
+        self._ends = model.end_token_ids
+        self._sampler = sampler
+        try:
+            self._engine = LLMEngine.from_engine_args(
+                EngineArgs(
+                    model=str(model_folder(settings.model.path)),
+                    skip_tokenizer_init=True,
+                    generation_config="vllm",
+                    dtype=settings.model.dtype,
+                    max_model_len=longest,
+                    tensor_parallel_size=settings.tensor_parallel_size,
+                    kv_cache_memory_bytes=_CPU_CACHE_BYTES if on_cpu else None,
+                    enforce_eager=on_cpu,  # to compile takes longer there than it saves
+                    use_tqdm_on_load=False,
+                    disable_log_stats=True,
+                )
+            )
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"--engine vllm: {settings.model.path}: vLLM cannot run the model: {error}"
+            ) from error
+
+    def complete(self, requests: Sequence[Request]) -> Steps:
+        by_name = {str(number): request for number, request in enumerate(requests)}
+        for name, request in by_name.items():
+            prompt = {"prompt_token_ids": list(request.prompt_ids)}
+            self._engine.add_request(name, prompt, self._parameters(request))
+        try:
+            while self._engine.has_unfinished_requests():
+                outputs = [output for output in self._engine.step() if output.finished]
+                yield [
+                    left_to_right(by_name.pop(output.request_id), output.outputs[0].token_ids, self._ends)
+                    for output in outputs
+                ]
+        finally:
+            self._engine.abort_request(list(by_name))
+
+    def close(self) -> None:
+        self._engine.engine_core.shutdown()
+
+    def _parameters(self, request: Request) -> SamplingParams:
+        sampler = self._sampler
+        return SamplingParams(
+            temperature=sampler.temperature,
+            top_p=sampler.top_p,
+            top_k=sampler.top_k,
+            max_tokens=sampler.completion_length,
+            stop_token_ids=list(self._ends),
+            seed=sample_seed(request),
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )

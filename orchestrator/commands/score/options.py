@@ -1,0 +1,90 @@
+"""The options of commands that run tests in the sandbox, and the configuration that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import click
+
+from common.config import RewardConfig
+
+_GROUP_S = 3600.0
+_Function = Callable[..., Any]
+_OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
+    click.option("--backend", type=click.Choice(("jail", "docker")), default="jail", show_default=True),
+    click.option(
+        "--level",
+        type=click.Choice(("jail", "namespaces", "uid")),
+        default="namespaces",
+        show_default=True,
+        help="Weakest isolation of the jail that is acceptable.",
+    ),
+    click.option("--slots", type=click.IntRange(min=1), help="Programs at the same time [default: one per core]."),
+    click.option(
+        "--cpu-seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        default=4.0,
+        show_default=True,
+        help="CPU time of a test.",
+    ),
+    click.option(
+        "--memory-mb", type=click.IntRange(min=1), default=512, show_default=True, help="Memory of a test, MiB."
+    ),
+    click.option(
+        "--output-mb",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="What a test may print or return, MiB.",
+    ),
+    click.option("--allow-forgeable", is_flag=True, help="Run tests that need it in the solution's own process."),
+)
+
+
+#: The parameters that these options become.
+SANDBOX_PARAMETERS = (
+    "backend",
+    "level",
+    "slots",
+    "cpu_seconds",
+    "memory_mb",
+    "output_mb",
+    "allow_forgeable",
+)
+
+
+def sandbox_options(function: _Function) -> _Function:
+    """Give a command the options that :func:`reward_config` takes, but ``tests``."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def reward_config(
+    *,
+    tests: Literal["pass_rate", "all_or_nothing"],
+    backend: str,
+    level: str,
+    slots: int | None,
+    cpu_seconds: float,
+    memory_mb: int,
+    output_mb: int,
+    allow_forgeable: bool,
+) -> RewardConfig:
+    """Return the configuration of scoring that these options ask for."""
+    return RewardConfig.model_validate(
+        {
+            "tests": tests,
+            "backend": backend,
+            "sandbox_level": level,
+            "sandbox_slots": slots or 0,
+            "cpu_seconds": cpu_seconds,
+            "wall_seconds": max(3 * cpu_seconds, cpu_seconds + 2),
+            "memory_mb": memory_mb,
+            "output_mb": output_mb,
+            "allow_forgeable": allow_forgeable,
+            "hacking_probe": 0.0,
+            "group_seconds": _GROUP_S,
+        }
+    )

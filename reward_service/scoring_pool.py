@@ -1,0 +1,52 @@
+"""Groups of completions scored side by side, in a sandbox of their own: for commands, which are no workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from common.config import RewardConfig
+from common.records import Task
+from reward_service.reward_actor import make_sandbox, make_scorer
+from reward_service.scoring import Scored
+
+
+class ScoringPool:
+    """Scores groups as soon as a slot of the sandbox is free. A context manager; leaving it ends the sandbox.
+
+    Leaving it by an exception, Ctrl-C above all, ends what is under way at once. Raises SandboxUnavailable, and
+    ConfigError for a reward function.
+    """
+
+    def __init__(self, config: RewardConfig) -> None:
+        self._sandbox = make_sandbox(config)
+        try:
+            self._scorer = make_scorer(config, self._sandbox)
+        except BaseException:
+            self._sandbox.close()
+            raise
+        # One group more than there are slots: a slot that falls idle finds the next program waiting.
+        self._threads = ThreadPoolExecutor(self._sandbox.slots + 1, thread_name_prefix="score")
+
+    @property
+    def executions(self) -> int:
+        """Programs that were run."""
+        return int(self._scorer.metrics.collect()["scoring/executions"])
+
+    def submit(self, task: Task, completions: Sequence[str]) -> Future[list[Scored]]:
+        """Score completions of a task, as :meth:`reward_service.scoring.Scorer.examine` does."""
+        return self._threads.submit(self._scorer.examine, task, completions)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._sandbox.close()  # what is under way ends now, as a failure of ours
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._scorer.close()
+        self._sandbox.close()

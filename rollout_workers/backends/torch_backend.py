@@ -1,0 +1,54 @@
+"""The backend on plain torch: the learner's own model code, in the worker's process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+
+from torch import Tensor
+
+from common.config import Config
+from common.likelihood.views import Text, Views
+from common.weights.broadcast import Location
+from common.weights.broadcast_group import Plan
+from common.weights.loader import LocalWeights
+from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.engine import DenoisingEngine, build_engine
+from rollout_workers.token_estimates import token_estimates
+
+
+class TorchBackend:
+    """A denoiser and its engine; see :class:`~rollout_workers.backends.interface.Backend`."""
+
+    def __init__(self, denoiser: TorchDenoiser, engine: DenoisingEngine) -> None:
+        self.engine = engine
+        self._denoiser = denoiser
+        self._weights = LocalWeights(denoiser)
+
+    @classmethod
+    def build(cls, config: Config) -> TorchBackend:
+        """Load the model of ``config``. Raises ModelError."""
+        return cls(*build_engine(config))
+
+    def locations(self) -> tuple[Location, ...]:
+        return (Location.here(),)
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        self._weights.load(weights)
+
+    def receiving(
+        self, plan: Plan, rank: int, deadline: float
+    ) -> AbstractContextManager[tuple[int, Callable[[], None]]]:
+        return self._weights.receiving(plan, rank, deadline)
+
+    def estimate(self, text: Text, views: Views) -> tuple[float, ...]:
+        return token_estimates(self._denoiser, text, views)
+
+    def corrupt(self) -> None:
+        self._weights.corrupt()
+
+    def differing(self, weights: Iterable[tuple[str, Tensor]]) -> list[str]:
+        return self._weights.differing(weights)
+
+    def close(self) -> None:
+        """Do nothing: there are no other processes."""

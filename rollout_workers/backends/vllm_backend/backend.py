@@ -1,0 +1,162 @@
+"""The backend on vLLM: its processes hold the model, and the denoising engine runs inside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.config import Config, VllmBackendConfig
+from common.likelihood.views import Text, Views
+from common.models.config import ModelConfig
+from common.models.families import family_named
+from common.models.loading import load_model, model_folder
+from common.models.shapes import parameter_shapes
+from common.weights.broadcast import Location
+from common.weights.broadcast_group import Plan
+from rollout_workers.backends.vllm_backend import environment
+from rollout_workers.backends.vllm_backend.errors import VllmError
+from rollout_workers.backends.vllm_backend.extension import Settings
+from rollout_workers.backends.vllm_backend.models import register_here
+from rollout_workers.backends.vllm_backend.names import EngineArgs, MultiprocExecutor, WeightTransferConfig
+from rollout_workers.backends.vllm_backend.plugin import ARCHITECTURES, WEIGHT_TRANSFER
+from rollout_workers.backends.vllm_backend.remote_engine import RemoteEngine
+from rollout_workers.backends.vllm_backend.transfer import segments
+
+#: Denoising steps of one call, after which groups that have come meanwhile can join.
+_MOST_STEPS = 16
+
+
+class VllmBackend:
+    """vLLM's processes and the engine in them; see :class:`~rollout_workers.backends.interface.Backend`.
+
+    One process for each tensor-parallel rank, all on this machine; none of them outlives this one. Calls are made
+    one at a time, each with a deadline. After a :class:`VllmError` the backend is of no use any more.
+    """
+
+    def __init__(self, config: Config) -> None:
+        settings = config.rollout.backend
+        if not isinstance(settings, VllmBackendConfig):
+            raise TypeError("rollout.backend is not vllm")
+        self._config = ModelConfig.from_folder(model_folder(config.model.path))
+        self._deadlines = config.deadlines
+        self._calling = threading.Lock()
+        self._open = ExitStack()
+        cores = len(os.sched_getaffinity(0))
+        environment.prepare(config.model.threads or max(1, cores // settings.tensor_parallel_size))
+        with ExitStack() as starting:
+            starting.callback(self.close)
+            folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="couplet-vllm-")))
+            arguments = _arguments(self._config, config, settings, folder)
+            register_here()
+            self._executor = MultiprocExecutor(arguments.create_engine_config())
+            self._open.callback(self._executor.shutdown)
+            self._call("begin", Settings(config.rollout.batch_tokens, config.rollout.compile, os.getpid()))
+            self.load(load_model(config.model.path).named_parameters())
+            starting.pop_all()
+        most = 1 if config.rollout.update_between == "steps" else _MOST_STEPS
+        self.engine = RemoteEngine(self._step, self._config, config.rollout.batch_tokens, most)
+
+    def locations(self) -> tuple[Location, ...]:
+        here = Location.here()
+        return tuple(replace(here, gpu=gpu) for gpu in self._call("gpu"))
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        self._call("start_weight_update")
+        for segment in segments(weights):
+            self._call("take_segment", segment)
+        self._call("finish_weight_update")
+
+    @contextmanager
+    def receiving(self, plan: Plan, rank: int, deadline: float) -> Iterator[tuple[int, Callable[[], None]]]:
+        version = self._call("begin_receiving", Location.here(), plan, rank, deadline)[0]
+        received = False
+
+        def finish() -> None:
+            nonlocal received
+            received = True
+            self._call("finish_receiving")
+
+        try:
+            yield version, finish
+        finally:
+            if not received:
+                self._call("give_up_receiving")
+
+    def estimate(self, text: Text, views: Views) -> tuple[float, ...]:
+        estimates: tuple[float, ...] = self._call("estimate", text, views)[0]
+        return estimates
+
+    def corrupt(self) -> None:
+        shapes = parameter_shapes(self._config)
+        self.load((name, torch.full(shape, torch.nan)) for name, shape in shapes.items())
+
+    def differing(self, weights: Iterable[tuple[str, Tensor]]) -> list[str]:
+        missing = dict.fromkeys(parameter_shapes(self._config))
+        found: list[str] = []
+        for segment in segments(weights):
+            of_ranks = self._call("differing", segment)
+            found += [name for name, *_ in segment.entries if any(name in names for names in of_ranks)]
+            for name, *_ in segment.entries:
+                missing.pop(name, None)
+        return [*found, *missing]
+
+    def close(self) -> None:
+        self._open.close()
+
+    def _step(self, *arguments: Any) -> list[Any]:
+        return self._call("advance", *arguments, deadline=self._deadlines.step_seconds)
+
+    def _call(self, method: str, *arguments: Any, deadline: float | None = None) -> list[Any]:
+        """Call a method of the extension in every process; return the answers by rank.
+
+        Raises VllmError for what fails there, and where the answers do not come within ``deadline`` seconds.
+        """
+        seconds = self._deadlines.weights_seconds if deadline is None else deadline
+        try:
+            with self._calling:
+                answers: list[Any] = self._executor.collective_rpc(method, timeout=seconds, args=arguments)
+        except (RuntimeError, TimeoutError) as error:
+            raise VllmError(f"vLLM, {method}: {error}") from error
+        return answers
+
+
+def _arguments(model: ModelConfig, config: Config, settings: VllmBackendConfig, folder: Path) -> EngineArgs:
+    """Write the model's configuration into ``folder``, and return vLLM's arguments.
+
+    Weights are not in it: they come through :meth:`VllmBackend.load`, so that vLLM takes whatever family the
+    project reads, with the names of its parameters.
+    """
+    dtype = settings.dtype or config.model.dtype
+    stated = model.to_hugging_face(dtype) | {"architectures": [ARCHITECTURES[family_named(model.family).layout]]}
+    (folder / "config.json").write_text(json.dumps(stated))
+    longest = max(config.rollout.batch_tokens, model.max_position_embeddings)
+    return EngineArgs(
+        model=str(folder),
+        load_format="dummy",
+        skip_tokenizer_init=True,
+        dtype=dtype,
+        # Logits in fp32 out of unrounded sums, as the learner computes them.
+        hf_overrides={"head_dtype": "float32"},
+        tensor_parallel_size=settings.tensor_parallel_size,
+        distributed_executor_backend="mp",
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        enforce_eager=settings.enforce_eager,
+        enable_prefix_caching=False,
+        # There is no KV cache; without a size for it, vLLM sets a share of the memory aside on a CPU.
+        kv_cache_memory_bytes=1,
+        max_model_len=model.max_position_embeddings,
+        max_num_batched_tokens=longest,
+        worker_extension_cls="rollout_workers.backends.vllm_backend.extension.DenoisingExtension",
+        weight_transfer_config=WeightTransferConfig(backend=WEIGHT_TRANSFER),
+        disable_log_stats=True,
+    )

@@ -1,0 +1,169 @@
+"""What our side runs in each of vLLM's worker processes: the same denoising engine as everywhere, in lock-step.
+
+Every tensor-parallel rank makes the same decisions, as they follow from numbers that all ranks have and from the
+counter-based randomness of the requests. Rank 0 answers; the others answer with a digest that must be the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import xxhash
+
+from common.likelihood.views import Text, Views
+from common.models.config import ModelConfig
+from common.records import Sampler
+from common.weights.broadcast import Location, Receiver
+from common.weights.broadcast_group import BroadcastError, Plan
+from common.weights.buckets import read_buckets
+from rollout_workers.backends.vllm_backend.denoiser import VllmDenoiser
+from rollout_workers.backends.vllm_backend.held_weights import HeldWeights
+from rollout_workers.backends.vllm_backend.names import get_tp_group
+from rollout_workers.backends.vllm_backend.transfer import Segment
+from rollout_workers.engine import DenoisingEngine, Finished
+from rollout_workers.kernels import Kernels
+from rollout_workers.requests import Request
+from rollout_workers.token_estimates import token_estimates
+
+#: Seconds between two looks whether the process that started this one is still there.
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker process needs to know beside vLLM's own configuration.
+
+    ``parent``: the id of the process that started it.
+    """
+
+    batch_tokens: int
+    compile: Literal["auto", "never"]
+    parent: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of the engine after some steps. ``digest``: of all tokens that were committed to finished rows."""
+
+    finished: tuple[Finished, ...]
+    digest: int
+    has_unfinished: bool
+    room: int
+
+
+class DenoisingExtension:
+    """Methods that vLLM adds to its worker; the backend calls them in all processes at once."""
+
+    model_runner: Any
+    vllm_config: Any
+    device: torch.device
+    rank: int
+    distributed_init_method: str
+    start_weight_update: Callable[[], None]
+    update_weights: Callable[[dict[str, Any]], None]
+    finish_weight_update: Callable[[], None]
+
+    def begin(self, settings: Settings) -> None:
+        """Make the engine. Called once, before anything else."""
+        folder = Path(self.vllm_config.model_config.model)
+        _end_with(settings.parent, folder)
+        _unlink_shared_files(self.distributed_init_method)
+        config = ModelConfig.from_folder(folder)
+        self._denoiser = VllmDenoiser(self.model_runner.get_model(), config, self.vllm_config, self.device)
+        kernels = Kernels.choose(self._denoiser.vocabulary, self.device, settings.compile)
+        self._engine = DenoisingEngine(self._denoiser, settings.batch_tokens, kernels)
+        self._receiver: Receiver | None = None
+        self._open = ExitStack()
+
+    def advance(self, requests: list[Request], sampler: Sampler, version: int, most: int) -> Progress:
+        """Add requests, and denoise until something is finished, at most ``most`` steps."""
+        if requests:
+            self._engine.add(requests, sampler)
+        finished: list[Finished] = []
+        for _ in range(most):
+            finished = self._engine.step(version)
+            if finished or not self._engine.has_unfinished:
+                break
+        digest = xxhash.xxh3_64()
+        for done in finished:
+            digest.update(str((done.request.key, done.completion.completion_ids)).encode())
+        answers = tuple(finished) if self.rank == 0 else ()
+        return Progress(answers, digest.intdigest(), self._engine.has_unfinished, self._engine.room)
+
+    def estimate(self, text: Text, views: Views) -> tuple[float, ...]:
+        """Estimate the log-likelihoods of a completion's tokens [L] by these views of it."""
+        return token_estimates(self._denoiser, text, views)
+
+    def gpu(self) -> str:
+        """Return the id of this process's GPU, or nothing."""
+        if self.device.type != "cuda":
+            return ""
+        return str(torch.cuda.get_device_properties(self.device).uuid)
+
+    def take_segment(self, segment: Segment) -> None:
+        """Load a part of an update that has been started."""
+        self.update_weights({"weights": segment.read(), "last": segment.last})
+
+    def begin_receiving(self, location: Location, plan: Plan, rank: int, deadline: float) -> int:
+        """Join a broadcast as ``rank`` plus the number of this process; return the version that is to come."""
+        if self._receiver is None:
+            self._receiver = Receiver(location)
+        receiving = self._receiver.receiving(plan, rank + self.rank, deadline)
+        manifest, buckets = self._open.enter_context(receiving)
+        self._coming = ((name, tensor.clone()) for name, tensor in read_buckets(manifest, buckets))
+        return manifest.version
+
+    def finish_receiving(self) -> None:
+        """Load the broadcast that has begun."""
+        with self._open:
+            self.start_weight_update()
+            self.update_weights({"weights": self._coming, "last": True})
+            self.finish_weight_update()
+
+    def give_up_receiving(self) -> None:
+        """Leave the broadcast that has begun, and let its other members know."""
+        with suppress(BroadcastError), self._open:
+            raise BroadcastError("gave up")
+
+    def differing(self, segment: Segment) -> list[str]:
+        """Name the parameters of a segment that are not held bit for bit."""
+        group = get_tp_group()
+        model = self.model_runner.get_model()
+        held = HeldWeights(model, self._denoiser.config, group.rank_in_group, group.world_size)
+        return held.differing(segment.read())
+
+
+def _end_with(parent: int, folder: Path) -> None:
+    """End this process as soon as the one that started it is gone, and remove what that one had written.
+
+    vLLM's own watch asks the process to end between two calls; one call may take minutes, and the GPU is needed.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_SECONDS)
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+def _unlink_shared_files(address: str) -> None:
+    """Take their names from the files through which the processes have found each other.
+
+    All have them open by now; with a name, those of a process that is killed would stay for ever.
+    """
+    if address.startswith("file://"):
+        meeting = Path(address.removeprefix("file://"))
+        meeting.unlink(missing_ok=True)
+        for file in Path("/dev/shm").glob(f"{meeting.name}-*"):
+            file.unlink(missing_ok=True)
