@@ -115,11 +115,11 @@ def test_a_stop_ends_the_text_before_it_in_a_chat_too(causal: Path, tasks: Path,
     assert evaluate(*chat, "--output", tmp_path / "whole").exit_code == 0
     (whole,) = samples_of(tmp_path / "whole")
     written = whole.text.removeprefix("Here:\n```python\n")
-    assert len(written) > 3
+    assert len(written) > 1
     assert written != whole.text
-    assert evaluate(*chat, "--stop", written[2], "--stop", "H", "--output", tmp_path / "cut").exit_code == 0
+    assert evaluate(*chat, "--stop", written[1], "--stop", "H", "--output", tmp_path / "cut").exit_code == 0
     (cut,) = samples_of(tmp_path / "cut")
-    assert cut.text == "Here:\n```python\n" + written.split(written[2])[0].split("H")[0]
+    assert cut.text == "Here:\n```python\n" + written.split(written[1])[0].split("H")[0]
     assert cut.token_ids == whole.token_ids
 
 
