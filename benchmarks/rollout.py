@@ -114,7 +114,7 @@ def run(
     stock = stock_model(model, dtype)
     denoiser = TorchDenoiser(model, dtype)
     said("compiling")
-    kernels = Kernels.choose(vocabulary, device)
+    kernels = Kernels.choose(denoiser.vocabulary, device)
     loop = DenoisingEngine(denoiser, settings.tokens, kernels)
     prompts = _prompts(vocabulary, settings)
     sampler = settings.sampler(_TEMPERATURE, _TOP_P)
@@ -258,7 +258,7 @@ def _nucleus_tokens(
     sizes = []
     with torch.inference_mode():
         for rows in torch.split(hidden[canvas.positions.flatten() - 1], _ROWS_AT_ONCE):
-            weights, totals = kernels.exponentials(denoiser.logits(rows), _TEMPERATURE)
-            floor = kernels.nucleus(weights, totals, _TOP_P)
+            weights, totals = kernels.exponentials(denoiser.logits(rows), _TEMPERATURE, None)
+            floor = kernels.nucleus(weights, totals, _TOP_P, denoiser.vocabulary)
             sizes += (weights >= floor.unsqueeze(-1)).sum(-1).tolist()
     return statistics.fmean(sizes)

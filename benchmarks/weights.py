@@ -25,7 +25,8 @@ from torch import Tensor
 from common.config import Config
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
-from common.weights.buckets import WeightsUpdate, overwrite, plan_layout
+from common.weights.buckets import WeightsUpdate, plan_layout
+from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
 from common.weights.loader import LocalWeights, WeightsLoader
 from common.weights.planner import Transport
@@ -137,8 +138,7 @@ class ReceivingWorker:
 
     def __init__(self, settings: Settings, deadline: float) -> None:
         self._parameters = _parameters(settings, getattr(torch, settings.dtype))
-        own = LocalWeights(lambda weights: overwrite(self._parameters.items(), weights))
-        self._loader = WeightsLoader(own, VersionFence(), deadline)
+        self._loader = WeightsLoader(LocalWeights(HeldTensors(self._parameters)), VersionFence(), deadline)
 
     def metrics_address(self) -> str:
         return ""

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from common.config import LearnerConfig
-from common.likelihood.views import Estimator
+from common.likelihood.views import Estimator, Views
 from common.models.config import ModelConfig
 from learner.batch import PackedViews, TokenRows, pack_views
 from learner.collectives import MetricAccumulator
@@ -22,7 +24,7 @@ from learner.minibatches import Linked, minibatches
 from learner.objectives.draws import DrawByDraw
 from learner.objectives.objective import Objective
 from learner.optimizer import learning_rate
-from learner.partition import MicroBatch, micro_batches, units
+from learner.partition import MicroBatch, Piece, micro_batches, units
 from learner.policy import Policy
 from learner.reference import Reference
 from learner.samples import TrainingSample
@@ -111,6 +113,21 @@ class Engine:
             "policy/valid_tokens": float(sum(sample.valid_tokens for sample in samples)),
         }
         return Training(len(passes), metrics)
+
+    def token_estimates(self, piece: Piece, views: Views) -> npt.NDArray[np.float64]:
+        """Estimate the log-likelihoods [L] of the tokens that a piece's views measure; 0 for the others.
+
+        ``views`` are those of its whole sample; the piece's measure no token twice. A collective call under
+        ZeRO-3: every rank must give the same piece.
+        """
+        sample = piece.sample
+        at_once = max(1, self._config.batch_tokens // (len(sample.prompt_ids) + len(sample.completion_ids)))
+        found = np.zeros(len(sample.completion_ids))
+        for first in range(0, len(piece.views), at_once):
+            part = Piece(sample, piece.views[first : first + at_once])
+            packed = pack_views([part], [views], self.model_config.mask_token_id, self._device)
+            found[packed.tokens.position.cpu()] = self._estimates(self._policy.policy, packed).cpu()
+        return found
 
     def parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Yield names and full weights, as :meth:`DeepSpeedPolicy.parameters` does."""

@@ -50,7 +50,10 @@ class StepReport:
 
 
 class LearnerLoop:
-    """Takes one learner step at a time; the orchestrator calls :meth:`step` once per weight version."""
+    """Takes one learner step at a time; the orchestrator calls :meth:`step` once per weight version.
+
+    ``measure`` gives metrics of a step's groups under the weights that they are to train, given their version.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class LearnerLoop:
         engine: Updater,
         source: GroupSource | None,
         share: Callable[[Sequence[TrajectoryGroup] | None], Sequence[TrajectoryGroup] | None],
+        measure: Callable[[Sequence[TrajectoryGroup], int], dict[str, float]],
         save_checkpoint: Callable[[Progress], None],
     ) -> None:
         self._config = config
@@ -66,6 +70,7 @@ class LearnerLoop:
         self._engine = engine
         self._source = source
         self._share = share
+        self._measure = measure
         self._save_checkpoint = save_checkpoint
         self._saved_version = progress.version
 
@@ -84,6 +89,7 @@ class LearnerLoop:
             return None
         collected = time.perf_counter()
         metrics = batch_metrics(groups, self._progress.version)
+        metrics |= self._measure(groups, self._progress.version)
         samples = training_samples(groups, self._config)
         if samples:
             training = self._engine.train(samples, self._progress.updates)

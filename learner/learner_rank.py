@@ -18,6 +18,7 @@ from learner.checkpoints import load_progress
 from learner.collector import Collector, Progress
 from learner.deepspeed_rank import DeepSpeedRank
 from learner.learner_loop import LearnerLoop, StepReport
+from learner.mismatch import MismatchMeter
 from learner.objectives.registry import make_objective
 from learner.source import TrajectorySource
 
@@ -60,6 +61,7 @@ class LearnerRank(DeepSpeedRank):
             self._engine,
             source=self._source() if self._rank == 0 else None,
             share=broadcast_groups,
+            measure=MismatchMeter(settings.mismatch_steps, config.run.seed, self._engine.token_estimates).measure,
             save_checkpoint=lambda progress: checkpoints.save(progress, self._engine.save),
         )
         return self._progress.version

@@ -36,6 +36,7 @@ _FREE = (
     "learner.deterministic",
     "learner.checkpoint_steps",
     "learner.keep_checkpoints",
+    "learner.mismatch_steps",
     "learner.bucket_mb",
     "learner.weights_transport",
     "learner.peak_tflops",

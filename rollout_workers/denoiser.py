@@ -14,10 +14,25 @@ from common.models.transformer import MaskedDiffusionModel, Rows
 from common.models.window import Memory, Window
 from common.weights.buckets import overwrite
 from common.weights.comparison import corrupt, differing
+from rollout_workers.vocabulary import Vocabulary
 
 
 class Denoiser(TokenModel, Protocol):
-    """A model behind the denoising engine; knows nothing about diffusion."""
+    """A model behind the denoising engine; knows nothing about diffusion.
+
+    Under tensor parallelism it is one rank of it. All ranks make the same calls in the same order, and all get the
+    same hidden states, and the same whole logits, which each of them gathers.
+    """
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens whose logits this process computes."""
+
+    def local_logits(self, rows: Tensor) -> Tensor:
+        """Compute this process's columns [n, size] of the fp32 logits of hidden rows [n, H].
+
+        -inf at tokens that are never predicted, and at padding.
+        """
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
         """Compute hidden states [A, H] of a window's rows, which see the rest of their sequences as remembered."""
@@ -37,6 +52,7 @@ class TorchDenoiser:
         self._dtype = dtype
         self.config = model.config
         self.device = next(model.parameters()).device
+        self.vocabulary = Vocabulary.whole(model.config.vocab_size)
         self._hold()
 
     @torch.inference_mode()
@@ -53,6 +69,9 @@ class TorchDenoiser:
     def logits(self, rows: Tensor) -> Tensor:
         with self._precision():
             return self._model.logits(rows)
+
+    def local_logits(self, rows: Tensor) -> Tensor:
+        return self.logits(rows)
 
     def source_rows(self, target_rows: Rows) -> Rows:
         return self._model.source_rows(target_rows)

@@ -112,5 +112,5 @@ def build_engine(config: Config) -> tuple[TorchDenoiser, DenoisingEngine]:
     device = runtime.configure(config.model)
     model = load_model(config.model.path, device)
     denoiser = TorchDenoiser(model, runtime.compute_dtype(config.model))
-    kernels = Kernels.choose(model.config.vocab_size, device, config.rollout.compile)
+    kernels = Kernels.choose(denoiser.vocabulary, device, config.rollout.compile)
     return denoiser, DenoisingEngine(denoiser, config.rollout.batch_tokens, kernels)

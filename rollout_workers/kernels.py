@@ -1,6 +1,7 @@
 """The passes over [rows, vocabulary] that sampling needs, compiled where that pays.
 
-Compiled, each is one loop over memory; as plain torch operations they write several temporaries of that size.
+Compiled, each is one loop over memory; as plain torch operations they write several temporaries of that size. V is
+the number of tokens whose logits this process has; where that is a part of the vocabulary, so are the sums.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+
+from rollout_workers.vocabulary import Vocabulary
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,9 +32,14 @@ BLOCK = 256
 TINY = torch.finfo(torch.float32).tiny
 
 
-def exponentials(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Compute weights exp((x - max) / T) [n, V] of logits [n, V], the largest of a row 1, and their sums [n]."""
-    weights = ((logits - logits.amax(-1, keepdim=True)) / temperature).exp()
+def exponentials(logits: Tensor, temperature: float, largest: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Compute weights exp((x - max) / T) [n, V] of logits [n, V], the largest of a row 1, and their sums [n].
+
+    ``largest`` [n, 1] are the rows' maxima where those of the logits given here are not.
+    """
+    if largest is None:
+        largest = logits.amax(-1, keepdim=True)
+    weights = ((logits - largest) / temperature).exp()
     return weights, weights.sum(-1)
 
 
@@ -41,14 +49,10 @@ def masses(weights: Tensor, floors: Tensor) -> Tensor:
     return torch.stack(columns, -1)
 
 
-def entropies(weights: Tensor, floor: Tensor) -> Tensor:
-    """Compute the entropy [n], in nats, of each row restricted to weights of at least ``floor`` [n] and
-    renormalized."""
+def entropy_sums(weights: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum the kept weights w of each row, those of at least ``floor`` [n], and their -w log w: two [n]."""
     kept = torch.where(weights >= floor.unsqueeze(-1), weights, 0.0)
-    total = kept.sum(-1)
-    # entr(w) = -w log w, and 0 at 0.
-    entropy: Tensor = total.log() + torch.special.entr(kept).sum(-1) / total
-    return entropy
+    return kept.sum(-1), torch.special.entr(kept).sum(-1)
 
 
 def block_masses(weights: Tensor, floor: Tensor) -> Tensor:
@@ -61,16 +65,18 @@ def block_masses(weights: Tensor, floor: Tensor) -> Tensor:
 class Kernels:
     """The four passes and the way to a nucleus: by sorting, or, compiled, by searching for its smallest weight."""
 
-    exponentials: Callable[[Tensor, float], tuple[Tensor, Tensor]] = exponentials
+    exponentials: Callable[[Tensor, float, Tensor | None], tuple[Tensor, Tensor]] = exponentials
     masses: Callable[[Tensor, Tensor], Tensor] = masses
-    entropies: Callable[[Tensor, Tensor], Tensor] = entropies
+    entropy_sums: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = entropy_sums
     block_masses: Callable[[Tensor, Tensor], Tensor] = block_masses
     compiled: bool = False
 
     @classmethod
-    def choose(cls, vocabulary: int, device: torch.device, mode: Literal["auto", "never"] = "auto") -> Kernels:
+    def choose(
+        cls, vocabulary: Vocabulary, device: torch.device, mode: Literal["auto", "never"] = "auto"
+    ) -> Kernels:
         """Compile and try kernels for a large vocabulary; plain ones otherwise, or without a compiler."""
-        if mode == "never" or vocabulary < _LARGE_VOCABULARY:
+        if mode == "never" or vocabulary.size < _LARGE_VOCABULARY:
             return cls()
         # The compiler takes seconds to import; with a small vocabulary nobody should wait for it.
         from torch._dynamo.exc import TorchDynamoException
@@ -81,7 +87,7 @@ class Kernels:
         kernels = cls(
             torch.compile(exponentials, dynamic=True),
             torch.compile(masses, dynamic=True),
-            torch.compile(entropies, dynamic=True),
+            torch.compile(entropy_sums, dynamic=True),
             torch.compile(block_masses, dynamic=True),
             compiled=True,
         )
@@ -95,21 +101,22 @@ class Kernels:
             return cls()
         return kernels
 
-    def nucleus(self, weights: Tensor, totals: Tensor, top_p: float) -> Tensor:
+    def nucleus(self, weights: Tensor, totals: Tensor, top_p: float, vocabulary: Vocabulary) -> Tensor:
         """Find the smallest weight [n] of each row's nucleus: the most likely tokens whose mass reaches ``top_p``.
 
-        Tokens that tie with the last one are all in. ``totals`` [n] are the sums of the weights [n, V].
+        Tokens that tie with the last one are all in. ``weights`` [n, V] are those of this process's tokens, and
+        ``totals`` [n] the sums over all tokens. Parts of a vocabulary cannot sort it: they search.
         """
-        if self.compiled:
-            return self._by_search(weights, totals, top_p)
+        if self.compiled or not vocabulary.is_whole:
+            return self._by_search(weights, totals, top_p, vocabulary)
         return _by_sort(weights, top_p * totals)
 
-    def _by_search(self, weights: Tensor, totals: Tensor, top_p: float) -> Tensor:
+    def _by_search(self, weights: Tensor, totals: Tensor, top_p: float, vocabulary: Vocabulary) -> Tensor:
         """Search for the largest floor whose mass is enough; bit patterns of positive floats are ordered as
         integers."""
         needed = top_p * totals
         # Weights below this cannot add up to what the nucleus may leave out.
-        surely = (totals - needed).clamp(min=0) / (2 * weights.shape[-1])
+        surely = (totals - needed).clamp(min=0) / (2 * vocabulary.total)
         low = surely.view(torch.int32).long()
         high = torch.full_like(low, _bits(1.0) + 1)
         ways = torch.arange(1, _WAYS, device=weights.device)
@@ -117,7 +124,8 @@ class Kernels:
             if not bool((high - low > 1).any()):
                 break
             grid = low.unsqueeze(-1) + (high - low).unsqueeze(-1) * ways // _WAYS
-            enough = self.masses(weights, grid.int().view(torch.float32)) >= needed.unsqueeze(-1)
+            found = vocabulary.sum(self.masses(weights, grid.int().view(torch.float32)))
+            enough = found >= needed.unsqueeze(-1)
             bounds = torch.cat([low.unsqueeze(-1), grid, high.unsqueeze(-1)], -1)
             at = enough.sum(-1, keepdim=True)
             low, high = bounds.gather(-1, at).squeeze(-1), bounds.gather(-1, at + 1).squeeze(-1)
@@ -144,12 +152,15 @@ def _bits(value: float) -> int:
     return int(torch.tensor(value).view(torch.int32))
 
 
-def _try_out(kernels: Kernels, vocabulary: int, device: torch.device) -> None:
+def _try_out(kernels: Kernels, vocabulary: Vocabulary, device: torch.device) -> None:
     """Compile now: the first batch should not have to, and a machine that cannot should say so at the start."""
+    here = Vocabulary.whole(vocabulary.size)
     with torch.inference_mode():
         for rows in (3, 5, 1):  # two sizes make the row count a variable of the compiled code; one row is special
-            weights, totals = kernels.exponentials(torch.randn(rows, vocabulary, device=device), 1.0)
-            floor = kernels.nucleus(weights, totals, 0.5)
-            kernels.entropies(weights, floor)
-            if not vocabulary % BLOCK:
+            logits = torch.randn(rows, here.size, device=device)
+            largest = None if vocabulary.is_whole else logits.amax(-1, keepdim=True)
+            weights, totals = kernels.exponentials(logits, 1.0, largest)
+            floor = kernels.nucleus(weights, totals, 0.5, here)
+            kernels.entropy_sums(weights, floor)
+            if not here.size % BLOCK:
                 kernels.block_masses(weights, floor)

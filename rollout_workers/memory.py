@@ -15,11 +15,11 @@ from rollout_workers.denoise import CHUNK_LOGITS
 
 LOAD, STEP, UPDATE = "loading", "denoising step", "weight update"
 MOMENTS = (LOAD, STEP, UPDATE)
-_FP32, _BF16 = 4, 2
+FP32, BF16 = 4, 2
 #: A step holds logits, their weights at the temperature, what of these is kept, and two temporaries of that size.
-_VOCABULARY_TABLES = 5
+VOCABULARY_TABLES = 5
 #: Token, step, noise and plan, 8 bytes each, and two log-probabilities of 4.
-_CELL_BYTES = 4 * 8 + 2 * 4
+CELL_BYTES = 4 * 8 + 2 * 4
 
 
 def rollout_memory(
@@ -33,20 +33,20 @@ def rollout_memory(
     everything = sum(map(prod, shapes.values()))
     # Products are held in the type that is computed in; what is read as it is (embedding, norms) in fp32.
     products = sum(prod(shape) for name, shape in shapes.items() if is_operand(name))
-    held = products * (_BF16 if computes_bf16 else _FP32) + (everything - products) * _FP32
-    operand = _BF16 if computes_bf16 else _FP32
+    held = products * (BF16 if computes_bf16 else FP32) + (everything - products) * FP32
+    operand = BF16 if computes_bf16 else FP32
     tokens, width, inner = config.batch_tokens, model.hidden_size, model.intermediate_size
     # A layer's feed-forward block at its widest: the state and its norm in fp32, the norm as an operand, then gate
     # and what SiLU makes of it, up, and their product.
-    activations = tokens * (2 * width * _FP32 + width * operand + 4 * inner * operand)
+    activations = tokens * (2 * width * FP32 + width * operand + 4 * inner * operand)
     # Every masked position of every row, up to a chunk; each V wide, in fp32.
-    chunk = min(CHUNK_LOGITS["cuda" if on_gpu else "cpu"], tokens * model.vocab_size) * _FP32
+    chunk = min(CHUNK_LOGITS["cuda" if on_gpu else "cpu"], tokens * model.vocab_size) * FP32
     parts = [
-        Part("weights, fp32 from the file", everything * _FP32, frozenset({LOAD})),
+        Part("weights, fp32 from the file", everything * FP32, frozenset({LOAD})),
         Part("weights", held, frozenset({STEP, UPDATE})),
         Part("activations", activations, frozenset({STEP})),
-        Part("logits and sampling", _VOCABULARY_TABLES * chunk, frozenset({STEP})),
-        Part("rows being sampled", tokens * _CELL_BYTES, frozenset({STEP, UPDATE})),
+        Part("logits and sampling", VOCABULARY_TABLES * chunk, frozenset({STEP})),
+        Part("rows being sampled", tokens * CELL_BYTES, frozenset({STEP, UPDATE})),
     ]
     if config.approximate_cache != "none":
         # Keys in fp32 and values in the type of products, of every layer and token; twice while rows move.
@@ -54,7 +54,7 @@ def rollout_memory(
         parts.append(
             Part(
                 "remembered keys and values",
-                2 * model.num_hidden_layers * tokens * kv * (_FP32 + operand),
+                2 * model.num_hidden_layers * tokens * kv * (FP32 + operand),
                 frozenset({STEP, UPDATE}),
             )
         )

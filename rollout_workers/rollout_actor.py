@@ -13,6 +13,7 @@ from common.telemetry import Telemetry, endpoint_host
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import WeightsUpdate
+from common.weights.comparison import Verification
 from common.weights.fence import VersionFence
 from common.weights.loader import WeightsLoader
 from rollout_workers.backends.interface import Backend
@@ -65,6 +66,12 @@ class RolloutWorker:
     def receive_weights(self, plan: Plan, first_rank: int) -> int:
         """Replace the weights by those that rank 0 broadcasts; this worker's members begin at ``first_rank``."""
         return self._report_version(self._loader.by_broadcast(plan, first_rank))
+
+    def verify_weights(self, update: WeightsUpdate, reload: bool) -> Verification:
+        """Compare the weights with a published update; with ``reload``, corrupt them and load it before."""
+        found = self._loader.verify(update, reload)
+        self._report_version(found.version)
+        return found
 
     def locations(self) -> tuple[Location, ...]:
         """Return where this worker's members of a broadcast are."""

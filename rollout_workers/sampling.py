@@ -2,6 +2,9 @@
 
 A token is drawn from one uniform number, by walking the vocabulary in the order of its ids: no sort, no noise over
 the vocabulary, and a sample's noise does not depend on the batch it runs in.
+
+V is the number of tokens whose logits this process has (:class:`rollout_workers.vocabulary.Vocabulary`). Where it
+is one of several ranks with a part each, all results are those of the whole rows, on every rank.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from torch import Tensor
 
 from common.records import Sampler
 from rollout_workers.kernels import BLOCK, TINY, Kernels
+from rollout_workers.vocabulary import Vocabulary
 
 
 class Draws(NamedTuple):
@@ -39,64 +43,88 @@ class TokenSampler:
 
     sampler: Sampler
     kernels: Kernels
+    vocabulary: Vocabulary
 
     def entropies(self, logits: Tensor) -> Tensor:
         """Compute the entropy [n], in nats, of the filtered distribution of each row of logits [n, V]."""
-        return self.kernels.entropies(*self._filtered(logits))
+        weights, floor = self._filtered(logits)
+        total, spread = map(self.vocabulary.sum, self.kernels.entropy_sums(weights, floor))
+        return total.log() + spread / total
 
     def margins(self, logits: Tensor) -> Tensor:
         """Compute the gap [n] between the two largest filtered probabilities of each row of logits [n, V]."""
         weights, floor = self._filtered(logits)
-        top = weights.topk(2).values
+        top = self.vocabulary.top(weights, 2)
         top = torch.where(top >= floor.unsqueeze(-1), top, 0.0)
-        return (top[:, 0] - top[:, 1]) / self.kernels.masses(weights, floor.unsqueeze(-1)).squeeze(-1)
+        return (top[:, 0] - top[:, 1]) / self._mass(weights, floor)
 
     def draw(self, logits: Tensor, uniforms: Tensor) -> Draws:
         """Sample each row of logits [n, V] with its number in [0, 1) from ``uniforms`` [n] (fp64)."""
         weights, floor = self._filtered(logits)
-        if self.sampler.temperature == 0:
-            tokens = logits.argmax(-1)
-            totals = self.kernels.masses(weights, floor.unsqueeze(-1)).squeeze(-1)
-        else:
-            tokens, totals = self._invert(weights, floor, uniforms)
-        probabilities = (_at(weights, tokens) / totals).float()
         greedy = self.sampler.temperature == 0
+        if greedy:
+            columns, owners = self._likeliest(logits)
+            totals = self._mass(weights, floor)
+        else:
+            columns, owners, totals = self._invert(weights, floor, uniforms)
+        vocabulary = self.vocabulary
+        probabilities = (vocabulary.pick(_at(weights, columns), owners) / totals).float()
         return Draws(
-            tokens,
+            vocabulary.pick(vocabulary.first + columns, owners),
             probabilities,
             torch.zeros_like(probabilities) if greedy else probabilities.log(),
-            _at(logits, tokens) - logits.logsumexp(-1),
+            vocabulary.pick(_at(logits, columns), owners) - vocabulary.logsumexp(logits.logsumexp(-1)),
         )
 
     def _filtered(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Compute unnormalized probabilities [n, V] and the smallest [n] that the filters keep."""
-        weights, totals = self.kernels.exponentials(logits, self.sampler.temperature or 1.0)
+        vocabulary = self.vocabulary
+        largest = None if vocabulary.is_whole else vocabulary.max(logits.amax(-1, keepdim=True))
+        weights, sums = self.kernels.exponentials(logits, self.sampler.temperature or 1.0, largest)
+        totals = vocabulary.sum(sums)
         if not bool(totals.isfinite().all()):
             raise FloatingPointError("the model's logits are not finite: its weights have diverged or are damaged")
         floor = torch.full_like(totals, TINY)
         if self.sampler.top_p < 1:
-            floor = torch.maximum(floor, self.kernels.nucleus(weights, totals, self.sampler.top_p))
-        if 0 < self.sampler.top_k < weights.shape[-1]:
-            floor = torch.maximum(floor, weights.topk(self.sampler.top_k).values[:, -1])
+            floor = torch.maximum(floor, self.kernels.nucleus(weights, totals, self.sampler.top_p, vocabulary))
+        if 0 < self.sampler.top_k < vocabulary.total:
+            floor = torch.maximum(floor, vocabulary.top(weights, self.sampler.top_k)[:, -1])
         return weights, floor
 
-    def _invert(self, weights: Tensor, floor: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw tokens [n] by inverse CDF on two levels, a block of the vocabulary and then in it; and the total
-        kept weights [n]."""
-        spare = -weights.shape[-1] % BLOCK
+    def _mass(self, weights: Tensor, floor: Tensor) -> Tensor:
+        """Sum the weights of each row that are at least its ``floor`` [n]: [n]."""
+        return self.vocabulary.sum(self.kernels.masses(weights, floor.unsqueeze(-1)).squeeze(-1))
+
+    def _likeliest(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the column [n] of the most likely token and the rank [n] that has it; ties go to the lowest id."""
+        columns = logits.argmax(-1)
+        return columns, self.vocabulary.gather(_at(logits, columns)).argmax(0)
+
+    def _invert(self, weights: Tensor, floor: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw tokens by inverse CDF: a rank's part of the vocabulary, a block of the part, a token of the block.
+
+        Returns the tokens' columns [n], the ranks [n] that have them, and the total kept weights [n]. On a rank
+        that has not a row's token its column is any.
+        """
+        width = weights.shape[-1]
+        spare = -width % BLOCK
         if spare:
             weights = torch.nn.functional.pad(weights, (0, spare))
         blocks = self.kernels.block_masses(weights, floor).cumsum(-1)
-        totals = blocks[:, -1]
+        ends = self.vocabulary.gather(blocks[:, -1]).cumsum(0)
+        totals = ends[-1]
         targets = _below(uniforms * totals, totals)
-        block = torch.searchsorted(blocks, targets.unsqueeze(-1), right=True)
+        owners = (ends <= targets).sum(0)
+        begins = torch.cat([torch.zeros_like(ends[:1]), ends])
+        targets = _below(targets - begins[self.vocabulary.rank], blocks[:, -1])
+        block = torch.searchsorted(blocks, targets.unsqueeze(-1), right=True).clamp(max=blocks.shape[-1] - 1)
         before = torch.where(block > 0, blocks.gather(-1, (block - 1).clamp(min=0)), 0.0)
         columns = block * BLOCK + torch.arange(BLOCK, device=weights.device)
         inside = weights.gather(-1, columns).double()
         inside = torch.where(inside >= floor.unsqueeze(-1), inside, 0.0).cumsum(-1)
         rest = _below(targets - before.squeeze(-1), inside[:, -1])
         offset = torch.searchsorted(inside, rest.unsqueeze(-1), right=True)
-        return (block * BLOCK + offset).squeeze(-1), totals
+        return (block * BLOCK + offset).squeeze(-1).clamp(max=width - 1), owners, totals
 
 
 def _at(table: Tensor, tokens: Tensor) -> Tensor:

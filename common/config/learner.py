@@ -90,6 +90,9 @@ class LearnerConfig(EngineConfig):
     """Groups whose samples all have one reward: ``score`` them like others, so that with advantages of 0 they
     count in the average of the loss and in the KL (as released); ``skip`` them, so that the loss is that of the
     others; or ``replace`` them, so that others are trained in their place."""
+    mismatch_steps: NonNegative = 10
+    """Learner steps between two measurements of how far the log-probabilities of the rollout workers are from the
+    learner's, each with forward passes over at most 16 canvases of one rollout. 0: never."""
     weights_transport: Literal["auto", "object_store", "collective"] = "auto"
     """How rollout workers get new weights: each out of Ray's ``object_store``, or by ``collective`` broadcast from
     rank 0 (NCCL between GPUs, gloo otherwise), which a worker that starts late makes up for in the object store.

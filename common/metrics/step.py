@@ -105,6 +105,33 @@ POLICY = (
     Metric("policy/valid_tokens", "Completion tokens trained on"),
 )
 
+_MEASURED = "learner.mismatch_steps is above 0, at steps with a rollout of the version that they train"
+MISMATCH = (
+    Metric(
+        "mismatch/mean",
+        "Mean absolute difference of a token's log-probability between rollout worker and learner",
+        "nats",
+        when=_MEASURED,
+    ),
+    Metric(
+        "mismatch/max",
+        "Largest absolute difference of a token's log-probability between rollout worker and learner",
+        "nats",
+        when=_MEASURED,
+    ),
+    Metric(
+        "mismatch/kl",
+        "Mean of log p under the rollout worker less log p under the learner, over sampled tokens",
+        "nats",
+        when=_MEASURED,
+    ),
+    Metric(
+        "mismatch/effective_share",
+        "Effective sample size of tokens weighed by p of the learner / p of the worker, as a share of all",
+        when=_MEASURED,
+    ),
+)
+
 PACE = (
     Metric("seconds/wait", "Learner waiting for groups", "seconds", name="step_wait"),
     Metric("seconds/update", "Learner updating", "seconds", name="step_update"),
@@ -124,4 +151,4 @@ PACE = (
     Metric("evaluation/pass_rate", "Held-out pass rate"),
 )
 
-STEP_METRICS = REWARD + DIFFUSION + POLICY + PACE + OPTIMIZATION
+STEP_METRICS = REWARD + DIFFUSION + POLICY + MISMATCH + PACE + OPTIMIZATION

@@ -2,10 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from common.weights.buckets import overwrite
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a comparison with published weights found: ``differing`` names the tensors that are not the same bits.
+
+    ``reloaded``: they had been overwritten and loaded again. ``tensors`` and ``bytes`` are all that were compared.
+    """
+
+    version: int
+    reloaded: bool
+    tensors: int
+    bytes: int
+    seconds: float
+    differing: tuple[str, ...]
+
+
+class HeldTensors:
+    """Weights in a mapping of names to tensors."""
+
+    def __init__(self, own: Mapping[str, Tensor]) -> None:
+        self._own = own
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Overwrite all weights in place. Raises WeightsError for those of another model."""
+        overwrite(self._own.items(), weights)
+
+    def corrupt(self) -> None:
+        """Overwrite every element with NaN."""
+        corrupt(self._own.values())
+
+    def differing(self, weights: Iterable[tuple[str, Tensor]]) -> list[str]:
+        """Name the tensors that are not held bit for bit."""
+        return differing(self._own.items(), weights)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
@@ -12,17 +13,25 @@ from torch import Tensor
 from common.weights.broadcast import Location, Receiver
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import WeightsUpdate, read_buckets, stored_buckets
+from common.weights.comparison import Verification
 from common.weights.fence import VersionFence
 
-#: Overwrites all weights in place; each tensor it is given is valid until the next.
-Load = Callable[[Iterable[tuple[str, Tensor]]], None]
 
-
-class WeightsHolder(Protocol):
-    """What holds the weights of a worker: its own process, or several that each hold a part."""
+class Weights(Protocol):
+    """The weights of a model; each tensor that they are given is valid until the next."""
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Overwrite all weights in place; each tensor is valid until the next."""
+        """Overwrite all weights in place. Raises WeightsError for those of another model."""
+
+    def corrupt(self) -> None:
+        """Overwrite every element with NaN."""
+
+    def differing(self, weights: Iterable[tuple[str, Tensor]]) -> list[str]:
+        """Name the tensors that are not held bit for bit."""
+
+
+class WeightsHolder(Weights, Protocol):
+    """What holds the weights of a worker: its own process, or several that each hold a part."""
 
     def receiving(
         self, plan: Plan, rank: int, deadline: float
@@ -36,8 +45,10 @@ class WeightsHolder(Protocol):
 class LocalWeights:
     """Weights that this process holds alone."""
 
-    def __init__(self, load: Load) -> None:
-        self.load = load
+    def __init__(self, weights: Weights) -> None:
+        self.load = weights.load
+        self.corrupt = weights.corrupt
+        self.differing = weights.differing
         self._receiver: Receiver | None = None
 
     @contextmanager
@@ -68,11 +79,11 @@ class WeightsLoader:
 
         Raises WeightsError, Ray's errors, or FenceTimeoutError.
         """
-        manifest = update.manifest
-        buckets = stored_buckets(manifest, ray.get(list(update.buckets), timeout=self._deadline))
-        with self._fence.writing(manifest.version, self._deadline):
-            self._holder.load(read_buckets(manifest, buckets))
-        return manifest.version
+        buckets = self._fetch(update)
+        version = update.manifest.version
+        with self._fence.writing(version, self._deadline):
+            self._holder.load(read_buckets(update.manifest, buckets))
+        return version
 
     def by_broadcast(self, plan: Plan, first_rank: int) -> int:
         """Take part in a broadcast, load what comes, and return the version.
@@ -83,3 +94,24 @@ class WeightsLoader:
             with self._fence.writing(version, self._deadline):
                 finish()
         return version
+
+    def verify(self, update: WeightsUpdate, reload: bool) -> Verification:
+        """Compare all weights with an update in the object store, bit for bit.
+
+        With ``reload`` they are corrupted first and loaded from there, so that nothing can be right by chance;
+        without, they are compared as they are held. Raises what :meth:`from_store` raises.
+        """
+        began = time.monotonic()
+        manifest, buckets = update.manifest, self._fetch(update)
+        with self._fence.writing(manifest.version, self._deadline):
+            if reload:
+                self._holder.corrupt()
+                self._holder.load(read_buckets(manifest, buckets))
+            differing = self._holder.differing(read_buckets(manifest, buckets))
+        entries = [entry for bucket in manifest.layout.buckets for entry in bucket]
+        size = sum(entry.end - entry.offset for entry in entries)
+        seconds = time.monotonic() - began
+        return Verification(manifest.version, reload, len(entries), size, seconds, tuple(differing))
+
+    def _fetch(self, update: WeightsUpdate) -> list[Tensor]:
+        return stored_buckets(update.manifest, ray.get(list(update.buckets), timeout=self._deadline))

@@ -2,6 +2,10 @@
 # bring CUDA; the host brings the driver and the NVIDIA Container Toolkit.
 #
 #     docker build -f deploy/docker/train.Dockerfile -t couplet-train .
+#
+# With vLLM (rollout.backend: vllm):
+#
+#     docker build -f deploy/docker/train.Dockerfile --build-arg LOCK=train-vllm.lock -t couplet-train-vllm .
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
@@ -11,15 +15,17 @@ ARG PIP_EXTRA_INDEX_URL
 ARG PIP_TRUSTED_HOST
 ARG PIP_CERT
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# Which packages: train.lock, or train-vllm.lock.
+ARG LOCK=train.lock
 WORKDIR /src
-COPY deploy/docker/build.lock deploy/docker/train.lock deploy/docker/
+COPY deploy/docker/build.lock deploy/docker/${LOCK} deploy/docker/
 # DeepSpeed has no wheel. Its build finds setuptools in the environment that it is built for.
 RUN python3 -m venv /opt/build \
     && python3 -m venv --without-pip /opt/venv \
     && /opt/build/bin/pip install --require-hashes -r deploy/docker/build.lock \
     && /opt/build/bin/pip --python /opt/venv/bin/python install --require-hashes -r deploy/docker/build.lock \
     && /opt/build/bin/pip --python /opt/venv/bin/python install --require-hashes --no-deps --no-build-isolation \
-        --only-binary :all: --no-binary deepspeed -r deploy/docker/train.lock
+        --only-binary :all: --no-binary deepspeed -r deploy/docker/${LOCK}
 COPY . .
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /opt/build/bin/pip --python /opt/venv/bin/python install --no-deps --no-index /wheels/*.whl \

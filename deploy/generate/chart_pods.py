@@ -72,7 +72,8 @@ class RayPods(Placement):
     memory: Quantity = "16Gi"
     """Memory of a pod; what lies in /dev/shm counts."""
     sharedMemory: Quantity = "4Gi"
-    """Size of /dev/shm, in memory, where Ray's object store lies. New weights pass through it."""
+    """Size of /dev/shm, in memory, where Ray's object store lies. New weights pass through it; processes that
+    share a model in vLLM talk through it."""
     extraResources: Labels = {}
     """More resources of the container, such as `rdma/hca: "1"`."""
     priorityClassName: Reference = ""
@@ -113,7 +114,8 @@ class RolloutPool(RayPods):
     workersPerPod: Positive = 1
     """Rollout workers of a pod."""
     gpusPerPod: Count = 0
-    """GPUs of a pod, shared out evenly to its workers (`rollout.gpus_per_worker`)."""
+    """GPUs of a pod, shared out evenly to its workers (`rollout.gpus_per_worker`); tensor_parallel_size x
+    workersPerPod where they share a model in vLLM."""
 
 
 class WorkerGroup(RayPods):

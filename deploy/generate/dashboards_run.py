@@ -6,6 +6,7 @@ from deploy.generate.dashboards_panels import Board, Panel, figure, graph, label
 from deploy.generate.queries import Query, Scope
 
 _RUN = Scope('run=~"$run"', by=("run",))
+_MISMATCH = "Measured every learner.mismatch_steps steps; the last value stays. Equal policies differ by rounding."
 STEP = Query(_RUN.newest("run/step"), "{{run}} step")
 
 
@@ -110,6 +111,19 @@ def _policy() -> list[Panel]:
         graph("Gradient norm", _of("optim/grad_norm")),
         graph("Learning rate", _of("optim/learning_rate"), unit="sci", width=12),
         graph("Tokens trained on in a step", _of("policy/valid_tokens"), unit="short", width=12),
+        graph(
+            "Mismatch of rollouts in nats",
+            _of("mismatch/mean", "{{run}} mean"),
+            _of("mismatch/max", "{{run}} largest"),
+            note=_MISMATCH,
+        ),
+        graph("KL of rollouts to the learner in nats", _of("mismatch/kl"), note=_MISMATCH),
+        graph(
+            "Effective sample size of rollouts",
+            _of("mismatch/effective_share"),
+            unit="percentunit",
+            note=_MISMATCH,
+        ),
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from common.metrics.metric import Kind, Metric
 from common.metrics.processes import HTTP, PROCESS, REWARD_WORKER, ROLLOUT, RUN, SCORING, WORKER
 from common.metrics.stages import DATA_READ, DENOISING, HELD_OUT, SPEED
-from common.metrics.step import DIFFUSION, PACE, POLICY, REWARD
+from common.metrics.step import DIFFUSION, MISMATCH, PACE, POLICY, REWARD
 from common.metrics.training import OPTIMIZATION
 from deploy.generate import dashboards
 from deploy.generate.alert_rules import ALERTS
@@ -46,6 +46,7 @@ _SECTIONS = (
     ("Of a learner step: reward and completions", REWARD),
     ("Of a learner step: denoising", DIFFUSION),
     ("Of a learner step: policy", POLICY),
+    ("Of a learner step: mismatch of rollout workers and learner", MISMATCH),
     ("Of a learner step: pace and ledger", PACE),
     ("Of an optimizer step of any run", OPTIMIZATION),
     ("Of a step of a supervised stage: loss", DENOISING),
@@ -60,7 +61,7 @@ _SECTIONS = (
     ("Of the reward service's HTTP side", HTTP),
     ("Of every process", PROCESS),
 )
-_HAVE_KEYS = (REWARD, DIFFUSION, POLICY, PACE, OPTIMIZATION, DENOISING, DATA_READ, SPEED, HELD_OUT)
+_HAVE_KEYS = (REWARD, DIFFUSION, POLICY, MISMATCH, PACE, OPTIMIZATION, DENOISING, DATA_READ, SPEED, HELD_OUT)
 
 
 def files() -> dict[Path, str]:

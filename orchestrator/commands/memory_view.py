@@ -9,7 +9,7 @@ import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from common.config import Config, StageConfig
+from common.config import Config, StageConfig, VllmBackendConfig
 from common.memory import Estimate, Part
 from common.models.config import ModelConfig
 from common.models.families import ModelError
@@ -17,11 +17,14 @@ from common.models.loading import is_hub_name, local_model_folder
 from common.models.published import PUBLISHED
 from learner.memory import largest_micro_batch, learner_memory, stage_memory
 from learner.stages.starting_model import is_gguf, starting_config
+from rollout_workers.backends.vllm_backend.limits import check_limits
+from rollout_workers.backends.vllm_backend.memory import vllm_memory
 from rollout_workers.memory import rollout_memory
 
 #: A GPU that is not there to be asked: an H100 or A100.
 _USUAL_GPU_GB = 80.0
 _RANK_REMEDY = "learner.zero_stage, weights_dtype, batch_tokens, gradient_checkpointing or zero_offload"
+_WORKER_REMEDY = "rollout.batch_tokens"
 #: CUDA's context, NCCL's buffers and what the allocator cannot use, on every GPU.
 _SURROUNDINGS = 2_000_000_000
 
@@ -83,22 +86,29 @@ def _tables(config: Config, model: ModelConfig, gpu_gb: float | None) -> Iterato
         learner, config.data.max_prompt_tokens, rollout.completion_length, rollout.group_size
     )
     rank = learner_memory(model, learner, bf16, batch, on_gpu=learner.gpus_per_rank > 0)
-    worker = rollout_memory(model, rollout, bf16, learner.bucket_mb << 20, on_gpu=rollout.gpus_per_worker > 0)
-    for title, estimate, gpus, remedy in (
-        (
-            f"memory of a learner rank ({learner.ranks} ranks, {batch.tokens} tokens in a pass)",
-            rank,
-            learner.gpus_per_rank,
-            _RANK_REMEDY,
-        ),
-        (
-            f"memory of a rollout worker ({rollout.batch_tokens} tokens in a pass)",
-            worker,
-            rollout.gpus_per_worker,
-            "rollout.batch_tokens",
-        ),
-    ):
-        yield from _table(title, estimate, gpus, gpu_gb, remedy)
+    title = f"memory of a learner rank ({learner.ranks} ranks, {batch.tokens} tokens in a pass)"
+    yield from _table(title, rank, learner.gpus_per_rank, gpu_gb, _RANK_REMEDY)
+    yield from _worker_table(config, model, gpu_gb)
+
+
+def _worker_table(config: Config, model: ModelConfig, gpu_gb: float | None) -> Iterator[RenderableType]:
+    rollout, backend, bucket = config.rollout, config.rollout.backend, config.learner.bucket_mb << 20
+    gpus, work = rollout.gpus_per_worker, f"{rollout.batch_tokens} tokens in a pass"
+    if not isinstance(backend, VllmBackendConfig):
+        worker = rollout_memory(model, rollout, config.model.dtype == "bfloat16", bucket, on_gpu=gpus > 0)
+        yield from _table(f"memory of a rollout worker ({work})", worker, gpus, gpu_gb, _WORKER_REMEDY)
+        return
+    size, share = backend.tensor_parallel_size, backend.gpu_memory_utilization
+    place = f"each {'GPU' if gpus else 'process'} of a rollout worker" if size > 1 else "a rollout worker"
+    remedy = f"{_WORKER_REMEDY}, rollout.backend.tensor_parallel_size or gpu_memory_utilization"
+    each = vllm_memory(model, rollout, backend, config.model.dtype, bucket)
+    yield from _table(f"memory of {place} (vllm, {work})", each, min(gpus, share), gpu_gb, remedy)
+    if gpus:
+        yield f"vllm does not start where less than {share:.0%} of a GPU is free (gpu_memory_utilization)"
+    try:
+        check_limits(model, size, on_gpu=gpus > 0)
+    except ValueError as error:
+        yield f"[bold red]warning: vllm cannot compute this model: {error}[/]"
 
 
 def _table(

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.syntax import Syntax
 from rich.table import Table
 
-from common.config import Config, dump_config, without_password
+from common.config import Config, RolloutConfig, VllmBackendConfig, dump_config, without_password
 from common.models.families import ModelError
 from common.tasks.loader import TaskFileError
 from orchestrator.commands.memory_view import memory_view
@@ -29,7 +29,8 @@ def plan_view(config: Config, gpu_gb: float | None = None) -> RenderableType:
         "rollout",
         f"{rollout.min_workers} to {rollout.workers}" if elastic else str(rollout.workers),
         listed(actor_resources(rollout.gpus_per_worker, rollout.ray_resource)),
-        f"{rollout.group_size} completions a task, {rollout.denoising_steps} steps at T {rollout.temperature:g}",
+        f"{_engine(rollout)}: {rollout.group_size} completions a task, {rollout.denoising_steps} steps at T "
+        f"{rollout.temperature:g}",
     )
     actors.add_row(
         "reward",
@@ -59,6 +60,14 @@ def plan_view(config: Config, gpu_gb: float | None = None) -> RenderableType:
         *_length_lines(config),
         f"run folder: {config.folder}",
     )
+
+
+def _engine(rollout: RolloutConfig) -> str:
+    """Name the backend, and where its model is shared out, to how many."""
+    backend = rollout.backend
+    if isinstance(backend, VllmBackendConfig) and backend.tensor_parallel_size > 1:
+        return f"vllm on {backend.tensor_parallel_size} {'GPUs' if rollout.gpus_per_worker else 'processes'}"
+    return backend.kind
 
 
 def _length_lines(config: Config) -> list[str]:

@@ -14,6 +14,7 @@ from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
 from orchestrator.fleet.spawning import Spawner, spawner
+from orchestrator.fleet.weights_check import Verified
 from reward_service.reward_actor import RewardWorker
 from rollout_workers.rollout_actor import RolloutWorker
 
@@ -38,6 +39,10 @@ class Fleet:
     def poll(self) -> list[str]:
         """Move every worker on; return a line for each that failed. Raises TooManyRestartsError."""
         return self.rollout.poll() + self.reward.poll()
+
+    def verified(self) -> list[Verified]:
+        """Return what rollout workers have verified of their weights since the last call."""
+        return self.rollout.verified()
 
     def publish(self) -> list[str]:
         """Get the learner's weights into all rollout workers; return a line for each failure.

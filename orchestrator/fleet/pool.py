@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from common.config import DeadlinesConfig
 from common.weights.planner import BroadcastPlanner, Transport, WeightsSource
 from orchestrator.fleet.failures import FailureAttribution, lost_nodes, own_node
-from orchestrator.fleet.health import StartupBarrier, WorkerHealth
+from orchestrator.fleet.health import Health, StartupBarrier, WorkerHealth
 from orchestrator.fleet.placement import PlacementGroups
+from orchestrator.fleet.weights_check import Verified, WeightsCheck
 from orchestrator.fleet.worker import NumberedUpdate, Spawn, Worker
 
 #: Once the sender of a broadcast has ended or given up, its receivers do too within this time, unless they hang.
@@ -21,7 +22,7 @@ _BROADCAST_END_SECONDS = 10.0
 class PoolSpec:
     """Describe a pool. The run starts with ``minimum`` workers; None stands for all of them.
 
-    ``transport``: how weights get to workers that need them.
+    ``transport``: how weights get to workers that need them; ``verify_weights``: they compare them bit for bit.
     """
 
     role: str
@@ -29,6 +30,7 @@ class PoolSpec:
     needs_weights: bool
     minimum: int | None = None
     transport: Transport = "auto"
+    verify_weights: bool = False
 
 
 class WorkerPool:
@@ -49,9 +51,10 @@ class WorkerPool:
         self._updates = 0
         self._planner = BroadcastPlanner(spec.transport)
         self._attribution = FailureAttribution(own_node(), lost_nodes, time.monotonic)
+        self._check = WeightsCheck() if spec.verify_weights else None
         self._workers = [
-            Worker(self._health(f"{spec.role}-{i}", placement is not None), spawn, deadlines, placement)
-            for i in range(spec.workers)
+            Worker(health, spawn, deadlines, placement, self._check)
+            for health in (self._health(f"{spec.role}-{i}", placement is not None) for i in range(spec.workers))
         ]
         for worker in self._workers[: self._minimum] if placement else self._workers:
             worker.start()
@@ -84,6 +87,11 @@ class WorkerPool:
             if failure:
                 notes.append(self._replace(worker, failure))
         return notes
+
+    def verified(self) -> list[Verified]:
+        """Return what workers have verified of their weights since the last call, once none is about to."""
+        about_to = any(worker.health.state in (Health.STARTING, Health.STALE) for worker in self._workers)
+        return [] if self._check is None or about_to else self._check.take()
 
     def wait_until_started(self, check_stop: Callable[[], None]) -> list[str]:
         """Poll until enough workers are past their start (they may still lack weights).
@@ -120,8 +128,9 @@ class WorkerPool:
         publication = source.end_publish(lambda: _failed_member(members) if plan is not None else None)
         self._weights = NumberedUpdate(self._updates, publication.update)
         version = publication.update.manifest.version
+        received: list[Worker] = []
         if plan is not None:
-            members, failed = self._end_broadcast(members, version)
+            received, members, failed = self._end_broadcast(members, version)
             notes += failed
             if publication.failure or members or failed:
                 self._planner.failed()
@@ -129,8 +138,9 @@ class WorkerPool:
                 notes.append(f"weights {version}: broadcast failed ({reason}); the object store makes up for it")
         for worker in members:
             worker.load(publication.update)
+        checking = [worker for worker in received if worker.check_broadcast(publication.update)]
         end = time.monotonic() + self._deadlines.weights_seconds
-        for worker in members:
+        for worker in [*members, *checking]:
             failure = worker.end_transfer(end - time.monotonic())
             if failure:
                 notes.append(self._replace(worker, f"weights {version}: {failure}"))
@@ -145,16 +155,20 @@ class WorkerPool:
         limit = self._deadlines.restarts
         return WorkerHealth(name, limit, time.monotonic, self._spec.needs_weights, needs_placement)
 
-    def _end_broadcast(self, members: Sequence[Worker], version: int) -> tuple[list[Worker], list[str]]:
-        """Return the members that missed a broadcast and live, and a line for each that was replaced."""
+    def _end_broadcast(
+        self, members: Sequence[Worker], version: int
+    ) -> tuple[list[Worker], list[Worker], list[str]]:
+        """Return the members that took a broadcast, those that missed it and live, and a line for each other."""
         end = time.monotonic() + _BROADCAST_END_SECONDS
-        missed, notes = [], []
+        received, missed, notes = [], [], []
         for worker in members:
             if worker.missed_transfer(end - time.monotonic()):
                 missed.append(worker)
             elif failure := worker.end_transfer(0.0):
                 notes.append(self._replace(worker, f"weights {version}: {failure}"))
-        return missed, notes
+            else:
+                received.append(worker)
+        return received, missed, notes
 
     def _replace(self, worker: Worker, reason: str) -> str:
         """End the attempt of a worker, which :meth:`poll` begins anew; return a line about it."""

@@ -12,11 +12,13 @@ from common.config import DeadlinesConfig
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import WeightsUpdate
+from common.weights.comparison import Verification
 from common.weights.planner import members_of
 from orchestrator.fleet.calls import outcome, raised
 from orchestrator.fleet.failures import node_at
 from orchestrator.fleet.health import Health, WorkerHealth
 from orchestrator.fleet.placement import PlacementGroups
+from orchestrator.fleet.weights_check import WeightsCheck
 
 #: Makes the actor of a worker: (consumer name, actor name) -> handle.
 Spawn = Callable[[str, str], Any]
@@ -41,13 +43,18 @@ class _Attempt:
     starting: list[Any]
     loading: Any = None
     number: int = 0
+    checked_broadcast: bool = False
     running: Any = None
     address: str = ""
     locations: tuple[Location, ...] = ()
 
 
 class Worker:
-    """Run one worker. Its state is in ``health``; this class makes Ray follow it. :meth:`poll` never blocks."""
+    """Run one worker. Its state is in ``health``; this class makes Ray follow it. :meth:`poll` never blocks.
+
+    With a ``check``, the weights that an attempt begins with, and those of its first broadcast, are compared with
+    what was published.
+    """
 
     def __init__(
         self,
@@ -55,11 +62,13 @@ class Worker:
         spawn: Spawn,
         deadlines: DeadlinesConfig,
         placement: PlacementGroups | None = None,
+        check: WeightsCheck | None = None,
     ) -> None:
         self.health = health
         self._spawn = spawn
         self._deadlines = deadlines
         self._placement = placement
+        self._check_weights = check
         self._attempt: _Attempt | None = None
 
     @property
@@ -112,6 +121,14 @@ class Worker:
         first = next(iter(self.members))
         self._live.loading = self._live.handle.receive_weights.remote(plan, plan.rank(first))
 
+    def check_broadcast(self, update: WeightsUpdate) -> bool:
+        """Have the actor compare the first weights that it was broadcast with an update; tell whether it does."""
+        if self._check_weights is None or self._live.checked_broadcast:
+            return False
+        self._live.checked_broadcast = True
+        self._live.loading = self._live.handle.verify_weights.remote(update, reload=False)
+        return True
+
     def transfer_failure(self) -> str | None:
         """Return why the transfer under way has failed; None while it has not."""
         return outcome(self._live.loading, 0.0, pending=None)
@@ -124,8 +141,10 @@ class Worker:
 
     def end_transfer(self, seconds: float) -> str | None:
         """Wait for the end of a transfer; return why it failed, None if it did not."""
-        failure = outcome(self._live.loading, max(0.0, seconds))
-        self._live.loading = None
+        loading, self._live.loading = self._live.loading, None
+        failure = outcome(loading, max(0.0, seconds))
+        if failure is None:
+            self._record_check(loading)
         return failure
 
     def stop(self) -> None:
@@ -176,16 +195,25 @@ class Worker:
         if attempt.loading is None:
             if current is None:
                 return None
-            attempt.loading = attempt.handle.load_weights.remote(current.update)
+            if self._check_weights is None:
+                attempt.loading = attempt.handle.load_weights.remote(current.update)
+            else:
+                attempt.loading = attempt.handle.verify_weights.remote(current.update, reload=True)
             attempt.number = current.number
             self.health.loading_began()
         failure, done = self._check([attempt.loading], self._deadlines.weights_seconds, "weights")
         if done:
+            self._record_check(attempt.loading)
             attempt.loading = None
             if current is not None and attempt.number == current.number:  # else it loads the newer ones next
                 self.health.weights_loaded()
                 attempt.running = attempt.handle.run.remote()
         return failure
+
+    def _record_check(self, call: Any) -> None:
+        """Record what a call that has succeeded found, if it was to compare weights."""
+        if self._check_weights is not None and isinstance(found := ray.get(call, timeout=1.0), Verification):
+            self._check_weights.record(self.health.name, found)
 
     def _check(self, calls: list[Any], deadline: float, what: str) -> tuple[str | None, bool]:
         """Return why one of the calls failed or is late, and whether all have succeeded."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.config import Config
+from common.config import Config, VllmBackendConfig
 from common.sampler import DECODERS
 from rollout_workers.backends.interface import Backend
 from rollout_workers.backends.torch_backend import TorchBackend
@@ -12,8 +12,14 @@ from rollout_workers.decoders import find_confidence
 def build_backend(config: Config) -> Backend:
     """Load the model of ``config`` into the backend that it names.
 
-    Raises ModelError, and PluginError for a decoder that cannot be loaded: here rather than at the first batch.
+    Raises ModelError, VllmError, and PluginError for a decoder that cannot be loaded: here rather than at the first
+    batch.
     """
     if config.rollout.decoder not in DECODERS:
         find_confidence(config.rollout.decoder)
+    if isinstance(config.rollout.backend, VllmBackendConfig):
+        # Importing vLLM takes seconds, and not everybody has it.
+        from rollout_workers.backends.vllm_backend.backend import VllmBackend
+
+        return VllmBackend(config)
     return TorchBackend.build(config)

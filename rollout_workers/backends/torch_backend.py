@@ -23,7 +23,7 @@ class TorchBackend:
     def __init__(self, denoiser: TorchDenoiser, engine: DenoisingEngine) -> None:
         self.engine = engine
         self._denoiser = denoiser
-        self._weights = LocalWeights(denoiser.load)
+        self._weights = LocalWeights(denoiser)
 
     @classmethod
     def build(cls, config: Config) -> TorchBackend:
@@ -45,10 +45,10 @@ class TorchBackend:
         return token_estimates(self._denoiser, text, views)
 
     def corrupt(self) -> None:
-        self._denoiser.corrupt()
+        self._weights.corrupt()
 
     def differing(self, weights: Iterable[tuple[str, Tensor]]) -> list[str]:
-        return self._denoiser.differing(weights)
+        return self._weights.differing(weights)
 
     def close(self) -> None:
         """Do nothing: there are no other processes."""

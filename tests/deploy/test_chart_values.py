@@ -20,11 +20,21 @@ _WRONG = [
     ("recipe=../secret.yaml", ("recipe",)),
     ("recipe.rollout.temprature=1", ("temprature",)),
     ("recipe.learner.ranks=none", ("ranks",)),
+    ("recipe.rollout.backend.kind=vllm,recipe.rollout.backend.tensor_parallel=2", ("tensor_parallel",)),
     ("overrides={no-section}", ("overrides",)),
     ("rewards.isolation=none", ("isolation",)),
     ("monitoring.operator.interval=15 seconds", ("interval",)),
     ("ray.extraWorkerGroups.rerank.gpus=1", ("gpus",)),
 ]
+
+
+_GPU = "ray.rollout.gpusPerPod=1"
+_VLLM_OF_4 = (
+    "recipe.model.path=m",
+    "recipe.data.source=synthetic",
+    "recipe.rollout.backend.kind=vllm",
+    "recipe.rollout.backend.tensor_parallel_size=4",
+)
 
 
 @pytest.mark.parametrize(("setting", "words"), _WRONG)
@@ -42,6 +52,14 @@ def test_the_schema_refuses_what_it_does_not_know(setting: str, words: tuple[str
         (("redis.enabled=false",), "redis.external.url: redis.enabled is false"),
         (("ray.rollout.minReplicas=4",), "worker group rollout has minReplicas 4 above maxReplicas 2"),
         (("ray.learner.gpusPerPod=3", "ray.learner.ranksPerPod=2"), "3 GPUs cannot be shared out to 2"),
+        (
+            ("overrides={rollout.backend=vllm,rollout.backend.tensor_parallel_size=2}", _GPU),
+            "tensor_parallel_size 2 takes as many GPUs a worker, and each has 1; set it to 2, or to 0",
+        ),
+        (
+            (*_VLLM_OF_4, _GPU, "ray.rollout.workersPerPod=2"),
+            "tensor_parallel_size 4 takes as many GPUs a worker, and each has 0.5; set it to 8, or to 0",
+        ),
         (("rewards.autoscaling.minReplicas=9",), "rewards.autoscaling: minReplicas is above maxReplicas"),
         (("ray.gcsFaultTolerance.enabled=true",), "ray.gcsFaultTolerance.redisAddress: name the Redis"),
         (("ray.extraWorkerGroups.learner.maxReplicas=2",), "learner is a group of the chart's own"),

@@ -234,7 +234,13 @@ def test_lock_files_hold_what_pyproject_asks_for() -> None:
     reward = requirements(lines_of(DOCKER / "reward.in"))
     build_tools = requirements(lines_of(DOCKER / "build.in"))
     assert {name: str(found) for name, found in reward.items()} == {name: str(wanted[name]) for name in reward}
-    for lock, asked in (("train", {**wanted, **optional}), ("reward", reward), ("build", build_tools)):
+    vllm = requirements(extras["vllm"])
+    for lock, asked in (
+        ("train", {**wanted, **optional}),
+        ("train-vllm", {**wanted, **optional, **vllm}),
+        ("reward", reward),
+        ("build", build_tools),
+    ):
         locked = pins(lock)
         for name, requirement in asked.items():
             remedy = f"{lock}.lock has {name} {locked.get(name)}, not {requirement}: run deploy/docker/lock"

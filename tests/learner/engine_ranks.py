@@ -12,11 +12,16 @@ from safetensors.torch import load_file
 
 from common.config import GrpoConfig, LearnerConfig, OptimizerConfig
 from common.likelihood.registry import make_estimator
+from common.records import NoiseKey, Rollout, TrajectoryGroup
 from common.weights.buckets import Manifest, fill_buckets, plan_layout, read_buckets
 from learner.checkpoints import CheckpointError
+from learner.mismatch import MismatchMeter
 from learner.objectives.registry import make_objective
 from learner.samples import training_samples
-from tests.learner.learner_tools import make_samples, make_step, tiny_policy
+from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.engine import DenoisingEngine
+from rollout_workers.requests import Request
+from tests.learner.learner_tools import make_group, make_samples, make_step, tiny_policy
 from tests.learner.rank_processes import run_ranks
 
 SEED = 5
@@ -28,6 +33,8 @@ CONFIG = LearnerConfig(
     batch_tokens=10_000,
     optimizer=OptimizerConfig(learning_rate=1e-3, max_grad_norm=2.0),
 )
+#: Version of the weights that sampled the rollout of :func:`sampled_groups`.
+VERSION = 7
 TOTAL_UPDATES = 2 * STEPS * CONFIG.inner_iterations
 
 
@@ -37,6 +44,7 @@ class Case:
 
     ``reload_after``: save after that step and go on in a fresh engine. ``settings`` change :data:`CONFIG`.
     ``sgd``: plain gradient descent in place of AdamW, which would hide the scale of a gradient.
+    ``metered``: measure, before the first step and after the last one, the mismatch of :func:`sampled_groups`.
     """
 
     name: str
@@ -47,6 +55,7 @@ class Case:
     chunk_rows: int = 1000
     sgd: bool = False
     computes_bf16: bool = False
+    metered: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -69,6 +78,9 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
     folder.mkdir(exist_ok=True)
     engine = _engine(case, seed=0)
     config = config_of(case)
+    meter = MismatchMeter(1, SEED, engine.token_estimates)
+    groups = sampled_groups() if case.metered else []
+    mismatches = [meter.measure(groups, VERSION)]
     updates, metrics = 0, []
     for step in range(case.steps):
         if case.samples is None:
@@ -84,6 +96,7 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
             # A checkpoint replaces all weights; but for adapters, whose base stays that of the model.
             engine = _engine(case, seed=0 if "lora" in case.settings else 99)
             engine.load(folder)
+    mismatches.append(meter.measure(groups, VERSION))
     weights = {name: tensor.detach().clone() for name, tensor in engine.parameters()}
     masters = {name: tensor.detach().clone() for name, tensor in engine.masters()}
     engine.save(folder)
@@ -94,10 +107,27 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "reference": _saved_reference(folder),
         "metrics": metrics,
         "updates": updates,
+        "mismatches": mismatches,
         "published": _published(engine),
         "listed": {name: tensor.detach().clone() for name, tensor in list(engine.parameters())},
         "refusal": _refusal(engine, folder / "nothing"),
     }
+
+
+def sampled_groups() -> list[TrajectoryGroup]:
+    """A group that the weights at the start have sampled, as :data:`VERSION`, between two that others sampled.
+
+    Its prompt is so long that no two canvases fit into the passes of a small ``batch_tokens``.
+    """
+    request = Request(tuple(2 + k % 17 for k in range(40)), NoiseKey(0, "noise-train", (0, 1, 0)))
+    groups = [make_group(0, version=VERSION + 1), make_group(1, (0.0,)), make_group(2, version=VERSION - 3)]
+    (done,) = DenoisingEngine(TorchDenoiser(tiny_policy(0).model)).run([request], groups[1].prompt.sampler)
+    of_version = done.model_dump() | {"versions": (VERSION, VERSION)}
+    rollout = Rollout(**of_version, sample=0, text="")
+    assert groups[1].rollouts is not None
+    sampled = {"prompt_ids": request.prompt_ids, "version": VERSION, "rollouts": (rollout,)}
+    groups[1] = groups[1].model_copy(update={"rollouts": groups[1].rollouts.model_copy(update=sampled)})
+    return groups
 
 
 def _make_sgd(module: torch.nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""Processes that are DeepSpeed ranks: gloo on the loopback interface."""
+"""Processes that are ranks of one group: gloo on the loopback interface."""
 
 from __future__ import annotations
 
@@ -12,15 +12,34 @@ from typing import Any
 import torch
 import torch.multiprocessing as mp
 
+_TIMEOUT = timedelta(seconds=120)
 
-def run_ranks(world: int, work: Callable[..., None], arguments: tuple[Any, ...], deadline: float) -> None:
-    """Have ``work(rank, *arguments)`` done in ``world`` processes that have joined each other."""
+
+def join_deepspeed() -> None:
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed("gloo", timeout=_TIMEOUT, verbose=False)
+
+
+def join_torch() -> None:
+    torch.distributed.init_process_group("gloo", timeout=_TIMEOUT)
+
+
+def run_ranks(
+    world: int,
+    work: Callable[..., None],
+    arguments: tuple[Any, ...],
+    deadline: float,
+    join: Callable[[], None] = join_deepspeed,
+) -> None:
+    """Have ``work(rank, *arguments)`` done in ``world`` processes that have joined each other, by ``join``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     context = mp.get_context("spawn")
     processes = [
-        context.Process(target=_rank_main, args=(rank, world, port, work, arguments), daemon=True)
+        context.Process(target=_rank_main, args=(rank, world, port, join, work, arguments), daemon=True)
         for rank in range(world)
     ]
     for process in processes:
@@ -34,7 +53,14 @@ def run_ranks(world: int, work: Callable[..., None], arguments: tuple[Any, ...],
     assert codes == [0] * world, f"ranks ended with {codes} (None: missed the deadline)"
 
 
-def _rank_main(rank: int, world: int, port: int, work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _rank_main(
+    rank: int,
+    world: int,
+    port: int,
+    join: Callable[[], None],
+    work: Callable[..., None],
+    arguments: tuple[Any, ...],
+) -> None:
     os.environ |= {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
@@ -43,10 +69,7 @@ def _rank_main(rank: int, world: int, port: int, work: Callable[..., None], argu
         "LOCAL_RANK": "0",
     }
     torch.set_num_threads(1)
-    import deepspeed
-
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed("gloo", timeout=timedelta(seconds=120), verbose=False)
+    join()
     work(rank, *arguments)
     # A rank that leaves first takes connections away that another may still be closing: gloo then aborts that one.
     torch.distributed.barrier()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,8 +16,9 @@ from common.config import LearnerConfig
 from common.metrics.registry import find
 from common.presets import PRESETS, Preset
 from learner.optimizer import learning_rate
+from learner.samples import TrainingSample
 from tests.learner import naive_grpo, naive_presets, user_parts
-from tests.learner.engine_ranks import CONFIG, SEED, STEPS, TOTAL_UPDATES, Case, run_cases
+from tests.learner.engine_ranks import CONFIG, SEED, STEPS, TOTAL_UPDATES, Case, run_cases, sampled_groups
 from tests.learner.learner_tools import make_samples, make_step, tiny_policy
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for all cases; a busy machine takes its time
@@ -75,6 +78,7 @@ ONE_RANK = (
     Case("1-rank-1-sample", samples=1),
     Case("1-rank-sgd", sgd=True, settings=SGD),
     Case("1-rank-sgd-one-by-one", sgd=True, chunk_rows=1, settings=SGD | {"batch_tokens": 1}),
+    Case("1-rank-metered", metered=True),
     Case("1-rank-lora", settings=LORA),
     Case("1-rank-lora-resumed", reload_after=2, settings=LORA),
     Case("1-rank-small-steps", steps=2, sgd=True, computes_bf16=True, settings=SMALL_STEPS),
@@ -95,6 +99,7 @@ TWO_RANKS = (
         Case(f"2-ranks-zero-{stage}-resumed", zero_stage=stage, reload_after=2, settings={"batch_tokens": 70})
         for stage in (2, 3)
     ),
+    Case("2-ranks-zero-3-metered", zero_stage=3, metered=True, settings={"batch_tokens": 70}),
     Case("2-ranks-offload", zero_stage=2, settings={"zero_offload": "optimizer"}),
     Case("2-ranks-1-sample", samples=1, zero_stage=2),
     *(
@@ -322,6 +327,59 @@ def test_bf16_weights_go_with_offloading_compilation_and_adapters(runs: dict[str
     adapted = runs["1-rank-bf16-lora"]["weights"]
     changed = {name for name, p in start().items() if not torch.equal(p.bfloat16().float(), adapted[name].float())}
     assert changed == {name for name in start() if "_proj.weight" in name}
+
+
+@pytest.mark.parametrize("run", ["1-rank", "2-ranks-zero-3"])
+def test_the_mismatch_of_a_rollout_is_that_of_a_plain_replay_and_to_measure_changes_nothing(
+    runs: dict[str, Any], run: str
+) -> None:
+    metered = runs[f"{run}-metered"]
+    same, trained = metered["mismatches"]
+    assert same["mismatch/max"] < 1e-5
+    assert same["mismatch/effective_share"] == pytest.approx(1.0)
+    model = tiny_policy(0).model
+    model.load_state_dict(metered["weights"], strict=False)  # the head is the embedding
+    differences = replayed_differences(model)
+    assert max(map(abs, differences)) > 1e-3
+    weights = [math.exp(difference) for difference in differences]
+    assert trained == pytest.approx(
+        {
+            "mismatch/mean": sum(map(abs, differences)) / len(differences),
+            "mismatch/max": max(map(abs, differences)),
+            "mismatch/kl": -sum(differences) / len(differences),
+            "mismatch/effective_share": sum(weights) ** 2 / (len(weights) * sum(w * w for w in weights)),
+        },
+        abs=1e-5,
+    )
+    assert all(torch.equal(weight, metered["weights"][name]) for name, weight in runs[run]["weights"].items())
+    assert [timeless(step) for step in metered["metrics"]] == [timeless(step) for step in runs[run]["metrics"]]
+
+
+def replayed_differences(model: Any) -> list[float]:
+    """log p by ``model``, less what the worker recorded, of the tokens of the one rollout that can be compared.
+
+    One token at a time, on the canvas of its step.
+    """
+    rolled = sampled_groups()[1].rollouts
+    assert rolled is not None
+    (rollout,) = rolled.rollouts
+    found = []
+    for k, step in enumerate(rollout.step_map):
+        if step >= 0:
+            masked = [other < 0 or other >= step for other in rollout.executed_step_map]
+            tokens = list(rollout.completion_ids)
+            for position, token, _ in rollout.overwritten:
+                tokens[position] = token
+            text = TrainingSample.of(rolled.prompt_ids, rollout, group=1, sample=0, advantage=0.0)
+            log_probs = naive_grpo.view_log_probabilities(
+                model, replace(text, completion_ids=tuple(tokens)), masked
+            )
+            found.append(float(log_probs[k]) - rollout.model_logprobs[k])
+    return found
+
+
+def timeless(step: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in step.items() if not name.startswith("seconds/")}
 
 
 def test_a_rank_without_samples_changes_nothing(runs: dict[str, Any]) -> None:

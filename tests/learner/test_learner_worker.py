@@ -25,6 +25,7 @@ class Rig:
     events: list[str] = field(default_factory=list)
     trained: list[tuple[list[TrainingSample], int]] = field(default_factory=list)
     saved: list[Progress] = field(default_factory=list)
+    measured: list[tuple[int, int]] = field(default_factory=list)
 
     def next_groups(self) -> Sequence[TrajectoryGroup]:
         self.events.append("groups")
@@ -38,6 +39,10 @@ class Rig:
         self.trained.append((list(samples), updates))
         return Training(2, {"policy/loss": 0.5})
 
+    def measure(self, groups: Sequence[TrajectoryGroup], version: int) -> dict[str, float]:
+        self.measured.append((version, len(self.trained)))
+        return {"mismatch/mean": 0.25}
+
     def share(self, groups: Sequence[TrajectoryGroup] | None) -> Sequence[TrajectoryGroup]:
         self.events.append("share")
         return groups if groups is not None else self.batches.pop(0)
@@ -47,7 +52,7 @@ class Rig:
         self.saved.append(replace(progress))
 
     def loop(self, progress: Progress, leader: bool = True) -> LearnerLoop:
-        return LearnerLoop(CONFIG, progress, self, self if leader else None, self.share, self.save)
+        return LearnerLoop(CONFIG, progress, self, self if leader else None, self.share, self.measure, self.save)
 
 
 def test_a_step_first_checkpoints_and_acknowledges_those_before_it() -> None:
@@ -65,6 +70,14 @@ def test_a_step_first_checkpoints_and_acknowledges_those_before_it() -> None:
     assert (report.version, report.samples, report.metrics["policy/loss"]) == (4, 4, 0.5)
     for key in report.metrics:
         find(key)
+
+
+def test_groups_are_measured_before_the_weights_change() -> None:
+    rig = Rig([[make_group(0)], [make_group(1)]])
+    loop = rig.loop(Progress(version=3), leader=False)
+    reports = [loop.step(checkpoint=False) for _ in range(2)]
+    assert rig.measured == [(3, 0), (4, 1)]
+    assert [report.metrics["mismatch/mean"] for report in reports if report] == [0.25, 0.25]
 
 
 def test_without_a_checkpoint_nothing_is_acknowledged() -> None:
@@ -94,7 +107,7 @@ def test_a_failed_checkpoint_acknowledges_nothing() -> None:
     def fail(progress: Progress) -> None:
         raise OSError("disk full")
 
-    loop = LearnerLoop(CONFIG, Progress(), rig, rig, rig.share, fail)
+    loop = LearnerLoop(CONFIG, Progress(), rig, rig, rig.share, rig.measure, fail)
     loop.step(checkpoint=False)
     for _ in range(2):
         with pytest.raises(OSError, match="disk full"):

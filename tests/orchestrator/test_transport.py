@@ -6,7 +6,7 @@ import pytest
 
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
-from common.weights.planner import BroadcastPlanner
+from common.weights.planner import BroadcastPlanner, members_of
 from common.weights.publisher import Publication
 
 ADDRESS = ("10.0.0.1", 4321)
@@ -73,3 +73,23 @@ def test_the_group_stays_until_a_member_changes_the_learner_restarts_or_it_fails
     others.append(planner.plan(learner, members))
     keys = {plan.key for plan in (first, *others) if plan is not None}
     assert len(keys) == 4
+
+
+def test_every_tensor_parallel_rank_is_a_member_of_its_own_and_a_workers_ranks_follow_one_another() -> None:
+    workers = {"rollout-0": [at("1", "b"), at("1", "c")], "rollout-1-restart-2": [at("2", "d"), at("2", "e")]}
+    members: dict[str, Location] = {}
+    for actor, places in workers.items():
+        members |= members_of(actor, places)
+    plan = BroadcastPlanner("auto").plan(Learner(at("1", "a")), members)
+    assert plan is not None
+    assert plan.members == ("rollout-0/tp0", "rollout-0/tp1", "rollout-1-restart-2/tp0", "rollout-1-restart-2/tp1")
+    assert [plan.rank(member) for member in plan.members] == [1, 2, 3, 4]
+    assert plan.backend == "nccl"
+    assert members_of("rollout-0", [at("1")]) == {"rollout-0": at("1")}, "alone, it is the actor"
+
+
+def test_ranks_that_share_a_gpu_cannot_use_nccl() -> None:
+    members = members_of("rollout-0", [at("2", "b"), at("2", "b")])
+    plan = BroadcastPlanner("auto").plan(Learner(at("1", "a")), members)
+    assert plan is not None
+    assert plan.backend == "gloo"

@@ -6,18 +6,22 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 import ray
+import torch
 from torch import Tensor
 
 from benchmarks.weights import ReceivingWorker, SendingRank, Settings
 from common.config import Config, DeadlinesConfig
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
-from common.weights.buckets import WeightsUpdate, overwrite
+from common.weights.buckets import WeightsUpdate
+from common.weights.comparison import HeldTensors, Verification
 from common.weights.fence import VersionFence
 from common.weights.loader import LocalWeights, WeightsLoader
 from common.weights.planner import Transport
@@ -26,6 +30,7 @@ from orchestrator.fleet.cluster import local_ray
 from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
 from orchestrator.fleet.rank_group import LearnerDiedError
+from orchestrator.fleet.weights_check import WeightsDifferError
 
 SETTINGS = Settings(mib=40, workers=2, dtype="float32", repeats=1)
 LONG = 60.0
@@ -33,30 +38,90 @@ LONG = 60.0
 SHORT = 4.0
 
 
-class Worker(ReceivingWorker):
-    """Can be told to come to grief when it next loads its second parameter. A slow one takes its time to begin."""
+class Disturbed(HeldTensors):
+    """Comes to grief of a kind when it next loads its second parameter; ``damage`` of one bit stays."""
 
-    def __init__(self, deadline: float, slow: bool) -> None:
-        super().__init__(SETTINGS, deadline)
-        self._slow = slow
-        self._grief = ""
-        self._begun = self._received = 0
-        self._loader = WeightsLoader(LocalWeights(self._load), VersionFence(), deadline)
+    grief = ""
 
-    def _load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        overwrite(self._parameters.items(), self._disturbed(weights))
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        super().load(self._disturbed(weights))
 
     def _disturbed(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-        grief, self._grief = self._grief, ""
-        for number, weight in enumerate(weights):
+        grief = self.grief
+        if grief != "damage":
+            self.grief = ""
+        for number, (name, tensor) in enumerate(weights):
             if number == 1 and grief == "raise":
                 raise ValueError("grief")
-            if number == 1 and grief:
+            if number == 1 and grief == "damage":
+                tensor = tensor.clone()
+                tensor.view(torch.uint8)[-1, 0] ^= 1
+            elif number == 1 and grief:
                 os.kill(os.getpid(), getattr(signal, grief))
-            yield weight
+            yield name, tensor
+
+
+class Ranks:
+    """Weights that are held several times, each by a member of its own in broadcasts, as by tensor parallelism."""
+
+    def __init__(self, ranks: Sequence[LocalWeights]) -> None:
+        self._ranks = ranks
+
+    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        everything = [(name, tensor.clone()) for name, tensor in weights]
+        for rank in self._ranks:
+            rank.load(everything)
+
+    def corrupt(self) -> None:
+        for rank in self._ranks:
+            rank.corrupt()
+
+    def differing(self, weights: Iterable[tuple[str, Tensor]]) -> list[str]:
+        everything = [(name, tensor.clone()) for name, tensor in weights]
+        return list(dict.fromkeys(name for rank in self._ranks for name in rank.differing(everything)))
+
+    @contextmanager
+    def receiving(self, plan: Plan, rank: int, deadline: float) -> Iterator[tuple[int, Callable[[], None]]]:
+        """No rank's group is there before all of them have come."""
+        with ExitStack() as stack, ThreadPoolExecutor(len(self._ranks)) as threads:
+            contexts = [member.receiving(plan, rank + n, deadline) for n, member in enumerate(self._ranks)]
+            entered = list(threads.map(lambda context: context.__enter__(), contexts))
+            for context in contexts:
+                stack.push(context)
+
+            def finish() -> None:
+                for _ in threads.map(lambda member: member[1](), entered):
+                    pass
+
+            yield entered[0][0], finish
+
+
+class Worker(ReceivingWorker):
+    """Can be told to come to grief. A slow one takes its time to begin."""
+
+    def __init__(self, deadline: float, slow: bool, grief: str, ranks: int) -> None:
+        super().__init__(SETTINGS, deadline)
+        self._slow = slow
+        self._begun = self._received = 0
+        self._weights = Disturbed(self._parameters)
+        self._weights.grief = grief
+        copies = [HeldTensors({n: t.clone() for n, t in self._parameters.items()}) for _ in range(ranks - 1)]
+        held = [LocalWeights(weights) for weights in (self._weights, *copies)]
+        self._copies = copies
+        self._places = ranks * super().locations()
+        self._loader = WeightsLoader(Ranks(held) if copies else held[0], VersionFence(), deadline)
+
+    def locations(self) -> tuple[Location, ...]:
+        return self._places
 
     def come_to_grief(self, how: str) -> None:
-        self._grief = how
+        self._weights.grief = how
+
+    def verify_weights(self, update: WeightsUpdate, reload: bool) -> Verification:
+        return self._loader.verify(update, reload)
+
+    def holds_the_same_in_all_ranks(self) -> bool:
+        return not any(copy.differing(self._parameters.items()) for copy in self._copies)
 
     def run(self) -> None:
         time.sleep(LONG)
@@ -82,13 +147,16 @@ class Worker(ReceivingWorker):
 class Fleet:
     """A learner of one rank and two workers."""
 
-    def __init__(self, transport: Transport, weights_seconds: float = LONG) -> None:
+    def __init__(
+        self, transport: Transport, weights_seconds: float = LONG, verify: bool = False, ranks: int = 1
+    ) -> None:
         deadlines = DeadlinesConfig(weights_seconds=weights_seconds, start_seconds=LONG)
         self.workers: dict[str, Any] = {}
         self.slow = False
+        self.grief = ""
 
         def spawn(consumer: str, actor: str) -> Any:
-            self.workers[consumer] = _remote(Worker).remote(weights_seconds, self.slow)
+            self.workers[consumer] = _remote(Worker).remote(weights_seconds, self.slow, self.grief, ranks)
             return self.workers[consumer]
 
         def spawn_rank(rank: int, name: str) -> Any:
@@ -97,7 +165,7 @@ class Fleet:
 
         self.learner = LearnerGroup(_config(deadlines), spawn_rank, lambda: None)
         self.learner.start(None)
-        spec = PoolSpec("rollout", SETTINGS.workers, needs_weights=True, transport=transport)
+        spec = PoolSpec("rollout", SETTINGS.workers, True, transport=transport, verify_weights=verify)
         self.pool = WorkerPool(spec, spawn, deadlines)
         self.pool.wait_until_started(lambda: None)
         assert self.publish() == []
@@ -112,6 +180,12 @@ class Fleet:
         while not self.pool.all_healthy:
             assert time.monotonic() < end
             assert self.pool.poll() == []
+            time.sleep(0.05)
+
+    def poll_until_it_fails(self) -> None:
+        end = time.monotonic() + LONG
+        while time.monotonic() < end:
+            self.pool.poll()
             time.sleep(0.05)
 
     def hold_the_learners_weights(self) -> bool:
@@ -150,7 +224,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def start() -> Iterator[Callable[..., Fleet]]:
     fleets: list[Fleet] = []
 
-    def make(transport: Transport, **settings: float) -> Fleet:
+    def make(transport: Transport, **settings: Any) -> Fleet:
         fleets.append(Fleet(transport, **settings))
         return fleets[-1]
 
@@ -216,6 +290,36 @@ def test_a_worker_that_is_loading_when_newer_weights_come_loads_those_too(start:
     assert fleet.publish() == []
     fleet.wait_until_healthy()
     assert fleet.hold_the_learners_weights()
+
+
+def test_a_worker_of_several_ranks_takes_part_with_all_of_them(start: Callable[..., Fleet]) -> None:
+    fleet = start("collective", ranks=2)
+    assert fleet.publish() == []
+    assert fleet.received() == [1, 1]
+    assert fleet.hold_the_learners_weights()
+    workers = fleet.workers.values()
+    assert ray.get([worker.holds_the_same_in_all_ranks.remote() for worker in workers], timeout=LONG) == [True] * 2
+
+
+def test_weights_are_verified_at_every_start_and_after_the_first_broadcast(start: Callable[..., Fleet]) -> None:
+    """Every worker says once, of either way, that it holds what was published; a difference ends the run."""
+    fleet = start("collective", verify=True)
+    (loaded,) = fleet.pool.verified()
+    assert (loaded.workers, loaded.reloaded) == (("rollout-0", "rollout-1"), True)
+    assert (loaded.version, loaded.bytes) == (1, SETTINGS.bytes)
+    assert loaded.tensors == 3
+    assert fleet.publish() == []
+    (broadcast,) = fleet.pool.verified()
+    assert (broadcast.workers, broadcast.version, broadcast.reloaded) == (loaded.workers, 2, False)
+    assert fleet.publish() == []
+    assert fleet.pool.verified() == []
+
+    ray.kill(fleet.workers["rollout-0"])
+    fleet.grief = "damage"
+    with pytest.raises(
+        WeightsDifferError, match=r"rollout-0 does not hold .* 1 of 3 tensors differ: parameter-1;"
+    ):
+        fleet.poll_until_it_fails()
 
 
 class Rank:

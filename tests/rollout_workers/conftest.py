@@ -14,7 +14,7 @@ from common.models.transformer import MaskedDiffusionModel
 from common.records import PromptGroup, RolloutGroup, Sampler, Task, TestCase
 from common.weights.fence import VersionFence
 from rollout_workers.denoiser import TorchDenoiser
-from rollout_workers.engine import DenoisingEngine
+from rollout_workers.engine import DenoisingEngine, Finished
 from rollout_workers.requests import Request
 from rollout_workers.rollout_engine import RolloutEngine
 
@@ -42,6 +42,16 @@ class RecordingEngine(DenoisingEngine):
         super().add(requests, sampler)
 
 
+class TirelessEngine(RecordingEngine):
+    """The real engine, which in one step denoises until something is finished."""
+
+    def step(self, version: int = 0) -> list[Finished]:
+        finished: list[Finished] = []
+        while self.has_unfinished and not finished:
+            finished = super().step(version)
+        return finished
+
+
 @pytest.fixture
 def denoiser(make_model: Callable[..., MaskedDiffusionModel]) -> WatchedDenoiser:
     """A tiny random model with the vocabulary of the built-in tokenizer."""
@@ -49,8 +59,9 @@ def denoiser(make_model: Callable[..., MaskedDiffusionModel]) -> WatchedDenoiser
 
 
 @pytest.fixture
-def denoising(denoiser: WatchedDenoiser) -> RecordingEngine:
-    engine = RecordingEngine(denoiser, batch_tokens=150)
+def denoising(denoiser: WatchedDenoiser, request: pytest.FixtureRequest) -> RecordingEngine:
+    """A recording engine, or one of the class that a test asks for."""
+    engine: RecordingEngine = getattr(request, "param", RecordingEngine)(denoiser, batch_tokens=150)
     engine.batches = []
     return engine
 
@@ -75,6 +86,10 @@ def make_engine(denoising: RecordingEngine, fence: VersionFence) -> Callable[...
 @pytest.fixture
 def engine(make_engine: Callable[..., RolloutEngine]) -> RolloutEngine:
     return make_engine()
+
+
+#: For what must hold whether a step is one denoising step or many.
+both_kinds_of_step = pytest.mark.parametrize("denoising", [RecordingEngine, TirelessEngine], indirect=True)
 
 
 def drive(engine: RolloutEngine, *prompts: PromptGroup) -> list[RolloutGroup]:

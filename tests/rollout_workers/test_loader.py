@@ -13,6 +13,7 @@ from common.weights import loader as loading
 from common.weights.broadcast import Location, Sender
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import Manifest, WeightsError, WeightsUpdate, fill_buckets, overwrite, plan_layout
+from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
 from common.weights.loader import LocalWeights, WeightsLoader
 
@@ -21,15 +22,19 @@ NAMES = ("a", "b", "c")
 LONG = 30.0
 
 
-class Weights:
-    """The worker's; without one of them, loading fails there."""
+class Weights(HeldTensors):
+    """The worker's; without one of them, loading fails there. One may keep a value that it was not sent."""
 
     def __init__(self) -> None:
         self.values = {name: torch.zeros(4) for name in NAMES}
-        self.fail_at = ""
+        super().__init__(self.values)
+        self.fail_at = self.keep = ""
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        kept = {name: tensor.clone() for name, tensor in self.values.items() if name == self.keep}
         overwrite(((name, t) for name, t in self.values.items() if name != self.fail_at), weights)
+        for name, tensor in kept.items():
+            self.values[name].copy_(tensor)
 
     def are(self, value: float) -> bool:
         return all(bool((tensor == value).all()) for tensor in self.values.values())
@@ -50,7 +55,7 @@ def loader(weights: Weights, fence: VersionFence, monkeypatch: pytest.MonkeyPatc
     """A loader whose object store keeps the arrays themselves as references."""
     monkeypatch.setattr(loading.ray, "get", lambda references, timeout: references)
     monkeypatch.setattr(loading.Location, "here", lambda: HERE)
-    return WeightsLoader(LocalWeights(weights.load), fence, LONG)
+    return WeightsLoader(LocalWeights(weights), fence, LONG)
 
 
 def published(version: int) -> tuple[Manifest, dict[str, Tensor]]:
@@ -158,4 +163,29 @@ def test_a_damaged_bucket_of_a_broadcast_leaves_no_version_and_is_not_loaded(
         broadcast(4, spoiled=1)
     assert broadcast.failure == "rollout-0 gave up"
     assert [tensor[0].item() for tensor in weights.values.values()] == [4.0, 3.0, 3.0]
+    assert fence.version == -1
+
+
+def test_verifying_loads_an_update_over_corrupted_weights_and_compares_all(
+    loader: WeightsLoader, weights: Weights, fence: VersionFence, broadcast: Broadcast
+) -> None:
+    found = loader.verify(stored(3), reload=True)
+    assert (found.version, found.reloaded, found.tensors, found.bytes, found.differing) == (3, True, 3, 48, ())
+    assert weights.are(3)
+    assert fence.version == 3
+    broadcast(4)
+    assert loader.verify(stored(4), reload=False).differing == ()
+    assert loader.verify(stored(5), reload=False).differing == NAMES, "which it was not sent"
+    weights.keep = "b"
+    assert loader.verify(stored(4), reload=True).differing == ("b",)
+    assert bool(weights.values["b"].isnan().all()), "what it holds by chance does not count"
+
+
+def test_weights_that_were_corrupted_and_could_not_be_loaded_are_no_version(
+    loader: WeightsLoader, weights: Weights, fence: VersionFence
+) -> None:
+    loader.from_store(stored(3))
+    weights.fail_at = "c"
+    with pytest.raises(WeightsError, match="no place for c"):
+        loader.verify(stored(3), reload=True)
     assert fence.version == -1

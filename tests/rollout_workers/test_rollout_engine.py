@@ -14,7 +14,13 @@ from common.records import PromptGroup, Purpose, RolloutGroup
 from common.weights.fence import FenceTimeoutError, VersionFence
 from rollout_workers.requests import RequestError
 from rollout_workers.rollout_engine import RolloutEngine
-from tests.rollout_workers.conftest import RecordingEngine, WatchedDenoiser, drive
+from tests.rollout_workers.conftest import (
+    RecordingEngine,
+    TirelessEngine,
+    WatchedDenoiser,
+    both_kinds_of_step,
+    drive,
+)
 
 MakePrompt = Callable[..., PromptGroup]
 MakeEngine = Callable[..., RolloutEngine]
@@ -24,6 +30,7 @@ def completions(group: RolloutGroup) -> list[tuple[Any, ...]]:
     return [(rollout.completion_ids, rollout.step_map) for rollout in group.rollouts]
 
 
+@both_kinds_of_step
 def test_groups_join_one_batch_beyond_its_token_budget(
     engine: RolloutEngine, denoising: RecordingEngine, make_prompt: MakePrompt
 ) -> None:
@@ -83,7 +90,10 @@ def test_an_answer_begins_with_its_prefix(make_engine: MakeEngine, make_prompt: 
             assert rollout.text == prefix + written
 
 
-def test_a_group_is_the_same_alone_or_in_company(engine: RolloutEngine, make_prompt: MakePrompt) -> None:
+@both_kinds_of_step
+def test_a_group_is_the_same_alone_or_in_company(
+    engine: RolloutEngine, denoising: RecordingEngine, make_prompt: MakePrompt
+) -> None:
     prompts = [make_prompt(i, 3) for i in range(4)]
     together = sorted(drive(engine, *prompts), key=lambda group: group.prompt.index)
     alone = [drive(engine, prompt)[0] for prompt in prompts]
@@ -153,6 +163,27 @@ def test_waiting_weights_end_a_batch_that_would_go_on_for_ever(
     assert engine.has_room
     groups += drive(engine, make_prompt(1))
     assert [{rollout.versions for rollout in group.rollouts} for group in groups] == [{(5, 5)}, {(6, 6)}]
+
+
+@pytest.mark.parametrize("denoising", [TirelessEngine], indirect=True)
+def test_weights_that_come_in_the_middle_of_a_long_step_change_nothing_before_the_batch_is_done(
+    engine: RolloutEngine, denoiser: WatchedDenoiser, fence: VersionFence, make_prompt: MakePrompt
+) -> None:
+    passes: list[int] = []
+
+    def watch() -> None:
+        passes.append(fence.version)
+        if len(passes) == 2:
+            start_writer(fence, 6)
+
+    denoiser.before_pass = watch
+    prompts = [make_prompt(i, 4) for i in range(6)]
+    first = drive(engine, *prompts[:4])
+    assert {rollout.versions for group in first for rollout in group.rollouts} == {(5, 5)}
+    while fence.writer_waiting:
+        pass
+    second = drive(engine, *prompts[4:])
+    assert {rollout.versions for group in second for rollout in group.rollouts} == {(6, 6)}
 
 
 def test_weights_that_failed_to_load_serve_no_further_batch(

@@ -10,6 +10,7 @@ from torch import Tensor
 from common.records import Sampler
 from rollout_workers.kernels import Kernels
 from rollout_workers.sampling import Draws, TokenSampler
+from rollout_workers.vocabulary import Vocabulary
 
 EXACT = torch.float64
 
@@ -17,7 +18,7 @@ EXACT = torch.float64
 @pytest.fixture(scope="module")
 def compiled() -> Kernels:
     """Compiled kernels; a machine without a compiler would silently test the plain ones twice."""
-    kernels = Kernels.choose(8192, torch.device("cpu"))
+    kernels = Kernels.choose(Vocabulary.whole(8192), torch.device("cpu"))
     if not kernels.compiled:
         pytest.skip("torch.compile needs a C++ compiler, and there is none")
     return kernels
@@ -28,9 +29,14 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
     return Kernels() if request.param == "plain" else request.getfixturevalue("compiled")
 
 
-def sampler(kernels: Kernels | None = None, **fields: Any) -> TokenSampler:
+def sampler(vocabulary: int, kernels: Kernels | None = None, **fields: Any) -> TokenSampler:
     defaults = {"temperature": 1.0, "top_p": 1.0, "denoising_steps": 1, "completion_length": 1}
-    return TokenSampler(Sampler.model_validate(defaults | fields), kernels or Kernels())
+    setting = Sampler.model_validate(defaults | fields)
+    return TokenSampler(setting, kernels or Kernels(), Vocabulary.whole(vocabulary))
+
+
+def nucleus(kernels: Kernels, weights: Tensor, top_p: float) -> Tensor:
+    return kernels.nucleus(weights, weights.sum(-1), top_p, Vocabulary.whole(weights.shape[-1]))
 
 
 def rows(count: int, vocabulary: int, std: float, seed: int = 0) -> Tensor:
@@ -55,7 +61,7 @@ def test_entropy_equals_its_definition(kernels: Kernels, vocabulary: int, std: f
     logits = rows(16, vocabulary, std)
     for top_p in (0.05, 0.5, 0.95, 1.0):
         expected = torch.tensor([entropy_by_definition(row, top_p, 1.2) for row in logits])
-        actual = sampler(kernels, top_p=top_p, temperature=1.2).entropies(logits)
+        actual = sampler(logits.shape[1], kernels, top_p=top_p, temperature=1.2).entropies(logits)
         torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -65,25 +71,25 @@ def test_entropy_over_a_large_vocabulary(kernels: Kernels, std: float, top_p: fl
     logits = rows(8, 32_000, std)
     logits[:, 5] = -torch.inf
     expected = torch.tensor([entropy_by_definition(row, top_p, 1.2) for row in logits])
-    actual = sampler(kernels, top_p=top_p, temperature=1.2).entropies(logits)
+    actual = sampler(logits.shape[1], kernels, top_p=top_p, temperature=1.2).entropies(logits)
     torch.testing.assert_close(actual, expected, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(("std", "top_p"), [(0.02, 0.3), (3.0, 0.95), (10.0, 0.95)])
 def test_searched_nucleus_is_the_sorted_one(compiled: Kernels, std: float, top_p: float) -> None:
     """But for a token at the edge, where the sums of fp32 disagree in their last bits."""
-    weights, totals = compiled.exponentials(rows(32, 20_000, std), 1.2)
-    searched = (weights >= compiled.nucleus(weights, totals, top_p).unsqueeze(-1)).sum(-1)
-    by_sorting = (weights >= Kernels().nucleus(weights, totals, top_p).unsqueeze(-1)).sum(-1)
+    weights, _ = compiled.exponentials(rows(32, 20_000, std), 1.2, None)
+    searched = (weights >= nucleus(compiled, weights, top_p).unsqueeze(-1)).sum(-1)
+    by_sorting = (weights >= nucleus(Kernels(), weights, top_p).unsqueeze(-1)).sum(-1)
     assert int((searched - by_sorting).abs().max()) <= 2
     assert int(searched.min()) >= 1
 
 
 def test_tokens_that_tie_at_the_edge_of_the_nucleus_are_all_in(kernels: Kernels) -> None:
     weights = torch.tensor([[1.0, 0.5, 0.5, 0.5, 0.25, 0.0]])
-    assert kernels.nucleus(weights, weights.sum(-1), 0.5).tolist() == [0.5]
-    assert kernels.nucleus(weights, weights.sum(-1), 0.999).tolist() == [0.25]
-    assert kernels.nucleus(weights, weights.sum(-1), 0.1).tolist() == [1.0]
+    assert nucleus(kernels, weights, 0.5).tolist() == [0.5]
+    assert nucleus(kernels, weights, 0.999).tolist() == [0.25]
+    assert nucleus(kernels, weights, 0.1).tolist() == [1.0]
 
 
 @pytest.mark.parametrize(("top_p", "smallest"), [(0.5, 1.0), (0.75, 0.5), (0.875, 0.25)])
@@ -91,7 +97,7 @@ def test_the_nucleus_ends_with_the_token_that_reaches_top_p_exactly(
     kernels: Kernels, top_p: float, smallest: float
 ) -> None:
     weights = torch.tensor([[1.0, 0.5, 0.25, 0.125, 0.125]])
-    assert kernels.nucleus(weights, weights.sum(-1), top_p).tolist() == [smallest]
+    assert nucleus(kernels, weights, top_p).tolist() == [smallest]
 
 
 def test_narrow_and_wide_rows_mix_in_one_batch(kernels: Kernels) -> None:
@@ -99,12 +105,12 @@ def test_narrow_and_wide_rows_mix_in_one_batch(kernels: Kernels) -> None:
     covered = logits.softmax(-1).topk(64).values.sum(-1) >= 0.95
     assert 0 < int(covered.sum()) < 16  # both ways of sorting run
     expected = torch.tensor([entropy_by_definition(row, 0.95) for row in logits])
-    torch.testing.assert_close(sampler(kernels, top_p=0.95).entropies(logits), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(sampler(300, kernels, top_p=0.95).entropies(logits), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_certain_row_has_no_entropy_and_full_margin(kernels: Kernels) -> None:
     logits = torch.tensor([[0.0, 1.0, 0.0], [0.02, 0.96, 0.02]]).log()
-    certain = sampler(kernels, top_p=0.95)
+    certain = sampler(3, kernels, top_p=0.95)
     assert certain.entropies(logits).tolist() == [0.0, 0.0]
     assert certain.margins(logits).tolist() == [1.0, 1.0]
 
@@ -116,12 +122,12 @@ def test_margin_equals_its_definition(kernels: Kernels) -> None:
         for row in logits:
             kept = sorted(kept_by_definition(row, top_p, 1.2, top_k).values(), reverse=True)
             expected.append(kept[0] - (kept[1] if len(kept) > 1 else 0.0))
-        actual = sampler(kernels, top_p=top_p, top_k=top_k, temperature=1.2).margins(logits)
+        actual = sampler(40, kernels, top_p=top_p, top_k=top_k, temperature=1.2).margins(logits)
         torch.testing.assert_close(actual, torch.tensor(expected), atol=1e-5, rtol=1e-5)
 
 
 def draw(logits: Tensor, uniforms: Tensor, kernels: Kernels | None = None, **fields: Any) -> Draws:
-    return sampler(kernels, **fields).draw(logits, uniforms)
+    return sampler(logits.shape[1], kernels, **fields).draw(logits, uniforms)
 
 
 @pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.6, 0), (1.0, 2), (0.9, 1)])
@@ -205,8 +211,8 @@ def test_a_row_draws_the_same_in_any_batch(kernels: Kernels) -> None:
 
 
 def test_a_small_vocabulary_is_not_compiled() -> None:
-    assert not Kernels.choose(448, torch.device("cpu")).compiled
-    assert not Kernels.choose(100_000, torch.device("cpu"), "never").compiled
+    assert not Kernels.choose(Vocabulary.whole(448), torch.device("cpu")).compiled
+    assert not Kernels.choose(Vocabulary.whole(100_000), torch.device("cpu"), "never").compiled
 
 
 def test_without_a_compiler_the_plain_kernels_serve(
@@ -216,6 +222,6 @@ def test_without_a_compiler_the_plain_kernels_serve(
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "no-such-compiler"),))
     torch.compiler.reset()
-    kernels = Kernels.choose(9000, torch.device("cpu"))
+    kernels = Kernels.choose(Vocabulary.whole(9000), torch.device("cpu"))
     assert not kernels.compiled
     assert "uncompiled" in caplog.text

@@ -21,7 +21,7 @@ from common.streams import (
 from common.weights.fence import FenceTimeoutError
 from rollout_workers.rollout_engine import RolloutEngine
 from rollout_workers.rollout_loop import RolloutLoop
-from tests.rollout_workers.conftest import RecordingEngine, WatchedDenoiser
+from tests.rollout_workers.conftest import RecordingEngine, WatchedDenoiser, both_kinds_of_step
 
 MakePrompt = Callable[..., PromptGroup]
 DELIVERIES = 3
@@ -68,6 +68,7 @@ def worker(redis_url: str, run_id: str, engine: RolloutEngine) -> Iterator[Worke
     client.close()
 
 
+@both_kinds_of_step
 def test_prompts_become_rollouts_in_one_batch_that_is_refilled(
     worker: Worker, denoising: RecordingEngine, make_prompt: MakePrompt
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_group_that_cannot_join_the_batch_begins_the_next(
     assert sorted(worker.rolled_out()) == list(range(6))
 
 
+@both_kinds_of_step
 def test_left_over_prompts_run_alone_and_the_rest_together(
     worker: Worker, denoising: RecordingEngine, make_prompt: MakePrompt
 ) -> None:

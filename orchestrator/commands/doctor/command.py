@@ -19,6 +19,8 @@ from orchestrator.commands.doctor.machine import Check, Status
 
 Probe = Callable[[], Check]
 _SECONDS = 10.0
+#: Lines that are given longer: where vLLM is installed it is imported, for up to ``services.VLLM_SECONDS``.
+_LONGER = {"vllm": services.VLLM_SECONDS + _SECONDS}
 _MARKS: dict[Status, tuple[str, str]] = {
     "ok": ("✓", "green"),
     "warning": ("!", "yellow"),
@@ -34,6 +36,7 @@ PROBES: dict[str, Probe] = {
     "GPU": machine.gpu,
     "C++ compiler": machine.compiler,
     **{probe.args[0]: probe for probe in services.PACKAGES},
+    "vllm": services.vllm,
     "embedded Redis": services.embedded_redis,
     "REDIS_URL": services.redis_url,
     "container engine": services.container_engine,
@@ -61,9 +64,10 @@ def doctor(as_json: bool) -> None:
 
 
 def check(probes: dict[str, Probe] | None = None, seconds: float = _SECONDS) -> list[Check]:
-    """Ask everything at once and return one line per probe, in order, after at most ``seconds``.
+    """Ask everything at once and return one line per probe, in order.
 
-    A probe that has not answered by then, or that failed, is a warning; it never holds up the others.
+    A probe that has not answered within ``seconds`` (those of ``_LONGER`` within theirs), or that failed, is a
+    warning; it never holds up the others.
     """
     asked = PROBES if probes is None else probes
     answers: queue.SimpleQueue[tuple[str, Check]] = queue.SimpleQueue()
@@ -72,17 +76,18 @@ def check(probes: dict[str, Probe] | None = None, seconds: float = _SECONDS) -> 
         name: threading.Thread(target=_answer, args=(name, probe, answers), daemon=True)
         for name, probe in asked.items()
     }
-    end = time.monotonic() + seconds
+    given = {name: max(seconds, _LONGER.get(name, 0.0)) for name in asked}
+    began = time.monotonic()
     for thread in threads.values():
         thread.start()
-    for thread in threads.values():
-        thread.join(max(0.0, end - time.monotonic()))
+    for name, thread in threads.items():
+        thread.join(max(0.0, began + given[name] - time.monotonic()))
     hung = {name for name, thread in threads.items() if thread.is_alive()}
     found: dict[str, Check] = {}
     while not answers.empty():
         name, answer = answers.get()
         found[name] = answer
-    return [found.get(name) or _unanswered(name, name in hung, seconds) for name in asked]
+    return [found.get(name) or _unanswered(name, name in hung, given[name]) for name in asked]
 
 
 def exit_code(checks: Sequence[Check]) -> int:

@@ -17,19 +17,19 @@ from orchestrator.commands.doctor.machine import Check
 
 _INSTALL = "pip install couplet-rl"
 _SECONDS = 2.0
+#: vLLM is slow to import.
+VLLM_SECONDS = 120.0
 _SANDBOX_REMEDY = (
     "run as root with CAP_SYS_ADMIN, or allow unprivileged user namespaces "
     "(sysctl kernel.unprivileged_userns_clone=1; on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0)"
 )
 
 
-def package(name: str, extra: str = "", version: Callable[[str], str] = metadata.version) -> Check:
-    """The installed version of ``name``; with ``extra``, it is optional and that extra brings it."""
+def package(name: str, version: Callable[[str], str] = metadata.version) -> Check:
+    """The installed version of ``name``."""
     try:
         return Check(name, "ok", version(name))
     except metadata.PackageNotFoundError:
-        if extra:
-            return Check(name, "ok", f"not installed; optional: pip install 'couplet-rl[{extra}]'")
         return Check(name, "missing", "not installed", _INSTALL)
 
 
@@ -39,8 +39,28 @@ PACKAGES = (
     partial(package, "deepspeed"),
     partial(package, "ray"),
     partial(package, "redis"),
-    partial(package, "vllm", "vllm"),
 )
+
+
+def _usable_vllm() -> str | None:
+    """Return what vLLM is installed and computes on, imported in another process; None without one."""
+    from rollout_workers.backends.vllm_backend.installation import find_device, find_installation
+
+    found = find_installation()
+    return None if found is None else f"{found}, on {find_device(VLLM_SECONDS)}"
+
+
+def vllm(usable: Callable[[], str | None] = _usable_vllm) -> Check:
+    """The vLLM that is installed, if it works, and the device that it computes on."""
+    try:
+        from rollout_workers.backends.vllm_backend.installation import INSTALL, VllmUnusableError
+    except ImportError as error:
+        return Check("vllm", "missing", f"cannot be asked: {error}", _INSTALL)
+    try:
+        found = usable()
+    except VllmUnusableError as error:
+        return Check("vllm", "warning", error.reason, error.remedy)
+    return Check("vllm", "ok", found or f"not installed; optional: {INSTALL}")
 
 
 def embedded_redis() -> Check:

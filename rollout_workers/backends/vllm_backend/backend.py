@@ -26,6 +26,7 @@ from common.weights.broadcast_group import Plan
 from rollout_workers.backends.vllm_backend import environment
 from rollout_workers.backends.vllm_backend.errors import VllmError
 from rollout_workers.backends.vllm_backend.extension import Settings
+from rollout_workers.backends.vllm_backend.models import register_here
 from rollout_workers.backends.vllm_backend.names import EngineArgs, MultiprocExecutor, WeightTransferConfig
 from rollout_workers.backends.vllm_backend.plugin import ARCHITECTURES, WEIGHT_TRANSFER
 from rollout_workers.backends.vllm_backend.remote_engine import RemoteEngine
@@ -56,6 +57,7 @@ class VllmBackend:
             starting.callback(self.close)
             folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="couplet-vllm-")))
             arguments = _arguments(self._config, config, settings, folder)
+            register_here()
             self._executor = MultiprocExecutor(arguments.create_engine_config())
             self._open.callback(self._executor.shutdown)
             self._call("begin", Settings(config.rollout.batch_tokens, config.rollout.compile, os.getpid()))
@@ -150,6 +152,8 @@ def _arguments(model: ModelConfig, config: Config, settings: VllmBackendConfig, 
         gpu_memory_utilization=settings.gpu_memory_utilization,
         enforce_eager=settings.enforce_eager,
         enable_prefix_caching=False,
+        # There is no KV cache; without a size for it, vLLM sets a share of the memory aside on a CPU.
+        kv_cache_memory_bytes=1,
         max_model_len=model.max_position_embeddings,
         max_num_batched_tokens=longest,
         worker_extension_cls="rollout_workers.backends.vllm_backend.extension.DenoisingExtension",

@@ -18,8 +18,10 @@ from rollout_workers.backends.vllm_backend.names import (
     EncoderOnlyAttentionSpec,
     VllmConfig,
     get_layers_from_vllm_config,
+    get_tp_group,
     set_forward_context,
 )
+from rollout_workers.vocabulary import GroupRanks, Vocabulary
 
 
 class VllmDenoiser:
@@ -31,6 +33,9 @@ class VllmDenoiser:
         self._model = model
         self._vllm_config = vllm_config
         self._attention = _attention_builders(vllm_config, device)
+        self.vocabulary = _vocabulary(model, config)
+        never = self.vocabulary.columns_never_predicted(config.forbidden_token_ids)
+        self._never = torch.tensor(never, dtype=torch.int64, device=device)
         self._packing: Packing | None = None
         self._metadata: dict[str, Any] = {}
 
@@ -49,10 +54,14 @@ class VllmDenoiser:
         raise NotImplementedError("the vllm backend computes every step exactly")
 
     @torch.inference_mode()
+    def local_logits(self, rows: Tensor) -> Tensor:
+        """Compute this rank's columns [n, size] of the fp32 logits; -inf at what is never predicted, and padding."""
+        logits: Tensor = self._model.part_logits(rows)[:, : self.vocabulary.size].float()
+        return logits.index_fill_(-1, self._never, -torch.inf)
+
     def logits(self, rows: Tensor) -> Tensor:
-        """Compute fp32 logits [n, V] of hidden rows [n, H]; -inf at tokens that are never predicted."""
-        logits: Tensor = self._model.compute_logits(rows).float()
-        return logits.index_fill_(-1, self._forbidden, -torch.inf)
+        """Compute fp32 logits [n, V] of hidden rows [n, H], gathered from all ranks; -inf as above."""
+        return self.vocabulary.join(self.local_logits(rows))
 
     def source_rows(self, target_rows: Rows) -> Rows:
         """Return the flat rows that predict the target rows (one to the left where logits shift)."""
@@ -87,6 +96,16 @@ class VllmDenoiser:
             metadata = builder.build(common_prefix_len=0, common_attn_metadata=common)
             found |= dict.fromkeys(layers, metadata)
         return found
+
+
+def _vocabulary(model: Any, config: ModelConfig) -> Vocabulary:
+    """Say which tokens this rank has the logits of: vLLM gives every rank as many columns, padded at the end."""
+    group = get_tp_group()
+    if group.world_size == 1:
+        return Vocabulary.whole(config.vocab_size)
+    return Vocabulary(
+        config.vocab_size, model.lm_head.num_embeddings_per_partition, GroupRanks(group.device_group)
+    )
 
 
 def _attention_builders(vllm_config: VllmConfig, device: torch.device) -> list[tuple[Any, list[str]]]:

@@ -12,6 +12,8 @@ _SETTINGS = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     # A forked process would share the parent's threads and CUDA state.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # Messages are small; a queue takes ten times this much shared memory, of which containers have little.
+    "VLLM_MQ_MAX_CHUNK_BYTES_MB": "1",
     # Only our own extension is called, with objects of ours as arguments, and never from outside of this machine.
     "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
 }

@@ -7,6 +7,7 @@ counter-based randomness of the requests. Rank 0 answers; the others answer with
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -39,7 +40,10 @@ _LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Settings:
-    """What a worker process needs to know beside vLLM's own configuration."""
+    """What a worker process needs to know beside vLLM's own configuration.
+
+    ``parent``: the id of the process that started it.
+    """
 
     batch_tokens: int
     compile: Literal["auto", "never"]
@@ -63,16 +67,19 @@ class DenoisingExtension:
     vllm_config: Any
     device: torch.device
     rank: int
+    distributed_init_method: str
     start_weight_update: Callable[[], None]
     update_weights: Callable[[dict[str, Any]], None]
     finish_weight_update: Callable[[], None]
 
     def begin(self, settings: Settings) -> None:
         """Make the engine. Called once, before anything else."""
-        _end_with(settings.parent)
-        config = ModelConfig.from_folder(Path(self.vllm_config.model_config.model))
+        folder = Path(self.vllm_config.model_config.model)
+        _end_with(settings.parent, folder)
+        _unlink_shared_files(self.distributed_init_method)
+        config = ModelConfig.from_folder(folder)
         self._denoiser = VllmDenoiser(self.model_runner.get_model(), config, self.vllm_config, self.device)
-        kernels = Kernels.choose(config.vocab_size, self.device, settings.compile)
+        kernels = Kernels.choose(self._denoiser.vocabulary, self.device, settings.compile)
         self._engine = DenoisingEngine(self._denoiser, settings.batch_tokens, kernels)
         self._receiver: Receiver | None = None
         self._open = ExitStack()
@@ -135,8 +142,8 @@ class DenoisingExtension:
         return held.differing(segment.read())
 
 
-def _end_with(parent: int) -> None:
-    """End this process as soon as the one that started it is gone.
+def _end_with(parent: int, folder: Path) -> None:
+    """End this process as soon as the one that started it is gone, and remove what that one had written.
 
     vLLM's own watch asks the process to end between two calls; one call may take minutes, and the GPU is needed.
     """
@@ -144,6 +151,19 @@ def _end_with(parent: int) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_LOOK_SECONDS)
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+def _unlink_shared_files(address: str) -> None:
+    """Take their names from the files through which the processes have found each other.
+
+    All have them open by now; with a name, those of a process that is killed would stay for ever.
+    """
+    if address.startswith("file://"):
+        meeting = Path(address.removeprefix("file://"))
+        meeting.unlink(missing_ok=True)
+        for file in Path("/dev/shm").glob(f"{meeting.name}-*"):
+            file.unlink(missing_ok=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from rollout_workers.backends.vllm_backend.names import LlamaForCausalLM, Qwen2ForCausalLM, VllmConfig
+from rollout_workers.backends.vllm_backend.names import LlamaForCausalLM, ModelRegistry, Qwen2ForCausalLM, VllmConfig
+from rollout_workers.backends.vllm_backend.plugin import ARCHITECTURES
 
 
 class _FullAttention:
@@ -25,6 +26,13 @@ class _FullAttention:
         logits: Tensor = self.logits_processor(self.lm_head, rows, skip_gather=True)
         return logits
 
+    def pack_tied_head(self) -> None:
+        """Bring a head that is the embedding into the form that its kernel reads, after the embedding has changed.
+
+        vLLM does so for layers of which weights were loaded; on a CPU the head's kernel reads a copy of its own.
+        """
+        self.lm_head.quant_method.process_weights_after_loading(self.lm_head)
+
 
 class Qwen2ForMaskedDiffusion(_FullAttention, Qwen2ForCausalLM):  # type: ignore[misc]
     """Dream, DiffuCoder and other models of Qwen2's shape."""
@@ -32,3 +40,10 @@ class Qwen2ForMaskedDiffusion(_FullAttention, Qwen2ForCausalLM):  # type: ignore
 
 class LlamaForMaskedDiffusion(_FullAttention, LlamaForCausalLM):  # type: ignore[misc]
     """LLaDA and other models of Llama's shape."""
+
+
+def register_here() -> None:
+    """Register the classes themselves in this process: of a name, vLLM would import the module in yet another one."""
+    for layout, architecture in (("qwen2", Qwen2ForMaskedDiffusion), ("llama", LlamaForMaskedDiffusion)):
+        if ARCHITECTURES[layout] not in ModelRegistry.get_supported_archs():
+            ModelRegistry.register_model(ARCHITECTURES[layout], architecture)

@@ -22,6 +22,7 @@ from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 from vllm.model_executor.models.llama import LlamaForCausalLM
 from vllm.model_executor.models.qwen2 import Qwen2ForCausalLM
+from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.attention.backend import CommonAttentionMetadata
 from vllm.v1.executor.multiproc_executor import MultiprocExecutor
@@ -45,6 +46,7 @@ __all__ = [
     "WeightTransferEngineFactory",
     "WeightTransferInitInfo",
     "WeightTransferUpdateInfo",
+    "current_platform",
     "finalize_layerwise_reload",
     "get_layers_from_vllm_config",
     "get_tp_group",

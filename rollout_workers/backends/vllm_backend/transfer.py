@@ -85,7 +85,9 @@ class CoupletWeightTransfer(WeightTransferEngine[Nothing, Update]):  # type: ign
 
     def __init__(self, config: Any, vllm_config: Any, device: torch.device, model: torch.nn.Module) -> None:
         super().__init__(config, vllm_config, device, model)
-        self._shapes = parameter_shapes(ModelConfig.from_folder(Path(vllm_config.model_config.model)))
+        described = ModelConfig.from_folder(Path(vllm_config.model_config.model))
+        self._shapes = parameter_shapes(described)
+        self._tied = described.tie_word_embeddings
         self._missing: set[str] = set()
 
     def init_transfer_engine(self, init_info: Nothing) -> None:
@@ -105,6 +107,8 @@ class CoupletWeightTransfer(WeightTransferEngine[Nothing, Update]):  # type: ign
     def finish_weight_update(self) -> None:
         """Bring the weights into the form that the kernels read."""
         finalize_layerwise_reload(self.model, self.model_config)
+        if self._tied:
+            self.model.pack_tied_head()
 
     def shutdown(self) -> None:
         """Do nothing: there is nothing to leave."""

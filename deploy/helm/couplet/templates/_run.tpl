@@ -20,6 +20,33 @@
 {{- end -}}
 {{- end -}}
 
+{{/* GPUs that share the model of a rollout worker, as the recipe in the values or the last override of it says. */}}
+{{- define "couplet.tensorParallelSize" -}}
+{{- $size := 1 -}}
+{{- if not (kindIs "string" .Values.recipe) -}}
+{{- $backend := dig "rollout" "backend" (dict) .Values.recipe -}}
+{{- if kindIs "map" $backend -}}{{- $size = get $backend "tensor_parallel_size" | default 1 -}}{{- end -}}
+{{- end -}}
+{{- range .Values.overrides -}}
+{{- if hasPrefix "rollout.backend=" . -}}{{- $size = 1 -}}{{- end -}}
+{{- end -}}
+{{- range .Values.overrides -}}
+{{- if hasPrefix "rollout.backend.tensor_parallel_size=" . -}}{{- $size = splitList "=" . | last -}}{{- end -}}
+{{- end -}}
+{{- int $size -}}
+{{- end -}}
+
+{{/* GPUs of a rollout worker: as many as share its model, where some do. */}}
+{{- define "couplet.gpusPerWorker" -}}
+{{- $rollout := .Values.ray.rollout -}}
+{{- $share := include "couplet.share" (list $rollout.gpusPerPod $rollout.workersPerPod) -}}
+{{- $size := include "couplet.tensorParallelSize" . -}}
+{{- if and (gt (int $size) 1) (not (has $share (list "0" $size))) -}}
+{{- fail (printf "ray.rollout.gpusPerPod: rollout.backend.tensor_parallel_size %s takes as many GPUs a worker, and each has %s; set it to %d, or to 0 for CPUs" $size $share (mul $size $rollout.workersPerPod)) -}}
+{{- end -}}
+{{- $share -}}
+{{- end -}}
+
 {{/* section.field=value, a line each: what follows from pools, storage and names. */}}
 {{- define "couplet.settings" -}}
 {{- $rollout := .Values.ray.rollout -}}{{- $learner := .Values.ray.learner -}}
@@ -32,7 +59,7 @@ rollout.workers={{ mul $rollout.maxReplicas $rollout.workersPerPod }}
 {{- if .Values.ray.autoscaling.enabled }}
 rollout.min_workers={{ mul $rollout.minReplicas $rollout.workersPerPod }}
 {{- end }}
-rollout.gpus_per_worker={{ include "couplet.share" (list $rollout.gpusPerPod $rollout.workersPerPod) }}
+rollout.gpus_per_worker={{ include "couplet.gpusPerWorker" . }}
 rollout.ray_resource=rollout
 learner.ranks={{ mul $learner.replicas $learner.ranksPerPod }}
 learner.gpus_per_rank={{ include "couplet.share" (list $learner.gpusPerPod $learner.ranksPerPod) }}

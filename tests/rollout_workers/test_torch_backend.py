@@ -1,0 +1,71 @@
+"""The torch backend's weights: corrupted, loaded, and compared as they are held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from common.config import LearnerConfig
+from common.likelihood.registry import make_estimator
+from common.likelihood.views import SampleKey, Text
+from common.models.transformer import MaskedDiffusionModel
+from rollout_workers.backends.torch_backend import TorchBackend
+from rollout_workers.denoiser import TorchDenoiser
+from rollout_workers.engine import DenoisingEngine
+
+MakeModel = Callable[..., MaskedDiffusionModel]
+
+
+def backend(model: MaskedDiffusionModel, dtype: torch.dtype = torch.float32) -> TorchBackend:
+    denoiser = TorchDenoiser(model, dtype)
+    return TorchBackend(denoiser, DenoisingEngine(denoiser))
+
+
+def published(model: MaskedDiffusionModel, dtype: torch.dtype = torch.float32) -> Iterator[tuple[str, Tensor]]:
+    """The weights of another model, in the types in which they travel."""
+    types = model.held_types(dtype)
+    return ((name, parameter.to(types[name])) for name, parameter in model.named_parameters())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_are_those_published_once_they_are_loaded(
+    make_model: MakeModel, dtype: torch.dtype, tied: bool
+) -> None:
+    worker, learner = (make_model(seed, tie_word_embeddings=tied) for seed in (0, 1))
+    names = [name for name, _ in learner.named_parameters()]
+    held = backend(worker, dtype)
+    assert set(held.differing(published(learner, dtype))) >= {n for n in names if n.endswith("proj.weight")}
+    held.corrupt()
+    assert held.differing(published(learner, dtype)) == names
+    held.load(published(learner, dtype))
+    assert held.differing(published(learner, dtype)) == []
+    assert held.differing(learner.named_parameters()) == [], "rounded as they are held"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_bit_in_one_tensor_is_found(make_model: MakeModel, dtype: torch.dtype) -> None:
+    learner = make_model(1)
+    held = backend(make_model(), dtype)
+    held.load(published(learner, dtype))
+    name, parameter = next((n, p) for n, p in learner.named_parameters() if n.endswith("down_proj.weight"))
+    with torch.no_grad():
+        parameter[3, 5] = parameter[3, 5].to(dtype).nextafter(torch.tensor(9.0, dtype=dtype))
+    assert held.differing(published(learner, dtype)) == [name]
+
+
+def test_a_backend_estimates_by_the_views_it_is_given(make_model: MakeModel) -> None:
+    """As many numbers as the completion has tokens; weights that change, change them."""
+    config = LearnerConfig()
+    estimator = make_estimator(config.estimator, config.inner_iterations)
+    text = Text((2, 3), (4, 5, 6, 0), valid_tokens=3)
+    views = estimator.views(SampleKey(0, 1, 2, 0), text)
+    held = backend(make_model())
+    before = held.estimate(text, views)
+    assert len(before) == 4
+    assert before[3] == 0 > max(before[:3])
+    held.load(published(make_model(1)))
+    assert held.estimate(text, views) != before

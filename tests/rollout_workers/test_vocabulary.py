@@ -1,0 +1,205 @@
+"""Ranks that have parts of the vocabulary find what one process finds that has the whole of it."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from common.models.config import ModelConfig
+from common.models.transformer import MaskedDiffusionModel, initialize
+from common.records import Completion, NoiseKey, Sampler
+from rollout_workers.requests import Request
+from rollout_workers.vocabulary import Vocabulary
+from tests.learner.rank_processes import join_torch, run_ranks
+from tests.rollout_workers.vocabulary_ranks import Found, Work, find_in_parts, find_whole, label
+
+WORLDS = (2, 3)
+OUTSIDE = "tests.rollout_workers.vocabulary_ranks:gap_to_the_mean"
+FILTERS: list[dict[str, Any]] = [
+    {"top_p": 1.0},
+    {"top_p": 0.95},
+    {"top_p": 0.3},
+    {"top_p": 1.0, "top_k": 5},
+    {"top_p": 0.9, "top_k": 3},
+    {"top_p": 0.99, "top_k": 25},
+]
+DECODERS: list[dict[str, Any]] = [
+    {"decoder": "entropy"},
+    {"decoder": "entropy", "decoder_temperature": 0.3},
+    {"decoder": "topk_margin", "top_k": 8},
+    {"decoder": "maskgit_plus"},
+    {"decoder": "origin"},
+    {"decoder": "low_confidence", "block_length": 7},
+    {"decoder": "random", "block_length": 7},
+    {"decoder": "threshold", "threshold": 0.3, "block_length": 7},
+    {"decoder": "entropy", "block_length": 7, "approximate_cache": "dual"},
+    {"decoder": OUTSIDE},
+]
+SAMPLERS = [
+    Sampler(temperature=temperature, denoising_steps=1, completion_length=1, **filters)
+    for temperature, filters in product((0.0, 1.2), FILTERS)
+]
+RUNS = [
+    Sampler.model_validate({"temperature": t, "denoising_steps": 6, "completion_length": 14} | case)
+    for t, case in product((0.0, 1.2), DECODERS)
+]
+
+
+def tables() -> dict[str, Tensor]:
+    """Logits of 64 rows. Of three ranks the last has nothing but padding where there are 40 tokens."""
+    generator = torch.Generator().manual_seed(0)
+
+    def normal(vocabulary: int, std: float) -> Tensor:
+        logits = torch.randn(64, vocabulary, generator=generator) * std
+        logits[:, [1, vocabulary // 2, vocabulary - 1]] = -torch.inf
+        return logits
+
+    return {
+        "small": normal(40, 2.0),
+        "flat": normal(700, 0.5),
+        "peaked": normal(700, 6.0),
+        # In steps as coarse as those of bf16 logits about 40: most rows have several largest tokens.
+        "tied": (normal(700, 1.0) * 4).round() / 4,
+        # All of the mass in one part, or next to none in it.
+        "lopsided": normal(700, 2.0) + 30 * (torch.arange(700) // 350 == torch.arange(64).unsqueeze(1) % 2),
+    }
+
+
+def small_model() -> MaskedDiffusionModel:
+    """Of 70 tokens, with logits that are far from uniform."""
+    config = ModelConfig(
+        vocab_size=70,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=False,
+        mask_token_id=1,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    model = MaskedDiffusionModel(config)
+    initialize(model, torch.Generator().manual_seed(0), std=0.2)
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def work() -> Work:
+    uniforms = torch.rand(64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    uniforms[:4] = torch.tensor([0.0, 0.0, 1.0 - 2**-53, 1.0], dtype=torch.float64)
+    damaged = torch.zeros(3, 40)
+    damaged[1, 2] = torch.nan
+    ids = np.random.default_rng(0)
+    prompts = [tuple(ids.integers(2, 70, 1 + (5 * i) % 7).tolist()) for i in range(8)]
+    requests = [Request(prompt, NoiseKey(11, "noise-train", (0, i, 0))) for i, prompt in enumerate(prompts)]
+    return Work(tables(), uniforms, SAMPLERS, damaged, small_model(), requests, RUNS)
+
+
+@pytest.fixture(scope="module")
+def whole(work: Work) -> Found:
+    return find_whole(work)
+
+
+@pytest.fixture(scope="module")
+def ranks(work: Work, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Found]]:
+    """What every rank found, by the number of ranks."""
+    folder: Path = tmp_path_factory.mktemp("ranks")
+    run_ranks(max(WORLDS), find_in_parts, (WORLDS, work, folder), deadline=120.0, join=join_torch)
+    return {
+        world: [torch.load(folder / f"{world}-{rank}.pt", weights_only=False) for rank in range(world)]
+        for world in WORLDS
+    }
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_all_ranks_find_the_same_to_the_last_bit(ranks: dict[int, list[Found]], world: int) -> None:
+    first, *others = ranks[world]
+    for other in others:
+        assert repr_of(other) == repr_of(first)
+
+
+def repr_of(found: Found) -> dict[str, Any]:
+    """With numbers in place of tensors, which compare element by element."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.tolist()
+        return {key: plain(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+    return {key: plain(value) for key, value in found.items()}
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("table", tables())
+def test_statistics_and_draws_are_those_of_whole_rows(
+    whole: Found, ranks: dict[int, list[Found]], world: int, table: str
+) -> None:
+    for sampler in SAMPLERS:
+        name = f"{table}: {label(sampler)}"
+        expected, found = whole[name], ranks[world][0][name]
+        assert found["tokens"].tolist() == expected["tokens"].tolist(), name
+        for statistic in ("entropies", "margins", "probabilities", "logprobs", "model_logprobs"):
+            torch.testing.assert_close(
+                found[statistic],
+                expected[statistic],
+                atol=2e-6,
+                rtol=2e-6,
+                msg=lambda m, n=name, s=statistic: f"{n} {s}: {m}",
+            )
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_completions_are_those_of_one_process(whole: Found, ranks: dict[int, list[Found]], world: int) -> None:
+    for sampler in RUNS:
+        name = label(sampler)
+        pairs = zip(ranks[world][0][name]["completions"], whole[name]["completions"], strict=True)
+        for found, expected in pairs:
+            assert exact(found) == exact(expected), name
+            assert found.logprobs == pytest.approx(expected.logprobs, abs=1e-5)
+            assert found.model_logprobs == pytest.approx(expected.model_logprobs, abs=1e-5)
+    assert ranks[world][0]["scored"] == pytest.approx(whole["scored"], abs=1e-5)
+
+
+def exact(completion: Completion) -> tuple[Any, ...]:
+    return completion.completion_ids, completion.step_map, completion.end, completion.forwards
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_whole_rows_of_logits_are_gathered_for_a_decoder_from_outside_alone(
+    ranks: dict[int, list[Found]], world: int
+) -> None:
+    """Of a row a rank sends a mass for each of seven floors, or its k largest weights, at most."""
+    for name, found in ranks[world][0].items():
+        if isinstance(found, dict):
+            columns = 128 // 2 if world == 2 else 43
+            assert found["most numbers"] <= (columns if OUTSIDE in name else 25), name
+    plain = [found["most numbers"] for name, found in ranks[world][0].items() if '"top_p":0.95' in name]
+    assert max(plain) == 7
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_every_rank_refuses_logits_that_one_of_them_finds_damaged(
+    ranks: dict[int, list[Found]], world: int
+) -> None:
+    assert {found["damaged"] for found in ranks[world]} == {
+        "the model's logits are not finite: its weights have diverged or are damaged"
+    }
+
+
+def test_columns_that_are_never_predicted_are_the_forbidden_tokens_and_the_padding() -> None:
+    class Third:
+        rank = 2
+
+        def gather(self, tensor: Tensor) -> Tensor:
+            raise NotImplementedError
+
+    assert Vocabulary.whole(10).columns_never_predicted((9, 3)) == [9, 3]
+    assert Vocabulary(10, 4, Third()).columns_never_predicted((9, 3)) == [1, 2, 3]
+    assert Vocabulary(7, 4, Third()).columns_never_predicted((3,)) == [0, 1, 2, 3]
