@@ -23,7 +23,7 @@ def evaluation_view(settings: EvaluationSettings, summaries: Sequence[Summary]) 
     """The settings, and a line for each benchmark."""
     ks = sorted({k for summary in summaries for k in summary.pass_at})
     table = Table(box=None, pad_edge=False)
-    table.add_column("benchmark", overflow="fold")
+    table.add_column("benchmark", overflow="fold", min_width=14)
     names = (
         "tasks",
         "samples",

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from common.config import ModelSection
 from common.models.families import ModelError
-from common.records import NoiseKey
+from common.records import NoiseKey, Sampler
 from evaluation.completers.interface import Completed, Completer
 from evaluation.settings import CausalSampler, Engine, EvaluationSettings
 from evaluation.subject import Subject
+from orchestrator.commands.main import main
 from rollout_workers.requests import Request
 from tests.learner.causal_folders import causal_folder, change_json
 from tests.needs_vllm import need_vllm
@@ -24,6 +26,7 @@ from tests.needs_vllm import need_vllm
 #: Heads of 32 are the smallest that vLLM has attention for on a CPU.
 _SHAPE = {"hidden_size": 128, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2}
 _LENGTH = 24
+_TASK = {"prompt": "def f(x):\n", "prefix": "def f(x):\n", "tests": [{"call": "f(1)", "expected": "2"}]}
 _PROMPTS = ((40, 41, 42), (60,), tuple(range(70, 90)), (100, 101))
 
 
@@ -59,6 +62,16 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 def greedy(folder: Path, engine: Engine) -> Iterator[Completer]:
     with closing(load(folder, engine)) as completer:
         yield completer
+
+
+@pytest.mark.parametrize("length", [1, 256, 512])
+def test_settings_keep_their_kind_of_sampler(folder: Path, length: int) -> None:
+    for kind, more in ((CausalSampler, {}), (Sampler, {"denoising_steps": 1})):
+        sampler = {"completion_length": length, **more}
+        fields = {"engine": "vllm", "model": {"path": str(folder)}, "sampler": sampler}
+        settings = EvaluationSettings.model_validate(fields)
+        assert type(settings.sampler) is kind
+        assert EvaluationSettings.model_validate_json(settings.model_dump_json()) == settings
 
 
 def requests(samples: int = 1, seed: int = 0) -> list[Request]:
@@ -143,3 +156,19 @@ def test_a_model_that_is_not_known_is_one_clear_error(
     change_json(tmp_path / "config.json", **changes)
     with pytest.raises(ModelError, match=message):
         Subject.read(str(tmp_path), "transformers")
+
+
+def test_a_causal_model_is_evaluated_as_any_other_and_has_ar_ness_1(
+    folder: Path, engine: Engine, tmp_path: Path
+) -> None:
+    tasks, out = tmp_path / "tasks.jsonl", tmp_path / "out"
+    tasks.write_text("".join(json.dumps({"id": name, **_TASK}) + "\n" for name in ("one", "other")))
+    words = f"evaluate {tasks} --model {folder} --engine {engine} --output {out} --threads 1 --slots 1"
+    sampling = "--max-tokens 12 --samples 2 --temperature 0.8"
+    result = CliRunner().invoke(main, [*words.split(), *sampling.split()], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert f"a causal model, run by {engine}" in result.output
+    (figures,) = json.loads((out / "summary.json").read_text())["benchmarks"]
+    assert set(figures["ar_ness"].values()) == {1.0}
+    assert figures["tokens_per_forward"] == 1.0
+    assert (figures["tasks"], figures["samples"], set(figures["pass_at"])) == (2, 4, {"1", "2"})
