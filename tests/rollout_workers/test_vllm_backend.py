@@ -6,6 +6,7 @@ Its processes start once a case, which takes them ten seconds or more: a case is
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from common.records import Completion, NoiseKey, Sampler
 from common.sampler import DECODERS
 from rollout_workers.backends.interface import Backend
 from rollout_workers.backends.registry import build_backend
+from rollout_workers.backends.vllm_backend.errors import VllmError
 from rollout_workers.requests import Request
 from tests.needs_vllm import need_vllm
 
@@ -188,3 +190,12 @@ def test_weights_of_another_model_are_refused_and_the_next_update_heals(pair: Pa
 def test_nothing_with_a_name_lies_in_shared_memory(pair: Pair) -> None:
     mine = os.getuid()
     assert [file for file in Path("/dev/shm").glob("vllm_dist_*") if file.stat().st_uid == mine] == []
+
+
+def test_a_process_that_dies_is_an_error_and_not_a_wait(pair: Pair) -> None:
+    """The last test of a case: the backend is of no use after it."""
+    psutil.Process(max(children())).kill()
+    began = time.monotonic()
+    with pytest.raises(VllmError):
+        denoise(pair.vllm, requests(), pair.sampler())
+    assert time.monotonic() - began < pair.config.deadlines.step_seconds / 2
