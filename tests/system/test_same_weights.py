@@ -127,6 +127,7 @@ def test_rollouts_of_vllm_train_the_same_weights_through_a_kill(
 ) -> None:
     """Two processes a worker, each a member of the broadcast; what they write is what torch would have written."""
     need_vllm()
+    before = set(os.listdir("/dev/shm"))
     vllm = ("rollout.backend.kind=vllm", "rollout.backend.tensor_parallel_size=2", "rollout.verify_weights=true")
     run = start_run(*ONE_RANK, *vllm, "learner.weights_transport=collective")
     wait_for(run, lambda: "] training\n" in run.output, "training")
@@ -146,6 +147,7 @@ def test_rollouts_of_vllm_train_the_same_weights_through_a_kill(
     last = records(run.folder, "metrics")[-1]
     assert (last["ledger/trained"], last["ledger/in_flight"]) == (STEPS * GROUPS, 0)
     run.assert_nothing_left()
+    assert [name for name in set(os.listdir("/dev/shm")) - before if name.startswith(("psm_", "vllm"))] == []
 
 
 def test_workers_and_two_ranks_killed_in_turn(start_run: StartRun, finished_run: StartRun) -> None:

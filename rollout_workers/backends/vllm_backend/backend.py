@@ -31,6 +31,7 @@ from rollout_workers.backends.vllm_backend.models import register_here
 from rollout_workers.backends.vllm_backend.names import EngineArgs, MultiprocExecutor, WeightTransferConfig
 from rollout_workers.backends.vllm_backend.plugin import ARCHITECTURES, WEIGHT_TRANSFER
 from rollout_workers.backends.vllm_backend.remote_engine import RemoteEngine
+from rollout_workers.backends.vllm_backend.shared_files import unlink_queues
 from rollout_workers.backends.vllm_backend.transfer import segments
 
 #: Errors that keep their type on the way here.
@@ -64,6 +65,7 @@ class VllmBackend:
             register_here()
             self._executor = MultiprocExecutor(arguments.create_engine_config())
             self._open.callback(self._executor.shutdown)
+            unlink_queues()
             self._call("begin", Settings(config.rollout.batch_tokens, config.rollout.compile, os.getpid()))
             self.load(load_model(config.model.path).named_parameters())
             starting.pop_all()

@@ -29,6 +29,7 @@ from common.weights.buckets import read_buckets
 from rollout_workers.backends.vllm_backend.denoiser import VllmDenoiser
 from rollout_workers.backends.vllm_backend.held_weights import HeldWeights
 from rollout_workers.backends.vllm_backend.names import get_tp_group
+from rollout_workers.backends.vllm_backend.shared_files import unlink_meeting_place, unlink_queues
 from rollout_workers.backends.vllm_backend.transfer import Segment
 from rollout_workers.engine import DenoisingEngine, Finished
 from rollout_workers.kernels import Kernels
@@ -98,7 +99,8 @@ class DenoisingExtension:
         """Make the engine. Called once, before anything else."""
         folder = Path(self.vllm_config.model_config.model)
         _end_with(settings.parent, folder)
-        _unlink_shared_files(self.distributed_init_method)
+        unlink_meeting_place(self.distributed_init_method)
+        unlink_queues()
         config = ModelConfig.from_folder(folder)
         self._denoiser = VllmDenoiser(self.model_runner.get_model(), config, self.vllm_config, self.device)
         kernels = Kernels.choose(self._denoiser.vocabulary, self.device, settings.compile)
@@ -177,15 +179,3 @@ def _end_with(parent: int, folder: Path) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
-
-
-def _unlink_shared_files(address: str) -> None:
-    """Take their names from the files through which the processes have found each other.
-
-    All have them open by now; with a name, those of a process that is killed would stay for ever.
-    """
-    if address.startswith("file://"):
-        meeting = Path(address.removeprefix("file://"))
-        meeting.unlink(missing_ok=True)
-        for file in Path("/dev/shm").glob(f"{meeting.name}-*"):
-            file.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from vllm import LLMEngine, ModelRegistry, SamplingParams
 from vllm.config import VllmConfig, get_layers_from_vllm_config, set_current_vllm_config
 from vllm.config.weight_transfer import WeightTransferConfig
+from vllm.distributed.device_communicators.shm_broadcast import ShmRingBuffer
 from vllm.distributed.parallel_state import get_tp_group
 from vllm.distributed.weight_transfer.base import (
     WeightTransferEngine,
@@ -40,6 +41,7 @@ __all__ = [
     "Qwen2ForCausalLM",
     "RequestOutputKind",
     "SamplingParams",
+    "ShmRingBuffer",
     "VllmConfig",
     "WeightTransferConfig",
     "WeightTransferEngine",
