@@ -105,9 +105,10 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def children() -> set[int]:
-    """The processes that multiprocessing has started from here, apart from the one that tidies up after them."""
+    """The live processes started from here, apart from the one of multiprocessing that tidies up after them."""
     found = psutil.Process().children(recursive=True)
-    return {child.pid for child in found if "resource_tracker" not in " ".join(child.cmdline())}
+    alive = [child for child in found if child.status() != psutil.STATUS_ZOMBIE]
+    return {child.pid for child in alive if "resource_tracker" not in " ".join(child.cmdline())}
 
 
 def requests(seed: int = 0) -> list[Request]:

@@ -14,7 +14,7 @@ from rollout_workers.backends.vllm_backend.names import ShmRingBuffer
 def unlink_queues() -> None:
     """Unlink the message queues that this process has made. They must have been opened by all that use them."""
     for found in gc.get_objects():
-        if isinstance(found, ShmRingBuffer) and found.is_creator:
+        if type(found) is ShmRingBuffer and found.is_creator:
             found.shared_memory.unlink()
             found.is_creator = False  # else it would unlink it once more at its end
 
