@@ -91,7 +91,6 @@ def columns(total: int, ranks: int) -> int:
 
 def find_whole(work: Work) -> Found:
     """What one process finds that has the whole vocabulary."""
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     found = _find(work, Vocabulary.whole, lambda: None)
