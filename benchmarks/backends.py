@@ -1,7 +1,7 @@
-"""The vllm backend beside the torch backend: the same random model, requests and noise, in turns, in one run.
+"""The vllm backend beside the torch backend: the same random model and requests, in turns, in one run.
 
-Both are built as a rollout worker builds them, and are compared before they are timed: what two backends write that
-do not compute the same could not be compared.
+Both are built as a rollout worker builds them. What they write is compared: times of backends that do not compute
+the same could not be.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks import rollout
-from benchmarks.divergence import Parity, compare, first_difference
+from benchmarks.divergence import Parity, compare
 from benchmarks.measure import headline, seconds
 from benchmarks.rollout import TEMPERATURE, TOP_P
 from common.config import Config
@@ -42,14 +42,15 @@ DTYPES = ("float32",)
 _REST_SECONDS = 1.5
 
 _LEGEND = (
-    "One run, the same weights and noise, one engine at work at a time, in alternating order. s/step: the time of a "
-    "decode of the whole batch, prompts in and completions out, over its denoising steps: median and least; vllm is "
-    "asked once for every 16 steps. ratio: torch time over vllm time, of the medians; the range is that of the pairs. "
-    "start: from nothing to a loaded model. It compiles statistics over the vocabulary, for which the engine that "
-    "starts second finds what the first has compiled. first: the first decode, in which --compile compiles vLLM's "
-    "model. same: completions of which every step wrote the same in both. near-ties: others, in fp32, where changing "
-    "logits by up to 1e-4 at the first step that differs makes either engine's choice; from there on the texts are "
-    "different ones. In bf16 the two round differently in every layer, and differ by more than such ties."
+    "One run, the same weights and noise, one engine at work at a time, in alternating order. s/step: the "
+    "time of a decode of the whole batch, prompts in and completions out, over its denoising steps: median "
+    "and least; vllm is asked once for every 16 steps. ratio: torch time over vllm time, of the medians; the "
+    "range is that of the pairs. start: from nothing to a loaded model. It compiles statistics over the "
+    "vocabulary, for which the engine that starts second finds what the first has compiled. first: the first "
+    "decode, in which --compile compiles vLLM's model. same: completions of which every step wrote the same "
+    "in both. near-ties: others, in fp32, where changing logits by up to 1e-4 at the first step that differs "
+    "makes either engine's choice; from there on the texts are different ones. In bf16 the two round "
+    "differently in every layer, and differ by more than such ties."
 )
 
 
@@ -146,15 +147,20 @@ def run(
     sampler = settings.sampler(TEMPERATURE, TOP_P)
     name = str(dtype).removeprefix("torch.")
     exact = dtype == torch.float32
-    parity, same = Parity(0, ()), 0
+    parity = Parity(0, ())
     with ExitStack() as started:
         folder = Path(started.enter_context(TemporaryDirectory()))
         save_model(model.config, model.named_parameters(), folder / "model", source=folder)
         reference = TorchDenoiser(model.to(device))
+        # The other half of a GPU's memory is the torch backend's.
+        vllm = {"kind": "vllm", "enforce_eager": not settings.compile, "gpu_memory_utilization": 0.5}
+        options: dict[str, dict[str, Any]] = {"torch": {"kind": "torch"}, "vllm": vllm}
         sides = {}
         for kind in ("torch", "vllm"):
             said(f"starting {kind}")
-            sides[kind] = TimedBackend(_config(folder / "model", kind, name, device, settings), device)
+            sides[kind] = TimedBackend(
+                worker_config(folder / "model", name, device.type, settings, options[kind]), device
+            )
             started.callback(sides[kind].close)
         for repeat in range(1 + settings.repeats):
             requests = [Request(prompt, NoiseKey(repeat, "bench", (row,))) for row, prompt in enumerate(prompts)]
@@ -162,19 +168,16 @@ def run(
             for kind in list(sides)[:: -1 if repeat % 2 else 1]:
                 said(f"{kind}, {repeat} of {settings.repeats}" if repeat else f"{kind}, first")
                 done[kind] = sides[kind].decode(requests, sampler)
-            pairs = zip(done["torch"], done["vllm"], strict=True)
-            same += sum(first_difference(one, other) is None for one, other in pairs)
-            if exact:
-                parity += compare(reference, requests, sampler, done["torch"], done["vllm"])
-            if parity.same + parity.near_ties < parity.completions:
+            parity += compare(reference, requests, sampler, done["torch"], done["vllm"], explain=exact)
+            if exact and parity.unexplained:
                 raise DifferentBackendsError(f"the backends do not compute the same: {parity}")
     return Case(
         vocabulary=vocabulary,
         dtype=name,
         torch=sides["torch"].times(settings.steps),
         vllm=sides["vllm"].times(settings.steps),
-        completions=(1 + settings.repeats) * settings.rows,
-        same=same,
+        completions=parity.completions,
+        same=parity.same,
         near_ties=parity.near_ties if exact else None,
     )
 
@@ -186,6 +189,26 @@ def complete(engine: Engine, requests: Sequence[Request], sampler: Sampler) -> l
     while engine.has_unfinished:
         found |= {done.request.key: done.completion for done in engine.step(0)}
     return [found[request.key] for request in requests]
+
+
+def worker_config(
+    model: Path | str, dtype: str, device: str, settings: rollout.Settings, backend: dict[str, Any]
+) -> Config:
+    """Configure a rollout worker that has the cores of this process, and room for the whole batch."""
+    rollouts = {
+        "backend": backend,
+        "batch_tokens": settings.tokens,
+        "completion_length": settings.completion,
+        "denoising_steps": settings.steps,
+    }
+    threads = torch.get_num_threads()
+    return Config.model_validate(
+        {
+            "model": {"path": str(model), "dtype": dtype, "device": device, "threads": threads},
+            "data": {"source": "synthetic", "max_prompt_tokens": max(settings.prompt_lengths)},
+            "rollout": rollouts,
+        }
+    )
 
 
 def as_json(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> dict[str, Any]:
@@ -219,23 +242,3 @@ def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> 
 def _cells(side: Side, ratio: str, spread: str) -> tuple[str, ...]:
     steps = (f"{side.median:.3f}", f"{min(side.step_seconds):.3f}")
     return (*steps, ratio, spread, f"{side.start_seconds:.1f}", f"{side.first_seconds:.1f}")
-
-
-def _config(model: Path, kind: str, dtype: str, device: torch.device, settings: Settings) -> Config:
-    """Configure a rollout worker that has the cores of this process, and room for the whole batch."""
-    options: dict[str, Any] = {"kind": kind}
-    if kind == "vllm":
-        # The other half of a GPU's memory is the torch backend's.
-        options |= {"enforce_eager": not settings.compile, "gpu_memory_utilization": 0.5}
-    return Config.model_validate(
-        {
-            "model": {
-                "path": str(model),
-                "dtype": dtype,
-                "device": device.type,
-                "threads": torch.get_num_threads(),
-            },
-            "data": {"source": "synthetic"},
-            "rollout": {"backend": options, "batch_tokens": settings.tokens},
-        }
-    )

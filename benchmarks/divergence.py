@@ -42,7 +42,7 @@ class Divergence:
 
     ``kind``: other positions were committed, or other tokens at the same ones. ``change`` is the smallest of the
     changes of logits, in nats, with which the reference model decides as each of the two engines did; None where
-    none up to 0.1 does.
+    none up to 0.1 does, or none was tried.
     """
 
     step: int
@@ -72,6 +72,11 @@ class Parity:
         """Completions that part at a near-tie."""
         return sum(each.near_tie for each in self.divergences)
 
+    @property
+    def unexplained(self) -> int:
+        """Completions that part for another reason."""
+        return len(self.divergences) - self.near_ties
+
     def __add__(self, other: Parity) -> Parity:
         return Parity(self.completions + other.completions, self.divergences + other.divergences)
 
@@ -89,30 +94,38 @@ def compare(
     sampler: Sampler,
     ones: Sequence[Completion],
     others: Sequence[Completion],
+    explain: bool = True,
 ) -> Parity:
-    """Compare what two engines have written for the same requests; ``model`` as for :func:`find_divergence`."""
+    """Compare what two engines have written for the same requests; see :func:`find_divergence`."""
     pairs = zip(requests, ones, others, strict=True)
-    found = [find_divergence(model, request, sampler, one, other) for request, one, other in pairs]
+    found = [find_divergence(model, request, sampler, one, other, explain) for request, one, other in pairs]
     return Parity(len(found), tuple(each for each in found if each is not None))
 
 
 def find_divergence(
-    model: Denoiser, request: Request, sampler: Sampler, one: Completion, other: Completion
+    model: Denoiser,
+    request: Request,
+    sampler: Sampler,
+    one: Completion,
+    other: Completion,
+    explain: bool = True,
 ) -> Divergence | None:
     """Find where two completions of ``request`` part, and how near the tie was; None where both wrote the same.
 
-    ``model`` is the reference, in fp32, with the weights of both. Takes one forward pass for each change tried.
+    ``model`` is the reference, in fp32, with the weights of both. Takes a forward pass for each change tried, and
+    none without ``explain``.
     """
     step = first_difference(one, other)
     if step is None:
         return None
     found = written(one, step), written(other, step)
     same_places = {place for place, _ in found[0]} == {place for place, _ in found[1]}
+    kind: Literal["positions", "tokens"] = "tokens" if same_places else "positions"
+    if not explain:
+        return Divergence(step, kind, None)
     changes = [_needed_change(model, request, sampler, one, step, wanted) for wanted in found]
     known = [change for change in changes if change is not None]
-    return Divergence(
-        step, "tokens" if same_places else "positions", max(known) if len(known) == len(changes) else None
-    )
+    return Divergence(step, kind, max(known) if len(known) == len(changes) else None)
 
 
 def first_difference(one: Completion, other: Completion) -> int | None:
