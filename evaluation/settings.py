@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from common.config import ModelSection, PromptSettings, Section
 from common.config.base import NonNegative, Positive
@@ -28,6 +28,17 @@ class CausalSampler(Section):
     """Tokens of a completion at most."""
 
 
+def _kind(sampler: Any) -> str:
+    """Tell the samplers apart; by their other fields alone, one could be read as the other."""
+    fields = sampler if isinstance(sampler, dict) else type(sampler).model_fields
+    return "masked_diffusion" if "denoising_steps" in fields else "causal"
+
+
+AnySampler = Annotated[
+    Annotated[Sampler, Tag("masked_diffusion")] | Annotated[CausalSampler, Tag("causal")], Discriminator(_kind)
+]
+
+
 class EvaluationSettings(Section):
     """All that the results of an evaluation depend on, but the tasks."""
 
@@ -35,7 +46,7 @@ class EvaluationSettings(Section):
     """What runs the model."""
     model: ModelSection
     prompts: PromptSettings = PromptSettings()
-    sampler: Sampler | CausalSampler
+    sampler: AnySampler
     """Of a masked-diffusion model, or of a causal one."""
     samples: Positive = 1
     """Completions per task."""

@@ -44,16 +44,12 @@ class CausalModel:
                 f"{folder}: no tokenizer: needs tokenizer.json, or vocab.json and merges.txt of Qwen2"
             )
         known = special_tokens(tokenizer, family)
-        ends = {known.eos, known.end_of_turn, *_stated_ends(raw), *_stated_ends(_generation_config(folder))} - {
-            None
-        }
+        stated = (known.eos, known.end_of_turn, *_stated_ends(raw), *_stated_ends(_generation_config(folder)))
+        ends = {token for token in stated if token is not None}
         if not ends:
             raise ModelError(f"{folder}: no token ends its texts; state eos_token_id in config.json")
-        sizes = {name: raw.get(name) for name in ("max_position_embeddings", "vocab_size")}
-        for name, size in sizes.items():
-            if not isinstance(size, int):
-                raise ModelError(f"{folder / 'config.json'}: {name}: must be a number, not {size!r}")
-        return cls(folder, tokenizer, tuple(sorted(filter(None.__ne__, ends))), **sizes)
+        positions, rows = (_size(folder, raw, name) for name in ("max_position_embeddings", "vocab_size"))
+        return cls(folder, tokenizer, tuple(sorted(ends)), positions, rows)
 
 
 def is_causal_model(path: str) -> bool:
@@ -65,6 +61,13 @@ def is_causal_model(path: str) -> bool:
         raise
     except ValueError as error:
         raise ModelError(f"{folder / 'config.json'}: {error}") from error
+
+
+def _size(folder: Path, raw: Mapping[str, Any], name: str) -> int:
+    size = raw.get(name)
+    if not isinstance(size, int):
+        raise ModelError(f"{folder / 'config.json'}: {name}: must be a number, not {size!r}")
+    return size
 
 
 def _stated_ends(raw: Mapping[str, Any]) -> Iterator[int]:

@@ -64,8 +64,9 @@ class VllmCompleter:
 
     def complete(self, requests: Sequence[Request]) -> Steps:
         by_name = {str(number): request for number, request in enumerate(requests)}
-        for name, request in by_name.items():
-            prompt = {"prompt_token_ids": list(request.prompt_ids)}
+        prompts = [{"prompt_token_ids": list(request.prompt_ids)} for request in requests]
+        inputs = self._engine.renderer.render_cmpl(prompts)
+        for (name, request), prompt in zip(by_name.items(), inputs, strict=True):
             self._engine.add_request(name, prompt, self._parameters(request))
         try:
             while self._engine.has_unfinished_requests():

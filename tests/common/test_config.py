@@ -52,6 +52,17 @@ def _load(recipe: Path) -> Config | StageConfig:
     return load_config(recipe) if stage is None else load_stage_config(recipe, stage)
 
 
+@pytest.mark.parametrize("name", ["diffucoder_8xh100", "diffucoder_10x8h100"])
+def test_a_recipe_with_vllm_differs_in_the_backend_and_the_name_alone(name: str) -> None:
+    plain = load_config(ROOT / f"recipes/{name}.yaml")
+    ours = load_config(ROOT / f"recipes/{name}_vllm.yaml")
+    assert isinstance(ours.rollout.backend, VllmBackendConfig)
+    rollout = ours.rollout.model_copy(update={"backend": plain.rollout.backend})
+    assert ours.run.name == f"{plain.run.name}-vllm"
+    run = ours.run.model_copy(update={"name": plain.run.name})
+    assert ours.model_copy(update={"rollout": rollout, "run": run}) == plain
+
+
 @pytest.mark.parametrize(
     ("name", "gpus", "tokens"),
     [

@@ -63,6 +63,19 @@ def test_the_entrypoint_is_a_run_that_fits_its_pools(case: str, tmp_path: Path) 
     assert config.folder.name == config.run.id
 
 
+def test_gpus_that_share_a_model_in_vllm_go_to_one_worker() -> None:
+    settings = (
+        "recipe=diffucoder_8xh100_vllm.yaml",
+        "overrides={rollout.backend.tensor_parallel_size=2}",
+        "ray.rollout.gpusPerPod=4",
+        "ray.rollout.workersPerPod=2",
+    )
+    job = only(render("helm", "ci/8-gpu-values.yaml", "mode=job", *settings), "RayJob")
+    _, _, recipe, *overrides = shlex.split(job["spec"]["entrypoint"])[:-3]
+    rollout = load_config(ROOT / "recipes" / Path(recipe).name, overrides).rollout
+    assert (rollout.backend.kind, rollout.gpus_per_worker, rollout.workers) == ("vllm", 2, 10)
+
+
 def test_a_recipe_of_the_values_and_strange_overrides_arrive_whole(tmp_path: Path) -> None:
     config = _config("chart_full_values.yaml", tmp_path)
     assert config.run.about == 'It\'s a "test" of $HOME and `quotes`'

@@ -29,6 +29,12 @@ _WRONG = [
 
 
 _GPU = "ray.rollout.gpusPerPod=1"
+_VLLM_OF_4 = (
+    "recipe.model.path=m",
+    "recipe.data.source=synthetic",
+    "recipe.rollout.backend.kind=vllm",
+    "recipe.rollout.backend.tensor_parallel_size=4",
+)
 
 
 @pytest.mark.parametrize(("setting", "words"), _WRONG)
@@ -49,6 +55,10 @@ def test_the_schema_refuses_what_it_does_not_know(setting: str, words: tuple[str
         (
             ("overrides={rollout.backend=vllm,rollout.backend.tensor_parallel_size=2}", _GPU),
             "tensor_parallel_size 2 takes as many GPUs a worker, and each has 1; set it to 2, or to 0",
+        ),
+        (
+            (*_VLLM_OF_4, _GPU, "ray.rollout.workersPerPod=2"),
+            "tensor_parallel_size 4 takes as many GPUs a worker, and each has 0.5; set it to 8, or to 0",
         ),
         (("rewards.autoscaling.minReplicas=9",), "rewards.autoscaling: minReplicas is above maxReplicas"),
         (("ray.gcsFaultTolerance.enabled=true",), "ray.gcsFaultTolerance.redisAddress: name the Redis"),

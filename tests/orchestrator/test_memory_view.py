@@ -40,6 +40,7 @@ DIFFUCODER: dict[str, Any] = {
 #: All that the recipes may take, so that allocators and batches of another shape have room in 80 GB.
 MOST_GB = 70.0
 RECIPES = ("diffucoder_8xh100", "diffucoder_10x8h100")
+VLLM_RECIPES = ("diffucoder_8xh100_vllm", "diffucoder_10x8h100_vllm")
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def peaks(output: str) -> list[float]:
     return [float(number) for number in re.findall(r"at most ([\d.]+) GB of a GPU", output)]
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", RECIPES + VLLM_RECIPES)
 def test_7b_recipes_take_less_than_their_gpus_have(recipe: str, diffucoder: str) -> None:
     output = dry_run(recipe, diffucoder).stdout
     learner, rollout = peaks(output)
@@ -84,6 +85,46 @@ def test_a_published_model_need_not_be_here(recipe: str, diffucoder: str) -> Non
     without = dry_run(recipe).stdout
     assert "by the published shape of apple/DiffuCoder-7B-Instruct, which is not on this machine" in without
     assert peaks(without) == peaks(dry_run(recipe, diffucoder).stdout)
+
+
+#: Elements of DiffuCoder-7B: embedding and head; of each of 28 layers q and o, k and v, gate, up and down, and the
+#: biases of q, k and v; and all norms.
+MATRICES = 2 * 152064 * 3584 + 28 * (2 * 3584 * 3584 + 2 * 512 * 3584 + 3 * 3584 * 18944 + 3584 + 2 * 512)
+NORMS = (2 * 28 + 1) * 3584
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "each"),
+    [
+        ([], 1, 2 * (MATRICES + NORMS)),
+        (["rollout.backend.dtype=float32"], 1, 4 * (MATRICES + NORMS)),
+        (["rollout.backend.tensor_parallel_size=2", "rollout.gpus_per_worker=2"], 2, MATRICES + 2 * NORMS),
+        (["rollout.backend.tensor_parallel_size=4", "rollout.gpus_per_worker=4"], 4, MATRICES / 2 + 2 * NORMS),
+    ],
+)
+def test_gpus_of_a_vllm_worker_share_its_weights(
+    diffucoder: str, settings: list[str], size: int, each: float
+) -> None:
+    output = dry_run("diffucoder_8xh100_vllm", diffucoder, "rollout.workers=1", *settings).stdout
+    worker = output.partition("of a rollout worker (vllm")[2]
+    (weights,) = re.findall(r"│ weights +│ ([\d.]+) ", worker)
+    assert float(weights) == pytest.approx(each / 1e9, abs=0.05)
+    assert ("memory of each GPU of a rollout worker (vllm" in output) == (size > 1)
+    assert (f"vllm on {size} GPUs: 10 completions" if size > 1 else "vllm: 10 completions") in output
+    assert f"resources: {3 + size} GPU" in output
+
+
+def test_the_share_of_a_gpu_that_vllm_takes_bounds_a_worker(diffucoder: str) -> None:
+    share = "rollout.backend.gpu_memory_utilization=0.25"
+    output = dry_run("diffucoder_8xh100_vllm", diffucoder, share).stdout
+    assert "vllm does not start where less than 25% of a GPU is free" in output
+    assert re.search(r"warning: \d+\.\d GB do not fit in 20 GB; change .*gpu_memory_utilization", output)
+
+
+def test_a_model_that_vllm_cannot_share_is_warned_of(diffucoder: str) -> None:
+    seven = ("rollout.backend.tensor_parallel_size=7", "rollout.gpus_per_worker=7")
+    output = " ".join(dry_run("diffucoder_8xh100_vllm", diffucoder, *seven).stdout.split())
+    assert "warning: vllm cannot compute this model: 28 heads, 4 key-value heads" in output
 
 
 def test_another_model_that_is_not_here_is_named_and_not_fetched() -> None:

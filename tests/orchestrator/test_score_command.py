@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.commands.main import main
-from orchestrator.commands.score import run as score_run
+from reward_service import scoring_pool
 from sandbox.jail.backend import JailSandbox
 
 ADD = {
@@ -177,7 +177,7 @@ def test_our_own_failures_are_excluded_and_the_exit_code_says_so(
         sandbox.close()
         return sandbox
 
-    monkeypatch.setattr(score_run, "make_sandbox", closed)
+    monkeypatch.setattr(scoring_pool, "make_sandbox", closed)
     result = run(tasks, completions)
     assert result.exit_code == 1
     assert "which are excluded" in result.stderr

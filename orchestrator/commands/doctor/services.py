@@ -42,19 +42,25 @@ PACKAGES = (
 )
 
 
-def vllm(seconds: float = VLLM_SECONDS) -> Check:
-    """The vLLM that is installed and the device that it computes on; it is imported in another process."""
+def _usable_vllm() -> str | None:
+    """Return what vLLM is installed and computes on, imported in another process; None without one."""
+    from rollout_workers.backends.vllm_backend.installation import find_device, find_installation
+
+    found = find_installation()
+    return None if found is None else f"{found}, on {find_device(VLLM_SECONDS)}"
+
+
+def vllm(usable: Callable[[], str | None] = _usable_vllm) -> Check:
+    """The vLLM that is installed, if it works, and the device that it computes on."""
     try:
-        from rollout_workers.backends.vllm_backend import installation
+        from rollout_workers.backends.vllm_backend.installation import INSTALL, VllmUnusableError
     except ImportError as error:
         return Check("vllm", "missing", f"cannot be asked: {error}", _INSTALL)
     try:
-        found = installation.find_installation()
-        if found is None:
-            return Check("vllm", "ok", f"not installed; optional: {installation.INSTALL}")
-        return Check("vllm", "ok", f"{found}, on {installation.find_device(seconds)}")
-    except installation.VllmUnusableError as error:
+        found = usable()
+    except VllmUnusableError as error:
         return Check("vllm", "warning", error.reason, error.remedy)
+    return Check("vllm", "ok", found or f"not installed; optional: {INSTALL}")
 
 
 def embedded_redis() -> Check:

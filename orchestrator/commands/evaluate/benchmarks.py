@@ -32,25 +32,31 @@ def load_benchmarks(
 
     Raises TaskFileError, RequestError for a prompt that is too long, and ConfigError for two files of one name.
     """
-    found: dict[str, Benchmark] = {}
-    for source in sources:
-        name, tasks = _read(source, format_name, settings.seed, notes)
-        if name in found:
+    names = [_name(source) for source in sources]
+    for number, name in enumerate(names):
+        if name in names[:number]:
             raise ConfigError(
-                f"{source}: another file is named {name} too, and so would be its results; rename one"
+                f"{sources[number]}: another file is named {name} too, and so would be its results; rename one"
             )
+    found = []
+    for name, source in zip(names, sources, strict=True):
+        tasks = _read(source, format_name, settings.seed, notes)[:limit]
         if settings.prompts.chat_template:
             tasks = [as_question(task) for task in tasks]
-        chosen = tasks[:limit]
-        found[name] = Benchmark(name, tuple(chosen), tuple(subject.encode(encoder, chosen, settings.sampler)))
-    return list(found.values())
+        prompts = subject.encode(encoder, tasks, settings.sampler)
+        found.append(Benchmark(name, tuple(tasks), tuple(prompts)))
+    return found
 
 
-def _read(source: str, format_name: str | None, seed: int, notes: list[str]) -> tuple[str, list[Task]]:
+def _name(source: str) -> str:
+    return source.removeprefix("builtin:") if source == QUICKSTART else Path(source).name.partition(".")[0]
+
+
+def _read(source: str, format_name: str | None, seed: int, notes: list[str]) -> list[Task]:
     if source == QUICKSTART:
         fields = DataConfig.model_fields
         made = generate(seed, fields["train_tasks"].default, fields["held_out_tasks"].default)
-        return "quickstart", [drawn.task for drawn in made.held_out]
+        return [drawn.task for drawn in made.held_out]
     report = load_tasks(source, format_name)
     for omissions, what in ((report.skipped, "tasks skipped"), (report.left_out, "tests left out")):
         if omissions:
@@ -58,4 +64,4 @@ def _read(source: str, format_name: str | None, seed: int, notes: list[str]) -> 
             notes.append(f"{source}: {len(omissions)} {what}; the first: row {line} ({task_id}): {reason}")
     if not report.tasks:
         raise ConfigError(f"{source}: no usable task")
-    return Path(source).name.partition(".")[0], list(report.tasks)
+    return list(report.tasks)

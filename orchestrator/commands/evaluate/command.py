@@ -79,7 +79,7 @@ def evaluate(
     The folder gets settings.json, samples.jsonl with every completion, and summary.json; Ctrl-C leaves there what
     is done.
 
-    Exit code 0: all evaluated; 1: the sandbox failed on some samples, which are not counted; 2: the input is wrong.
+    Exit code 0: all evaluated; 1: the sandbox failed on some samples, which do not count; 2: the input is wrong.
     """
     subject = Subject.read(model, engine)
     scoring = reward_config(tests="all_or_nothing", **{name: options.pop(name) for name in SANDBOX_PARAMETERS})

@@ -13,9 +13,9 @@ from evaluation.summary import Summary
 from orchestrator.report.text import clean
 
 _LEGEND = (
-    "pass@k: mean over tasks of the unbiased estimate. AR-ness@1 of the text: local, the share of tokens written "
-    "right after their left neighbour; global, of those that were the left-most still to be written. A causal "
-    "model has 1."
+    "pass@k: mean over tasks of the unbiased estimate. local, global: AR-ness@1 of the text, the share of tokens "
+    "written right after their left neighbour, and of those that were the left-most still to be written; a causal "
+    "model has 1. tokens/pass: of text, in a forward pass. ended: texts that were not cut off. s: of completing."
 )
 
 
@@ -23,18 +23,9 @@ def evaluation_view(settings: EvaluationSettings, summaries: Sequence[Summary]) 
     """The settings, and a line for each benchmark."""
     ks = sorted({k for summary in summaries for k in summary.pass_at})
     table = Table(box=None, pad_edge=False)
-    table.add_column("benchmark", overflow="fold")
-    names = (
-        "tasks",
-        "samples",
-        *(f"pass@{k}" for k in ks),
-        "local",
-        "global",
-        "tokens a pass",
-        "ended",
-        "seconds",
-    )
-    for name in names:
+    table.add_column("benchmark", overflow="fold", min_width=10)
+    figures = ("local", "global", "tokens/pass", "ended", "s")
+    for name in ("tasks", "samples", *(f"pass@{k}" for k in ks), *figures):
         table.add_column(name, justify="right")
     for one in summaries:
         table.add_row(

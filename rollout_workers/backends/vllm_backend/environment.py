@@ -7,11 +7,13 @@ import os
 _SETTINGS = {
     # Nothing about a run leaves the machine.
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_LEVEL": "ERROR",
     # Ray and `model.threads` decide about cores; vLLM would take them from its peers on the same machine.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     # A forked process would share the parent's threads and CUDA state.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    # Messages are small; a queue takes ten times this much shared memory, of which containers have little.
+    "VLLM_MQ_MAX_CHUNK_BYTES_MB": "1",
     # Only our own extension is called, with objects of ours as arguments, and never from outside of this machine.
     "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
 }

@@ -6,7 +6,9 @@ counter-based randomness of the requests. Rank 0 answers; the others answer with
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -27,11 +29,14 @@ from common.weights.buckets import read_buckets
 from rollout_workers.backends.vllm_backend.denoiser import VllmDenoiser
 from rollout_workers.backends.vllm_backend.held_weights import HeldWeights
 from rollout_workers.backends.vllm_backend.names import get_tp_group
+from rollout_workers.backends.vllm_backend.shared_files import unlink_meeting_place, unlink_queues
 from rollout_workers.backends.vllm_backend.transfer import Segment
 from rollout_workers.engine import DenoisingEngine, Finished
 from rollout_workers.kernels import Kernels
 from rollout_workers.requests import Request
 from rollout_workers.token_estimates import token_estimates
+
+_LOG = logging.getLogger(__name__)
 
 #: Seconds between two looks whether the process that started this one is still there.
 _LOOK_SECONDS = 0.5
@@ -39,7 +44,10 @@ _LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Settings:
-    """What a worker process needs to know beside vLLM's own configuration."""
+    """What a worker process needs to know beside vLLM's own configuration.
+
+    ``parent``: the id of the process that started it.
+    """
 
     batch_tokens: int
     compile: Literal["auto", "never"]
@@ -56,23 +64,46 @@ class Progress:
     room: int
 
 
+@dataclass(frozen=True)
+class Failure:
+    """What a process answers that could not do what it was asked."""
+
+    kind: str
+    text: str
+
+
 class DenoisingExtension:
-    """Methods that vLLM adds to its worker; the backend calls them in all processes at once."""
+    """Methods that vLLM adds to its worker; the backend calls them in all processes at once, by :meth:`ask`."""
 
     model_runner: Any
     vllm_config: Any
     device: torch.device
     rank: int
+    distributed_init_method: str
     start_weight_update: Callable[[], None]
     update_weights: Callable[[dict[str, Any]], None]
     finish_weight_update: Callable[[], None]
 
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the worker, and return what it returns, or a :class:`Failure`.
+
+        An exception would leave the answers of the other ranks unread, to be taken for those of the next call.
+        """
+        try:
+            return getattr(self, method)(*arguments)
+        except Exception as error:  # noqa: BLE001
+            _LOG.exception("%s failed", method)
+            return Failure(type(error).__name__, str(error))
+
     def begin(self, settings: Settings) -> None:
         """Make the engine. Called once, before anything else."""
-        _end_with(settings.parent)
-        config = ModelConfig.from_folder(Path(self.vllm_config.model_config.model))
+        folder = Path(self.vllm_config.model_config.model)
+        _end_with(settings.parent, folder)
+        unlink_meeting_place(self.distributed_init_method)
+        unlink_queues()
+        config = ModelConfig.from_folder(folder)
         self._denoiser = VllmDenoiser(self.model_runner.get_model(), config, self.vllm_config, self.device)
-        kernels = Kernels.choose(self._denoiser.vocabulary.size, self.device, settings.compile)
+        kernels = Kernels.choose(self._denoiser.vocabulary, self.device, settings.compile)
         self._engine = DenoisingEngine(self._denoiser, settings.batch_tokens, kernels)
         self._receiver: Receiver | None = None
         self._open = ExitStack()
@@ -135,8 +166,8 @@ class DenoisingExtension:
         return held.differing(segment.read())
 
 
-def _end_with(parent: int) -> None:
-    """End this process as soon as the one that started it is gone.
+def _end_with(parent: int, folder: Path) -> None:
+    """End this process as soon as the one that started it is gone, and remove what that one had written.
 
     vLLM's own watch asks the process to end between two calls; one call may take minutes, and the GPU is needed.
     """
@@ -144,6 +175,7 @@ def _end_with(parent: int) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_LOOK_SECONDS)
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()

