@@ -57,7 +57,7 @@ def test_the_script_for_gpus_runs_on_cpus(tmp_path: Path) -> None:
     assert result["logprob_max"] < 1e-4
     assert result["effective_share"] == pytest.approx(1.0, abs=1e-6)
     assert result["broadcast"] == "gloo"
-    assert all(result[key] > 0 for key in ROWS if key.endswith("seconds") or key.endswith("per_second"))
+    assert all(result[key] > 0 for key in ROWS if key.endswith(("seconds", "per_second")))
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,12 @@ def test_results_are_laid_out_in_markdown() -> None:
     assert len(lines) == 2 + len(ROWS)
     assert f"| {ROWS['vllm_gib']} | 0.1235 |" in lines
     assert f"| {ROWS['broadcast']} | nccl |" in lines
+
+
+def test_the_script_says_what_it_can_be_told() -> None:
+    shown = CliRunner().invoke(main, ["--help"]).output
+    for option in ("--model", "--dtype", "--mode", "--tensor-parallel", "--rows", "--small", "--json"):
+        assert option in shown
 
 
 @pytest.mark.parametrize(
