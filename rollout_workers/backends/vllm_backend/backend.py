@@ -8,7 +8,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +72,7 @@ class VllmBackend:
         self.engine = RemoteEngine(self._step, self._config, config.rollout.batch_tokens, most)
 
     def locations(self) -> tuple[Location, ...]:
-        here = Location.here()
-        return tuple(replace(here, gpu=gpu) for gpu in self._call("gpu"))
+        return tuple(Location.here(gpu) for gpu in self._call("gpu"))
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         self._call("start_weight_update")
@@ -84,7 +82,7 @@ class VllmBackend:
 
     @contextmanager
     def receiving(self, plan: Plan, rank: int, deadline: float) -> Iterator[tuple[int, Callable[[], None]]]:
-        version = self._call("begin_receiving", Location.here(), plan, rank, deadline)[0]
+        version = self._call("begin_receiving", self.locations(), plan, rank, deadline)[0]
         received = False
 
         def finish() -> None:

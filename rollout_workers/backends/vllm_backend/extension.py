@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,10 +137,10 @@ class DenoisingExtension:
         """Load a part of an update that has been started."""
         self.update_weights({"weights": segment.read(), "last": segment.last})
 
-    def begin_receiving(self, location: Location, plan: Plan, rank: int, deadline: float) -> int:
+    def begin_receiving(self, locations: Sequence[Location], plan: Plan, rank: int, deadline: float) -> int:
         """Join a broadcast as ``rank`` plus the number of this process; return the version that is to come."""
         if self._receiver is None:
-            self._receiver = Receiver(location)
+            self._receiver = Receiver(locations[self.rank])
         receiving = self._receiver.receiving(plan, rank + self.rank, deadline)
         manifest, buckets = self._open.enter_context(receiving)
         self._coming = ((name, tensor.clone()) for name, tensor in read_buckets(manifest, buckets))
