@@ -20,8 +20,10 @@ def parse_vocabularies(_: click.Context, __: click.Parameter, value: str) -> tup
     return tuple(map(int, parts))
 
 
-def parse_dtypes(_: click.Context, __: click.Parameter, value: str) -> tuple[str, ...]:
-    """Read names of dtypes with commas between them, as a callback of Click's."""
+def parse_dtypes(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Read names of dtypes with commas between them, as a callback of Click's; None where none are given."""
+    if value is None:
+        return None
     parts = tuple(value.split(","))
     if not set(parts) <= set(DTYPES):
         raise click.BadParameter(f"{value!r} is not a list of {' and '.join(DTYPES)}, with commas between them.")

@@ -1,22 +1,36 @@
-"""``couplet bench rollout``: the denoising engine beside the published sampler."""
+"""``couplet bench rollout``: the denoising engine beside the published sampler, or both backends."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from itertools import product
+from typing import Any, TypeVar
 
 import click
 import torch
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import Progress
 
-from benchmarks import measure
-from benchmarks import rollout as comparison
-from benchmarks.command_options import DTYPES, choose_device, parse_dtypes, parse_vocabularies
+from benchmarks import backends, measure
+from benchmarks import rollout as samplers
+from benchmarks.command_options import choose_device, parse_dtypes, parse_vocabularies
+
+Case = TypeVar("Case")
+#: What is shown, and the same as plain data.
+Shown = tuple[Group, dict[str, Any]]
 
 
 @click.command()
+@click.option(
+    "--backend",
+    type=click.Choice(("torch", "vllm")),
+    default="torch",
+    show_default=True,
+    help="vllm: time this backend beside torch, in place of the published sampler.",
+)
 @click.option(
     "--vocab",
     "vocabularies",
@@ -31,9 +45,7 @@ from benchmarks.command_options import DTYPES, choose_device, parse_dtypes, pars
     "dtypes",
     metavar="DTYPE,...",
     callback=parse_dtypes,
-    default=",".join(DTYPES),
-    show_default=True,
-    help="Of the model's computation.",
+    help="Of the model's computation.  [default: float32,bfloat16; with --backend vllm: float32]",
 )
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1), help="Timed pairs.")
 @click.option("--steps", default=4, show_default=True, type=click.IntRange(min=1), help="Denoising steps.")
@@ -48,44 +60,95 @@ from benchmarks.command_options import DTYPES, choose_device, parse_dtypes, pars
 @click.option(
     "--completion", default=128, show_default=True, type=click.IntRange(min=1), help="Tokens to write in a row."
 )
+@click.option("--compile", "compiled", is_flag=True, help="With --backend vllm: vLLM compiles its model.")
 @click.option("--threads", type=click.IntRange(min=1), help="[default: one per usable core]")
 @click.option("--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 def rollout(
+    backend: str,
     vocabularies: Sequence[int],
-    dtypes: Sequence[str],
+    dtypes: Sequence[str] | None,
     repeats: int,
     steps: int,
     rows: int,
     prompt: int,
     completion: int,
+    compiled: bool,
     threads: int | None,
     device: str,
     as_json: bool,
 ) -> None:
-    """Time the denoising engine and the published sampler.
+    """Time the denoising engine and the published sampler, or both backends.
 
-    Both complete prompts with a small random model. The defaults take about five minutes on two slow cores.
+    Both sides complete prompts with a small random model. The defaults take about five minutes on two slow cores,
+    and two with --backend vllm.
     """
     if steps > completion:
         raise click.BadParameter(
             f"{steps} is more than the {completion} tokens of --completion.", param_hint="'--steps'"
         )
-    where = choose_device(device)
+    if compiled and backend == "torch":
+        raise click.BadParameter("is of vLLM's model: give --backend vllm too.", param_hint="'--compile'")
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    settings = comparison.Settings(rows, prompt, completion, steps, repeats)
+    show = _backends if backend == "vllm" else _samplers
+    batch = samplers.Settings(rows, prompt, completion, steps, repeats)
+    view, record = show(batch, compiled, device, vocabularies, dtypes)
+    Console().print(view)
+    if as_json:
+        click.echo(json.dumps(record))
+
+
+def _samplers(
+    settings: samplers.Settings, _: bool, device: str, vocabularies: Sequence[int], dtypes: Sequence[str] | None
+) -> Shown:
+    """Compare the engine with the published sampler."""
+    where = choose_device(device)
     machine = measure.describe(where)
+    cases = _each(
+        lambda size, dtype, said: samplers.run(size, dtype, where, settings, said),
+        samplers.EXTRA_STAGES + 2 * settings.repeats,
+        vocabularies,
+        dtypes or samplers.DTYPES,
+    )
+    return samplers.view(machine, settings, cases), samplers.as_json(machine, settings, cases)
+
+
+def _backends(
+    batch: samplers.Settings,
+    compiled: bool,
+    device: str,
+    vocabularies: Sequence[int],
+    dtypes: Sequence[str] | None,
+) -> Shown:
+    """Compare the vllm backend with the torch backend."""
+    where = backends.vllm_device()
+    if device not in ("auto", where.type):
+        raise click.BadParameter(f"the vLLM that is installed computes on {where.type}.", param_hint="'--device'")
+    settings = backends.Settings(**asdict(batch), compile=compiled)
+    machine = measure.describe(where)
+    cases = _each(
+        lambda size, dtype, said: backends.run(size, dtype, where, settings, said),
+        backends.EXTRA_STAGES + 2 * settings.repeats,
+        vocabularies,
+        dtypes or backends.DTYPES,
+    )
+    return backends.view(machine, settings, cases), backends.as_json(machine, settings, cases)
+
+
+def _each(
+    run: Callable[[int, torch.dtype, Callable[[str], None]], Case],
+    stages: int,
+    vocabularies: Sequence[int],
+    dtypes: Sequence[str],
+) -> list[Case]:
+    """Run a comparison of so many ``stages`` for each vocabulary and dtype, with a bar of its progress."""
     cases = []
     with Progress(console=Console(stderr=True)) as bar:
-        stages = len(vocabularies) * len(dtypes) * (comparison.EXTRA_STAGES + 2 * repeats)
-        task = bar.add_task("", total=stages)
-        for vocabulary in vocabularies:
-            for dtype in dtypes:
+        task = bar.add_task("", total=len(vocabularies) * len(dtypes) * stages)
+        for vocabulary, dtype in product(vocabularies, dtypes):
 
-                def said(stage: str, case: str = f"{vocabulary:,} {dtype}") -> None:
-                    bar.update(task, advance=1, description=f"{case}: {stage}")
+            def said(stage: str, case: str = f"{vocabulary:,} {dtype}") -> None:
+                bar.update(task, advance=1, description=f"{case}: {stage}")
 
-                cases.append(comparison.run(vocabulary, getattr(torch, dtype), where, settings, said))
-    Console().print(comparison.view(machine, settings, cases))
-    if as_json:
-        click.echo(json.dumps(comparison.as_json(machine, settings, cases)))
+            cases.append(run(vocabulary, getattr(torch, dtype), said))
+    return cases

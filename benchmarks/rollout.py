@@ -32,8 +32,10 @@ from rollout_workers.requests import Request
 
 #: What a case does beside the timed decodes, for the progress display.
 EXTRA_STAGES = 6
+#: The types of the model's computation that are compared unless others are asked for.
+DTYPES = ("float32", "bfloat16")
 
-_TEMPERATURE, _TOP_P = 1.2, 0.95
+TEMPERATURE, TOP_P = 1.2, 0.95
 _END, _PAD = 0, 1
 #: So large that attention and feed-forward tell the mask tokens of different positions apart.
 _STD = 0.1
@@ -109,15 +111,15 @@ def run(
     vocabulary: int, dtype: torch.dtype, device: torch.device, settings: Settings, said: Callable[[str], None]
 ) -> Case:
     """Compare the samplers on one model. ``said`` hears of every stage before it begins."""
-    model = peaked_model(_config(vocabulary, settings), seed=0).to(device)
+    model = peaked_model(model_config(vocabulary, settings), seed=0).to(device)
     # First, as the denoiser may round the weights in place.
     stock = stock_model(model, dtype)
     denoiser = TorchDenoiser(model, dtype)
     said("compiling")
     kernels = Kernels.choose(denoiser.vocabulary, device)
     loop = DenoisingEngine(denoiser, settings.tokens, kernels)
-    prompts = _prompts(vocabulary, settings)
-    sampler = settings.sampler(_TEMPERATURE, _TOP_P)
+    prompts = random_prompts(vocabulary, settings)
+    sampler = settings.sampler(TEMPERATURE, TOP_P)
     # Nuclei of one token all have entropy 0, and the published sampler leaves open which of them goes first.
     greedy = settings.sampler(0.0, 1.0)
 
@@ -161,6 +163,23 @@ def run(
     )
 
 
+def model_config(vocabulary: int, settings: Settings) -> ModelConfig:
+    """Return a model so small that its vocabulary is a good part of a step."""
+    return ModelConfig(
+        vocab_size=vocabulary,
+        hidden_size=256,
+        intermediate_size=1024,
+        num_hidden_layers=8,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=max(settings.prompt_lengths) + settings.completion,
+        tie_word_embeddings=False,
+        mask_token_id=vocabulary - 1,
+        eos_token_id=_END,
+        pad_token_id=_PAD,
+    )
+
+
 def peaked_model(config: ModelConfig, seed: int) -> MaskedDiffusionModel:
     """Random weights whose distributions have a nucleus of tens to hundreds of tokens, and no end of the text."""
     model = MaskedDiffusionModel(config)
@@ -171,6 +190,14 @@ def peaked_model(config: ModelConfig, seed: int) -> MaskedDiffusionModel:
         model.lm_head.weight.mul_(deviation / _STD)
         model.lm_head.weight[list(config.end_token_ids)] = 0.0
     return model.eval().requires_grad_(False)
+
+
+def random_prompts(vocabulary: int, settings: Settings) -> list[tuple[int, ...]]:
+    """Draw the prompts of the batch."""
+    numbers = np.random.default_rng(0)
+    return [
+        tuple(numbers.integers(_PAD + 1, vocabulary - 1, length).tolist()) for length in settings.prompt_lengths
+    ]
 
 
 def greedy_agreement(completions: Sequence[Completion], tokens: Sequence[Sequence[int]]) -> float:
@@ -187,9 +214,19 @@ def as_json(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) 
     return {
         "bench": "rollout",
         "machine": machine,
-        "settings": asdict(settings) | {"temperature": _TEMPERATURE, "top_p": _TOP_P, "decoder": "entropy"},
+        "settings": asdict(settings) | {"temperature": TEMPERATURE, "top_p": TOP_P, "decoder": "entropy"},
         "cases": [asdict(case) for case in cases],
     }
+
+
+def batch_line(settings: Settings) -> str:
+    """Say in one line what is denoised, and how."""
+    lengths = " and ".join(map(str, sorted(set(settings.prompt_lengths))))
+    return (
+        f"{settings.rows} rows, prompts of {lengths} tokens and {settings.completion} to write in "
+        f"{settings.steps} steps, {settings.tokens:,} tokens in all; entropy decoder, temperature {TEMPERATURE}, "
+        f"top-p {TOP_P}"
+    )
 
 
 def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> Group:
@@ -208,44 +245,15 @@ def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> 
 
 
 def _header(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> str:
-    lengths = " and ".join(map(str, sorted(set(settings.prompt_lengths))))
     nuclei = {case.vocabulary: case.nucleus_tokens for case in cases}
-    return (
-        f"{headline(machine)}\n"
-        f"{settings.rows} rows, prompts of {lengths} tokens and {settings.completion} to write in "
-        f"{settings.steps} steps, {settings.tokens:,} tokens in all; entropy decoder, temperature {_TEMPERATURE}, "
-        f"top-p {_TOP_P}\n"
-        "mean nucleus at the first step: "
-        + ", ".join(f"{size:.0f} tokens of {vocabulary:,}" for vocabulary, size in nuclei.items())
+    return f"{headline(machine)}\n{batch_line(settings)}\nmean nucleus at the first step: " + ", ".join(
+        f"{size:.0f} tokens of {vocabulary:,}" for vocabulary, size in nuclei.items()
     )
 
 
 def _cells(side: Side, ratio: str, spread: str, agreed: str) -> tuple[str, ...]:
     peak = "unknown" if side.peak_bytes is None else f"{side.peak_bytes / _MIB:,.0f}"
     return f"{side.step_seconds:.3f}", ratio, spread, f"{side.product_share:.0%}", peak, agreed
-
-
-def _config(vocabulary: int, settings: Settings) -> ModelConfig:
-    return ModelConfig(
-        vocab_size=vocabulary,
-        hidden_size=256,
-        intermediate_size=1024,
-        num_hidden_layers=8,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=max(settings.prompt_lengths) + settings.completion,
-        tie_word_embeddings=False,
-        mask_token_id=vocabulary - 1,
-        eos_token_id=_END,
-        pad_token_id=_PAD,
-    )
-
-
-def _prompts(vocabulary: int, settings: Settings) -> list[tuple[int, ...]]:
-    numbers = np.random.default_rng(0)
-    return [
-        tuple(numbers.integers(_PAD + 1, vocabulary - 1, length).tolist()) for length in settings.prompt_lengths
-    ]
 
 
 def _nucleus_tokens(
@@ -258,7 +266,7 @@ def _nucleus_tokens(
     sizes = []
     with torch.inference_mode():
         for rows in torch.split(hidden[canvas.positions.flatten() - 1], _ROWS_AT_ONCE):
-            weights, totals = kernels.exponentials(denoiser.logits(rows), _TEMPERATURE, None)
-            floor = kernels.nucleus(weights, totals, _TOP_P, denoiser.vocabulary)
+            weights, totals = kernels.exponentials(denoiser.logits(rows), TEMPERATURE, None)
+            floor = kernels.nucleus(weights, totals, TOP_P, denoiser.vocabulary)
             sizes += (weights >= floor.unsqueeze(-1)).sum(-1).tolist()
     return statistics.fmean(sizes)

@@ -92,13 +92,13 @@ class Result:
 
 
 class SendingRank:
-    """The learner's only rank, as :class:`LearnerGroup` knows it, without a model or DeepSpeed."""
+    """The learner's only rank, as :class:`LearnerGroup` knows it, without a learner: it publishes parameters."""
 
-    def __init__(self, settings: Settings, deadline: float) -> None:
-        dtype = getattr(torch, settings.dtype)
-        self._parameters = _parameters(settings, torch.float32)
-        types = dict.fromkeys(self._parameters, dtype)
-        layout = plan_layout(self._parameters.items(), types, min(_BUCKET_BYTES, settings.bytes // 2))
+    def __init__(
+        self, parameters: dict[str, Tensor], dtype: torch.dtype, bucket_bytes: int, deadline: float
+    ) -> None:
+        self._parameters = parameters
+        layout = plan_layout(parameters.items(), dict.fromkeys(parameters, dtype), bucket_bytes)
         self._publisher = Publisher(layout, deadline)
         self._version = 0
 
@@ -120,14 +120,22 @@ class SendingRank:
     def call_off_broadcast(self, reason: str) -> None:
         self._publisher.call_off(reason)
 
+    def publish(self, plan: Plan | None) -> Publication:
+        return self._publisher.publish(self._parameters.items(), self._version, plan)
+
+
+class MadeUpRank(SendingRank):
+    """One whose parameters are made up, in the size of the settings."""
+
+    def __init__(self, settings: Settings, deadline: float) -> None:
+        bucket = min(_BUCKET_BYTES, settings.bytes // 2)
+        super().__init__(_parameters(settings, torch.float32), getattr(torch, settings.dtype), bucket, deadline)
+
     def change(self) -> None:
         """Other weights, so that an update that does not arrive would show."""
         self._version += 1
         for parameter in self._parameters.values():
             parameter[0].add_(1.0)
-
-    def publish(self, plan: Plan | None) -> Publication:
-        return self._publisher.publish(self._parameters.items(), self._version, plan)
 
     def digest(self, dtype: str) -> str:
         return _digest(self._parameters, getattr(torch, dtype))
@@ -230,7 +238,7 @@ def _case(settings: Settings, transport: Transport, said: Callable[[str], None])
         return spawn
 
     said(f"{transport}: starting actors")
-    learner = LearnerGroup(config, spawner(SendingRank), check_stop=lambda: None)
+    learner = LearnerGroup(config, spawner(MadeUpRank), check_stop=lambda: None)
     learner.start(None)
     spec = PoolSpec("receiver", settings.workers, needs_weights=True, transport=transport)
     pool = WorkerPool(spec, spawner(ReceivingWorker), config.deadlines)

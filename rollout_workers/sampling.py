@@ -103,8 +103,8 @@ class TokenSampler:
     def _invert(self, weights: Tensor, floor: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Draw tokens by inverse CDF: a rank's part of the vocabulary, a block of the part, a token of the block.
 
-        Returns the tokens' columns [n], the ranks [n] that have them, and the total kept weights [n]. On a rank
-        that has not a row's token its column is any.
+        Returns the tokens' columns [n], the ranks [n] that have them, and the total kept weights [n]. On all other
+        ranks the column of a row is within bounds, and means nothing.
         """
         width = weights.shape[-1]
         spare = -width % BLOCK

@@ -35,8 +35,8 @@ class RolloutConfig(SamplerFields, Section):
     compile: Literal["auto", "never"] = "auto"
     """``auto`` compiles the statistics over the vocabulary where it is large and a C++ compiler is found."""
     verify_weights: bool = False
-    """At the start of the run, spoil the weights of a rollout worker, send them again, and compare every tensor
-    with the learner's bit by bit; the run does not begin where one differs."""
+    """Spoil the weights of every rollout worker when it starts, send it the learner's, and compare every tensor
+    bit for bit, and again after its first broadcast; the run ends where one differs."""
 
     @field_validator("decoder")
     @classmethod

@@ -165,7 +165,7 @@ CASES: dict[str, tuple[Case, Case]] = {
         Case("both are large", "20m", {_run("denoising_loss"): "900x30", _run("optim_grad_norm"): "1e9x30"}),
     ),
     "RolloutMismatch": (
-        Case("half a nat a token", "20m", {_run("mismatch_mean_nats"): "0.01x9 0.5x20"}, _RUN, "0.5"),
+        Case("half a nat a token", "20m", {_run("mismatch_mean_nats"): "0.01x9 0.5x20"}, _RUN, "0.50"),
         Case(
             "what bf16 rounds, and one token that it moves far",
             "20m",

@@ -169,7 +169,7 @@ ALERTS = (
         "max by (run) (couplet_mismatch_mean_nats) > 0.1",
         "5m",
         "critical",
-        "{{ $labels.run }}: rollout workers and learner differ by {{ $value | humanize }} nats a token",
+        "{{ $labels.run }}: rollout workers and learner differ by {{ $value | printf `%.2f` }} nats a token",
         "For weights of one version rounding in bf16 gives a small part of that, so rollouts come from another "
         "policy than the one that is trained. Resume with rollout.verify_weights: true, which compares every "
         "tensor. If they are equal, see that workers and learner compute in the same dtype (model.dtype), and try "

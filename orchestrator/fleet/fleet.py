@@ -77,6 +77,7 @@ def running_fleet(
         needs_weights=True,
         minimum=config.rollout.min_workers,
         transport=config.learner.weights_transport,
+        verify_weights=config.rollout.verify_weights,
     )
     rollout_takes = actor_resources(config.rollout.gpus_per_worker, config.rollout.ray_resource)
     reward_takes = actor_resources(0.0, config.reward.ray_resource)

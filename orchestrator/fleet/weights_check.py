@@ -46,7 +46,7 @@ class WeightsCheck:
         equal, self._equal = self._equal, {}
         return [
             Verified(
-                workers=tuple(worker for worker, _ in found),
+                workers=tuple(sorted(worker for worker, _ in found)),
                 version=version,
                 reloaded=reloaded,
                 tensors=found[0][1].tensors,

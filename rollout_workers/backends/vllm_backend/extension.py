@@ -6,6 +6,7 @@ counter-based randomness of the requests. Rank 0 answers; the others answer with
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import threading
@@ -28,11 +29,14 @@ from common.weights.buckets import read_buckets
 from rollout_workers.backends.vllm_backend.denoiser import VllmDenoiser
 from rollout_workers.backends.vllm_backend.held_weights import HeldWeights
 from rollout_workers.backends.vllm_backend.names import get_tp_group
+from rollout_workers.backends.vllm_backend.shared_files import unlink_meeting_place, unlink_queues
 from rollout_workers.backends.vllm_backend.transfer import Segment
 from rollout_workers.engine import DenoisingEngine, Finished
 from rollout_workers.kernels import Kernels
 from rollout_workers.requests import Request
 from rollout_workers.token_estimates import token_estimates
+
+_LOG = logging.getLogger(__name__)
 
 #: Seconds between two looks whether the process that started this one is still there.
 _LOOK_SECONDS = 0.5
@@ -60,8 +64,16 @@ class Progress:
     room: int
 
 
+@dataclass(frozen=True)
+class Failure:
+    """What a process answers that could not do what it was asked."""
+
+    kind: str
+    text: str
+
+
 class DenoisingExtension:
-    """Methods that vLLM adds to its worker; the backend calls them in all processes at once."""
+    """Methods that vLLM adds to its worker; the backend calls them in all processes at once, by :meth:`ask`."""
 
     model_runner: Any
     vllm_config: Any
@@ -72,11 +84,23 @@ class DenoisingExtension:
     update_weights: Callable[[dict[str, Any]], None]
     finish_weight_update: Callable[[], None]
 
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the worker, and return what it returns, or a :class:`Failure`.
+
+        An exception would leave the answers of the other ranks unread, to be taken for those of the next call.
+        """
+        try:
+            return getattr(self, method)(*arguments)
+        except Exception as error:  # noqa: BLE001
+            _LOG.exception("%s failed", method)
+            return Failure(type(error).__name__, str(error))
+
     def begin(self, settings: Settings) -> None:
         """Make the engine. Called once, before anything else."""
         folder = Path(self.vllm_config.model_config.model)
         _end_with(settings.parent, folder)
-        _unlink_shared_files(self.distributed_init_method)
+        unlink_meeting_place(self.distributed_init_method)
+        unlink_queues()
         config = ModelConfig.from_folder(folder)
         self._denoiser = VllmDenoiser(self.model_runner.get_model(), config, self.vllm_config, self.device)
         kernels = Kernels.choose(self._denoiser.vocabulary, self.device, settings.compile)
@@ -155,15 +179,3 @@ def _end_with(parent: int, folder: Path) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
-
-
-def _unlink_shared_files(address: str) -> None:
-    """Take their names from the files through which the processes have found each other.
-
-    All have them open by now; with a name, those of a process that is killed would stay for ever.
-    """
-    if address.startswith("file://"):
-        meeting = Path(address.removeprefix("file://"))
-        meeting.unlink(missing_ok=True)
-        for file in Path("/dev/shm").glob(f"{meeting.name}-*"):
-            file.unlink(missing_ok=True)

@@ -11,12 +11,11 @@ from common.config import RolloutConfig, VllmBackendConfig
 from common.memory import Estimate, Part
 from common.models.config import ModelConfig
 from common.models.shapes import parameter_shapes, part_size
+from rollout_workers.backends.vllm_backend.limits import padded_vocabulary
 from rollout_workers.denoise import CHUNK_LOGITS
 from rollout_workers.memory import CELL_BYTES, FP32, LOAD, MOMENTS, STEP, UPDATE, VOCABULARY_TABLES
 
 _BYTES = {"float32": 4, "bfloat16": 2}
-#: vLLM fills the vocabulary up to a multiple of this.
-_VOCABULARY_MULTIPLE = 64
 
 
 def vllm_memory(
@@ -71,5 +70,4 @@ def _part(model: ModelConfig, name: str, shape: tuple[int, ...], ranks: int) -> 
 
 def _part_of_vocabulary(model: ModelConfig, ranks: int) -> int:
     """Count the rows of the embedding, and of the head, that one rank holds."""
-    padded = part_size(model.vocab_size, _VOCABULARY_MULTIPLE) * _VOCABULARY_MULTIPLE
-    return part_size(padded, ranks)
+    return part_size(padded_vocabulary(model), ranks)

@@ -6,7 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from rollout_workers.backends.vllm_backend.names import LlamaForCausalLM, ModelRegistry, Qwen2ForCausalLM, VllmConfig
+from rollout_workers.backends.vllm_backend.names import (
+    LlamaForCausalLM,
+    ModelRegistry,
+    Qwen2ForCausalLM,
+    VllmConfig,
+)
 from rollout_workers.backends.vllm_backend.plugin import ARCHITECTURES
 
 
@@ -43,7 +48,7 @@ class LlamaForMaskedDiffusion(_FullAttention, LlamaForCausalLM):  # type: ignore
 
 
 def register_here() -> None:
-    """Register the classes themselves in this process: of a name, vLLM would import the module in yet another one."""
+    """Register the classes themselves in this process: by name, vLLM would start another one to look at them."""
     for layout, architecture in (("qwen2", Qwen2ForMaskedDiffusion), ("llama", LlamaForMaskedDiffusion)):
         if ARCHITECTURES[layout] not in ModelRegistry.get_supported_archs():
             ModelRegistry.register_model(ARCHITECTURES[layout], architecture)

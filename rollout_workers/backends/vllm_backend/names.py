@@ -1,7 +1,7 @@
-"""Every name of vLLM that is used here, imported in one place: most are internal, and a new version may move them.
+"""Every name of vLLM that is used, imported in one place: most are internal, and a new version may move them.
 
-Written for vLLM 0.32. ``tests/rollout_workers/test_vllm_names.py`` says which of them a version has moved, and what
-is expected of each. Importing this module imports vLLM, which takes seconds: only what runs it does so.
+Written for vLLM 0.32. ``tests/rollout_workers/test_vllm_names.py`` says which of them a version has moved, and
+what is expected of each. Importing this module imports vLLM, which takes seconds: only what runs it does so.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from vllm import LLMEngine, ModelRegistry, SamplingParams
 from vllm.config import VllmConfig, get_layers_from_vllm_config, set_current_vllm_config
 from vllm.config.weight_transfer import WeightTransferConfig
+from vllm.distributed.device_communicators.shm_broadcast import ShmRingBuffer
 from vllm.distributed.parallel_state import get_tp_group
 from vllm.distributed.weight_transfer.base import (
     WeightTransferEngine,
@@ -40,6 +41,7 @@ __all__ = [
     "Qwen2ForCausalLM",
     "RequestOutputKind",
     "SamplingParams",
+    "ShmRingBuffer",
     "VllmConfig",
     "WeightTransferConfig",
     "WeightTransferEngine",

@@ -135,7 +135,9 @@ def segments(weights: Iterable[tuple[str, Tensor]], size: int = SEGMENT_BYTES) -
             while waiting is not None and (not entries or memory.tell() + waiting[1].nbytes <= size):
                 name, tensor = waiting
                 memory.seek(-(-memory.tell() // _ALIGNMENT) * _ALIGNMENT)
-                entries.append((name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), memory.tell()))
+                entries.append(
+                    (name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), memory.tell())
+                )
                 memory.write(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
                 waiting = next(source, None)
             memory.flush()
