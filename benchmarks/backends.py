@@ -42,15 +42,15 @@ DTYPES = ("float32",)
 _REST_SECONDS = 1.5
 
 _LEGEND = (
-    "One run, the same weights and noise, one engine at work at a time, in alternating order. s/step: the "
-    "time of a decode of the whole batch, prompts in and completions out, over its denoising steps: median "
-    "and least; vllm is asked once for every 16 steps. ratio: torch time over vllm time, of the medians; the "
-    "range is that of the pairs. start: from nothing to a loaded model. It compiles statistics over the "
-    "vocabulary, for which the engine that starts second finds what the first has compiled. first: the first "
-    "decode, in which --compile compiles vLLM's model. same: completions of which every step wrote the same "
-    "in both. near-ties: others, in fp32, where changing logits by up to 1e-4 at the first step that differs "
-    "makes either engine's choice; from there on the texts are different ones. In bf16 the two round "
-    "differently in every layer, and differ by more than such ties."
+    "One run, the same weights and noise, one engine at work at a time, in alternating order. All times in "
+    "seconds. s/step: the time of a decode of the whole batch, prompts in and completions out, over its "
+    "denoising steps: median and least; vllm is asked once for every 16 steps. ratio: torch time over vllm "
+    "time, of the medians; the range is that of the pairs. start: from nothing to a loaded model. It compiles "
+    "statistics over the vocabulary, for which the engine that starts second finds what the first has "
+    "compiled. first: the first decode, in which --compile compiles vLLM's model. the same: every step of a "
+    "completion wrote the same in both. near-ties: in fp32, changing logits by up to 1e-4 at the first step "
+    "that differs makes either engine's choice; from there on the texts are different ones. In bf16 the two "
+    "round differently in every layer, and differ by more than such ties."
 )
 
 
@@ -224,19 +224,21 @@ def as_json(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) 
 def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> Group:
     """The header, the table and what its columns mean."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("vocabulary", "dtype", "backend"):
+    for title in ("vocab", "dtype", "backend"):
         table.add_column(title)
-    for title in ("s/step", "least", "ratio", "range", "start s", "first s", "same", "near-ties"):
+    for title in ("s/step", "least", "ratio", "range", "start", "first"):
         table.add_column(title, justify="right")
+    lines = [
+        headline(machine),
+        f"{rollout.batch_line(settings)}; vLLM {'compiled' if settings.compile else 'eager'}",
+    ]
     for case in cases:
         spread = f"{min(case.ratios):.2f}-{max(case.ratios):.2f}"
-        ties = "" if case.near_ties is None else f"{case.near_ties}"
-        table.add_row(f"{case.vocabulary:,}", case.dtype, "torch", *_cells(case.torch, "", ""), "", "")
-        same = f"{case.same} of {case.completions}"
-        table.add_row("", "", "vllm", *_cells(case.vllm, f"{case.ratio:.2f}x", spread), same, ties)
-    mode = "compiled" if settings.compile else "eager"
-    header = f"{headline(machine)}\n{rollout.batch_line(settings)}; vLLM's model is {mode}"
-    return Group(Text(header), Text(), table, Text(), Text(_LEGEND))
+        table.add_row(f"{case.vocabulary:,}", case.dtype, "torch", *_cells(case.torch, "", ""))
+        table.add_row("", "", "vllm", *_cells(case.vllm, f"{case.ratio:.2f}x", spread))
+        ties = "" if case.near_ties is None else f", {case.near_ties} part at a near-tie"
+        lines.append(f"{case.vocabulary:,} {case.dtype}: {case.same} of {case.completions} are the same{ties}")
+    return Group(Text("\n".join(lines)), Text(), table, Text(), Text(_LEGEND))
 
 
 def _cells(side: Side, ratio: str, spread: str) -> tuple[str, ...]:

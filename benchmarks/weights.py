@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ class SendingRank:
     """The learner's only rank, as :class:`LearnerGroup` knows it, without a learner: it publishes parameters."""
 
     def __init__(
-        self, parameters: dict[str, Tensor], dtype: torch.dtype, bucket_bytes: int, deadline: float
+        self, parameters: Mapping[str, Tensor], dtype: torch.dtype, bucket_bytes: int, deadline: float
     ) -> None:
         self._parameters = parameters
         layout = plan_layout(parameters.items(), dict.fromkeys(parameters, dtype), bucket_bytes)
@@ -296,7 +296,7 @@ def _parameters(settings: Settings, dtype: torch.dtype) -> dict[str, Tensor]:
     }
 
 
-def _digest(parameters: dict[str, Tensor], dtype: torch.dtype) -> str:
+def _digest(parameters: Mapping[str, Tensor], dtype: torch.dtype) -> str:
     digest = xxhash.xxh3_128()
     for name, tensor in parameters.items():
         digest.update(name.encode())
