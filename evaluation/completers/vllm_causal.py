@@ -37,7 +37,7 @@ class VllmCompleter:
     def __init__(
         self, settings: EvaluationSettings, model: CausalModel, sampler: CausalSampler, longest: int
     ) -> None:
-        # The engine's loop runs in this process, so that it has nothing to leave behind.
+        # Requests are scheduled in this process, and the model alone is in another, which ends with this one.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         on_cpu = runtime.configure(settings.model).type == "cpu"
         self._ends = model.end_token_ids
@@ -51,6 +51,8 @@ class VllmCompleter:
                     dtype=settings.model.dtype,
                     max_model_len=longest,
                     tensor_parallel_size=settings.tensor_parallel_size,
+                    # The model in a process of its own: on a CPU, vLLM alters torch where it computes.
+                    distributed_executor_backend="mp",
                     kv_cache_memory_bytes=_CPU_CACHE_BYTES if on_cpu else None,
                     enforce_eager=on_cpu,  # to compile takes longer there than it saves
                     use_tqdm_on_load=False,
