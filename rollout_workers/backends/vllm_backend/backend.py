@@ -65,7 +65,8 @@ class VllmBackend:
             self._executor = MultiprocExecutor(arguments.create_engine_config())
             self._open.callback(self._executor.shutdown)
             unlink_queues()
-            self._call("begin", Settings(config.rollout.batch_tokens, config.rollout.compile, os.getpid()))
+            begun = Settings(config.rollout.batch_tokens, config.rollout.compile, os.getpid())
+            self._call("begin", begun, deadline=self._deadlines.start_seconds)
             self.load(load_model(config.model.path).named_parameters())
             starting.pop_all()
         most = 1 if config.rollout.update_between == "steps" else _MOST_STEPS
