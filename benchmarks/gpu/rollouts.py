@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 import click
 import ray
@@ -74,7 +75,8 @@ class Handle:
     ) -> None:
         self.actor = _spawn(kind, config, gpus)
         self._learner = learner
-        self._members = members_of("backend", self.call("locations"))
+        # A name of its own: the sender keeps the group of a member for as long as there is no other.
+        self._members = members_of(f"{kind.__name__}-{uuid4()}", self.call("locations"))
         self._planner = BroadcastPlanner("collective")
 
     def call(self, method: str, *arguments: Any) -> Any:
