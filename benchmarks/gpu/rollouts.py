@@ -135,10 +135,12 @@ class Comparison:
         self._torch_bytes = self._torch.call("taken_bytes")
 
     def measure(self, mode: str) -> dict[str, Any]:
-        """Start a vllm backend, and compare it before and after an update of both."""
+        """Start a vllm backend, and compare it after an update through the object store and after a broadcast."""
         options = {"enforce_eager": mode == "eager", "gpu_memory_utilization": _MEMORY_SHARE}
         config = self._config({"kind": "vllm", "tensor_parallel_size": self._tensor_parallel, **options})
         vllm, repeats = Handle(EngineActor, config, self._gpus, self._learner), self._settings.repeats
+        # Other weights than both have read from the folder, so that the same completions show that they came.
+        self._change()
         vllm.update(broadcast=False)
         self._torch.update(broadcast=False)
         pairs = [(self._decode(self._torch, n), self._decode(vllm, n)) for n in range(1 + repeats)]
@@ -152,8 +154,8 @@ class Comparison:
             "torch_gib": self._torch_bytes / _GIB,
             "vllm_gib": vllm.call("taken_bytes") / _GIB,
         }
-        ray.get(self._senders[-1].change.remote(), timeout=_DEADLINE)
         found["vllm_store_seconds"] = vllm.median_update(broadcast=False, repeats=repeats)
+        self._change()
         found["vllm_broadcast_seconds"] = vllm.median_update(broadcast=True, repeats=repeats)
         found["broadcast"] = vllm.broadcast_by()
         new = self._decode(vllm, 0)
@@ -177,6 +179,9 @@ class Comparison:
     def close(self) -> None:
         for actor in (self._torch.actor, *self._senders):
             ray.kill(actor)
+
+    def _change(self) -> None:
+        ray.get(self._senders[-1].change.remote(), timeout=_DEADLINE)
 
     def _config(self, backend: dict[str, Any]) -> Config:
         return worker_config(self._model, self._dtype, "auto", self._settings, backend)
