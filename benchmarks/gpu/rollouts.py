@@ -39,10 +39,10 @@ from rollout_workers.requests import Request
 MODES = ("eager", "compiled")
 #: The rows of the table: keys of a result, and what they are.
 ROWS = {
-    "completions": "completions compared, old and new weights",
+    "completions": "completions compared, after an update by either way",
     "same": "of these, the same at every step",
     "near_ties": "of the others, parted by a near-tie (fp32)",
-    "changed": "completions that new weights change",
+    "changed": "completions that the second update changes",
     "first_step_same": "share of the first step's tokens that are the same",
     "logprob_mean": "log-probability against torch, same canvas: mean difference, nats",
     "logprob_max": "largest difference, nats",
@@ -278,8 +278,8 @@ def main(
 ) -> None:
     """Compare the vllm backend with the torch backend on GPUs, and print a table in Markdown.
 
-    Shows, for every dtype and mode of vLLM: whether completions are the same, before and after an update of the
-    weights; how far log-probabilities are apart; tokens per second; the time of an update, by the object store and
+    Shows, for every dtype and mode of vLLM: whether completions are the same after updates of
+    the weights; how far log-probabilities are apart; tokens per second; the time of an update, by the object store and
     by broadcast; memory. Ends with status 1 where fp32 completions differ by more than near-ties, or an update
     changes nothing.
 
