@@ -278,10 +278,9 @@ def main(
 ) -> None:
     """Compare the vllm backend with the torch backend on GPUs, and print a table in Markdown.
 
-    Shows, for every dtype and mode of vLLM: whether completions are the same after updates of
-    the weights; how far log-probabilities are apart; tokens per second; the time of an update, by the object store and
-    by broadcast; memory. Ends with status 1 where fp32 completions differ by more than near-ties, or an update
-    changes nothing.
+    Shows, for every dtype and mode of vLLM: whether completions are the same after updates of the weights; how far
+    log-probabilities are apart; tokens per second; the time of an update, by the object store and by broadcast;
+    memory. Ends with status 1 where fp32 completions differ by more than near-ties, or an update changes nothing.
 
     The torch backend takes the first GPU, vLLM the first --tensor-parallel, the sender of weights the next one: a
     broadcast goes by NCCL where there is one, by gloo from a CPU otherwise. Both backends share the first GPU, so
