@@ -46,11 +46,11 @@ _LEGEND = (
     "seconds. s/step: the time of a decode of the whole batch, prompts in and completions out, over its "
     "denoising steps: median and least; vllm is asked once for every 16 steps. ratio: torch time over vllm "
     "time, of the medians; the range is that of the pairs. start: from nothing to a loaded model. It compiles "
-    "statistics over the vocabulary, for which the engine that starts second finds what the first has "
-    "compiled. first: the first decode, in which --compile compiles vLLM's model. the same: every step of a "
-    "completion wrote the same in both. near-ties: in fp32, changing logits by up to 1e-4 at the first step "
-    "that differs makes either engine's choice; from there on the texts are different ones. In bf16 the two "
-    "round differently in every layer, and differ by more than such ties."
+    "statistics over the vocabulary; each start but the first finds some of that, and of the imports, done. "
+    "first: the first decode, in which --compile compiles vLLM's model. the same: every step of a completion "
+    "wrote the same in both. near-ties: in fp32, changing logits by up to 1e-4 at the first step that differs "
+    "makes either engine's choice; from there on the texts are different ones. In bf16 the two round "
+    "differently in every layer, and differ by more than such ties."
 )
 
 

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 import click
 import ray
@@ -38,10 +39,10 @@ from rollout_workers.requests import Request
 MODES = ("eager", "compiled")
 #: The rows of the table: keys of a result, and what they are.
 ROWS = {
-    "completions": "completions compared, old and new weights",
+    "completions": "completions compared, after an update by either way",
     "same": "of these, the same at every step",
     "near_ties": "of the others, parted by a near-tie (fp32)",
-    "changed": "completions that new weights change",
+    "changed": "completions that the second update changes",
     "first_step_same": "share of the first step's tokens that are the same",
     "logprob_mean": "log-probability against torch, same canvas: mean difference, nats",
     "logprob_max": "largest difference, nats",
@@ -74,7 +75,8 @@ class Handle:
     ) -> None:
         self.actor = _spawn(kind, config, gpus)
         self._learner = learner
-        self._members = members_of("backend", self.call("locations"))
+        # A name of its own: the sender keeps the group of a member for as long as there is no other.
+        self._members = members_of(f"{kind.__name__}-{uuid4()}", self.call("locations"))
         self._planner = BroadcastPlanner("collective")
 
     def call(self, method: str, *arguments: Any) -> Any:
@@ -133,10 +135,12 @@ class Comparison:
         self._torch_bytes = self._torch.call("taken_bytes")
 
     def measure(self, mode: str) -> dict[str, Any]:
-        """Start a vllm backend, and compare it before and after an update of both."""
+        """Start a vllm backend, and compare it after an update through the object store and after a broadcast."""
         options = {"enforce_eager": mode == "eager", "gpu_memory_utilization": _MEMORY_SHARE}
         config = self._config({"kind": "vllm", "tensor_parallel_size": self._tensor_parallel, **options})
         vllm, repeats = Handle(EngineActor, config, self._gpus, self._learner), self._settings.repeats
+        # Other weights than both have read from the folder, so that the same completions show that they came.
+        self._change()
         vllm.update(broadcast=False)
         self._torch.update(broadcast=False)
         pairs = [(self._decode(self._torch, n), self._decode(vllm, n)) for n in range(1 + repeats)]
@@ -150,8 +154,8 @@ class Comparison:
             "torch_gib": self._torch_bytes / _GIB,
             "vllm_gib": vllm.call("taken_bytes") / _GIB,
         }
-        ray.get(self._senders[-1].change.remote(), timeout=_DEADLINE)
         found["vllm_store_seconds"] = vllm.median_update(broadcast=False, repeats=repeats)
+        self._change()
         found["vllm_broadcast_seconds"] = vllm.median_update(broadcast=True, repeats=repeats)
         found["broadcast"] = vllm.broadcast_by()
         new = self._decode(vllm, 0)
@@ -175,6 +179,9 @@ class Comparison:
     def close(self) -> None:
         for actor in (self._torch.actor, *self._senders):
             ray.kill(actor)
+
+    def _change(self) -> None:
+        ray.get(self._senders[-1].change.remote(), timeout=_DEADLINE)
 
     def _config(self, backend: dict[str, Any]) -> Config:
         return worker_config(self._model, self._dtype, "auto", self._settings, backend)
@@ -271,10 +278,9 @@ def main(
 ) -> None:
     """Compare the vllm backend with the torch backend on GPUs, and print a table in Markdown.
 
-    Shows, for every dtype and mode of vLLM: whether completions are the same, before and after an update of the
-    weights; how far log-probabilities are apart; tokens per second; the time of an update, by the object store and
-    by broadcast; memory. Ends with status 1 where fp32 completions differ by more than near-ties, or an update
-    changes nothing.
+    Shows, for every dtype and mode of vLLM: whether completions are the same after updates of the weights; how far
+    log-probabilities are apart; tokens per second; the time of an update, by the object store and by broadcast;
+    memory. Ends with status 1 where fp32 completions differ by more than near-ties, or an update changes nothing.
 
     The torch backend takes the first GPU, vLLM the first --tensor-parallel, the sender of weights the next one: a
     broadcast goes by NCCL where there is one, by gloo from a CPU otherwise. Both backends share the first GPU, so
