@@ -90,8 +90,6 @@ class Subject:
             return DiffusionCompleter(settings, settings.sampler)
         assert isinstance(self.config, CausalModel)
         if self.engine == "vllm":
-            # What vLLM warns of, on a CPU above all, would bury the progress.
-            os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
             environment.prepare(
                 settings.model.threads or max(1, len(os.sched_getaffinity(0)) // settings.tensor_parallel_size)
             )

@@ -34,6 +34,10 @@ PARAMETERS = {
     "vllm.v1.kv_cache_interface:EncoderOnlyAttentionSpec": ("block_size", "num_kv_heads", "head_size", "dtype"),
     "vllm.model_executor.model_loader.reload:finalize_layerwise_reload": (),
     "vllm.model_executor.models.registry:_ModelRegistry.register_model": ("model_arch", "model_cls"),
+    "vllm.v1.engine.llm_engine:LLMEngine.add_request": ("request_id", "prompt", "params"),
+    "vllm.v1.engine.llm_engine:LLMEngine.abort_request": ("request_ids",),
+    "vllm.renderers.base:BaseRenderer.render_cmpl": ("prompts",),
+    "vllm.outputs:RequestOutput": ("request_id", "outputs", "finished"),
 }
 ATTRIBUTES = {
     "vllm.v1.worker.gpu_worker:Worker": ("start_weight_update", "update_weights", "finish_weight_update"),
@@ -48,6 +52,18 @@ ATTRIBUTES = {
     "vllm.model_executor.layers.attention:Attention": ("get_attn_backend",),
     "vllm.distributed.parallel_state:GroupCoordinator": ("device_group", "rank_in_group", "world_size"),
     "vllm.v1.worker.gpu_model_runner:GPUModelRunner": ("get_model",),
+    "vllm.v1.engine.llm_engine:LLMEngine": ("from_engine_args", "has_unfinished_requests", "step"),
+    "vllm.outputs:CompletionOutput": ("token_ids",),
+    "vllm.sampling_params:SamplingParams": (
+        "temperature",
+        "top_p",
+        "top_k",
+        "max_tokens",
+        "stop_token_ids",
+        "seed",
+        "detokenize",
+        "output_kind",
+    ),
 }
 
 
@@ -119,6 +135,8 @@ def test_the_engine_and_attention_know_the_fields_that_they_are_given() -> None:
             "worker_extension_cls",
             "weight_transfer_config",
             "disable_log_stats",
+            "generation_config",
+            "use_tqdm_on_load",
         ),
         "vllm.v1.attention.backend:CommonAttentionMetadata": (
             "query_start_loc",
