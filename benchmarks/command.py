@@ -10,7 +10,10 @@ bench = LazyGroup(
     lazy={
         "agreement": ("benchmarks.command_agreement:agreement", "Compare an approximate sampler with the exact."),
         "flops": ("benchmarks.command_flops:flops", "Count the operations of training on a token."),
-        "rollout": ("benchmarks.command_rollout:rollout", "Time the denoising engine and the published sampler."),
+        "rollout": (
+            "benchmarks.command_rollout:rollout",
+            "Time the denoising engine and the published sampler, or both backends.",
+        ),
         "sandbox": ("benchmarks.command_sandbox:sandbox", "Count isolated programs per second."),
         "stages": (
             "benchmarks.command_stages:stages",

@@ -18,7 +18,7 @@ import ray
 import torch
 from torch import Tensor
 
-from benchmarks.weights import ReceivingWorker, SendingRank, Settings
+from benchmarks.weights import MadeUpRank, ReceivingWorker, Settings
 from common.config import Config, DeadlinesConfig
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
@@ -164,7 +164,7 @@ class Fleet:
             return self.workers[consumer]
 
         def spawn_rank(rank: int, name: str) -> Any:
-            self.rank = _remote(SendingRank).remote(SETTINGS, weights_seconds)
+            self.rank = _remote(MadeUpRank).remote(SETTINGS, weights_seconds)
             return self.rank
 
         self.learner = LearnerGroup(_config(deadlines), spawn_rank, lambda: None)

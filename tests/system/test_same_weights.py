@@ -153,7 +153,8 @@ def test_rollouts_of_vllm_train_the_same_weights_through_a_kill(
 def test_workers_and_two_ranks_killed_in_turn(start_run: StartRun, finished_run: StartRun) -> None:
     draw = random.Random(2)
     run = start_run(*TWO_RANKS, "rollout.verify_weights=true")
-    wait_for(run, lambda: "] training\n" in run.output, "training")
+    equal = "are bit for bit the learner's in rollout-0"
+    wait_for(run, lambda: "] training\n" in run.output and equal in run.output, "training, on verified weights")
     for title in ("RolloutWorker", "RewardWorker"):
         (worker,) = run.actors(title)
         worker.send_signal(signal.SIGKILL)
@@ -166,7 +167,7 @@ def test_workers_and_two_ranks_killed_in_turn(start_run: StartRun, finished_run:
         assert f"{name} died" in run.output
     verified = [(one["workers"], one["tensors"]) for one in records(run.folder, "verifications")]
     assert verified == [(["rollout-0"], verified[0][1])] * 2, "the worker, and the one in its place"
-    assert run.output.count("are bit for bit the learner's in rollout-0") == 2
+    assert run.output.count(equal) == 2
     run.assert_nothing_left()
 
 
