@@ -14,17 +14,17 @@ from typing import Any
 import pytest
 import torch
 
-from tests.stage_runs import STAGES, STEPS, exported, stage_config, train_alone, write_recipes
+from tests.stage_runs import STEPS, exported, stage_config, train_alone, write_recipes
 from tests.system.conftest import Run
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, one after the other; a busy machine is slow to start them
 
 #: What measures time, and what counts restarts.
 OF_ONE_ATTEMPT = r"time|restarts|(seconds|perf)/.*"
-#: A pace at which a signal at a random moment falls between the first step and the last.
+#: A pace at which a signal at a random moment falls between the first step and the last. Of the stages, pretrain is
+#: left out: as a run it is adapt without annealing, and tests/learner/stages/test_stage_rank.py resumes all three.
 SLOW = {
     "adapt": ("learner.sequences_per_step=192",),
-    "pretrain": ("learner.sequences_per_step=48",),
     "sft": ("learner.sequences_per_step=48",),
 }
 
@@ -34,7 +34,7 @@ def recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The recipes of the stages, and beside them a run of each that nothing disturbed."""
     folder = tmp_path_factory.mktemp("stages")
     write_recipes(folder)
-    train_alone([stage_config(folder, stage, folder / f"{stage}-whole", *SLOW[stage]) for stage in STAGES])
+    train_alone([stage_config(folder, stage, folder / f"{stage}-whole", *SLOW[stage]) for stage in SLOW])
     return folder
 
 
@@ -69,7 +69,7 @@ def assert_same(run: Run, whole: Path) -> None:
     assert [line["step"] for line in evaluations] == [0, 4, STEPS]
 
 
-@pytest.mark.parametrize(("stage", "seed"), [(stage, seed) for seed, stage in enumerate(STAGES)])
+@pytest.mark.parametrize(("stage", "seed"), [(stage, seed) for seed, stage in enumerate(SLOW)])
 def test_weights_do_not_depend_on_kills_and_stops(
     recipes: Path, start_stage: StartStage, stage: str, seed: int
 ) -> None:
