@@ -21,8 +21,8 @@ pytestmark = pytest.mark.timeout(900)  # whole runs, one after the other; a busy
 
 #: What measures time, and what counts restarts.
 OF_ONE_ATTEMPT = r"time|restarts|(seconds|perf)/.*"
-#: A pace at which a signal at a random moment falls between the first step and the last. pretrain is left out: as a
-#: run it is adapt without annealing, and tests/learner/stages/test_stage_rank.py resumes all three stages.
+#: A pace at which a signal at a random moment falls between the first step and the last. pretrain is left out: as
+#: a run it is adapt without annealing, and tests/learner/stages/test_stage_rank.py resumes all three stages.
 SLOW = {
     "adapt": ("learner.sequences_per_step=192",),
     "sft": ("learner.sequences_per_step=48",),
