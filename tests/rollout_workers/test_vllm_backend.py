@@ -181,9 +181,11 @@ def test_one_element_of_one_tensor_is_found(pair: Pair) -> None:
 
 def test_weights_of_another_model_are_refused_and_the_next_update_heals(pair: Pair) -> None:
     weights = pair.weights(0)
-    for wrong in (weights[:-1], [(n, t[..., :-1]) for n, t in weights], [*weights, ("extra", torch.zeros(1))]):
+    for wrong in ([], weights[:-1], [(n, t[..., :-1]) for n, t in weights], [*weights, ("extra", torch.zeros(1))]):
         with pytest.raises(RuntimeError, match="weights do not fit the model"):
             pair.vllm.load(iter(wrong))
+    with pytest.raises(ZeroDivisionError):
+        pair.vllm.load((name, tensor) for name, tensor in weights if 1 // (name != weights[3][0]))
     pair.vllm.load(iter(weights))
     assert pair.vllm.differing(weights) == []
 
@@ -201,3 +203,5 @@ def test_a_process_that_dies_is_an_error_and_not_a_wait(pair: Pair) -> None:
     with pytest.raises(VllmError):
         denoise(pair.vllm, requests(), pair.sampler())
     assert time.monotonic() - began < pair.config.deadlines.step_seconds / 2
+    with pytest.raises(VllmError, match="did not answer"):
+        pair.vllm.load(iter(pair.weights(0)))

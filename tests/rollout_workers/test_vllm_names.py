@@ -18,7 +18,12 @@ NAMES = Path(rollout_workers.__path__[0]) / "backends" / "vllm_backend" / "names
 #: What else is used of a name, or of what it leads to: parameters of a call, fields, methods.
 PARAMETERS = {
     "vllm.v1.executor.multiproc_executor:MultiprocExecutor.collective_rpc": ("method", "timeout", "args"),
-    "vllm.forward_context:set_forward_context": ("attn_metadata", "vllm_config", "num_tokens"),
+    "vllm.forward_context:set_forward_context": (
+        "attn_metadata",
+        "vllm_config",
+        "num_tokens",
+        "skip_compiled",
+    ),
     "vllm.model_executor.layers.logits_processor:LogitsProcessor.forward": (
         "lm_head",
         "hidden_states",
@@ -52,6 +57,7 @@ ATTRIBUTES = {
     "vllm.model_executor.layers.attention:Attention": ("get_attn_backend",),
     "vllm.distributed.parallel_state:GroupCoordinator": ("device_group", "rank_in_group", "world_size"),
     "vllm.v1.worker.gpu_model_runner:GPUModelRunner": ("get_model",),
+    "vllm.v1.worker.gpu.model_runner:GPUModelRunner": ("get_model",),
     "vllm.v1.engine.llm_engine:LLMEngine": ("from_engine_args", "has_unfinished_requests", "step"),
     "vllm.outputs:CompletionOutput": ("token_ids",),
     "vllm.sampling_params:SamplingParams": (

@@ -30,12 +30,14 @@ from rollout_workers.backends.vllm_backend.models import register_here
 from rollout_workers.backends.vllm_backend.names import EngineArgs, MultiprocExecutor, WeightTransferConfig
 from rollout_workers.backends.vllm_backend.plugin import ARCHITECTURES, WEIGHT_TRANSFER
 from rollout_workers.backends.vllm_backend.remote_engine import RemoteEngine
-from rollout_workers.backends.vllm_backend.shared_files import unlink_queues
+from rollout_workers.backends.vllm_backend.shared_files import unlink_meeting_place, unlink_queues
 from rollout_workers.backends.vllm_backend.transfer import segments
 
 #: Errors that keep their type on the way here.
 _KINDS = {error.__name__: error for error in (WeightsError, BroadcastError)}
 
+#: Seconds that a process is given to tell that it has missed a deadline of its own.
+_GRACE_SECONDS = 10.0
 #: Denoising steps of one call, after which groups that have come meanwhile can join.
 _MOST_STEPS = 16
 
@@ -44,7 +46,8 @@ class VllmBackend:
     """vLLM's processes and the engine in them; see :class:`~rollout_workers.backends.interface.Backend`.
 
     One process for each tensor-parallel rank, all on this machine; none of them outlives this one. Calls are made
-    one at a time, each with a deadline. After a :class:`VllmError` the backend is of no use any more.
+    one at a time, each with a deadline. Once an answer did not come, the backend refuses every call: the next
+    answer might be the one that was late.
     """
 
     def __init__(self, config: Config) -> None:
@@ -55,18 +58,17 @@ class VllmBackend:
         self._deadlines = config.deadlines
         self._calling = threading.Lock()
         self._open = ExitStack()
+        self._unusable = ""
         cores = len(os.sched_getaffinity(0))
         environment.prepare(config.model.threads or max(1, cores // settings.tensor_parallel_size))
         with ExitStack() as starting:
             starting.callback(self.close)
-            folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="couplet-vllm-")))
-            arguments = _arguments(self._config, config, settings, folder)
-            register_here()
-            self._executor = MultiprocExecutor(arguments.create_engine_config())
-            self._open.callback(self._executor.shutdown)
-            unlink_queues()
-            begun = Settings(config.rollout.batch_tokens, config.rollout.compile, os.getpid())
-            self._call("begin", begun, deadline=self._deadlines.start_seconds)
+            with tempfile.TemporaryDirectory(prefix="couplet-vllm-") as folder:
+                self._executor = _start(_arguments(self._config, config, settings, Path(folder)))
+                self._open.callback(self._executor.shutdown)
+                begun = Settings(config.rollout.batch_tokens, config.rollout.compile, os.getpid())
+                meeting_place = self._call("begin", begun, deadline=self._deadlines.start_seconds)[0]
+                self._open.callback(unlink_meeting_place, meeting_place)
             self.load(load_model(config.model.path).named_parameters())
             starting.pop_all()
         most = 1 if config.rollout.update_between == "steps" else _MOST_STEPS
@@ -76,23 +78,27 @@ class VllmBackend:
         return tuple(Location.here(gpu) for gpu in self._call("gpu"))
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        self._call("start_weight_update")
-        for segment in segments(weights):
-            self._call("take_segment", segment)
-        self._call("finish_weight_update")
+        with ExitStack() as failed:
+            failed.callback(self._call, "abandon_update")
+            self._call("start_weight_update")
+            for segment in segments(weights):
+                self._call("take_segment", segment)
+            self._call("finish_weight_update")
+            failed.pop_all()
 
     @contextmanager
     def receiving(self, plan: Plan, rank: int, deadline: float) -> Iterator[tuple[int, Callable[[], None]]]:
-        version = self._call("begin_receiving", self.locations(), plan, rank, deadline)[0]
+        patience = deadline + _GRACE_SECONDS
         received = False
 
         def finish() -> None:
             nonlocal received
             received = True
-            self._call("finish_receiving")
+            self._call("finish_receiving", deadline=patience)
 
         try:
-            yield version, finish
+            members = self.locations()
+            yield self._call("begin_receiving", members, plan, rank, deadline, deadline=patience)[0], finish
         finally:
             if not received:
                 self._call("give_up_receiving")
@@ -116,6 +122,7 @@ class VllmBackend:
         return [*found, *missing]
 
     def close(self) -> None:
+        self._unusable = self._unusable or "vLLM's processes have been ended"
         self._open.close()
 
     def _step(self, *arguments: Any) -> list[Any]:
@@ -130,11 +137,16 @@ class VllmBackend:
         seconds = self._deadlines.weights_seconds if deadline is None else deadline
         try:
             with self._calling:
+                if self._unusable:
+                    raise VllmError(self._unusable)
                 answers: list[Any] = self._executor.collective_rpc(
                     "ask", timeout=seconds, args=(method, *arguments)
                 )
+        except VllmError:
+            raise
         except (RuntimeError, TimeoutError) as error:
-            raise VllmError(f"vLLM's processes did not answer ({method}): {error}") from error
+            self._unusable = f"vLLM's processes did not answer ({method}): {error}"
+            raise VllmError(self._unusable) from error
         for rank, answer in enumerate(answers):
             if isinstance(answer, Failure):
                 kind = _KINDS.get(answer.kind)
@@ -144,6 +156,17 @@ class VllmBackend:
                     else VllmError(f"{method}, rank {rank}: {answer.kind}: {answer.text}")
                 )
         return answers
+
+
+def _start(arguments: EngineArgs) -> MultiprocExecutor:
+    """Start vLLM's processes, with the model's weights as they come. Raises VllmError."""
+    register_here()
+    try:
+        executor = MultiprocExecutor(arguments.create_engine_config())
+    except Exception as error:  # vLLM raises no other for what its processes met
+        raise VllmError(f"vLLM did not start, and says why on stderr (a worker's log): {error}") from error
+    unlink_queues()
+    return executor
 
 
 def _arguments(model: ModelConfig, config: Config, settings: VllmBackendConfig, folder: Path) -> EngineArgs:

@@ -44,7 +44,14 @@ class VllmDenoiser:
         """Hidden states [N, H] of a packed batch of token ids [N]; every sequence sees all of itself."""
         if packing is not self._packing:
             self._packing, self._metadata = packing, self._metadata_of(packing)
-        with set_forward_context(self._metadata, self._vllm_config, num_tokens=packing.total):
+        # What was compiled is good for no more tokens than this; estimates of many views may be more.
+        longest = self._vllm_config.scheduler_config.max_num_batched_tokens
+        with set_forward_context(
+            self._metadata,
+            self._vllm_config,
+            num_tokens=packing.total,
+            skip_compiled=packing.total > longest,
+        ):
             # A compiled model checks no types: it was traced with ids of 32 bits, and takes others for garbage.
             hidden: Tensor = self._model(ids.to(torch.int32), packing.positions)
         return hidden

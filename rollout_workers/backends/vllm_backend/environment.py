@@ -14,8 +14,10 @@ _SETTINGS = {
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     # Messages are small; a queue takes ten times this much shared memory, of which containers have little.
     "VLLM_MQ_MAX_CHUNK_BYTES_MB": "1",
-    # Only our own extension is called, with objects of ours as arguments, and never from outside of this machine.
-    "VLLM_ALLOW_INSECURE_SERIALIZATION": "1",
+    # Its key has the path of the model, which here is another one at every start.
+    "VLLM_DISABLE_COMPILE_CACHE": "1",
+    # Attention in fp32 is Triton's on a GPU, which would round its operands to TF32.
+    "TRITON_F32_DEFAULT": "ieee",
 }
 
 

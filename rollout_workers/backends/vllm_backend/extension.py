@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +28,7 @@ from common.weights.buckets import read_buckets
 from rollout_workers.backends.vllm_backend.denoiser import VllmDenoiser
 from rollout_workers.backends.vllm_backend.held_weights import HeldWeights
 from rollout_workers.backends.vllm_backend.names import get_tp_group
-from rollout_workers.backends.vllm_backend.shared_files import unlink_meeting_place, unlink_queues
+from rollout_workers.backends.vllm_backend.shared_files import unlink_queues, unlink_shared_memory
 from rollout_workers.backends.vllm_backend.transfer import Segment
 from rollout_workers.engine import DenoisingEngine, Finished
 from rollout_workers.kernels import Kernels
@@ -80,6 +79,7 @@ class DenoisingExtension:
     device: torch.device
     rank: int
     distributed_init_method: str
+    _weight_update_active: bool
     start_weight_update: Callable[[], None]
     update_weights: Callable[[dict[str, Any]], None]
     finish_weight_update: Callable[[], None]
@@ -95,18 +95,18 @@ class DenoisingExtension:
             _LOG.exception("%s failed", method)
             return Failure(type(error).__name__, str(error))
 
-    def begin(self, settings: Settings) -> None:
-        """Make the engine. Called once, before anything else."""
-        folder = Path(self.vllm_config.model_config.model)
-        _end_with(settings.parent, folder)
-        unlink_meeting_place(self.distributed_init_method)
+    def begin(self, settings: Settings) -> str:
+        """Make the engine; return where the processes have met. Called once, before anything else."""
+        _end_with(settings.parent)
+        unlink_shared_memory(self.distributed_init_method)
         unlink_queues()
-        config = ModelConfig.from_folder(folder)
+        config = ModelConfig.from_folder(Path(self.vllm_config.model_config.model))
         self._denoiser = VllmDenoiser(self.model_runner.get_model(), config, self.vllm_config, self.device)
         kernels = Kernels.choose(self._denoiser.vocabulary, self.device, settings.compile)
         self._engine = DenoisingEngine(self._denoiser, settings.batch_tokens, kernels)
         self._receiver: Receiver | None = None
         self._open = ExitStack()
+        return self.distributed_init_method
 
     def advance(self, requests: list[Request], sampler: Sampler, version: int, most: int) -> Progress:
         """Add requests, and denoise until something is finished, at most ``most`` steps."""
@@ -135,7 +135,11 @@ class DenoisingExtension:
 
     def take_segment(self, segment: Segment) -> None:
         """Load a part of an update that has been started."""
-        self.update_weights({"weights": segment.read(), "last": segment.last})
+        self.update_weights({"weights": segment.read()})
+
+    def abandon_update(self) -> None:
+        """Forget an update that has been started, so that another can be."""
+        self._weight_update_active = False
 
     def begin_receiving(self, locations: Sequence[Location], plan: Plan, rank: int, deadline: float) -> int:
         """Join a broadcast as ``rank`` plus the number of this process; return the version that is to come."""
@@ -148,10 +152,12 @@ class DenoisingExtension:
 
     def finish_receiving(self) -> None:
         """Load the broadcast that has begun."""
-        with self._open:
+        with self._open, ExitStack() as failed:
+            failed.callback(self.abandon_update)
             self.start_weight_update()
-            self.update_weights({"weights": self._coming, "last": True})
+            self.update_weights({"weights": self._coming})
             self.finish_weight_update()
+            failed.pop_all()
 
     def give_up_receiving(self) -> None:
         """Leave the broadcast that has begun, and let its other members know."""
@@ -166,8 +172,8 @@ class DenoisingExtension:
         return held.differing(segment.read())
 
 
-def _end_with(parent: int, folder: Path) -> None:
-    """End this process as soon as the one that started it is gone, and remove what that one had written.
+def _end_with(parent: int) -> None:
+    """End this process as soon as the one that started it is gone.
 
     vLLM's own watch asks the process to end between two calls; one call may take minutes, and the GPU is needed.
     """
@@ -175,7 +181,6 @@ def _end_with(parent: int, folder: Path) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_LOOK_SECONDS)
-        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()

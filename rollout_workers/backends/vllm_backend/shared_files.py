@@ -19,10 +19,13 @@ def unlink_queues() -> None:
             found.is_creator = False  # else it would unlink it once more at its end
 
 
+def unlink_shared_memory(address: str) -> None:
+    """Unlink what the tensor-parallel processes, which have met at ``address``, reduce tensors through on a CPU."""
+    for file in Path("/dev/shm").glob(f"{Path(address).name}-*"):
+        file.unlink(missing_ok=True)
+
+
 def unlink_meeting_place(address: str) -> None:
-    """Unlink the files by which the tensor-parallel processes have found each other at ``address``."""
+    """Unlink the file at which they have met, once they have ended: NCCL asks it at its first operation and later."""
     if address.startswith("file://"):
-        place = Path(address.removeprefix("file://"))
-        place.unlink(missing_ok=True)
-        for file in Path("/dev/shm").glob(f"{place.name}-*"):
-            file.unlink(missing_ok=True)
+        Path(address.removeprefix("file://")).unlink(missing_ok=True)

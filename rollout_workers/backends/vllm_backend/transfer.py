@@ -39,14 +39,10 @@ Entry = tuple[str, str, tuple[int, ...], int]
 
 @dataclass(frozen=True)
 class Segment:
-    """Parameters in memory that a process shares by the ``path`` of an open file without a name.
-
-    ``last``: with this segment, every parameter must have come.
-    """
+    """Parameters in memory that a process shares by the ``path`` of an open file without a name."""
 
     path: str
     entries: tuple[Entry, ...]
-    last: bool
 
     def read(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the parameters, not to be written to; the memory lives as long as one of them."""
@@ -68,13 +64,9 @@ class Nothing(WeightTransferInitInfo):  # type: ignore[misc]
 
 @dataclass
 class Update(WeightTransferUpdateInfo):  # type: ignore[misc]
-    """Parameters to load. They must keep their values until the update is finished: layers wait for all of theirs.
-
-    ``last``: with these, every parameter must have come.
-    """
+    """Parameters to load. They must keep their values until the update is finished: layers wait for all of theirs."""
 
     weights: Iterable[tuple[str, Tensor]]
-    last: bool
 
 
 class CoupletWeightTransfer(WeightTransferEngine[Nothing, Update]):  # type: ignore[misc]
@@ -99,13 +91,13 @@ class CoupletWeightTransfer(WeightTransferEngine[Nothing, Update]):  # type: ign
         initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: Update) -> None:
-        """Load parameters. Raises WeightsError for those of another model, and after the last for missing ones."""
+        """Load parameters. Raises WeightsError for those of another model."""
         self.model.load_weights(self._checked(update_info.weights))
-        if update_info.last and self._missing:
-            raise WeightsError(f"weights do not fit the model: without {', '.join(sorted(self._missing)[:5])}")
 
     def finish_weight_update(self) -> None:
-        """Bring the weights into the form that the kernels read."""
+        """Bring the weights into the form that the kernels read. Raises WeightsError where some have not come."""
+        if self._missing:
+            raise WeightsError(f"weights do not fit the model: without {', '.join(sorted(self._missing)[:5])}")
         finalize_layerwise_reload(self.model, self.model_config)
         if self._tied:
             self.model.pack_tied_head()
@@ -141,4 +133,4 @@ def segments(weights: Iterable[tuple[str, Tensor]], size: int = SEGMENT_BYTES) -
                 memory.write(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
                 waiting = next(source, None)
             memory.flush()
-            yield Segment(f"/proc/{os.getpid()}/fd/{memory.fileno()}", tuple(entries), last=waiting is None)
+            yield Segment(f"/proc/{os.getpid()}/fd/{memory.fileno()}", tuple(entries))
