@@ -73,7 +73,7 @@ class RayPods(Placement):
     """Memory of a pod; what lies in /dev/shm counts."""
     sharedMemory: Quantity = "4Gi"
     """Size of /dev/shm, in memory, where Ray's object store lies. New weights pass through it; with vLLM, the
-    processes of each rollout worker talk through another 0.3 GB."""
+    processes of a rollout worker talk through another 0.25 GB each."""
     extraResources: Labels = {}
     """More resources of the container, such as `rdma/hca: "1"`."""
     priorityClassName: Reference = ""

@@ -20,12 +20,12 @@ def unlink_queues() -> None:
 
 
 def unlink_shared_memory(address: str) -> None:
-    """Unlink what the tensor-parallel processes, which have met at ``address``, reduce tensors through on a CPU."""
+    """Unlink that through which processes that have met at ``address`` reduce tensors on a CPU."""
     for file in Path("/dev/shm").glob(f"{Path(address).name}-*"):
         file.unlink(missing_ok=True)
 
 
 def unlink_meeting_place(address: str) -> None:
-    """Unlink the file at which they have met, once they have ended: NCCL asks it at its first operation and later."""
+    """Unlink the file at which they have met, once they have ended: NCCL asks it at its first operation."""
     if address.startswith("file://"):
         Path(address.removeprefix("file://")).unlink(missing_ok=True)

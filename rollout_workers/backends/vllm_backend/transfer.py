@@ -64,7 +64,7 @@ class Nothing(WeightTransferInitInfo):  # type: ignore[misc]
 
 @dataclass
 class Update(WeightTransferUpdateInfo):  # type: ignore[misc]
-    """Parameters to load. They must keep their values until the update is finished: layers wait for all of theirs."""
+    """Parameters to load, which keep their values until the update is finished: layers wait for all of theirs."""
 
     weights: Iterable[tuple[str, Tensor]]
 
