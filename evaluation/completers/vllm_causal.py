@@ -25,6 +25,8 @@ from rollout_workers.requests import Request
 
 #: Memory for the keys and values of the sequences under way on a CPU, where vLLM would take most of what is free.
 _CPU_CACHE_BYTES = 1 << 30
+#: Tokens of prompts that are read together there.
+_CPU_BATCH_TOKENS = 4096
 
 
 class VllmCompleter:
@@ -54,6 +56,9 @@ class VllmCompleter:
                     # The model in a process of its own: on a CPU, vLLM alters torch where it computes.
                     distributed_executor_backend="mp",
                     kv_cache_memory_bytes=_CPU_CACHE_BYTES if on_cpu else None,
+                    # A prompt in chunks would rewind the generator of its draws, which a CPU's cannot.
+                    enable_chunked_prefill=not on_cpu,
+                    max_num_batched_tokens=max(longest, _CPU_BATCH_TOKENS) if on_cpu else None,
                     enforce_eager=on_cpu,  # to compile takes longer there than it saves
                     use_tqdm_on_load=False,
                     disable_log_stats=True,

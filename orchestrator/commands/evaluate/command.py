@@ -91,6 +91,12 @@ def evaluate(
     for note in notes:
         click.echo(f"note: {note}", err=True)
     folder = EvaluationFolder(output or _default_folder(model))
+    if subject.engine == "vllm":
+        click.echo("starting vllm, which takes a while", err=True)
+    if settings.samples > 1 and settings.sampler.temperature == 0:
+        click.echo(
+            "note: temperature 0 is greedy: a task's samples are all the same; give --temperature", err=True
+        )
     seconds: dict[str, float] = {}
     longest = max(len(prompt) for one in benchmarks for prompt in one.prompts) + settings.sampler.completion_length
     with (

@@ -26,7 +26,7 @@ def evaluation_view(settings: EvaluationSettings, summaries: Sequence[Summary]) 
     table.add_column("benchmark", overflow="fold", min_width=10)
     figures = ("local", "global", "tokens/pass", "ended", "s")
     for name in ("tasks", "samples", *(f"pass@{k}" for k in ks), *figures):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", min_width=max(6, len(name)))
     for one in summaries:
         table.add_row(
             clean(one.benchmark),

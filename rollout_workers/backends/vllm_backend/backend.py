@@ -17,7 +17,7 @@ from torch import Tensor
 from common.config import Config, VllmBackendConfig
 from common.likelihood.views import Text, Views
 from common.models.config import ModelConfig
-from common.models.families import family_named
+from common.models.families import ModelError, family_named
 from common.models.loading import load_model, model_folder
 from common.models.shapes import parameter_shapes
 from common.weights.broadcast import Location
@@ -26,6 +26,7 @@ from common.weights.buckets import WeightsError
 from rollout_workers.backends.vllm_backend import environment
 from rollout_workers.backends.vllm_backend.errors import VllmError
 from rollout_workers.backends.vllm_backend.extension import Failure, Settings
+from rollout_workers.backends.vllm_backend.limits import check_limits
 from rollout_workers.backends.vllm_backend.models import register_here
 from rollout_workers.backends.vllm_backend.names import EngineArgs, MultiprocExecutor, WeightTransferConfig
 from rollout_workers.backends.vllm_backend.plugin import ARCHITECTURES, WEIGHT_TRANSFER
@@ -55,6 +56,11 @@ class VllmBackend:
         if not isinstance(settings, VllmBackendConfig):
             raise TypeError("rollout.backend is not vllm")
         self._config = ModelConfig.from_folder(model_folder(config.model.path))
+        try:
+            on_gpu = torch.cuda.is_available() and config.model.device != "cpu"
+            check_limits(self._config, settings.tensor_parallel_size, on_gpu)
+        except ValueError as error:
+            raise ModelError(f"vllm cannot compute {config.model.path}: {error}") from error
         self._deadlines = config.deadlines
         self._calling = threading.Lock()
         self._open = ExitStack()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from common.errors import RunFailedError
 
-class VllmError(RuntimeError):
+
+class VllmError(RunFailedError, RuntimeError):
     """vLLM's processes failed, disagreed, or did not answer in time."""

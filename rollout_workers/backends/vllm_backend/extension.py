@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -98,6 +99,8 @@ class DenoisingExtension:
     def begin(self, settings: Settings) -> str:
         """Make the engine; return where the processes have met. Called once, before anything else."""
         _end_with(settings.parent)
+        # Ctrl-C reaches every process of the terminal; the parent decides what it means.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         unlink_shared_memory(self.distributed_init_method)
         unlink_queues()
         config = ModelConfig.from_folder(Path(self.vllm_config.model_config.model))
