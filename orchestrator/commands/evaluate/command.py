@@ -94,9 +94,7 @@ def evaluate(
     if subject.engine == "vllm":
         click.echo("starting vllm, which takes a while", err=True)
     if settings.samples > 1 and settings.sampler.temperature == 0:
-        click.echo(
-            "note: temperature 0 is greedy: a task's samples are all the same; give --temperature", err=True
-        )
+        click.echo("note: at temperature 0 all samples of a task are the same; give --temperature", err=True)
     seconds: dict[str, float] = {}
     longest = max(len(prompt) for one in benchmarks for prompt in one.prompts) + settings.sampler.completion_length
     with (
