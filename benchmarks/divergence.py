@@ -8,7 +8,7 @@ decide otherwise. How much is enough says how near the tie was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -203,6 +203,3 @@ class _Changed:
 
     def source_rows(self, target_rows: Rows) -> Rows:
         return self._model.source_rows(target_rows)
-
-    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        self._model.load(weights)

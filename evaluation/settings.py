@@ -52,7 +52,7 @@ class EvaluationSettings(Section):
     """Completions per task."""
     seed: NonNegative = 0
     """Keys every random number, together with the task's place in its file and the sample."""
-    stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    stop: tuple[str, ...] = ()
     """The text of a completion ends before the first of these."""
     tensor_parallel_size: Positive = 1
     """GPUs, or processes on a CPU, that a model is split over; vllm only."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
@@ -22,11 +23,10 @@ class ScoringPool:
 
     def __init__(self, config: RewardConfig) -> None:
         self._sandbox = make_sandbox(config)
-        try:
+        with ExitStack() as failed:
+            failed.callback(self._sandbox.close)
             self._scorer = make_scorer(config, self._sandbox)
-        except BaseException:
-            self._sandbox.close()
-            raise
+            failed.pop_all()
         # One group more than there are slots: a slot that falls idle finds the next program waiting.
         self._threads = ThreadPoolExecutor(self._sandbox.slots + 1, thread_name_prefix="score")
 

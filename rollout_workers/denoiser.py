@@ -37,12 +37,6 @@ class Denoiser(TokenModel, Protocol):
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
         """Compute hidden states [A, H] of a window's rows, which see the rest of their sequences as remembered."""
 
-    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Overwrite all weights in place; each tensor is valid until the next.
-
-        Raises WeightsError for weights of another model, when some may be overwritten already.
-        """
-
 
 class TorchDenoiser:
     """The learner's own model code, without gradients, computing in ``dtype``."""
@@ -78,6 +72,10 @@ class TorchDenoiser:
 
     @torch.no_grad()
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Overwrite all weights in place; each tensor is valid until the next.
+
+        Raises WeightsError for weights of another model, when some may be overwritten already.
+        """
         overwrite(self._model.named_parameters(), weights)
         self._hold()
 

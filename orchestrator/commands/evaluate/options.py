@@ -116,6 +116,8 @@ def evaluation_settings(subject: Subject, options: dict[str, Any]) -> Evaluation
         sampler |= {"denoising_steps": options["completion_length"]} | denoising
     if options["tensor_parallel_size"] > 1 and subject.engine != "vllm":
         raise ConfigError("--tensor-parallel-size: only vllm splits a model; give --engine vllm, or leave it out")
+    if "" in options["stop"]:
+        raise ConfigError("--stop: is empty, and every completion would end before it; leave it out")
     model = {"path": subject.path, "threads": options["threads"] or 0}
     try:
         return EvaluationSettings.model_validate(

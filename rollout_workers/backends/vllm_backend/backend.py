@@ -148,19 +148,14 @@ class VllmBackend:
                 answers: list[Any] = self._executor.collective_rpc(
                     "ask", timeout=seconds, args=(method, *arguments)
                 )
-        except VllmError:
-            raise
         except (RuntimeError, TimeoutError) as error:
             self._unusable = f"vLLM's processes did not answer ({method}): {error}"
             raise VllmError(self._unusable) from error
         for rank, answer in enumerate(answers):
             if isinstance(answer, Failure):
-                kind = _KINDS.get(answer.kind)
-                raise (
-                    kind(answer.text)
-                    if kind
-                    else VllmError(f"{method}, rank {rank}: {answer.kind}: {answer.text}")
-                )
+                if answer.kind in _KINDS:
+                    raise _KINDS[answer.kind](answer.text)
+                raise VllmError(f"{method}, rank {rank}: {answer.kind}: {answer.text}")
         return answers
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -73,10 +72,6 @@ class VllmDenoiser:
     def source_rows(self, target_rows: Rows) -> Rows:
         """Return the flat rows that predict the target rows (one to the left where logits shift)."""
         return target_rows - 1 if self.config.shift else target_rows
-
-    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Raise NotImplementedError: weights come through :class:`..transfer.CoupletWeightTransfer`."""
-        raise NotImplementedError("vLLM takes weights inside its own update phases")
 
     def _metadata_of(self, packing: Packing) -> dict[str, Any]:
         """What attention must know of a packing, by layer; it is computed once and serves every step."""

@@ -5,5 +5,5 @@ from __future__ import annotations
 from common.errors import RunFailedError
 
 
-class VllmError(RunFailedError, RuntimeError):
+class VllmError(RunFailedError):
     """vLLM's processes failed, disagreed, or did not answer in time."""

@@ -23,12 +23,13 @@ import xxhash
 from common.likelihood.views import Text, Views
 from common.models.config import ModelConfig
 from common.records import Sampler
-from common.weights.broadcast import Location, Receiver
+from common.weights.broadcast import Location, Receiver, own_gpu
 from common.weights.broadcast_group import BroadcastError, Plan
 from common.weights.buckets import read_buckets
 from rollout_workers.backends.vllm_backend.denoiser import VllmDenoiser
 from rollout_workers.backends.vllm_backend.held_weights import HeldWeights
 from rollout_workers.backends.vllm_backend.names import get_tp_group
+from rollout_workers.backends.vllm_backend.remote_engine import Progress
 from rollout_workers.backends.vllm_backend.shared_files import unlink_queues, unlink_shared_memory
 from rollout_workers.backends.vllm_backend.transfer import Segment
 from rollout_workers.engine import DenoisingEngine, Finished
@@ -52,16 +53,6 @@ class Settings:
     batch_tokens: int
     compile: Literal["auto", "never"]
     parent: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The state of the engine after some steps. ``digest``: of all tokens that were committed to finished rows."""
-
-    finished: tuple[Finished, ...]
-    digest: int
-    has_unfinished: bool
-    room: int
 
 
 @dataclass(frozen=True)
@@ -132,9 +123,7 @@ class DenoisingExtension:
 
     def gpu(self) -> str:
         """Return the id of this process's GPU, or nothing."""
-        if self.device.type != "cuda":
-            return ""
-        return str(torch.cuda.get_device_properties(self.device).uuid)
+        return own_gpu()
 
     def take_segment(self, segment: Segment) -> None:
         """Load a part of an update that has been started."""

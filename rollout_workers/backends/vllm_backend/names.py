@@ -7,7 +7,7 @@ what is expected of each. Importing this module imports vLLM, which takes second
 from __future__ import annotations
 
 from vllm import LLMEngine, ModelRegistry, SamplingParams
-from vllm.config import VllmConfig, get_layers_from_vllm_config, set_current_vllm_config
+from vllm.config import VllmConfig, get_layers_from_vllm_config
 from vllm.config.weight_transfer import WeightTransferConfig
 from vllm.distributed.device_communicators.shm_broadcast import ShmRingBuffer
 from vllm.distributed.parallel_state import get_tp_group
@@ -53,6 +53,5 @@ __all__ = [
     "get_layers_from_vllm_config",
     "get_tp_group",
     "initialize_layerwise_reload",
-    "set_current_vllm_config",
     "set_forward_context",
 ]

@@ -12,7 +12,10 @@ _ROOM = "rollout_workers.backends.vllm_backend"
 
 
 def register() -> None:
-    """Register our architectures and our weight transfer; called again in the same process, it changes nothing."""
+    """Register our architectures and our weight transfer; called again in the same process, it changes nothing.
+
+    Imports no more of vLLM than it needs, not even :mod:`.names`: every vLLM of this environment calls it.
+    """
     from vllm import ModelRegistry
     from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 

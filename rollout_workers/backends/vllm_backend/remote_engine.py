@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from dataclasses import dataclass
 
 from common.models.config import ModelConfig
 from common.records import Sampler
@@ -12,8 +12,12 @@ from rollout_workers.engine import Finished
 from rollout_workers.requests import Request, check_prompt
 
 
-class Progress(Protocol):
-    """What a process answers after some steps; only rank 0 tells what is ``finished``, all give its ``digest``."""
+@dataclass(frozen=True)
+class Progress:
+    """The state of the engine in a process after some steps.
+
+    Only rank 0 tells what is ``finished``; all give the ``digest`` of its tokens, which must be the same.
+    """
 
     finished: tuple[Finished, ...]
     digest: int
