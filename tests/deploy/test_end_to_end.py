@@ -32,10 +32,13 @@ from tests.stage_runs import write_recipes
 _SECONDS = 180.0
 #: No job has an objective from outside, which alone reports the metrics of that family.
 _NAMES = {name for metric in METRICS if metric.key != "objective/{metric}" for name in metric.series_names}
+#: A reward function that takes its time: the second job is not to keep both cores from the first.
+_PACE = "import time\n\n\ndef pace(task, completion):\n    time.sleep(0.1)\n    return 0.0\n"
 #: Of the second job: another objective, with its own reward worker, and more steps than it will get to.
 _OTHER = (
     "run.id=other",
     "run.steps=500",
+    "reward.functions=[{path: 'pace:pace', weight: 0}]",
     "learner.preset=vrpo",
     "telemetry.port=0",
     "reward.workers=1",
@@ -73,6 +76,7 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     folder = tmp_path_factory.mktemp("loopback")
     other, stage = folder / "runs/other", folder / "runs/stage"
     write_recipes(folder)
+    (folder / "pace.py").write_text(_PACE)
     discovered = {
         "job_name": "run-folder",
         "scrape_interval": "1s",
@@ -84,7 +88,9 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     with EmbeddedRedis(folder / "redis") as redis, Release(folder, redis.url) as release:
         with Prometheus(release.scrape_config(discovered), folder / "prometheus") as prometheus:
             client = release.ray.job_client()
-            second = _submit_once_it_can(client, f"{release.entrypoint} run.folder={other} {' '.join(_OTHER)}")
+            second = _submit_once_it_can(
+                client, shlex.join([*shlex.split(release.entrypoint), f"run.folder={other}", *_OTHER]), folder
+            )
             adapt = [sys.executable, "-m", "orchestrator.commands.main", "adapt", str(folder / "adapt.yaml")]
             third = client.submit_job(entrypoint=shlex.join([*adapt, f"run.folder={stage}", *_STAGE]))
             # Scraped before as well, or Prometheus could not tell that a count has risen.
@@ -166,12 +172,16 @@ def _submit(release: Release, command: list[str]) -> subprocess.Popen[bytes]:
         )
 
 
-def _submit_once_it_can(client: JobSubmissionClient, entrypoint: str) -> str:
-    """Ray's API answers before the agent that starts jobs has reported to it."""
+def _submit_once_it_can(client: JobSubmissionClient, entrypoint: str, modules: Path) -> str:
+    """Submit a job that finds the modules of a folder.
+
+    Ray's API answers before the agent that starts jobs has reported to it.
+    """
+    environment = {"env_vars": {"PYTHONPATH": str(modules)}}
     end = time.monotonic() + _SECONDS
     while True:
         try:
-            return str(client.submit_job(entrypoint=entrypoint))
+            return str(client.submit_job(entrypoint=entrypoint, runtime_env=environment))
         except RuntimeError as error:
             if "No available agent" not in str(error) or time.monotonic() > end:
                 raise

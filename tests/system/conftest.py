@@ -28,9 +28,9 @@ SMALL = (
     "rollout.group_size=4",
     "rollout.denoising_steps=7",
     "rollout.batch_tokens=850",
-    "learner.groups_per_step=4",
+    "learner.groups_per_step=2",
     "learner.checkpoint_steps=2",
-    "admission.max_in_flight=8",
+    "admission.max_in_flight=4",
     "streams.claim_seconds=5",
 )
 DEADLINE = 180.0

@@ -69,8 +69,14 @@ def test_mbpp_records_go_through_the_same_path(start_run, tmp_path):
     train, held_out = tmp_path / "train.jsonl", tmp_path / "held_out.jsonl"
     train.write_text("".join(json.dumps(record) + "\n" for record in records[:8]))
     held_out.write_text("".join(json.dumps(record) + "\n" for record in records[8:]))
+    sizes = (
+        "learner.groups_per_step=2",
+        "admission.max_in_flight=2",
+        "rollout.denoising_steps=8",
+        "model.threads=1",
+    )
     run = start_run(
-        f"data.train={train}", f"data.held_out={held_out}", "run.steps=1", recipe="mbpp_cpu", small=False
+        f"data.train={train}", f"data.held_out={held_out}", "run.steps=1", *sizes, recipe="mbpp_cpu", small=False
     )
     summary = run.finish()
     assert summary["updates"] == 1

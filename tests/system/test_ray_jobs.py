@@ -38,11 +38,15 @@ TINY = (
     "learner.groups_per_step=4",
     "admission.max_in_flight=8",
 )
-#: Whether the code of the working directory scores, and not the package that is installed where the nodes run.
+#: Whether the code of the working directory scores, and not the package that is installed where the nodes run. It
+#: takes its time: a run that goes on until it is stopped is not to keep both cores from everything else.
 REWARD = """
+import time
+
 import common
 
 def submitted(task, completion):
+    time.sleep(0.1)
     return float("working_dir_files" in common.__file__)
 """
 
