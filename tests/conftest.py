@@ -28,20 +28,32 @@ SLOW = (
     "sandbox/test_differential.py",
     "sandbox/test_docker.py",
 )
-# The longest first, so that no half of the tests ends long before the other.
-_FIRST = ("system", "deploy", "learner", "orchestrator")
+#: What is handed out first: the file that takes longest, and to run beside it those whose tests mostly wait; then what
+#: keeps all cores busy, so that no half of the tests ends long before the other.
+_FIRST = (
+    "system/test_same_weights.py",
+    "orchestrator/test_weight_updates.py",
+    "sandbox/test_isolation.py",
+    "sandbox/test_forgeries.py",
+    "common/test_broadcast.py",
+    "reward_service",
+    "system",
+    "deploy",
+    "learner",
+    "orchestrator",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark slow tests, and sort: ``--dist loadfile --no-loadscope-reorder`` hands out files in this order."""
     slow = [TESTS / name for name in SLOW]
+    first = [TESTS / name for name in _FIRST]
     for item in items:
         if any(item.path.is_relative_to(path) for path in slow):
             item.add_marker(pytest.mark.slow)
 
     def place(item: pytest.Item) -> int:
-        room = item.path.relative_to(TESTS).parts[0]
-        return _FIRST.index(room) if room in _FIRST else len(_FIRST)
+        return next((n for n, path in enumerate(first) if item.path.is_relative_to(path)), len(first))
 
     items.sort(key=place)
 

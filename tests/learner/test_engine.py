@@ -72,7 +72,6 @@ def partial(name: Preset) -> dict[str, Any]:
 ONE_RANK = (
     Case("1-rank"),
     Case("1-rank-resumed", reload_after=2),
-    Case("1-rank-one-by-one", chunk_rows=1, settings={"batch_tokens": 1}),
     Case("1-rank-zero-1", zero_stage=1, chunk_rows=7, settings={"batch_tokens": 100}),
     Case("1-rank-compiled", settings={"compile": True}),
     Case("1-rank-1-sample", samples=1),
@@ -190,7 +189,6 @@ def test_five_steps_equal_a_plain_torch_loop(runs: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "split",
     [
-        "1-rank-one-by-one",
         "1-rank-zero-1",
         "1-rank-compiled",
         "1-rank-checkpointing",
