@@ -28,8 +28,8 @@ SLOW = (
     "sandbox/test_differential.py",
     "sandbox/test_docker.py",
 )
-#: What is handed out first: the file that takes longest, and to run beside it those whose tests mostly wait; then what
-#: keeps all cores busy, so that no half of the tests ends long before the other.
+#: What is handed out first: the file that takes longest, and to run beside it those whose tests mostly wait; then
+#: what keeps all cores busy, so that no half of the tests ends long before the other.
 _FIRST = (
     "system/test_same_weights.py",
     "orchestrator/test_weight_updates.py",
