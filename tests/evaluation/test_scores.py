@@ -28,8 +28,9 @@ def cell(temperature: float, seed: int) -> Cell:
 
 def sample(cell: Cell, index: int, number: int, passed: bool | None) -> Sample:
     return Sample(
-        cell=cell.name, benchmark="sums", task_id=f"t{index}", index=index, sample=number, passed=bool(passed),
-        excluded=passed is None, text="", ended=True, forwards=2, token_ids=(1, 2, 3), executed_step_map=(0, 1, 1, -1),
+        cell=cell.name, benchmark="sums", task_id=f"t{index}", index=index, sample=number,
+        passed=bool(passed), excluded=passed is None, text="", ended=True, forwards=2, token_ids=(1, 2, 3),
+        executed_step_map=(0, 1, 1, -1),
     )  # fmt: skip
 
 
