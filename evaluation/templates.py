@@ -33,7 +33,7 @@ _TEMPLATES = (
         name="base",
         about="For models without a chat: stubs are continued, a question is a docstring that a program follows.",
         prompts=PromptSettings(question_prompt='"""\n{prompt}\n"""\n'),
-        stop=("\nif __name__", "\ndef main(", "\nprint(", "\nassert ", '\n"""'),
+        stop=("\nassert ", '\n"""'),
         extraction=Extraction(trimmed=True),
     ),
     Template(
