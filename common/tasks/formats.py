@@ -19,6 +19,7 @@ from common.tasks.cruxeval import cruxeval_task
 from common.tasks.evalplus import humaneval_plus_task, mbpp_plus_task
 from common.tasks.humaneval import humaneval_task
 from common.tasks.livecodebench import livecodebench_task
+from common.tasks.mbpp_script import mbpp_script_task
 from common.tasks.own import own_task
 from common.tasks.rows import ParsedRow, TaskFileError, TaskRow
 
@@ -42,6 +43,7 @@ FORMATS: dict[str, TaskFormat] = {
     "bigcodebench": TaskFormat(("complete_prompt", "test"), bigcodebench_task),
     "humaneval": TaskFormat(("canonical_solution", "test"), humaneval_task),
     "acecode": TaskFormat(("test_cases",), assert_task),
+    "mbpp+hub": TaskFormat(("test_list", "test", "code"), mbpp_script_task),
     "mbpp": TaskFormat(("test_list",), assert_task),
     "livecodebench": TaskFormat(("question_content", "public_test_cases"), livecodebench_task),
     "apps": TaskFormat(("question", "input_output"), apps_task),
