@@ -1,4 +1,4 @@
-"""Every benchmark's own solutions pass and wrong ones do not, in a real sandbox, however tasks are put to a model."""
+"""Right solutions of every benchmark pass and wrong ones do not, in a real sandbox, however tasks are put."""
 
 from __future__ import annotations
 
