@@ -85,4 +85,4 @@ def _name(where: str) -> str:
         return where.removeprefix("builtin:")
     parts = where.removeprefix(HUB).split("/")
     named = [*parts[1:2], *parts[2:][-1:]] if where.startswith(HUB) else parts[-1:]
-    return "-".join(_NOT_IN_NAMES.sub("", _SUFFIX.sub("", part)) for part in named)
+    return "-".join(_NOT_IN_NAMES.sub("-", _SUFFIX.sub("", part)).strip("-") for part in named)
