@@ -9,6 +9,7 @@ import pytest
 
 from common.records import Task
 from common.tasks.formats import FORMATS
+from common.tasks.libraries import third_party
 from common.tasks.loader import load_tasks
 from common.tasks.questions import posed
 from evaluation.templates import TEMPLATES, Template
@@ -31,6 +32,7 @@ from tests.common.tasks.task_rows import (
     Fields,
     write,
 )
+from tests.outside_data import outside_data
 
 _SUM = "a, b = map(int, input().split())\nprint(a + b)\n"
 _TIMES = (
@@ -64,7 +66,8 @@ ROWS: list[tuple[str, Fields, str | None, str]] = [
 @pytest.fixture(scope="module")
 def scorer() -> Iterator[Scorer]:
     with JailSandbox(2) as sandbox:
-        made = Scorer(sandbox, limits=Limits(cpu_s=10, wall_s=40), allow_forgeable=True)
+        limits = Limits(cpu_s=10, wall_s=40, memory_mb=1024, out_bytes=32 << 20)  # of couplet evaluate
+        made = Scorer(sandbox, limits=limits, allow_forgeable=True)
         yield made
         made.close()
 
@@ -99,3 +102,32 @@ def test_a_right_solution_passes_and_a_wrong_one_does_not(
 
 def test_every_format_of_a_benchmark_is_tried() -> None:
     assert {name for name, *_ in ROWS} == set(FORMATS) - {"couplet", "acecode"}
+
+
+#: Tasks of BigCodeBench-Hard whose own solutions need what the sandbox does not give: other programs, a network.
+_NEED_MORE = {f"BigCodeBench/{number}" for number in (15, 147, 346, 785, 1040)}
+
+
+@pytest.mark.parametrize(
+    ("file", "format_name", "every"),
+    [
+        ("humaneval/HumanEval", None, 20),
+        ("humaneval_plus/HumanEvalPlus-Mini", None, 50),
+        ("mbpp/mbpp", None, 100),
+        ("mbpp/mbpp_sanitized", None, 60),
+        ("mbpp_plus/MbppPlus", "mbpp+base", 60),
+        ("bigcodebench/BigCodeBench-Hard", None, 10),
+        ("bigcodebench/BigCodeBench-Hard", "bigcodebench-instruct", 14),
+    ],
+)
+def test_public_benchmarks_pass_with_their_own_solutions_only(
+    scorer: Scorer, file: str, format_name: str | None, every: int
+) -> None:
+    """A part of each, of the tasks that need no libraries; `couplet data check` tries all of them."""
+    tasks = load_tasks(outside_data(f"data/{file}.jsonl.gz"), format_name).tasks
+    tasks = tuple(task for task in tasks if not third_party(task) and task.id not in _NEED_MORE)[::every]
+    assert len(tasks) > 1
+    for task in tasks:
+        wrong = f"def {task.entry_point or task.exports[0]}(*given, **named):\n    return '?'\n"
+        assert task.reference is not None
+        assert passed(scorer, task, TEMPLATES["diffucoder"], task.reference, wrong) == [True, False], task.id

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.machinery
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.records import Task, Verdict
-from common.tasks.libraries import third_party
+from common.tasks.libraries import missing
 from orchestrator.commands.data.mutants import (
     Mutant,
     changed_answers,
@@ -61,9 +60,9 @@ def _check(scorer: Scorer, task: Task, packages: Path | None) -> TaskReport:
     whole = reference_program(task)
     if whole is None or task.reference is None:
         return TaskReport(task.id, "left", "it has no reference")
-    missing = [name for name in third_party(task) if not _installed(name, packages)]
-    if missing:
-        return TaskReport(task.id, "left", f"needs {', '.join(missing)}")
+    needs = missing(task, packages)
+    if needs:
+        return TaskReport(task.id, "left", f"needs {', '.join(needs)}")
     text = f"```python\n{task.reference}\n```\n" if task.completion == "fenced" else task.reference
     try:
         (own,) = scorer.examine(task, [text])
@@ -106,12 +105,6 @@ def _passes(scorer: Scorer, task: Task, mutant: Mutant) -> bool:
     """A mutant that the sandbox failed on counts as passed: nobody has seen it fail."""
     (scored,) = scorer.examine(task, [mutant.source])
     return scored.score.passed or scored.score.excluded
-
-
-def _installed(name: str, packages: Path | None) -> bool:
-    if packages is None:
-        return False
-    return importlib.machinery.PathFinder.find_spec(name, [str(packages)]) is not None
 
 
 def _why_not(task: Task, scored: Scored) -> str:

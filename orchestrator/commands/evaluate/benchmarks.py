@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import ConfigError, DataConfig
+from common.config import ConfigError, DataConfig, RewardConfig
 from common.records import Task
 from common.tasks.hub import HUB, downloaded
+from common.tasks.libraries import missing
 from common.tasks.loader import load_tasks
 from evaluation.benchmark import Benchmark
 from learner.warm_start.synthetic import generate
+from reward_service.criteria import asks_reference
 
 #: The held-out tasks of the quick start, which are made, not read.
 QUICKSTART = "builtin:quickstart"
@@ -42,7 +45,7 @@ class TaskSource:
             return cls(text, text, default_format, _name(text))
         return cls(text, where, format_name, f"{_name(where)}.{_NOT_IN_NAMES.sub('-', format_name)}")
 
-    def tasks(self, notes: list[str]) -> list[Task]:
+    def tasks(self, scoring: RewardConfig, notes: list[str]) -> list[Task]:
         """Load the tasks; add lines to ``notes`` for what is left out. Raises TaskFileError and ConfigError."""
         if self.where == QUICKSTART:
             fields = DataConfig.model_fields
@@ -54,20 +57,23 @@ class TaskSource:
             if omissions:
                 line, task_id, reason = omissions[0]
                 notes.append(f"{self.text}: {len(omissions)} {what}; the first: row {line} ({task_id}): {reason}")
-        if not report.tasks:
-            raise ConfigError(f"{self.text}: no usable task")
-        return list(report.tasks)
+        reasons = {task.id: reason for task in report.tasks if (reason := _why_unscored(task, scoring))}
+        for reason, count in Counter(reasons.values()).most_common():
+            notes.append(f"{self.text}: {count} of {len(report.tasks)} tasks left out: {reason}")
+        tasks = [task for task in report.tasks if task.id not in reasons]
+        if not tasks:
+            why = f"; {next(iter(reasons.values()))}" if reasons else ""
+            raise ConfigError(f"{self.text}: no usable task{why}")
+        return tasks
 
 
 def load_benchmarks(
-    sources: Sequence[str],
-    format_name: str | None,
-    limit: int | None,
-    notes: list[str],
+    sources: Sequence[str], format_name: str | None, limit: int | None, scoring: RewardConfig, notes: list[str]
 ) -> list[Benchmark]:
     """Load task files, the first ``limit`` tasks of each; add a line to ``notes`` for what is left out.
 
-    Raises TaskFileError, and ConfigError for two files of one name.
+    Left out are tasks that ``scoring`` cannot score: it would show only once they are completed. Raises
+    TaskFileError, and ConfigError for two files of one name and one of which no task can be used.
     """
     read = [TaskSource.read(source, format_name) for source in sources]
     names = [source.name for source in read]
@@ -76,7 +82,17 @@ def load_benchmarks(
             raise ConfigError(
                 f"{sources[number]}: another file is named {name} too, and so would be its results; rename one"
             )
-    return [Benchmark(source.name, source.text, tuple(source.tasks(notes)[:limit])) for source in read]
+    return [Benchmark(source.name, source.text, tuple(source.tasks(scoring, notes)[:limit])) for source in read]
+
+
+def _why_unscored(task: Task, scoring: RewardConfig) -> str:
+    """Say why a task's tests cannot run, if that can be told; a Docker image may have any library."""
+    if task.in_process and not scoring.allow_forgeable:
+        return "their tests run in the solution's own process, which can forge them; give --allow-forgeable"
+    run = task if asks_reference(task) else task.model_copy(update={"reference": None})
+    if scoring.backend == "jail" and (needs := missing(run, scoring.packages)):
+        return f"they need {', '.join(needs)}; name a folder that has it with --packages"
+    return ""
 
 
 def _name(where: str) -> str:
