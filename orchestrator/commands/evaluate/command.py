@@ -95,7 +95,7 @@ def evaluate(
             settings = evaluation_settings(subject, options)
             ks = _checked(ks, settings.samples)
             notes = _advice(settings)
-            benchmarks = load_benchmarks(tasks, format_name, limit, notes)
+            benchmarks = load_benchmarks(tasks, format_name, limit, scoring, notes)
             asked = _ask_all(subject, settings, benchmarks)
             check_answer_prefix(options, asked.values())
             longest = subject.check(asked.values(), settings.cells[0].sampler)
