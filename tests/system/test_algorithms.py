@@ -67,6 +67,21 @@ def test_mbpp_and_humaneval_in_a_chat_go_through_the_same_path(start_run, tmp_pa
         }
         for number in range(12)
     ]
+    humaneval = [
+        {
+            "task_id": f"HumanEval/{number}",
+            "prompt": f'def add(x):\n    """Add {number}."""\n',
+            "entry_point": "add",
+            "canonical_solution": f"    return x + {number}\n",
+            "test": f"def check(candidate):\n    assert candidate(1) == {number + 1}\n",
+        }
+        for number in range(12)
+    ]
+    train, held_out, template = tmp_path / "train.jsonl", tmp_path / "held_out.jsonl", tmp_path / "chat.jinja"
+    train.write_text("".join(json.dumps(record) + "\n" for record in [*mbpp[:4], *humaneval[:4]]))
+    held_out.write_text("".join(json.dumps(record) + "\n" for record in [*mbpp[8:], *humaneval[8:]]))
+    template.write_text("{% for m in messages %}{{ m.content }}\n{% endfor %}")
+    answer = "```python\ndef add(x):\n    return x + 8\n```\n"
     run = start_run(
         f"data.train={train}",
         f"data.held_out={held_out}",
