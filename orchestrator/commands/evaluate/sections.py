@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from evaluation.intervals import Interval
 from evaluation.results import Results
 from evaluation.scores import BestTemperature, CellScore, SeedMean
+from evaluation.settings import EvaluationSettings
 from orchestrator.report.text import clean
 
 #: Two lines of a heading or of a row.
 Pair = tuple[str, str]
 _AnyScore = CellScore | SeedMean | BestTemperature
-#: The settings in which cells can differ, and what their columns are called.
+#: What the columns of the settings are called in which cells can differ.
 _SETTINGS = {"template": "template", "temperature": "T", "denoising_steps": "steps", "seed": "seed"}
 
 
@@ -27,12 +28,12 @@ class Section:
     rows: tuple[tuple[Pair, ...], ...]
 
 
-def sections(results: Results, *, times: bool) -> Iterator[Section]:
+def sections(settings: EvaluationSettings, results: Results, *, times: bool) -> Iterator[Section]:
     """Make the tables that an evaluation has; ``times`` adds the seconds of completing.
 
     A setting has a column where cells differ in it.
     """
-    varying = [name for name in _SETTINGS if len({getattr(one, name) for one in results.scores}) > 1]
+    varying = [name for name, values in settings.grid().items() if len(values) > 1]
     ks = sorted({k for one in results.scores for k in one.pass_at})
     if results.scores:
         figures = (

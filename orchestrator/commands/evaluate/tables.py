@@ -17,7 +17,7 @@ from orchestrator.commands.evaluate.sections import Pair, Section, sections
 def markdown(settings: EvaluationSettings, results: Results) -> str:
     """Write the settings and the tables as Markdown."""
     parts = ["```text", *describe(settings), "```", ""]
-    for section in sections(results, times=False):
+    for section in sections(settings, results, times=False):
         parts += [section.title, ""] if section.title else []
         parts += [*_table(section), ""]
     return "\n".join((*parts, LEGEND, ""))
