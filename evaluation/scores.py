@@ -85,7 +85,7 @@ def cell_scores(evaluated: Iterable[Evaluated], ks: Sequence[int]) -> list[CellS
     """Score every benchmark in every cell."""
     found = []
     for one in evaluated:
-        columns = _mean_columns([one], ks)
+        columns = mean_columns([one], ks)
         summary = one.summary
         found.append(
             CellScore(
@@ -119,11 +119,11 @@ def seed_means(evaluated: Iterable[Evaluated], ks: Sequence[int]) -> list[SeedMe
             temperature=some[0].cell.sampler.temperature,
             denoising_steps=some[0].cell.denoising_steps,
             seeds=tuple(one.cell.seed for one in some),
-            pass_at=_means(columns := _mean_columns(some, ks)),
+            pass_at=_means(columns := mean_columns(some, ks)),
             intervals=_intervals(columns),
-            deviations={k: _deviation([_means(_mean_columns([one], [k]))[k] for one in some]) for k in ks},
+            deviations={k: _deviation([_means(mean_columns([one], [k]))[k] for one in some]) for k in ks},
         )
-        for some in _by_seed(evaluated)
+        for some in by_seed(evaluated)
         if len(some) > 1
     ]
 
@@ -132,7 +132,7 @@ def best_temperatures(evaluated: Iterable[Evaluated], ks: Sequence[int]) -> list
     """Choose the best temperature of cells that differ in nothing else but seeds; nothing for those with one."""
     found = []
     groups: dict[tuple[str, str, int | None], list[list[Evaluated]]] = {}
-    for some in _by_seed(evaluated):
+    for some in by_seed(evaluated):
         groups.setdefault((some[0].benchmark, some[0].cell.template, some[0].cell.denoising_steps), []).append(
             some
         )
@@ -140,7 +140,7 @@ def best_temperatures(evaluated: Iterable[Evaluated], ks: Sequence[int]) -> list
         if len(by_temperature) == 1:
             continue
         temperatures = [some[0].cell.sampler.temperature for some in by_temperature]
-        best = {k: _best(temperatures, [_mean_columns(some, [k])[k] for some in by_temperature]) for k in ks}
+        best = {k: _best(temperatures, [mean_columns(some, [k])[k] for some in by_temperature]) for k in ks}
         found.append(
             BestTemperature(
                 benchmark=benchmark,
@@ -156,7 +156,7 @@ def best_temperatures(evaluated: Iterable[Evaluated], ks: Sequence[int]) -> list
     return found
 
 
-def _by_seed(evaluated: Iterable[Evaluated]) -> list[list[Evaluated]]:
+def by_seed(evaluated: Iterable[Evaluated]) -> list[list[Evaluated]]:
     """Group what differs in the seed alone."""
     groups: dict[tuple[str, str, float, int | None], list[Evaluated]] = {}
     for one in evaluated:
@@ -165,7 +165,7 @@ def _by_seed(evaluated: Iterable[Evaluated]) -> list[list[Evaluated]]:
     return list(groups.values())
 
 
-def _mean_columns(some: Sequence[Evaluated], ks: Sequence[int]) -> dict[int, dict[int, float]]:
+def mean_columns(some: Sequence[Evaluated], ks: Sequence[int]) -> dict[int, dict[int, float]]:
     """Average pass@k of each task over several evaluations of it, of the tasks that all of them have."""
     columns = {}
     for k in ks:

@@ -83,12 +83,13 @@ class EvaluationSettings(Section):
     """GPUs, or processes on a CPU, that a model is split over; vllm only."""
 
     def grid(self) -> dict[str, tuple[Any, ...]]:
-        """Return the values that cells have of what they can differ in, by name; steps of a causal model are None."""
-        cells = [(cell.template, cell.sampler.temperature, cell.denoising_steps, cell.seed) for cell in self.cells]
-        names = ("template", "temperature", "denoising_steps", "seed")
+        """Return the values that the cells have of what they can differ in; a causal model's steps are None."""
+        cells = self.cells
         return {
-            name: tuple(dict.fromkeys(values))
-            for name, values in zip(names, zip(*cells, strict=True), strict=True)
+            "template": tuple(dict.fromkeys(cell.template for cell in cells)),
+            "temperature": tuple(dict.fromkeys(cell.sampler.temperature for cell in cells)),
+            "denoising_steps": tuple(dict.fromkeys(cell.denoising_steps for cell in cells)),
+            "seed": tuple(dict.fromkeys(cell.seed for cell in cells)),
         }
 
     @property

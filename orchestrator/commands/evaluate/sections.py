@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from evaluation.evalplus import EvalPlusScore
 from evaluation.intervals import Interval
 from evaluation.results import Results
 from evaluation.scores import BestTemperature, CellScore, SeedMean
@@ -13,7 +14,7 @@ from orchestrator.report.text import clean
 
 #: Two lines of a heading or of a row.
 Pair = tuple[str, str]
-_AnyScore = CellScore | SeedMean | BestTemperature
+_AnyScore = CellScore | SeedMean | BestTemperature | EvalPlusScore
 #: What the columns of the settings are called in which cells can differ.
 _SETTINGS = {"template": "template", "temperature": "T", "denoising_steps": "steps", "seed": "seed"}
 
@@ -67,6 +68,14 @@ def sections(settings: EvaluationSettings, results: Results, *, times: bool) -> 
             _headings(some, ks),
             tuple((*_names(best, some), *_best_scores(best, ks)) for best in results.best),
         )
+    if results.evalplus:
+        some = [name for name in varying if name != "seed"]
+        yield Section(
+            "EvalPlus: the mean of HumanEval+ and MBPP+.",
+            1 + len(some),
+            _headings(some, ks),
+            tuple((*_names(one, some), *_scores(one, ks)) for one in results.evalplus),
+        )
 
 
 def _headings(settings: list[str], ks: list[int]) -> tuple[Pair, ...]:
@@ -78,7 +87,7 @@ def _names(one: _AnyScore, settings: list[str]) -> list[Pair]:
     return [(clean(one.benchmark), tasks), *((_setting(getattr(one, name)), "") for name in settings)]
 
 
-def _scores(one: CellScore, ks: list[int]) -> list[Pair]:
+def _scores(one: CellScore | EvalPlusScore, ks: list[int]) -> list[Pair]:
     return [(percent(one.pass_at[k]), _interval(one.intervals[k])) for k in ks]
 
 
