@@ -111,6 +111,7 @@ def evaluate(
             completer = opened.enter_context(closing(subject.load(settings, longest)))
         with folder.begun(facts):
             complete = False
+            families = {one.name: one.family for one in benchmarks}
             try:
                 harness = Harness(settings.samples, completer, pool, folder, stop.check)
                 total = settings.samples * len(settings.cells) * sum(len(one.tasks) for one in benchmarks)
@@ -120,7 +121,7 @@ def evaluate(
                 folder.finish()
                 complete = True
             finally:
-                results = Results.read(folder, settings, ks, complete)
+                results = Results.read(folder, settings, families, ks, complete)
                 _report(folder, settings, results)
     if as_json:
         click.echo(json.dumps(results.timed_record()))
