@@ -73,9 +73,12 @@ def evaluate(
     """Evaluate a model on task files: pass@k, decoding order and cost.
 
     MODEL is a folder, a Hub name or builtin:quickstart: a masked-diffusion model, which torch or vllm denoises,
-    or a causal one, which vllm or transformers (slowly) runs from left to right; its config.json says which. TASKS
-    are files of tasks, or builtin:quickstart, the quick start's held-out tasks. Prompts, sandbox and figures are
-    the same for both kinds of model.
+    or a causal one, which vllm or transformers (slowly) runs from left to right; its config.json says which.
+    Prompts, sandbox and figures are the same for both kinds of model.
+
+    TASKS are files of tasks, files of data sets on the Hub (hub:OWNER/NAME/FILE, or hub:OWNER/NAME where there is
+    one only), or builtin:quickstart, the quick start's held-out tasks. FORMAT=FILE says in which format a file is
+    to be read, such as bigcodebench-instruct or cruxeval-i.
 
     Several templates, temperatures, denoising steps and seeds make a grid, of which each combination evaluates
     every task.
