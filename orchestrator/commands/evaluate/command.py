@@ -15,7 +15,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from common.errors import UserError
+from common.errors import RunFailedError, UserError
 from evaluation.benchmark import AskedBenchmark, Benchmark, ask
 from evaluation.folder import EvaluationFolder
 from evaluation.harness import Harness
@@ -138,8 +138,10 @@ def _starting(stop: StopRequest) -> Iterator[None]:
     try:
         try:
             yield
-        except UserError as error:
+        except (UserError, RunFailedError) as error:
             stop.check()
+            if isinstance(error, RunFailedError):
+                raise
             raise UserError(in_options(str(error))) from error
         stop.install()  # once more: what runs the model may have taken the signals over
         stop.check()
