@@ -24,6 +24,12 @@ class Benchmark:
     source: str
     tasks: tuple[Task, ...]
 
+    @property
+    def family(self) -> str:
+        """The family that all of its tasks are of; empty where there is none."""
+        families = {task.family for task in self.tasks}
+        return families.pop() if len(families) == 1 else ""
+
 
 @dataclass(frozen=True)
 class AskedBenchmark:
