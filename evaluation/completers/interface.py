@@ -6,6 +6,7 @@ from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from evaluation.settings import AnySampler
 from rollout_workers.requests import Request
 
 
@@ -25,6 +26,12 @@ class Completed:
     forwards: int
 
     @property
+    def place(self) -> tuple[int, int]:
+        """The task's index among those that are evaluated, and the number of the sample."""
+        _, index, sample = self.request.key.indices
+        return index, sample
+
+    @property
     def text_ids(self) -> tuple[int, ...]:
         """The tokens of the text without the one that ends it."""
         return self.token_ids[:-1] if self.ended else self.token_ids
@@ -34,14 +41,25 @@ class Completed:
 Steps = Generator[list[Completed], None, None]
 
 
+#: Requests that are completed together, and apart from all others.
+Batch = Sequence[Request]
+
+
 class Completer(Protocol):
     """A model that completes prompts."""
 
-    def complete(self, requests: Sequence[Request]) -> Steps:
-        """Complete all requests; yield after every step what it finished, which is often nothing.
+    def batches(self, requests: Sequence[Request], sampler: AnySampler) -> list[Batch]:
+        """Split requests, in their order, into batches; how depends on nothing but them and the sampler.
 
-        What a request gets is a function of its prompt and its key, up to the rounding of batches. Requests that
-        are not finished when it is closed are dropped.
+        The batch is the unit in which an evaluation goes on after it was killed.
+        """
+
+    def complete(self, batches: Sequence[Batch], sampler: AnySampler) -> Steps:
+        """Complete the batches; yield after every step what it finished, which is often nothing.
+
+        What a request gets is a function of its batch, bit by bit: each begins with an empty engine, so that the
+        rounding of a forward pass does not depend on what was completed before. Requests that are not finished
+        when it is closed are dropped.
         """
 
     def close(self) -> None:
