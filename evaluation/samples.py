@@ -13,6 +13,19 @@ from reward_service.scoring import Scored
 _PASSED = (Verdict.PASSED, Verdict.SKIPPED)
 
 
+class TokenConfidence(BaseModel):
+    """Mean and variance of log q over the tokens of a text.
+
+    q is the probability that the model, at temperature 1 and unfiltered, gave a token when it was committed; its log
+    is in nats (arXiv 2606.00997).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mean: float
+    variance: float
+
+
 class Sample(BaseModel):
     """What a model wrote for a task, how, and what its tests say.
 
@@ -40,6 +53,7 @@ class Sample(BaseModel):
     forwards: int
     token_ids: tuple[int, ...]
     executed_step_map: tuple[int, ...]
+    confidence: TokenConfidence | None = None
 
     @property
     def place(self) -> tuple[int, int]:

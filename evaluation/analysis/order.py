@@ -26,12 +26,13 @@ _NEVER = np.iinfo(np.int64).max
 def ar_ness(step_map: Sequence[int], ks: Sequence[int]) -> dict[str, float]:
     """Compute local and global AR-ness at every k of ``ks``, as ``local@k`` and ``global@k``.
 
-    The definitions and their conventions are those of :mod:`common.ar_ness`; here the global measure of all k
-    takes one count. Positions of step -1 stay masked to the end.
+    The definitions are those of :mod:`common.ar_ness`, and the global measure of all k takes one count. Positions
+    of step -1 stay masked to the end. A measure that has no step to judge is left out: local AR-ness@k of at most
+    k tokens, and both where nothing is committed.
     """
     order, left = decode_order(step_map), masked_to_the_left(step_map)
-    local = {f"local@{k}": local_ar_ness(order, k) for k in ks}
-    return local | {f"global@{k}": float((left < k).mean()) if len(left) else 1.0 for k in ks}
+    local = {f"local@{k}": local_ar_ness(order, k) for k in ks if len(order) > k}
+    return local | {f"global@{k}": float((left < k).mean()) for k in ks if len(left)}
 
 
 def masked_to_the_left(step_map: Sequence[int]) -> npt.NDArray[np.int64]:
