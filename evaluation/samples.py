@@ -7,23 +7,10 @@ from collections import Counter
 from pydantic import BaseModel, ConfigDict
 
 from common.records import Task, Verdict
-from evaluation.completers.interface import Completed
+from evaluation.completers.interface import Completed, TokenConfidence
 from reward_service.scoring import Scored
 
 _PASSED = (Verdict.PASSED, Verdict.SKIPPED)
-
-
-class TokenConfidence(BaseModel):
-    """Mean and variance of log q over the tokens of a text.
-
-    q is the probability that the model, at temperature 1 and unfiltered, gave a token when it was committed; its log
-    is in nats (arXiv 2606.00997).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mean: float
-    variance: float
 
 
 class Sample(BaseModel):
@@ -89,4 +76,5 @@ def make_sample(
         forwards=completed.forwards,
         token_ids=completed.token_ids,
         executed_step_map=completed.executed_step_map,
+        confidence=completed.confidence,
     )

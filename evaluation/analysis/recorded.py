@@ -40,8 +40,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class RecordedEvaluation:
-    """What an evaluation left in its folder. ``sources`` says, by benchmark, where its tasks are from.
+    """What an evaluation left in its folder.
 
+    ``sources`` says, by benchmark, where its tasks are from, and ``counts`` how many it has.
     ``first_steps`` is empty where confidences were not recorded.
     """
 
@@ -49,6 +50,7 @@ class RecordedEvaluation:
     label: str
     settings: EvaluationSettings
     sources: Mapping[str, str]
+    counts: Mapping[str, int]
     first_steps: tuple[FirstSteps, ...]
 
     @property
@@ -91,7 +93,8 @@ def read_evaluation(path: Path, label: str) -> RecordedEvaluation:
         facts = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
         settings = EvaluationSettings.model_validate(facts["settings"])
         sources = {name: str(task["source"]) for name, task in facts["tasks"].items()}
-        return RecordedEvaluation(path, label, settings, sources, _first_steps(path))
+        counts = {name: int(task["count"]) for name, task in facts["tasks"].items()}
+        return RecordedEvaluation(path, label, settings, sources, counts, _first_steps(path))
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}: its settings or confidences cannot be read: {_short(error)}; evaluate the model again with "

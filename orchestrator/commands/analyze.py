@@ -15,7 +15,7 @@ from evaluation.analysis.recorded import RecordedEvaluation, read_evaluation
 from evaluation.analysis.side import Side
 from orchestrator.commands.evaluate.several import Several, flat
 from orchestrator.report.analysis.tables import Table
-from orchestrator.report.analysis.terminal import analysis_view
+from orchestrator.report.analysis.terminal import analysis_view, gap_lines
 from orchestrator.report.analysis.write import Written, write_analysis
 
 _KS = (1, 2, 4, 8, 16)
@@ -60,10 +60,10 @@ def evaluation(
 ) -> None:
     """Analyze what `couplet evaluate` left, of one model or two.
 
-    Computes local and global AR-ness, Kendall's tau and average first-passage of the decoding order, by temperature
-    and beside pass@k; the confidence of each position at the first steps, where it was recorded (couplet evaluate
-    --confidence); what fewer denoising steps cost; and which temperature is best. Of two folders, such as those of a
-    model before and after reinforcement learning, everything is shown side by side.
+    Computes local and global AR-ness, Kendall's tau and average first-passage of the decoding order, by
+    temperature and beside pass@k; the confidence of each position at the first steps, where it was recorded
+    (couplet evaluate --confidence); what fewer denoising steps cost; and which temperature is best. Of two folders,
+    such as those of a model before and after reinforcement learning, everything is shown side by side.
 
     The output has analysis.html, a page that is one file and loads nothing; figures/, each as SVG and PNG;
     tables/, each as CSV and Markdown; and one program that shows, step by step, in which order it was written.
@@ -76,6 +76,8 @@ def evaluation(
     ks = tuple(sorted({*ks} or {*_KS}))
     sides, written = _analyzed(evaluations, ks, output or folder / "analysis", task_id)
     Console().print(analysis_view(written))
+    for line in gap_lines(written):
+        click.echo(line, err=True)
     click.echo(written.page)
     if as_json:
         click.echo(json.dumps(_record(sides, written)))

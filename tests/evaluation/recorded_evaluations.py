@@ -12,7 +12,8 @@ from common.config import ModelSection
 from common.models.loading import load_tokenizer
 from common.records import Sampler
 from evaluation.analysis.first_steps import FirstSteps, StepConfidence
-from evaluation.samples import Sample, TokenConfidence
+from evaluation.completers.interface import TokenConfidence
+from evaluation.samples import Sample
 from evaluation.settings import CausalSampler, Cell, EvaluationSettings
 from evaluation.templates import template
 

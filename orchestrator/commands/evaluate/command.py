@@ -23,6 +23,7 @@ from evaluation.results import Results
 from evaluation.settings import EvaluationSettings
 from evaluation.subject import Subject
 from orchestrator.commands.evaluate.benchmarks import load_benchmarks
+from orchestrator.commands.evaluate.confidence import check_confidence, record_confidence
 from orchestrator.commands.evaluate.facts import evaluation_facts
 from orchestrator.commands.evaluate.options import check_answer_prefix, evaluation_settings, sampling_options
 from orchestrator.commands.evaluate.presets import apply_preset
@@ -65,6 +66,12 @@ _FEW = 20
     help="Folder of the results; one that was begun with the same settings goes on "
     "[default: one in evaluations/, by model and time].",
 )
+@click.option(
+    "--confidence",
+    is_flag=True,
+    help="Record how sure the model is of each position at the first steps, for `couplet analyze`; torch only. "
+    "May be given later, with the folder of an evaluation that is complete.",
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 def evaluate(
     model: str,
@@ -74,6 +81,7 @@ def evaluate(
     limit: int | None,
     ks: tuple[int, ...],
     output: Path | None,
+    confidence: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -101,6 +109,8 @@ def evaluate(
             )
             settings = evaluation_settings(subject, options)
             ks = _checked(ks, settings.samples)
+            if confidence:
+                check_confidence(settings)
             notes = _advice(settings)
             benchmarks = load_benchmarks(tasks, format_name, limit, notes)
             asked = _ask_all(subject, settings, benchmarks)
@@ -123,6 +133,8 @@ def evaluate(
                         harness.run(asked[benchmark.name, cell.template], cell, watcher)
                 folder.finish()
                 complete = True
+                if confidence:
+                    record_confidence(folder, settings, asked, stop.check)
             finally:
                 results = Results.read(folder, settings, ks, complete)
                 _report(folder, settings, results)

@@ -47,7 +47,7 @@ def confidence_spread(found: Sequence[tuple[str, FirstSteps]]) -> Picture:
         "mean over tasks. High: the model tells positions apart, and its order is its own choice. Near 0: it is "
         "equally unsure of all, and the order is close to chance.",
         [
-            Series(label, [(float(step.step), step.spread) for step in one.steps], colour, "marks")
+            Series(label, [(step.step + 1.0, step.spread) for step in one.steps], colour, "marks")
             for colour, (label, one) in enumerate(found, start=1)
         ],
         "denoising step",

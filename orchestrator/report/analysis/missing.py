@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from common.records import Sampler
-from evaluation.analysis.measures import VARIANCE, Measured
+from evaluation.analysis.measures import Measured
 from evaluation.analysis.recorded import RecordedEvaluation
 from evaluation.analysis.side import Side, Topic, pass_ks
 from orchestrator.report.analysis.steps_figures import absent_steps
@@ -39,7 +39,7 @@ def missing_rates(side: Side, topic: Topic) -> Iterator[Missing]:
     elif max(ks) == 1:
         yield Missing(
             f"{side.label}: one sample a task, so there is no pass@k beyond k = 1.",
-            _command(side.evaluation, topic, {"samples": _SAMPLES}),
+            _command(side.evaluation, topic, {"samples": _SAMPLES} | _warm(measured)),
         )
     yield from missing_temperatures(side, topic)
 
@@ -87,16 +87,14 @@ def missing_confidence(side: Side, topic: Topic) -> Iterator[Missing]:
             "log-probabilities are not recorded."
         )
         return
-    lacks = [side.first_steps(topic) is None, not _has(side.by_temperature(topic), VARIANCE)]
-    if any(lacks):
-        what = {
-            (True, True): "confidences were not recorded",
-            (True, False): "the confidences at the first steps were not recorded",
-            (False, True): "the log-probabilities of the tokens were not recorded",
-        }[lacks[0], lacks[1]]
-        yield Missing(
-            f"{side.label}: {what}.", _command(side.evaluation, topic, {"engine": "torch"}, confidence=True)
+    if side.first_steps(topic) is None:
+        evaluation = side.evaluation
+        # By torch, an evaluation that is complete gets them without a sample being made again.
+        same = evaluation.settings.engine == "torch"
+        command = _command(
+            evaluation, topic, {"engine": "torch"}, into=str(evaluation.path) if same else "", flag="--confidence"
         )
+        yield Missing(f"{side.label}: the confidences at the first steps were not recorded.", command)
 
 
 def missing_steps(side: Side, topic: Topic) -> Iterator[Missing]:
@@ -113,37 +111,46 @@ def missing_steps(side: Side, topic: Topic) -> Iterator[Missing]:
         )
 
 
-def _has(measured: list[Measured], name: str) -> bool:
-    return any(one.by_task(name) for one in measured)
+def _warm(measured: Sequence[Measured]) -> _Options:
+    """Other temperatures than 0, at which all samples of a task are the same."""
+    return {} if any(one.setting.temperature for one in measured) else {"temperature": _TEMPERATURES}
 
 
-def _command(evaluation: RecordedEvaluation, topic: Topic, changes: _Options, *, confidence: bool = False) -> str:
-    """The evaluation's own command with other options, into a folder of its own; an option of ``None`` is left
-    out.
+def _command(
+    evaluation: RecordedEvaluation, topic: Topic, changes: _Options, *, into: str = "", flag: str = ""
+) -> str:
+    """Write the evaluation's own command with other options, ``into`` a folder of its own by default.
+
+    An option of ``None`` is left out.
     """
     settings = evaluation.settings
-    cells = settings.cells
+    cells = [cell for cell in settings.cells if cell.template == topic.template]
     sampler = cells[0].sampler
     options: _Options = {
         "engine": settings.engine,
+        "limit": evaluation.counts.get(topic.benchmark),
         "template": topic.template,
         "max-tokens": sampler.completion_length,
         "samples": settings.samples,
         "temperature": _listed(f"{cell.sampler.temperature:g}" for cell in cells),
         "seeds": _listed(str(cell.seed) for cell in cells),
+        "top-p": sampler.top_p,
+        "top-k": sampler.top_k or None,
+        "dtype": settings.model.dtype,
     }
     if isinstance(sampler, Sampler):
-        options["decoder"] = sampler.decoder
-        options["denoising-steps"] = _listed(
-            str(cell.sampler.denoising_steps) for cell in cells if isinstance(cell.sampler, Sampler)
-        )
-    options |= changes
-    options["output"] = f"{evaluation.path}-more"
+        options |= {
+            "decoder": sampler.decoder,
+            "denoising-steps": _listed(
+                str(cell.sampler.denoising_steps) for cell in cells if isinstance(cell.sampler, Sampler)
+            ),
+            "block-length": sampler.block_length or None,
+            "threshold": sampler.threshold if sampler.decoder == "threshold" else None,
+        }
+    options |= {**changes, "output": into or f"{evaluation.path}-more"}
     words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
     source = evaluation.sources.get(topic.benchmark, topic.benchmark)
-    return shlex.join(
-        ["couplet", "evaluate", settings.model.path, source, *words, *(["--confidence"] if confidence else [])]
-    )
+    return shlex.join(["couplet", "evaluate", settings.model.path, source, *words, *([flag] if flag else [])])
 
 
 def _listed(values: Iterator[str]) -> str:

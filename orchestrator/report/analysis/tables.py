@@ -163,11 +163,12 @@ def first_steps_table(sides: Sequence[Side], topic: Topic) -> Table:
         found = side.first_steps(topic)
         for step in found.steps if found else ():
             of_position = zip(step.masked, step.mean, step.variance, step.entropy, strict=True)
-            rows += [(side.label, step.step, place, *values) for place, values in enumerate(of_position)]
+            rows += [(side.label, step.step + 1, place, *values) for place, values in enumerate(of_position)]
     return Table(
         name="first-steps",
         title="Confidence by position at the first steps",
-        caption="Steps and positions count from 0; masked is the number of completions in which the position is.",
+        caption="Steps count from 1 and positions from 0; masked is the number of completions in which the "
+        "position is.",
         columns=("model", "step", "position", "masked", "confidence", "variance", "entropy"),
         rows=tuple(rows),
     )

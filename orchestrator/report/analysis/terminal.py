@@ -32,15 +32,16 @@ _LEGEND = (
 
 
 def analysis_view(written: Written) -> RenderableType:
-    """The order at every setting, chapter by chapter, and what is missing."""
-    parts: list[RenderableType] = []
-    for one in written.chapters:
-        parts += [Text(clean(one.title), style="bold"), _table(one)]
-        gaps = dict.fromkeys(gap for part in one.sections for gap in part.missing)
-        for gap in gaps:
-            parts.append(Text(f"missing: {clean(gap.what)}", "yellow"))
-            parts += [Text(f"  {clean(gap.command)}")] if gap.command else []
-    return Group(*parts, Text(_LEGEND, style="dim"))
+    """The order at every setting, chapter by chapter."""
+    tables = [part for one in written.chapters for part in (Text(clean(one.title), style="bold"), _table(one))]
+    return Group(*tables, Text(_LEGEND, style="dim"))
+
+
+def gap_lines(written: Written) -> list[str]:
+    """Say what is missing, a line each, with a line of the command that supplies it."""
+    gaps = dict.fromkeys(gap for one in written.chapters for part in one.sections for gap in part.missing)
+    lines = [(f"missing: {clean(gap.what)}", f"  {clean(gap.command)}" if gap.command else "") for gap in gaps]
+    return [line for pair in lines for line in pair if line]
 
 
 def _table(one: Chapter) -> RichTable:
