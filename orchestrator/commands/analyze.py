@@ -62,8 +62,8 @@ def evaluation(
 
     Computes local and global AR-ness, Kendall's tau and average first-passage of the decoding order, by
     temperature and beside pass@k; the confidence of each position at the first steps, where it was recorded
-    (couplet evaluate --confidence); what fewer denoising steps cost; and which temperature is best. Of two folders,
-    such as those of a model before and after reinforcement learning, everything is shown side by side.
+    (couplet evaluate --confidence); what fewer denoising steps cost; and which temperature is best. Of two
+    folders, such as those of a model before and after reinforcement learning, everything is shown side by side.
 
     The output has analysis.html, a page that is one file and loads nothing; figures/, each as SVG and PNG;
     tables/, each as CSV and Markdown; and one program that shows, step by step, in which order it was written.
@@ -78,6 +78,8 @@ def evaluation(
     Console().print(analysis_view(written))
     for line in gap_lines(written):
         click.echo(line, err=True)
+    if written.note:
+        click.echo(f"note: {written.note}", err=True)
     click.echo(written.page)
     if as_json:
         click.echo(json.dumps(_record(sides, written)))

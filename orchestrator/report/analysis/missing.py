@@ -15,6 +15,17 @@ from orchestrator.report.analysis.steps_figures import absent_steps
 
 #: What is asked for where there is one temperature, and where there is one sample.
 _TEMPERATURES, _SAMPLES = "0.2,0.6,1.0,1.4", 10
+#: Options of `couplet evaluate` that need not be written out.
+_DEFAULTS = {
+    "template": "plain",
+    "samples": "1",
+    "temperature": "0",
+    "seeds": "0",
+    "top-p": "0.95",
+    "dtype": "float32",
+    "decoder": "entropy",
+    "max-tokens": "512",
+}
 _Options = dict[str, Any]
 
 
@@ -148,7 +159,10 @@ def _command(
             "threshold": sampler.threshold if sampler.decoder == "threshold" else None,
         }
     options |= {**changes, "output": into or f"{evaluation.path}-more"}
-    words = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    words = [
+        word for name, value in given.items() if _DEFAULTS.get(name) != value for word in (f"--{name}", value)
+    ]
     source = evaluation.sources.get(topic.benchmark, topic.benchmark)
     return shlex.join(["couplet", "evaluate", settings.model.path, source, *words, *([flag] if flag else [])])
 

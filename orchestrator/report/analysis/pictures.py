@@ -18,6 +18,8 @@ from orchestrator.report.page import chart_style, replace_text
 WIDTH, HEIGHT = 560, 240
 _LINE, _MARGIN, _SCALE = 18, 20, 2.0
 _WRAP = 84
+#: What texts are drawn with; of the last, a family of that very name is looked for to make a PNG.
+_FONTS = "system-ui, DejaVu Sans, Liberation Sans, Noto Sans, Arial, sans-serif"
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def standalone(drawn: Picture) -> str:
     chart = _TOOLTIPS.sub("", drawn.chart)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
-        f'height="{height}" font-family="system-ui, DejaVu Sans, sans-serif" role="img" '
+        f'height="{height}" font-family="{_FONTS}" role="img" '
         f'aria-label="{escape(drawn.title)}">',
         f'<style>{chart_style()}</style><rect width="100%" height="100%" style="fill: var(--card)"/>',
         f'<text class="title" x="{_MARGIN}" y="22">{escape(drawn.title)}</text>',
@@ -94,9 +96,26 @@ def as_png(svg: str) -> bytes:
     return bytes(resvg_py.svg_to_bytes(svg_string=plain, zoom=_SCALE))
 
 
+def has_fonts() -> bool:
+    """Return whether there are fonts to draw the texts of a PNG with."""
+    probe = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20" font-family="{_FONTS}">'
+        '<text y="15">Aa</text></svg>'
+    )
+    with_fonts, without = (
+        resvg_py.svg_to_bytes(svg_string=probe, skip_system_fonts=skip) for skip in (False, True)
+    )
+    return bytes(with_fonts) != bytes(without)
+
+
 def write_picture(folder: Path, drawn: Picture) -> tuple[Path, Path]:
     """Write a figure as NAME.svg and NAME.png, and return the paths. Raises OSError."""
+    return write_svg(folder, drawn.name, standalone(drawn))
+
+
+def write_svg(folder: Path, name: str, svg: str) -> tuple[Path, Path]:
+    """Write a document as ``name``.svg and ``name``.png, and return the paths. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    svg, png = standalone(drawn), folder / f"{drawn.name}.png"
+    png = folder / f"{name}.png"
     png.write_bytes(as_png(svg))
-    return replace_text(folder / f"{drawn.name}.svg", svg), png
+    return replace_text(folder / f"{name}.svg", svg), png

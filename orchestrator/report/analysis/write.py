@@ -14,14 +14,19 @@ from common.models.loading import load_tokenizer
 from evaluation.analysis.program import Program, program_of, same_task
 from evaluation.analysis.side import Side, Topic
 from orchestrator.report.analysis.missing import Missing
-from orchestrator.report.analysis.pictures import write_picture
+from orchestrator.report.analysis.pictures import has_fonts, write_picture, write_svg
 from orchestrator.report.analysis.sections import HOW_TO_READ_A_PROGRAM, Chapter, chapter
 from orchestrator.report.analysis.tables import shown, write_tables
 from orchestrator.report.analysis.unmasking import animated_svg
-from orchestrator.report.page import replace_text, write_page
+from orchestrator.report.page import write_page
 
 _STYLES = ("report.css", "player.css", "analysis.css")
 _SCRIPTS = ("report.js", "player.js")
+
+_NO_FONTS = (
+    "no fonts are installed here, so the PNG figures have no text; install some (Debian: fonts-dejavu-core), and "
+    "analyze again"
+)
 
 DEFINITIONS = (
     (
@@ -62,11 +67,12 @@ DEFINITIONS = (
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: the page, and all files."""
+    """What was written: the page, and all files. ``note`` says what is wrong with them, or is empty."""
 
     page: Path
     chapters: tuple[Chapter, ...]
     files: tuple[Path, ...]
+    note: str
 
 
 def write_analysis(
@@ -102,7 +108,7 @@ def write_analysis(
         "written": _now(),
     }
     page = write_page("analysis.html", view, folder / "analysis.html", scripts=_SCRIPTS, styles=_STYLES)
-    return Written(page, tuple(chapters), (page, *files))
+    return Written(page, tuple(chapters), (page, *files), "" if has_fonts() else _NO_FONTS)
 
 
 def _programs(
@@ -140,12 +146,10 @@ def _write_programs(folder: Path, found: Chapter, programs: Sequence[Program]) -
     """Write the program as an animation for each model, and as one page that plays them."""
     if not programs:
         return []
-    files = [
-        replace_text(
-            folder / "figures" / f"{found.slug}-program{_slug(program.label, programs)}.svg", animated_svg(program)
-        )
-        for program in programs
-    ]
+    files = []
+    for program in programs:
+        name = f"{found.slug}-program{_slug(program.label, programs)}"
+        files += write_svg(folder / "figures", name, animated_svg(program))
     view = {"programs": programs, "how_to_read": HOW_TO_READ_A_PROGRAM, "written": _now()}
     page = folder / f"{found.slug}-program.html"
     return [*files, write_page("program.html", view, page, scripts=_SCRIPTS, styles=_STYLES)]
