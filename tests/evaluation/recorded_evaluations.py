@@ -26,6 +26,7 @@ def make_evaluation(
     *,
     temperatures: Sequence[float] = (0.2, 0.6, 1.0),
     steps: Sequence[int] = (16, 8, 4),
+    seeds: Sequence[int] = (0,),
     samples: int = 4,
     tasks: int = 5,
     skill: float = 0.5,
@@ -42,13 +43,13 @@ def make_evaluation(
     """
     chance = random.Random(str(folder.name))
     cells = []
-    for temperature, count in product(temperatures, [0] if causal else steps):
+    for temperature, count, seed in product(temperatures, [0] if causal else steps, seeds):
         sampler = (
             CausalSampler(temperature=temperature, completion_length=LENGTH)
             if causal
             else Sampler(temperature=temperature, completion_length=LENGTH, denoising_steps=count)
         )
-        cells.append(Cell.of("plain", sampler, 0))
+        cells.append(Cell.of("plain", sampler, seed))
     settings = EvaluationSettings(
         engine="transformers" if causal else "torch",
         model=ModelSection(path=model),

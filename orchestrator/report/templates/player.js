@@ -26,7 +26,7 @@ document.querySelectorAll(".player").forEach((player) => {
   play.addEventListener("click", () => {
     if (timer) return pause();
     if (Number(input.value) >= steps) show(0);
-    timer = setInterval(forward, Math.min(400, Math.max(40, ROUND_MS / steps)));
+    timer = setInterval(forward, Math.min(300, Math.max(40, ROUND_MS / steps)));
     play.textContent = "Pause";
     play.setAttribute("aria-label", "Pause");
   });
