@@ -69,16 +69,17 @@ class Harness:
         under_way = OpenBatches(asked.name, cell.name, missing)
         with closing(self._completer.complete(list(missing.values()), cell.sampler)) as steps:
             for finished in steps:
-                self._check()
                 for complete in under_way.add(finished):
                     self._folder.record(complete)
                 scoring.add(finished)
                 watcher.stepped(len(finished))
                 self._keep(scoring.collect(0.0), watcher)
+                self._check()
         while scoring.has_unfinished:
-            self._check()
             self._keep(scoring.collect(_POLL_S), watcher)
+            self._check()
 
     def _keep(self, samples: Sequence[Sample], watcher: Watcher) -> None:
-        self._folder.append(samples)
-        watcher.scored(samples)
+        if samples:
+            self._folder.append(samples)
+            watcher.scored(samples)

@@ -80,4 +80,6 @@ def rollout_config(settings: EvaluationSettings) -> Config:
             {"model": settings.model, "data": {"source": "synthetic"}, "rollout": rollout}
         )
     except ValidationError as error:
-        raise ConfigError(f"--engine {settings.engine}: {error.errors()[0]['msg']}") from error
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"--engine {settings.engine}: {place}: {first['msg']}") from error
