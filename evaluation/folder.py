@@ -8,17 +8,19 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from common.disk import write_text
 from common.errors import UserError
 from evaluation.batches import CompletedBatch
+from evaluation.differences import differences
 from evaluation.json_lines import append_lines, drop_torn_line, read_lines
 from evaluation.samples import Sample
 from evaluation.settings import EvaluationSettings
 
+#: A benchmark and a cell, by their names.
+_Cell = tuple[str, str]
 _MOST_NAMED = 5
 
 
@@ -37,7 +39,8 @@ class EvaluationFolder:
         self._samples = path / "samples.jsonl"
         self._batches = path / "batches.jsonl"
         self._times = path / "times.json"
-        self._kept: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
+        self._kept: dict[_Cell, set[tuple[int, int]]] = defaultdict(set)
+        self._seconds: dict[_Cell, float] = {}
 
     def check(self, facts: Mapping[str, Any]) -> None:
         """Raise UserError where the folder holds an evaluation of other facts, and name those."""
@@ -55,7 +58,7 @@ class EvaluationFolder:
             raise UserError(
                 f"--output {self.path}: settings.json: is of no evaluation; name another folder"
             ) from error
-        differing = list(_differences(there, json.loads(json.dumps(facts))))
+        differing = list(differences(there, json.loads(json.dumps(facts))))
         if differing:
             more = f" and {len(differing) - _MOST_NAMED} more" if len(differing) > _MOST_NAMED else ""
             raise UserError(
@@ -84,10 +87,19 @@ class EvaluationFolder:
                 raise UserError(
                     f"--output {self.path}: another process evaluates there; wait for its end"
                 ) from error
+            for left_over in self.path.glob(".*.tmp"):  # of a process that was killed
+                left_over.unlink()
             for file in (self._samples, self._batches):
                 drop_torn_line(file)
+            if self._has_unscored():
+                with self._replacing_samples() as file:
+                    file.writelines(
+                        f"{one.model_dump_json()}\n".encode() for one in self.samples() if not one.unscored
+                    )
+            self._kept.clear()
             for sample in self.samples():
                 self._kept[sample.benchmark, sample.cell].add(sample.place)
+            self._seconds = self._read_seconds()
             yield
 
     def settings(self) -> EvaluationSettings:
@@ -108,25 +120,47 @@ class EvaluationFolder:
             self._kept[sample.benchmark, sample.cell].add(sample.place)
 
     def samples(self) -> Iterator[Sample]:
-        """Read the samples, one at a time; those of a benchmark stand together, and in it those of a cell."""
+        """Read the samples, one at a time."""
         return read_lines(self._samples, Sample)
+
+    def put_in_order(self, cells: Sequence[_Cell]) -> None:
+        """Sort the samples by benchmark and cell, as these are given, and in each by the place of the task."""
+        if not self._samples.exists():
+            return
+        rank = {cell: number for number, cell in enumerate(cells)}
+        lines = []
+        start = 0
+        with self._samples.open("rb") as unordered, self._replacing_samples() as file:
+            for line in unordered:
+                sample = Sample.model_validate_json(line)
+                lines.append((rank[sample.benchmark, sample.cell], sample.place, start, len(line)))
+                start += len(line)
+            for _, _, start, length in sorted(lines):
+                unordered.seek(start)
+                file.write(unordered.read(length))
 
     def record(self, batch: CompletedBatch) -> None:
         """Keep the completions of a batch."""
         append_lines(self._batches, [batch])
+        cell = batch.benchmark, batch.cell
+        self._seconds[cell] = self._seconds.get(cell, 0.0) + batch.seconds
 
     def batches(self, benchmark: str, cell: str) -> Iterator[CompletedBatch]:
         """Read the batches of a benchmark in a cell that are complete, one at a time; none once all is done."""
-        for batch in read_lines(self._batches, CompletedBatch):
-            if (batch.benchmark, batch.cell) == (benchmark, cell):
-                yield batch
+        if (benchmark, cell) in self._seconds:
+            for batch in read_lines(self._batches, CompletedBatch):
+                if (batch.benchmark, batch.cell) == (benchmark, cell):
+                    yield batch
 
-    def seconds(self) -> dict[tuple[str, str], float]:
+    def seconds(self) -> dict[_Cell, float]:
         """Return how long completing took, by benchmark and cell, over the batches that are complete."""
+        return self._seconds or self._read_seconds()
+
+    def _read_seconds(self) -> dict[_Cell, float]:
         if self._times.exists():
             times = json.loads(self._times.read_text("utf-8"))["completing"]
             return {(one["benchmark"], one["cell"]): one["seconds"] for one in times}
-        found: dict[tuple[str, str], float] = defaultdict(float)
+        found: dict[_Cell, float] = defaultdict(float)
         for batch in read_lines(self._batches, CompletedBatch):
             found[batch.benchmark, batch.cell] += batch.seconds
         return dict(found)
@@ -136,7 +170,11 @@ class EvaluationFolder:
         write_text(self.path / name, text)
 
     def finish(self) -> None:
-        """Put the samples, of which none is missing, in the order of the tasks, and leave nothing but results."""
+        """Leave nothing but results, since no sample is missing.
+
+        Where the sandbox failed on some, the batches stay: those samples are scored again when the evaluation goes
+        on, but not completed again.
+        """
         completing = [
             {"benchmark": benchmark, "cell": cell, "seconds": seconds}
             for (benchmark, cell), seconds in self.seconds().items()
@@ -144,25 +182,15 @@ class EvaluationFolder:
         if not self._times.exists():
             times = {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "completing": completing}
             self.write(self._times.name, json.dumps(times, indent=2) + "\n")
-        ordered = self._samples.with_name(".samples.jsonl.tmp")
-        ordered.unlink(missing_ok=True)
-        for _, section in groupby(self.samples(), lambda sample: (sample.benchmark, sample.cell)):
-            append_lines(ordered, sorted(section, key=lambda sample: sample.place))
-        ordered.replace(self._samples)
-        self._batches.unlink(missing_ok=True)
+        if not self._has_unscored():
+            self._batches.unlink(missing_ok=True)
 
+    def _has_unscored(self) -> bool:
+        return any(sample.unscored for sample in self.samples())
 
-def _differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
-    """Name the values in which two JSON documents differ."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in dict.fromkeys((*there, *here)):
-            yield from _differences(there.get(key), here.get(key), f"{name}.{key}".removeprefix("."))
-    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        for number, (one, other) in enumerate(zip(there, here, strict=True)):
-            yield from _differences(one, other, f"{name}.{number}")
-    elif there != here:
-        yield f"{name} is {_short(there)} there and {_short(here)} here"
-
-
-def _short(value: Any) -> str:
-    return f"{len(value)} long" if isinstance(value, list | dict) else json.dumps(value)
+    @contextmanager
+    def _replacing_samples(self) -> Iterator[BinaryIO]:
+        temporary = self._samples.with_name(".samples.jsonl.tmp")
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(self._samples)

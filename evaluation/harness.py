@@ -74,12 +74,11 @@ class Harness:
                 scoring.add(finished)
                 watcher.stepped(len(finished))
                 self._keep(scoring.collect(0.0), watcher)
-                self._check()
         while scoring.has_unfinished:
             self._keep(scoring.collect(_POLL_S), watcher)
-            self._check()
 
     def _keep(self, samples: Sequence[Sample], watcher: Watcher) -> None:
+        self._check()  # first: a signal that ends the evaluation may have ended programs in the sandbox as well
         if samples:
             self._folder.append(samples)
             watcher.scored(samples)

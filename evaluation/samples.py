@@ -43,6 +43,11 @@ class Sample(BaseModel):
     confidence: TokenConfidence | None = None
 
     @property
+    def unscored(self) -> bool:
+        """Whether the sandbox failed on it, which it may not do again."""
+        return self.excluded and not self.error
+
+    @property
     def place(self) -> tuple[int, int]:
         """The task's index, and the number of the sample."""
         return self.index, self.sample

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
-from common.errors import UserError
+from common.errors import RunFailedError, UserError
 from evaluation.benchmark import AskedBenchmark, Benchmark, ask
 from evaluation.folder import EvaluationFolder
 from evaluation.harness import Harness
@@ -27,17 +26,13 @@ from orchestrator.commands.evaluate.confidence import check_confidence, record_c
 from orchestrator.commands.evaluate.facts import evaluation_facts
 from orchestrator.commands.evaluate.naming import in_options
 from orchestrator.commands.evaluate.options import check_answer_prefix, evaluation_settings, sampling_options
+from orchestrator.commands.evaluate.outcome import check_all_scored, report
 from orchestrator.commands.evaluate.presets import apply_preset
 from orchestrator.commands.evaluate.progress import shown_progress
 from orchestrator.commands.evaluate.several import several
-from orchestrator.commands.evaluate.tables import comma_separated, markdown
-from orchestrator.commands.evaluate.view import evaluation_view
-from orchestrator.commands.exits import CommandFailedError
 from orchestrator.commands.score.options import SANDBOX_PARAMETERS, reward_config, sandbox_options
 from orchestrator.interrupt import Interrupted, StopRequest
 from reward_service.scoring_pool import ScoringPool
-
-_FEW = 20
 
 
 @click.command()
@@ -81,9 +76,12 @@ def evaluate(
     """Evaluate a model on task files: pass@k, decoding order and cost.
 
     MODEL is a folder, a Hub name or builtin:quickstart: a masked-diffusion model, which torch or vllm denoises,
-    or a causal one, which vllm or transformers (slowly) runs from left to right; its config.json says which. TASKS
-    are files of tasks, or builtin:quickstart, the quick start's held-out tasks. Prompts, sandbox and figures are
-    the same for both kinds of model.
+    or a causal one, which vllm or transformers (slowly) runs from left to right; its config.json says which.
+    Prompts, sandbox and figures are the same for both kinds of model.
+
+    TASKS are files of tasks, files of data sets on the Hub (hub:OWNER/NAME/FILE, or hub:OWNER/NAME where there is
+    one only), or builtin:quickstart, the quick start's held-out tasks. FORMAT=FILE says in which format a file is
+    to be read, such as bigcodebench-instruct or cruxeval-i.
 
     Several templates, temperatures, denoising steps and seeds make a grid, of which each combination evaluates
     every task.
@@ -130,11 +128,12 @@ def evaluate(
                 if confidence:
                     record_confidence(folder, settings, asked, stop.check)
             finally:
+                folder.put_in_order([(one.name, cell.name) for one, cell in product(benchmarks, settings.cells)])
                 results = Results.read(folder, settings, families, ks, complete)
-                _report(folder, settings, results)
+                report(folder, settings, results)
     if as_json:
         click.echo(json.dumps(results.timed_record()))
-    _check_all_scored(folder)
+    check_all_scored(folder)
 
 
 def _say_stopping() -> None:
@@ -147,8 +146,10 @@ def _starting(stop: StopRequest) -> Iterator[None]:
     try:
         try:
             yield
-        except UserError as error:
+        except (UserError, RunFailedError) as error:
             stop.check()
+            if isinstance(error, RunFailedError):
+                raise
             raise UserError(in_options(str(error))) from error
         stop.install()  # once more: what runs the model may have taken the signals over
         stop.check()
@@ -191,35 +192,3 @@ def _ask_all(
         (benchmark.name, template.name): ask(benchmark, template, encoders[template.name])
         for benchmark, template in product(benchmarks, settings.templates)
     }
-
-
-def _report(folder: EvaluationFolder, settings: EvaluationSettings, results: Results) -> None:
-    """Write the figures into the folder, and print them."""
-    if not results.scores:
-        click.echo("nothing was done", err=True)
-        return
-    folder.write("summary.json", json.dumps(results.record(), indent=2) + "\n")
-    folder.write("summary.md", markdown(settings, results))
-    folder.write("summary.csv", comma_separated(settings, results))
-    Console().print(evaluation_view(settings, results))
-    if results.complete:
-        click.echo(f"all is in {folder.path}", err=True)
-    else:
-        click.echo(
-            f"what was done is in {folder.path}; the same command with --output {folder.path} goes on", err=True
-        )
-
-
-def _check_all_scored(folder: EvaluationFolder) -> None:
-    """Raises UserError for tasks that cannot be scored, CommandFailedError where the sandbox failed."""
-    errors: dict[str, str] = {}
-    excluded = 0
-    for sample in folder.samples():
-        excluded += sample.excluded
-        if sample.error:
-            errors[sample.task_id] = sample.error
-    if errors:
-        some = "\n".join(f"  {error}" for error in list(errors.values())[:_FEW])
-        raise UserError(f"{len(errors)} tasks cannot be scored, and are not counted; the first:\n{some}")
-    if excluded:
-        raise CommandFailedError(f"the sandbox failed on {excluded} samples, which are not counted")

@@ -14,8 +14,8 @@ from orchestrator.report.text import clean
 
 #: Two lines of a heading or of a row.
 Pair = tuple[str, str]
-_AnyScore = CellScore | SeedMean | BestTemperature | EvalPlusScore
-#: What the columns of the settings are called in which cells can differ.
+AnyScore = CellScore | SeedMean | BestTemperature | EvalPlusScore
+#: Headings of the settings in which cells can differ.
 _SETTINGS = {"template": "template", "temperature": "T", "denoising_steps": "steps", "seed": "seed"}
 
 
@@ -82,7 +82,7 @@ def _headings(settings: list[str], ks: list[int]) -> tuple[Pair, ...]:
     return (("benchmark", ""), *((_SETTINGS[name], "") for name in settings), *((f"pass@{k}", "95%") for k in ks))
 
 
-def _names(one: _AnyScore, settings: list[str]) -> list[Pair]:
+def _names(one: AnyScore, settings: list[str]) -> list[Pair]:
     tasks = f"{one.tasks} tasks" if isinstance(one, CellScore) else ""
     return [(clean(one.benchmark), tasks), *((_setting(getattr(one, name)), "") for name in settings)]
 

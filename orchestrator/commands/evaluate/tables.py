@@ -12,7 +12,7 @@ from evaluation.results import Results
 from evaluation.scores import BestTemperature, CellScore, SeedMean
 from evaluation.settings import EvaluationSettings
 from orchestrator.commands.evaluate.description import LEGEND, describe
-from orchestrator.commands.evaluate.sections import Pair, Section, sections
+from orchestrator.commands.evaluate.sections import AnyScore, Pair, Section, sections
 
 _KINDS = {CellScore: "cell", SeedMean: "seeds", BestTemperature: "best", EvalPlusScore: "evalplus"}
 
@@ -44,7 +44,8 @@ def _row(pairs: tuple[Pair, ...]) -> str:
 
 def comma_separated(settings: EvaluationSettings, results: Results) -> str:
     """Write every score as a row: of a ``cell``, over ``seeds``, of the ``best`` temperature, of ``evalplus``."""
-    rows = [_flat(one) for one in (*results.scores, *results.means, *results.best, *results.evalplus)]
+    scores: list[AnyScore] = [*results.scores, *results.means, *results.best, *results.evalplus]
+    rows = [_flat(one) for one in scores]
     shared = _shared(settings)
     names = dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO(newline="")
@@ -54,7 +55,7 @@ def comma_separated(settings: EvaluationSettings, results: Results) -> str:
     return text.getvalue()
 
 
-def _flat(score: CellScore | SeedMean | BestTemperature | EvalPlusScore) -> dict[str, Any]:
+def _flat(score: AnyScore) -> dict[str, Any]:
     """Return the fields of a score, those by k and by name in columns of their own."""
     row: dict[str, Any] = {"row": _KINDS[type(score)]}
     for name, value in vars(score).items():
