@@ -7,7 +7,7 @@ from collections import Counter
 from pydantic import BaseModel, ConfigDict
 
 from common.records import Task, Verdict
-from evaluation.completers.interface import Completed
+from evaluation.completers.interface import Completed, TokenConfidence
 from reward_service.scoring import Scored
 
 _PASSED = (Verdict.PASSED, Verdict.SKIPPED)
@@ -40,6 +40,7 @@ class Sample(BaseModel):
     forwards: int
     token_ids: tuple[int, ...]
     executed_step_map: tuple[int, ...]
+    confidence: TokenConfidence | None = None
 
     @property
     def unscored(self) -> bool:
@@ -80,4 +81,5 @@ def make_sample(
         forwards=completed.forwards,
         token_ids=completed.token_ids,
         executed_step_map=completed.executed_step_map,
+        confidence=completed.confidence,
     )

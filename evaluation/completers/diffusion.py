@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean, pvariance
 
 from pydantic import ValidationError
 
 from common.config import Config, ConfigError
 from common.records import Sampler
-from evaluation.completers.interface import Batch, Completed, Steps
+from evaluation.completers.interface import Batch, Completed, Steps, TokenConfidence
 from evaluation.settings import AnySampler, EvaluationSettings
 from rollout_workers.backends.registry import build_backend
 from rollout_workers.engine import Finished
@@ -16,13 +17,14 @@ from rollout_workers.requests import Request
 
 #: What a completion records as the version of the weights, which do not change here.
 _VERSION = 0
+_DECIMALS = 6
 
 
 class DiffusionCompleter:
     """Denoises as rollout workers do. Raises ModelError, and PluginError for a decoder that cannot be loaded."""
 
     def __init__(self, settings: EvaluationSettings) -> None:
-        config = _rollout_config(settings)
+        config = rollout_config(settings)
         self._batch_tokens = config.rollout.batch_tokens
         self._backend = build_backend(config)
 
@@ -59,10 +61,16 @@ def _completed(done: Finished) -> Completed:
         ended=written.end < len(written.completion_ids),
         executed_step_map=written.executed_step_map,
         forwards=written.forwards,
+        confidence=_confidence(written.model_logprobs[: written.text_tokens]),
     )
 
 
-def _rollout_config(settings: EvaluationSettings) -> Config:
+def _confidence(logprobs: Sequence[float]) -> TokenConfidence:
+    mean = fmean(logprobs)
+    return TokenConfidence(round(mean, _DECIMALS), round(pvariance(logprobs, mean), _DECIMALS))
+
+
+def rollout_config(settings: EvaluationSettings) -> Config:
     """Return the configuration of a run that would sample as the first cell. Raises ConfigError."""
     rollout = settings.cells[0].sampler.model_dump()
     if settings.engine == "vllm":

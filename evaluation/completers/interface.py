@@ -11,12 +11,25 @@ from rollout_workers.requests import Request
 
 
 @dataclass(frozen=True)
+class TokenConfidence:
+    """Mean and variance of log q over the tokens of a text, the one that ends it included.
+
+    q is the probability that the model, at temperature 1 and unfiltered, gave a token when it was committed; its
+    log is in nats (arXiv 2606.00997).
+    """
+
+    mean: float
+    variance: float
+
+
+@dataclass(frozen=True)
 class Completed:
     """What a model wrote for a request.
 
     ``token_ids`` are the tokens of the text, the one that ends it included; ``ended`` says whether there is one.
     ``executed_step_map`` has the forward pass that committed each position, those behind the end of the text
     included, and -1 where none did. ``forwards`` counts the forward passes that the completion took part in.
+    ``confidence`` is ``None`` of a causal model.
     """
 
     request: Request
@@ -24,6 +37,7 @@ class Completed:
     ended: bool
     executed_step_map: tuple[int, ...]
     forwards: int
+    confidence: TokenConfidence | None = None
 
     @property
     def place(self) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from evaluation.results import Results
 from evaluation.settings import EvaluationSettings
 from evaluation.subject import Subject
 from orchestrator.commands.evaluate.benchmarks import load_benchmarks
+from orchestrator.commands.evaluate.confidence import check_confidence, record_confidence
 from orchestrator.commands.evaluate.facts import evaluation_facts
 from orchestrator.commands.evaluate.naming import in_options
 from orchestrator.commands.evaluate.options import check_answer_prefix, evaluation_settings, sampling_options
@@ -53,6 +54,12 @@ from reward_service.scoring_pool import ScoringPool
     help="Folder of the results; one that was begun with the same settings goes on "
     "[default: one in evaluations/, by model and time].",
 )
+@click.option(
+    "--confidence",
+    is_flag=True,
+    help="Record how sure the model is of each position at the first steps, for `couplet analyze`; torch only. "
+    "May be given later, with the folder of an evaluation that is complete.",
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 def evaluate(
     model: str,
@@ -62,6 +69,7 @@ def evaluate(
     limit: int | None,
     ks: tuple[int, ...],
     output: Path | None,
+    confidence: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -92,6 +100,8 @@ def evaluate(
             )
             settings = evaluation_settings(subject, options)
             ks = _checked(ks, settings.samples)
+            if confidence:
+                check_confidence(settings)
             notes = _advice(settings)
             benchmarks = load_benchmarks(tasks, format_name, limit, scoring, notes)
             asked = _ask_all(subject, settings, benchmarks)
@@ -115,6 +125,8 @@ def evaluate(
                         harness.run(asked[benchmark.name, cell.template], cell, watcher)
                 folder.finish()
                 complete = True
+                if confidence:
+                    record_confidence(folder, settings, asked, stop.check)
             finally:
                 folder.put_in_order([(one.name, cell.name) for one, cell in product(benchmarks, settings.cells)])
                 results = Results.read(folder, settings, families, ks, complete)
