@@ -20,7 +20,9 @@ from orchestrator.commands.running import run
 
 @click.command()
 @click.option("--target", default=0.9, show_default=True, type=click.FloatRange(0, 1), help="Held-out pass rate.")
-@click.option("--every", default=3, show_default=True, type=click.IntRange(min=1), help="Steps between evaluations.")
+@click.option(
+    "--every", default=3, show_default=True, type=click.IntRange(min=1), help="Steps between evaluations."
+)
 @click.option("--run-folder", type=click.Path(path_type=Path), help="[default: runs/learn-<time>]")
 @click.option(
     "--of",

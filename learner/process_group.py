@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 
 def join(host: str, port: int, rank: int, ranks: int, gpus: bool, timeout: timedelta) -> None:
-    """Join the group of ``ranks`` processes that meets at rank 0's ``host`` and ``port``: NCCL, or gloo on CPUs."""
+    """Join the group of ``ranks`` processes, which meet at rank 0's address: by NCCL, or by gloo on CPUs."""
     os.environ |= {
         "MASTER_ADDR": host,
         "MASTER_PORT": str(port),

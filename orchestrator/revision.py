@@ -13,7 +13,7 @@ _SECONDS = 10.0
 
 @cache
 def code_revision() -> str:
-    """Return the commit of the clone that this code lies in, with ``-dirty`` if it was changed; else the release."""
+    """Return the commit of the clone that this code lies in, with ``-dirty`` if changed; else the release."""
     if (_ROOT / ".git").exists():
         command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
         try:

@@ -1,7 +1,7 @@
 """The claims, each with the rule that decides it: both stand here before any result does.
 
-A claim is one or several statements about two quantities of the same seed, each judged by itself. What a paper says of
-models that this machine cannot train is listed as not testable, with the reason.
+A claim is one or several statements about two quantities of the same seed, each judged by itself. What a paper
+says of models that this machine cannot train is listed as not testable, with the reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 from common.errors import UserError
 from common.presets import PRESETS
 from evaluation.reproduction.jobs import Enumeration, Job, Probe, Training, needs
-from evaluation.reproduction.rules import Alike, Higher, Rule
+from evaluation.reproduction.rules import HIGHER, Alike, Rule
 
 #: Job -> figure -> its value, of one seed.
 Figures = Mapping[str, Mapping[str, float]]
@@ -38,7 +38,7 @@ class Statement:
     source: str
     first: Quantity
     second: Quantity
-    rule: Rule = Higher()
+    rule: Rule = HIGHER
 
     @property
     def jobs(self) -> list[Job]:
@@ -80,8 +80,8 @@ COUPLED = Training("coupled", "coupled", keep=True)
 LOO = Training("loo", "coupled, leave-one-out", ("learner.preset=diffucoder_loo",))
 DECOUPLED = Training("decoupled", "decoupled", ("learner.estimator.kind=decoupled",))
 FULL_MASK = Training("full_mask", "full mask", ("learner.estimator.kind=full_mask",))
-#: Of 28 tokens, 14 steps and a text of about a half: a sample of ``coupled`` costs 14 canvases of rollout and 27 of
-#: training, one of ``full_mask`` 14 and 9. So many steps make both runs cost the same.
+#: With 14 denoising steps a sample of ``coupled`` costs up to 14 canvases of rollout and 27 of training, one of
+#: ``full_mask`` 14 and 9. So many steps make both runs cost the same.
 FULL_MASK_LONGER = Training(
     "full_mask_longer", "full mask, more steps", ("learner.estimator.kind=full_mask", "run.steps=21")
 )
@@ -94,7 +94,8 @@ COOLER = Training("temperature_1.0", "rollouts at temperature 1.0", ("rollout.te
 _OF_PRESET = {"justgrpo": ("rollout.block_length=1", "rollout.denoising_steps=28")}
 _HERE = {"diffucoder": COUPLED, "diffucoder_loo": LOO}
 PRESET_ARMS = {
-    name: _HERE.get(name) or Training(f"preset_{name}", name, (f"learner.preset={name}", *_OF_PRESET.get(name, ())))
+    name: _HERE.get(name)
+    or Training(f"preset_{name}", name, (f"learner.preset={name}", *_OF_PRESET.get(name, ())))
     for name in PRESETS
     if name is not None
 }
@@ -203,9 +204,9 @@ _CLAIMS = (
     Claim(
         "compute",
         "Coupled-GRPO learns more than the full mask, at the same compute",
-        "Compute is tokens through the model, of rollouts and learner together: 1 for a token of a forward pass, 3 "
-        "for one of a forward and backward pass. The full mask takes a third of the views, so it gets more steps "
-        "(and tasks) for the same. Coupled, decoupled and leave-one-out cost the same a step.",
+        "Compute is tokens through the model, of rollouts and learner together: 1 for a token of a forward pass, "
+        "3 for one of a forward and backward pass. The full mask takes a third of the views, so it gets more "
+        "steps (and tasks) for the same. Coupled, decoupled and leave-one-out cost the same a step.",
         (
             Statement(
                 "coupled masks end higher than the full mask",
@@ -258,8 +259,8 @@ _CLAIMS = (
     Claim(
         "temperature",
         "Rollouts at temperature 1.2 teach more than at 1.0",
-        "Held-out pass rate, greedy, after as many updates. Training rewards are not compared: they are measured at "
-        "the temperature of the rollouts.",
+        "Held-out pass rate, greedy, after as many updates. Training rewards are not compared: they are measured "
+        "at the temperature of the rollouts.",
         (
             Statement(
                 "1.2 ends higher than 1.0",
@@ -273,8 +274,8 @@ _CLAIMS = (
     Claim(
         "order",
         "What RL does to the order of decoding, to fewer steps and to the best temperature",
-        "The coupled runs, before and after, on 50 held-out tasks with 4 completions each, at temperature 0.2 where "
-        "nothing else is said. AR-ness is global, at k = 1, of all commits in their order, one token a step.",
+        "The coupled runs, before and after, on 50 held-out tasks with 4 completions each, at temperature "
+        "0.2 where nothing else is said. AR-ness is global, at k = 1, of all commits in order, one token a step.",
         (
             Statement(
                 "RL lowers AR-ness (before is higher than after)",
@@ -317,8 +318,8 @@ _CLAIMS = (
     Claim(
         "presets",
         "Every preset learns",
-        "Held-out pass rate, greedy, before and after. All presets have the quick start's learning rate and batch, not "
-        "their papers', so this says that an implementation learns, and nothing of which algorithm is the best.",
+        "Held-out pass rate, greedy, before and after. All presets have the quick start's learning rate and "
+        "batch, not their papers', so this says that an implementation learns, not which algorithm is the best.",
         tuple(
             Statement(
                 f"{name} ends higher than it started",
@@ -364,7 +365,7 @@ UNTESTABLE = (
 
 
 def find_claims(names: tuple[str, ...]) -> list[Claim]:
-    """Return the claims of these names, all for none. Raises UserError for an unknown one, with those there are."""
+    """Return the claims of these names, all for none. Raises UserError, which lists them, for an unknown one."""
     for name in names:
         if name not in CLAIMS:
             raise UserError(f"claim {name}: there is none of this name; those are {', '.join(CLAIMS)}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: The recipe that every job starts from, and what makes it cheap: a quarter of the quick start's tasks, in one process
-#: of one thread. The seed keys tasks, noise and masks, so it pairs the arms; all start from the shipped weights.
+#: The recipe that every job starts from, and what makes it cheap: fewer steps, tasks and groups, in one process of
+#: one thread. The seed keys tasks, noise and masks, so it pairs the arms; all start from the shipped weights.
 RECIPE = "quickstart"
 STEPS = 12
 BASE = (

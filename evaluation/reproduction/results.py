@@ -17,7 +17,7 @@ from evaluation.reproduction.jobs import Job, Training
 class Result(BaseModel):
     """The figures of a job with one seed, and of a training job its curve, a point for each step.
 
-    ``overrides`` are the settings that it ran with, ``commit`` the code, and ``seconds`` the wall time that it took.
+    ``overrides`` are the settings that it ran with, ``commit`` the code, ``seconds`` the wall time that it took.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,7 +67,9 @@ class ResultFolder:
         try:
             found = Result.model_validate_json(file.read_text(encoding="utf-8"))
         except ValidationError as error:
-            raise UserError(f"{file}: is no result of this release; remove it, or name another --output") from error
+            raise UserError(
+                f"{file}: is no result of this release; remove it, or name another --output"
+            ) from error
         wanted = job.overrides(seed)
         if found.overrides != wanted:
             differing = sorted({*found.overrides} ^ {*wanted})

@@ -49,8 +49,8 @@ class Higher:
     @property
     def sentence(self) -> str:
         return (
-            f"the mean paired difference is above 0, with p <= {ALPHA:g} in the exact one-sided sign-flip test over "
-            "the seeds"
+            f"the mean paired difference is above 0, with p <= {ALPHA:g} in an exact one-sided sign-flip test over"
+            " the seeds"
         )
 
     def decide(self, differences: Sequence[float]) -> Decision:
@@ -81,6 +81,9 @@ class Alike:
         reason = f"95 % interval {found.low:+.3f} to {found.high:+.3f}"
         inside = -self.margin <= found.low and found.high <= self.margin
         return Decision(Verdict.REPRODUCED if inside else Verdict.NOT_REPRODUCED, reason)
+
+
+HIGHER = Higher()
 
 
 def _too_few(differences: Sequence[float]) -> Decision | None:

@@ -41,8 +41,8 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
 def student_quantile(share: float, freedom: int) -> float:
     """Return the quantile, for a ``share`` of at least one half, of Student's t with ``freedom`` degrees.
 
-    With t = sqrt(freedom) tan(a) the density is cos(a)^(freedom - 1) over -pi/2 to pi/2, up to its scale; the angle
-    is found by bisection.
+    With t = sqrt(freedom) tan(a) the density is cos(a)^(freedom - 1) over -pi/2 to pi/2, up to its scale; the
+    angle is found by bisection.
     """
     whole = 2.0 * _cosine_integral(np.pi / 2.0, freedom - 1)
     low, high = 0.0, np.pi / 2.0
@@ -56,8 +56,8 @@ def student_quantile(share: float, freedom: int) -> float:
 def sign_flip_p(differences: Sequence[float]) -> float:
     """Compute the one-sided p-value of paired differences for "their mean is above 0", exactly.
 
-    If neither of two arms is better, each difference is as likely to have the other sign: the p-value is the share of
-    all 2^n choices of signs that give at least the mean which was found. Five seeds have at least 1/32. Raises
+    If neither of two arms is better, each difference is as likely to have the other sign: the p-value is the share
+    of all 2^n choices of signs that give at least the mean which was found. Five seeds have at least 1/32. Raises
     ValueError for none, or for more than :data:`MOST_SEEDS`.
     """
     count = len(differences)

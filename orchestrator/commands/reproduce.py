@@ -23,9 +23,9 @@ from orchestrator.commands.recipes import shipped_recipe
 from orchestrator.interrupt import StopRequest
 from orchestrator.reproduction.png import can_draw
 from orchestrator.reproduction.report import Section, sections, write_report
-from orchestrator.reproduction.workers import Task, do_tasks
 from orchestrator.reproduction.wording import seeds as seeds_in_words
 from orchestrator.reproduction.wording import with_interval
+from orchestrator.reproduction.workers import Task, do_tasks
 
 _COLUMNS = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
 
@@ -48,7 +48,9 @@ _COLUMNS = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedCo
     help="Folder of results and report; what is done there is not done again.",
 )
 @click.option(
-    "--jobs", type=click.IntRange(min=1), help="Processes of one thread side by side  [default: one per usable core]."
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes of one thread side by side  [default: one per usable core].",
 )
 @click.option("--report-only", is_flag=True, help="Write the report of what is done, and do nothing else.")
 def reproduce(
@@ -56,9 +58,9 @@ def reproduce(
 ) -> None:
     """Test the papers' claims on models that train here, over several seeds.
 
-    Every CLAIM (all by default) trains or evaluates small models, the same tasks and weights in every arm of a seed, and
-    is judged by a rule that stands beside it in the code. It may be interrupted at any moment: the same command
-    goes on, and repeats at most what was being computed. More seeds add to what is there.
+    Every CLAIM (all by default) trains or evaluates small models, the same tasks and weights in every arm of a
+    seed, and is judged by a rule that stands beside it in the code. It may be interrupted at any moment: the same
+    command goes on, and repeats at most what was being computed. More seeds add to what is there.
 
     The folder gets report.html, report.md, figures and results/, a file for each job and seed.
     """
@@ -134,11 +136,14 @@ def _about(results: Results, seeds: Sequence[int]) -> dict[str, str]:
         "written": datetime.now().astimezone().isoformat(" ", "minutes"),
         "commit": ", ".join(sorted({result.commit for result in done})) or "–",
         "seeds": f"{seeds[0]} to {seeds[-1]}",
-        "done": f"{len(done)} of {len(results) * len(seeds)} jobs, {sum(r.seconds for r in done) / 3600:.1f} hours "
-        "of one core",
+        "done": f"{len(done)} of {len(results) * len(seeds)} jobs, which took {_hours(done)} one after the other",
         "machine": f"{platform.machine()}, one thread a job",
         "command": f"couplet reproduce --seeds {len(seeds)}",
     }
+
+
+def _hours(results: Sequence[Result]) -> str:
+    return f"{sum(result.seconds for result in results) / 3600:.1f} hours"
 
 
 def _listing(claims: Sequence[Claim]) -> Table:

@@ -1,7 +1,7 @@
 """What a step computes: tokens that went through the model.
 
-A token of a forward pass counts 1, one of a forward and backward pass 3, as the backward pass has two products for each
-of the forward pass. That is the count of :mod:`common.flops` but for attention and the output layer.
+A token of a forward pass counts 1, one of a forward and backward pass 3, as the backward pass has two products for
+each of the forward pass. That is the count of :mod:`common.flops` but for attention and the output layer.
 """
 
 from __future__ import annotations

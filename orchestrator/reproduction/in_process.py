@@ -1,7 +1,7 @@
 """A run in one process: the parts of a run, one after the other, without Ray and Redis.
 
-Rollout engine, sandbox and learner are those of the actors. With one learner rank and ``admission.max_staleness: 0`` it
-ends with the weights and evaluations of ``couplet train``, bit for bit, and starts in a second.
+Rollout engine, sandbox and learner are those of the actors. With one learner rank and no staleness
+it ends with the weights and evaluations of ``couplet train``, bit for bit, and starts in seconds.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class GroupMaker:
 
 
 class TrainingGroups:
-    """The groups of each learner step, made when the step asks for them (:class:`~learner.learner_loop.GroupSource`)."""
+    """The groups of each learner step, made when the step asks for them: a learner loop's ``GroupSource``."""
 
     def __init__(self, config: Config, maker: GroupMaker, tasks: Sequence[Task], progress: Progress) -> None:
         self._config = config

@@ -20,6 +20,7 @@ from orchestrator.reproduction.png import write_png
 _WIDTH, _HEIGHT = 1140, 320
 #: Axes of the figures: the key of a curve, its name on the axis, and what one unit of it is.
 _AXES = (("updates", "updates", 1.0), ("tokens", "compute, million tokens", 1e6))
+_COSTS = ("updates", "samples", "tokens", "seconds")
 _SOLVED = "share of training completions that pass their tests, mean and 95 % interval over the seeds"
 
 
@@ -94,24 +95,26 @@ def write_report(folder: Path, parts: Sequence[Section], about: Mapping[str, str
 
 def markdown(parts: Sequence[Section], about: Mapping[str, str]) -> str:
     """Return the findings as Markdown."""
-    lines = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in about.items()), ""]
+    lines = [_header("", ""), *(f"| {name} | {value} |" for name, value in about.items()), ""]
     for part in parts:
         lines += [f"## {part.claim.title}", "", f"`{part.claim.name}`: **{part.verdict}**. {part.claim.about}", ""]
         lines += [f"A statement is reproduced if {rule}." for rule in part.rules]
-        lines += ["", "| statement | source | measured | difference | verdict |", "| --- | --- | --- | --- | --- |"]
+        lines += ["", _header("statement", "source", "measured", "difference", "verdict")]
         lines += [_row(finding) for finding in part.findings]
         lines.append("")
         if part.arms:
             lines += [
-                "| arm | seeds | held-out, greedy | passing in training, last quarter | updates | samples | tokens "
-                "| seconds |",
-                "| --- | --- | --- | --- | --- | --- | --- | --- |",
+                _header("arm", "seeds", "held-out, greedy", "solved in training, last quarter", *_COSTS),
                 *map(_arm_row, part.arms),
                 "",
             ]
-    lines += ["## Not testable here", "", "| claim | source | why |", "| --- | --- | --- |"]
+    lines += ["## Not testable here", "", _header("claim", "source", "why")]
     lines += [f"| {one.text} | {one.source} | {one.reason} |" for one in UNTESTABLE]
     return "\n".join(lines) + "\n"
+
+
+def _header(*names: str) -> str:
+    return f"| {' | '.join(names)} |\n|{' --- |' * len(names)}"
 
 
 def _row(finding: Finding) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -36,7 +35,14 @@ def test_the_interval_of_a_mean() -> None:
 
 @pytest.mark.parametrize(
     "differences",
-    [[0.1] * 5, [0.1, 0.2, 0.3, 0.4, -0.05], [0.3, -0.2, 0.1], [-0.1] * 4, [0.0, 0.0, 0.1], [0.1, 0.1, -0.1, -0.1]],
+    [
+        [0.1] * 5,
+        [0.1, 0.2, 0.3, 0.4, -0.05],
+        [0.3, -0.2, 0.1],
+        [-0.1] * 4,
+        [0.0, 0.0, 0.1],
+        [0.1, 0.1, -0.1, -0.1],
+    ],
 )
 def test_the_paired_test_counts_signs(differences: list[float]) -> None:
     found = [fmean(sign * d for sign, d in zip(signs, differences, strict=True)) for signs in _signs(differences)]
@@ -51,7 +57,11 @@ def _signs(differences: list[float]) -> list[tuple[int, ...]]:
     ("differences", "wanted", "reason"),
     [
         ([0.1, 0.2, 0.1, 0.05, 0.3], Verdict.REPRODUCED, "p = 0.031"),
-        ([0.1, 0.2, 0.1, -0.01, 0.3], Verdict.NOT_REPRODUCED, "no difference in this direction was shown: p = 0.062"),
+        (
+            [0.1, 0.2, 0.1, -0.01, 0.3],
+            Verdict.NOT_REPRODUCED,
+            "no difference in this direction was shown: p = 0.062",
+        ),
         ([-0.1, -0.2, -0.1, -0.05, -0.3], Verdict.NOT_REPRODUCED, "the opposite holds: p = 0.031 for it"),
         ([0.0] * 5, Verdict.NOT_REPRODUCED, "no difference in this direction was shown: p = 1.000"),
         ([0.5] * 4, Verdict.UNDECIDED, "4 of at least 5 seeds"),
@@ -104,15 +114,22 @@ def test_an_unknown_claim_is_refused_with_those_there_are() -> None:
 def make_result(job: Training | Probe, seed: int, **figures: float) -> Result:
     curve = tuple({"updates": 2.0 * step, "solved": 0.1 * step + 0.01 * seed} for step in range(1, 4))
     return Result(
-        job=job.name, seed=seed, overrides=job.overrides(seed), commit="c", seconds=2.0, figures=figures, curve=curve
+        job=job.name,
+        seed=seed,
+        overrides=job.overrides(seed),
+        commit="c",
+        seconds=2.0,
+        figures=figures,
+        curve=curve,
     )
 
 
 def test_only_seeds_of_which_all_is_done_are_judged_and_paired() -> None:
     one, other = Training("one", "one"), Training("other", "other")
-    value: Callable[[str], Quantity] = lambda name: Quantity(
-        name, (one if name == "one" else other,), lambda figures: figures[name]["held_out"]
-    )
+
+    def value(name: str) -> Quantity:
+        return Quantity(name, (one if name == "one" else other,), lambda figures: figures[name]["held_out"])
+
     statement = Statement("one is higher", "nobody", value("one"), value("other"))
     results = {
         "one": {seed: make_result(one, seed, held_out=0.5 + 0.1 * seed) for seed in range(6)},
@@ -135,7 +152,10 @@ def test_only_seeds_of_which_all_is_done_are_judged_and_paired() -> None:
 def test_results_are_kept_by_their_settings(tmp_path: Path) -> None:
     folder, arm = ResultFolder(tmp_path / "out"), Training("arm", "arm", ("run.steps=3",))
     with folder.locked():
-        with pytest.raises(UserError, match="another process works in it"), ResultFolder(tmp_path / "out").locked():
+        with (
+            pytest.raises(UserError, match="another process works in it"),
+            ResultFolder(tmp_path / "out").locked(),
+        ):
             pass
         assert folder.read(arm, 0) is None
         folder.write(arm, 0, make_result(arm, 0, held_out=0.5))

@@ -19,7 +19,7 @@ from orchestrator.reproduction.workers import JobFailedError, Task, do_tasks
 from tests.browser import Browser, open_browser
 
 
-class Stop(Exception):
+class StoppedError(Exception):
     """What ends a reproduction from outside."""
 
 
@@ -34,9 +34,9 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
 
     def stop() -> None:
         if len(told) == 2:
-            raise Stop
+            raise StoppedError
 
-    with ResultFolder(output).locked(), pytest.raises(Stop):
+    with ResultFolder(output).locked(), pytest.raises(StoppedError):
         do_tasks(tasks, output, shipped_recipe("quickstart"), 1, told.append, stop)
     first = stamps(output)
     assert 2 <= len(first) < 5
@@ -88,7 +88,9 @@ def made_up(job: Job, seed: int) -> Result:
     """A result with all figures that some claim asks for."""
     draw = random.Random(f"{job.name} {seed}")
     names = ("held_out", "solved_end", "pass_1", "pass_all", "global_ar_ness", "estimator_variance")
-    names += tuple(f"{kind}_1_pair_{level}" for kind in ("coupled", "decoupled") for level in ("token", "sequence"))
+    names += tuple(
+        f"{kind}_1_pair_{level}" for kind in ("coupled", "decoupled") for level in ("token", "sequence")
+    )
     figures = {name: draw.uniform(0.3, 0.9) for name in names} | {"updates": 24.0, "samples": 576.0, "tokens": 1e6}
     curve = [
         {"updates": 2.0 * step, "tokens": 1e5 * step, "solved": 0.03 * step + draw.uniform(0.3, 0.5)}
