@@ -35,6 +35,10 @@ class Rule(Protocol):
     """Decides by paired differences, one a seed."""
 
     @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
     def sentence(self) -> str:
         """What has to hold."""
 
@@ -45,6 +49,8 @@ class Rule(Protocol):
 @dataclass(frozen=True)
 class Higher:
     """The first of two quantities is the larger one."""
+
+    name: str = "higher"
 
     @property
     def sentence(self) -> str:
@@ -69,6 +75,7 @@ class Alike:
     """Two quantities differ by less than ``margin``."""
 
     margin: float
+    name: str = "alike"
 
     @property
     def sentence(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import sqrt, tan
 from statistics import fmean, stdev
 
@@ -38,6 +39,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
+@cache
 def student_quantile(share: float, freedom: int) -> float:
     """Return the quantile, for a ``share`` of at least one half, of Student's t with ``freedom`` degrees.
 

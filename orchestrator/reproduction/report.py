@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 from evaluation.reproduction.claims import UNTESTABLE, Claim
 from evaluation.reproduction.findings import Arm, Finding, arms, course, judge, verdict
 from evaluation.reproduction.results import Results
-from evaluation.reproduction.rules import Verdict
+from evaluation.reproduction.rules import Rule, Verdict
 from orchestrator.report.chart_numbers import count
 from orchestrator.report.charts import COLOURS, Series, line_chart
 from orchestrator.report.figure import write_chart
@@ -29,6 +30,7 @@ class Chart:
     """Curves of a claim over one axis: ``key`` names its files, ``legend`` has colour and name of every line."""
 
     key: str
+    title: str
     x_name: str
     series: tuple[Series, ...]
 
@@ -39,7 +41,7 @@ class Chart:
     @property
     def svg(self) -> str:
         return line_chart(
-            self.series, title=f"{self.key}: {_SOLVED}", width=_WIDTH, height=_HEIGHT, x_name=self.x_name
+            self.series, title=f"{self.title}: {_SOLVED}", width=_WIDTH, height=_HEIGHT, x_name=self.x_name
         )
 
 
@@ -54,9 +56,9 @@ class Section:
     charts: tuple[Chart, ...]
 
     @property
-    def rules(self) -> list[str]:
+    def rules(self) -> list[Rule]:
         """The rules of its statements, each once."""
-        return list(dict.fromkeys(finding.statement.rule.sentence for finding in self.findings))
+        return list(dict.fromkeys(finding.statement.rule for finding in self.findings))
 
 
 def sections(claims: Sequence[Claim], results: Results) -> list[Section]:
@@ -78,8 +80,8 @@ def write_report(folder: Path, parts: Sequence[Section], about: Mapping[str, str
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
     for chart in (chart for part in parts for chart in part.charts):
-        write_chart(figures / f"{chart.key}.svg", chart.key, _SOLVED, chart.series, chart.x_name)
-        write_png(figures / f"{chart.key}.png", f"{chart.key}: {_SOLVED}", chart.series, chart.x_name)
+        write_chart(figures / f"{chart.key}.svg", chart.title, _SOLVED, chart.series, chart.x_name)
+        write_png(figures / f"{chart.key}.png", f"{chart.title}: {_SOLVED}", chart.series, chart.x_name)
     replace_text(folder / "report.md", markdown(parts, about))
     view = {
         "sections": parts,
@@ -98,8 +100,8 @@ def markdown(parts: Sequence[Section], about: Mapping[str, str]) -> str:
     lines = [_header("", ""), *(f"| {name} | {value} |" for name, value in about.items()), ""]
     for part in parts:
         lines += [f"## {part.claim.title}", "", f"`{part.claim.name}`: **{part.verdict}**. {part.claim.about}", ""]
-        lines += [f"A statement is reproduced if {rule}." for rule in part.rules]
-        lines += ["", _header("statement", "source", "measured", "difference", "verdict")]
+        lines += [f"Rule *{rule.name}*: reproduced if {rule.sentence}." for rule in part.rules]
+        lines += ["", _header("statement", "source", "rule", "measured", "difference", "verdict")]
         lines += [_row(finding) for finding in part.findings]
         lines.append("")
         if part.arms:
@@ -123,6 +125,7 @@ def _row(finding: Finding) -> str:
     cells = (
         finding.statement.text,
         finding.statement.source,
+        finding.statement.rule.name,
         f"{first}: {one}; {second}: {other}",
         f"{difference}, {wording.seeds(finding)}",
         f"**{decision.verdict}**: {decision.reason}",
@@ -153,10 +156,15 @@ def _charts(claim: Claim, results: Results) -> tuple[Chart, ...]:
             series = []
             for colour, training in enumerate(part, start=1):
                 points = course(training, results, axis, "solved")
-                band = [(point.x / unit, max(point.y.low, 0.0), min(point.y.high, 1.0)) for point in points]
+                band = [
+                    (point.x / unit, max(point.y.low, 0.0), min(point.y.high, 1.0))
+                    for point in points
+                    if isfinite(point.y.low)
+                ]
                 line = [(point.x / unit, point.y.mean) for point in points]
                 series.append(Series(training.title, line, colour, band=band))
             if any(one.points for one in series):
                 number = f"-{first // COLOURS + 1}" if len(claim.curves) > COLOURS else ""
-                charts.append(Chart(f"{claim.name}{number}-by-{axis}", name, tuple(series)))
+                title = f"{claim.name}, by {name}"
+                charts.append(Chart(f"{claim.name}{number}-by-{axis}", title, name, tuple(series)))
     return tuple(charts)
