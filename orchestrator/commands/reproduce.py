@@ -52,7 +52,7 @@ _COLUMNS = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedCo
     type=click.IntRange(min=1),
     help="Processes of one thread side by side  [default: one per usable core].",
 )
-@click.option("--report-only", is_flag=True, help="Write the report of what is done, and do nothing else.")
+@click.option("--report-only", is_flag=True, help="Write the report of what is done so far; do nothing else.")
 def reproduce(
     claims: tuple[str, ...], listing: bool, seeds: int, output: Path, jobs: int | None, report_only: bool
 ) -> None:
@@ -70,15 +70,15 @@ def reproduce(
         return
     folder = ResultFolder(output)
     numbers = range(seeds)
-    with folder.locked():
-        if not report_only:
+    if not report_only:
+        with folder.locked():
             _do(chosen, numbers, folder, output, jobs or len(os.sched_getaffinity(0)))
-        results = folder.all(all_jobs(chosen), numbers)
-        parts = sections(chosen, results)
-        try:
-            page = write_report(output, parts, _about(results, numbers))
-        except OSError as error:
-            raise UserError(f"--output {output}: cannot be written: {error}; name another") from error
+    results = folder.all(all_jobs(chosen), numbers)
+    parts = sections(chosen, results)
+    try:
+        page = write_report(output, parts, _about(claims, results, numbers))
+    except OSError as error:
+        raise UserError(f"--output {output}: cannot be written: {error}; name another") from error
     Console().print(_summary(parts))
     if not can_draw():
         click.echo("figures as SVG alone; pip install 'couplet-rl[figures]' adds PNG", err=True)
@@ -130,7 +130,8 @@ def _progress(total: int, completed: int) -> Iterator[Callable[[str], None]]:
         yield advance
 
 
-def _about(results: Results, seeds: Sequence[int]) -> dict[str, str]:
+def _about(names: Sequence[str], results: Results, seeds: Sequence[int]) -> dict[str, str]:
+    """Say what the results depend on, and how much of them is there."""
     done = [result for by_seed in results.values() for result in by_seed.values()]
     return {
         "written": datetime.now().astimezone().isoformat(" ", "minutes"),
@@ -138,7 +139,7 @@ def _about(results: Results, seeds: Sequence[int]) -> dict[str, str]:
         "seeds": f"{seeds[0]} to {seeds[-1]}",
         "done": f"{len(done)} of {len(results) * len(seeds)} jobs, which took {_hours(done)} one after the other",
         "machine": f"{platform.machine()}, one thread a job",
-        "command": f"couplet reproduce --seeds {len(seeds)}",
+        "command": " ".join(["couplet reproduce", *names, f"--seeds {len(seeds)}"]),
     }
 
 

@@ -78,7 +78,7 @@ def write_report(folder: Path, parts: Sequence[Section], about: Mapping[str, str
     ``about`` says what the results depend on: commit, date, machine, command. Raises OSError.
     """
     figures = folder / "figures"
-    figures.mkdir(exist_ok=True)
+    figures.mkdir(parents=True, exist_ok=True)
     for chart in (chart for part in parts for chart in part.charts):
         write_chart(figures / f"{chart.key}.svg", chart.title, _SOLVED, chart.series, chart.x_name)
         write_png(figures / f"{chart.key}.png", f"{chart.title}: {_SOLVED}", chart.series, chart.x_name)

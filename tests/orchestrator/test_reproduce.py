@@ -10,13 +10,15 @@ import pytest
 from click.testing import CliRunner
 
 from evaluation.reproduction.claims import all_jobs, find_claims
-from evaluation.reproduction.jobs import Enumeration, Job, Training
+from evaluation.reproduction.jobs import Enumeration, Job, Probe, Training
 from evaluation.reproduction.results import Result, ResultFolder
 from orchestrator.commands.main import main
 from orchestrator.commands.recipes import shipped_recipe
 from orchestrator.reproduction.report import sections, write_report
 from orchestrator.reproduction.workers import JobFailedError, Task, do_tasks
 from tests.browser import Browser, open_browser
+
+TINY = ("run.steps=2", "learner.groups_per_step=1", "data.train_tasks=10", "data.held_out_tasks=2")
 
 
 class StoppedError(Exception):
@@ -29,16 +31,26 @@ def stamps(folder: Path) -> dict[str, int]:
 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    tasks = [Task(Enumeration(), seed) for seed in range(5)]
+    arm = Training("tiny", "tiny", TINY, keep=True)
+    probe = Probe(arm, 0.4, 7, tasks=2, samples=2)
+    tasks = [Task(probe, 0), Task(arm, 0), *(Task(Enumeration(), seed) for seed in range(5))]
     told: list[Task] = []
 
     def stop() -> None:
-        if len(told) == 2:
+        if len(told) == 4:
             raise StoppedError
 
-    with ResultFolder(output).locked(), pytest.raises(StoppedError):
+    folder = ResultFolder(output)
+    with folder.locked(), pytest.raises(StoppedError):
         do_tasks(tasks, output, shipped_recipe("quickstart"), 1, told.append, stop)
-    first = stamps(output)
+    assert told[:2] == [Task(arm, 0), Task(probe, 0)], "a probe waits for the weights that it reads"
+    found, trained = folder.read(probe, 0), folder.read(arm, 0)
+    assert found is not None
+    assert trained is not None
+    assert 0.0 <= found.figures["pass_1"] <= found.figures["pass_all"] <= 1.0
+    assert (trained.figures["updates"], trained.figures["samples"]) == (4, 16)
+    assert [point["step"] for point in trained.curve] == [1, 2]
+    first = {name: stamp for name, stamp in stamps(output).items() if name.startswith("enumeration")}
     assert 2 <= len(first) < 5
 
     command = ["reproduce", "variance", "--seeds", "5", "--jobs", "1", "--output", str(output)]
@@ -47,7 +59,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert "[5/5] enumeration, seed 4" in done.stderr
     assert "enumeration, seed 0" not in done.stderr
     after = stamps(output)
-    assert len(after) == 5
+    assert len([name for name in after if name.startswith("enumeration")]) == 5
     assert {name: after[name] for name in first} == first
     assert "not reproduced" not in done.stdout
     assert (output / "report.md").read_text().count("**reproduced**: p = 0.031") == 2
