@@ -26,8 +26,10 @@ def run(tmp_path: Path) -> Path:
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
     (tmp_path / "evaluations.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rounds))
-    (tmp_path / "config.yaml").write_text(dump_config(load_config(shipped_recipe("quickstart"))))
-    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "config.yaml").write_text(
+        dump_config(load_config(shipped_recipe("quickstart"), ["run.seed=1", "run.name=other"]))
+    )
+    (tmp_path / "run.json").write_text('{"started": "2026-11-29T19:00:00+00:00"}')
     return tmp_path
 
 
@@ -36,6 +38,7 @@ def test_the_row_is_of_the_first_evaluation_at_the_target(run: Path) -> None:
     assert done.exit_code == 0, done.output
     header, rule, row, record = done.stdout.splitlines()
     assert len(header.split("|")) == len(rule.split("|")) == len(row.split("|"))
+    assert row.startswith("| 2026-11-29 | – | run.seed=1 | ")
     assert "| 43.5% | 90.5% | 12 | 768 | 54 |" in row
     found = json.loads(record)
     assert (found["updates"], found["samples"], found["seconds"]) == (6 * 2, 6 * GROUPS * SAMPLES, 6 * SECONDS)
