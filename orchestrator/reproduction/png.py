@@ -31,7 +31,8 @@ def write_png(path: Path, title: str, series: Sequence[Series], x_name: str) -> 
         colour = _COLOURS[one.colour - 1]
         axes.plot(*zip(*one.points, strict=True), color=colour, label=one.name)
         if one.band:
-            axes.fill_between(*zip(*one.band, strict=True), color=colour, alpha=0.14, linewidth=0)
+            places, lows, highs = zip(*one.band, strict=True)
+            axes.fill_between(places, lows, highs, color=colour, alpha=0.14, linewidth=0)
     axes.set_title(title, fontsize=9, loc="left")
     axes.set_xlabel(x_name)
     axes.grid(color="#ecece8")
