@@ -107,10 +107,15 @@ class DenoisingEngine:
             self._batch = None
 
 
-def build_engine(config: Config) -> tuple[TorchDenoiser, DenoisingEngine]:
-    """Load the model onto this process's device and make an engine around it. Raises ModelError."""
+def build_denoiser(config: Config) -> tuple[TorchDenoiser, Kernels]:
+    """Load the model onto this process's device, and choose its kernels. Raises ModelError."""
     device = runtime.configure(config.model)
     model = load_model(config.model.path, device)
     denoiser = TorchDenoiser(model, runtime.compute_dtype(config.model))
-    kernels = Kernels.choose(denoiser.vocabulary, device, config.rollout.compile)
+    return denoiser, Kernels.choose(denoiser.vocabulary, device, config.rollout.compile)
+
+
+def build_engine(config: Config) -> tuple[TorchDenoiser, DenoisingEngine]:
+    """Load the model onto this process's device and make an engine around it. Raises ModelError."""
+    denoiser, kernels = build_denoiser(config)
     return denoiser, DenoisingEngine(denoiser, config.rollout.batch_tokens, kernels)

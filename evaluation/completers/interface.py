@@ -6,7 +6,20 @@ from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from evaluation.settings import AnySampler
 from rollout_workers.requests import Request
+
+
+@dataclass(frozen=True)
+class TokenConfidence:
+    """Mean and variance of log q over the tokens of a text, the one that ends it included.
+
+    q is the probability that the model, at temperature 1 and unfiltered, gave a token when it was committed; its log
+    is in nats (arXiv 2606.00997).
+    """
+
+    mean: float
+    variance: float
 
 
 @dataclass(frozen=True)
@@ -16,6 +29,7 @@ class Completed:
     ``token_ids`` are the tokens of the text, the one that ends it included; ``ended`` says whether there is one.
     ``executed_step_map`` has the forward pass that committed each position, those behind the end of the text
     included, and -1 where none did. ``forwards`` counts the forward passes that the completion took part in.
+    ``confidence`` is ``None`` of a causal model.
     """
 
     request: Request
@@ -23,6 +37,13 @@ class Completed:
     ended: bool
     executed_step_map: tuple[int, ...]
     forwards: int
+    confidence: TokenConfidence | None = None
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The task's index among those that are evaluated, and the number of the sample."""
+        _, index, sample = self.request.key.indices
+        return index, sample
 
     @property
     def text_ids(self) -> tuple[int, ...]:
@@ -34,14 +55,25 @@ class Completed:
 Steps = Generator[list[Completed], None, None]
 
 
+#: Requests that are completed together, and apart from all others.
+Batch = Sequence[Request]
+
+
 class Completer(Protocol):
     """A model that completes prompts."""
 
-    def complete(self, requests: Sequence[Request]) -> Steps:
-        """Complete all requests; yield after every step what it finished, which is often nothing.
+    def batches(self, requests: Sequence[Request], sampler: AnySampler) -> list[Batch]:
+        """Split requests, in their order, into batches; how depends on nothing but them and the sampler.
 
-        What a request gets is a function of its prompt and its key, up to the rounding of batches. Requests that
-        are not finished when it is closed are dropped.
+        The batch is the unit in which an evaluation goes on after it was killed.
+        """
+
+    def complete(self, batches: Sequence[Batch], sampler: AnySampler) -> Steps:
+        """Complete the batches; yield after every step what it finished, which is often nothing.
+
+        What a request gets is a function of its batch, bit by bit: each begins with an empty engine, so that the
+        rounding of a forward pass does not depend on what was completed before. Requests that are not finished
+        when it is closed are dropped.
         """
 
     def close(self) -> None:

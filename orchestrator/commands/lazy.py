@@ -27,13 +27,22 @@ class LazyGroup(click.Group):
     """A group of commands by name: where each is, as ``module:attribute``, and its summary.
 
     A command is imported when it is invoked or its own help is asked for. The group's help and the shell's
-    completion of names do with the summaries.
+    completion of names do with the summaries. Arguments that begin with the name of none are those of the
+    ``default``, where there is one.
     """
 
-    def __init__(self, *, lazy: Mapping[str, tuple[str, str]], **settings: Any) -> None:
+    def __init__(
+        self, *, lazy: Mapping[str, tuple[str, str]], default: str | None = None, **settings: Any
+    ) -> None:
         super().__init__(**settings)
+        self._default = default
         for name, (path, summary) in lazy.items():
             self.add_command(LazyCommand(name, path, summary))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if self._default and args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = [self._default, *args]
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

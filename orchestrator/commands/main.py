@@ -51,8 +51,16 @@ def main() -> None:
 
 analyze = LazyGroup(
     name="analyze",
-    help="Measure properties of the method and of models.",
-    lazy={"variance": (f"{_HERE}.variance:variance", "Measure how far likelihood estimates scatter.")},
+    help="Measure properties of the method and of models.\n\n`couplet analyze FOLDER` is `couplet analyze "
+    "evaluation FOLDER`.",
+    default="evaluation",
+    lazy={
+        "evaluation": (
+            f"{_HERE}.analyze:evaluation",
+            "Analyze what `couplet evaluate` left, of one model or two.",
+        ),
+        "variance": (f"{_HERE}.variance:variance", "Measure how far likelihood estimates scatter."),
+    },
 )
 
 data = LazyGroup(

@@ -21,7 +21,6 @@ from evaluation.reproduction.results import Result, ResultFolder, Results
 from evaluation.reproduction.statistics import MOST_SEEDS
 from orchestrator.commands.recipes import shipped_recipe
 from orchestrator.interrupt import StopRequest
-from orchestrator.reproduction.png import can_draw
 from orchestrator.reproduction.report import Section, sections, write_report
 from orchestrator.reproduction.wording import seeds as seeds_in_words
 from orchestrator.reproduction.wording import with_interval
@@ -80,8 +79,6 @@ def reproduce(
     except OSError as error:
         raise UserError(f"--output {output}: cannot be written: {error}; name another") from error
     Console().print(_summary(parts))
-    if not can_draw():
-        click.echo("figures as SVG alone; pip install 'couplet-rl[figures]' adds PNG", err=True)
     click.echo(page)
 
 

@@ -8,6 +8,8 @@ from markupsafe import Markup, escape
 
 from orchestrator.report.chart_numbers import labels, ticks
 
+#: Names of x axes that count something, of which there is no half.
+COUNTED = frozenset({"step", "k", "denoising step", "denoising steps", "position in the completion"})
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 14.0, 10.0, 34.0
 
 
@@ -33,8 +35,7 @@ class Frame:
         low, high = self._x_extent
         values = ticks(low, high, 7)
         for value, label in zip(values, labels(values), strict=True):
-            # There is no half step; of other quantities there is.
-            if low <= value <= high and (value == int(value) or self._x_name != "step"):
+            if low <= value <= high and (value == int(value) or self._x_name not in COUNTED):
                 x, y = self.x(value), self._bottom + 16
                 text = f"{value:.0f}" if value == int(value) else label
                 parts.append(f'<text class="tick mid" x="{x:.1f}" y="{y:.1f}">{text}</text>')

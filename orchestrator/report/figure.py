@@ -1,15 +1,14 @@
-"""Lines as a picture by itself, for papers and pages: a metric of some runs, or what a command draws."""
+"""One metric of some runs as a picture by itself, for papers and pages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from markupsafe import Markup, escape
 
 from common.errors import UserError
 from common.metrics.registry import find
-from orchestrator.report.charts import Series, line_chart
+from orchestrator.report.charts import line_chart
 from orchestrator.report.compare import Comparison
 from orchestrator.report.compare_page import curves
 from orchestrator.report.page import chart_style, replace_text
@@ -31,12 +30,7 @@ def write_figure(comparison: Comparison, key: str, path: Path) -> Path:
     series = [each for each in curves(comparison, key) if each.points]
     if not series:
         raise UserError(f"--figure {key}: none of the runs has it; name a metric of their metrics.jsonl")
-    return write_chart(path, key, meaning(key), series)
-
-
-def write_chart(path: Path, key: str, about: str, series: Sequence[Series], x_name: str = "step") -> Path:
-    """Draw lines with a heading and a legend, as an SVG file at ``path``, and return it. Raises OSError."""
-    chart = line_chart(series, title=key, width=_WIDTH, height=_HEIGHT, x_name=x_name)
+    chart = line_chart(series, title=key, width=_WIDTH, height=_HEIGHT)
     legend = [
         f'<rect class="bar c{each.colour}" x="{_MARGIN}" y="{y - 7}" width="14" height="3"/>'
         f'<text x="{_MARGIN + 22}" y="{y}">{escape(each.name)}</text>'
@@ -47,7 +41,7 @@ def write_chart(path: Path, key: str, about: str, series: Sequence[Series], x_na
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {top + _HEIGHT}" '
         f'font-family="system-ui, DejaVu Sans, sans-serif" role="img" aria-label="{escape(key)}">',
         f'<style>{chart_style()}</style><rect width="100%" height="100%" style="fill: var(--card)"/>',
-        f'<text x="{_MARGIN}" y="{_LINE}">{escape(key)}: {escape(about)}</text>',
+        f'<text x="{_MARGIN}" y="{_LINE}">{escape(key)}: {escape(meaning(key))}</text>',
         *legend,
         chart.replace(Markup("<svg "), Markup(f'<svg y="{top}" width="{_WIDTH}" height="{_HEIGHT}" '), 1),
         "</svg>\n",

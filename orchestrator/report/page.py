@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,17 @@ def chart_style() -> str:
     return (_TEMPLATES / "chart.css").read_text()
 
 
-def write_page(template: str, view: Mapping[str, Any], path: Path) -> Path:
-    """Render a template with ``view`` and replace the file at ``path`` in one step. Raises OSError."""
+def write_page(
+    template: str,
+    view: Mapping[str, Any],
+    path: Path,
+    scripts: Sequence[str] = ("report.js",),
+    styles: Sequence[str] = ("report.css",),
+) -> Path:
+    """Render a template with ``view`` and replace the file at ``path`` in one step. Raises OSError.
+
+    ``scripts`` and ``styles`` are files beside the templates that become parts of the page.
+    """
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -36,7 +45,8 @@ def write_page(template: str, view: Mapping[str, Any], path: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script, style = (_TEMPLATES / "report.js").read_text(), chart_style() + (_TEMPLATES / "report.css").read_text()
+    script = "".join((_TEMPLATES / name).read_text() for name in scripts)
+    style = chart_style() + "".join((_TEMPLATES / name).read_text() for name in styles)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {
         "script": Markup(script),

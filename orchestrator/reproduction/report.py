@@ -8,41 +8,20 @@ from math import isfinite
 from pathlib import Path
 
 from evaluation.reproduction.claims import UNTESTABLE, Claim
-from evaluation.reproduction.findings import Arm, Finding, arms, course, judge, verdict
+from evaluation.reproduction.findings import Arm, Finding, Point, arms, course, judge, verdict
+from evaluation.reproduction.jobs import Training
 from evaluation.reproduction.results import Results
 from evaluation.reproduction.rules import Rule, Verdict
+from orchestrator.report.analysis.pictures import Picture, picture, write_picture
 from orchestrator.report.chart_numbers import count
-from orchestrator.report.charts import COLOURS, Series, line_chart
-from orchestrator.report.figure import write_chart
+from orchestrator.report.charts import COLOURS, Series
 from orchestrator.report.page import replace_text, write_page
 from orchestrator.reproduction import wording
-from orchestrator.reproduction.png import write_png
 
-_WIDTH, _HEIGHT = 1140, 320
 #: Axes of the figures: the key of a curve, its name on the axis, and what one unit of it is.
 _AXES = (("updates", "updates", 1.0), ("tokens", "compute, million tokens", 1e6))
 _COSTS = ("updates", "samples", "tokens", "seconds")
-_SOLVED = "share of training completions that pass their tests, mean and 95 % interval over the seeds"
-
-
-@dataclass(frozen=True)
-class Chart:
-    """Curves of a claim over one axis: ``key`` names its files, ``legend`` has colour and name of every line."""
-
-    key: str
-    title: str
-    x_name: str
-    series: tuple[Series, ...]
-
-    @property
-    def legend(self) -> list[tuple[int, str]]:
-        return [(one.colour, one.name) for one in self.series]
-
-    @property
-    def svg(self) -> str:
-        return line_chart(
-            self.series, title=f"{self.title}: {_SOLVED}", width=_WIDTH, height=_HEIGHT, x_name=self.x_name
-        )
+_SOLVED = "Share of training completions that pass their tests: mean and 95 % interval over the seeds."
 
 
 @dataclass(frozen=True)
@@ -53,7 +32,7 @@ class Section:
     verdict: str
     findings: tuple[Finding, ...]
     arms: tuple[Arm, ...]
-    charts: tuple[Chart, ...]
+    charts: tuple[Picture, ...]
 
     @property
     def rules(self) -> list[Rule]:
@@ -77,17 +56,14 @@ def write_report(folder: Path, parts: Sequence[Section], about: Mapping[str, str
 
     ``about`` says what the results depend on: commit, date, machine, command. Raises OSError.
     """
-    figures = folder / "figures"
-    figures.mkdir(parents=True, exist_ok=True)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
     for chart in (chart for part in parts for chart in part.charts):
-        write_chart(figures / f"{chart.key}.svg", chart.title, _SOLVED, chart.series, chart.x_name)
-        write_png(figures / f"{chart.key}.png", f"{chart.title}: {_SOLVED}", chart.series, chart.x_name)
+        write_picture(folder / "figures", chart)
     replace_text(folder / "report.md", markdown(parts, about))
     view = {
         "sections": parts,
         "about": about,
         "untestable": UNTESTABLE,
-        "solved": _SOLVED,
         "wording": wording,
         "good": Verdict.REPRODUCED,
         "written": about["written"],
@@ -147,24 +123,23 @@ def _arm_row(arm: Arm) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _charts(claim: Claim, results: Results) -> tuple[Chart, ...]:
+def _charts(claim: Claim, results: Results) -> tuple[Picture, ...]:
     """Draw what fits: as many arms as there are colours, or a figure for each so many."""
-    charts = []
+    pictures = []
     for first in range(0, len(claim.curves), COLOURS):
-        part = claim.curves[first : first + COLOURS]
-        for axis, name, unit in _AXES:
-            series = []
-            for colour, training in enumerate(part, start=1):
-                points = course(training, results, axis, "solved")
-                band = [
-                    (point.x / unit, max(point.y.low, 0.0), min(point.y.high, 1.0))
-                    for point in points
-                    if isfinite(point.y.low)
-                ]
-                line = [(point.x / unit, point.y.mean) for point in points]
-                series.append(Series(training.title, line, colour, band=band))
-            if any(one.points for one in series):
-                number = f"-{first // COLOURS + 1}" if len(claim.curves) > COLOURS else ""
-                title = f"{claim.name}, by {name}"
-                charts.append(Chart(f"{claim.name}{number}-by-{axis}", title, name, tuple(series)))
-    return tuple(charts)
+        number = f"-{first // COLOURS + 1}" if len(claim.curves) > COLOURS else ""
+        arms_shown = list(enumerate(claim.curves[first : first + COLOURS], start=1))
+        for axis, x_name, unit in _AXES:
+            series = [_line(arm, colour, course(arm, results, axis, "solved"), unit) for colour, arm in arms_shown]
+            title = f"{claim.name}{number.replace('-', ' ')}, by {x_name.partition(',')[0]}"
+            pictures.append(picture(f"{claim.name}{number}-by-{axis}", title, _SOLVED, series, x_name))
+    return tuple(one for one in pictures if one.chart)
+
+
+def _line(arm: Training, colour: int, points: Sequence[Point], unit: float) -> Series:
+    band = [
+        (point.x / unit, max(point.y.low, 0.0), min(point.y.high, 1.0))
+        for point in points
+        if isfinite(point.y.low)
+    ]
+    return Series(arm.title, [(point.x / unit, point.y.mean) for point in points], colour, band=band)
