@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,27 +47,28 @@ def program_of(sample: Sample, label: str, tokenizer: Any | None) -> Program:
 
 
 def same_task(examples: Sequence[Mapping[int, Sample]], task_id: str | None) -> int | None:
-    """Pick the task whose completions are drawn, by its place in the benchmark: ``task_id``, or the first that
-    passed.
+    """Pick the task whose completions are drawn, by its place in the benchmark.
 
-    The most of ``examples``, one by task for each model, must have it, then the most have passed. ``None`` where
-    there are no examples. Raises UserError for a task that there is none of.
+    That is ``task_id``, where one of ``examples``, by task for each model, has it. Otherwise it is the first of
+    those that most models have, and of these most have passed. ``None`` where there are no examples.
     """
-    places = sorted({index for one in examples for index in one})
-    if task_id is not None:
-        by_id = {one[index].task_id: index for one in examples for index in one}
-        if task_id not in by_id:
-            raise UserError(
-                f"--task {task_id}: the first cell has no sample of it; among others it has those of "
-                f"{', '.join(list(by_id)[:_NAMED])}"
-            )
-        return by_id[task_id]
 
-    def rank(index: int) -> tuple[int, int, int]:
+    def rank(index: int) -> tuple[bool, int, int, int]:
         there = [one[index] for one in examples if index in one]
-        return -len(there), -sum(sample.passed for sample in there), index
+        asked_for = any(sample.task_id == task_id for sample in there)
+        return not asked_for, -len(there), -sum(sample.passed for sample in there), index
 
-    return min(places, key=rank, default=None)
+    return min({index for one in examples for index in one}, key=rank, default=None)
+
+
+def check_task(examples: Iterable[Mapping[int, Sample]], task_id: str) -> None:
+    """Raise UserError for a task that no example is of."""
+    known = dict.fromkeys(sample.task_id for one in examples for sample in one.values())
+    if task_id not in known:
+        raise UserError(
+            f"--task {task_id}: the first cell has no sample of it; among others it has those of "
+            f"{', '.join(list(known)[:_NAMED])}"
+        )
 
 
 def _numbered(step_map: Sequence[int]) -> tuple[int, ...]:

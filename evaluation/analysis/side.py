@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from common.errors import UserError
 from evaluation.analysis.first_steps import FirstSteps
 from evaluation.analysis.measures import Measured
 from evaluation.analysis.recorded import RecordedEvaluation, Setting
@@ -35,7 +36,10 @@ class Side:
     def of(
         cls, evaluation: RecordedEvaluation, ks: Sequence[int], read: Callable[[int], None] = lambda size: None
     ) -> Side:
-        """Measure the samples of an evaluation; ``read`` hears of bytes that are read. Raises UserError."""
+        """Measure the samples of an evaluation; ``read`` hears of bytes that are read.
+
+        Raises UserError for samples that cannot be read, and where there is none.
+        """
         cells = evaluation.cells
         measured: dict[tuple[str, Setting], Measured] = {}
         examples: dict[Topic, dict[int, Sample]] = {}
@@ -51,6 +55,11 @@ class Side:
                 kept = examples.setdefault(topic, {}).setdefault(sample.index, sample)
                 if sample.passed and not kept.passed:
                     examples[topic][sample.index] = sample
+        if not measured:
+            raise UserError(
+                f"{evaluation.path}: has no sample yet; go on with its evaluation (couplet evaluate, with this "
+                "folder as --output)"
+            )
         return cls(evaluation, tuple(ks), tuple(measured.values()), examples)
 
     @property

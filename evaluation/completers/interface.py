@@ -14,8 +14,8 @@ from rollout_workers.requests import Request
 class TokenConfidence:
     """Mean and variance of log q over the tokens of a text, the one that ends it included.
 
-    q is the probability that the model, at temperature 1 and unfiltered, gave a token when it was committed; its log
-    is in nats (arXiv 2606.00997).
+    q is the probability that the model, at temperature 1 and unfiltered, gave a token when it was committed; its
+    log is in nats (arXiv 2606.00997).
     """
 
     mean: float

@@ -13,7 +13,7 @@ from rich.progress import DownloadColumn, Progress
 from common.errors import UserError
 from evaluation.analysis.recorded import RecordedEvaluation, read_evaluation
 from evaluation.analysis.side import Side
-from orchestrator.commands.evaluate.several import Several, flat
+from orchestrator.commands.evaluate.several import several
 from orchestrator.report.analysis.tables import Table
 from orchestrator.report.analysis.terminal import analysis_view, gap_lines
 from orchestrator.report.analysis.write import Written, write_analysis
@@ -30,12 +30,10 @@ _COLUMNS = (*Progress.get_default_columns(), DownloadColumn())
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of page, figures and tables [default: analysis, in the (first) evaluation's folder].",
 )
-@click.option(
+@several(
     "--k",
     "ks",
-    type=Several(click.IntRange(min=1)),
-    multiple=True,
-    callback=flat,
+    of=click.IntRange(min=1),
     metavar="K,...",
     help=f"Compute AR-ness at these k [default: {','.join(map(str, _KS))}].",
 )

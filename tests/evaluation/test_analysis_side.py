@@ -17,7 +17,7 @@ from common.errors import UserError
 from evaluation.analysis.choices import choose_temperature, compare_steps
 from evaluation.analysis.estimates import estimate
 from evaluation.analysis.order import average_first_passage, kendall_tau
-from evaluation.analysis.program import program_of, same_task
+from evaluation.analysis.program import check_task, program_of, same_task
 from evaluation.analysis.recorded import Setting, read_evaluation
 from evaluation.analysis.side import Side, Topic, pass_ks
 from evaluation.samples import Sample
@@ -39,7 +39,8 @@ def side(folder: Path) -> Side:
 def samples_at(folder: Path, temperature: float, steps: int) -> list[Sample]:
     lines = (folder / "samples.jsonl").read_text().splitlines()
     found = [Sample.model_validate_json(line) for line in lines]
-    return [one for one in found if one.cell.startswith(f"plain,T{temperature:g},steps{steps},")]
+    cells = read_evaluation(folder, "model").cells
+    return [one for one in found if Setting.of(cells[one.cell]) == Setting("plain", temperature, steps)]
 
 
 def over_tasks(samples: Sequence[Sample], value: Callable[[Sample], float]) -> float:
@@ -137,6 +138,7 @@ def test_excluded_samples_have_an_order_and_no_verdict(tmp_path: Path) -> None:
         (lambda folder: (folder / "settings.json").write_text('{"settings": {}}'), "cannot be read"),
         (lambda folder: (folder / "confidence.json").write_text("[]"), "cannot be read"),
         (lambda folder: (folder / "samples.jsonl").write_text('{"cell": 3}\n'), "line 1: is no sample"),
+        (lambda folder: (folder / "samples.jsonl").write_text(""), "has no sample yet"),
         (
             lambda folder: (folder / "samples.jsonl").write_text(
                 (folder / "samples.jsonl").read_text().replace("plain,T0.2", "plain,T9", 1)
@@ -175,5 +177,7 @@ def test_the_program_is_of_a_task_that_both_have_and_pass(side: Side) -> None:
     assert same_task([{i: s.model_copy(update={"passed": False}) for i, s in some.items()}, without], None) == 1
     assert same_task([some], "task/4") == 4
     assert same_task([{}], None) is None
+    assert same_task([passing], "of another benchmark") == 3
+    check_task([{}, some], "task/4")
     with pytest.raises(UserError, match=r"--task nonsense: .* task/0"):
-        same_task([some], "nonsense")
+        check_task([{}, some], "nonsense")

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from evaluation.analysis.choices import compare_steps
 from evaluation.analysis.side import Side, Topic
 from orchestrator.report.analysis.pictures import Picture, estimated, picture
-from orchestrator.report.charts import COLOURS
+from orchestrator.report.charts import COLOURS, Series
 
 _FRACTIONS = (1, 2, 4)
 
 
 def steps_picture(sides: Sequence[Side], topic: Topic) -> Picture:
     """Draw pass@1 over the number of denoising steps."""
-    series = []
+    series: list[Series] = []
     for side in sides:
         for temperature, measured in side.by_steps(topic).items():
             rows = compare_steps(measured, 1)

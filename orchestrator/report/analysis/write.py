@@ -9,9 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from common.models.causal import CausalModel, is_causal_model
 from common.models.families import ModelError
 from common.models.loading import load_tokenizer
-from evaluation.analysis.program import Program, program_of, same_task
+from evaluation.analysis.program import Program, check_task, program_of, same_task
 from evaluation.analysis.side import Side, Topic
 from orchestrator.report.analysis.missing import Missing
 from orchestrator.report.analysis.pictures import has_fonts, write_picture, write_svg
@@ -86,10 +87,13 @@ def write_analysis(
     ``task_id`` names the program that is drawn [the first that passes]. ``done`` hears what is being written.
     Raises UserError for a task that there is none of, and OSError.
     """
+    if task_id is not None:
+        check_task((found for side in sides for found in side.examples.values()), task_id)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizers = {side.label: _tokenizer(side.evaluation.settings.model.path) for side in sides}
     topics = list(dict.fromkeys(topic for side in sides for topic in side.topics()))
-    chapters, files = [], []
+    chapters: list[Chapter] = []
+    files: list[Path] = []
     for topic in topics:
         programs, gaps = _programs(sides, topic, task_id, tokenizers)
         found = chapter(sides, topic, programs, gaps)
@@ -119,7 +123,7 @@ def _programs(
     index = same_task(examples, task_id)
     programs, gaps = [], []
     for side, found in zip(sides, examples, strict=True):
-        if index not in found:
+        if index is None or index not in found:
             gaps.append(Missing(f"{side.label}: its first cell has no sample of the task."))
             continue
         tokenizer = tokenizers[side.label]
@@ -137,7 +141,7 @@ def _programs(
 def _tokenizer(path: str) -> Any:
     """The tokenizer of a model, or, in words, why there is none."""
     try:
-        return load_tokenizer(path)
+        return CausalModel.read(path).tokenizer if is_causal_model(path) else load_tokenizer(path)
     except ModelError as error:
         return str(error)
 
@@ -146,7 +150,7 @@ def _write_programs(folder: Path, found: Chapter, programs: Sequence[Program]) -
     """Write the program as an animation for each model, and as one page that plays them."""
     if not programs:
         return []
-    files = []
+    files: list[Path] = []
     for program in programs:
         name = f"{found.slug}-program{_slug(program.label, programs)}"
         files += write_svg(folder / "figures", name, animated_svg(program))
