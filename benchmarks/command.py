@@ -10,6 +10,10 @@ bench = LazyGroup(
     lazy={
         "agreement": ("benchmarks.command_agreement:agreement", "Compare an approximate sampler with the exact."),
         "flops": ("benchmarks.command_flops:flops", "Count the operations of training on a token."),
+        "learn": (
+            "benchmarks.command_learn:learn",
+            "Measure how soon the quick start reaches a held-out pass rate.",
+        ),
         "rollout": (
             "benchmarks.command_rollout:rollout",
             "Time the denoising engine and the published sampler, or both backends.",

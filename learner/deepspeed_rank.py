@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections import deque
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from common.models.config import ModelConfig
 from common.models.loading import model_folder
 from common.models.transformer import MaskedDiffusionModel
 from common.telemetry import Telemetry, endpoint_host
+from learner import process_group
 from learner.checkpoints import CheckpointError, Checkpoints
 from learner.export import export_model
 from learner.policy import Policy
@@ -74,22 +74,12 @@ class DeepSpeedRank:
                 f"run.folder {config.folder}: not to be seen on {host}, where rank {self._rank} runs; set it to a "
                 "path that the learner's machines share with the one that runs the command"
             )
-        host, port = rendezvous
-        os.environ |= {
-            "MASTER_ADDR": host,
-            "MASTER_PORT": str(port),
-            "RANK": str(self._rank),
-            "WORLD_SIZE": str(config.learner.ranks),
-            "LOCAL_RANK": "0",
-        }
-        import deepspeed
-
-        # On CPUs DeepSpeed would compile a shared-memory collective at start, which needs a compiler and a minute.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-        deepspeed.init_distributed(
-            "nccl" if config.learner.gpus_per_rank else "gloo",
+        process_group.join(
+            *rendezvous,
+            rank=self._rank,
+            ranks=config.learner.ranks,
+            gpus=bool(config.learner.gpus_per_rank),
             timeout=timedelta(seconds=config.deadlines.step_seconds * 2),
-            verbose=False,
         )
 
     def _policy(self, model: MaskedDiffusionModel) -> Policy:

@@ -47,24 +47,29 @@ class RewardLoop:
         if delivery.attempt > self._deliveries:
             reason = f"scoring did not finish in {self._deliveries} attempts"
             return TrajectoryGroup.from_lost(group.prompt, self._name, reason)
-        started = time.perf_counter()
-        try:
-            scores = self._scorer.score_group(
-                group.prompt.task,
-                [rollout.text for rollout in group.rollouts],
-                [Decoding(rollout.text_tokens, rollout.forwards) for rollout in group.rollouts],
-            )
-        except ValueError as error:
-            return TrajectoryGroup.from_lost(group.prompt, self._name, f"cannot be scored: {error}")
-        if self._shuffle and group.prompt.purpose is Purpose.TRAIN:
-            scores = shuffled(scores, group.prompt.seed, group.prompt.index)
-        return TrajectoryGroup(
-            prompt=group.prompt,
-            rollouts=group,
-            scores=tuple(scores),
-            worker=self._name,
-            seconds=time.perf_counter() - started,
+        return score_rollouts(self._scorer, group, self._name, self._shuffle)
+
+
+def score_rollouts(scorer: Scorer, group: RolloutGroup, worker: str, shuffle: bool = False) -> TrajectoryGroup:
+    """Score a group; one whose task cannot be scored is lost. ``shuffle`` deals the rewards of training groups."""
+    started = time.perf_counter()
+    try:
+        scores = scorer.score_group(
+            group.prompt.task,
+            [rollout.text for rollout in group.rollouts],
+            [Decoding(rollout.text_tokens, rollout.forwards) for rollout in group.rollouts],
         )
+    except ValueError as error:
+        return TrajectoryGroup.from_lost(group.prompt, worker, f"cannot be scored: {error}")
+    if shuffle and group.prompt.purpose is Purpose.TRAIN:
+        scores = shuffled(scores, group.prompt.seed, group.prompt.index)
+    return TrajectoryGroup(
+        prompt=group.prompt,
+        rollouts=group,
+        scores=tuple(scores),
+        worker=worker,
+        seconds=time.perf_counter() - started,
+    )
 
 
 def shuffled(scores: Sequence[Score], seed: int, group: int) -> list[Score]:

@@ -32,6 +32,10 @@ _HERE = "orchestrator.commands"
         "pretrain": (f"{_HERE}.stages:pretrain", "Train a masked-diffusion model on documents."),
         "quickstart": (f"{_HERE}.quickstart:quickstart", "Train on this machine's CPU, in minutes."),
         "report": (f"{_HERE}.report:report", "Write the HTML report of a run, or compare several runs."),
+        "reproduce": (
+            f"{_HERE}.reproduce:reproduce",
+            "Test the papers' claims on models that train here, over several seeds.",
+        ),
         "sandbox": (f"{_HERE}.sandbox:sandbox", "Run untrusted programs in isolation."),
         "score": (f"{_HERE}.score.command:score", "Score completions in files by their tasks' tests."),
         "serve-rewards": (f"{_HERE}.serve_rewards:serve_rewards", "Score completions over HTTP."),

@@ -83,7 +83,16 @@ def test_the_shell_completes_names_and_options() -> None:
         return [item.value for item in found]
 
     assert completed("tr") == ["train"]
-    assert completed("bench", "") == ["agreement", "flops", "rollout", "sandbox", "stages", "update", "weights"]
+    assert completed("bench", "") == [
+        "agreement",
+        "flops",
+        "learn",
+        "rollout",
+        "sandbox",
+        "stages",
+        "update",
+        "weights",
+    ]
     assert completed("report", "--o") == ["--out"]
 
 
