@@ -92,8 +92,8 @@ class EvaluationFolder:
             for file in (self._samples, self._batches):
                 drop_torn_line(file)
             if self._has_unscored():
-                with self._replacing_samples() as file:
-                    file.writelines(
+                with self._replacing_samples() as whole:
+                    whole.writelines(
                         f"{one.model_dump_json()}\n".encode() for one in self.samples() if not one.unscored
                     )
             self._kept.clear()
