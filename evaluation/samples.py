@@ -21,6 +21,7 @@ class Sample(BaseModel):
     ``token_ids`` are the model's own. ``passed``: all tests. ``excluded``: nothing is known of it, since the
     sandbox failed, or because of ``error``.
     ``verdicts`` counts tests by verdict, and ``failure`` says why the first one failed.
+    ``confidence`` is ``None`` of a causal model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

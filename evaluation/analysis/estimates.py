@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import fmean
 
 import numpy as np
 import numpy.typing as npt
 
 from common import rng
+from evaluation.intervals import RESAMPLES, bootstrap_interval
 
-#: Resamples of the tasks, and the share of them that an interval covers.
-RESAMPLES, COVERED = 2000, 0.95
+_DIGITS = 9
 
 ByTask = Mapping[int, float]
 Array = npt.NDArray[np.float64]
@@ -29,11 +30,12 @@ class Estimate:
 
 
 def estimate(values: ByTask) -> Estimate | None:
-    """Average a value over tasks: its 95 % percentile interval is over the draw of the tasks.
-
-    ``None`` where no task has one.
-    """
-    return _estimate(np.array(list(values.values()))) if values else None
+    """Average a value over tasks, with the interval that an evaluation shows; ``None`` where no task has one."""
+    if not values:
+        return None
+    ordered = [values[index] for index in sorted(values)]
+    low, high = bootstrap_interval(ordered) if len(ordered) > 1 else (None, None)
+    return Estimate(fmean(ordered), low, high, len(ordered))
 
 
 def estimate_difference(values: ByTask, less: ByTask) -> Estimate | None:
@@ -44,24 +46,17 @@ def estimate_difference(values: ByTask, less: ByTask) -> Estimate | None:
 def shares_best(candidates: Sequence[ByTask]) -> list[float]:
     """Compute in which share of the resamples of the tasks each candidate has the highest mean.
 
-    Over the tasks that all candidates have; of equal ones the first is best. All are 0 where there is no such
+    Over the tasks that all candidates have; equal ones share a resample. All are 0 where there is no such
     task.
     """
     shared = sorted(set.intersection(*(set(one) for one in candidates))) if candidates else []
     if not shared:
         return [0.0] * len(candidates)
     table = np.array([[one[index] for index in shared] for one in candidates])
-    wins = np.argmax(table @ _weights(len(shared)).T, axis=0)
-    return [float((wins == number).mean()) for number in range(len(candidates))]
-
-
-def _estimate(values: Array) -> Estimate:
-    tasks = len(values)
-    if tasks < 2:
-        return Estimate(float(values.mean()), None, None, tasks)
-    means = _weights(tasks) @ values
-    low, high = np.quantile(means, [(1 - COVERED) / 2, (1 + COVERED) / 2])
-    return Estimate(float(values.mean()), float(low), float(high), tasks)
+    means = (table @ _weights(len(shared)).T).round(_DIGITS)  # sums of equal values in another order are equal
+    wins = means == means.max(axis=0)
+    shares: list[float] = (wins / wins.sum(axis=0)).mean(axis=1).tolist()
+    return shares
 
 
 @lru_cache(maxsize=8)

@@ -1,12 +1,11 @@
-"""The order in which a completion was written, in figures: AR-ness at any k, Kendall's tau and average
-first-passage.
+"""The order in which a completion was written, in figures: AR-ness at any k, Kendall's tau, average first-passage.
 
-All are functions of a step map, [L] with the denoising step that committed each position and -1 where none did. Of
-a completion there are two: that of its text, the positions up to its end, and the executed one, of all positions,
-with commits behind the end of the text. A tail that is filled first, from the right, leaves the first at 1 and
-takes the second towards -1 and 0, which is why both are reported.
+All are functions of a step map, [L] with the denoising step that committed each position and -1 where none did. A
+completion has two: that of its text, the positions up to its end, and the executed one, of all positions, with the
+commits behind the end of the text. Both are reported, as they may differ much: a model that fills its tail first,
+from the right, and then writes its text in order has a tau of 1 by the one and of less than 0 by the other.
 
-They differ in how they read the positions of one step. AR-ness takes them as written from left to right
+The measures differ in how they read the positions of one step. AR-ness takes them as written from left to right
 (:mod:`common.ar_ness`). Kendall's tau takes a pair of them as tied, neither in order nor out of it. First-passage
 goes by steps, and all positions of a step are passed at once.
 """

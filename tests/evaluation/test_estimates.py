@@ -39,7 +39,8 @@ def test_a_difference_is_of_the_same_tasks() -> None:
 def test_shares_say_how_sure_the_best_is() -> None:
     better = {index: value + 0.01 for index, value in SOME.items()}
     assert shares_best([SOME, better]) == [0, 1]
-    assert shares_best([SOME, dict(SOME)]) == [1, 0]  # of equal ones the first
+    assert shares_best([SOME, dict(SOME)]) == [0.5, 0.5]
+    assert shares_best([better, SOME, dict(better)]) == [0.5, 0, 0.5]
     shuffled = dict(zip(SOME, [1.0, 0.0, 0.5, 1.0, 0.25, 0.0], strict=True))
     shares = shares_best([SOME, shuffled])
     assert sum(shares) == pytest.approx(1)

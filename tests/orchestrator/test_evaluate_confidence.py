@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from evaluation.analysis.first_steps import FIRST_STEPS
@@ -49,10 +51,26 @@ def test_confidences_are_added_to_an_evaluation_that_is_complete(tmp_path: Path)
     for sample in evaluation.samples():
         assert sample.confidence is not None
         assert sample.confidence.mean <= 0 <= sample.confidence.variance
+    assert_analyzed_as_evaluated(out)
     # All at once gives the same, to the last byte.
     assert evaluate(*QUICK, "--output", tmp_path / "at-once", "--confidence").exit_code == 0
     assert (tmp_path / "at-once" / "confidence.json").read_bytes() == written
     assert (tmp_path / "at-once" / "samples.jsonl").read_bytes() == kept["samples.jsonl"]
+
+
+def assert_analyzed_as_evaluated(out: Path) -> None:
+    """`couplet analyze` shows the scores, intervals and AR-ness that `couplet evaluate` does."""
+    result = CliRunner().invoke(main, ["analyze", str(out), "--k", "1,4"])
+    assert result.exit_code == 0, result.output
+    with (out / "analysis" / "tables" / "quickstart-plain-settings.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    scores = json.loads((out / "summary.json").read_text())["scores"]
+    assert len(rows) == len(scores) == 2
+    for row, score in zip(rows, scores, strict=True):
+        assert float(row["pass@1"]) == score["pass_at"]["1"]
+        assert [float(row[f"pass@1 {end}"]) for end in ("low", "high")] == score["intervals"]["1"]
+        for name, value in score["ar_ness"].items():
+            assert float(row[name]) == pytest.approx(value)
 
 
 def test_a_causal_model_has_none(tmp_path: Path) -> None:

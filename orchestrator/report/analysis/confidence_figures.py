@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from evaluation.analysis.estimates import estimate
 from evaluation.analysis.first_steps import FirstSteps, StepConfidence
@@ -14,16 +14,16 @@ from orchestrator.report.charts import Series
 _SHOWN = (0, 1, 3, 7)
 
 
-def entropy_sink(found: FirstSteps, suffix: str, title: str) -> Iterator[Picture]:
-    """Draw confidence and entropy by position at the first steps."""
+def entropy_sink(found: FirstSteps, most: float, suffix: str, title: str) -> Iterator[Picture]:
+    """Draw confidence and entropy by position at the first steps; the axis of the entropy goes to ``most``."""
     steps = [step for step in found.steps if step.step in _SHOWN]
     yield picture(
         f"entropy-sink{suffix}",
         f"Confidence by position at the first steps{title}",
         "The probability of the likeliest token of each position that is still masked, mean over tasks; the "
         "band is a standard deviation around the first step. High right behind the prompt and low after it is "
-        "the entropy sink: those positions are written first, whatever the text. A gap is a position that is "
-        "written everywhere.",
+        "the entropy sink: those positions are written first, whatever the text. A position that is "
+        "written everywhere has no point.",
         [_confidence(step, colour) for colour, step in enumerate(steps, start=1)],
         "position in the completion",
         (0.0, 1.0),
@@ -35,7 +35,14 @@ def entropy_sink(found: FirstSteps, suffix: str, title: str) -> Iterator[Picture
         "1, mean over tasks. A decoder that goes by entropy writes the lowest first.",
         [Series(_step(step), _points(step.entropy), colour) for colour, step in enumerate(steps, start=1)],
         "position in the completion",
+        (0.0, most),
     )
+
+
+def most_entropy(found: Iterable[FirstSteps]) -> float:
+    """Return the largest entropy of all, so that figures side by side have one axis."""
+    values = (value for one in found for step in one.steps for value in step.entropy if value is not None)
+    return max(values, default=1.0)
 
 
 def confidence_spread(found: Sequence[tuple[str, FirstSteps]]) -> Picture:

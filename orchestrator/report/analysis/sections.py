@@ -14,6 +14,7 @@ from orchestrator.report.analysis.confidence_figures import (
     confidence_spread,
     confidence_variance,
     entropy_sink,
+    most_entropy,
 )
 from orchestrator.report.analysis.missing import Missing
 from orchestrator.report.analysis.pictures import Picture
@@ -133,7 +134,8 @@ def _order(sides: Sequence[Side], topic: Topic) -> Section:
 
 def _confidence(sides: Sequence[Side], topic: Topic) -> Section:
     found = [(number, side, side.first_steps(topic)) for number, side in enumerate(sides, start=1)]
-    by_side = [list(entropy_sink(one, *_named(number, side, sides))) for number, side, one in found if one]
+    most = most_entropy(one for _, _, one in found if one)
+    by_side = [list(entropy_sink(one, most, *_named(number, side, sides))) for number, side, one in found if one]
     pictures = [one for row in zip(*by_side, strict=True) for one in row]
     pictures.append(confidence_spread([(side.label, one) for _, side, one in found if one]))
     if any(one.by_task(VARIANCE) for side in sides for one in side.settings(topic)):
