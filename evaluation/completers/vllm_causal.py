@@ -6,7 +6,10 @@ Importing this imports vLLM, whose environment has to be prepared before.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from common.models import runtime
 from common.models.causal import CausalModel
@@ -21,6 +24,8 @@ from rollout_workers.backends.vllm_backend.names import (
     RequestOutputKind,
     SamplingParams,
 )
+from rollout_workers.backends.vllm_backend.shared_files import unlink_queues
+from rollout_workers.backends.vllm_backend.starting import start
 from rollout_workers.requests import Request
 
 #: Memory for the keys and values of the sequences under way on a CPU, where vLLM would take most of what is free.
@@ -44,30 +49,38 @@ class VllmCompleter:
         on_cpu = runtime.configure(settings.model).type == "cpu"
         self._ends = model.end_token_ids
         self._sampler = sampler
-        try:
-            self._engine = LLMEngine.from_engine_args(
-                EngineArgs(
-                    model=str(model_folder(settings.model.path)),
-                    skip_tokenizer_init=True,
-                    generation_config="vllm",
-                    dtype=settings.model.dtype,
-                    max_model_len=longest,
-                    tensor_parallel_size=settings.tensor_parallel_size,
-                    # The model in a process of its own: on a CPU, vLLM alters torch where it computes.
-                    distributed_executor_backend="mp",
-                    kv_cache_memory_bytes=_CPU_CACHE_BYTES if on_cpu else None,
-                    # A prompt in chunks would rewind the generator of its draws, which a CPU's cannot.
-                    enable_chunked_prefill=not on_cpu,
-                    max_num_batched_tokens=max(longest, _CPU_BATCH_TOKENS) if on_cpu else None,
-                    enforce_eager=on_cpu,  # to compile takes longer there than it saves
-                    use_tqdm_on_load=False,
-                    disable_log_stats=True,
+        arguments = EngineArgs(
+            model=str(model_folder(settings.model.path)),
+            skip_tokenizer_init=True,
+            generation_config="vllm",
+            dtype=settings.model.dtype,
+            max_model_len=longest,
+            tensor_parallel_size=settings.tensor_parallel_size,
+            # The model in a process of its own: on a CPU, vLLM alters torch where it computes.
+            distributed_executor_backend="mp",
+            kv_cache_memory_bytes=_CPU_CACHE_BYTES if on_cpu else None,
+            # A prompt in chunks would rewind the generator of its draws, which a CPU's cannot.
+            enable_chunked_prefill=not on_cpu,
+            max_num_batched_tokens=max(longest, _CPU_BATCH_TOKENS) if on_cpu else None,
+            enforce_eager=on_cpu,  # to compile takes longer there than it saves
+            use_tqdm_on_load=False,
+            disable_log_stats=True,
+        )
+        self._open = ExitStack()
+        with ExitStack() as starting:
+            starting.callback(self.close)
+            folder = Path(self._open.enter_context(TemporaryDirectory(prefix="couplet-vllm-")))
+            try:
+                self._engine = start(
+                    lambda: LLMEngine.from_engine_args(arguments), folder, loading.start_seconds, loading.check
                 )
-            )
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(
-                f"--engine vllm: {settings.model.path}: vLLM cannot run the model: {error}"
-            ) from error
+            except ValueError as error:
+                raise ModelError(
+                    f"--engine vllm: {settings.model.path}: vLLM cannot run the model: {error}"
+                ) from error
+            self._open.callback(self._engine.engine_core.shutdown)
+            unlink_queues()
+            starting.pop_all()
 
     def complete(self, requests: Sequence[Request]) -> Steps:
         by_name = {str(number): request for number, request in enumerate(requests)}
@@ -86,7 +99,7 @@ class VllmCompleter:
             self._engine.abort_request(list(by_name))
 
     def close(self) -> None:
-        self._engine.engine_core.shutdown()
+        self._open.close()
 
     def _parameters(self, request: Request) -> SamplingParams:
         sampler = self._sampler
