@@ -1,56 +1,168 @@
-"""The folder of an evaluation: settings.json, samples.jsonl and summary.json."""
+"""The folder of an evaluation: its settings, every sample as soon as it is scored, and the figures."""
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from common.disk import write_text
 from common.errors import UserError
+from evaluation.batches import CompletedBatch
+from evaluation.json_lines import append_lines, drop_torn_line, read_lines
 from evaluation.samples import Sample
+from evaluation.settings import EvaluationSettings
+
+_MOST_NAMED = 5
 
 
 class EvaluationFolder:
-    """Everything that an evaluation leaves behind; nothing in it is ever half-written but a last line.
+    """Everything that an evaluation leaves behind, from which it goes on at whatever moment it was killed.
 
-    Raises UserError where there is an evaluation in it already.
+    Under way, ``samples.jsonl`` gets samples as they are scored, and ``batches.jsonl`` the completions of every
+    batch as soon as all of them are there. In the end the samples are in order and batches.jsonl is gone: what is
+    left is the same, byte by byte, however often the evaluation was interrupted. Only times differ, which are in
+    ``times.json``.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._settings = path / "settings.json"
         self._samples = path / "samples.jsonl"
-        if any((path / name).exists() for name in ("settings.json", "samples.jsonl", "summary.json")):
+        self._batches = path / "batches.jsonl"
+        self._times = path / "times.json"
+        self._kept: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
+
+    def check(self, facts: Mapping[str, Any]) -> None:
+        """Raise UserError where the folder holds an evaluation of other facts, and name those."""
+        if not self._settings.exists():
+            for file in (self._samples, self._batches):
+                if file.exists():
+                    raise UserError(
+                        f"--output {self.path}: holds a {file.name} without its settings.json, which would be "
+                        "added to; name another folder, or remove it"
+                    )
+            return
+        try:
+            there = json.loads(self._settings.read_text("utf-8"))
+        except ValueError as error:
             raise UserError(
-                f"--output {path}: holds an evaluation already; name another folder, or remove this one"
+                f"--output {self.path}: settings.json: is of no evaluation; name another folder"
+            ) from error
+        differing = list(_differences(there, json.loads(json.dumps(facts))))
+        if differing:
+            more = f" and {len(differing) - _MOST_NAMED} more" if len(differing) > _MOST_NAMED else ""
+            raise UserError(
+                f"--output {self.path}: holds an evaluation with other settings: "
+                f"{'; '.join(differing[:_MOST_NAMED])}{more}. Give those to go on with it, or name another folder"
             )
 
-    def begin(self, settings: Mapping[str, Any]) -> None:
-        """Make the folder, with settings.json. Raises UserError where that is not possible."""
+    @contextmanager
+    def begun(self, facts: Mapping[str, Any]) -> Iterator[None]:
+        """Make the folder, with ``facts`` as settings.json, or go on with the evaluation that is in it.
+
+        Raises UserError where it cannot be written, where another process evaluates there, and as :meth:`check`.
+        """
+        self.check(facts)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._write("settings", settings)
+            if not self._settings.exists():
+                self.write(self._settings.name, json.dumps(facts, indent=2) + "\n")
+            lock = self._settings.open("r+", encoding="utf-8")
         except OSError as error:
             raise UserError(f"--output {self.path}: cannot be written: {error}; name another folder") from error
+        with lock:
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(
+                    f"--output {self.path}: another process evaluates there; wait for its end"
+                ) from error
+            for file in (self._samples, self._batches):
+                drop_torn_line(file)
+            for sample in self.samples():
+                self._kept[sample.benchmark, sample.cell].add(sample.place)
+            yield
 
-    def append(self, samples: Iterable[Sample]) -> None:
-        """Add whole lines to samples.jsonl, in one go."""
-        with self._samples.open("a", encoding="utf-8") as file:
-            file.write("".join(f"{sample.model_dump_json()}\n" for sample in samples))
+    def settings(self) -> EvaluationSettings:
+        """Read the settings. Raises UserError where there is no evaluation."""
+        try:
+            return EvaluationSettings.model_validate(json.loads(self._settings.read_text("utf-8"))["settings"])
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{self.path}: holds no evaluation; name a folder of `couplet evaluate`") from error
+
+    def kept(self, benchmark: str, cell: str) -> frozenset[tuple[int, int]]:
+        """Return the index of the task and the number of each sample that is kept of a benchmark in a cell."""
+        return frozenset(self._kept[benchmark, cell])
+
+    def append(self, samples: Sequence[Sample]) -> None:
+        """Keep samples, each for the first time."""
+        append_lines(self._samples, samples)
+        for sample in samples:
+            self._kept[sample.benchmark, sample.cell].add(sample.place)
 
     def samples(self) -> Iterator[Sample]:
-        """Read the samples that are there, one at a time; a torn last line is left out."""
-        if not self._samples.exists():
-            return
-        with self._samples.open(encoding="utf-8") as file:
-            for line in file:
-                if line.endswith("\n"):
-                    yield Sample.model_validate_json(line)
+        """Read the samples, one at a time; those of a benchmark stand together, and in it those of a cell."""
+        return read_lines(self._samples, Sample)
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Replace summary.json."""
-        self._write("summary", summary)
+    def record(self, batch: CompletedBatch) -> None:
+        """Keep the completions of a batch."""
+        append_lines(self._batches, [batch])
 
-    def _write(self, name: str, record: Mapping[str, Any]) -> None:
-        write_text(self.path / f"{name}.json", json.dumps(record, indent=2) + "\n")
+    def batches(self, benchmark: str, cell: str) -> Iterator[CompletedBatch]:
+        """Read the batches of a benchmark in a cell that are complete, one at a time; none once all is done."""
+        for batch in read_lines(self._batches, CompletedBatch):
+            if (batch.benchmark, batch.cell) == (benchmark, cell):
+                yield batch
+
+    def seconds(self) -> dict[tuple[str, str], float]:
+        """Return how long completing took, by benchmark and cell, over the batches that are complete."""
+        if self._times.exists():
+            times = json.loads(self._times.read_text("utf-8"))["completing"]
+            return {(one["benchmark"], one["cell"]): one["seconds"] for one in times}
+        found: dict[tuple[str, str], float] = defaultdict(float)
+        for batch in read_lines(self._batches, CompletedBatch):
+            found[batch.benchmark, batch.cell] += batch.seconds
+        return dict(found)
+
+    def write(self, name: str, text: str) -> None:
+        """Replace a file of figures."""
+        write_text(self.path / name, text)
+
+    def finish(self) -> None:
+        """Put the samples, of which none is missing, in the order of the tasks, and leave nothing but results."""
+        completing = [
+            {"benchmark": benchmark, "cell": cell, "seconds": seconds}
+            for (benchmark, cell), seconds in self.seconds().items()
+        ]
+        if not self._times.exists():
+            times = {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "completing": completing}
+            self.write(self._times.name, json.dumps(times, indent=2) + "\n")
+        ordered = self._samples.with_name(".samples.jsonl.tmp")
+        ordered.unlink(missing_ok=True)
+        for _, section in groupby(self.samples(), lambda sample: (sample.benchmark, sample.cell)):
+            append_lines(ordered, sorted(section, key=lambda sample: sample.place))
+        ordered.replace(self._samples)
+        self._batches.unlink(missing_ok=True)
+
+
+def _differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
+    """Name the values in which two JSON documents differ."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in dict.fromkeys((*there, *here)):
+            yield from _differences(there.get(key), here.get(key), f"{name}.{key}".removeprefix("."))
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for number, (one, other) in enumerate(zip(there, here, strict=True)):
+            yield from _differences(one, other, f"{name}.{number}")
+    elif there != here:
+        yield f"{name} is {_short(there)} there and {_short(here)} here"
+
+
+def _short(value: Any) -> str:
+    return f"{len(value)} long" if isinstance(value, list | dict) else json.dumps(value)

@@ -2,120 +2,83 @@
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import closing
-from dataclasses import dataclass
+from typing import Protocol
 
-from common.models.prompts import PromptEncoder
-from common.records import NoiseKey, Purpose, Task
-from evaluation.completers.interface import Completed, Completer
-from evaluation.samples import Sample, make_sample
-from evaluation.settings import EvaluationSettings
-from reward_service.scoring import Scored
+from evaluation.batches import OpenBatches
+from evaluation.benchmark import AskedBenchmark
+from evaluation.completers.interface import Completer
+from evaluation.folder import EvaluationFolder
+from evaluation.group_scoring import GroupScoring
+from evaluation.samples import Sample
+from evaluation.settings import Cell
 from reward_service.scoring_pool import ScoringPool
-from rollout_workers.requests import Request
 
 _POLL_S = 0.2
-#: A run numbers its evaluations by the version of the weights; these are those that it starts with.
-_EVALUATION = 0
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """Tasks that are reported together, with what the model reads of each."""
+class Watcher(Protocol):
+    """Somebody who is told how far an evaluation is."""
 
-    name: str
-    tasks: tuple[Task, ...]
-    prompts: tuple[tuple[int, ...], ...]
+    def begin(self, benchmark: str, cell: str, completed: int, scored: int) -> None:
+        """Take note of what is evaluated now, and how many of its samples were done before."""
 
-    def requests(self, seed: int, samples: int) -> list[Request]:
-        """Return the completions that are asked for, keyed as a run's evaluation keys them."""
-        purpose = f"noise-{Purpose.EVALUATION}"
-        return [
-            Request(prompt, NoiseKey(seed, purpose, (_EVALUATION, index, sample)))
-            for index, prompt in enumerate(self.prompts)
-            for sample in range(samples)
-        ]
+    def stepped(self, finished: int) -> None:
+        """Take note of a forward pass, and of how many completions it finished."""
+
+    def scored(self, samples: Sequence[Sample]) -> None:
+        """Take note of samples that were scored and kept."""
 
 
 class Harness:
-    """Evaluates a model on benchmarks.
+    """Evaluates a model on benchmarks, with ``samples`` completions of each task in each cell.
 
-    ``keep`` is given the samples of every task as soon as all of them are scored, and ``check`` is called between
-    steps and while waiting: it may raise to stop the evaluation.
+    Whatever is done is kept in the folder at once, and not done again. ``check`` is called between steps and while
+    waiting: it may raise to stop the evaluation.
     """
 
     def __init__(
         self,
-        settings: EvaluationSettings,
+        samples: int,
         completer: Completer,
-        encoder: PromptEncoder,
         scoring: ScoringPool,
-        keep: Callable[[Sequence[Sample]], None],
+        folder: EvaluationFolder,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        self._settings = settings
+        self._samples = samples
         self._completer = completer
-        self._encoder = encoder
         self._scoring = scoring
-        self._keep = keep
+        self._folder = folder
         self._check = check
 
-    def run(self, benchmark: Benchmark) -> float:
-        """Complete and score every task; return the seconds that completing them took."""
-        requests = benchmark.requests(self._settings.seed, self._settings.samples)
-        complete: dict[int, list[Completed]] = defaultdict(list)
-        scored: dict[Future[list[Scored]], list[Completed]] = {}
-        started = time.monotonic()
-        with closing(self._completer.complete(requests)) as steps:
+    def run(self, asked: AskedBenchmark, cell: Cell, watcher: Watcher) -> None:
+        """Complete and score every task in a cell, but for what the folder has of it."""
+        requests = asked.requests(cell.seed, self._samples)
+        kept = self._folder.kept(asked.name, cell.name)
+        if len(kept) == len(requests):
+            watcher.begin(asked.name, cell.name, len(requests), len(kept))
+            return
+        scoring = GroupScoring(self._scoring, asked, cell.name, self._samples, kept)
+        missing = dict(enumerate(self._completer.batches(requests, cell.sampler)))
+        completed = 0
+        for batch in self._folder.batches(asked.name, cell.name):
+            completed += len(missing.pop(batch.number))
+            scoring.add(batch.completions)
+        watcher.begin(asked.name, cell.name, completed, len(kept))
+        under_way = OpenBatches(asked.name, cell.name, missing)
+        with closing(self._completer.complete(list(missing.values()), cell.sampler)) as steps:
             for finished in steps:
                 self._check()
-                for done in finished:
-                    index = done.request.key.indices[1]
-                    complete[index].append(done)
-                    if len(complete[index]) == self._settings.samples:
-                        group = sorted(complete.pop(index), key=lambda one: one.request.key.indices)
-                        scored[self._submit(benchmark, index, group)] = group
-                self._collect(benchmark, scored, 0.0)
-        seconds = time.monotonic() - started
-        while scored:
+                for complete in under_way.add(finished):
+                    self._folder.record(complete)
+                scoring.add(finished)
+                watcher.stepped(len(finished))
+                self._keep(scoring.collect(0.0), watcher)
+        while scoring.has_unfinished:
             self._check()
-            self._collect(benchmark, scored, _POLL_S)
-        return seconds
+            self._keep(scoring.collect(_POLL_S), watcher)
 
-    def _submit(self, benchmark: Benchmark, index: int, group: Sequence[Completed]) -> Future[list[Scored]]:
-        task = benchmark.tasks[index]
-        return self._scoring.submit(task, [self._text(task, done) for done in group])
-
-    def _collect(
-        self, benchmark: Benchmark, scored: dict[Future[list[Scored]], list[Completed]], seconds: float
-    ) -> None:
-        """Keep the groups that are scored, after at most that many seconds."""
-        for future in wait(scored, seconds, FIRST_COMPLETED).done:
-            group = scored.pop(future)
-            task = benchmark.tasks[group[0].request.key.indices[1]]
-            results, error = _outcome(future, len(group))
-            self._keep(
-                [
-                    make_sample(benchmark.name, task, self._text(task, done), done, result, error)
-                    for done, result in zip(group, results, strict=True)
-                ]
-            )
-
-    def _text(self, task: Task, done: Completed) -> str:
-        """Return the whole answer, up to what stops it."""
-        begun = self._encoder.answer_prefix(task)
-        written = self._encoder.decode(done.text_ids)
-        ends = [place for stop in self._settings.stop if (place := written.find(stop)) >= 0]
-        return begun + written[: min(ends, default=len(written))]
-
-
-def _outcome(future: Future[list[Scored]], count: int) -> tuple[Sequence[Scored | None], str]:
-    """Return what scoring found, or why the task cannot be scored."""
-    try:
-        return future.result(), ""
-    except ValueError as error:  # the task is malformed; the others can be scored all the same
-        return [None] * count, str(error)
+    def _keep(self, samples: Sequence[Sample], watcher: Watcher) -> None:
+        self._folder.append(samples)
+        watcher.scored(samples)

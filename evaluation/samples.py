@@ -16,14 +16,16 @@ _PASSED = (Verdict.PASSED, Verdict.SKIPPED)
 class Sample(BaseModel):
     """What a model wrote for a task, how, and what its tests say.
 
-    ``benchmark``, ``index`` (the task's place among those that were evaluated) and ``sample`` tell completions
-    apart. ``text`` is the whole answer, with what the prompt began of it; ``token_ids`` are the model's own.
-    ``passed``: all tests. ``excluded``: nothing is known of it, since the sandbox failed, or because of ``error``.
+    ``cell`` (by its name), ``benchmark``, ``index`` (the task's place among those that were evaluated) and
+    ``sample`` tell completions apart. ``text`` is the whole answer, with what the prompt began of it;
+    ``token_ids`` are the model's own. ``passed``: all tests. ``excluded``: nothing is known of it, since the
+    sandbox failed, or because of ``error``.
     ``verdicts`` counts tests by verdict, and ``failure`` says why the first one failed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    cell: str
     benchmark: str
     task_id: str
     index: int
@@ -40,19 +42,25 @@ class Sample(BaseModel):
     executed_step_map: tuple[int, ...]
 
     @property
+    def place(self) -> tuple[int, int]:
+        """The task's index, and the number of the sample."""
+        return self.index, self.sample
+
+    @property
     def step_map(self) -> tuple[int, ...]:
         """The forward pass that committed each token of the text, the one that ends it included."""
         return self.executed_step_map[: len(self.token_ids)]
 
 
 def make_sample(
-    benchmark: str, task: Task, text: str, completed: Completed, scored: Scored | None, error: str = ""
+    cell: str, benchmark: str, task: Task, text: str, completed: Completed, scored: Scored | None, error: str = ""
 ) -> Sample:
     """Put together what is known of a completion; it is excluded where it was not ``scored``."""
-    _, index, number = completed.request.key.indices
+    index, number = completed.place
     tests = () if scored is None else scored.tests
     failed = next((test for test in tests if test.verdict not in _PASSED), None)
     return Sample(
+        cell=cell,
         benchmark=benchmark,
         task_id=task.id,
         index=index,

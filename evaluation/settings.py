@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, TypeAdapter
 
-from common.config import ModelSection, PromptSettings, Section
+from common.config import ModelSection, Section
 from common.config.base import NonNegative, Positive
 from common.records import Sampler
 from common.sampler import Temperature
+from evaluation.templates import Template
 
 #: ``torch`` and ``vllm`` denoise; ``vllm`` and ``transformers`` run causal models.
 Engine = Literal["torch", "vllm", "transformers"]
@@ -34,9 +35,31 @@ def _kind(sampler: Any) -> str:
     return "masked_diffusion" if "denoising_steps" in fields else "causal"
 
 
+#: Of a masked-diffusion model, or of a causal one.
 AnySampler = Annotated[
     Annotated[Sampler, Tag("masked_diffusion")] | Annotated[CausalSampler, Tag("causal")], Discriminator(_kind)
 ]
+#: Reads one of either kind.
+SAMPLERS: TypeAdapter[Sampler | CausalSampler] = TypeAdapter(AnySampler)
+
+
+class Cell(Section):
+    """One combination of a grid: how the tasks are put, how completions are sampled, and their seed."""
+
+    name: str
+    """Tells the cells of an evaluation apart: ``plain,T0.2,steps512,seed0``; a causal model's has no steps."""
+    template: str
+    """The name of the template that puts tasks to the model."""
+    sampler: AnySampler
+    seed: NonNegative
+    """Keys every random number, together with the task's place in its file and the sample."""
+
+    @classmethod
+    def of(cls, template: str, sampler: AnySampler, seed: int) -> Self:
+        """Make the cell, named by what it combines."""
+        steps = f",steps{sampler.denoising_steps}" if isinstance(sampler, Sampler) else ""
+        name = f"{template},T{sampler.temperature:g}{steps},seed{seed}"
+        return cls(name=name, template=template, sampler=sampler, seed=seed)
 
 
 class EvaluationSettings(Section):
@@ -45,19 +68,16 @@ class EvaluationSettings(Section):
     engine: Engine
     """What runs the model."""
     model: ModelSection
-    prompts: PromptSettings = PromptSettings()
-    sampler: AnySampler
-    """Of a masked-diffusion model, or of a causal one."""
+    templates: Annotated[tuple[Template, ...], Field(min_length=1)]
+    """How tasks are put to the model, by the names that cells have."""
+    cells: Annotated[tuple[Cell, ...], Field(min_length=1)]
+    """Each evaluates every task; they differ in template, temperature, denoising steps or seed."""
     samples: Positive = 1
-    """Completions per task."""
-    seed: NonNegative = 0
-    """Keys every random number, together with the task's place in its file and the sample."""
-    stop: tuple[str, ...] = ()
-    """The text of a completion ends before the first of these."""
+    """Completions per task in each cell."""
     tensor_parallel_size: Positive = 1
     """GPUs, or processes on a CPU, that a model is split over; vllm only."""
 
     @property
     def causal(self) -> bool:
         """Whether the model is a causal one."""
-        return isinstance(self.sampler, CausalSampler)
+        return isinstance(self.cells[0].sampler, CausalSampler)

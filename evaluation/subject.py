@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +13,8 @@ from common.models.config import ModelConfig
 from common.models.families import ModelError
 from common.models.loading import load_tokenizer, model_folder
 from common.models.prompts import PromptEncoder
-from common.records import Sampler, Task
-from evaluation.completers.interface import Completer
+from evaluation.benchmark import AskedBenchmark
+from evaluation.completers.interface import Completer, Loading
 from evaluation.settings import Engine, EvaluationSettings
 from rollout_workers.backends.vllm_backend import environment
 from rollout_workers.requests import HasLength, RequestError, check_prompt
@@ -66,39 +65,48 @@ class Subject:
         )
         return PromptEncoder(self.path, settings, tokenizer)
 
-    def encode(self, encoder: PromptEncoder, tasks: Sequence[Task], sampler: HasLength) -> list[tuple[int, ...]]:
-        """Encode the prompts of tasks. Raises RequestError, naming the task, for one that cannot be completed."""
-        prompts = []
-        for task in tasks:
-            prompt = encoder.encode(task)
+    def check(self, asked: Iterable[AskedBenchmark], sampler: HasLength) -> int:
+        """Return the length of the longest sequence, prompt and completion.
+
+        Raises RequestError, naming the task, for a prompt that the model cannot complete.
+        """
+        prompts = [
+            (prompt, task, one) for one in asked for prompt, task in zip(one.prompts, one.tasks, strict=True)
+        ]
+        longest, task, one = max(prompts, key=lambda found: len(found[0]))
+        room = self.config.max_position_embeddings - len(longest)
+        if sampler.completion_length > room:
+            remedy = f"give --max-tokens {room} or less" if room > 0 else "leave the task out"
+            raise RequestError(
+                f"--max-tokens {sampler.completion_length}: does not fit: the model knows "
+                f"{self.config.max_position_embeddings} positions, and the longest prompt, of task {task.id!r} of "
+                f"{one.name}, takes {len(longest)} of them; {remedy}"
+            )
+        for prompt, task, one in prompts:
             try:
                 check_prompt(prompt, sampler, self.config)
             except RequestError as error:
-                raise RequestError(f"task {task.id!r}: {error}") from error
-            prompts.append(prompt)
-        return prompts
+                raise RequestError(f"task {task.id!r} of {one.name}: {error}") from error
+        return len(longest) + sampler.completion_length
 
-    def load(self, settings: EvaluationSettings, longest: int) -> Completer:
+    def load(self, settings: EvaluationSettings, longest: int, loading: Loading) -> Completer:
         """Load the weights; ``longest`` is the length of the longest sequence, prompt and completion.
 
-        Raises ModelError, and PluginError for a decoder that cannot be loaded.
+        Raises ModelError, PluginError for a decoder that cannot be loaded, and VllmError.
         """
         # Each imports a library that the others do not need.
-        if isinstance(settings.sampler, Sampler):
+        if not isinstance(self.config, CausalModel):
             from evaluation.completers.diffusion import DiffusionCompleter
 
-            return DiffusionCompleter(settings, settings.sampler)
-        assert isinstance(self.config, CausalModel)
+            return DiffusionCompleter(settings, loading)
         if self.engine == "vllm":
-            environment.prepare(
-                settings.model.threads or max(1, len(os.sched_getaffinity(0)) // settings.tensor_parallel_size)
-            )
+            environment.prepare(settings.model.threads, settings.tensor_parallel_size)
             from evaluation.completers.vllm_causal import VllmCompleter
 
-            return VllmCompleter(settings, self.config, settings.sampler, longest)
+            return VllmCompleter(settings, self.config, longest, loading)
         from evaluation.completers.transformers_causal import TransformersCompleter
 
-        return TransformersCompleter(settings, self.config, settings.sampler)
+        return TransformersCompleter(settings, self.config)
 
 
 def _require(engine: Engine) -> None:

@@ -1,9 +1,9 @@
-"""The figures of a benchmark, from its samples."""
+"""The figures of a benchmark in a cell, from its samples."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -17,30 +17,38 @@ AR_NESS_KS = (1, 4)
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures of a benchmark. ``None`` where there is nothing to average.
+    """Figures of a benchmark in a cell. ``None`` where there is nothing to average.
 
-    ``pass_at``: by k, the mean over the tasks that have k samples with a verdict at least. ``excluded``: samples
-    without a verdict. ``ar_ness``: means over samples, of the text (``local@1``) and of all commits, those behind
-    its end included (``executed_local@1``). ``tokens_per_forward``: tokens of all texts over the forward passes
-    that their completions took part in. ``ended``: share of the texts that ended by themselves. ``seconds``: of
-    completing all tasks, while others are scored.
+    ``verdicts``: by the index of the task, whether each of its samples passed, of those with a verdict.
+    ``excluded``: samples without one. ``ar_ness``: means over samples, of the text (``local@1``) and of all
+    commits, those behind its end included (``executed_local@1``). ``tokens``: of all texts. ``forwards``: the
+    forward passes that their completions took part in. ``ended``: share of the texts that ended by themselves.
     """
 
-    benchmark: str
-    tasks: int
+    verdicts: Mapping[int, tuple[bool, ...]]
     samples: int
     excluded: int
-    pass_at: dict[int, float | None]
     ar_ness: dict[str, float]
     tokens: int
     forwards: int
-    tokens_per_forward: float | None
     ended: float | None
-    seconds: float | None
+
+    @property
+    def tokens_per_forward(self) -> float | None:
+        """Tokens of all texts over forward passes."""
+        return self.tokens / self.forwards if self.forwards else None
+
+    def pass_at(self, k: int) -> dict[int, float]:
+        """Estimate pass@k of each task that has k samples with a verdict, by its index."""
+        return {
+            index: pass_at_k(len(passed), sum(passed), k)
+            for index, passed in sorted(self.verdicts.items())
+            if len(passed) >= k
+        }
 
 
-def summarise(benchmark: str, samples: Iterable[Sample], ks: Sequence[int], seconds: float | None) -> Summary:
-    """Sum up the samples of a benchmark, which are looked at once, one after the other."""
+def summarise(samples: Iterable[Sample]) -> Summary:
+    """Sum up samples of a benchmark in a cell, which are looked at once, one after the other."""
     passed: dict[int, list[bool]] = defaultdict(list)
     ar_ness: dict[str, list[float]] = defaultdict(list)
     ended: list[bool] = []
@@ -56,23 +64,14 @@ def summarise(benchmark: str, samples: Iterable[Sample], ks: Sequence[int], seco
         for name, value in _ar_ness(one):
             ar_ness[name].append(value)
     return Summary(
-        benchmark=benchmark,
-        tasks=len(passed),
+        verdicts={index: tuple(verdicts) for index, verdicts in passed.items()},
         samples=len(ended),
         excluded=excluded,
-        pass_at={k: _pass_at(passed.values(), k) for k in ks},
         ar_ness={name: fmean(values) for name, values in ar_ness.items()},
         tokens=tokens,
         forwards=forwards,
-        tokens_per_forward=tokens / forwards if forwards else None,
         ended=fmean(ended) if ended else None,
-        seconds=seconds,
     )
-
-
-def _pass_at(passed: Iterable[Sequence[bool]], k: int) -> float | None:
-    found = [pass_at_k(len(verdicts), sum(verdicts), k) for verdicts in passed if len(verdicts) >= k]
-    return fmean(found) if found else None
 
 
 def _ar_ness(sample: Sample) -> Iterator[tuple[str, float]]:

@@ -6,6 +6,7 @@ Raising from the signal handler would break into whatever runs, a Redis transact
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -20,9 +21,13 @@ class Interrupted(Exception):  # noqa: N818
 
 
 class StopRequest:
-    """Note signals within the context, for :meth:`check` to raise; a second signal acts at once."""
+    """Note signals within the context, for :meth:`check` to raise; a second signal acts at once.
 
-    def __init__(self) -> None:
+    ``noted`` is called as soon as the first one comes, wherever the program is then.
+    """
+
+    def __init__(self, noted: Callable[[], None] = lambda: None) -> None:
+        self._noted = noted
         self._number = 0
         self._previous: dict[signal.Signals, object] = {}
 
@@ -55,3 +60,4 @@ class StopRequest:
         self._number = number
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._noted()

@@ -23,9 +23,9 @@ class StoppedError(RunFailedError):
 
 @dataclass(frozen=True)
 class Progress:
-    """What a call has finished of a batch, and whether that was the rest of it."""
+    """What each step of a call has finished of a batch, and whether the last one was the rest of it."""
 
-    finished: tuple[Completed, ...]
+    steps: tuple[tuple[Completed, ...], ...]
     complete: bool
 
 
@@ -68,14 +68,14 @@ class CompletionWorker:
 
     def advance(self) -> Progress:
         """Go on with the batch."""
-        finished: list[Completed] = []
+        steps: list[tuple[Completed, ...]] = []
         end = time.monotonic() + _CALL_SECONDS
         with self._working:
             for step in self._steps or ():
-                finished += step
+                steps.append(tuple(step))
                 if time.monotonic() > end or self._closing.is_set():
-                    return Progress(tuple(finished), complete=False)
-        return Progress(tuple(finished), complete=True)
+                    return Progress(tuple(steps), complete=False)
+        return Progress(tuple(steps), complete=True)
 
     def close(self) -> None:
         """Release the model, and end the processes that hold it; a load under way is given up."""

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 
 from common.config import Config, ConfigError
 from common.records import Sampler
-from evaluation.completers.interface import Completed, Steps
-from evaluation.settings import EvaluationSettings
+from evaluation.completers.interface import Batch, Completed, Loading, Steps
+from evaluation.settings import AnySampler, EvaluationSettings
 from rollout_workers.backends.registry import build_backend
 from rollout_workers.engine import Finished
 from rollout_workers.requests import Request
@@ -19,17 +19,33 @@ _VERSION = 0
 
 
 class DiffusionCompleter:
-    """Denoises by one sampler. Raises ModelError, and PluginError for a decoder that cannot be loaded."""
+    """Denoises as rollout workers do. Raises ModelError, and PluginError for a decoder that cannot be loaded."""
 
-    def __init__(self, settings: EvaluationSettings, sampler: Sampler) -> None:
-        self._backend = build_backend(_rollout_config(settings, sampler))
-        self._sampler = sampler
+    def __init__(self, settings: EvaluationSettings, loading: Loading) -> None:
+        config = _rollout_config(settings, loading.start_seconds)
+        self._batch_tokens = config.rollout.batch_tokens
+        self._backend = build_backend(config, loading.check)
 
-    def complete(self, requests: Sequence[Request]) -> Steps:
+    def batches(self, requests: Sequence[Request], sampler: AnySampler) -> list[Batch]:
+        """Fill each batch with as many tokens as the engine denoises together."""
+        batches: list[list[Request]] = []
+        room = 0
+        for request in requests:
+            tokens = len(request.prompt_ids) + sampler.completion_length
+            if tokens > room:
+                batches.append([])
+                room = self._batch_tokens
+            batches[-1].append(request)
+            room -= tokens
+        return list(batches)
+
+    def complete(self, batches: Sequence[Batch], sampler: AnySampler) -> Steps:
+        assert isinstance(sampler, Sampler)
         engine = self._backend.engine
-        engine.add(requests, self._sampler)
-        while engine.has_unfinished:
-            yield [_completed(done) for done in engine.step(_VERSION)]
+        for batch in batches:
+            engine.add(batch, sampler)
+            while engine.has_unfinished:
+                yield [_completed(done) for done in engine.step(_VERSION)]
 
     def close(self) -> None:
         self._backend.close()
@@ -46,14 +62,19 @@ def _completed(done: Finished) -> Completed:
     )
 
 
-def _rollout_config(settings: EvaluationSettings, sampler: Sampler) -> Config:
-    """Return the configuration of a run whose rollout workers would sample so. Raises ConfigError."""
-    rollout = sampler.model_dump()
+def _rollout_config(settings: EvaluationSettings, start_seconds: float) -> Config:
+    """Return the configuration of a run that would sample as the first cell. Raises ConfigError."""
+    rollout = settings.cells[0].sampler.model_dump()
     if settings.engine == "vllm":
         rollout["backend"] = {"kind": "vllm", "tensor_parallel_size": settings.tensor_parallel_size}
     try:
         return Config.model_validate(
-            {"model": settings.model, "data": {"source": "synthetic"}, "rollout": rollout}
+            {
+                "model": settings.model,
+                "data": {"source": "synthetic"},
+                "rollout": rollout,
+                "deadlines": {"start_seconds": start_seconds},
+            }
         )
     except ValidationError as error:
         raise ConfigError(f"--engine {settings.engine}: {error.errors()[0]['msg']}") from error

@@ -57,8 +57,8 @@ class FleetCompleter:
     """Hands batches to ``workers`` actors; what a batch gets is what a completer in this process gives it.
 
     A worker that dies or misses a deadline is replaced, and its batch begun again; ``note`` is told. ``check`` is
-    called while they start, and may raise. Raises the UserError that a worker meets, such as a model that cannot
-    be loaded, and WorkerFailedError.
+    called several times a second while waiting for workers, and may raise. Raises the UserError that a worker
+    meets, such as a model that cannot be loaded, and WorkerFailedError.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class FleetCompleter:
         self._spawn = spawn
         self._deadlines = deadlines
         self._note = note
+        self._check = check
         self._numbers = count()
         self._workers: list[_Worker] = []
         self._waiting: deque[Batch] = deque()
@@ -80,7 +81,6 @@ class FleetCompleter:
             for _ in range(workers):
                 self._workers.append(self._start(failures=0))
             while any(worker.call is not None for worker in self._workers):
-                check()
                 self._collect()
             failed.pop_all()
 
@@ -104,9 +104,10 @@ class FleetCompleter:
                     if self._waiting and worker.call is None:
                         worker.batch = self._waiting.popleft()
                         worker.ask(self._deadlines.step_seconds, "begin", worker.batch, sampler)
-                finished = [done for done in self._collect() if done.request.key not in seen]
-                seen |= {done.request.key for done in finished}
-                yield finished
+                for step in self._collect():
+                    finished = [done for done in step if done.request.key not in seen]
+                    seen |= {done.request.key for done in finished}
+                    yield finished
         finally:
             self._waiting.clear()
             for worker in self._workers:
@@ -127,17 +128,18 @@ class FleetCompleter:
         worker.ask(self._deadlines.start_seconds, "load")
         return worker
 
-    def _collect(self) -> list[Completed]:
-        """Wait a little for answers, and return what they have finished; replace workers that failed."""
+    def _collect(self) -> list[tuple[Completed, ...]]:
+        """Wait a little for answers, and return what each step finished; replace workers that failed."""
+        self._check()
         calls = {worker.call: worker for worker in self._workers if worker.call is not None}
         ready, pending = ray.wait(list(calls), timeout=_POLL_SECONDS)
         now = time.monotonic()
         for call in pending:
             if now > calls[call].deadline:
                 self._replace(calls[call], None)
-        return [done for call in ready for done in self._take(calls[call])]
+        return [step for call in ready for step in self._take(calls[call])]
 
-    def _take(self, worker: _Worker) -> Sequence[Completed]:
+    def _take(self, worker: _Worker) -> Sequence[tuple[Completed, ...]]:
         """Take in the answer of a worker, and have it go on with its batch."""
         call, worker.call = worker.call, None
         try:
@@ -147,14 +149,14 @@ class FleetCompleter:
             return ()
         if worker.batch is None:  # it has loaded its model, or the batch is not wanted any more
             return ()
-        if progress.finished:
+        steps: Sequence[tuple[Completed, ...]] = progress.steps
+        if any(steps):
             worker.failures = 0
         if progress.complete:
             worker.batch = None
         else:
             worker.ask(self._deadlines.step_seconds, "advance")
-        finished: Sequence[Completed] = progress.finished
-        return finished
+        return steps
 
     def _replace(self, worker: _Worker, error: RayError | None) -> None:
         """End a worker, which failed by an error or missed its deadline, and start another for its batch.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from common.config import DeadlinesConfig
+from evaluation.settings import AnySampler
 from rollout_workers.requests import Request
 
 
@@ -25,23 +27,52 @@ class Completed:
     forwards: int
 
     @property
+    def place(self) -> tuple[int, int]:
+        """The task's index among those that are evaluated, and the number of the sample."""
+        _, index, sample = self.request.key.indices
+        return index, sample
+
+    @property
     def text_ids(self) -> tuple[int, ...]:
         """The tokens of the text without the one that ends it."""
         return self.token_ids[:-1] if self.ended else self.token_ids
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What there is to know beside the settings when a model is loaded.
+
+    Where other processes hold it, they are given ``start_seconds``, and ``check`` is called meanwhile, which may
+    raise.
+    """
+
+    start_seconds: float = DeadlinesConfig().start_seconds
+    check: Callable[[], None] = lambda: None
 
 
 #: What every step finished, one after the other.
 Steps = Generator[list[Completed], None, None]
 
 
+#: Requests that are completed together, and apart from all others.
+Batch = Sequence[Request]
+
+
 class Completer(Protocol):
     """A model that completes prompts."""
 
-    def complete(self, requests: Sequence[Request]) -> Steps:
-        """Complete all requests; yield after every step what it finished, which is often nothing.
+    def batches(self, requests: Sequence[Request], sampler: AnySampler) -> list[Batch]:
+        """Split requests, in their order, into batches; how depends on nothing but them and the sampler.
 
-        What a request gets is a function of its prompt and its key, up to the rounding of batches. Requests that
-        are not finished when it is closed are dropped.
+        The batch is the unit in which an evaluation goes on after it was killed.
+        """
+
+    def complete(self, batches: Sequence[Batch], sampler: AnySampler) -> Steps:
+        """Complete the batches; yield after every step what it finished, which is often nothing.
+
+        What a request gets is a function of its batch, bit by bit: each begins with an empty engine, so that the
+        rounding of a forward pass does not depend on what was completed before. Requests that are not finished
+        when it is closed are dropped.
         """
 
     def close(self) -> None:

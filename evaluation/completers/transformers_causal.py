@@ -12,9 +12,9 @@ from common.models.causal import CausalModel
 from common.models.families import ModelError
 from common.models.loading import model_folder
 from common.models.quiet import quiet_transformers
-from evaluation.completers.interface import Steps, left_to_right
+from evaluation.completers.interface import Batch, Steps, left_to_right
 from evaluation.completers.seeds import sample_seed
-from evaluation.settings import CausalSampler, EvaluationSettings
+from evaluation.settings import AnySampler, EvaluationSettings
 from rollout_workers.requests import Request
 
 
@@ -25,7 +25,7 @@ class TransformersCompleter:
     used.
     """
 
-    def __init__(self, settings: EvaluationSettings, model: CausalModel, sampler: CausalSampler) -> None:
+    def __init__(self, settings: EvaluationSettings, model: CausalModel) -> None:
         self._device = runtime.configure(settings.model)
         self._ends = model.end_token_ids
         folder = model_folder(settings.model.path)
@@ -36,23 +36,30 @@ class TransformersCompleter:
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(f"{folder}: transformers cannot load the model: {error}") from error
         self._model = loaded.to(self._device).eval()
+
+    def batches(self, requests: Sequence[Request], sampler: AnySampler) -> list[Batch]:
+        """Make a batch of each request."""
+        return [[request] for request in requests]
+
+    def complete(self, batches: Sequence[Batch], sampler: AnySampler) -> Steps:
+        # In place of the model's own, which would fill in what is not stated here.
+        self._model.generation_config = self._generation_config(sampler)
+        for (request,) in batches:
+            yield [left_to_right(request, self._write(request), self._ends)]
+
+    def close(self) -> None:
+        pass
+
+    def _generation_config(self, sampler: AnySampler) -> GenerationConfig:
         greedy = sampler.temperature == 0
         drawn = {"temperature": sampler.temperature, "top_p": sampler.top_p, "top_k": sampler.top_k}
-        # In place of the model's own, which would fill in what is not stated here.
-        self._model.generation_config = GenerationConfig(
+        return GenerationConfig(
             do_sample=not greedy,
             max_new_tokens=sampler.completion_length,
             eos_token_id=list(self._ends),
             pad_token_id=self._ends[0],
             **({} if greedy else drawn),
         )
-
-    def complete(self, requests: Sequence[Request]) -> Steps:
-        for request in requests:
-            yield [left_to_right(request, self._write(request), self._ends)]
-
-    def close(self) -> None:
-        pass
 
     def _write(self, request: Request) -> list[int]:
         prompt = torch.tensor([request.prompt_ids], device=self._device)

@@ -6,18 +6,20 @@ Importing this imports vLLM, whose environment has to be prepared before.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from common.models import runtime
 from common.models.causal import CausalModel
 from common.models.families import ModelError
 from common.models.loading import model_folder
-from evaluation.completers.interface import Steps, left_to_right
+from evaluation.completers.interface import Batch, Loading, Steps, left_to_right
 from evaluation.completers.seeds import sample_seed
-from evaluation.settings import CausalSampler, EvaluationSettings
+from evaluation.settings import AnySampler, EvaluationSettings
+from rollout_workers.backends.vllm_backend.errors import VllmError
 from rollout_workers.backends.vllm_backend.names import (
     EngineArgs,
     LLMEngine,
@@ -32,6 +34,8 @@ from rollout_workers.requests import Request
 _CPU_CACHE_BYTES = 1 << 30
 #: Tokens of prompts that are read together there.
 _CPU_BATCH_TOKENS = 4096
+#: Requests that are completed together: what vLLM runs at a time by itself.
+_BATCH = 256
 
 
 class VllmCompleter:
@@ -41,14 +45,11 @@ class VllmCompleter:
     of sampling (``generation_config.json``) none but the tokens that end the text is used. Raises ModelError.
     """
 
-    def __init__(
-        self, settings: EvaluationSettings, model: CausalModel, sampler: CausalSampler, longest: int
-    ) -> None:
+    def __init__(self, settings: EvaluationSettings, model: CausalModel, longest: int, loading: Loading) -> None:
         # Requests are scheduled in this process, and the model alone is in another, which ends with this one.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         on_cpu = runtime.configure(settings.model).type == "cpu"
         self._ends = model.end_token_ids
-        self._sampler = sampler
         arguments = EngineArgs(
             model=str(model_folder(settings.model.path)),
             skip_tokenizer_init=True,
@@ -82,15 +83,27 @@ class VllmCompleter:
             unlink_queues()
             starting.pop_all()
 
-    def complete(self, requests: Sequence[Request]) -> Steps:
+    def batches(self, requests: Sequence[Request], sampler: AnySampler) -> list[Batch]:
+        """Make batches of as many requests as vLLM runs together."""
+        return [requests[start : start + _BATCH] for start in range(0, len(requests), _BATCH)]
+
+    def complete(self, batches: Sequence[Batch], sampler: AnySampler) -> Steps:
+        for batch in batches:
+            self._engine.reset_prefix_cache()  # prompts that are read in part are rounded otherwise
+            yield from self._complete(batch, sampler)
+
+    def close(self) -> None:
+        self._open.close()
+
+    def _complete(self, requests: Batch, sampler: AnySampler) -> Steps:
         by_name = {str(number): request for number, request in enumerate(requests)}
         prompts = [{"prompt_token_ids": list(request.prompt_ids)} for request in requests]
         inputs = self._engine.renderer.render_cmpl(prompts)
         for (name, request), prompt in zip(by_name.items(), inputs, strict=True):
-            self._engine.add_request(name, prompt, self._parameters(request))
+            self._engine.add_request(name, prompt, self._parameters(request, sampler))
         try:
             while self._engine.has_unfinished_requests():
-                outputs = [output for output in self._engine.step() if output.finished]
+                outputs = [output for output in self._step() if output.finished]
                 yield [
                     left_to_right(by_name.pop(output.request_id), output.outputs[0].token_ids, self._ends)
                     for output in outputs
@@ -98,11 +111,15 @@ class VllmCompleter:
         finally:
             self._engine.abort_request(list(by_name))
 
-    def close(self) -> None:
-        self._open.close()
+    def _step(self) -> list[Any]:
+        """Have vLLM step. Raises VllmError where its processes fail, or do not answer within its own deadline."""
+        try:
+            outputs: list[Any] = self._engine.step()
+        except (RuntimeError, TimeoutError) as error:
+            raise VllmError(f"vLLM's processes did not answer (step): {error}") from error
+        return outputs
 
-    def _parameters(self, request: Request) -> SamplingParams:
-        sampler = self._sampler
+    def _parameters(self, request: Request, sampler: AnySampler) -> SamplingParams:
         return SamplingParams(
             temperature=sampler.temperature,
             top_p=sampler.top_p,

@@ -6,31 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.config import ConfigError, DataConfig
-from common.models.prompts import PromptEncoder
 from common.records import Task
 from common.tasks.loader import load_tasks
-from common.tasks.questions import as_question
-from evaluation.harness import Benchmark
-from evaluation.settings import EvaluationSettings
-from evaluation.subject import Subject
+from evaluation.benchmark import Benchmark
 from learner.warm_start.synthetic import generate
 
 #: The held-out tasks of the quick start, which are made, not read.
 QUICKSTART = "builtin:quickstart"
+#: That of its recipe, which draws the tasks; what an evaluation is sampled with is another matter.
+_QUICKSTART_SEED = 0
 
 
 def load_benchmarks(
     sources: Sequence[str],
     format_name: str | None,
     limit: int | None,
-    subject: Subject,
-    encoder: PromptEncoder,
-    settings: EvaluationSettings,
     notes: list[str],
 ) -> list[Benchmark]:
     """Load task files, the first ``limit`` tasks of each; add a line to ``notes`` for what is left out.
 
-    Raises TaskFileError, RequestError for a prompt that is too long, and ConfigError for two files of one name.
+    Raises TaskFileError, and ConfigError for two files of one name.
     """
     names = [_name(source) for source in sources]
     for number, name in enumerate(names):
@@ -38,24 +33,20 @@ def load_benchmarks(
             raise ConfigError(
                 f"{sources[number]}: another file is named {name} too, and so would be its results; rename one"
             )
-    found = []
-    for name, source in zip(names, sources, strict=True):
-        tasks = _read(source, format_name, settings.seed, notes)[:limit]
-        if settings.prompts.chat_template:
-            tasks = [as_question(task) for task in tasks]
-        prompts = subject.encode(encoder, tasks, settings.sampler)
-        found.append(Benchmark(name, tuple(tasks), tuple(prompts)))
-    return found
+    return [
+        Benchmark(name, source, tuple(_read(source, format_name, notes)[:limit]))
+        for name, source in zip(names, sources, strict=True)
+    ]
 
 
 def _name(source: str) -> str:
     return source.removeprefix("builtin:") if source == QUICKSTART else Path(source).name.partition(".")[0]
 
 
-def _read(source: str, format_name: str | None, seed: int, notes: list[str]) -> list[Task]:
+def _read(source: str, format_name: str | None, notes: list[str]) -> list[Task]:
     if source == QUICKSTART:
         fields = DataConfig.model_fields
-        made = generate(seed, fields["train_tasks"].default, fields["held_out_tasks"].default)
+        made = generate(_QUICKSTART_SEED, fields["train_tasks"].default, fields["held_out_tasks"].default)
         return [drawn.task for drawn in made.held_out]
     report = load_tasks(source, format_name)
     for omissions, what in ((report.skipped, "tasks skipped"), (report.left_out, "tests left out")):

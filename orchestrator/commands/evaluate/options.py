@@ -1,8 +1,9 @@
-"""The options of `couplet evaluate` that say how completions are sampled, and the settings that they make."""
+"""The options of `couplet evaluate` that say how tasks are put and completions sampled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +11,73 @@ import click
 from pydantic import ValidationError
 
 from common.config import ConfigError
-from evaluation.settings import EvaluationSettings
+from common.plugins import PluginError, plugin_path
+from common.sampler import DECODERS
+from evaluation.benchmark import AskedBenchmark
+from evaluation.settings import SAMPLERS, Cell, EvaluationSettings
 from evaluation.subject import Subject
+from evaluation.templates import TEMPLATES, Template, template
+from orchestrator.commands.evaluate.presets import PRESETS
+from orchestrator.commands.evaluate.several import Several, flat
 
 _Function = Callable[..., Any]
 #: The options of samplers by the fields that they set.
-_OF_BOTH = {
-    "completion_length": "--max-tokens",
-    "temperature": "--temperature",
-    "top_p": "--top-p",
-    "top_k": "--top-k",
-}
-_OF_DENOISING = {
-    "decoder": "--decoder",
-    "denoising_steps": "--denoising-steps",
-    "block_length": "--block-length",
-    "threshold": "--threshold",
-}
+_OF_BOTH = {"completion_length": "--max-tokens", "top_p": "--top-p", "top_k": "--top-k"}
+_OF_DENOISING = {"decoder": "--decoder", "block_length": "--block-length", "threshold": "--threshold"}
+_IN_GRID = {"temperature": "--temperature", "denoising_steps": "--denoising-steps"}
 _IN_CHAT = {"chat_template_file": "--chat-template-file", "system_prompt": "--system-prompt"}
+
+
+def _several(*names: str, of: click.ParamType, default: tuple[Any, ...] = (), help: str, metavar: str) -> Any:
+    return click.option(
+        *names, type=Several(of), multiple=True, default=(default,), callback=flat, help=help, metavar=metavar
+    )
+
+
 _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     click.option(
-        "--samples", default=1, show_default=True, type=click.IntRange(min=1), help="Completions a task."
+        "--preset",
+        type=click.Choice(tuple(PRESETS)),
+        help="A protocol, which sets the options below that are not given: the paper's, or ours.",
+    ),
+    _several(
+        "--template",
+        "templates",
+        of=click.STRING,
+        default=("plain",),
+        metavar="NAME,...",
+        help=f"How tasks are put to the model: {', '.join(TEMPLATES)} [default: plain].",
+    ),
+    _several(
+        "--temperature",
+        "temperatures",
+        of=click.FloatRange(min=0),
+        default=(0.0,),
+        metavar="T,...",
+        help="Of sampling [default: 0, greedy].",
+    ),
+    _several(
+        "--denoising-steps",
+        "denoising_steps",
+        of=click.IntRange(min=1),
+        metavar="S,...",
+        help="Of a masked-diffusion model [default: one a token].",
+    ),
+    _several(
+        "--seeds",
+        "--seed",
+        "seeds",
+        of=click.IntRange(min=0),
+        default=(0,),
+        metavar="N,...",
+        help="Key every random number of sampling [default: 0].",
     ),
     click.option(
-        "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Keys every random number."
+        "--samples",
+        default=1,
+        show_default=True,
+        type=click.IntRange(min=1),
+        help="Completions of each task, in each combination of template, temperature, steps and seed.",
     ),
     click.option(
         "--max-tokens",
@@ -43,9 +87,6 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
         show_default=True,
         type=click.IntRange(min=1),
         help="Tokens of a completion: at most, or exactly, where it is denoised.",
-    ),
-    click.option(
-        "--temperature", default=0.0, show_default=True, type=click.FloatRange(min=0), help="0 is greedy."
     ),
     click.option(
         "--top-p",
@@ -59,11 +100,6 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     ),
     click.option("--decoder", help="Of a masked-diffusion model [default: entropy]."),
     click.option(
-        "--denoising-steps",
-        type=click.IntRange(min=1),
-        help="Of a masked-diffusion model [default: one a token].",
-    ),
-    click.option(
         "--block-length", type=click.IntRange(min=0), help="Of a masked-diffusion model [default: no blocks]."
     ),
     click.option(
@@ -71,20 +107,20 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
         help="Of the threshold decoder [default: 0.9].",
     ),
-    click.option("--chat-template", is_flag=True, help="Put tasks as questions in the model's chat template."),
     click.option(
         "--chat-template-file",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="Jinja file of another template.",
+        help="Jinja file to put chats with, in place of the model's own template.",
+    ),
+    click.option("--system-prompt", help="In place of what the template says there; empty: no system turn."),
+    click.option(
+        "--answer-prefix", help="What every answer begins with, given to the model, in place of the template's."
     ),
     click.option(
-        "--system-prompt",
-        help="What the system turn says [default: You are a helpful assistant.]; empty: no turn.",
+        "--stop",
+        multiple=True,
+        help="Completions end before this text, in place of the template's; may be given several times.",
     ),
-    click.option(
-        "--answer-prefix", default="", help="What every answer in a chat begins with, given to the model."
-    ),
-    click.option("--stop", multiple=True, help="Completions end before this text; may be given several times."),
     click.option("--dtype", type=click.Choice(("float32", "bfloat16")), default="float32", show_default=True),
     click.option("--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the model [default: all cores]."),
@@ -110,43 +146,79 @@ def evaluation_settings(subject: Subject, options: dict[str, Any]) -> Evaluation
     sampler = {field: options[field] for field in _OF_BOTH}
     denoising = {field: options[field] for field in _OF_DENOISING if options[field] is not None}
     if subject.causal:
-        for field in denoising:
-            raise ConfigError(f"{_OF_DENOISING[field]}: {subject.path} is a causal model; leave the option out")
-    else:
-        sampler |= {"denoising_steps": options["completion_length"]} | denoising
+        for field in (*denoising, *(["denoising_steps"] if options["denoising_steps"] else [])):
+            option = (_OF_DENOISING | _IN_GRID)[field]
+            raise ConfigError(f"{option}: {subject.path} is a causal model; leave the option out")
+    _check_decoder(options["decoder"])
     if options["tensor_parallel_size"] > 1 and subject.engine != "vllm":
         raise ConfigError("--tensor-parallel-size: only vllm splits a model; give --engine vllm, or leave it out")
-    if "" in options["stop"]:
-        raise ConfigError("--stop: is empty, and every completion would end before it; leave it out")
+    steps = [{}] if subject.causal else [{"denoising_steps": s} for s in _steps(options)]
+    templates = [_template(name, options) for name in options["templates"]]
     model = {"path": subject.path, "threads": options["threads"] or 0}
     try:
+        cells = [
+            Cell.of(one.name, SAMPLERS.validate_python(sampler | denoising | {"temperature": t} | s), seed)
+            for one, t, s, seed in product(templates, options["temperatures"], steps, options["seeds"])
+        ]
         return EvaluationSettings.model_validate(
             {
                 "engine": subject.engine,
                 "model": model | {name: options[name] for name in ("dtype", "device")},
-                "prompts": _prompts(options),
-                "sampler": sampler,
-                **{name: options[name] for name in ("samples", "seed", "stop", "tensor_parallel_size")},
+                "templates": templates,
+                "cells": cells,
+                **{name: options[name] for name in ("samples", "tensor_parallel_size")},
             }
         )
     except ValidationError as error:
         raise ConfigError(_explain(error)) from error
 
 
-def _prompts(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of PromptSettings; an empty system prompt is none."""
-    given = {field: options[field] for field in _IN_CHAT if options[field] is not None}
-    if not options["chat_template"]:
-        for field in given:
-            raise ConfigError(f"{_IN_CHAT[field]}: is a part of a chat; give --chat-template, or leave it out")
+def check_answer_prefix(options: dict[str, Any], asked: Iterable[AskedBenchmark]) -> None:
+    """Raise ConfigError for an --answer-prefix that begins no answer."""
+    for one in asked if options["answer_prefix"] else ():
+        if not any(map(one.encoder.answer_prefix, one.tasks)):
+            raise ConfigError(
+                f"--answer-prefix: begins no answer of {one.name}, whose tasks are continued by the template "
+                f"{one.template.name}; give --template chat, or leave the option out"
+            )
+
+
+def _steps(options: dict[str, Any]) -> Sequence[int]:
+    return options["denoising_steps"] or (options["completion_length"],)
+
+
+def _check_decoder(name: str | None) -> None:
+    if name is not None and name not in DECODERS:
+        try:
+            plugin_path("decoder", name, DECODERS)
+        except PluginError as error:
+            raise ConfigError(f"--decoder: {error}") from error
+
+
+def _template(name: str, options: dict[str, Any]) -> Template:
+    """Return the template of that name with what the options change in it."""
+    found = template(name)
+    given = {field: options[field] for field in (*_IN_CHAT, "answer_prefix") if options[field] is not None}
+    if not found.prompts.chat_template:
+        for field in given.keys() & _IN_CHAT.keys():
+            raise ConfigError(
+                f"{_IN_CHAT[field]}: is a part of a chat, and the template {name} is none; give --template chat, "
+                "or leave the option out"
+            )
     if "system_prompt" in given:
         given["system_prompt"] = given["system_prompt"] or None
-    return given | {name: options[name] for name in ("chat_template", "answer_prefix")}
+    if "" in options["stop"]:
+        raise ConfigError("--stop: is empty, and every completion would end before it; leave it out")
+    prompts = found.prompts.model_copy(update=given)
+    return found.model_copy(update={"prompts": prompts, "stop": options["stop"] or found.stop})
 
 
 def _explain(error: ValidationError) -> str:
     """Say what the first problem is, with the option in place of the field."""
-    message = error.errors()[0]["msg"].removeprefix("Value error, ")
-    field, colon, rest = message.partition(": ")
-    option = (_OF_BOTH | _OF_DENOISING).get(field)
-    return f"{option}: {rest}" if colon and option else message
+    options = _OF_BOTH | _OF_DENOISING | _IN_GRID
+    first = error.errors()[0]
+    field, colon, rest = first["msg"].removeprefix("Value error, ").partition(": ")
+    if colon and field in options:
+        return f"{options[field]}: {rest}"
+    place = next((options[part] for part in reversed(first["loc"]) if part in options), None)
+    return first["msg"] if place is None else f"{place}: {first['msg']}"

@@ -1,4 +1,4 @@
-"""Where the model of an evaluation runs: in this process, or in the actors of a Ray of its own."""
+"""The workers of an evaluation: actors of a Ray of its own."""
 
 from __future__ import annotations
 
@@ -15,33 +15,26 @@ import torch
 from common.config import DeadlinesConfig
 from evaluation.completers.completion_worker import CompletionWorker
 from evaluation.completers.fleet import FleetCompleter
-from evaluation.completers.interface import Completer, Loading
 from evaluation.settings import EvaluationSettings
-from evaluation.subject import Subject
 from orchestrator.fleet.cluster import SMALL_STORE_BYTES, ClusterError, actor_resources, lacking, local_ray
 from orchestrator.fleet.spawning import spawner
 
 
 @contextmanager
-def running_completer(
-    subject: Subject,
+def running_workers(
     settings: EvaluationSettings,
     longest: int,
     workers: int,
     note: Callable[[str], None],
     check: Callable[[], None],
-) -> Iterator[Completer]:
-    """Load the model here, or with ``workers`` above 0 into so many actors, and release it at the end.
+) -> Iterator[FleetCompleter]:
+    """Start a local Ray and the workers, each with the model, for the length of the context.
 
-    ``longest``: of the sequences, prompt and completion. ``note`` is told of workers that are replaced; ``check`` is
-    called while waiting, and may raise. Raises what :meth:`Subject.load` raises, and ClusterError where Ray does not
-    start or there are too few GPUs.
+    ``longest``: of the sequences, prompt and completion. ``note`` is told of workers that are replaced; ``check``
+    is called while waiting, and may raise. Raises what :meth:`Subject.load` raises, WorkerFailedError, and
+    ClusterError where Ray does not start or there are too few GPUs.
     """
     deadlines = DeadlinesConfig()
-    if not workers:
-        with closing(subject.load(settings, longest, Loading(deadlines.start_seconds, check))) as completer:
-            yield completer
-        return
     each = actor_resources(_gpus(settings), None)
     name = f"evaluate-{os.getpid()}"
     with TemporaryDirectory(prefix="couplet-evaluate-") as folder:
