@@ -80,5 +80,6 @@ class Harness:
             self._keep(scoring.collect(_POLL_S), watcher)
 
     def _keep(self, samples: Sequence[Sample], watcher: Watcher) -> None:
-        self._folder.append(samples)
-        watcher.scored(samples)
+        if samples:
+            self._folder.append(samples)
+            watcher.scored(samples)

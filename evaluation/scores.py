@@ -195,7 +195,7 @@ def _deviation(values: Sequence[float | None]) -> float | None:
 def _best(
     temperatures: Sequence[float], columns: Sequence[Mapping[int, float]]
 ) -> tuple[float | None, float | None, Interval | None]:
-    """Return the best temperature, the lowest of equals, with its score on the tasks that all have and interval."""
+    """Return the best temperature, the lowest of equals, its score on the tasks that all have, and interval."""
     tasks = [index for index in columns[0] if all(index in column for column in columns)]
     if not tasks:
         return None, None, None

@@ -77,4 +77,6 @@ def _rollout_config(settings: EvaluationSettings, start_seconds: float) -> Confi
             }
         )
     except ValidationError as error:
-        raise ConfigError(f"--engine {settings.engine}: {error.errors()[0]['msg']}") from error
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"--engine {settings.engine}: {place}: {first['msg']}") from error

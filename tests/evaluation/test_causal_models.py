@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -16,8 +17,9 @@ from common.config import ModelSection
 from common.models.families import ModelError
 from common.records import NoiseKey, Sampler
 from evaluation.completers.interface import Completed, Completer
-from evaluation.settings import CausalSampler, Engine, EvaluationSettings
+from evaluation.settings import CausalSampler, Cell, Engine, EvaluationSettings
 from evaluation.subject import Subject
+from evaluation.templates import template
 from orchestrator.commands.main import main
 from rollout_workers.requests import Request
 from tests.learner.causal_folders import causal_folder, change_json
@@ -43,11 +45,22 @@ def reference(folder: Path) -> PreTrainedModel:
     return model
 
 
-def load(folder: Path, engine: Engine, **sampling: float) -> Completer:
+class Model(NamedTuple):
+    """A completer, and the sampler of its completions."""
+
+    completer: Completer
+    sampler: CausalSampler
+
+    def close(self) -> None:
+        self.completer.close()
+
+
+def load(folder: Path, engine: Engine, **sampling: float) -> Model:
     sampler = CausalSampler(completion_length=_LENGTH, **sampling)  # type: ignore[arg-type]
     model = ModelSection(path=str(folder), threads=1, device="cpu")
-    settings = EvaluationSettings(engine=engine, model=model, sampler=sampler)
-    return Subject.read(str(folder), engine).load(settings, longest=64)
+    cell = Cell.of("plain", sampler, seed=0)
+    settings = EvaluationSettings(engine=engine, model=model, templates=(template("plain"),), cells=(cell,))
+    return Model(Subject.read(str(folder), engine).load(settings, longest=64), sampler)
 
 
 @pytest.fixture(scope="module", params=["transformers", "vllm"])
@@ -59,18 +72,20 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def greedy(folder: Path, engine: Engine) -> Iterator[Completer]:
-    with closing(load(folder, engine)) as completer:
-        yield completer
+def greedy(folder: Path, engine: Engine) -> Iterator[Model]:
+    with closing(load(folder, engine)) as model:
+        yield model
 
 
 @pytest.mark.parametrize("length", [1, 256, 512])
 def test_settings_keep_their_kind_of_sampler(folder: Path, length: int) -> None:
     for kind, more in ((CausalSampler, {}), (Sampler, {"denoising_steps": 1})):
         sampler = {"completion_length": length, **more}
-        fields = {"engine": "vllm", "model": {"path": str(folder)}, "sampler": sampler}
+        cell = {"name": "any", "template": "plain", "sampler": sampler, "seed": 0}
+        templates = [template("plain").model_dump()]
+        fields = {"engine": "vllm", "model": {"path": str(folder)}, "templates": templates, "cells": [cell]}
         settings = EvaluationSettings.model_validate(fields)
-        assert type(settings.sampler) is kind
+        assert type(settings.cells[0].sampler) is kind
         assert EvaluationSettings.model_validate_json(settings.model_dump_json()) == settings
 
 
@@ -82,14 +97,17 @@ def requests(samples: int = 1, seed: int = 0) -> list[Request]:
     ]
 
 
-def run(completer: Completer, asked: list[Request]) -> dict[NoiseKey, Completed]:
-    found = {done.request.key: done for step in completer.complete(asked) for done in step}
+def run(model: Model, asked: list[Request]) -> dict[NoiseKey, Completed]:
+    completer, sampler = model
+    batches = completer.batches(asked, sampler)
+    assert [request for batch in batches for request in batch] == asked
+    found = {done.request.key: done for step in completer.complete(batches, sampler) for done in step}
     assert found.keys() == {request.key for request in asked}
     return found
 
 
 @torch.no_grad()
-def test_greedy_tokens_are_those_of_generate(greedy: Completer, reference: PreTrainedModel) -> None:
+def test_greedy_tokens_are_those_of_generate(greedy: Model, reference: PreTrainedModel) -> None:
     found = run(greedy, requests())
     for request in requests():
         prompt = torch.tensor([request.prompt_ids])
@@ -103,7 +121,7 @@ def test_greedy_tokens_are_those_of_generate(greedy: Completer, reference: PreTr
         assert list(found[request.key].token_ids) == ids[0, len(request.prompt_ids) :].tolist()
 
 
-def test_tokens_are_written_one_a_pass_from_left_to_right(greedy: Completer) -> None:
+def test_tokens_are_written_one_a_pass_from_left_to_right(greedy: Model) -> None:
     for done in run(greedy, requests()).values():
         assert done.forwards == len(done.token_ids)
         assert done.executed_step_map == tuple(range(done.forwards))
@@ -111,18 +129,19 @@ def test_tokens_are_written_one_a_pass_from_left_to_right(greedy: Completer) -> 
         assert done.ended or done.forwards == _LENGTH
 
 
-def test_what_is_not_finished_can_be_dropped(greedy: Completer) -> None:
-    steps = greedy.complete(requests())
+def test_what_is_not_finished_can_be_dropped(greedy: Model) -> None:
+    completer, sampler = greedy
+    steps = completer.complete(completer.batches(requests(), sampler), sampler)
     next(steps)
     steps.close()
     assert len(run(greedy, requests()[:1])) == 1
 
 
 def test_a_draw_depends_on_its_key_alone(folder: Path, engine: Engine) -> None:
-    with closing(load(folder, engine, temperature=1.0, top_p=0.9)) as completer:
-        together = run(completer, requests(samples=2))
-        alone = run(completer, requests(samples=2)[3:4])
-        other_seed = run(completer, requests(samples=2, seed=1))
+    with closing(load(folder, engine, temperature=1.0, top_p=0.9)) as model:
+        together = run(model, requests(samples=2))
+        alone = run(model, requests(samples=2)[3:4])
+        other_seed = run(model, requests(samples=2, seed=1))
     ((key, done),) = alone.items()
     assert done.token_ids == together[key].token_ids
     texts = {done.token_ids for done in (*together.values(), *other_seed.values())}
@@ -163,12 +182,12 @@ def test_a_causal_model_is_evaluated_as_any_other_and_has_ar_ness_1(
 ) -> None:
     tasks, out = tmp_path / "tasks.jsonl", tmp_path / "out"
     tasks.write_text("".join(json.dumps({"id": name, **_TASK}) + "\n" for name in ("one", "other")))
-    words = f"evaluate {tasks} --model {folder} --engine {engine} --output {out} --threads 1 --slots 1"
+    words = f"evaluate {folder} {tasks} --engine {engine} --output {out} --threads 1 --slots 1"
     sampling = "--max-tokens 12 --samples 2 --temperature 0.8"
     result = CliRunner().invoke(main, [*words.split(), *sampling.split()], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert f"a causal model, run by {engine}" in " ".join(result.output.split())
-    (figures,) = json.loads((out / "summary.json").read_text())["benchmarks"]
+    (figures,) = json.loads((out / "summary.json").read_text())["scores"]
     assert set(figures["ar_ness"].values()) == {1.0}
     assert figures["tokens_per_forward"] == 1.0
     assert (figures["tasks"], figures["samples"], set(figures["pass_at"])) == (2, 4, {"1", "2"})

@@ -18,7 +18,8 @@ from evaluation.samples import Sample
 from orchestrator.commands.main import main
 from tests.learner.causal_folders import causal_folder
 
-QUICKSTART = ("--model", "builtin:quickstart", "--max-tokens", "28", "--denoising-steps", "14")
+MODEL = "builtin:quickstart"
+SHORT = ("--max-tokens", "28", "--denoising-steps", "14")
 TASKS = [
     {
         "id": f"sum{number}",
@@ -62,9 +63,9 @@ def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_quick_start_passes_as_often_as_before_its_first_step(tmp_path: Path) -> None:
     """`couplet quickstart` evaluates the same model, tasks and seed at step 0, and shows 43.5 %."""
-    result = evaluate("builtin:quickstart", *QUICKSTART, "--threads", 1, "--output", tmp_path / "out")
+    result = evaluate(MODEL, "builtin:quickstart", *SHORT, "--threads", 1, "--output", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    (figures,) = summary_of(tmp_path / "out")["benchmarks"]
+    (figures,) = summary_of(tmp_path / "out")["scores"]
     assert (figures["tasks"], figures["samples"], figures["excluded"]) == (200, 200, 0)
     assert figures["pass_at"]["1"] == pytest.approx(0.435, abs=0.006)  # but for one near-tie
     assert 1.0 < figures["tokens_per_forward"] <= 2.0
@@ -73,14 +74,14 @@ def test_the_quick_start_passes_as_often_as_before_its_first_step(tmp_path: Path
 
 def test_figures_are_those_of_the_samples_that_were_kept(tasks: Path, tmp_path: Path) -> None:
     result = evaluate(
-        tasks, *QUICKSTART, "--samples", 4, "--temperature", 1.6, "--top-p", 1, "--k", 1, "--k", 3,
+        MODEL, tasks, *SHORT, "--samples", 4, "--temperature", 1.6, "--top-p", 1, "--k", 1, "--k", 3,
         "--seed", 3, "--output", tmp_path / "out", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     samples = samples_of(tmp_path / "out")
     assert sorted((one.index, one.sample) for one in samples) == [(i, j) for i in range(4) for j in range(4)]
     assert len({one.text for one in samples}) > 4
-    (figures,) = summary_of(tmp_path / "out")["benchmarks"]
+    (figures,) = summary_of(tmp_path / "out")["scores"]
     for k in (1, 3):
         of_tasks = [
             fmean(any(some) for some in combinations([one.passed for one in samples if one.index == index], k))
@@ -91,9 +92,12 @@ def test_figures_are_those_of_the_samples_that_were_kept(tasks: Path, tmp_path: 
     assert figures["forwards"] == sum(one.forwards for one in samples)
     for name, steps in (("global@1", "step_map"), ("executed_global@1", "executed_step_map")):
         assert figures["ar_ness"][name] == pytest.approx(fmean(_left_most(getattr(one, steps)) for one in samples))
-    assert json.loads(result.stdout.splitlines()[-1]) == summary_of(tmp_path / "out")
-    settings = json.loads((tmp_path / "out" / "settings.json").read_text())["settings"]
-    assert (settings["seed"], settings["sampler"]["temperature"]) == (3, 1.6)
+    printed = json.loads(result.stdout.splitlines()[-1])
+    assert printed["scores"][0].pop("seconds") > 0
+    assert printed == summary_of(tmp_path / "out")
+    (cell,) = json.loads((tmp_path / "out" / "settings.json").read_text())["settings"]["cells"]
+    assert (cell["seed"], cell["sampler"]["temperature"]) == (3, 1.6)
+    assert {one.cell for one in samples} == {cell["name"]} == {"plain,T1.6,steps14,seed3"}
 
 
 def _left_most(step_map: tuple[int, ...]) -> float:
@@ -110,8 +114,8 @@ def _left_most(step_map: tuple[int, ...]) -> float:
 
 def test_a_stop_ends_the_text_before_it_in_a_chat_too(causal: Path, tasks: Path, tmp_path: Path) -> None:
     """The answer's beginning is the prompt's, and no part of what is searched."""
-    arguments = (tasks, "--model", causal, "--engine", "transformers", "--max-tokens", 8, "--limit", 1)
-    chat = (*arguments, "--chat-template", "--system-prompt", "", "--answer-prefix", "Here:\n```python\n")
+    arguments = (causal, tasks, "--engine", "transformers", "--max-tokens", 8, "--limit", 1)
+    chat = (*arguments, "--template", "chat", "--system-prompt", "", "--answer-prefix", "Here:\n```python\n")
     assert evaluate(*chat, "--output", tmp_path / "whole").exit_code == 0
     (whole,) = samples_of(tmp_path / "whole")
     written = whole.text.removeprefix("Here:\n```python\n")
@@ -126,9 +130,18 @@ def test_a_stop_ends_the_text_before_it_in_a_chat_too(causal: Path, tasks: Path,
 def test_an_evaluation_that_is_interrupted_leaves_what_is_done(causal: Path, tasks: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     sampling = ("--max-tokens", "8", "--samples", "60", "--temperature", "1", "--threads", "1")
-    model = ("--model", str(causal), "--engine", "transformers", "--output", str(out))
+    model = ("--engine", "transformers", "--output", str(out))
     process = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator.commands.main", "evaluate", str(tasks), *model, *sampling],
+        [
+            sys.executable,
+            "-m",
+            "orchestrator.commands.main",
+            "evaluate",
+            str(causal),
+            str(tasks),
+            *model,
+            *sampling,
+        ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -148,7 +161,7 @@ def test_an_evaluation_that_is_interrupted_leaves_what_is_done(causal: Path, tas
     assert len(samples) % 60 == 0
     summary = summary_of(out)
     assert not summary["complete"]
-    assert summary["benchmarks"][0]["samples"] == len(samples)
+    assert summary["scores"][0]["samples"] == len(samples)
     assert f"what was done is in {out}" in output
 
 
@@ -158,22 +171,30 @@ def test_an_evaluation_that_is_interrupted_leaves_what_is_done(causal: Path, tas
         (["--engine", "transformers"], "builtin:quickstart is a masked-diffusion model"),
         (["--k", "2"], "--k 2: takes at least as many completions of each task; give --samples 2 or more"),
         (["--denoising-steps", "40"], "--denoising-steps: more steps than tokens"),
-        (["--system-prompt", "x"], "--system-prompt: is a part of a chat; give --chat-template"),
+        (["--system-prompt", "x"], "--system-prompt: is a part of a chat, and the template plain is none"),
+        (["--answer-prefix", "x"], "--answer-prefix: begins no answer of sums, whose tasks are continued"),
+        (["--template", "magic"], "give one of plain, "),
         (["--tensor-parallel-size", "2"], "--tensor-parallel-size: only vllm splits a model"),
-        (["--max-tokens", "5000"], "the prompt is too long"),
-        (["--decoder", "magic"], "magic"),
+        (["--max-tokens", "5000"], "--max-tokens 5000: does not fit: the model knows 512 positions"),
+        (["--decoder", "magic"], "--decoder: "),
+        (["--decoder", "1"], "--decoder: "),
         (["elsewhere/sums.jsonl.gz"], "elsewhere/sums.jsonl.gz: another file is named sums too"),
         (["no/such/file.jsonl"], "no/such/file.jsonl: there is no such file"),
-        (["--model", "no/such/folder/at-all"], "no such folder"),
-        (["--chat-template"], "has no chat template"),
+        (["--template", "chat"], "--template: the tokenizer of 'builtin:quickstart' has no chat template; give"),
     ],
 )
 def test_bad_input_is_one_clear_error(arguments: list[str], message: str, tasks: Path, tmp_path: Path) -> None:
-    result = evaluate(tasks, *QUICKSTART, "--output", tmp_path / "out", *arguments)
+    result = evaluate(MODEL, tasks, *SHORT, "--output", tmp_path / "out", *arguments)
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
     assert message in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_not_there_is_named_as_the_argument(tasks: Path, tmp_path: Path) -> None:
+    result = evaluate("no/such/folder/at-all", tasks, "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr == "error: MODEL 'no/such/folder/at-all': no such folder\n"
 
 
 @pytest.mark.parametrize(
@@ -187,18 +208,16 @@ def test_bad_input_is_one_clear_error(arguments: list[str], message: str, tasks:
 def test_a_causal_model_is_not_denoised(
     causal: Path, tasks: Path, arguments: list[str], message: str, tmp_path: Path
 ) -> None:
-    result = evaluate(
-        tasks, "--model", causal, "--engine", "transformers", "--output", tmp_path / "out", *arguments
-    )
+    result = evaluate(causal, tasks, "--engine", "transformers", "--output", tmp_path / "out", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
 
 
 def test_a_folder_that_holds_an_evaluation_is_left_alone(tasks: Path, tmp_path: Path) -> None:
     (tmp_path / "samples.jsonl").write_text("mine\n")
-    result = evaluate(tasks, *QUICKSTART, "--output", tmp_path)
+    result = evaluate(MODEL, tasks, *SHORT, "--output", tmp_path)
     assert result.exit_code == 2
-    assert "holds an evaluation already" in result.stderr
+    assert "holds a samples.jsonl without its settings.json" in result.stderr
     assert (tmp_path / "samples.jsonl").read_text() == "mine\n"
 
 
@@ -206,11 +225,9 @@ def test_a_task_that_cannot_be_scored_is_told_and_not_counted(causal: Path, task
     file = tmp_path / "bad.jsonl"
     bad = {**TASKS[0], "id": "bad", "tests": [{"call": "f(1)"}], "reference": "    raise KeyError\n"}
     file.write_text(tasks.read_text() + json.dumps(bad) + "\n")
-    result = evaluate(
-        file, "--model", causal, "--engine", "transformers", "--max-tokens", 4, "--output", tmp_path / "out"
-    )
+    result = evaluate(causal, file, "--engine", "transformers", "--max-tokens", 4, "--output", tmp_path / "out")
     assert result.exit_code == 2
     assert "1 tasks cannot be scored" in result.stderr
     assert "task 'bad'" in result.stderr
-    (figures,) = summary_of(tmp_path / "out")["benchmarks"]
+    (figures,) = summary_of(tmp_path / "out")["scores"]
     assert (figures["tasks"], figures["samples"], figures["excluded"]) == (5, 5, 1)

@@ -25,10 +25,11 @@ from evaluation.settings import EvaluationSettings
 from evaluation.subject import Subject
 from orchestrator.commands.evaluate.benchmarks import load_benchmarks
 from orchestrator.commands.evaluate.facts import evaluation_facts
+from orchestrator.commands.evaluate.naming import in_options
 from orchestrator.commands.evaluate.options import check_answer_prefix, evaluation_settings, sampling_options
 from orchestrator.commands.evaluate.presets import apply_preset
 from orchestrator.commands.evaluate.progress import shown_progress
-from orchestrator.commands.evaluate.several import Several, flat
+from orchestrator.commands.evaluate.several import several
 from orchestrator.commands.evaluate.tables import comma_separated, markdown
 from orchestrator.commands.evaluate.view import evaluation_view
 from orchestrator.commands.exits import CommandFailedError
@@ -49,15 +50,7 @@ _FEW = 20
 )
 @click.option("--format", "format_name", help="Of TASKS, by name [default: each row's, by its fields].")
 @click.option("--limit", type=click.IntRange(min=1), help="Tasks of each file, from its first [default: all].")
-@click.option(
-    "--k",
-    "ks",
-    type=Several(click.IntRange(min=1)),
-    multiple=True,
-    callback=flat,
-    metavar="K,...",
-    help="Print pass@k [default: 1 and --samples].",
-)
+@several("--k", "ks", of=click.IntRange(min=1), metavar="K,...", help="Print pass@k [default: 1 and --samples].")
 @sampling_options
 @sandbox_options
 @click.option(
@@ -88,10 +81,10 @@ def evaluate(
 ) -> None:
     """Evaluate a model on task files: pass@k, decoding order and cost.
 
-    MODEL is a folder, a Hub name or builtin:quickstart: a masked-diffusion model, which torch or vllm denoises, or
-    a causal one, which vllm or transformers (slowly) runs from left to right; its config.json says which. TASKS are
-    files of tasks, or builtin:quickstart, the quick start's held-out tasks. Prompts, sandbox and figures are the
-    same for both kinds of model.
+    MODEL is a folder, a Hub name or builtin:quickstart: a masked-diffusion model, which torch or vllm denoises,
+    or a causal one, which vllm or transformers (slowly) runs from left to right; its config.json says which. TASKS
+    are files of tasks, or builtin:quickstart, the quick start's held-out tasks. Prompts, sandbox and figures are
+    the same for both kinds of model.
 
     Several templates, temperatures, denoising steps and seeds make a grid, of which each combination evaluates
     every task.
@@ -162,13 +155,13 @@ def _say_stopping() -> None:
 
 @contextmanager
 def _starting(stop: StopRequest) -> Iterator[None]:
-    """Answer a request to stop that came during the start, which may have failed of it."""
+    """Answer a request to stop that came during the start, which may have failed of it; name options in errors."""
     try:
         try:
             yield
-        except UserError:
+        except UserError as error:
             stop.check()
-            raise
+            raise UserError(in_options(str(error))) from error
         stop.install()  # once more: what runs the model may have taken the signals over
         stop.check()
     except Interrupted:

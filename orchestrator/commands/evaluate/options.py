@@ -18,7 +18,7 @@ from evaluation.settings import SAMPLERS, Cell, EvaluationSettings
 from evaluation.subject import Subject
 from evaluation.templates import TEMPLATES, Template, template
 from orchestrator.commands.evaluate.presets import PRESETS
-from orchestrator.commands.evaluate.several import Several, flat
+from orchestrator.commands.evaluate.several import several
 
 _Function = Callable[..., Any]
 #: The options of samplers by the fields that they set.
@@ -28,47 +28,41 @@ _IN_GRID = {"temperature": "--temperature", "denoising_steps": "--denoising-step
 _IN_CHAT = {"chat_template_file": "--chat-template-file", "system_prompt": "--system-prompt"}
 
 
-def _several(*names: str, of: click.ParamType, default: tuple[Any, ...] = (), help: str, metavar: str) -> Any:
-    return click.option(
-        *names, type=Several(of), multiple=True, default=(default,), callback=flat, help=help, metavar=metavar
-    )
-
-
 _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     click.option(
         "--preset",
         type=click.Choice(tuple(PRESETS)),
         help="A protocol, which sets the options below that are not given: the paper's, or ours.",
     ),
-    _several(
+    several(
         "--template",
         "templates",
         of=click.STRING,
-        default=("plain",),
+        default="plain",
         metavar="NAME,...",
         help=f"How tasks are put to the model: {', '.join(TEMPLATES)} [default: plain].",
     ),
-    _several(
+    several(
         "--temperature",
         "temperatures",
         of=click.FloatRange(min=0),
-        default=(0.0,),
+        default="0",
         metavar="T,...",
         help="Of sampling [default: 0, greedy].",
     ),
-    _several(
+    several(
         "--denoising-steps",
         "denoising_steps",
         of=click.IntRange(min=1),
         metavar="S,...",
         help="Of a masked-diffusion model [default: one a token].",
     ),
-    _several(
+    several(
         "--seeds",
         "--seed",
         "seeds",
         of=click.IntRange(min=0),
-        default=(0,),
+        default="0",
         metavar="N,...",
         help="Key every random number of sampling [default: 0].",
     ),

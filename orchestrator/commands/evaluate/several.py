@@ -7,24 +7,17 @@ from typing import Any
 import click
 
 
-class Several(click.ParamType):
-    """A list of values of another type, such as ``0.2,0.3``."""
+def several(*names: str, of: click.ParamType[Any], metavar: str, help: str, default: str = "") -> Any:
+    """Make an option whose value is a tuple; each of its values is of the type ``of``, and given once."""
 
-    name = "list"
+    def values(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[Any, ...]:
+        parts = [part.strip() for text in given if text for part in text.split(",")]
+        found = tuple(of.convert(part, parameter, context) for part in parts)
+        for number, value in enumerate(found):
+            if value in found[:number]:
+                raise click.BadParameter(f"{value} is given twice", context, parameter)
+        return found
 
-    def __init__(self, one: click.ParamType) -> None:
-        self._one = one
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Any, ...]:
-        if not isinstance(value, str):
-            return tuple(value)
-        return tuple(self._one.convert(part.strip(), param, ctx) for part in value.split(","))
-
-
-def flat(ctx: click.Context, param: click.Parameter, value: tuple[tuple[Any, ...], ...]) -> tuple[Any, ...]:
-    """Join what was given in several places; a callback of options. Raises BadParameter for one given twice."""
-    joined = tuple(one for some in value for one in some)
-    for number, one in enumerate(joined):
-        if one in joined[:number]:
-            raise click.BadParameter(f"{one} is given twice", ctx, param)
-    return joined
+    return click.option(
+        *names, multiple=True, callback=values, default=(default,), metavar=metavar, help=help, type=click.STRING
+    )
