@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -199,11 +200,17 @@ def test_a_causal_model_is_evaluated_as_any_other_and_has_ar_ness_1(folder: Path
     assert (figures["tasks"], figures["samples"], set(figures["pass_at"])) == (2, 4, {"1", "2"})
 
 
-def test_ctrl_c_ends_an_evaluation_by_vllm_in_order(folder: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder of temporary files; its path has to be short, as there are sockets in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_ctrl_c_ends_an_evaluation_by_vllm_in_order(folder: Path, tmp_path: Path, temporary: Path) -> None:
     """As a terminal sends it: to every process at once."""
     need_vllm()
-    tasks, out, temporary = tmp_path / "tasks.jsonl", tmp_path / "out", tmp_path / "temporary"
-    temporary.mkdir()
+    tasks, out = tmp_path / "tasks.jsonl", tmp_path / "out"
     tasks.write_text("".join(json.dumps({"id": f"task {number}", **_TASK}) + "\n" for number in range(20)))
     words = f"evaluate {folder} {tasks} --engine vllm --output {out} --threads 1 --slots 1"
     sampling = "--max-tokens 40 --samples 64 --temperature 0.8"

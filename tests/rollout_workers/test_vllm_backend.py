@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from common.config import Config, load_config
+from common.errors import UserError
 from common.likelihood.registry import make_estimator
 from common.likelihood.views import SampleKey, Text
 from common.models.config import ModelConfig
@@ -251,6 +252,18 @@ def test_in_bf16_updates_are_exact_and_log_probabilities_near() -> None:
         assert len(same) >= len(ours) / 2
         gaps = [np.abs(np.subtract(one.model_logprobs, other.model_logprobs)).mean() for one, other in same]
         assert 0 < np.mean(gaps) < 0.1
+
+
+def test_a_folder_of_temporary_files_that_is_too_deep_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_vllm()
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(UserError, match="too long for vLLM's sockets; set TMPDIR to a shorter one"):
+        build_backend(load_config(RECIPE, ["rollout.backend=vllm"]))
+    assert list(deep.iterdir()) == []
 
 
 class StopError(Exception):

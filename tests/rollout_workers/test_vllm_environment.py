@@ -22,9 +22,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize(
-    ("asked", "level"), [(None, "ERROR"), ("", "ERROR"), ("info", "INFO"), ("DEBUG", "DEBUG")]
+    ("asked", "level"), [(None, "CRITICAL"), ("", "CRITICAL"), ("info", "INFO"), ("DEBUG", "DEBUG")]
 )
-def test_vllm_logs_to_standard_error_and_errors_alone_unless_asked(
+def test_vllm_is_silent_unless_asked_and_logs_to_standard_error(
     environment: pytest.MonkeyPatch, asked: str | None, level: str
 ) -> None:
     if asked is not None:

@@ -13,8 +13,8 @@ import ray
 import torch
 
 from common.config import DeadlinesConfig
-from evaluation.completers.completion_worker import CompletionWorker
 from evaluation.completers.fleet import FleetCompleter
+from evaluation.completion_worker import CompletionWorker
 from evaluation.settings import EvaluationSettings
 from orchestrator.fleet.cluster import SMALL_STORE_BYTES, ClusterError, actor_resources, lacking, local_ray
 from orchestrator.fleet.spawning import spawner

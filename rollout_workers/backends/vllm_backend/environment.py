@@ -35,7 +35,7 @@ def prepare(threads: int, processes: int) -> None:
     Raises UserError where ``COUPLET_VLLM_LOG`` is no level of logging.
     """
     level = shown_level()
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", level or "ERROR")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", level or "CRITICAL")  # errors are raised as well
     if level is None:  # torch warns of a missing Triton when vLLM is imported
         logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
     for name, value in _SETTINGS.items():

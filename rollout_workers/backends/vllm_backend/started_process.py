@@ -5,6 +5,7 @@ Imports nothing of vLLM.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import shutil
@@ -50,8 +51,11 @@ def _end_with(parent: int | None, folder: Path) -> None:
 
 
 def _redirect_output(folder: Path) -> None:
-    """Write to the folder, or where the log is shown to standard error alone; C++ code writes there, too."""
+    """Write to the folder, errors too, or where the log is shown to standard error; C++ code does so as well."""
     if shown_level() is None:
+        log = logging.getLogger("vllm")
+        for one in (log, *log.handlers):
+            one.setLevel(logging.ERROR)
         file = os.open(folder / OUTPUT, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(file, 2)
         os.close(file)

@@ -14,9 +14,11 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.resource_tracker import ensure_running
 from pathlib import Path
 from typing import TypeVar
+from uuid import uuid4
 
 from rollout_workers.backends.vllm_backend.environment import LOG
 from rollout_workers.backends.vllm_backend.errors import VllmError
+from rollout_workers.backends.vllm_backend.installation import VllmUnusableError
 from rollout_workers.backends.vllm_backend.names import multiproc_executor
 from rollout_workers.backends.vllm_backend.started_process import FOLDER, OUTPUT
 
@@ -26,6 +28,8 @@ _LOOK_SECONDS = 0.1
 #: vLLM is given this long to notice that its processes are gone.
 _END_SECONDS = 15.0
 _LINES_SHOWN = 5
+#: Where vLLM puts its sockets, and how many characters the path of one may have.
+_SOCKETS, _SOCKET_PATH = "VLLM_RPC_BASE_PATH", 107
 
 
 def start(
@@ -34,7 +38,8 @@ def start(
     """Return what ``build`` returns, which starts processes of vLLM's; these keep their files in ``folder``.
 
     ``check`` is called several times a second, and may raise. Raises that, VllmError for a start that fails or
-    takes more than ``seconds``, and ValueError for what vLLM does not accept; no process is left then.
+    takes more than ``seconds``, VllmUnusableError where there is no place for sockets, and ValueError for what
+    vLLM does not accept; no process is left then.
     """
     ensure_running()  # what it starts, it starts by unblocking SIGINT
     before = set(active_children())
@@ -73,14 +78,20 @@ def _run(build: Callable[[], Started], started: Future[Started]) -> None:
 
 @contextmanager
 def _told_to_processes(folder: Path) -> Iterator[None]:
-    """Have the processes that are started meanwhile find their folder, and meet at a file in it."""
+    """Have the processes that are started meanwhile find their folder, with their sockets and where they meet."""
+    longest = len(f"{folder}/{uuid4()}")
+    if longest > _SOCKET_PATH:
+        raise VllmUnusableError(
+            f"the folder of temporary files, {folder.parent}, has a path that is too long for vLLM's sockets",
+            "set TMPDIR to a shorter one",
+        )
     usual = multiproc_executor.get_file_store_init_method
     multiproc_executor.get_file_store_init_method = lambda: f"file://{folder / folder.name}"
-    os.environ[FOLDER] = str(folder)
+    os.environ |= {FOLDER: str(folder), _SOCKETS: str(folder)}
     try:
         yield
     finally:
-        del os.environ[FOLDER]
+        del os.environ[FOLDER], os.environ[_SOCKETS]
         multiproc_executor.get_file_store_init_method = usual
 
 
