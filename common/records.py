@@ -53,7 +53,7 @@ class Record(BaseModel):
             raise RecordError(f"{cls.__name__}: {error}") from error
 
 
-Comparison = Literal["equal", "close", "as_set", "presence"]
+Comparison = Literal["equal", "close", "as_set", "presence", "contest", "contest_item"]
 
 
 class TestCase(Record):
@@ -68,7 +68,9 @@ class TestCase(Record):
 
     ``expected`` None, of ``call`` and ``stdin``, means: what the task's reference gives. ``comparison`` of
     ``call``: Python's ``==``; ``close``, equal up to ``tolerance`` wherever a number stands (also of ``stdin``);
-    ``as_set``, the same elements; ``presence``, both None or neither.
+    ``as_set``, the same elements; ``presence``, both None or neither; ``contest``, as judges of contests compare
+    (also of ``stdin``): data as JSON has it, and numbers by value; ``contest_item``, the same, and where a list of
+    one item is expected, the item will do.
     """
 
     __test__: ClassVar[bool] = False  # not a pytest class
@@ -86,7 +88,8 @@ class Task(Record):
     """A programming task: a prompt for the model and tests for its completion.
 
     ``completion`` says what the model writes: ``continuation`` is appended to ``prefix`` as it is (the prefix
-    is usually the prompt itself), ``fenced`` is a chat answer with one fenced Python block.
+    is usually the prompt itself), ``fenced`` is a chat answer with one fenced Python block. Of an answer with
+    ``assert entry_point(...) == value``, ``asserted_call`` and ``asserted_value`` append one side to ``prefix``.
 
     ``reference``, a right solution, follows ``prefix``: the whole program is ``prefix + reference``.
     ``test_setup`` runs before every script test, where the tests run; ``exports`` are the names of the solution
@@ -99,7 +102,7 @@ class Task(Record):
     family: str = ""
     prompt: str
     prefix: str = ""
-    completion: Literal["continuation", "fenced"] = "continuation"
+    completion: Literal["continuation", "fenced", "asserted_call", "asserted_value"] = "continuation"
     entry_point: str | None = None
     tests: tuple[TestCase, ...]
     test_setup: str = ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from common.models.prompts import PromptEncoder
 from common.records import NoiseKey, Purpose, Task
-from common.tasks.questions import as_question
+from common.tasks.questions import posed
 from evaluation.completers.interface import Completed
 from evaluation.templates import Template
 from rollout_workers.requests import Request
@@ -23,6 +23,12 @@ class Benchmark:
     name: str
     source: str
     tasks: tuple[Task, ...]
+
+    @property
+    def family(self) -> str:
+        """The family that all of its tasks are of; empty where there is none."""
+        families = {task.family for task in self.tasks}
+        return families.pop() if len(families) == 1 else ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,5 @@ class AskedBenchmark:
 
 def ask(benchmark: Benchmark, template: Template, encoder: PromptEncoder) -> AskedBenchmark:
     """Put the tasks of a benchmark as a template does; ``encoder`` is that of its prompts."""
-    tasks = benchmark.tasks
-    if template.prompts.chat_template:
-        tasks = tuple(as_question(task) for task in tasks)
+    tasks = tuple(posed(task, template.prompts) for task in benchmark.tasks)
     return AskedBenchmark(benchmark.name, template, encoder, tasks, tuple(encoder.encode(task) for task in tasks))

@@ -15,10 +15,13 @@ from typing import Any
 from common.disk import write_text
 from common.errors import UserError
 from evaluation.batches import CompletedBatch
+from evaluation.differences import differences
 from evaluation.json_lines import append_lines, drop_torn_line, read_lines
 from evaluation.samples import Sample
 from evaluation.settings import EvaluationSettings
 
+#: A benchmark and a cell, by their names.
+_Cell = tuple[str, str]
 _MOST_NAMED = 5
 
 
@@ -37,7 +40,8 @@ class EvaluationFolder:
         self._samples = path / "samples.jsonl"
         self._batches = path / "batches.jsonl"
         self._times = path / "times.json"
-        self._kept: dict[tuple[str, str], set[tuple[int, int]]] = defaultdict(set)
+        self._kept: dict[_Cell, set[tuple[int, int]]] = defaultdict(set)
+        self._seconds: dict[_Cell, float] = {}
 
     def check(self, facts: Mapping[str, Any]) -> None:
         """Raise UserError where the folder holds an evaluation of other facts, and name those."""
@@ -55,7 +59,7 @@ class EvaluationFolder:
             raise UserError(
                 f"--output {self.path}: settings.json: is of no evaluation; name another folder"
             ) from error
-        differing = list(_differences(there, json.loads(json.dumps(facts))))
+        differing = list(differences(there, json.loads(json.dumps(facts))))
         if differing:
             more = f" and {len(differing) - _MOST_NAMED} more" if len(differing) > _MOST_NAMED else ""
             raise UserError(
@@ -88,6 +92,7 @@ class EvaluationFolder:
                 drop_torn_line(file)
             for sample in self.samples():
                 self._kept[sample.benchmark, sample.cell].add(sample.place)
+            self._seconds = self._read_seconds()
             yield
 
     def settings(self) -> EvaluationSettings:
@@ -114,19 +119,25 @@ class EvaluationFolder:
     def record(self, batch: CompletedBatch) -> None:
         """Keep the completions of a batch."""
         append_lines(self._batches, [batch])
+        cell = batch.benchmark, batch.cell
+        self._seconds[cell] = self._seconds.get(cell, 0.0) + batch.seconds
 
     def batches(self, benchmark: str, cell: str) -> Iterator[CompletedBatch]:
         """Read the batches of a benchmark in a cell that are complete, one at a time; none once all is done."""
-        for batch in read_lines(self._batches, CompletedBatch):
-            if (batch.benchmark, batch.cell) == (benchmark, cell):
-                yield batch
+        if (benchmark, cell) in self._seconds:
+            for batch in read_lines(self._batches, CompletedBatch):
+                if (batch.benchmark, batch.cell) == (benchmark, cell):
+                    yield batch
 
-    def seconds(self) -> dict[tuple[str, str], float]:
+    def seconds(self) -> dict[_Cell, float]:
         """Return how long completing took, by benchmark and cell, over the batches that are complete."""
+        return self._seconds or self._read_seconds()
+
+    def _read_seconds(self) -> dict[_Cell, float]:
         if self._times.exists():
             times = json.loads(self._times.read_text("utf-8"))["completing"]
             return {(one["benchmark"], one["cell"]): one["seconds"] for one in times}
-        found: dict[tuple[str, str], float] = defaultdict(float)
+        found: dict[_Cell, float] = defaultdict(float)
         for batch in read_lines(self._batches, CompletedBatch):
             found[batch.benchmark, batch.cell] += batch.seconds
         return dict(found)
@@ -147,22 +158,7 @@ class EvaluationFolder:
         ordered = self._samples.with_name(".samples.jsonl.tmp")
         ordered.unlink(missing_ok=True)
         for _, section in groupby(self.samples(), lambda sample: (sample.benchmark, sample.cell)):
-            append_lines(ordered, sorted(section, key=lambda sample: sample.place))
+            in_order: list[Sample] = sorted(section, key=lambda sample: sample.place)
+            append_lines(ordered, in_order)
         ordered.replace(self._samples)
         self._batches.unlink(missing_ok=True)
-
-
-def _differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
-    """Name the values in which two JSON documents differ."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in dict.fromkeys((*there, *here)):
-            yield from _differences(there.get(key), here.get(key), f"{name}.{key}".removeprefix("."))
-    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        for number, (one, other) in enumerate(zip(there, here, strict=True)):
-            yield from _differences(one, other, f"{name}.{number}")
-    elif there != here:
-        yield f"{name} is {_short(there)} there and {_short(here)} here"
-
-
-def _short(value: Any) -> str:
-    return f"{len(value)} long" if isinstance(value, list | dict) else json.dumps(value)

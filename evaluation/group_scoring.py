@@ -46,7 +46,8 @@ class GroupScoring:
             if group:
                 group.sort(key=lambda one: one.place)
                 answers = self._asked.answers(index, group)
-                self._scored[self._pool.submit(self._asked.tasks[index], answers)] = group
+                extract = self._asked.template.extraction.program
+                self._scored[self._pool.submit(self._asked.tasks[index], answers, extract)] = group
 
     def collect(self, seconds: float) -> list[Sample]:
         """Return the samples that are scored, after at most that many seconds."""

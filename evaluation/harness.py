@@ -69,17 +69,16 @@ class Harness:
         under_way = OpenBatches(asked.name, cell.name, missing)
         with closing(self._completer.complete(list(missing.values()), cell.sampler)) as steps:
             for finished in steps:
-                self._check()
                 for complete in under_way.add(finished):
                     self._folder.record(complete)
                 scoring.add(finished)
                 watcher.stepped(len(finished))
                 self._keep(scoring.collect(0.0), watcher)
         while scoring.has_unfinished:
-            self._check()
             self._keep(scoring.collect(_POLL_S), watcher)
 
     def _keep(self, samples: Sequence[Sample], watcher: Watcher) -> None:
+        self._check()  # first: a signal that ends the evaluation may have ended programs in the sandbox as well
         if samples:
             self._folder.append(samples)
             watcher.scored(samples)

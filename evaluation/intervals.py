@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from common import rng
 
@@ -30,11 +31,27 @@ def best_interval(columns: Sequence[Sequence[float]]) -> Interval:
     Every resample chooses the best column anew, so that the interval has the choice in it. Raises ValueError for
     no scores.
     """
+    return _ends(_resampled_means(columns).max(axis=0))
+
+
+def interval_of_mean(sets: Sequence[Sequence[float]]) -> Interval:
+    """Return the interval of the mean of the means of several sets of tasks, each resampled on its own.
+
+    Raises ValueError for a set without scores.
+    """
+    return _ends(np.mean([_resampled_means([scores], number)[0] for number, scores in enumerate(sets)], axis=0))
+
+
+def _resampled_means(columns: Sequence[Sequence[float]], number: int = 0) -> NDArray[np.float64]:
+    """Return the means [columns, resamples] over tasks that are drawn alike for all columns."""
     scores = np.array(columns, dtype=np.float64)
     if scores.ndim != 2 or not scores.size:
         raise ValueError("the scores of at least one task must be given, as many in each column")
     tasks = scores.shape[1]
-    drawn = rng.stream(_SEED, "bootstrap", tasks).integers(tasks, size=(RESAMPLES, tasks))
-    best = np.max([column[drawn].mean(axis=1) for column in scores], axis=0)
-    low, high = np.quantile(best, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    drawn = rng.stream(_SEED, "bootstrap", tasks, number).integers(tasks, size=(RESAMPLES, tasks))
+    return np.stack([column[drawn].mean(axis=1) for column in scores])
+
+
+def _ends(means: NDArray[np.float64]) -> Interval:
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
+from evaluation.evalplus import EvalPlusScore, evalplus_scores
 from evaluation.folder import EvaluationFolder
 from evaluation.scores import (
     BestTemperature,
@@ -24,7 +25,7 @@ from evaluation.summary import summarise
 
 @dataclass(frozen=True)
 class Results:
-    """Scores of every benchmark in every cell, over the seeds, and at the best temperature.
+    """Scores of every benchmark in every cell, over the seeds, at the best temperature, and of EvalPlus.
 
     ``complete``: whether none is missing. ``seconds``: of completing, by benchmark and cell.
     """
@@ -33,13 +34,19 @@ class Results:
     scores: tuple[CellScore, ...]
     means: tuple[SeedMean, ...]
     best: tuple[BestTemperature, ...]
+    evalplus: tuple[EvalPlusScore, ...]
     seconds: Mapping[tuple[str, str], float]
 
     @classmethod
     def read(
-        cls, folder: EvaluationFolder, settings: EvaluationSettings, ks: Sequence[int], complete: bool
+        cls,
+        folder: EvaluationFolder,
+        settings: EvaluationSettings,
+        families: Mapping[str, str],
+        ks: Sequence[int],
+        complete: bool,
     ) -> Results:
-        """Sum up what the folder has."""
+        """Sum up what the folder has; ``families`` of tasks by benchmark."""
         cells = {cell.name: cell for cell in settings.cells}
         evaluated = [
             Evaluated(benchmark, cells[cell], summarise(samples))
@@ -50,6 +57,7 @@ class Results:
             tuple(cell_scores(evaluated, ks)),
             tuple(seed_means(evaluated, ks)),
             tuple(best_temperatures(evaluated, ks)),
+            tuple(evalplus_scores(evaluated, families, ks)),
             folder.seconds(),
         )
 
@@ -60,6 +68,7 @@ class Results:
             "scores": [asdict(one) for one in self.scores],
             "means": [asdict(one) for one in self.means],
             "best": [asdict(one) for one in self.best],
+            "evalplus": [asdict(one) for one in self.evalplus],
         }
 
     def timed_record(self) -> dict[str, Any]:

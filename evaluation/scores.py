@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from common.records import Sampler
 from evaluation.intervals import Interval, best_interval, bootstrap_interval
 from evaluation.settings import Cell
 from evaluation.summary import Summary
@@ -81,17 +80,12 @@ class Evaluated:
     cell: Cell
     summary: Summary
 
-    @property
-    def steps(self) -> int | None:
-        """The denoising steps; None of a causal model."""
-        return self.cell.sampler.denoising_steps if isinstance(self.cell.sampler, Sampler) else None
-
 
 def cell_scores(evaluated: Iterable[Evaluated], ks: Sequence[int]) -> list[CellScore]:
     """Score every benchmark in every cell."""
     found = []
     for one in evaluated:
-        columns = _mean_columns([one], ks)
+        columns = mean_columns([one], ks)
         summary = one.summary
         found.append(
             CellScore(
@@ -99,7 +93,7 @@ def cell_scores(evaluated: Iterable[Evaluated], ks: Sequence[int]) -> list[CellS
                 cell=one.cell.name,
                 template=one.cell.template,
                 temperature=one.cell.sampler.temperature,
-                denoising_steps=one.steps,
+                denoising_steps=one.cell.denoising_steps,
                 seed=one.cell.seed,
                 tasks=len(summary.verdicts),
                 samples=summary.samples,
@@ -123,13 +117,13 @@ def seed_means(evaluated: Iterable[Evaluated], ks: Sequence[int]) -> list[SeedMe
             benchmark=some[0].benchmark,
             template=some[0].cell.template,
             temperature=some[0].cell.sampler.temperature,
-            denoising_steps=some[0].steps,
+            denoising_steps=some[0].cell.denoising_steps,
             seeds=tuple(one.cell.seed for one in some),
-            pass_at=_means(columns := _mean_columns(some, ks)),
+            pass_at=_means(columns := mean_columns(some, ks)),
             intervals=_intervals(columns),
-            deviations={k: _deviation([_means(_mean_columns([one], [k]))[k] for one in some]) for k in ks},
+            deviations={k: _deviation([_means(mean_columns([one], [k]))[k] for one in some]) for k in ks},
         )
-        for some in _by_seed(evaluated)
+        for some in by_seed(evaluated)
         if len(some) > 1
     ]
 
@@ -138,13 +132,15 @@ def best_temperatures(evaluated: Iterable[Evaluated], ks: Sequence[int]) -> list
     """Choose the best temperature of cells that differ in nothing else but seeds; nothing for those with one."""
     found = []
     groups: dict[tuple[str, str, int | None], list[list[Evaluated]]] = {}
-    for some in _by_seed(evaluated):
-        groups.setdefault((some[0].benchmark, some[0].cell.template, some[0].steps), []).append(some)
+    for some in by_seed(evaluated):
+        groups.setdefault((some[0].benchmark, some[0].cell.template, some[0].cell.denoising_steps), []).append(
+            some
+        )
     for (benchmark, template, steps), by_temperature in groups.items():
         if len(by_temperature) == 1:
             continue
         temperatures = [some[0].cell.sampler.temperature for some in by_temperature]
-        best = {k: _best(temperatures, [_mean_columns(some, [k])[k] for some in by_temperature]) for k in ks}
+        best = {k: _best(temperatures, [mean_columns(some, [k])[k] for some in by_temperature]) for k in ks}
         found.append(
             BestTemperature(
                 benchmark=benchmark,
@@ -160,16 +156,16 @@ def best_temperatures(evaluated: Iterable[Evaluated], ks: Sequence[int]) -> list
     return found
 
 
-def _by_seed(evaluated: Iterable[Evaluated]) -> list[list[Evaluated]]:
+def by_seed(evaluated: Iterable[Evaluated]) -> list[list[Evaluated]]:
     """Group what differs in the seed alone."""
     groups: dict[tuple[str, str, float, int | None], list[Evaluated]] = {}
     for one in evaluated:
-        key = (one.benchmark, one.cell.template, one.cell.sampler.temperature, one.steps)
+        key = (one.benchmark, one.cell.template, one.cell.sampler.temperature, one.cell.denoising_steps)
         groups.setdefault(key, []).append(one)
     return list(groups.values())
 
 
-def _mean_columns(some: Sequence[Evaluated], ks: Sequence[int]) -> dict[int, dict[int, float]]:
+def mean_columns(some: Sequence[Evaluated], ks: Sequence[int]) -> dict[int, dict[int, float]]:
     """Average pass@k of each task over several evaluations of it, of the tasks that all of them have."""
     columns = {}
     for k in ks:

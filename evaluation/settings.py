@@ -58,8 +58,13 @@ class Cell(Section):
     def of(cls, template: str, sampler: AnySampler, seed: int) -> Self:
         """Make the cell, named by what it combines."""
         steps = f",steps{sampler.denoising_steps}" if isinstance(sampler, Sampler) else ""
-        name = f"{template},T{sampler.temperature:g}{steps},seed{seed}"
+        name = f"{template},T{sampler.temperature!r}{steps},seed{seed}"
         return cls(name=name, template=template, sampler=sampler, seed=seed)
+
+    @property
+    def denoising_steps(self) -> int | None:
+        """The denoising steps; None of a causal model."""
+        return self.sampler.denoising_steps if isinstance(self.sampler, Sampler) else None
 
 
 class EvaluationSettings(Section):
@@ -76,6 +81,16 @@ class EvaluationSettings(Section):
     """Completions per task in each cell."""
     tensor_parallel_size: Positive = 1
     """GPUs, or processes on a CPU, that a model is split over; vllm only."""
+
+    def grid(self) -> dict[str, tuple[Any, ...]]:
+        """Return the values that the cells have of what they can differ in; a causal model's steps are None."""
+        cells = self.cells
+        return {
+            "template": tuple(dict.fromkeys(cell.template for cell in cells)),
+            "temperature": tuple(dict.fromkeys(cell.sampler.temperature for cell in cells)),
+            "denoising_steps": tuple(dict.fromkeys(cell.denoising_steps for cell in cells)),
+            "seed": tuple(dict.fromkeys(cell.seed for cell in cells)),
+        }
 
     @property
     def causal(self) -> bool:

@@ -1,4 +1,4 @@
-"""Templates by name: how tasks are put to a model, and what is read of its answer. Published results depend on it."""
+"""Templates by name: how tasks are put to a model and answers are read, which published results depend on."""
 
 from __future__ import annotations
 
@@ -23,13 +23,17 @@ class Template(Section):
 
 
 _FENCED = "```\n{prompt}\n```\n"
+_EVALPLUS = (
+    "Please provide a self-contained Python script that solves the following problem in a markdown code block:\n"
+    f"{_FENCED}"
+)
 _TEMPLATES = (
-    Template(name="plain", about="A task's prompt as it stands, without a chat: as training reads it by default."),
+    Template(name="plain", about="A task's prompt as it stands, without a chat, as in training by default."),
     Template(
         name="base",
-        about="For models without a chat: a stub is continued, a question is a docstring whose program is written.",
+        about="For models without a chat: stubs are continued, a question is a docstring that a program follows.",
         prompts=PromptSettings(question_prompt='"""\n{prompt}\n"""\n'),
-        stop=("\nif __name__", "\ndef main(", "\nprint(", "\nassert ", '\n"""'),
+        stop=("\nassert ", '\n"""'),
         extraction=Extraction(trimmed=True),
     ),
     Template(
@@ -39,7 +43,7 @@ _TEMPLATES = (
     ),
     Template(
         name="diffucoder",
-        about="The paper's (DiffuCoder, appendix, tables 5 and 6): a chat whose answer begins with an opened fence.",
+        about="The paper's (DiffuCoder, tables 5 and 6): a chat whose answer begins with an opened fence.",
         prompts=PromptSettings(
             chat_template=True,
             complete_prompt=f"Please complete the following problem:\n{_FENCED}",
@@ -49,18 +53,12 @@ _TEMPLATES = (
     ),
     Template(
         name="evalplus",
-        about="EvalPlus' chat (its released code): every task is a fenced problem, the answer begins with a fence.",
+        about="EvalPlus' (its released code): a chat in which every task is a fenced problem.",
         prompts=PromptSettings(
             chat_template=True,
             system_prompt=None,
-            complete_prompt=(
-                "Please provide a self-contained Python script that solves the following problem in a markdown "
-                f"code block:\n{_FENCED}"
-            ),
-            question_prompt=(
-                "Please provide a self-contained Python script that solves the following problem in a markdown "
-                f"code block:\n{_FENCED}"
-            ),
+            complete_prompt=_EVALPLUS,
+            question_prompt=_EVALPLUS,
             answer_prefix=(
                 "Below is a Python script with a self-contained function that solves the problem and passes "
                 "corresponding tests:\n```python\n"

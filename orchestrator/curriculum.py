@@ -6,6 +6,7 @@ Nothing has to be restored after a crash but the index.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from common import rng
@@ -14,6 +15,7 @@ from common.models.loading import local_model_folder
 from common.models.prompts import PromptEncoder
 from common.records import Task
 from common.tasks.loader import LoadReport, load_tasks
+from common.tasks.questions import posed
 from learner.warm_start.synthetic import generate
 
 _Split = Literal["train", "held_out"]
@@ -75,9 +77,10 @@ def count_training_tasks(config: Config, notes: list[str]) -> int:
 
 
 def _read(data: DataConfig, split: _Split) -> LoadReport:
-    return load_tasks(
+    report = load_tasks(
         getattr(data, split), getattr(data, f"{split}_format"), f"data.{split}_format", data.metadata
     )
+    return replace(report, tasks=tuple(posed(task, data) for task in report.tasks))
 
 
 def _short_enough(

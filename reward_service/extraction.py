@@ -10,12 +10,14 @@ import re
 import warnings
 
 from common.records import Task
+from reward_service.assertions import asserted_part
 
 MAX_PROGRAM_CHARS = 100_000
 _FENCED_BLOCK = re.compile(r"```(?:python|py)[ \t]*\r?\n(.*?)(?:```|\Z)", re.DOTALL)
 # The rule of the released DiffuCoder reward: one fenced block, and nothing after its closing line. That line may
 # lack its newline here: the released code reads on behind the token that ends the text, where the newline is.
 _WELL_FORMED = re.compile(r"(?:(?!```).)*```python\n((?:(?!```).)*)```\n?", re.DOTALL)
+_FUTURE_IMPORT = re.compile(r"^from __future__ import [^\n(]+\n", re.MULTILINE)
 
 
 def program_of(task: Task, text: str) -> str | None:
@@ -23,32 +25,47 @@ def program_of(task: Task, text: str) -> str | None:
 
     ``text`` ends where the model's text ends: a rollout's holds nothing from its end-of-text token on.
     """
+    written: str | None = text
     if task.completion == "fenced":
         block = _FENCED_BLOCK.search(text)
-        if block is None:
-            return None
-        text = block.group(1)
-    program = task.prefix + text
+        written = None if block is None else block.group(1)
+    elif task.completion != "continuation":
+        written = asserted_part(text, task.completion, task.entry_point)
+    return None if written is None else whole_program(task, written)
+
+
+def whole_program(task: Task, written: str) -> str | None:
+    """Return what a model wrote behind the prefix of its task, or None when that is too long.
+
+    The ``__future__`` imports of a ``fenced`` program go in front of the prefix: Python takes them nowhere else.
+    """
+    program = _behind_prefix(task, written)
     return program if len(program) <= MAX_PROGRAM_CHARS else None
+
+
+def _behind_prefix(task: Task, written: str) -> str:
+    if task.completion == "fenced" and task.prefix and "__future__" in written:
+        return "".join(_FUTURE_IMPORT.findall(written)) + task.prefix + _FUTURE_IMPORT.sub("", written)
+    return task.prefix + written
 
 
 def reference_program(task: Task) -> str | None:
     """Return the task's own solution as a whole program, or None where it has none.
 
     The reference of a ``continuation`` task is a completion, as a model would write it; that of a ``fenced`` task
-    is what would stand inside the fence. Either follows the prefix.
+    is what would stand inside the fence, and that of an assertion one of its sides. All follow the prefix.
     """
-    return None if task.reference is None else task.prefix + task.reference
+    return None if task.reference is None else _behind_prefix(task, task.reference)
 
 
 def format_score(task: Task, text: str, program: str | None) -> float:
     """Grade the form of a completion, from 0 to 1; ``program`` is what :func:`program_of` finds in it.
 
-    ``continuation``: 1 if the program parses. ``fenced``, as the released DiffuCoder code: 1 for exactly one block
-    that opens with a line ```` ```python ````, parses once blanks around it are gone, and ends the text with its
-    closing line; 0.5 if it does not parse, 0 for any other shape.
+    ``fenced``, as the released DiffuCoder code: 1 for exactly one block that opens with a line
+    ```` ```python ````, parses once blanks around it are gone, and ends the text with its closing line; 0.5 if it
+    does not parse, 0 for any other shape. Of any other completion: 1 if the program parses.
     """
-    if task.completion == "continuation":
+    if task.completion != "fenced":
         return float(program is not None and parses(program))
     if len(text) > MAX_PROGRAM_CHARS:
         return 0.0

@@ -115,4 +115,4 @@ def make_sandbox(config: RewardConfig) -> Sandbox:
         return DockerSandbox(
             slots, image=config.docker_image, runtime=config.docker_runtime, memory_mb=config.memory_mb
         )
-    return JailSandbox(slots, minimum_level=config.sandbox_level)
+    return JailSandbox(slots, minimum_level=config.sandbox_level, packages=config.packages)

@@ -31,6 +31,8 @@ from sandbox.types import CaseRun, Limits, Outcome, Program, Sandbox
 _NOT_FACTS = {Verdict.INFRA, Verdict.TIMEOUT}
 _CRITERIA_KEPT = 2048
 _NO_PROGRAM = "the completion holds no program"
+#: Finds the program in a completion of a task, None where it holds none.
+Extract = Callable[[Task, str], str | None]
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,11 @@ class Scorer:
         return [scored.score for scored in self.examine(task, completions, decodings)]
 
     def examine(
-        self, task: Task, completions: Sequence[str], decodings: Sequence[Decoding] | None = None
+        self,
+        task: Task,
+        completions: Sequence[str],
+        decodings: Sequence[Decoding] | None = None,
+        extract: Extract = program_of,
     ) -> list[Scored]:
         """Return one result per completion, in order; ``decodings`` say how each was decoded, where that is known.
 
@@ -149,17 +155,21 @@ class Scorer:
         nothing is known of any completion.
         """
         started = time.monotonic()
-        scored = self.reward(task, self.judge(task, completions, decodings))
+        scored = self.reward(task, self.judge(task, completions, decodings, extract))
         self.metrics.time("scoring/group", time.monotonic() - started)
         return scored
 
     def judge(
-        self, task: Task, completions: Sequence[str], decodings: Sequence[Decoding] | None = None
+        self,
+        task: Task,
+        completions: Sequence[str],
+        decodings: Sequence[Decoding] | None = None,
+        extract: Extract = program_of,
     ) -> list[Judged]:
         """Run the task's tests on the completions. Raises MalformedTaskError."""
         deadline = time.monotonic() + self._deadline_s
         prepared = self._prepare(task)
-        programs = [program_of(task, text) for text in completions]
+        programs = [extract(task, text) for text in completions]
         try:
             criteria = self._criteria_of(prepared, deadline)
         except (ReferenceUnavailableError, TimeoutError) as error:

@@ -10,8 +10,9 @@ from typing import Self
 
 from common.config import RewardConfig
 from common.records import Task
+from reward_service.extraction import program_of
 from reward_service.reward_actor import make_sandbox, make_scorer
-from reward_service.scoring import Scored
+from reward_service.scoring import Extract, Scored
 
 
 class ScoringPool:
@@ -35,9 +36,11 @@ class ScoringPool:
         """Programs that were run."""
         return int(self._scorer.metrics.collect()["scoring/executions"])
 
-    def submit(self, task: Task, completions: Sequence[str]) -> Future[list[Scored]]:
+    def submit(
+        self, task: Task, completions: Sequence[str], extract: Extract = program_of
+    ) -> Future[list[Scored]]:
         """Score completions of a task, as :meth:`reward_service.scoring.Scorer.examine` does."""
-        return self._threads.submit(self._scorer.examine, task, completions)
+        return self._threads.submit(self._scorer.examine, task, completions, extract=extract)
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -81,6 +82,9 @@ class RewardConfig(Section):
     """Image of the ``docker`` backend; without one, an image is made of the running interpreter."""
     docker_runtime: str | None = None
     """OCI runtime of the ``docker`` backend, for example ``runsc`` (gVisor); without one, the engine's default."""
+    packages: Path | None = None
+    """A site-packages folder that programs in the ``jail`` may import from; without one they have the standard
+    library only. A ``docker_image`` has its own."""
     own_process: bool = False
     """Give each test a process of its own, so that no state is carried from one to the next; slower."""
     cpu_seconds: Rate = 2.0
@@ -116,6 +120,8 @@ class RewardConfig(Section):
                 raise ValueError(f"functions: {name!r} is the name of a metric of ours; rename the function")
             if names.count(name) > 1:
                 raise ValueError(f"functions: two are named {name!r}; rename one, its name names its component")
+        if self.backend == "docker" and self.packages is not None:
+            raise ValueError("packages: belongs to the jail; name a docker_image that has them, or leave it out")
         if self.backend == "jail" and (self.docker_image or self.docker_runtime):
             field = "docker_image" if self.docker_image else "docker_runtime"
             raise ValueError(f"{field}: belongs to the docker backend; set backend: docker, or leave it out")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from common.config.base import ConfigError, Name, NonNegative, Positive, Rate, Section
 from common.config.environment import check_reference, from_environment, names_variable
@@ -73,17 +73,16 @@ class PromptSettings(Section):
     """What a task to continue, such as HumanEval's, becomes with a chat template: a question. ``{prompt}`` is its
     text."""
     question_prompt: str = "{prompt}"
-    """What a task that is a question already becomes, unless it shows code of its own in a fenced block. ``{prompt}``
-    is the question."""
+    """What a task that is a question already, such as MBPP's, becomes. ``{prompt}`` is the question."""
     answer_prefix: str = ""
     """Text that every answer to a ``fenced`` task begins with, such as an opening fence: the model reads it at the
     end of its prompt, and the reward as the beginning of what the model wrote."""
 
     @field_validator("complete_prompt", "question_prompt")
     @classmethod
-    def _holds_the_prompt(cls, text: str, info: ValidationInfo) -> str:
+    def _holds_the_prompt(cls, text: str) -> str:
         if "{prompt}" not in text:
-            raise ValueError(f"{info.field_name}: says nothing of the task; put {{prompt}} where its text goes")
+            raise ValueError("says nothing of the task; put {prompt} where its text goes")
         return text
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 Outputs are compared as EvalPlus does, with three differences: numbers inside nested containers are compared up to
 the tolerance too, ``Mbpp/164`` is compared at all (EvalPlus takes every answer), and inputs whose call takes more
-than :data:`MAX_CALL_CHARS` are left out.
+than :data:`common.tasks.literals.MAX_CALL_CHARS` are left out.
 """
 
 from __future__ import annotations
@@ -10,17 +10,14 @@ from __future__ import annotations
 import ast
 import inspect
 import json
-import math
 from typing import Any
 
 from common.records import Comparison, Task, TestCase
+from common.tasks.literals import MAX_CALL_CHARS, source_of
 from common.tasks.mbpp_plus_inputs import typed_arguments
 from common.tasks.rows import ParsedRow, SkippedRowError, TaskRow
 from common.tasks.source import NotPythonError, parse
 
-MAX_CALL_CHARS = 200_000
-# Python refuses to write longer ones in decimal.
-_DECIMAL = 10**4000
 _FLOAT_TOLERANCE = 1e-6
 # MBPP+ problems whose order and repetitions are left open, and those where anything but None says yes.
 _AS_SET = "similar_elements find_char_long common_in_nested_lists extract_singly larg_nnum intersection_array"
@@ -59,7 +56,7 @@ def humaneval_plus_task(row: TaskRow, *, plus: bool = True) -> ParsedRow:
         tests = [_call(f"{entry_point}({given})", "close", tolerance) for given in inputs]
     task = Task(
         id=row.identifier(),
-        family="humaneval+",
+        family="humaneval+" if plus else "humaneval",
         prompt=prompt,
         prefix=prompt,
         completion="continuation",
@@ -101,7 +98,7 @@ def mbpp_plus_task(row: TaskRow, *, plus: bool = True) -> ParsedRow:
         tests = [_call(f"{entry_point}({given})", "close", tolerance) for given in inputs]
     task = Task(
         id=row.identifier(),
-        family="mbpp+",
+        family="mbpp+" if plus else "mbpp",
         prompt=prompt,
         completion="fenced",
         entry_point=entry_point,
@@ -163,36 +160,6 @@ def _inputs(row: TaskRow, arguments: list[list[Any]]) -> tuple[list[str], tuple[
     if not kept:
         raise SkippedRowError(f"no test can be used; {left_out[0]}")
     return kept, tuple(left_out)
-
-
-def source_of(value: object) -> str:
-    """Write plain data as Python source that gives it back.
-
-    It has literals and operators only, so that no name can be redefined under it.
-
-    Raises TypeError for anything but None, bool, int, float, complex, str, bytes and containers of these.
-    """
-    kind = type(value)
-    if isinstance(value, float):
-        if math.isnan(value):
-            return "(1e999 - 1e999)"
-        return repr(value) if math.isfinite(value) else f"{'-' if value < 0 else ''}1e999"
-    if isinstance(value, bool) or value is None or isinstance(value, str | bytes):
-        return repr(value)
-    if isinstance(value, int):
-        return repr(value) if -_DECIMAL < value < _DECIMAL else hex(value)
-    if isinstance(value, complex):
-        return f"({source_of(value.real)} + {source_of(value.imag)} * 1j)"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{source_of(key)}: {source_of(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple | set):
-        items = ", ".join(map(source_of, value))
-        if kind is list:
-            return f"[{items}]"
-        if kind is set:
-            return "{" + (items or "*()") + "}"
-        return f"({items},)" if len(value) == 1 else f"({items})"
-    raise TypeError(f"{kind.__name__} has no literal")
 
 
 def _docstring(prompt: str) -> str:

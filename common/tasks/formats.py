@@ -12,10 +12,14 @@ from functools import partial
 from typing import cast
 
 from common.plugins import PluginError, load_plugin
+from common.tasks.apps import apps_task
 from common.tasks.assert_rows import assert_task
 from common.tasks.bigcodebench import bigcodebench_task
+from common.tasks.cruxeval import cruxeval_task
 from common.tasks.evalplus import humaneval_plus_task, mbpp_plus_task
 from common.tasks.humaneval import humaneval_task
+from common.tasks.livecodebench import livecodebench_task
+from common.tasks.mbpp_script import mbpp_script_task
 from common.tasks.own import own_task
 from common.tasks.rows import ParsedRow, TaskFileError, TaskRow
 
@@ -39,7 +43,12 @@ FORMATS: dict[str, TaskFormat] = {
     "bigcodebench": TaskFormat(("complete_prompt", "test"), bigcodebench_task),
     "humaneval": TaskFormat(("canonical_solution", "test"), humaneval_task),
     "acecode": TaskFormat(("test_cases",), assert_task),
+    "mbpp+hub": TaskFormat(("test_list", "test", "code"), mbpp_script_task),
     "mbpp": TaskFormat(("test_list",), assert_task),
+    "livecodebench": TaskFormat(("question_content", "public_test_cases"), livecodebench_task),
+    "apps": TaskFormat(("question", "input_output"), apps_task),
+    "cruxeval-o": TaskFormat(("code", "input", "output"), partial(cruxeval_task, wanted="output")),
+    "cruxeval-i": TaskFormat((), partial(cruxeval_task, wanted="input")),
     "mbpp+base": TaskFormat((), partial(mbpp_plus_task, plus=False)),
     "humaneval+base": TaskFormat((), partial(humaneval_plus_task, plus=False)),
     "bigcodebench-instruct": TaskFormat((), partial(bigcodebench_task, instruct=True)),

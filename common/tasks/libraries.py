@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import sys
+from pathlib import Path
 
 from common.records import Task
 from common.tasks.source import NotPythonError, import_statements, parse
@@ -23,3 +25,12 @@ def third_party(task: Task) -> tuple[str, ...]:
             continue
         found |= {module.split(".")[0] for module, _, _ in import_statements(tree)}
     return tuple(sorted(found - sys.stdlib_module_names - {"", "__future__"}))
+
+
+def missing(task: Task, packages: Path | None) -> tuple[str, ...]:
+    """List what :func:`third_party` does and a site-packages folder does not have; without a folder all of it."""
+    return tuple(name for name in third_party(task) if not _has(packages, name))
+
+
+def _has(packages: Path | None, name: str) -> bool:
+    return packages is not None and importlib.machinery.PathFinder.find_spec(name, [str(packages)]) is not None

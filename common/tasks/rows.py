@@ -79,7 +79,7 @@ class TaskRow:
 
     def identifier(self) -> str:
         """Return the task's id."""
-        name = self.name_of("id", "task_id")
+        name = self.name_of("id", "task_id", "question_id", "problem_id")
         value = None if name is None else self.fields[name]
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             raise self.error(name or "id", "is missing or not a string or integer; give every row a unique id")

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from common import rng
-from evaluation.intervals import CONFIDENCE, RESAMPLES, best_interval, bootstrap_interval
+from evaluation.intervals import CONFIDENCE, RESAMPLES, best_interval, bootstrap_interval, interval_of_mean
 
 
 def naive(columns: list[list[float]]) -> tuple[float, float]:
     """Resample one task after the other, and take the ends off the sorted means."""
     tasks = len(columns[0])
-    generator = rng.stream(0, "bootstrap", tasks)
+    generator = rng.stream(0, "bootstrap", tasks, 0)
     best = []
     for _ in range(RESAMPLES):
         drawn = [int(generator.integers(tasks)) for _ in range(tasks)]
@@ -53,3 +53,15 @@ def test_scores_that_agree_have_no_width_and_none_have_no_interval() -> None:
     assert bootstrap_interval([0.5] * 9) == (0.5, 0.5)
     with pytest.raises(ValueError, match="at least one task"):
         bootstrap_interval([])
+
+
+def test_the_mean_of_two_sets_has_the_variance_of_both() -> None:
+    """As (a + b) / 2 of independent a and b has, whether there are as many tasks in both or not."""
+    first, other = [0.0, 1.0] * 50, [1.0, 0.0, 0.0, 0.0] * 40
+    for sets in ([first, other], [first, first]):
+        low, high = interval_of_mean(sets)
+        variance = sum(fmean(scores) * (1 - fmean(scores)) / len(scores) for scores in sets) / 4
+        assert (high - low) / 2 == pytest.approx(1.96 * variance**0.5, rel=0.1)
+        assert (low + high) / 2 == pytest.approx(fmean(map(fmean, sets)), abs=0.01)
+    with pytest.raises(ValueError, match="at least one task"):
+        interval_of_mean([first, []])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from statistics import fmean
 
 import pytest
 
 from common.records import Sampler
+from evaluation.evalplus import evalplus_scores
 from evaluation.samples import Sample
 from evaluation.scores import Evaluated, best_temperatures, cell_scores, seed_means
 from evaluation.settings import CausalSampler, Cell
@@ -28,8 +30,9 @@ def cell(temperature: float, seed: int) -> Cell:
 
 def sample(cell: Cell, index: int, number: int, passed: bool | None) -> Sample:
     return Sample(
-        cell=cell.name, benchmark="sums", task_id=f"t{index}", index=index, sample=number, passed=bool(passed),
-        excluded=passed is None, text="", ended=True, forwards=2, token_ids=(1, 2, 3), executed_step_map=(0, 1, 1, -1),
+        cell=cell.name, benchmark="sums", task_id=f"t{index}", index=index, sample=number,
+        passed=bool(passed), excluded=passed is None, text="", ended=True, forwards=2, token_ids=(1, 2, 3),
+        executed_step_map=(0, 1, 1, -1),
     )  # fmt: skip
 
 
@@ -107,3 +110,13 @@ def test_a_causal_model_has_no_steps() -> None:
     assert causal.name == "chat,T0.3,seed2"
     (score,) = cell_scores([Evaluated("sums", causal, summarise([sample(causal, 0, 0, True)]))], (1,))
     assert score.denoising_steps is None
+
+
+def test_evalplus_is_the_mean_of_two_benchmarks_in_the_same_cells() -> None:
+    """HumanEval+ has 4 tasks and MBPP+ 2; at T 0.2 their pass@1 is 1/2 and 3/4, over two seeds."""
+    other = {(0.2, 0): [[True, True], [True, False]], (0.2, 1): [[True, False], [True, True]]}
+    both = [*evaluated(VERDICTS), *(replace(one, benchmark="mbpp") for one in evaluated(other))]
+    (score,) = evalplus_scores(both, {"sums": "humaneval+", "mbpp": "mbpp+"}, (1, 2))
+    assert (score.benchmark, score.temperature, score.seeds) == ("sums, mbpp", 0.2, (0, 1))
+    assert score.pass_at == pytest.approx({1: (1 / 2 + 3 / 4) / 2, 2: (5 / 8 + 1) / 2})
+    assert evalplus_scores(both, {"sums": "humaneval+", "mbpp": "mbpp"}, (1,)) == []

@@ -9,10 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.commands.data.mutants import MAX_CONSTANTS, constant_mutants, fixed_mutants
 from orchestrator.commands.main import main
+from tests.common.tasks.task_rows import APPS, APPS_CALL, CRUXEVAL
 from tests.outside_data import outside_data
 
 ADD = "def add(a, b):\n    '''Both.'''\n    return a + b + 0\n"
@@ -70,6 +72,28 @@ def test_libraries_from_a_folder_of_packages(tmp_path: Path) -> None:
         result = run(tmp_path, task("library", f"import no_such_library\n{ADD}"), more=("--packages", packages))
     assert result.exit_code == 0, result.output
     assert record(result)["passed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("format_name", "rows"),
+    [
+        (
+            "cruxeval-o",
+            [CRUXEVAL, CRUXEVAL | {"id": "b", "code": "def f():\n    return []", "input": "", "output": "[]"}],
+        ),
+        (
+            "cruxeval-i",
+            [CRUXEVAL, CRUXEVAL | {"id": "b", "code": "def f(x, n):\n    return None", "output": "None"}],
+        ),
+        ("apps", [APPS, APPS_CALL]),
+    ],
+)
+def test_contests_and_assertions(tmp_path: Path, format_name: str, rows: list[dict[str, Any]]) -> None:
+    result = run(tmp_path, *rows, more=("--format", format_name))
+    assert result.exit_code == 0, result.output
+    found = record(result)
+    assert found["passed"] == 2
+    assert found["noticed"] == dict.fromkeys(("constant", "empty", "exit", "equal"), 2)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

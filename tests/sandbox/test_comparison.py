@@ -37,6 +37,19 @@ NAN = float("nan")
         ("presence", object(), 7, True),
         ("presence", None, 7, False),
         ("presence", None, None, True),
+        ("contest", (1, (2, [3])), [1, [2, [3]]], True),
+        ("contest", {1: (2,)}, {"1": [2]}, True),
+        ("contest", [1, 2], [2, 1], False),
+        ("contest", {1}, [1], False),
+        ("contest", 1.0000001, 1.0, True),
+        ("contest", 10**9 + 1, 10**9, False),
+        ("contest", [3], 3, False),
+        ("contest", 3, [3], False),
+        ("contest_item", 3, [3], True),
+        ("contest_item", (3,), [3], True),
+        ("contest_item", [3], [[3]], True),
+        ("contest_item", 3, [3, 4], False),
+        ("contest_item", None, [], False),
     ],
 )
 def test_values(comparison, actual, expected, same: bool) -> None:
@@ -52,7 +65,25 @@ def test_values(comparison, actual, expected, same: bool) -> None:
         ("close", "yes 1", "no 1", False),
         ("close", "1 2", "1", False),
         ("close", "nan", "nan", True),
+        ("contest", "1.50 2\n", "1.5 2.0", True),
+        ("contest", "1.5000001", "1.5", True),
+        ("contest", "1.51", "1.5", False),
+        ("contest", "50000000000000001", "50000000000000000", False),
+        ("contest", f"1{'0' * 5000}1", f"1{'0' * 5000}2", False),
+        ("contest", "1 2", "1\n2", False),
+        ("contest", " YES \n\n", "YES", True),
+        ("contest", "YES 1.0", "YES 1", False),
+        ("contest", "snan", "1", False),
+        ("contest", "1e999999 nan", "2e999999 nan", False),
+        ("contest_item", "2.0", "2", True),
     ],
 )
 def test_texts(comparison, actual: str, expected: str, same: bool) -> None:
     assert same_text(actual, expected, comparison, 1e-6) is same
+
+
+def test_contests_compare_exactly_without_a_tolerance() -> None:
+    assert same_value((0.5,), [0.5], "contest", 0.0)
+    assert not same_value(0.1 + 0.2, 0.3, "contest", 0.0)
+    assert same_text("0.30", "0.3", "contest", 0.0)
+    assert not same_text("0.3000000001", "0.3", "contest", 0.0)

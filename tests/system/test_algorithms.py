@@ -57,8 +57,9 @@ def test_a_preset_trains_from_recorded_steps_that_overlap_with_training(start_ru
     run.assert_nothing_left()
 
 
-def test_mbpp_records_go_through_the_same_path(start_run, tmp_path):
-    records = [
+def test_mbpp_and_humaneval_in_a_chat_go_through_the_same_path(start_run, tmp_path):
+    """Answers begin with a program that solves two of the held-out tasks, one of each benchmark."""
+    mbpp = [
         {
             "task_id": number,
             "text": f"Write a function to add {number} to a number.",
@@ -66,14 +67,28 @@ def test_mbpp_records_go_through_the_same_path(start_run, tmp_path):
         }
         for number in range(12)
     ]
-    train, held_out = tmp_path / "train.jsonl", tmp_path / "held_out.jsonl"
-    train.write_text("".join(json.dumps(record) + "\n" for record in records[:8]))
-    held_out.write_text("".join(json.dumps(record) + "\n" for record in records[8:]))
+    humaneval = [
+        {
+            "task_id": f"HumanEval/{number}",
+            "prompt": f'def add(x):\n    """Add {number}."""\n',
+            "entry_point": "add",
+            "canonical_solution": f"    return x + {number}\n",
+            "test": f"def check(candidate):\n    assert candidate(1) == {number + 1}\n",
+        }
+        for number in range(12)
+    ]
+    train, held_out, template = tmp_path / "train.jsonl", tmp_path / "held_out.jsonl", tmp_path / "chat.jinja"
+    train.write_text("".join(json.dumps(record) + "\n" for record in [*mbpp[:4], *humaneval[:4]]))
+    held_out.write_text("".join(json.dumps(record) + "\n" for record in [*mbpp[8:], *humaneval[8:]]))
+    template.write_text("{% for m in messages %}{{ m.content }}\n{% endfor %}")
+    answer = "```python\ndef add(x):\n    return x + 8\n```\n"
     run = start_run(
-        f"data.train={train}", f"data.held_out={held_out}", "run.steps=1", recipe="mbpp_cpu", small=False
-    )
+        f"data.train={train}", f"data.held_out={held_out}", "data.chat_template=true", "data.system_prompt=null",
+        f"data.chat_template_file={template}", f"data.answer_prefix={json.dumps(answer)}", "run.steps=1",
+        recipe="mbpp_cpu", small=False,
+    )  # fmt: skip
     summary = run.finish()
     assert summary["updates"] == 1
-    assert summary["pass_rate_after"] == 0.0, "the built-in model cannot solve these, and nothing else may"
+    assert summary["pass_rate_after"] == 2 / 8
     assert run.metrics()[0]["reward/excluded"] == 0
     run.assert_nothing_left()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.records import Task, Verdict
-from common.tasks.libraries import third_party
-from orchestrator.commands.data.mutants import Mutant, constant_mutants, fixed_mutants
+from common.tasks.libraries import missing
+from orchestrator.commands.data.mutants import (
+    Mutant,
+    changed_answers,
+    constant_mutants,
+    fixed_answers,
+    fixed_mutants,
+)
 from reward_service.extraction import reference_program
 from reward_service.scoring import Scored, Scorer
 
@@ -55,9 +60,9 @@ def _check(scorer: Scorer, task: Task, packages: Path | None) -> TaskReport:
     whole = reference_program(task)
     if whole is None or task.reference is None:
         return TaskReport(task.id, "left", "it has no reference")
-    missing = [name for name in third_party(task) if not _installed(name, packages)]
-    if missing:
-        return TaskReport(task.id, "left", f"needs {', '.join(missing)}")
+    needs = missing(task, packages)
+    if needs:
+        return TaskReport(task.id, "left", f"needs {', '.join(needs)}")
     text = f"```python\n{task.reference}\n```\n" if task.completion == "fenced" else task.reference
     try:
         (own,) = scorer.examine(task, [text])
@@ -67,15 +72,15 @@ def _check(scorer: Scorer, task: Task, packages: Path | None) -> TaskReport:
         return TaskReport(task.id, "failed", _why_not(task, own), forgeable=own.score.forgeable)
     # The same task with whole programs for completions, which a mutant is.
     bare = task.model_copy(update={"prefix": "", "completion": "continuation", "reference": whole})
-    names = {*task.exports, *([task.entry_point] if task.entry_point else [])}
+    fixed, changed = _wrong_versions(task, task.reference, whole)
     killed, survived, unnoticed = [], {}, 0
-    for kind, mutant in fixed_mutants(whole, names).items():
+    for kind, mutant in fixed.items():
         if _passes(scorer, bare, mutant):
             survived[kind] = mutant.change
         else:
             killed.append(kind)
     last = None
-    for last in constant_mutants(whole, names):
+    for last in changed:
         if not _passes(scorer, bare, last):
             killed.append("constant")
             break
@@ -87,16 +92,19 @@ def _check(scorer: Scorer, task: Task, packages: Path | None) -> TaskReport:
     return TaskReport(task.id, "passed", "", tuple(killed), survived, unnoticed, own.score.forgeable)
 
 
+def _wrong_versions(task: Task, reference: str, whole: str) -> tuple[dict[str, Mutant], Iterator[Mutant]]:
+    """Return whole programs that are wrong by kind, and those with one change after the other."""
+    if task.completion.startswith("asserted"):
+        only_one = task.completion == "asserted_value"
+        return fixed_answers(task.prefix), changed_answers(task.prefix, reference, only_one=only_one)
+    names = {*task.exports, *([task.entry_point] if task.entry_point else [])}
+    return fixed_mutants(whole, names), constant_mutants(whole, names)
+
+
 def _passes(scorer: Scorer, task: Task, mutant: Mutant) -> bool:
     """A mutant that the sandbox failed on counts as passed: nobody has seen it fail."""
     (scored,) = scorer.examine(task, [mutant.source])
     return scored.score.passed or scored.score.excluded
-
-
-def _installed(name: str, packages: Path | None) -> bool:
-    if packages is None:
-        return False
-    return importlib.machinery.PathFinder.find_spec(name, [str(packages)]) is not None
 
 
 def _why_not(task: Task, scored: Scored) -> str:

@@ -80,6 +80,25 @@ def fixed_mutants(source: str, names: Collection[str]) -> dict[str, Mutant]:
     }
 
 
+def fixed_answers(prefix: str) -> dict[str, Mutant]:
+    """Do what :func:`fixed_mutants` does where a solution is one expression behind a prefix."""
+    return {
+        "empty": Mutant(prefix, "no answer"),
+        "exit": Mutant(f"{prefix}{_EXITS}\n", "sys.exit(0)"),
+        "equal": Mutant(f"{_EQUAL_CLASS}\n{prefix}__couplet_equal__()\n", "an always-equal object"),
+    }
+
+
+def changed_answers(prefix: str, answer: str, *, only_one: bool) -> Iterator[Mutant]:
+    """Do what :func:`constant_mutants` does where a solution is one expression, ``answer``, behind a prefix.
+
+    Where not ``only_one`` answer is right, or nothing in it can be changed, it becomes the item of a list.
+    """
+    mutants = [*constant_mutants(answer, ())] if only_one else []
+    for mutant in mutants or [Mutant(f"[{answer}]", f"{answer} -> [{answer}]")]:
+        yield Mutant(f"{prefix}{mutant.source}\n", mutant.change)
+
+
 def constant_mutants(source: str, names: Collection[str]) -> Iterator[Mutant]:
     """Programs with one constant or operator changed, in the order of the source. Raises SyntaxError."""
     tree = ast.parse(source)

@@ -2,57 +2,103 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import ConfigError, DataConfig
+from common.config import ConfigError, DataConfig, RewardConfig
 from common.records import Task
+from common.tasks.hub import HUB, downloaded
+from common.tasks.libraries import missing
 from common.tasks.loader import load_tasks
 from evaluation.benchmark import Benchmark
 from learner.warm_start.synthetic import generate
+from reward_service.criteria import asks_reference
 
 #: The held-out tasks of the quick start, which are made, not read.
 QUICKSTART = "builtin:quickstart"
 #: That of its recipe, which draws the tasks; what an evaluation is sampled with is another matter.
 _QUICKSTART_SEED = 0
+_SUFFIX = re.compile(r"(\.jsonl|\.parquet|\.gz|\.json)+$")
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """One of TASKS, ``text`` as the user wrote it, and ``name`` as its results are called.
+
+    ``where`` the rows are; their ``format`` by name, or None for each row's by its fields.
+    """
+
+    text: str
+    where: str
+    format: str | None
+    name: str
+
+    @classmethod
+    def read(cls, text: str, default_format: str | None) -> TaskSource:
+        """Read ``[FORMAT=]FILE``, ``[FORMAT=]hub:OWNER/NAME[/FILE]`` or ``builtin:quickstart``."""
+        format_name, equals, where = text.partition("=")
+        if not equals or Path(text).exists():
+            return cls(text, text, default_format, _name(text))
+        return cls(text, where, format_name, f"{_name(where)}.{_NOT_IN_NAMES.sub('-', format_name)}")
+
+    def tasks(self, scoring: RewardConfig, notes: list[str]) -> list[Task]:
+        """Load the tasks; add lines to ``notes`` for what is left out. Raises TaskFileError and ConfigError."""
+        if self.where == QUICKSTART:
+            fields = DataConfig.model_fields
+            made = generate(_QUICKSTART_SEED, fields["train_tasks"].default, fields["held_out_tasks"].default)
+            return [drawn.task for drawn in made.held_out]
+        path = downloaded(self.where) if self.where.startswith(HUB) else Path(self.where)
+        report = load_tasks(path, self.format, self.text if "=" in self.text else "--format")
+        for omissions, what in ((report.skipped, "tasks skipped"), (report.left_out, "tests left out")):
+            if omissions:
+                line, task_id, reason = omissions[0]
+                notes.append(f"{self.text}: {len(omissions)} {what}; the first: row {line} ({task_id}): {reason}")
+        reasons = {task.id: reason for task in report.tasks if (reason := _why_unscored(task, scoring))}
+        for reason, count in Counter(reasons.values()).most_common():
+            notes.append(f"{self.text}: {count} of {len(report.tasks)} tasks left out: {reason}")
+        tasks = [task for task in report.tasks if task.id not in reasons]
+        if not tasks:
+            why = f"; {next(iter(reasons.values()))}" if reasons else ""
+            raise ConfigError(f"{self.text}: no usable task{why}")
+        return tasks
 
 
 def load_benchmarks(
-    sources: Sequence[str],
-    format_name: str | None,
-    limit: int | None,
-    notes: list[str],
+    sources: Sequence[str], format_name: str | None, limit: int | None, scoring: RewardConfig, notes: list[str]
 ) -> list[Benchmark]:
     """Load task files, the first ``limit`` tasks of each; add a line to ``notes`` for what is left out.
 
-    Raises TaskFileError, and ConfigError for two files of one name.
+    Left out are tasks that ``scoring`` cannot score: it would show only once they are completed. Raises
+    TaskFileError, and ConfigError for two files of one name and one of which no task can be used.
     """
-    names = [_name(source) for source in sources]
+    read = [TaskSource.read(source, format_name) for source in sources]
+    names = [source.name for source in read]
     for number, name in enumerate(names):
         if name in names[:number]:
             raise ConfigError(
                 f"{sources[number]}: another file is named {name} too, and so would be its results; rename one"
             )
-    return [
-        Benchmark(name, source, tuple(_read(source, format_name, notes)[:limit]))
-        for name, source in zip(names, sources, strict=True)
-    ]
+    return [Benchmark(source.name, source.text, tuple(source.tasks(scoring, notes)[:limit])) for source in read]
 
 
-def _name(source: str) -> str:
-    return source.removeprefix("builtin:") if source == QUICKSTART else Path(source).name.partition(".")[0]
+def _why_unscored(task: Task, scoring: RewardConfig) -> str:
+    """Say why a task's tests cannot run, if that can be told; a Docker image may have any library."""
+    if task.in_process and not scoring.allow_forgeable:
+        return "their tests run in the solution's own process, which can forge them; give --allow-forgeable"
+    run = task if asks_reference(task) else task.model_copy(update={"reference": None})
+    if scoring.backend == "jail" and (needs := missing(run, scoring.packages)):
+        return f"they need {', '.join(needs)}; name a folder that has it with --packages"
+    return ""
 
 
-def _read(source: str, format_name: str | None, notes: list[str]) -> list[Task]:
-    if source == QUICKSTART:
-        fields = DataConfig.model_fields
-        made = generate(_QUICKSTART_SEED, fields["train_tasks"].default, fields["held_out_tasks"].default)
-        return [drawn.task for drawn in made.held_out]
-    report = load_tasks(source, format_name)
-    for omissions, what in ((report.skipped, "tasks skipped"), (report.left_out, "tests left out")):
-        if omissions:
-            line, task_id, reason = omissions[0]
-            notes.append(f"{source}: {len(omissions)} {what}; the first: row {line} ({task_id}): {reason}")
-    if not report.tasks:
-        raise ConfigError(f"{source}: no usable task")
-    return list(report.tasks)
+def _name(where: str) -> str:
+    """Name a source: after its file, and one of the Hub after the data set and the file of it that is given."""
+    if where == QUICKSTART:
+        return where.removeprefix("builtin:")
+    parts = where.removeprefix(HUB).split("/")
+    named = [*parts[1:2], *parts[2:][-1:]] if where.startswith(HUB) else parts[-1:]
+    return "-".join(_NOT_IN_NAMES.sub("-", _SUFFIX.sub("", part)).strip("-") for part in named)

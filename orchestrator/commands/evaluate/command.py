@@ -104,7 +104,7 @@ def evaluate(
             settings = evaluation_settings(subject, options)
             ks = _checked(ks, settings.samples)
             notes = _advice(settings)
-            benchmarks = load_benchmarks(tasks, format_name, limit, notes)
+            benchmarks = load_benchmarks(tasks, format_name, limit, scoring, notes)
             asked = _ask_all(subject, settings, benchmarks)
             check_answer_prefix(options, asked.values())
             longest = subject.check(asked.values(), settings.cells[0].sampler)
@@ -117,6 +117,7 @@ def evaluate(
             completer = opened.enter_context(_completer(subject, settings, longest, workers, stop.check))
         with folder.begun(facts):
             complete = False
+            families = {one.name: one.family for one in benchmarks}
             try:
                 harness = Harness(settings.samples, completer, pool, folder, stop.check)
                 total = settings.samples * len(settings.cells) * sum(len(one.tasks) for one in benchmarks)
@@ -126,7 +127,7 @@ def evaluate(
                 folder.finish()
                 complete = True
             finally:
-                results = Results.read(folder, settings, ks, complete)
+                results = Results.read(folder, settings, families, ks, complete)
                 _report(folder, settings, results)
     if as_json:
         click.echo(json.dumps(results.timed_record()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from evaluation.settings import EvaluationSettings
 from evaluation.templates import Template
@@ -24,31 +25,28 @@ def _lines(settings: EvaluationSettings) -> Iterator[str]:
     kind = "causal" if settings.causal else "masked-diffusion"
     yield f"{settings.model.path}: a {kind} model, run by {settings.engine} in {settings.model.dtype}"
     for template in settings.templates:
-        yield f"template {template.name}: {_asked(template)}"
+        yield f"template {template.name}: {_protocol(template)}"
     each = "1 completion of each task" if settings.samples == 1 else f"{settings.samples} completions of each task"
     sampler = settings.cells[0].sampler.model_dump()
-    grid = {
-        "temperature": [cell.sampler.temperature for cell in settings.cells],
-        "denoising_steps": [getattr(cell.sampler, "denoising_steps", None) for cell in settings.cells],
-        "seed": [cell.seed for cell in settings.cells],
-    }
-    drawn = sampler | {name: _listed(values) for name, values in grid.items() if values[0] is not None}
+    grid = {name: values for name, values in settings.grid().items() if name != "template"}
+    drawn = sampler | {name: _listed(values) for name, values in grid.items() if values != (None,)}
     yield f"{each}: {', '.join(f'{name} {value}' for name, value in drawn.items())}"
 
 
-def _asked(template: Template) -> str:
+def _protocol(template: Template) -> str:
+    """Say what a template is, and what options have changed in it."""
     prompts = template.prompts
-    parts = ["prompts continued as they are"]
+    parts = []
     if prompts.chat_template:
-        chat = "its own chat template" if prompts.chat_template_file is None else str(prompts.chat_template_file)
-        parts = [f"in {chat}", f"system prompt {prompts.system_prompt!r}"]
+        chat = "the model's own" if prompts.chat_template_file is None else str(prompts.chat_template_file)
+        parts += [f"chat template {chat}", f"system prompt {prompts.system_prompt!r}"]
     if prompts.answer_prefix:
         parts.append(f"answers begin {prompts.answer_prefix!r}")
     if template.stop:
         parts.append(f"stop at {' '.join(map(repr, template.stop))}")
-    found = template.extraction.model_dump().items()
-    return ", ".join((*parts, f"programs found by {' '.join(f'{name} {value}' for name, value in found)}"))
+    parts += [f"{name} {value}" for name, value in template.extraction.model_dump().items()]
+    return f"{template.about} ({', '.join(parts)})"
 
 
-def _listed(values: Sequence[float]) -> str:
-    return "/".join(f"{value:g}" for value in dict.fromkeys(values))
+def _listed(values: Sequence[Any]) -> str:
+    return "/".join(f"{value:g}" for value in values)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from evaluation.evalplus import EvalPlusScore
 from evaluation.intervals import Interval
 from evaluation.results import Results
 from evaluation.scores import BestTemperature, CellScore, SeedMean
+from evaluation.settings import EvaluationSettings
 from orchestrator.report.text import clean
 
 #: Two lines of a heading or of a row.
 Pair = tuple[str, str]
-_AnyScore = CellScore | SeedMean | BestTemperature
-#: The settings in which cells can differ, and what their columns are called.
+AnyScore = CellScore | SeedMean | BestTemperature | EvalPlusScore
+#: Headings of the settings in which cells can differ.
 _SETTINGS = {"template": "template", "temperature": "T", "denoising_steps": "steps", "seed": "seed"}
 
 
@@ -27,12 +29,12 @@ class Section:
     rows: tuple[tuple[Pair, ...], ...]
 
 
-def sections(results: Results, *, times: bool) -> Iterator[Section]:
+def sections(settings: EvaluationSettings, results: Results, *, times: bool) -> Iterator[Section]:
     """Make the tables that an evaluation has; ``times`` adds the seconds of completing.
 
     A setting has a column where cells differ in it.
     """
-    varying = [name for name in _SETTINGS if len({getattr(one, name) for one in results.scores}) > 1]
+    varying = [name for name, values in settings.grid().items() if len(values) > 1]
     ks = sorted({k for one in results.scores for k in one.pass_at})
     if results.scores:
         figures = (
@@ -66,18 +68,26 @@ def sections(results: Results, *, times: bool) -> Iterator[Section]:
             _headings(some, ks),
             tuple((*_names(best, some), *_best_scores(best, ks)) for best in results.best),
         )
+    if results.evalplus:
+        some = [name for name in varying if name != "seed"]
+        yield Section(
+            "EvalPlus: the mean of HumanEval+ and MBPP+.",
+            1 + len(some),
+            _headings(some, ks),
+            tuple((*_names(one, some), *_scores(one, ks)) for one in results.evalplus),
+        )
 
 
 def _headings(settings: list[str], ks: list[int]) -> tuple[Pair, ...]:
     return (("benchmark", ""), *((_SETTINGS[name], "") for name in settings), *((f"pass@{k}", "95%") for k in ks))
 
 
-def _names(one: _AnyScore, settings: list[str]) -> list[Pair]:
+def _names(one: AnyScore, settings: list[str]) -> list[Pair]:
     tasks = f"{one.tasks} tasks" if isinstance(one, CellScore) else ""
     return [(clean(one.benchmark), tasks), *((_setting(getattr(one, name)), "") for name in settings)]
 
 
-def _scores(one: CellScore, ks: list[int]) -> list[Pair]:
+def _scores(one: CellScore | EvalPlusScore, ks: list[int]) -> list[Pair]:
     return [(percent(one.pass_at[k]), _interval(one.intervals[k])) for k in ks]
 
 

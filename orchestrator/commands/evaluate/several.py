@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
-def several(*names: str, of: click.ParamType[Any], metavar: str, help: str, default: str = "") -> Any:
+
+def several(
+    *names: str, of: click.ParamType[Any], metavar: str, help: str, default: str = ""
+) -> Callable[[_Function], _Function]:
     """Make an option whose value is a tuple; each of its values is of the type ``of``, and given once."""
 
     def values(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[Any, ...]:

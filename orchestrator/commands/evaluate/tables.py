@@ -7,17 +7,20 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
+from evaluation.evalplus import EvalPlusScore
 from evaluation.results import Results
 from evaluation.scores import BestTemperature, CellScore, SeedMean
 from evaluation.settings import EvaluationSettings
 from orchestrator.commands.evaluate.description import LEGEND, describe
-from orchestrator.commands.evaluate.sections import Pair, Section, sections
+from orchestrator.commands.evaluate.sections import AnyScore, Pair, Section, sections
+
+_KINDS = {CellScore: "cell", SeedMean: "seeds", BestTemperature: "best", EvalPlusScore: "evalplus"}
 
 
 def markdown(settings: EvaluationSettings, results: Results) -> str:
     """Write the settings and the tables as Markdown."""
     parts = ["```text", *describe(settings), "```", ""]
-    for section in sections(results, times=False):
+    for section in sections(settings, results, times=False):
         parts += [section.title, ""] if section.title else []
         parts += [*_table(section), ""]
     return "\n".join((*parts, LEGEND, ""))
@@ -40,8 +43,9 @@ def _row(pairs: tuple[Pair, ...]) -> str:
 
 
 def comma_separated(settings: EvaluationSettings, results: Results) -> str:
-    """Write every score as a row: of a ``cell``, of a mean over ``seeds``, and of the ``best`` temperature."""
-    rows = [*map(_flat, results.scores), *map(_flat, results.means), *map(_flat, results.best)]
+    """Write every score as a row: of a ``cell``, over ``seeds``, of the ``best`` temperature, of ``evalplus``."""
+    scores: list[AnyScore] = [*results.scores, *results.means, *results.best, *results.evalplus]
+    rows = [_flat(one) for one in scores]
     shared = _shared(settings)
     names = dict.fromkeys(name for row in rows for name in row)
     text = io.StringIO(newline="")
@@ -51,10 +55,9 @@ def comma_separated(settings: EvaluationSettings, results: Results) -> str:
     return text.getvalue()
 
 
-def _flat(score: CellScore | SeedMean | BestTemperature) -> dict[str, Any]:
+def _flat(score: AnyScore) -> dict[str, Any]:
     """Return the fields of a score, those by k and by name in columns of their own."""
-    kind = {CellScore: "cell", SeedMean: "seeds", BestTemperature: "best"}[type(score)]
-    row: dict[str, Any] = {"row": kind}
+    row: dict[str, Any] = {"row": _KINDS[type(score)]}
     for name, value in vars(score).items():
         if name == "intervals":
             for k, interval in value.items():

@@ -17,11 +17,13 @@ from orchestrator.report.text import clean
 
 def evaluation_view(settings: EvaluationSettings, results: Results) -> RenderableType:
     """The settings that all cells share, and the tables."""
-    return Group(Text(clean("\n".join(describe(settings)))), *_tables(results), Text(), Text(LEGEND, style="dim"))
+    return Group(
+        Text(clean("\n".join(describe(settings)))), *_tables(settings, results), Text(), Text(LEGEND, style="dim")
+    )
 
 
-def _tables(results: Results) -> Iterator[RenderableType]:
-    for section in sections(results, times=True):
+def _tables(settings: EvaluationSettings, results: Results) -> Iterator[RenderableType]:
+    for section in sections(settings, results, times=True):
         yield Text()
         if section.title:
             yield Text(section.title)

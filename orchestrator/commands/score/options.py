@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import click
@@ -24,19 +25,24 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     click.option(
         "--cpu-seconds",
         type=click.FloatRange(min=0, min_open=True),
-        default=4.0,
+        default=10.0,
         show_default=True,
         help="CPU time of a test.",
     ),
     click.option(
-        "--memory-mb", type=click.IntRange(min=1), default=512, show_default=True, help="Memory of a test, MiB."
+        "--memory-mb", type=click.IntRange(min=1), default=1024, show_default=True, help="Memory of a test, MiB."
     ),
     click.option(
         "--output-mb",
         type=click.IntRange(min=1),
-        default=1,
+        default=32,
         show_default=True,
         help="What a test may print or return, MiB.",
+    ),
+    click.option(
+        "--packages",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        help="A site-packages folder that programs in the jail may import from [default: none].",
     ),
     click.option("--allow-forgeable", is_flag=True, help="Run tests that need it in the solution's own process."),
 )
@@ -50,6 +56,7 @@ SANDBOX_PARAMETERS = (
     "cpu_seconds",
     "memory_mb",
     "output_mb",
+    "packages",
     "allow_forgeable",
 )
 
@@ -70,6 +77,7 @@ def reward_config(
     cpu_seconds: float,
     memory_mb: int,
     output_mb: int,
+    packages: Path | None,
     allow_forgeable: bool,
 ) -> RewardConfig:
     """Return the configuration of scoring that these options ask for."""
@@ -83,6 +91,7 @@ def reward_config(
             "wall_seconds": max(3 * cpu_seconds, cpu_seconds + 2),
             "memory_mb": memory_mb,
             "output_mb": output_mb,
+            "packages": packages,
             "allow_forgeable": allow_forgeable,
             "hacking_probe": 0.0,
             "group_seconds": _GROUP_S,

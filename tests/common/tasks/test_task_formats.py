@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from common.records import Task
-from common.tasks.evalplus import MAX_CALL_CHARS
 from common.tasks.libraries import third_party
+from common.tasks.literals import MAX_CALL_CHARS
 from common.tasks.loader import TaskFileError, load_tasks
 from tests.common.tasks.task_rows import (
     ACECODE,

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from common.tasks.evalplus import source_of
+from common.tasks.literals import source_of
 
 VALUES = [
     None,

@@ -89,9 +89,9 @@ def test_an_unknown_format_is_refused_with_those_there_are(tmp_path: Path):
     path = write(tmp_path / "tasks.jsonl", MBPP)
     with pytest.raises(
         TaskFileError,
-        match=r"--format: 'apps' is no task format known here; choose one of couplet, .*bigcodebench-instruct",
+        match=r"--format: 'sums' is no task format known here; choose one of couplet, .*bigcodebench-instruct",
     ):
-        load_tasks(path, "apps")
+        load_tasks(path, "sums")
     with pytest.raises(TaskFileError, match="field prompt: is missing or empty"):
         load_tasks(path, "humaneval")
 

@@ -1,0 +1,186 @@
+"""An evaluation that is stopped anywhere goes on to the same results, byte by byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.config import ModelSection, RewardConfig
+from common.errors import UserError
+from common.records import Task, TestCase
+from evaluation.benchmark import AskedBenchmark, Benchmark, ask
+from evaluation.completers.interface import Completer
+from evaluation.folder import EvaluationFolder
+from evaluation.harness import Harness
+from evaluation.samples import Sample
+from evaluation.settings import CausalSampler, Cell, EvaluationSettings
+from evaluation.subject import Subject
+from evaluation.templates import template
+from reward_service.scoring_pool import ScoringPool
+from tests.learner.causal_folders import causal_folder
+
+SAMPLES = 3
+CELLS = tuple(
+    Cell.of("plain", CausalSampler(temperature=t, completion_length=6), seed)
+    for t in (0.7, 1.0)
+    for seed in (0, 1)
+)
+FACTS: dict[str, Any] = {"settings": {"samples": SAMPLES}, "versions": {"torch": "1"}}
+
+
+class Stopped(Exception):  # noqa: N818
+    """The evaluation is killed here."""
+
+
+class Nobody:
+    """Watches nothing."""
+
+    def begin(self, benchmark: str, cell: str, completed: int, scored: int) -> None: ...
+
+    def stepped(self, finished: int) -> None: ...
+
+    def scored(self, samples: Sequence[Sample]) -> None: ...
+
+
+class Evaluation:
+    """A tiny causal model, which transformers runs, and its tasks."""
+
+    def __init__(self, model: Path, pool: ScoringPool) -> None:
+        subject = Subject.read(str(model), "transformers")
+        self.settings = EvaluationSettings(
+            engine="transformers",
+            model=ModelSection(path=str(model), threads=1, device="cpu"),
+            templates=(template("plain"),),
+            cells=CELLS,
+            samples=SAMPLES,
+        )
+        tests = (TestCase(call="len(f(1))", expected="2"),)
+        tasks = tuple(Task(id=f"t{n}", prompt=f"x{n}", prefix="f = str\n#", tests=tests) for n in range(5))
+        encoder = subject.encoder(template("plain").prompts)
+        self.asked: AskedBenchmark = ask(Benchmark("any", "any", tasks), template("plain"), encoder)
+        self.completer: Completer = subject.load(self.settings, longest=64)
+        self._pool = pool
+
+    def close(self) -> None:
+        self.completer.close()
+
+    def go_on(self, path: Path, check: Callable[[], None] = lambda: None) -> None:
+        folder = EvaluationFolder(path)
+        with folder.begun(FACTS):
+            harness = Harness(SAMPLES, self.completer, self._pool, folder, check)
+            for cell in CELLS:
+                harness.run(self.asked, cell, Nobody())
+            folder.finish()
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluation]:
+    model = tmp_path_factory.mktemp("causal")
+    causal_folder(model)
+    config = RewardConfig(tests="all_or_nothing", sandbox_slots=1, sandbox_level="uid")
+    with ScoringPool(config) as pool, closing(Evaluation(model, pool)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(evaluation: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("undisturbed")
+    evaluation.go_on(path)
+    return path
+
+
+def after(calls: int) -> Callable[[], None]:
+    """Return what stops an evaluation when it is called for that many times."""
+    left = iter(range(calls))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise Stopped
+
+    return check
+
+
+def results(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.name != "times.json"}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_results_are_the_same_however_often_it_is_stopped(
+    evaluation: Evaluation, undisturbed: Path, tmp_path: Path, seed: int
+) -> None:
+    """Whatever of its last line a killed process wrote is torn off, from none to all of it."""
+    chance = random.Random(seed)
+    stops = 0
+    while True:
+        try:
+            evaluation.go_on(tmp_path, after(chance.randrange(50)))
+            break
+        except Stopped:
+            stops += 1
+        for name in ("samples.jsonl", "batches.jsonl"):
+            tear(tmp_path / name, chance)
+    assert stops > 1
+    assert results(tmp_path) == results(undisturbed)
+    assert set(results(tmp_path)) == {"settings.json", "samples.jsonl"}
+
+
+def tear(path: Path, chance: random.Random) -> None:
+    if path.exists() and path.stat().st_size:
+        whole = path.read_bytes()
+        last = whole[:-1].rfind(b"\n") + 1
+        path.write_bytes(whole[: chance.randint(last, len(whole))])
+
+
+def test_what_is_done_is_not_done_again(evaluation: Evaluation, tmp_path: Path) -> None:
+    before = b""
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            evaluation.go_on(tmp_path, after(20))
+        samples = (tmp_path / "samples.jsonl").read_bytes()
+        assert samples.startswith(before)
+        assert len(samples) > len(before)
+        before = samples
+    lines = (tmp_path / "batches.jsonl").read_text().splitlines()
+    batches = [(batch["cell"], batch["number"]) for batch in map(json.loads, lines)]
+    assert len(batches) == len(set(batches)) >= 20
+
+
+def test_samples_are_in_order_and_each_is_there_once(undisturbed: Path) -> None:
+    samples = list(EvaluationFolder(undisturbed).samples())
+    wanted = [(cell.name, i, j) for cell in CELLS for i in range(5) for j in range(SAMPLES)]
+    assert [(one.cell, one.index, one.sample) for one in samples] == wanted
+    assert len({one.text for one in samples}) > 20
+
+
+def test_other_facts_are_refused_and_named(undisturbed: Path) -> None:
+    before = results(undisturbed)
+    other = {"settings": {"samples": 4}, "versions": {"torch": "1", "vllm": "0"}, "limit": None}
+    with pytest.raises(UserError) as caught, EvaluationFolder(undisturbed).begun(other):
+        pass
+    assert 'settings.samples is 3 there and 4 here; versions.vllm is null there and "0" here' in str(caught.value)
+    assert results(undisturbed) == before
+
+
+def begin_elsewhere(path: Path) -> int:
+    """Begin the same evaluation in another process; return 1 where that is refused."""
+    child = os.fork()
+    if child == 0:
+        try:
+            with EvaluationFolder(path).begun(FACTS):
+                os._exit(0)
+        except UserError as error:
+            os._exit(1 if "another process evaluates there" in str(error) else 2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_one_process_at_a_time_evaluates_into_a_folder(tmp_path: Path) -> None:
+    with EvaluationFolder(tmp_path).begun(FACTS):
+        assert begin_elsewhere(tmp_path) == 1
+    assert begin_elsewhere(tmp_path) == 0
