@@ -14,7 +14,26 @@ from click.testing import CliRunner
 from orchestrator.commands.main import main
 
 #: Three batches, two full ones and one of a few rows.
-_WORDS = ["evaluate", "builtin:quickstart", "builtin:quickstart", "--limit", "20", "--samples", "8", "--temperature", "0.7", "--max-tokens", "200", "--denoising-steps", "8", "--threads", "1", "--slots", "1", "--output"]
+_WORDS = [
+    "evaluate",
+    "builtin:quickstart",
+    "builtin:quickstart",
+    "--limit",
+    "20",
+    "--samples",
+    "8",
+    "--temperature",
+    "0.7",
+    "--max-tokens",
+    "200",
+    "--denoising-steps",
+    "8",
+    "--threads",
+    "1",
+    "--slots",
+    "1",
+    "--output",
+]
 
 
 def worker_under_way(process: subprocess.Popen[str]) -> psutil.Process:

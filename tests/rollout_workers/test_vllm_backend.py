@@ -283,14 +283,14 @@ def stop() -> None:
             VllmError,
             r"not ready within 0.5 s \(deadlines.start_seconds\)",
         ),
-        ((), stop, StopError, ""),
+        ((), stop, StopError, None),
     ],
 )
 def test_a_start_that_is_too_long_or_not_wanted_leaves_nothing(
     settings: tuple[str, ...],
     check: Callable[[], None],
     error: type[Exception],
-    message: str,
+    message: str | None,
 ) -> None:
     need_vllm()
     processes, files = children(), temporary_files()
