@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -14,26 +15,10 @@ from click.testing import CliRunner
 from orchestrator.commands.main import main
 
 #: Three batches, two full ones and one of a few rows.
-_WORDS = [
-    "evaluate",
-    "builtin:quickstart",
-    "builtin:quickstart",
-    "--limit",
-    "20",
-    "--samples",
-    "8",
-    "--temperature",
-    "0.7",
-    "--max-tokens",
-    "200",
-    "--denoising-steps",
-    "8",
-    "--threads",
-    "1",
-    "--slots",
-    "1",
-    "--output",
-]
+_WORDS = shlex.split(
+    "evaluate builtin:quickstart builtin:quickstart --limit 20 --samples 8 --temperature 0.7 --max-tokens 200 "
+    "--denoising-steps 8 --threads 1 --slots 1 --output"
+)
 
 
 def worker_under_way(process: subprocess.Popen[str]) -> psutil.Process:

@@ -54,8 +54,9 @@ def _redirect_output(folder: Path) -> None:
     """Write to the folder, errors too, or where the log is shown to standard error; C++ code does so as well."""
     if shown_level() is None:
         log = logging.getLogger("vllm")
-        for one in (log, *log.handlers):
-            one.setLevel(logging.ERROR)
+        log.setLevel(logging.ERROR)
+        for handler in log.handlers:
+            handler.setLevel(logging.ERROR)
         file = os.open(folder / OUTPUT, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         os.dup2(file, 2)
         os.close(file)
