@@ -88,6 +88,8 @@ class EvaluationFolder:
                 raise UserError(
                     f"--output {self.path}: another process evaluates there; wait for its end"
                 ) from error
+            for left_over in self.path.glob(".*.tmp"):  # of a process that was killed
+                left_over.unlink()
             for file in (self._samples, self._batches):
                 drop_torn_line(file)
             for sample in self.samples():

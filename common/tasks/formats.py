@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import cast
 
 from common.plugins import PluginError, load_plugin
@@ -35,6 +36,7 @@ class TaskFormat:
 
 
 OWN_FORMAT = "couplet"
+_LISTED = 20
 #: By name. The first whose fields a row has is its format.
 FORMATS: dict[str, TaskFormat] = {
     OWN_FORMAT: TaskFormat(("tests",), own_task),
@@ -77,7 +79,7 @@ def format_of(row: TaskRow) -> str:
         if known.fields and all(row.fields.get(field) is not None for field in known.fields):
             return name
     signs = "; ".join(f"{name}: {', '.join(known.fields)}" for name, known in FORMATS.items() if known.fields)
-    has = ", ".join(row.fields) or "no fields"
+    has = ", ".join([*islice(row.fields, _LISTED), *(["..."] * (len(row.fields) > _LISTED))]) or "no fields"
     raise TaskFileError(
         f"{row.path}, {row.place}: of no known format, it has {has}; rename its fields to those of one ({signs})"
     )

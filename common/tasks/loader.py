@@ -1,4 +1,4 @@
-"""Read programming tasks from a file of JSON lines (plain, or gzip if named ``.gz``) or Parquet.
+"""Read programming tasks from a file of JSON lines or a JSON list (plain, or gzip if named ``.gz``) or Parquet.
 
 ``docs/tasks.md`` has the formats and what becomes of their rows. Fields that a format does not know are ignored,
 except in our own, where they are errors, and except for those asked for as metadata.

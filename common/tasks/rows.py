@@ -1,4 +1,4 @@
-"""Rows of task files: JSON lines (plain, or gzip if named ``.gz``) or Parquet; and what becomes of one."""
+"""Rows of task files: JSON lines, a list in ``.json``, either as gzip, or Parquet; and what becomes of one."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class TaskFileError(UserError, ValueError):
 class TaskRow:
     """One row of a task file.
 
-    ``number`` counts from 1: lines of a text file, blank ones too, or rows of a Parquet file. Fields whose value
-    is null are as good as absent. The readers below raise :class:`TaskFileError`, naming the field, for a value of
-    another type.
+    ``number`` counts from 1: lines of a text file, blank ones too, or rows of a list or a Parquet file. Fields
+    whose value is null are as good as absent. The readers below raise :class:`TaskFileError`, naming the field,
+    for a value of another type.
     """
 
     path: Path
@@ -113,12 +113,40 @@ def read_rows(path: Path | str) -> Iterator[TaskRow]:
 
 def rows_in(path: Path) -> Iterator[TaskRow]:
     """Read every row of a file that is there; it may have none. Raises :class:`TaskFileError`."""
-    return _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+    if path.suffix == ".parquet":
+        return _parquet_rows(path)
+    return _listed_rows(path) if _is_list(path) else _json_rows(path)
 
 
 def unit_of(path: Path) -> str:
     """Return the word for one row of this file."""
-    return "row" if path.suffix == ".parquet" else "line"
+    return "row" if path.suffix == ".parquet" or _is_list(path) else "line"
+
+
+def _is_list(path: Path) -> bool:
+    return path.name.endswith((".json", ".json.gz"))
+
+
+def _listed_rows(path: Path) -> Iterator[TaskRow]:
+    """Read a file of one list; one that begins otherwise is read as JSON lines."""
+    rows = _list_in(path)
+    if rows is None:
+        yield from _json_rows(path)
+        return
+    for number, fields in enumerate(rows, start=1):
+        if not isinstance(fields, dict):
+            raise TaskFileError(f"{path}, row {number}: a JSON {type(fields).__name__}; make it an object")
+        yield TaskRow(path, number, fields)
+
+
+def _list_in(path: Path) -> list[Any] | None:
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            text = file.read()
+        rows = json.loads(text) if text.lstrip().startswith(b"[") else None
+    except (EOFError, gzip.BadGzipFile, zlib.error, ValueError, RecursionError) as error:
+        raise TaskFileError(f"{path}: unreadable ({error}); write one JSON list of objects, in UTF-8") from error
+    return rows if isinstance(rows, list) else None
 
 
 def _json_rows(path: Path) -> Iterator[TaskRow]:

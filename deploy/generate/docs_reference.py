@@ -181,8 +181,10 @@ def _default(field: FieldInfo) -> str:
         return "empty"
     if isinstance(value, tuple):
         value = list(value)
-    text = yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
-    return f"`{text}`"
+    quotes = '"' if isinstance(value, str) and "\n" in value else None  # on one line, as a cell has to be
+    text = yaml.safe_dump(value, default_flow_style=True, default_style=quotes, width=1000)
+    text = text.removesuffix("\n").removesuffix("\n...")
+    return f"```` {text} ````" if "`" in text else f"`{text}`"
 
 
 def _commands(command: click.Command, path: str, parent: click.Context | None = None) -> Iterator[str]:

@@ -124,6 +124,7 @@ def test_results_are_the_same_however_often_it_is_stopped(
             break
         except Stopped:
             stops += 1
+            (tmp_path / ".summary.json.1.tmp").write_text("half a file")
         for name in ("samples.jsonl", "batches.jsonl"):
             tear(tmp_path / name, chance)
     assert stops > 1

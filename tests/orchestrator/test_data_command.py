@@ -127,7 +127,7 @@ def test_it_shows_what_became_of_a_file(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (["--task", "nope"], "no task 'nope'; its first is 'ace_1'"),
-        (["--format", "apps"], "'apps' is no task format known here; choose one of"),
+        (["--format", "sums"], "'sums' is no task format known here; choose one of"),
         (["--format", "humaneval"], "line 1, field prompt: is missing or empty"),
     ],
 )

@@ -31,13 +31,14 @@ def samples_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_humaneval_in_a_chat_is_tested_by_the_program_of_the_answer(tmp_path: Path) -> None:
-    """The answers begin with a whole program; what the model goes on with stands behind its closing fence."""
+    """The answers begin with whole programs; what the model goes on with stands behind the last closing fence."""
     file, chat = write(tmp_path / "humaneval.jsonl", HUMANEVAL), tmp_path / "chat.jinja"
     chat.write_text("{% for m in messages %}{{ m.content }}\n{% endfor %}")
     arguments = (file, "--template", "diffucoder", "--chat-template-file", chat)
-    for begun, passed in ((f"```\n{RIGHT}```\n", True), ("```\ndef root(x):\n    return 2\n```\n", False)):
-        out = tmp_path / f"out{passed}"
-        result = evaluate(*arguments, "--answer-prefix", begun, "--output", out)
+    answer = f"```\n{RIGHT}```\nor\n```\ndef root(x):\n    return 2\n```\nsince "
+    for block, passed in (("first", True), ("last", False)):
+        out = tmp_path / block
+        result = evaluate(*arguments, "--answer-prefix", answer, "--extraction", block, "--output", out)
         assert result.exit_code == 0, result.output
         (sample,) = samples_of(out)
         assert (sample["passed"], sample["excluded"]) == (passed, False)

@@ -15,7 +15,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from common.errors import UserError
+from common.errors import RunFailedError, UserError
 from evaluation.benchmark import AskedBenchmark, Benchmark, ask
 from evaluation.completers.interface import Completer, Loading
 from evaluation.folder import EvaluationFolder
@@ -82,9 +82,12 @@ def evaluate(
     """Evaluate a model on task files: pass@k, decoding order and cost.
 
     MODEL is a folder, a Hub name or builtin:quickstart: a masked-diffusion model, which torch or vllm denoises,
-    or a causal one, which vllm or transformers (slowly) runs from left to right; its config.json says which. TASKS
-    are files of tasks, or builtin:quickstart, the quick start's held-out tasks. Prompts, sandbox and figures are
-    the same for both kinds of model.
+    or a causal one, which vllm or transformers (slowly) runs from left to right; its config.json says which.
+    Prompts, sandbox and figures are the same for both kinds of model.
+
+    TASKS are files of tasks, files of data sets on the Hub (hub:OWNER/NAME/FILE, or hub:OWNER/NAME where there is
+    one only), or builtin:quickstart, the quick start's held-out tasks. FORMAT=FILE says in which format a file is
+    to be read, such as bigcodebench-instruct or cruxeval-i.
 
     Several templates, temperatures, denoising steps and seeds make a grid, of which each combination evaluates
     every task.
@@ -160,8 +163,10 @@ def _starting(stop: StopRequest) -> Iterator[None]:
     try:
         try:
             yield
-        except UserError as error:
+        except (UserError, RunFailedError) as error:
             stop.check()
+            if isinstance(error, RunFailedError):
+                raise
             raise UserError(in_options(str(error))) from error
         stop.install()  # once more: what runs the model may have taken the signals over
         stop.check()

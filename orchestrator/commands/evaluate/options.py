@@ -28,6 +28,12 @@ _IN_GRID = {"temperature": "--temperature", "denoising_steps": "--denoising-step
 _IN_CHAT = {"chat_template_file": "--chat-template-file", "system_prompt": "--system-prompt"}
 
 
+#: What --extraction changes in a template's.
+_EXTRACTIONS: dict[str, dict[str, Any]] = {
+    "first": {"rule": "lenient", "block": "first"},
+    "last": {"rule": "lenient", "block": "last"},
+    "reward": {"rule": "reward", "trimmed": False},
+}
 _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     click.option(
         "--preset",
@@ -109,6 +115,12 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     click.option("--system-prompt", help="In place of what the template says there; empty: no system turn."),
     click.option(
         "--answer-prefix", help="What every answer begins with, given to the model, in place of the template's."
+    ),
+    click.option(
+        "--extraction",
+        type=click.Choice(tuple(_EXTRACTIONS)),
+        help="Which block of an answer is tested, in place of the template's: the first or the last, of any fence "
+        "or none, or the one that the reward of training reads.",
     ),
     click.option(
         "--stop",
@@ -203,8 +215,12 @@ def _template(name: str, options: dict[str, Any]) -> Template:
         given["system_prompt"] = given["system_prompt"] or None
     if "" in options["stop"]:
         raise ConfigError("--stop: is empty, and every completion would end before it; leave it out")
-    prompts = found.prompts.model_copy(update=given)
-    return found.model_copy(update={"prompts": prompts, "stop": options["stop"] or found.stop})
+    changed = {
+        "prompts": found.prompts.model_copy(update=given),
+        "stop": options["stop"] or found.stop,
+        "extraction": found.extraction.model_copy(update=_EXTRACTIONS.get(options["extraction"], {})),
+    }
+    return found.model_copy(update=changed)
 
 
 def _explain(error: ValidationError) -> str:

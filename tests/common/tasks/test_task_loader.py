@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -160,6 +161,24 @@ def test_malformed_rows_are_named(tmp_path: Path, row: object, message: str):
     with pytest.raises(TaskFileError, match=message) as error:
         load_tasks(path)
     assert str(path) in str(error.value)
+
+
+def test_a_list_in_a_json_file_is_read_too(tmp_path: Path):
+    rows = [{**MBPP, "task_id": number} for number in range(3)]
+    lines = load_tasks(write(tmp_path / "tasks.jsonl", *rows))
+    for name, text in (
+        ("list.json", json.dumps(rows, indent=1)),
+        ("lines.json", "\n".join(map(json.dumps, rows))),
+    ):
+        (tmp_path / name).write_text(text)
+        assert load_tasks(tmp_path / name).tasks == lines.tasks
+    (tmp_path / "list.json").write_text(json.dumps([MBPP, {**MBPP, "text": ""}]))
+    with pytest.raises(TaskFileError, match=r"list\.json, row 2, field text: is missing or empty"):
+        load_tasks(tmp_path / "list.json")
+    for text, message in (("[3]", r"list\.json, row 1: a JSON int"), ("[{", r"list\.json: unreadable")):
+        (tmp_path / "list.json").write_text(text)
+        with pytest.raises(TaskFileError, match=message):
+            load_tasks(tmp_path / "list.json")
 
 
 def test_unusable_files_are_named(tmp_path: Path):
