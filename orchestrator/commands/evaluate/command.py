@@ -143,6 +143,7 @@ def _completer(
     """Load the model into this process, or with ``workers`` above 0 into so many actors."""
     if not workers:
         return closing(subject.load(settings, longest, Loading(check=check)))
+    click.echo(f"starting Ray and {workers} workers", err=True)
     # Importing Ray takes seconds.
     from orchestrator.commands.evaluate.workers import running_workers
 
