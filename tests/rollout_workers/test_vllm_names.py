@@ -18,6 +18,7 @@ NAMES = Path(rollout_workers.__path__[0]) / "backends" / "vllm_backend" / "names
 #: What else is used of a name, or of what it leads to: parameters of a call, fields, methods.
 PARAMETERS = {
     "vllm.v1.executor.multiproc_executor:MultiprocExecutor.collective_rpc": ("method", "timeout", "args"),
+    "vllm.v1.executor.multiproc_executor:get_file_store_init_method": (),
     "vllm.forward_context:set_forward_context": (
         "attn_metadata",
         "vllm_config",
