@@ -8,9 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from common.disk import write_text
 from common.errors import UserError
@@ -92,6 +91,12 @@ class EvaluationFolder:
                 left_over.unlink()
             for file in (self._samples, self._batches):
                 drop_torn_line(file)
+            if self._has_unscored():
+                with self._replacing_samples() as whole:
+                    whole.writelines(
+                        f"{one.model_dump_json()}\n".encode() for one in self.samples() if not one.unscored
+                    )
+            self._kept.clear()
             for sample in self.samples():
                 self._kept[sample.benchmark, sample.cell].add(sample.place)
             self._seconds = self._read_seconds()
@@ -115,8 +120,24 @@ class EvaluationFolder:
             self._kept[sample.benchmark, sample.cell].add(sample.place)
 
     def samples(self) -> Iterator[Sample]:
-        """Read the samples, one at a time; those of a benchmark stand together, and in it those of a cell."""
+        """Read the samples, one at a time."""
         return read_lines(self._samples, Sample)
+
+    def put_in_order(self, cells: Sequence[_Cell]) -> None:
+        """Sort the samples by benchmark and cell, as these are given, and in each by the place of the task."""
+        if not self._samples.exists():
+            return
+        rank = {cell: number for number, cell in enumerate(cells)}
+        lines = []
+        start = 0
+        with self._samples.open("rb") as unordered, self._replacing_samples() as file:
+            for line in unordered:
+                sample = Sample.model_validate_json(line)
+                lines.append((rank[sample.benchmark, sample.cell], sample.place, start, len(line)))
+                start += len(line)
+            for _, _, start, length in sorted(lines):
+                unordered.seek(start)
+                file.write(unordered.read(length))
 
     def record(self, batch: CompletedBatch) -> None:
         """Keep the completions of a batch."""
@@ -149,7 +170,11 @@ class EvaluationFolder:
         write_text(self.path / name, text)
 
     def finish(self) -> None:
-        """Put the samples, of which none is missing, in the order of the tasks, and leave nothing but results."""
+        """Leave nothing but results, since no sample is missing.
+
+        Where the sandbox failed on some, the batches stay: those samples are scored again when the evaluation goes
+        on, but not completed again.
+        """
         completing = [
             {"benchmark": benchmark, "cell": cell, "seconds": seconds}
             for (benchmark, cell), seconds in self.seconds().items()
@@ -157,10 +182,15 @@ class EvaluationFolder:
         if not self._times.exists():
             times = {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "completing": completing}
             self.write(self._times.name, json.dumps(times, indent=2) + "\n")
-        ordered = self._samples.with_name(".samples.jsonl.tmp")
-        ordered.unlink(missing_ok=True)
-        for _, section in groupby(self.samples(), lambda sample: (sample.benchmark, sample.cell)):
-            in_order: list[Sample] = sorted(section, key=lambda sample: sample.place)
-            append_lines(ordered, in_order)
-        ordered.replace(self._samples)
-        self._batches.unlink(missing_ok=True)
+        if not self._has_unscored():
+            self._batches.unlink(missing_ok=True)
+
+    def _has_unscored(self) -> bool:
+        return any(sample.unscored for sample in self.samples())
+
+    @contextmanager
+    def _replacing_samples(self) -> Iterator[BinaryIO]:
+        temporary = self._samples.with_name(".samples.jsonl.tmp")
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(self._samples)

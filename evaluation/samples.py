@@ -42,6 +42,11 @@ class Sample(BaseModel):
     executed_step_map: tuple[int, ...]
 
     @property
+    def unscored(self) -> bool:
+        """Whether the sandbox failed on it, which it may not do again."""
+        return self.excluded and not self.error
+
+    @property
     def place(self) -> tuple[int, int]:
         """The task's index, and the number of the sample."""
         return self.index, self.sample

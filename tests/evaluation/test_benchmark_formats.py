@@ -74,7 +74,7 @@ def scorer() -> Iterator[Scorer]:
 
 def answer_to(task: Task, template: Template, solution: str) -> str:
     """What a model would write that gives this solution: with what the template begins of it."""
-    if task.completion != "fenced":
+    if task.completion != "fenced" or template.name == "base":
         return solution
     return f"{template.prompts.answer_prefix or '```python' + chr(10)}{solution}\n```\nThat is all.\n"
 

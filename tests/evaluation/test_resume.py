@@ -15,6 +15,7 @@ import pytest
 from common.config import ModelSection, RewardConfig
 from common.errors import UserError
 from common.records import Task, TestCase
+from evaluation.batches import CompletedBatch
 from evaluation.benchmark import AskedBenchmark, Benchmark, ask
 from evaluation.completers.interface import Completer
 from evaluation.folder import EvaluationFolder
@@ -78,6 +79,7 @@ class Evaluation:
             for cell in CELLS:
                 harness.run(self.asked, cell, Nobody())
             folder.finish()
+            folder.put_in_order([("any", cell.name) for cell in CELLS])
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +153,41 @@ def test_what_is_done_is_not_done_again(evaluation: Evaluation, tmp_path: Path) 
     lines = (tmp_path / "batches.jsonl").read_text().splitlines()
     batches = [(batch["cell"], batch["number"]) for batch in map(json.loads, lines)]
     assert len(batches) == len(set(batches)) >= 20
+
+
+def test_what_the_sandbox_failed_on_is_scored_again_but_not_completed_again(
+    evaluation: Evaluation, undisturbed: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        evaluation.go_on(tmp_path, after(40))
+    first, *others = EvaluationFolder(tmp_path).samples()
+    failed = first.model_copy(update={"excluded": True, "passed": False})
+    (tmp_path / "samples.jsonl").write_text("".join(f"{one.model_dump_json()}\n" for one in (*others, failed)))
+    before = (tmp_path / "batches.jsonl").read_bytes()
+    with pytest.raises(Stopped):
+        evaluation.go_on(tmp_path, after(5))
+    assert (tmp_path / "batches.jsonl").read_bytes().startswith(before)
+    evaluation.go_on(tmp_path)
+    assert results(tmp_path) == results(undisturbed)
+
+
+def test_batches_stay_while_the_sandbox_has_failed_on_a_sample(tmp_path: Path) -> None:
+    folder = EvaluationFolder(tmp_path)
+    sample = Sample(
+        cell="c", benchmark="b", task_id="t", index=0, sample=0, passed=False, excluded=True, text="", ended=True,
+        forwards=1, token_ids=(1,), executed_step_map=(0,),
+    )  # fmt: skip
+    with folder.begun(FACTS):
+        folder.record(CompletedBatch(benchmark="b", cell="c", number=0, seconds=1.5, completions=()))
+        folder.append([sample])
+        folder.finish()
+    with folder.begun(FACTS):
+        assert list(folder.samples()) == []
+        assert [batch.number for batch in folder.batches("b", "c")] == [0]
+        folder.append([sample.model_copy(update={"excluded": False})])
+        folder.finish()
+    assert list(folder.batches("b", "c")) == []
+    assert EvaluationFolder(tmp_path).seconds() == {("b", "c"): 1.5}
 
 
 def test_samples_are_in_order_and_each_is_there_once(undisturbed: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from common.config import Config, ConfigError
 from common.records import Task, TestCase
 from orchestrator.curriculum import Curriculum, load_data
+from tests.common.tasks.task_rows import HUMANEVAL, write
 
 TASKS = [Task(id=f"t{i}", prompt="p", tests=(TestCase(call="f()", expected="1"),)) for i in range(17)]
 
@@ -77,3 +78,15 @@ def test_synthetic_data_is_the_seed_s_own() -> None:
 
     assert made(1) == made(1)
     assert made(1) != made(2)
+
+
+def test_in_a_chat_a_task_to_continue_is_a_question(tmp_path: Path) -> None:
+    file, template = write(tmp_path / "tasks.jsonl", HUMANEVAL), tmp_path / "chat.jinja"
+    template.write_text("{% for m in messages %}{{ m.content }}\n{% endfor %}")
+    chat = {"chat_template": True, "chat_template_file": template, "complete_prompt": "Finish it: {prompt}"}
+    for given, completion in (({}, "continuation"), (chat, "fenced")):
+        data = {"train": file, "held_out": file, **given}
+        config = Config.model_validate({"model": {"path": "builtin:quickstart"}, "data": data})
+        for tasks in load_data(config, []):
+            assert [task.completion for task in tasks] == [completion]
+            assert tasks[0].prompt.startswith("Finish it: import math") == (completion == "fenced")

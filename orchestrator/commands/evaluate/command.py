@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from common.errors import RunFailedError, UserError
 from evaluation.benchmark import AskedBenchmark, Benchmark, ask
@@ -27,17 +26,13 @@ from orchestrator.commands.evaluate.benchmarks import load_benchmarks
 from orchestrator.commands.evaluate.facts import evaluation_facts
 from orchestrator.commands.evaluate.naming import in_options
 from orchestrator.commands.evaluate.options import check_answer_prefix, evaluation_settings, sampling_options
+from orchestrator.commands.evaluate.outcome import check_all_scored, report
 from orchestrator.commands.evaluate.presets import apply_preset
 from orchestrator.commands.evaluate.progress import shown_progress
 from orchestrator.commands.evaluate.several import several
-from orchestrator.commands.evaluate.tables import comma_separated, markdown
-from orchestrator.commands.evaluate.view import evaluation_view
-from orchestrator.commands.exits import CommandFailedError
 from orchestrator.commands.score.options import SANDBOX_PARAMETERS, reward_config, sandbox_options
 from orchestrator.interrupt import Interrupted, StopRequest
 from reward_service.scoring_pool import ScoringPool
-
-_FEW = 20
 
 
 @click.command()
@@ -130,11 +125,12 @@ def evaluate(
                 folder.finish()
                 complete = True
             finally:
+                folder.put_in_order([(one.name, cell.name) for one, cell in product(benchmarks, settings.cells)])
                 results = Results.read(folder, settings, families, ks, complete)
-                _report(folder, settings, results)
+                report(folder, settings, results)
     if as_json:
         click.echo(json.dumps(results.timed_record()))
-    _check_all_scored(folder)
+    check_all_scored(folder)
 
 
 def _completer(
@@ -210,35 +206,3 @@ def _ask_all(
         (benchmark.name, template.name): ask(benchmark, template, encoders[template.name])
         for benchmark, template in product(benchmarks, settings.templates)
     }
-
-
-def _report(folder: EvaluationFolder, settings: EvaluationSettings, results: Results) -> None:
-    """Write the figures into the folder, and print them."""
-    if not results.scores:
-        click.echo("nothing was done", err=True)
-        return
-    folder.write("summary.json", json.dumps(results.record(), indent=2) + "\n")
-    folder.write("summary.md", markdown(settings, results))
-    folder.write("summary.csv", comma_separated(settings, results))
-    Console().print(evaluation_view(settings, results))
-    if results.complete:
-        click.echo(f"all is in {folder.path}", err=True)
-    else:
-        click.echo(
-            f"what was done is in {folder.path}; the same command with --output {folder.path} goes on", err=True
-        )
-
-
-def _check_all_scored(folder: EvaluationFolder) -> None:
-    """Raises UserError for tasks that cannot be scored, CommandFailedError where the sandbox failed."""
-    errors: dict[str, str] = {}
-    excluded = 0
-    for sample in folder.samples():
-        excluded += sample.excluded
-        if sample.error:
-            errors[sample.task_id] = sample.error
-    if errors:
-        some = "\n".join(f"  {error}" for error in list(errors.values())[:_FEW])
-        raise UserError(f"{len(errors)} tasks cannot be scored, and are not counted; the first:\n{some}")
-    if excluded:
-        raise CommandFailedError(f"the sandbox failed on {excluded} samples, which are not counted")
