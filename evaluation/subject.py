@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from common.models.families import ModelError
 from common.models.loading import load_tokenizer, model_folder
 from common.models.prompts import PromptEncoder
 from evaluation.benchmark import AskedBenchmark
-from evaluation.completers.interface import Completer
+from evaluation.completers.interface import Completer, Loading
 from evaluation.settings import Engine, EvaluationSettings
 from rollout_workers.backends.vllm_backend import environment
 from rollout_workers.requests import HasLength, RequestError, check_prompt
@@ -90,23 +89,21 @@ class Subject:
                 raise RequestError(f"task {task.id!r} of {one.name}: {error}") from error
         return len(longest) + sampler.completion_length
 
-    def load(self, settings: EvaluationSettings, longest: int) -> Completer:
+    def load(self, settings: EvaluationSettings, longest: int, loading: Loading) -> Completer:
         """Load the weights; ``longest`` is the length of the longest sequence, prompt and completion.
 
-        Raises ModelError, and PluginError for a decoder that cannot be loaded.
+        Raises ModelError, PluginError for a decoder that cannot be loaded, and VllmError.
         """
         # Each imports a library that the others do not need.
         if not isinstance(self.config, CausalModel):
             from evaluation.completers.diffusion import DiffusionCompleter
 
-            return DiffusionCompleter(settings)
+            return DiffusionCompleter(settings, loading)
         if self.engine == "vllm":
-            environment.prepare(
-                settings.model.threads or max(1, len(os.sched_getaffinity(0)) // settings.tensor_parallel_size)
-            )
+            environment.prepare(settings.model.threads, settings.tensor_parallel_size)
             from evaluation.completers.vllm_causal import VllmCompleter
 
-            return VllmCompleter(settings, self.config, longest)
+            return VllmCompleter(settings, self.config, longest, loading)
         from evaluation.completers.transformers_causal import TransformersCompleter
 
         return TransformersCompleter(settings, self.config)

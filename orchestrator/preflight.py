@@ -59,8 +59,7 @@ def check_run(config: Config, resume: str) -> RunInputs:
     curriculum = Curriculum(tasks, config.run.seed)
     length = run_length(config, len(tasks))
     notes += filter(None, [f"training: {length.sentence()}", length.warning()])
-    if isinstance(config.rollout.backend, VllmBackendConfig):
-        notes += _check_vllm(config)
+    notes += check_vllm(config)
     return RunInputs(curriculum, held_out, length, notes, checkpoint)
 
 
@@ -108,11 +107,13 @@ def _check_model(config: Config) -> None:
             raise ConfigError(f"rollout.backend: vllm cannot compute {config.model.path}: {error}") from error
 
 
-def _check_vllm(config: Config) -> list[str]:
-    """Check that vLLM can be used; return what to note of a cluster, whose machines may have what is missing here.
+def check_vllm(config: Config) -> list[str]:
+    """Check that vLLM can be used, if it is to be; return what to note of a cluster.
 
-    Raises ConfigError.
+    Its machines may have what is missing here. Raises ConfigError.
     """
+    if not isinstance(config.rollout.backend, VllmBackendConfig):
+        return []
     local = config.ray.address == "local"
     try:
         found = find_installation()

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.config import Config
+from common.config import Config, VllmBackendConfig
 from common.streams import Streams, connect
 from learner.checkpoints import adopt
 from orchestrator.admission import Admission
@@ -34,6 +34,8 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.run_length import with_steps
 from orchestrator.run_loop import RunLoop
 from orchestrator.run_recorder import RunOutput
+
+_WITH_VLLM = "; a rollout worker takes a minute or so to import vLLM, and to load the model into its processes"
 
 
 def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
@@ -63,7 +65,8 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
         stop.install()  # again: Ray has put a handler of its own in place
         await_resources(config, required_resources(config), display.note, stop.check)
         check_embedded_redis(config)
-        display.phase("starting actors")
+        vllm = isinstance(config.rollout.backend, VllmBackendConfig)
+        display.phase(f"starting actors{_WITH_VLLM if vllm else ''}")
         config = folder.located(config)
         setup = FleetSetup(config, folder.run_id, redis_url)
         with (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from common.config.backends import BackendConfig, TorchBackendConfig, VllmBackendConfig
-from common.config.base import Positive, RayResource, Section
+from common.config.base import Positive, RayResource, Section, kind_of, with_kind
 from common.plugins import plugin_path
 from common.records import Sampler
 from common.sampler import DECODERS, SamplerFields
@@ -45,6 +46,19 @@ class RolloutConfig(SamplerFields, Section):
             plugin_path("decoder", decoder, DECODERS)
         return decoder
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_exact_with_vllm(cls, given: Any) -> Any:
+        """Refuse a cache before anything else: what a cache demands of other fields is of no use here."""
+        if not isinstance(given, Mapping) or given.get("approximate_cache", "none") == "none":
+            return given
+        if kind_of(with_kind(given.get("backend"), "torch")) == "vllm":
+            raise ValueError(
+                "approximate_cache: the vllm backend computes every step in full; set approximate_cache: none, or "
+                "backend: torch"
+            )
+        return given
+
     @model_validator(mode="after")
     def _can_start(self) -> Self:
         if self.min_workers is not None and self.min_workers > self.workers:
@@ -55,11 +69,6 @@ class RolloutConfig(SamplerFields, Section):
     def _backend_can(self) -> Self:
         if not isinstance(self.backend, VllmBackendConfig):
             return self
-        if self.approximate_cache != "none":
-            raise ValueError(
-                "approximate_cache: the vllm backend computes every step in full; set approximate_cache: none, or "
-                "backend: torch"
-            )
         gpus, shared_by = self.gpus_per_worker, self.backend.tensor_parallel_size
         if shared_by > 1 and gpus not in (0, shared_by):
             raise ValueError(

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from common.config import Config, ConfigError
 from common.records import Sampler
-from evaluation.completers.interface import Batch, Completed, Steps, TokenConfidence
+from evaluation.completers.interface import Batch, Completed, Loading, Steps, TokenConfidence
 from evaluation.settings import AnySampler, EvaluationSettings
 from rollout_workers.backends.registry import build_backend
 from rollout_workers.engine import Finished
@@ -23,10 +23,10 @@ _DECIMALS = 6
 class DiffusionCompleter:
     """Denoises as rollout workers do. Raises ModelError, and PluginError for a decoder that cannot be loaded."""
 
-    def __init__(self, settings: EvaluationSettings) -> None:
-        config = rollout_config(settings)
+    def __init__(self, settings: EvaluationSettings, loading: Loading) -> None:
+        config = rollout_config(settings, loading)
         self._batch_tokens = config.rollout.batch_tokens
-        self._backend = build_backend(config)
+        self._backend = build_backend(config, loading.check)
 
     def batches(self, requests: Sequence[Request], sampler: AnySampler) -> list[Batch]:
         """Fill each batch with as many tokens as the engine denoises together."""
@@ -70,14 +70,19 @@ def _confidence(logprobs: Sequence[float]) -> TokenConfidence:
     return TokenConfidence(round(mean, _DECIMALS), round(pvariance(logprobs, mean), _DECIMALS))
 
 
-def rollout_config(settings: EvaluationSettings) -> Config:
+def rollout_config(settings: EvaluationSettings, loading: Loading) -> Config:
     """Return the configuration of a run that would sample as the first cell. Raises ConfigError."""
     rollout = settings.cells[0].sampler.model_dump()
     if settings.engine == "vllm":
         rollout["backend"] = {"kind": "vllm", "tensor_parallel_size": settings.tensor_parallel_size}
     try:
         return Config.model_validate(
-            {"model": settings.model, "data": {"source": "synthetic"}, "rollout": rollout}
+            {
+                "model": settings.model,
+                "data": {"source": "synthetic"},
+                "rollout": rollout,
+                "deadlines": {"start_seconds": loading.start_seconds},
+            }
         )
     except ValidationError as error:
         first = error.errors()[0]

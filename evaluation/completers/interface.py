@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from common.config import DeadlinesConfig
 from evaluation.settings import AnySampler
 from rollout_workers.requests import Request
 
@@ -49,6 +50,18 @@ class Completed:
     def text_ids(self) -> tuple[int, ...]:
         """The tokens of the text without the one that ends it."""
         return self.token_ids[:-1] if self.ended else self.token_ids
+
+
+@dataclass(frozen=True)
+class Loading:
+    """What there is to know beside the settings when a model is loaded.
+
+    Where other processes hold it, they are given ``start_seconds``, and ``check`` is called meanwhile, which may
+    raise.
+    """
+
+    start_seconds: float = DeadlinesConfig().start_seconds
+    check: Callable[[], None] = lambda: None
 
 
 #: What every step finished, one after the other.

@@ -13,7 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from common.ar_ness import decode_order, global_ar_ness, local_ar_ness, never_committed
-from common.config import Config, load_config
+from common.config import Config, VllmBackendConfig, load_config
 from common.models.loading import load_tokenizer
 from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, Rollout, RolloutGroup, Task
@@ -37,6 +37,8 @@ def generate(recipe: Path, overrides: tuple[str, ...], prompt: str | None, sampl
     rollout.decoder=low_confidence.
     """
     config = load_config(find_recipe(recipe), overrides)
+    if isinstance(config.rollout.backend, VllmBackendConfig):
+        click.echo("starting vllm, which takes a while", err=True)
     group = complete(config, sys.stdin.read() if prompt == "-" else prompt, samples)
     if as_json:
         for rollout in group.rollouts:

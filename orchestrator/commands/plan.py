@@ -8,12 +8,20 @@ from rich.console import Group, RenderableType
 from rich.syntax import Syntax
 from rich.table import Table
 
-from common.config import Config, RolloutConfig, VllmBackendConfig, dump_config, without_password
+from common.config import (
+    Config,
+    ConfigError,
+    RolloutConfig,
+    VllmBackendConfig,
+    dump_config,
+    without_password,
+)
 from common.models.families import ModelError
 from common.tasks.loader import TaskFileError
 from orchestrator.commands.memory_view import memory_view
 from orchestrator.curriculum import count_training_tasks
 from orchestrator.fleet.cluster import actor_resources, required_resources
+from orchestrator.preflight import check_vllm
 from orchestrator.run_length import run_length
 
 
@@ -57,6 +65,7 @@ def plan_view(config: Config, gpu_gb: float | None = None) -> RenderableType:
         actors,
         *notes,
         memory_view(config, gpu_gb),
+        *_vllm_lines(config),
         *_length_lines(config),
         f"run folder: {config.folder}",
     )
@@ -68,6 +77,14 @@ def _engine(rollout: RolloutConfig) -> str:
     if isinstance(backend, VllmBackendConfig) and backend.tensor_parallel_size > 1:
         return f"vllm on {backend.tensor_parallel_size} {'GPUs' if rollout.gpus_per_worker else 'processes'}"
     return backend.kind
+
+
+def _vllm_lines(config: Config) -> list[str]:
+    """Say why vLLM could not be used on this machine, if the run wants it."""
+    try:
+        return check_vllm(config)
+    except ConfigError as error:
+        return [f"this machine cannot start the run: {error}"]
 
 
 def _length_lines(config: Config) -> list[str]:

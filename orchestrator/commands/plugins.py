@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import click
 from rich.console import Console
@@ -12,13 +12,24 @@ from rich.table import Table
 from rich.text import Text
 
 from common.config.algorithms import ESTIMATORS, OBJECTIVES
+from common.config.backends import BACKENDS
 from common.config.reward import BUILT_IN_REWARDS
 from common.models.families import FAMILIES
-from common.plugins import Kind, Plugin, installed_plugins
+from common.plugins import installed_plugins
 from common.sampler import DECODERS
 from common.tasks.formats import FORMATS
 
 _OURS = "couplet-rl"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part and the package that it comes from; ``path`` is the ``module:attribute`` of one from outside."""
+
+    kind: str
+    name: str
+    path: str
+    package: str
 
 
 @click.command()
@@ -28,9 +39,9 @@ def plugins(as_json: bool) -> None:
 
     They are estimators, objectives, decoders, task formats, model families and rewards: ours, and those that
     installed packages offer under the entry points couplet.plugins. Beside these names a recipe takes
-    module:attribute.
+    module:attribute. Rollout backends are ours alone.
     """
-    found = [*_own_parts(), *installed_plugins()]
+    found = [*_own_parts(), *(Part(**asdict(plugin)) for plugin in installed_plugins())]
     if as_json:
         for part in found:
             click.echo(json.dumps(asdict(part)))
@@ -38,7 +49,7 @@ def plugins(as_json: bool) -> None:
         Console().print(plugins_view(found))
 
 
-def plugins_view(parts: Sequence[Plugin]) -> Table:
+def plugins_view(parts: Sequence[Part]) -> Table:
     """Lay the parts out as a table, by kind."""
     table = Table(box=None, pad_edge=False)
     for column in ("kind", "name", "package", "path"):
@@ -48,12 +59,12 @@ def plugins_view(parts: Sequence[Plugin]) -> Table:
     return table
 
 
-def _own_parts() -> Iterator[Plugin]:
+def _own_parts() -> Iterator[Part]:
     for kind, names in _own_names().items():
-        yield from (Plugin(kind, name, "", _OURS) for name in names)
+        yield from (Part(kind, name, "", _OURS) for name in names)
 
 
-def _own_names() -> Mapping[Kind, Sequence[str]]:
+def _own_names() -> Mapping[str, Sequence[str]]:
     """By kind, where a recipe of ours takes them from."""
     return {
         "estimator": tuple(ESTIMATORS),
@@ -62,4 +73,5 @@ def _own_names() -> Mapping[Kind, Sequence[str]]:
         "task_format": tuple(FORMATS),
         "model_family": tuple(FAMILIES),
         "reward": ("tests", "format", *BUILT_IN_REWARDS),
+        "rollout_backend": tuple(BACKENDS),
     }

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import Config
+from common.config import Config, VllmBackendConfig
 from learner.learner_rank import LearnerRank
 from orchestrator.fleet.cluster import actor_resources
 from orchestrator.fleet.learner_group import LearnerGroup
@@ -17,6 +17,9 @@ from orchestrator.fleet.spawning import Spawner, spawner
 from orchestrator.fleet.weights_check import Verified
 from reward_service.reward_actor import RewardWorker
 from rollout_workers.rollout_actor import RolloutWorker
+
+#: The loop of a rollout worker ends within a step, and vLLM's processes within seconds.
+_VLLM_END_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,9 @@ def running_fleet(
     learner_takes = actor_resources(config.learner.gpus_per_rank, config.learner.ray_resource)
     with ExitStack() as stack:
         rollout = _pool(rollout_spec, RolloutWorker, setup, rollout_takes)
-        stack.callback(rollout.stop)
+        # Ray, at its end, kills the processes of vLLM and what would tidy up after them.
+        vllm = isinstance(config.rollout.backend, VllmBackendConfig)
+        stack.callback(rollout.stop, _VLLM_END_SECONDS if vllm else 0.0)
         reward_spec = PoolSpec("reward", config.reward.workers, needs_weights=False)
         reward = _pool(reward_spec, RewardWorker, setup, reward_takes)
         stack.callback(reward.stop)

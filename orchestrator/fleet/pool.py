@@ -146,10 +146,13 @@ class WorkerPool:
                 notes.append(self._replace(worker, f"weights {version}: {failure}"))
         return notes
 
-    def stop(self) -> None:
-        """Ask the loops of all workers to end after their current message."""
+    def stop(self, seconds: float = 0.0) -> None:
+        """Ask the loops of all workers to end after their current message; wait for that at most ``seconds``."""
         for worker in self._workers:
             worker.stop()
+        end = time.monotonic() + seconds
+        for worker in self._workers:
+            worker.await_end(max(0.0, end - time.monotonic()))
 
     def _health(self, name: str, needs_placement: bool) -> WorkerHealth:
         limit = self._deadlines.restarts

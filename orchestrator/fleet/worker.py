@@ -152,6 +152,11 @@ class Worker:
         if self.healthy:
             self._live.handle.stop.remote()
 
+    def await_end(self, seconds: float) -> None:
+        """Wait for the end of a healthy worker's loop, at most ``seconds``."""
+        if self.healthy:
+            ray.wait([self._live.running], timeout=seconds)
+
     def kill(self) -> None:
         """Kill the actor and release its resources."""
         ray.kill(self._live.handle)

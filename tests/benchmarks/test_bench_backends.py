@@ -29,17 +29,17 @@ def run(*arguments: str) -> str:
 
 
 def test_a_run_times_both_backends_on_the_same_completions() -> None:
-    sizes = ["--vocab", "300", "--repeats", "2", "--steps", "2", "--prompt", "12", "--completion", "8"]
+    sizes = ["--vocab", "300", "--repeats", "1", "--steps", "2", "--prompt", "12", "--completion", "8"]
     shown = run(
         "orchestrator.commands.main", "bench", "rollout", "--backend", "vllm", "--threads", "1", "--json", *sizes
     )
     found = json.loads(shown.splitlines()[-1])
     assert (found["backend"], found["settings"]["compile"]) == ("vllm", False)
     (case,) = found["cases"]
-    assert (case["vocabulary"], case["dtype"], case["completions"]) == (300, "float32", 6)
-    assert case["same"] + case["near_ties"] == 6
+    assert (case["vocabulary"], case["dtype"], case["completions"]) == (300, "float32", 4)
+    assert case["same"] + case["near_ties"] == 4
     for side in ("torch", "vllm"):
-        assert len(case[side]["step_seconds"]) == 2
+        assert len(case[side]["step_seconds"]) == 1
         for number in (case[side]["start_seconds"], case[side]["first_seconds"], *case[side]["step_seconds"]):
             assert math.isfinite(number)
             assert number > 0

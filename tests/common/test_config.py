@@ -198,7 +198,7 @@ def test_bf16_weights_need_shards_for_the_fp32_ones_and_bf16_passes(recipe: Path
         (["decoder=entropy", "upstream=true", "block_length=64"], "upstream: the published entropy decoder"),
         (["approximate_cache=dual", "block_length=0"], "approximate_cache: is renewed at every block"),
         (
-            ["backend=vllm", "approximate_cache=dual", "block_length=32"],
+            ["backend=vllm", "approximate_cache=dual", "block_length=0"],
             "approximate_cache: the vllm backend .*; set approximate_cache: none, or backend: torch",
         ),
         (["backend={kind: vllm, tensor_parallel_size: 2}", "gpus_per_worker=1"], "gpus_per_worker: .* 2, or 0"),

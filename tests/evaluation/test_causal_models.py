@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 import torch
 from click.testing import CliRunner
@@ -16,7 +24,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from common.config import ModelSection
 from common.models.families import ModelError
 from common.records import NoiseKey, Sampler
-from evaluation.completers.interface import Completed, Completer
+from evaluation.completers.interface import Completed, Completer, Loading
 from evaluation.settings import CausalSampler, Cell, Engine, EvaluationSettings
 from evaluation.subject import Subject
 from evaluation.templates import template
@@ -55,12 +63,12 @@ class Model(NamedTuple):
         self.completer.close()
 
 
-def load(folder: Path, engine: Engine, **sampling: float) -> Model:
-    sampler = CausalSampler(completion_length=_LENGTH, **sampling)  # type: ignore[arg-type]
+def load(folder: Path, engine: Engine) -> Model:
+    sampler = CausalSampler(completion_length=_LENGTH)
     model = ModelSection(path=str(folder), threads=1, device="cpu")
     cell = Cell.of("plain", sampler, seed=0)
     settings = EvaluationSettings(engine=engine, model=model, templates=(template("plain"),), cells=(cell,))
-    return Model(Subject.read(str(folder), engine).load(settings, longest=64), sampler)
+    return Model(Subject.read(str(folder), engine).load(settings, 64, Loading()), sampler)
 
 
 @pytest.fixture(scope="module", params=["transformers", "vllm"])
@@ -137,11 +145,12 @@ def test_what_is_not_finished_can_be_dropped(greedy: Model) -> None:
     assert len(run(greedy, requests()[:1])) == 1
 
 
-def test_a_draw_depends_on_its_key_alone(folder: Path, engine: Engine) -> None:
-    with closing(load(folder, engine, temperature=1.0, top_p=0.9)) as model:
-        together = run(model, requests(samples=2))
-        alone = run(model, requests(samples=2)[3:4])
-        other_seed = run(model, requests(samples=2, seed=1))
+def test_a_draw_depends_on_its_key_alone(greedy: Model) -> None:
+    sampler = CausalSampler(completion_length=_LENGTH, temperature=1.0, top_p=0.9)
+    model = Model(greedy.completer, sampler)
+    together = run(model, requests(samples=2))
+    alone = run(model, requests(samples=2)[3:4])
+    other_seed = run(model, requests(samples=2, seed=1))
     ((key, done),) = alone.items()
     assert done.token_ids == together[key].token_ids
     texts = {done.token_ids for done in (*together.values(), *other_seed.values())}
@@ -177,17 +186,62 @@ def test_a_model_that_is_not_known_is_one_clear_error(
         Subject.read(str(tmp_path), "transformers")
 
 
-def test_a_causal_model_is_evaluated_as_any_other_and_has_ar_ness_1(
-    folder: Path, engine: Engine, tmp_path: Path
-) -> None:
+def test_a_causal_model_is_evaluated_as_any_other_and_has_ar_ness_1(folder: Path, tmp_path: Path) -> None:
     tasks, out = tmp_path / "tasks.jsonl", tmp_path / "out"
     tasks.write_text("".join(json.dumps({"id": name, **_TASK}) + "\n" for name in ("one", "other")))
-    words = f"evaluate {folder} {tasks} --engine {engine} --output {out} --threads 1 --slots 1"
+    words = f"evaluate {folder} {tasks} --engine transformers --output {out} --threads 1 --slots 1"
     sampling = "--max-tokens 12 --samples 2 --temperature 0.8"
     result = CliRunner().invoke(main, [*words.split(), *sampling.split()], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert f"a causal model, run by {engine}" in " ".join(result.output.split())
+    assert "a causal model, run by transformers" in " ".join(result.output.split())
     (figures,) = json.loads((out / "summary.json").read_text())["scores"]
     assert set(figures["ar_ness"].values()) == {1.0}
     assert figures["tokens_per_forward"] == 1.0
     assert (figures["tasks"], figures["samples"], set(figures["pass_at"])) == (2, 4, {"1", "2"})
+
+
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder of temporary files; its path has to be short, as there are sockets in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_ctrl_c_ends_an_evaluation_by_vllm_in_order(folder: Path, tmp_path: Path, temporary: Path) -> None:
+    """As a terminal sends it: to every process at once."""
+    need_vllm()
+    tasks, out = tmp_path / "tasks.jsonl", tmp_path / "out"
+    tasks.write_text("".join(json.dumps({"id": f"task {number}", **_TASK}) + "\n" for number in range(20)))
+    words = f"evaluate {folder} {tasks} --engine vllm --output {out} --threads 1 --slots 1"
+    sampling = "--max-tokens 40 --samples 64 --temperature 0.8"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.commands.main", *words.split(), *sampling.split()],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + 200
+        while not (out / "samples.jsonl").exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.1)
+        started = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)
+        shown, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, told
+    assert len(started) > 1, "vLLM's process, and those of the sandbox"
+    assert not psutil.wait_procs(started, timeout=10)[1], "a process is left"
+    assert [file.name for file in temporary.iterdir() if "vllm" in file.name] == []
+
+    summary = json.loads((out / "summary.json").read_text())
+    (figures,) = summary["scores"]
+    assert not summary["complete"]
+    assert 0 < figures["samples"] < 20 * 64
+    assert set(figures["ar_ness"].values()) == {1.0}
+    assert shown.startswith(str(folder)), "standard output is the command's own"
+    assert "stopping" in told
+    assert f"what was done is in {out}" in " ".join(told.split())
+    assert not re.search(r"warning|error|traceback|vllm.*pid=", told, re.IGNORECASE)

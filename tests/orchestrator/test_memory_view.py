@@ -127,6 +127,12 @@ def test_a_model_that_vllm_cannot_share_is_warned_of(diffucoder: str) -> None:
     assert "warning: vllm cannot compute this model: 28 heads, 4 key-value heads" in output
 
 
+def test_a_dry_run_says_that_this_machine_has_no_vllm_for_gpus(diffucoder: str) -> None:
+    output = " ".join(dry_run("diffucoder_8xh100_vllm", diffucoder).stdout.split())
+    assert "this machine cannot start the run: rollout." in output
+    assert "cannot start the run" not in dry_run("quickstart").stdout
+
+
 def test_another_model_that_is_not_here_is_named_and_not_fetched() -> None:
     output = " ".join(dry_run("diffucoder_8xh100", "model.path=someone/else").stdout.split())
     assert "memory: not known: someone/else is not on this machine" in output

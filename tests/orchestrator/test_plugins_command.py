@@ -28,12 +28,13 @@ def parts() -> list[dict[str, str]]:
 
 def test_every_kind_has_parts_of_ours() -> None:
     found = {(part["kind"], part["name"]) for part in parts() if part["package"] == "couplet-rl"}
-    assert {kind for kind, _ in found} == set(KINDS)
+    assert {kind for kind, _ in found} == {*KINDS, "rollout_backend"}
     assert {
         ("estimator", "coupled"),
         ("objective", "grpo"),
         ("decoder", "entropy"),
         ("task_format", "mbpp"),
+        ("rollout_backend", "vllm"),
     } <= found
 
 

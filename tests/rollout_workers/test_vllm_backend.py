@@ -6,8 +6,11 @@ Its processes start once a case, which takes them ten seconds or more: a case is
 from __future__ import annotations
 
 import os
+import signal
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ import torch
 from torch import Tensor
 
 from common.config import Config, load_config
+from common.errors import UserError
 from common.likelihood.registry import make_estimator
 from common.likelihood.views import SampleKey, Text
 from common.models.config import ModelConfig
@@ -53,7 +57,6 @@ LLAMA = ModelConfig(
     pad_token_id=0,
 )
 CASES = {
-    "one process": (BUILTIN, ("rollout.backend=vllm",)),
     "compiled": (BUILTIN, ("rollout.backend.kind=vllm", "rollout.backend.enforce_eager=false")),
     "two processes, llama": ("llama", ("rollout.backend.kind=vllm", "rollout.backend.tensor_parallel_size=2")),
 }
@@ -97,14 +100,27 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         model = MaskedDiffusionModel(LLAMA)
         initialize(model, torch.Generator().manual_seed(0), std=0.2)
         save_model(LLAMA, model.named_parameters(), Path(path), model_folder(BUILTIN))
-    before = children()
+    with started(path, *options) as pair:
+        yield pair
+
+
+@contextmanager
+def started(path: str, *options: str) -> Iterator[Pair]:
+    """Start both backends, and see that the end of vLLM's leaves nothing behind."""
+    processes, files = children(), temporary_files()
     pair = Pair(path, options)
-    pair.processes = children() - before
+    pair.processes = children() - processes
     assert pair.processes, "vLLM runs in processes of its own"
     yield pair
     pair.vllm.close()
     pair.vllm.close()
     assert not pair.processes & children()
+    assert temporary_files() <= files
+
+
+def temporary_files() -> set[Path]:
+    """What vLLM's starts keep in the folder of temporary files, those of others on this machine included."""
+    return {file for file in Path(tempfile.gettempdir()).iterdir() if "vllm" in file.name}
 
 
 def children() -> set[int]:
@@ -199,6 +215,12 @@ def test_nothing_with_a_name_lies_in_shared_memory(pair: Pair) -> None:
     assert [name for name in named if Path(name).exists()] == []
 
 
+def test_ctrl_c_is_not_for_the_processes(pair: Pair) -> None:
+    for process in pair.processes:
+        os.kill(process, signal.SIGINT)
+    assert len(denoise(pair.vllm, requests(3), pair.sampler())) == len(requests(3))
+
+
 def test_a_process_that_dies_is_an_error_and_not_a_wait(pair: Pair) -> None:
     """The last test of a case: the backend is of no use after it."""
     psutil.Process(max(pair.processes)).kill()
@@ -208,3 +230,74 @@ def test_a_process_that_dies_is_an_error_and_not_a_wait(pair: Pair) -> None:
     assert time.monotonic() - began < pair.config.deadlines.step_seconds / 2
     with pytest.raises(VllmError, match="did not answer"):
         pair.vllm.load(iter(pair.weights(0)))
+
+
+def test_in_bf16_updates_are_exact_and_log_probabilities_near() -> None:
+    need_vllm()
+    with started(BUILTIN, "rollout.backend=vllm", "model.dtype=bfloat16") as pair:
+        old, new = pair.weights(0), pair.weights(1)
+        assert pair.vllm.differing(old) == []
+        pair.vllm.corrupt()
+        pair.vllm.load(iter(new))
+        assert pair.vllm.differing(new) == []
+        assert pair.vllm.differing(old) == [name for name, _ in old]
+        pair.torch.load(new)
+        greedy = pair.sampler(temperature=0.0)
+        ours, theirs = (denoise(backend, requests(), greedy) for backend in (pair.vllm, pair.torch))
+        same = [
+            (one, other)
+            for one, other in zip(ours, theirs, strict=True)
+            if (one.completion_ids, one.step_map) == (other.completion_ids, other.step_map)
+        ]
+        assert len(same) >= len(ours) / 2
+        gaps = [np.abs(np.subtract(one.model_logprobs, other.model_logprobs)).mean() for one, other in same]
+        assert 0 < np.mean(gaps) < 0.1
+
+
+def test_a_folder_of_temporary_files_that_is_too_deep_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_vllm()
+    deep = tmp_path / ("deep" * 20)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(UserError, match="too long for vLLM's sockets; set TMPDIR to a shorter one"):
+        build_backend(load_config(RECIPE, ["rollout.backend=vllm"]))
+    assert list(deep.iterdir()) == []
+
+
+class StopError(Exception):
+    """Somebody does not want to wait for the start."""
+
+
+def stop() -> None:
+    raise StopError
+
+
+@pytest.mark.parametrize(
+    ("settings", "check", "error", "message"),
+    [
+        (
+            ("deadlines.start_seconds=0.5",),
+            lambda: None,
+            VllmError,
+            r"not ready within 0.5 s \(deadlines.start_seconds\)",
+        ),
+        ((), stop, StopError, None),
+    ],
+)
+def test_a_start_that_is_too_long_or_not_wanted_leaves_nothing(
+    settings: tuple[str, ...],
+    check: Callable[[], None],
+    error: type[Exception],
+    message: str | None,
+) -> None:
+    need_vllm()
+    processes, files = children(), temporary_files()
+    config = load_config(
+        RECIPE, ["rollout.backend.kind=vllm", "rollout.backend.tensor_parallel_size=2", *settings]
+    )
+    with pytest.raises(error, match=message):
+        build_backend(config, check)
+    assert children() <= processes
+    assert temporary_files() <= files

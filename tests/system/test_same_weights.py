@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections import Counter
@@ -129,7 +130,7 @@ def test_rollouts_of_vllm_train_the_same_weights_through_a_kill(
 ) -> None:
     """A process of vLLM's is the member of the broadcast; what it writes is what torch would have written."""
     need_vllm()
-    before = set(os.listdir("/dev/shm"))
+    before = {folder: set(os.listdir(folder)) for folder in ("/dev/shm", tempfile.gettempdir())}
     vllm = ("rollout.backend=vllm", "rollout.verify_weights=true")
     run = start_run(*ONE_RANK, *vllm, "learner.weights_transport=collective")
     wait_for(run, lambda: "] training\n" in run.output, "training")
@@ -149,7 +150,8 @@ def test_rollouts_of_vllm_train_the_same_weights_through_a_kill(
     last = records(run.folder, "metrics")[-1]
     assert (last["ledger/trained"], last["ledger/in_flight"]) == (STEPS * GROUPS, 0)
     run.assert_nothing_left()
-    assert [name for name in set(os.listdir("/dev/shm")) - before if name.startswith(("psm_", "vllm"))] == []
+    left = [name for folder, names in before.items() for name in set(os.listdir(folder)) - names]
+    assert [name for name in left if name.startswith(("psm_", "vllm", "couplet-vllm"))] == []
 
 
 def test_workers_and_two_ranks_killed_in_turn(start_run: StartRun, finished_run: StartRun) -> None:

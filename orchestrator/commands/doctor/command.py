@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 
 import click
 from rich.console import Console, Group, RenderableType
@@ -55,6 +56,8 @@ def doctor(as_json: bool) -> None:
 
     Prints a remedy for what is missing. Exit code: 0 it is ready, 1 something is missing.
     """
+    if find_spec("vllm") is not None:
+        click.echo("importing vllm to see whether it works, which may take a minute", err=True)
     checks = check()
     if as_json:
         click.echo(report(checks))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -16,6 +16,7 @@ import click
 
 from common.errors import RunFailedError, UserError
 from evaluation.benchmark import AskedBenchmark, Benchmark, ask
+from evaluation.completers.interface import Completer, Loading
 from evaluation.folder import EvaluationFolder
 from evaluation.harness import Harness
 from evaluation.results import Results
@@ -61,6 +62,13 @@ from reward_service.scoring_pool import ScoringPool
     "May be given later, with the folder of an evaluation that is complete.",
 )
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+@click.option(
+    "--workers",
+    default=0,
+    show_default="0: in this process",
+    type=click.IntRange(min=0),
+    help="Ray actors that complete tasks side by side, each with the model.",
+)
 def evaluate(
     model: str,
     tasks: tuple[str, ...],
@@ -71,6 +79,7 @@ def evaluate(
     output: Path | None,
     confidence: bool,
     as_json: bool,
+    workers: int,
     **options: Any,
 ) -> None:
     """Evaluate a model on task files: pass@k, decoding order and cost.
@@ -113,7 +122,7 @@ def evaluate(
             facts = evaluation_facts(settings, scoring, benchmarks, asked.values())
             folder.check(facts)
             pool = opened.enter_context(ScoringPool(scoring))
-            completer = opened.enter_context(closing(subject.load(settings, longest)))
+            completer = opened.enter_context(_completer(subject, settings, longest, workers, stop.check))
         with folder.begun(facts):
             complete = False
             families = {one.name: one.family for one in benchmarks}
@@ -134,6 +143,23 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(results.timed_record()))
     check_all_scored(folder)
+
+
+def _completer(
+    subject: Subject, settings: EvaluationSettings, longest: int, workers: int, check: Callable[[], None]
+) -> AbstractContextManager[Completer]:
+    """Load the model into this process, or with ``workers`` above 0 into so many actors."""
+    if not workers:
+        return closing(subject.load(settings, longest, Loading(check=check)))
+    click.echo(f"starting Ray and {workers} workers", err=True)
+    # Importing Ray takes seconds.
+    from orchestrator.commands.evaluate.workers import running_workers
+
+    return running_workers(settings, longest, workers, _say, check)
+
+
+def _say(line: str) -> None:
+    click.echo(f"note: {line}", err=True)
 
 
 def _say_stopping() -> None:

@@ -15,6 +15,7 @@ from evaluation.analysis.first_steps import FirstSteps, measure_first_steps
 from evaluation.analysis.recorded import CONFIDENCE
 from evaluation.benchmark import AskedBenchmark
 from evaluation.completers.diffusion import rollout_config
+from evaluation.completers.interface import Loading
 from evaluation.folder import EvaluationFolder
 from evaluation.settings import EvaluationSettings
 from rollout_workers.engine import build_denoiser
@@ -42,7 +43,7 @@ def record_confidence(
     """
     if (folder.path / CONFIDENCE).exists():
         return
-    config = rollout_config(settings)
+    config = rollout_config(settings, Loading(check=check))
     denoiser, kernels = build_denoiser(config)
     work = [
         (cell, one) for cell, one in product(settings.cells, asked.values()) if one.template.name == cell.template

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -23,7 +22,6 @@ from common.models.shapes import parameter_shapes
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import BroadcastError, Plan
 from common.weights.buckets import WeightsError
-from rollout_workers.backends.vllm_backend import environment
 from rollout_workers.backends.vllm_backend.errors import VllmError
 from rollout_workers.backends.vllm_backend.extension import Failure, Settings
 from rollout_workers.backends.vllm_backend.limits import check_limits
@@ -31,7 +29,8 @@ from rollout_workers.backends.vllm_backend.models import register_here
 from rollout_workers.backends.vllm_backend.names import EngineArgs, MultiprocExecutor, WeightTransferConfig
 from rollout_workers.backends.vllm_backend.plugin import ARCHITECTURES, WEIGHT_TRANSFER
 from rollout_workers.backends.vllm_backend.remote_engine import RemoteEngine
-from rollout_workers.backends.vllm_backend.shared_files import unlink_meeting_place, unlink_queues
+from rollout_workers.backends.vllm_backend.shared_files import unlink_queues
+from rollout_workers.backends.vllm_backend.starting import start
 from rollout_workers.backends.vllm_backend.transfer import segments
 
 #: Errors that keep their type on the way here.
@@ -48,10 +47,12 @@ class VllmBackend:
 
     One process for each tensor-parallel rank, all on this machine; none of them outlives this one. Calls are made
     one at a time, each with a deadline. Once an answer did not come, the backend refuses every call: the next
-    answer might be the one that was late.
+    answer might be the one that was late. ``check`` is called while they start, and may raise.
+
+    vLLM reads its environment when this module is imported, so that has to be prepared before.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, check: Callable[[], None] = lambda: None) -> None:
         settings = config.rollout.backend
         if not isinstance(settings, VllmBackendConfig):
             raise TypeError("rollout.backend is not vllm")
@@ -65,16 +66,14 @@ class VllmBackend:
         self._calling = threading.Lock()
         self._open = ExitStack()
         self._unusable = ""
-        cores = len(os.sched_getaffinity(0))
-        environment.prepare(config.model.threads or max(1, cores // settings.tensor_parallel_size))
         with ExitStack() as starting:
             starting.callback(self.close)
-            with tempfile.TemporaryDirectory(prefix="couplet-vllm-") as folder:
-                self._executor = _start(_arguments(self._config, config, settings, Path(folder)))
-                self._open.callback(self._executor.shutdown)
-                begun = Settings(config.rollout.batch_tokens, config.rollout.compile, os.getpid())
-                meeting_place = self._call("begin", begun, deadline=self._deadlines.start_seconds)[0]
-                self._open.callback(unlink_meeting_place, meeting_place)
+            folder = Path(self._open.enter_context(TemporaryDirectory(prefix="couplet-vllm-")))
+            self._executor = self._start(_arguments(self._config, config, settings, folder), folder, check)
+            self._open.callback(self._executor.shutdown)
+            unlink_queues()
+            begun = Settings(config.rollout.batch_tokens, config.rollout.compile)
+            self._call("begin", begun, deadline=self._deadlines.start_seconds)
             self.load(load_model(config.model.path).named_parameters())
             starting.pop_all()
         most = 1 if config.rollout.update_between == "steps" else _MOST_STEPS
@@ -131,6 +130,19 @@ class VllmBackend:
         self._unusable = self._unusable or "vLLM's processes have been ended"
         self._open.close()
 
+    def _start(self, arguments: EngineArgs, folder: Path, check: Callable[[], None]) -> MultiprocExecutor:
+        """Start vLLM's processes, with the model's weights as they come. Raises VllmError."""
+        register_here()
+        try:
+            return start(
+                lambda: MultiprocExecutor(arguments.create_engine_config()),
+                folder,
+                self._deadlines.start_seconds,
+                check,
+            )
+        except ValueError as error:
+            raise VllmError(f"vLLM did not start: {error}") from error
+
     def _step(self, *arguments: Any) -> list[Any]:
         return self._call("advance", *arguments, deadline=self._deadlines.step_seconds)
 
@@ -157,17 +169,6 @@ class VllmBackend:
                     raise _KINDS[answer.kind](answer.text)
                 raise VllmError(f"{method}, rank {rank}: {answer.kind}: {answer.text}")
         return answers
-
-
-def _start(arguments: EngineArgs) -> MultiprocExecutor:
-    """Start vLLM's processes, with the model's weights as they come. Raises VllmError."""
-    register_here()
-    try:
-        executor = MultiprocExecutor(arguments.create_engine_config())
-    except Exception as error:  # vLLM raises no other for what its processes met
-        raise VllmError(f"vLLM did not start, and says why on stderr (a worker's log): {error}") from error
-    unlink_queues()
-    return executor
 
 
 def _arguments(model: ModelConfig, config: Config, settings: VllmBackendConfig, folder: Path) -> EngineArgs:

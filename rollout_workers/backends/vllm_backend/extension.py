@@ -7,10 +7,6 @@ counter-based randomness of the requests. Rank 0 answers; the others answer with
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -39,20 +35,13 @@ from rollout_workers.token_estimates import token_estimates
 
 _LOG = logging.getLogger(__name__)
 
-#: Seconds between two looks whether the process that started this one is still there.
-_LOOK_SECONDS = 0.5
-
 
 @dataclass(frozen=True)
 class Settings:
-    """What a worker process needs to know beside vLLM's own configuration.
-
-    ``parent``: the id of the process that started it.
-    """
+    """What a worker process needs to know beside vLLM's own configuration."""
 
     batch_tokens: int
     compile: Literal["auto", "never"]
-    parent: int
 
 
 @dataclass(frozen=True)
@@ -87,11 +76,8 @@ class DenoisingExtension:
             _LOG.exception("%s failed", method)
             return Failure(type(error).__name__, str(error))
 
-    def begin(self, settings: Settings) -> str:
-        """Make the engine; return where the processes have met. Called once, before anything else."""
-        _end_with(settings.parent)
-        # Ctrl-C reaches every process of the terminal; the parent decides what it means.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    def begin(self, settings: Settings) -> None:
+        """Make the engine. Called once, before anything else."""
         unlink_shared_memory(self.distributed_init_method)
         unlink_queues()
         config = ModelConfig.from_folder(Path(self.vllm_config.model_config.model))
@@ -100,7 +86,6 @@ class DenoisingExtension:
         self._engine = DenoisingEngine(self._denoiser, settings.batch_tokens, kernels)
         self._receiver: Receiver | None = None
         self._open = ExitStack()
-        return self.distributed_init_method
 
     def advance(self, requests: list[Request], sampler: Sampler, version: int, most: int) -> Progress:
         """Add requests, and denoise until something is finished, at most ``most`` steps."""
@@ -162,17 +147,3 @@ class DenoisingExtension:
         model = self.model_runner.get_model()
         held = HeldWeights(model, self._denoiser.config, group.rank_in_group, group.world_size)
         return held.differing(segment.read())
-
-
-def _end_with(parent: int) -> None:
-    """End this process as soon as the one that started it is gone.
-
-    vLLM's own watch asks the process to end between two calls; one call may take minutes, and the GPU is needed.
-    """
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_LOOK_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="parent-watch").start()

@@ -26,6 +26,7 @@ from vllm.model_executor.models.qwen2 import Qwen2ForCausalLM
 from vllm.platforms import current_platform
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.attention.backend import CommonAttentionMetadata
+from vllm.v1.executor import multiproc_executor
 from vllm.v1.executor.multiproc_executor import MultiprocExecutor
 from vllm.v1.kv_cache_interface import EncoderOnlyAttentionSpec
 
@@ -53,5 +54,6 @@ __all__ = [
     "get_layers_from_vllm_config",
     "get_tp_group",
     "initialize_layerwise_reload",
+    "multiproc_executor",
     "set_forward_context",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rollout_workers.backends.vllm_backend.started_process import settle_in
+
 #: The architectures by the layout of a family (:mod:`common.models.families`).
 ARCHITECTURES = {"qwen2": "CoupletQwen2ForMaskedDiffusion", "llama": "CoupletLlamaForMaskedDiffusion"}
 
@@ -12,10 +14,11 @@ _ROOM = "rollout_workers.backends.vllm_backend"
 
 
 def register() -> None:
-    """Register our architectures and our weight transfer; called again in the same process, it changes nothing.
+    """Register our architectures and our weight transfer, and let a process that we have started settle in.
 
     Imports no more of vLLM than it needs, not even :mod:`.names`: every vLLM of this environment calls it.
     """
+    settle_in()
     from vllm import ModelRegistry
     from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 

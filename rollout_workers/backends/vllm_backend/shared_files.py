@@ -23,9 +23,3 @@ def unlink_shared_memory(address: str) -> None:
     """Unlink that through which processes that have met at ``address`` reduce tensors on a CPU."""
     for file in Path("/dev/shm").glob(f"{Path(address).name}-*"):
         file.unlink(missing_ok=True)
-
-
-def unlink_meeting_place(address: str) -> None:
-    """Unlink the file at which they have met, once they have ended: NCCL asks it at its first operation."""
-    if address.startswith("file://"):
-        Path(address.removeprefix("file://")).unlink(missing_ok=True)
