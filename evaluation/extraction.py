@@ -6,6 +6,7 @@ Everything here reads model-written text on the host and only ever parses it.
 from __future__ import annotations
 
 import ast
+import io
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +18,17 @@ from common.config import Section
 from common.records import Task
 from reward_service.extraction import MAX_PROGRAM_CHARS, parses, program_of, whole_program
 
+# Possessive throughout: to backtrack in a long line takes quadratic time.
 _OPENING = re.compile(
-    r"^(?P<indent>[ \t]*)(?P<marks>`{3,}|~{3,})[ \t]*(?P<language>[^\s`]*)[^\n`]*$", re.MULTILINE
+    r"""
+    (?:
+        ^(?P<indent>[ \t]*+)  # a fence has a line of its own,
+        | (?<=[ \t:>])(?=```[ \t]*+\r?$)  # or ends a line of prose,
+        | (?<=[^\n`])(?=```[ \t]*+[A-Za-z][\w+-]*+[ \t]*+\r?$)  # behind whatever if it names a language
+    )
+    (?P<marks>`{3,}+|~{3,}+)[ \t]*+(?P<language>[^\s`]*+)[^\n`]*+$
+    """,
+    re.MULTILINE | re.VERBOSE,
 )
 # Bounds of what is tried on an answer, which may be hostile.
 _MAX_CLOSINGS, _MAX_LINES, _MAX_PARSES = 20, 1000, 1000
@@ -49,7 +59,7 @@ class Extraction(Section):
 
     def _answered(self, task: Task, text: str) -> str | None:
         blocks = blocks_of(text)
-        if not blocks:
+        if not blocks or _holds_code(task, text):  # in a program, fences are a part of its strings
             return lines_of_program(task, text)
         filled = [block for block in blocks if block.source.strip()]
         python = [block for block in filled if block.language.startswith("py")]
@@ -85,7 +95,7 @@ def blocks_of(text: str) -> list[Block]:
         begin = min(opening.end() + 1, len(text))
         closings = islice(re.finditer(re.escape(opening["marks"]), text[begin:]), _MAX_CLOSINGS)
         ends = [begin + closing.start() for closing in closings] or [len(text)]
-        sources = [_outdented(text[begin:end], opening["indent"]) for end in ends]
+        sources = [_outdented(text[begin:end], opening["indent"] or "") for end in ends]
         number = next((number for number, source in enumerate(sources) if parses(source)), 0)
         found.append(Block(opening["language"].lower(), sources[number], closed=ends[number] < len(text)))
         place = ends[number] + len(opening["marks"])
@@ -93,8 +103,7 @@ def blocks_of(text: str) -> list[Block]:
 
 
 def _outdented(source: str, indent: str) -> str:
-    lines = source.splitlines(keepends=True)
-    return "".join(line.removeprefix(indent) for line in lines) if indent else source
+    return "".join(line.removeprefix(indent) for line in _lines(source)) if indent else source
 
 
 def lines_of_program(task: Task, text: str) -> str | None:
@@ -103,7 +112,8 @@ def lines_of_program(task: Task, text: str) -> str | None:
     Of several places, one that defines the entry point goes before others, and then the longest.
     """
     found = [source for source in _programs(task.prefix, text) if _holds_code(task, source)]
-    entry_point = re.compile(rf"^(?:async[ \t]+)?(?:def|class)[ \t]+{task.entry_point}\b", re.MULTILINE)
+    name = re.escape(str(task.entry_point))
+    entry_point = re.compile(rf"^(?:async[ \t]+)?(?:def|class)[ \t]+{name}\b", re.MULTILINE)
     return max(found, key=lambda source: (bool(entry_point.search(source)), len(source)), default=None)
 
 
@@ -114,13 +124,13 @@ def _continued(task: Task, text: str) -> str:
 
 
 def _trimmed(task: Task, text: str) -> str:
-    lines = text.splitlines(keepends=True)
+    lines = _lines(text)
     return "".join(lines[: _end_of_program(task.prefix, lines, range(_MAX_PARSES))])
 
 
 def _programs(prefix: str, text: str) -> Iterator[str]:
     """Yield the places of a text that are programs behind the prefix, each as long as can be."""
-    lines = text.splitlines(keepends=True)[:_MAX_LINES]
+    lines = _lines(text)[:_MAX_LINES]
     parses_left = iter(range(_MAX_PARSES))
     start = 0
     while start < len(lines):
@@ -128,6 +138,11 @@ def _programs(prefix: str, text: str) -> Iterator[str]:
         if end:
             yield "".join(lines[start : start + end])
         start += max(end, 1)
+
+
+def _lines(text: str) -> list[str]:
+    """Split into the lines that the parser counts; ``str.splitlines`` ends them at form feeds and others too."""
+    return list(io.StringIO(text, newline=""))
 
 
 def _end_of_program(prefix: str, lines: Sequence[str], parses_left: Iterable[int]) -> int:

@@ -12,6 +12,7 @@ ONE, TWO = "def f():\n    return 1\n", "def f():\n    return 2\n"
 ASKED = Task(id="q", prompt="Write f().", completion="fenced", entry_point="f", tests=())
 STUB = 'import math\n\ndef f():\n    """One."""\n'
 IN_CHAT = ASKED.model_copy(update={"prefix": STUB})
+OPENING = "```" + "a" * 99_000 + "`"
 CONTINUED = Task(id="c", prompt=STUB, prefix=STUB, entry_point="f", tests=())
 
 
@@ -29,6 +30,14 @@ CONTINUED = Task(id="c", prompt=STUB, prefix=STUB, entry_point="f", tests=())
         (f"```python\n{ONE}def g(:", ONE),
         ("```python\ndef f():\n    return 1```", "def f():\n    return 1"),
         (f"1. So:\n   ```python\n   {ONE.replace(chr(10) + ' ', chr(10) + '    ')}   ```", ONE),
+        (f"Here is the code: ```python\n{ONE}```\nIt works.", ONE),
+        (f"Here: ```\n{ONE}```\nIt works.", ONE),
+        (f"Sure.```Python\r\n{ONE}```\nIt works.", ONE),
+        ('def f():\n    """\n    ```python\n    f()\n    ```\n    """\n    return 1\n', None),
+        (
+            "s = 'a\u2028b\x0cc'\ndef f():\n    return 1\nThat is all.",
+            "s = 'a\u2028b\x0cc'\ndef f():\n    return 1\n",
+        ),
         (f"```bash\npip install f\n```\n```python\n{ONE}```", ONE),
         (f"```\nf() -> 1\n```\nor\n```\n{ONE}```\nso\n```\n1\n```", ONE),
         ("````python\ndef f():\n    '''\n    ```\n    f()\n    ```\n    '''\n    return 1\n````", None),
@@ -96,6 +105,6 @@ def test_a_continuation_is_cut_where_it_stops_being_a_program(text: str, kept: s
 
 
 def test_hostile_answers_are_read_in_bounded_time() -> None:
-    for answer in ("(" * 50_000, "(\n" * 50_000, "```\n" * 20_000, "x" * 200_000, "'''\n" * 20_000):
+    for answer in ("(" * 50_000, "(\n" * 50_000, "```\n" * 20_000, "x" * 200_000, "'''\n" * 20_000, OPENING):
         Extraction().program(ASKED, answer)
         Extraction(trimmed=True).program(CONTINUED, answer)
