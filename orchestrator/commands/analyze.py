@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import DownloadColumn, Progress
 
 from common.errors import UserError
@@ -17,6 +18,7 @@ from orchestrator.commands.evaluate.several import several
 from orchestrator.report.analysis.tables import Table
 from orchestrator.report.analysis.terminal import analysis_view, gap_lines
 from orchestrator.report.analysis.write import Written, write_analysis
+from orchestrator.report.text import clean
 
 _KS = (1, 2, 4, 8, 16)
 _COLUMNS = (*Progress.get_default_columns(), DownloadColumn())
@@ -84,11 +86,12 @@ def evaluation(
 
 
 def _labels(folders: Sequence[Path], given: Sequence[str]) -> list[str]:
-    """Name the folders apart. Raises UserError for other names than one for each."""
+    """Name the folders apart, fit to be shown. Raises UserError for other names than one for each."""
+    given = [clean(name) for name in given]
     if given and (len(given) != len(folders) or len(set(given)) != len(given)):
         raise UserError(f"--label: give {len(folders)} different ones, one for each folder, or none")
-    names = [path.resolve().name for path in folders]
-    apart = names if len(set(names)) == len(names) else [str(path) for path in folders]
+    names = [clean(path.resolve().name) for path in folders]
+    apart = names if len(set(names)) == len(names) else [clean(path) for path in folders]
     if len(set(apart)) < len(apart):
         raise UserError(f"{folders[0]}: is given twice; name another folder, or leave it out")
     return list(given or apart)
@@ -101,12 +104,15 @@ def _analyzed(
     with Progress(*_COLUMNS, console=Console(stderr=True)) as bar:
         sides = []
         for one in evaluations:
-            line = bar.add_task(one.label, total=one.samples_size)
+            line = bar.add_task(escape(one.label), total=one.samples_size)
             sides.append(Side.of(one, ks, lambda size, line=line: bar.advance(line, size)))  # type: ignore[misc]
         writing = bar.add_task("writing", total=None)
         try:
             written = write_analysis(
-                sides, output, task_id, lambda what: bar.update(writing, description=f"writing {what}")
+                sides,
+                output,
+                task_id,
+                lambda what: bar.update(writing, description=escape(f"writing {what}")),
             )
         except OSError as error:
             raise UserError(f"--output {output}: cannot be written: {error}; name another folder") from error

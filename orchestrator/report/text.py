@@ -8,7 +8,10 @@ from typing import Any
 
 LONGEST_TEXT = 4000
 _PASSWORD = re.compile(r"(://[^\s/@]*:)[^\s@]+@")
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# The last ones are no characters of XML, and so of no SVG.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 
 def clean(text: object, longest: int = LONGEST_TEXT) -> str:

@@ -22,7 +22,7 @@ from tests.browser import Browser, open_browser
 from tests.evaluation.recorded_evaluations import make_evaluation
 
 _SIZES = pytest.mark.parametrize(("width", "dark"), [(1400, False), (420, True)])
-HOSTILE = '<img src=x onerror="document.title=1"></script><script>document.title=2</script>'
+HOSTILE = '<img src=x onerror="document.title=1"></script><script>document.title=2</script>[/b]\uffff'
 
 
 def analyze(*arguments: object) -> Result:

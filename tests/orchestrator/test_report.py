@@ -224,6 +224,7 @@ def test_families_without_an_evaluation_after() -> None:
 
 def test_clean_is_visible_and_bounded() -> None:
     assert clean("a\x1b[31m\u202eb\tc\n") == "a\ufffd[31m\ufffdb\tc\n"
+    assert clean("\ufffe\uffff\ud800") == "\ufffd" * 3
     assert len(clean("x" * 100_000)) < 4100
 
 

@@ -53,7 +53,7 @@ def _table(one: Chapter) -> RichTable:
     for place, title in places:
         table.add_column(title, justify="right" if place else "left", overflow="fold", min_width=len(title))
     for row in settings.rows:
-        table.add_row(*(clean(_short(row[place])) for place, _ in places))
+        table.add_row(*(Text(clean(_short(row[place]))) for place, _ in places))
     return table
 
 
