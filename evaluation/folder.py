@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from common.disk import write_text
+from common.disk import says_full, write_text
 from common.errors import UserError
 from evaluation.batches import CompletedBatch
 from evaluation.differences import differences
-from evaluation.json_lines import append_lines, drop_torn_line, read_lines
+from evaluation.json_lines import append_lines, drop_torn_line, parse_line, read_lines
 from evaluation.samples import Sample
 from evaluation.settings import EvaluationSettings
 
@@ -54,7 +54,7 @@ class EvaluationFolder:
             return
         try:
             there = json.loads(self._settings.read_text("utf-8"))
-        except ValueError as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(
                 f"--output {self.path}: settings.json: is of no evaluation; name another folder"
             ) from error
@@ -70,7 +70,8 @@ class EvaluationFolder:
     def begun(self, facts: Mapping[str, Any]) -> Iterator[None]:
         """Make the folder, with ``facts`` as settings.json, or go on with the evaluation that is in it.
 
-        Raises UserError where it cannot be written, where another process evaluates there, and as :meth:`check`.
+        Raises UserError where it cannot be written, now or since a disk is full, where it is damaged, where another
+        process evaluates there, and as :meth:`check`.
         """
         self.check(facts)
         try:
@@ -100,7 +101,14 @@ class EvaluationFolder:
             for sample in self.samples():
                 self._kept[sample.benchmark, sample.cell].add(sample.place)
             self._seconds = self._read_seconds()
-            yield
+            try:
+                yield
+            except OSError as error:
+                if not says_full(error):
+                    raise
+                raise UserError(
+                    f"--output {self.path}: a disk is full: {error}; make room, and the same command goes on"
+                ) from error
 
     def settings(self) -> EvaluationSettings:
         """Read the settings. Raises UserError where there is no evaluation."""
@@ -131,8 +139,10 @@ class EvaluationFolder:
         lines = []
         start = 0
         with self._samples.open("rb") as unordered, self._replacing_samples() as file:
-            for line in unordered:
-                sample = Sample.model_validate_json(line)
+            for number, line in enumerate(unordered, start=1):
+                if not line.endswith(b"\n"):  # the disk was full
+                    break
+                sample = parse_line(self._samples, number, line, Sample)
                 lines.append((rank[sample.benchmark, sample.cell], sample.place, start, len(line)))
                 start += len(line)
             for _, _, start, length in sorted(lines):
@@ -158,8 +168,13 @@ class EvaluationFolder:
 
     def _read_seconds(self) -> dict[_Cell, float]:
         if self._times.exists():
-            times = json.loads(self._times.read_text("utf-8"))["completing"]
-            return {(one["benchmark"], one["cell"]): one["seconds"] for one in times}
+            try:
+                times = json.loads(self._times.read_text("utf-8"))["completing"]
+                return {(one["benchmark"], one["cell"]): one["seconds"] for one in times}
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(
+                    f"{self._times}: has no times of an evaluation; remove the file, which no score depends on"
+                ) from error
         found: dict[_Cell, float] = defaultdict(float)
         for batch in read_lines(self._batches, CompletedBatch):
             found[batch.benchmark, batch.cell] += batch.seconds

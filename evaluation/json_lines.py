@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+
+from common.errors import UserError
 
 _Record = TypeVar("_Record", bound=BaseModel)
 
@@ -18,13 +20,29 @@ def append_lines(path: Path, records: Iterable[BaseModel]) -> None:
 
 
 def read_lines(path: Path, kind: type[_Record]) -> Iterator[_Record]:
-    """Read records one at a time, of a file that need not be there; a last line that is torn is left out."""
+    """Read records one at a time, of a file that need not be there; a last line that is torn is left out.
+
+    Raises UserError for a line that is no record.
+    """
     if not path.exists():
         return
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for line in file:
-            if line.endswith("\n"):
-                yield kind.model_validate_json(line)
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.endswith(b"\n"):
+                yield parse_line(path, number, line, kind)
+
+
+def parse_line(path: Path, number: int, line: bytes, kind: type[_Record]) -> _Record:
+    """Read the record on a line. Raises UserError where there is none."""
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = "".join(f"{part}: " for part in first["loc"])
+        raise UserError(
+            f"{path}, line {number}: is no record of this version of Couplet: {place}{first['msg']}; evaluate the "
+            "model again, into an empty folder"
+        ) from error
 
 
 def drop_torn_line(path: Path) -> None:

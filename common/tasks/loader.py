@@ -14,7 +14,7 @@ from pathlib import Path
 from common.records import Task
 from common.tasks.formats import FORMATS, OWN_FORMAT, format_of, parser_of
 from common.tasks.metadata import with_metadata, without_columns
-from common.tasks.rows import ParsedRow, SkippedRowError, TaskFileError, read_rows, unit_of
+from common.tasks.rows import ParsedRow, SkippedRowError, TaskFileError, TaskRow, read_rows, unit_of
 
 __all__ = ["LoadReport", "TaskFileError", "load_tasks"]
 
@@ -70,6 +70,7 @@ def load_tasks(
             place = f"{unit_of(path)} {first_use[task_id]}"
             raise row.error("id", f"{task_id!r} was already used on {place}; make ids unique")
         first_use[task_id] = row.number
+        _check_text(parsed.task, row)
         absent -= {column for column in absent if row.fields.get(column) is not None}
         tasks.append(with_metadata(parsed.task, row, metadata))
         left_out += ((row.number, task_id, reason) for reason in parsed.left_out)
@@ -78,3 +79,14 @@ def load_tasks(
             f"data.metadata: no task of {path} has the column {min(absent)!r}; name columns of its rows"
         )
     return LoadReport(tuple(tasks), tuple(skipped), tuple(left_out), dict(formats))
+
+
+def _check_text(task: Task, row: TaskRow) -> None:
+    """Raise TaskFileError for a task that cannot be encoded: JSON can escape what is no text."""
+    try:
+        task.encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):x}"
+        raise TaskFileError(
+            f"{row.path}, {row.place}: holds {half}, half of a surrogate pair and no character; mend the row"
+        ) from error

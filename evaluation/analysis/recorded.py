@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from common.errors import UserError
 from common.records import Sampler
 from evaluation.analysis.first_steps import FirstSteps
+from evaluation.json_lines import parse_line
 from evaluation.samples import Sample
 from evaluation.settings import Cell, EvaluationSettings
 
@@ -72,7 +73,7 @@ class RecordedEvaluation:
         with (self.path / SAMPLES).open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.endswith(b"\n"):
-                    sample = _parsed(self.path / SAMPLES, number, line)
+                    sample = parse_line(self.path / SAMPLES, number, line, Sample)
                     if sample.cell not in cells:
                         raise UserError(
                             f"{self.path / SAMPLES}, line {number}: {SETTINGS} has no cell {sample.cell!r}; "
@@ -108,16 +109,6 @@ def _first_steps(path: Path) -> tuple[FirstSteps, ...]:
         return ()
     record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return tuple(FirstSteps.model_validate(one) for one in record["first_steps"])
-
-
-def _parsed(path: Path, number: int, line: bytes) -> Sample:
-    try:
-        return Sample.model_validate_json(line)
-    except ValidationError as error:
-        raise UserError(
-            f"{path}, line {number}: is no sample of this version of Couplet: {_short(error)}; evaluate the model "
-            "again"
-        ) from error
 
 
 def _short(error: Exception) -> str:

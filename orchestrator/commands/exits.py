@@ -9,8 +9,10 @@ import click
 from common.errors import RunFailedError, UserError
 from orchestrator.commands.lazy import LazyGroup
 from orchestrator.interrupt import Interrupted
+from orchestrator.report.text import clean
 
 _FAILED, _UNUSABLE_INPUT = 1, 2
+_LONGEST = 20_000
 
 
 class CommandFailedError(Exception):
@@ -37,5 +39,5 @@ class CommandLine(LazyGroup):
 
 
 def _end(ctx: click.Context, message: str, exit_code: int) -> NoReturn:
-    click.echo(message, err=True)
+    click.echo(clean(message, _LONGEST), err=True)  # it may name what a file says, or a model wrote
     ctx.exit(exit_code)

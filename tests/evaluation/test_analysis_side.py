@@ -137,7 +137,7 @@ def test_excluded_samples_have_an_order_and_no_verdict(tmp_path: Path) -> None:
         (lambda folder: (folder / "samples.jsonl").unlink(), "no folder of `couplet evaluate`"),
         (lambda folder: (folder / "settings.json").write_text('{"settings": {}}'), "cannot be read"),
         (lambda folder: (folder / "confidence.json").write_text("[]"), "cannot be read"),
-        (lambda folder: (folder / "samples.jsonl").write_text('{"cell": 3}\n'), "line 1: is no sample"),
+        (lambda folder: (folder / "samples.jsonl").write_text('{"cell": 3}\n'), "line 1: is no record"),
         (lambda folder: (folder / "samples.jsonl").write_text(""), "has no sample yet"),
         (
             lambda folder: (folder / "samples.jsonl").write_text(

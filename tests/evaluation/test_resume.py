@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -222,3 +223,41 @@ def test_one_process_at_a_time_evaluates_into_a_folder(tmp_path: Path) -> None:
     with EvaluationFolder(tmp_path).begun(FACTS):
         assert begin_elsewhere(tmp_path) == 1
     assert begin_elsewhere(tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("settings.json", b"[" * 100_000, "is of no evaluation"),
+        ("samples.jsonl", b"\0\0\n", "samples.jsonl, line 1: is no record"),
+        ("samples.jsonl", b"{}\n", "samples.jsonl, line 1: is no record of this version of Couplet: cell: "),
+        ("batches.jsonl", b"\xff\n", "batches.jsonl, line 1: is no record"),
+        ("times.json", b"{}", "times.json: has no times"),
+    ],
+)
+def test_a_damaged_folder_is_one_error_that_names_the_file(
+    tmp_path: Path, name: str, data: bytes, message: str
+) -> None:
+    with EvaluationFolder(tmp_path).begun(FACTS):
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(UserError, match=message), EvaluationFolder(tmp_path).begun(FACTS):
+        pass
+
+
+def test_a_full_disk_is_one_error_and_what_was_kept_is_put_in_order(
+    evaluation: Evaluation, undisturbed: Path, tmp_path: Path
+) -> None:
+    names = [("any", cell.name) for cell in CELLS]
+    folder = EvaluationFolder(tmp_path)
+    kept = list(EvaluationFolder(undisturbed).samples())[:3]
+    with pytest.raises(UserError, match="a disk is full"), folder.begun(FACTS):
+        try:
+            folder.append(kept[::-1])
+            with (tmp_path / "samples.jsonl").open("a") as file:
+                file.write('{"cell": "half of a li')
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            folder.put_in_order(names)
+    assert list(folder.samples()) == kept
+    evaluation.go_on(tmp_path)
+    assert results(tmp_path) == results(undisturbed)

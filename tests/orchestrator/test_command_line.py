@@ -190,3 +190,9 @@ def test_a_recipe_in_a_folder_that_is_not_there_is_answered_with_ours() -> None:
     assert unknown.exit_code == 2
     assert "recipe tiny_chian/adapt: no such file" in unknown.stderr
     assert "tiny_chain/adapt" in unknown.stderr
+
+
+def test_an_error_steers_no_terminal() -> None:
+    result = CliRunner().invoke(main, ["reproduce", "\x1b[31mx"], color=True)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: claim \N{REPLACEMENT CHARACTER}[31mx: there is none")
