@@ -70,8 +70,8 @@ class EvaluationFolder:
     def begun(self, facts: Mapping[str, Any]) -> Iterator[None]:
         """Make the folder, with ``facts`` as settings.json, or go on with the evaluation that is in it.
 
-        Raises UserError where it cannot be written, now or since a disk is full, where it is damaged, where another
-        process evaluates there, and as :meth:`check`.
+        Raises UserError where it cannot be written, at the start or later as a disk is full, where it is damaged,
+        where another process evaluates there, and as :meth:`check`.
         """
         self.check(facts)
         try:

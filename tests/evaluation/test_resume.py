@@ -244,20 +244,25 @@ def test_a_damaged_folder_is_one_error_that_names_the_file(
         pass
 
 
-def test_a_full_disk_is_one_error_and_what_was_kept_is_put_in_order(
-    evaluation: Evaluation, undisturbed: Path, tmp_path: Path
-) -> None:
-    names = [("any", cell.name) for cell in CELLS]
-    folder = EvaluationFolder(tmp_path)
-    kept = list(EvaluationFolder(undisturbed).samples())[:3]
-    with pytest.raises(UserError, match="a disk is full"), folder.begun(FACTS):
+def fill_disk(folder: EvaluationFolder, kept: Sequence[Sample]) -> None:
+    """Keep samples, and half of one more."""
+    with folder.begun(FACTS):
         try:
-            folder.append(kept[::-1])
-            with (tmp_path / "samples.jsonl").open("a") as file:
+            folder.append(kept)
+            with (folder.path / "samples.jsonl").open("a") as file:
                 file.write('{"cell": "half of a li')
             raise OSError(errno.ENOSPC, "No space left on device")
         finally:
-            folder.put_in_order(names)
+            folder.put_in_order([("any", cell.name) for cell in CELLS])
+
+
+def test_a_full_disk_is_one_error_and_what_was_kept_is_put_in_order(
+    evaluation: Evaluation, undisturbed: Path, tmp_path: Path
+) -> None:
+    folder = EvaluationFolder(tmp_path)
+    kept = list(EvaluationFolder(undisturbed).samples())[:3]
+    with pytest.raises(UserError, match="a disk is full"):
+        fill_disk(folder, kept[::-1])
     assert list(folder.samples()) == kept
     evaluation.go_on(tmp_path)
     assert results(tmp_path) == results(undisturbed)
