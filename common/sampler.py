@@ -19,7 +19,7 @@ ADAPTIVE_DECODERS = ("threshold",)
 #: Decoders with a published step schedule.
 _PUBLISHED_DECODERS = (*DREAM_DECODERS, "low_confidence", "random")
 
-Temperature = Annotated[float, Field(ge=0)]
+Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class SamplerFields(BaseModel):

@@ -118,6 +118,7 @@ def test_json_is_the_whole_summary_with_the_times(grid: tuple[Path, Result]) -> 
         (("--seeds", "0", "--seed", "0"), "0 is given twice"),
         (("--denoising-steps", "8,x"), "'x' is not a valid integer"),
         (("--temperature", "0.2,"), "'' is not a valid float"),
+        (("--temperature", "inf"), "--temperature: Input should be a finite number"),
     ],
 )
 def test_a_list_that_is_none_is_refused(option: tuple[str, ...], message: str) -> None:
