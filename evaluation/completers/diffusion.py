@@ -8,6 +8,7 @@ from statistics import fmean, pvariance
 from pydantic import ValidationError
 
 from common.config import Config, ConfigError
+from common.models.families import ModelError
 from common.records import Sampler
 from evaluation.completers.interface import Batch, Completed, Loading, Steps, TokenConfidence
 from evaluation.settings import AnySampler, EvaluationSettings
@@ -21,10 +22,14 @@ _DECIMALS = 6
 
 
 class DiffusionCompleter:
-    """Denoises as rollout workers do. Raises ModelError, and PluginError for a decoder that cannot be loaded."""
+    """Denoises as rollout workers do.
+
+    Raises ModelError, also for logits that are not finite, and PluginError for a decoder that cannot be loaded.
+    """
 
     def __init__(self, settings: EvaluationSettings, loading: Loading) -> None:
         config = rollout_config(settings, loading)
+        self._path = settings.model.path
         self._batch_tokens = config.rollout.batch_tokens
         self._backend = build_backend(config, loading.check)
 
@@ -47,7 +52,11 @@ class DiffusionCompleter:
         for batch in batches:
             engine.add(batch, sampler)
             while engine.has_unfinished:
-                yield [_completed(done) for done in engine.step(_VERSION)]
+                try:
+                    finished = engine.step(_VERSION)
+                except FloatingPointError as error:
+                    raise ModelError(f"{self._path}: {error}") from error
+                yield [_completed(done) for done in finished]
 
     def close(self) -> None:
         self._backend.close()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from statistics import fmean
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
+from safetensors.torch import load_file, save_file
 
+from common.models.loading import model_folder
 from evaluation.samples import Sample
 from orchestrator.commands.main import main
 from tests.learner.causal_folders import causal_folder
@@ -59,6 +63,17 @@ def causal(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=256,
     )  # fmt: skip
     return folder
+
+
+def test_a_model_of_damaged_weights_is_one_error(tmp_path: Path) -> None:
+    model = shutil.copytree(model_folder(MODEL), tmp_path / "model")
+    weights = load_file(model / "model.safetensors")
+    save_file(
+        {name: torch.full_like(one, torch.nan) for name, one in weights.items()}, model / "model.safetensors"
+    )
+    result = evaluate(model, MODEL, *SHORT, "--limit", 1, "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert f"error: {model}: the model's logits are not finite" in result.stderr
 
 
 def test_the_quick_start_passes_as_often_as_before_its_first_step(tmp_path: Path) -> None:
