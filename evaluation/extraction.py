@@ -64,9 +64,10 @@ class Extraction(Section):
         filled = [block for block in blocks if block.source.strip()]
         python = [block for block in filled if block.language.startswith("py")]
         code = [block for block in filled if _holds_code(task, block.source)]
+        beside = None if python or code else lines_of_program(task, text)  # as before a fence that only closes
         found = python or code or filled
-        if not found:
-            return None
+        if beside is not None or not found:
+            return beside
         chosen = found[0 if self.block == "first" else -1]
         return chosen.source if chosen.closed else _trimmed(task, chosen.source) or chosen.source
 

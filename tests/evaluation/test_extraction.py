@@ -32,6 +32,7 @@ CONTINUED = Task(id="c", prompt=STUB, prefix=STUB, entry_point="f", tests=())
         (f"1. So:\n   ```python\n   {ONE.replace(chr(10) + ' ', chr(10) + '    ')}   ```", ONE),
         (f"Here is the code: ```python\n{ONE}```\nIt works.", ONE),
         (f"Here: ```\n{ONE}```\nIt works.", ONE),
+        (f"{ONE}```\nIt returns 1.", ONE),
         (f"Sure.```Python\r\n{ONE}```\nIt works.", ONE),
         ('def f():\n    """\n    ```python\n    f()\n    ```\n    """\n    return 1\n', None),
         (
