@@ -52,5 +52,5 @@ def _score(first: Sequence[Evaluated], other: Sequence[Evaluated], ks: Sequence[
         denoising_steps=cell.denoising_steps,
         seeds=tuple(one.cell.seed for one in first),
         pass_at={k: fmean(map(fmean, both)) if all(both) else None for k, both in scores.items()},
-        intervals={k: interval_of_mean(both) if all(both) else None for k, both in scores.items()},
+        intervals={k: interval_of_mean(both) if min(map(len, both)) > 1 else None for k, both in scores.items()},
     )

@@ -18,6 +18,8 @@ Columns = Mapping[int, Mapping[int, float]]
 class CellScore:
     """Figures of a benchmark in a cell; ``intervals`` are bootstrap intervals over tasks, by k as ``pass_at``.
 
+    One task has no interval, since nothing is known of others.
+
     ``pass_at``: the mean over the tasks that have k samples with a verdict at least. ``excluded``: samples without
     one. ``denoising_steps``: None of a causal model. The other figures are those of :class:`.summary.Summary`.
     """
@@ -180,7 +182,9 @@ def _means(columns: Columns) -> dict[int, float | None]:
 
 
 def _intervals(columns: Columns) -> dict[int, Interval | None]:
-    return {k: bootstrap_interval(list(column.values())) if column else None for k, column in columns.items()}
+    return {
+        k: bootstrap_interval(list(column.values())) if len(column) > 1 else None for k, column in columns.items()
+    }
 
 
 def _deviation(values: Sequence[float | None]) -> float | None:
@@ -199,4 +203,4 @@ def _best(
     means = [fmean(column) for column in scores]
     value = max(means)
     chosen = min(temperature for temperature, mean in zip(temperatures, means, strict=True) if mean == value)
-    return chosen, value, best_interval(scores)
+    return chosen, value, best_interval(scores) if len(tasks) > 1 else None

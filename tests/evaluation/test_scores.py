@@ -120,3 +120,10 @@ def test_evalplus_is_the_mean_of_two_benchmarks_in_the_same_cells() -> None:
     assert (score.benchmark, score.temperature, score.seeds) == ("sums, mbpp", 0.2, (0, 1))
     assert score.pass_at == pytest.approx({1: (1 / 2 + 3 / 4) / 2, 2: (5 / 8 + 1) / 2})
     assert evalplus_scores(both, {"sums": "humaneval+", "mbpp": "mbpp"}, (1,)) == []
+
+
+def test_one_task_has_no_interval() -> None:
+    of_one = evaluated({where: tasks[:1] for where, tasks in VERDICTS.items()})
+    for score in (*cell_scores(of_one, (1,)), *seed_means(of_one, (1,)), *best_temperatures(of_one, (1,))):
+        assert score.pass_at[1] is not None
+        assert score.intervals == {1: None}
