@@ -117,6 +117,8 @@ def test_json_is_the_whole_summary_with_the_times(grid: tuple[Path, Result]) -> 
         (("--temperature", "1,0.5,1"), "1.0 is given twice"),
         (("--seeds", "0", "--seed", "0"), "0 is given twice"),
         (("--denoising-steps", "8,x"), "'x' is not a valid integer"),
+        (("--temperature", "warm"), "'warm' is not a valid float."),
+        (("--temperature", "-1"), "-1.0 is not in the range x>=0"),
         (("--temperature", "0.2,"), "'' is not a valid float"),
     ],
 )

@@ -229,6 +229,8 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     field, colon, rest = first["msg"].removeprefix("Value error, ").partition(": ")
     if colon and field in options:
+        for name, option in options.items():
+            rest = rest.replace(name, option)
         return f"{options[field]}: {rest}"
     place = next((options[part] for part in reversed(first["loc"]) if part in options), None)
     return first["msg"] if place is None else f"{place}: {first['msg']}"
