@@ -35,8 +35,7 @@ def model_folder(path: str, *, weights: bool = True) -> Path:
         raise ModelError(f"model.path {path!r}: known built-in models: {', '.join(_BUILTIN)}")
     if not is_hub_name(path):
         raise ModelError(
-            f"model.path {path!r}: no such folder; give a folder, a Hub name (owner/name) or "
-            f"{', '.join(_BUILTIN)}"
+            f"model.path {path!r}: no such folder; give a folder, a Hub name (owner/name) or {', '.join(_BUILTIN)}"
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

@@ -99,7 +99,7 @@ def test_the_markdown_has_a_line_for_every_score(grid: tuple[Path, Result]) -> N
     out, _ = grid
     text = (out / "summary.md").read_text()
     assert sum(line.startswith("| a_rather_long_name") for line in text.splitlines()) == 16 + 8 + 4
-    assert "top_p 0.95" in text
+    assert "--top-p 0.95" in text
 
 
 def test_json_is_the_whole_summary_with_the_times(grid: tuple[Path, Result]) -> None:

@@ -21,9 +21,7 @@ def several(
         number: click.ParamType[Any] = of
         if isinstance(of, click.IntRange | click.FloatRange):
             number = click.INT if isinstance(of, click.IntRange) else click.FLOAT
-        found = tuple(
-            of.convert(number.convert(part, parameter, context), parameter, context) for part in parts
-        )
+        found = tuple(of.convert(number.convert(part, parameter, context), parameter, context) for part in parts)
         for place, value in enumerate(found):
             if value in found[:place]:
                 raise click.BadParameter(f"{value} is given twice", context, parameter)
