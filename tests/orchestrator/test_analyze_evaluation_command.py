@@ -110,7 +110,7 @@ def test_tables_say_the_same_as_the_record(both: tuple[Path, dict[str, Any]]) ->
     assert len({line.count("|") for line in lines}) == 1
     assert sum(row[""] == "best" for row in chapter["tables"]["temperatures"]) == 4
     steps = chapter["tables"]["steps"]
-    changes = [row for row in steps if row["model"] == "after less before"]
+    changes = [row for row in steps if row["model"] == "after minus before"]
     assert [(row["temperature"], row["steps"]) for row in changes] == [
         (t, s) for t in (0.2, 0.6, 1.0) for s in (8, 4)
     ]
