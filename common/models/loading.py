@@ -161,7 +161,7 @@ def _allocate(config: ModelConfig, device: torch.device | str) -> MaskedDiffusio
         model = MaskedDiffusionModel(config)
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            setattr(module, name, nn.Parameter(torch.empty_like(parameter, device=device)))
+            setattr(module, name, nn.Parameter(torch.empty(parameter.shape, dtype=parameter.dtype, device=device)))
     if config.tie_word_embeddings:
         model.lm_head.weight = model.model.embed_tokens.weight
     return model.to(device)

@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from common.models import runtime
@@ -28,6 +26,7 @@ from rollout_workers.backends.vllm_backend.names import (
 )
 from rollout_workers.backends.vllm_backend.shared_files import unlink_queues
 from rollout_workers.backends.vllm_backend.starting import start
+from rollout_workers.backends.vllm_backend.temporary_folder import temporary_folder
 from rollout_workers.requests import Request
 
 #: Memory for the keys and values of the sequences under way on a CPU, where vLLM would take most of what is free.
@@ -70,7 +69,7 @@ class VllmCompleter:
         self._open = ExitStack()
         with ExitStack() as starting:
             starting.callback(self.close)
-            folder = Path(self._open.enter_context(TemporaryDirectory(prefix="couplet-vllm-")))
+            folder = self._open.enter_context(temporary_folder())
             try:
                 self._engine = start(
                     lambda: LLMEngine.from_engine_args(arguments), folder, loading.start_seconds, loading.check

@@ -17,7 +17,7 @@ from common.errors import UserError
 from common.records import Task, TestCase
 from evaluation.batches import CompletedBatch
 from evaluation.benchmark import AskedBenchmark, Benchmark, ask
-from evaluation.completers.interface import Completer
+from evaluation.completers.interface import Completer, Loading
 from evaluation.folder import EvaluationFolder
 from evaluation.harness import Harness
 from evaluation.samples import Sample
@@ -66,7 +66,7 @@ class Evaluation:
         tasks = tuple(Task(id=f"t{n}", prompt=f"x{n}", prefix="f = str\n#", tests=tests) for n in range(5))
         encoder = subject.encoder(template("plain").prompts)
         self.asked: AskedBenchmark = ask(Benchmark("any", "any", tasks), template("plain"), encoder)
-        self.completer: Completer = subject.load(self.settings, longest=64)
+        self.completer: Completer = subject.load(self.settings, 64, Loading())
         self._pool = pool
 
     def close(self) -> None:

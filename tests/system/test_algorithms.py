@@ -7,32 +7,12 @@ import json
 import pytest
 
 
-def test_stale_rollouts_are_weighed_and_adapters_are_published_whole(start_run):
+def test_adapters_learn_by_a_preset_from_stale_rollouts_and_recorded_steps(start_run):
+    """Adapters are published whole to a decoder of blocks, with an approximate cache that the metrics admit to."""
     run = start_run(
         "run.steps=4",
         "admission.max_staleness=1",
-        "admission.max_in_flight=12",
-        "learner.off_policy_cap=2.0",
-        "learner.lora={rank: 4}",
-        "learner.gradient_checkpointing=true",
-        "learner.optimizer.learning_rate=0.003",
-    )
-    run.finish()
-    metrics = run.metrics()
-    # Fresh rollouts weigh exactly what they are; stale ones differ a little, and less than the cap.
-    for line in metrics:
-        if line["staleness/max"] == 0:
-            assert line["policy/importance_mean"] == pytest.approx(1.0, abs=1e-4)
-        assert 0.5 < line["policy/importance_mean"] < 2.0
-    stale = [line["policy/importance_mean"] for line in metrics if line["staleness/max"] > 0]
-    assert any(abs(weight - 1.0) > 1e-6 for weight in stale)
-
-
-def test_a_preset_trains_from_recorded_steps_that_overlap_with_training(start_run):
-    """One version of staleness, LLaDA's decoder in blocks, and an approximate cache that the metrics admit to."""
-    run = start_run(
-        "run.steps=4",
-        "admission.max_staleness=1",
+        "admission.max_in_flight=6",
         "rollout.update_between=steps",
         "rollout.decoder=low_confidence",
         "rollout.block_length=14",
@@ -40,6 +20,10 @@ def test_a_preset_trains_from_recorded_steps_that_overlap_with_training(start_ru
         "rollout.approximate_cache=dual",
         "learner.preset=tracerl",
         "learner.estimator.merged_steps=2",
+        "learner.off_policy_cap=2.0",
+        "learner.lora={rank: 4}",
+        "learner.gradient_checkpointing=true",
+        "learner.optimizer.learning_rate=0.003",
     )
     assert run.finish()["updates"] == 4
     metrics = run.metrics()
@@ -54,6 +38,12 @@ def test_a_preset_trains_from_recorded_steps_that_overlap_with_training(start_ru
         assert line["optim/grad_norm"] > 0
         ended = line["ledger/trained"] + line["ledger/filtered"] + line["ledger/dropped"]
         assert line["ledger/admitted"] == ended + line["ledger/in_flight"]
+        # Fresh rollouts weigh exactly what they are; stale ones differ a little, and less than the cap.
+        if line["staleness/max"] == 0:
+            assert line["policy/importance_mean"] == pytest.approx(1.0, abs=1e-4)
+        assert 0.5 < line["policy/importance_mean"] < 2.0
+    stale = [line["policy/importance_mean"] for line in metrics if line["staleness/max"] > 0]
+    assert any(abs(weight - 1.0) > 1e-6 for weight in stale)
     run.assert_nothing_left()
 
 

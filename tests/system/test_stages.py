@@ -19,7 +19,7 @@ from tests.system.conftest import Run
 pytestmark = pytest.mark.timeout(900)  # whole runs, one after the other; a busy machine is slow to start them
 
 #: A pace at which a signal at a random moment falls between the first step and the last.
-SLOW = "learner.sequences_per_step=192"
+SLOW = "learner.sequences_per_step=48"
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The recipes of the stages, and beside them a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("stages")
     write_recipes(folder)
-    train_alone([stage_config(folder, "adapt", folder / "whole", SLOW)])
+    train_alone([stage_config(folder, "pretrain", folder / "whole", SLOW)])
     return folder
 
 
@@ -36,8 +36,8 @@ def start(recipes: Path, tmp_path: Path) -> Iterator[Callable[..., Run]]:
     runs: list[Run] = []
 
     def start_stage(*arguments: str) -> Run:
-        recipe = recipes / "adapt.yaml"
-        runs.append(Run(tmp_path / "run", SLOW, *arguments, recipe=recipe, small=False, command="adapt"))
+        recipe = recipes / "pretrain.yaml"
+        runs.append(Run(tmp_path / "run", SLOW, *arguments, recipe=recipe, small=False, command="pretrain"))
         return runs[-1]
 
     yield start_stage

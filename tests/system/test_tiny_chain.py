@@ -1,4 +1,4 @@
-"""The four stages one after the other, as docs/stages.md gives them, from a causal model on."""
+"""The stages one after the other, as docs/stages.md gives them, from a causal model on."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def summary(run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(900)
-def test_a_causal_model_goes_through_all_four_stages(tmp_path: Path) -> None:
+def test_a_causal_model_goes_through_the_stages(tmp_path: Path) -> None:
     chain = tmp_path / "runs/tiny-chain"
     made = couplet(tmp_path, "data", "tiny-chain", "--steps", "12")
     assert made.splitlines()[-1] == "next: couplet adapt tiny_chain/adapt"
@@ -68,8 +68,9 @@ def test_a_causal_model_goes_through_all_four_stages(tmp_path: Path) -> None:
     causal = AutoTokenizer.from_pretrained(chain / "causal")
     assert len(load_tokenizer(str(chain / "adapt/model"))) == len(causal) + 1, "the mask token"
 
-    couplet(tmp_path, "pretrain", "tiny_chain/pretrain", "run.steps=4", *_SHORT)
-    couplet(tmp_path, "sft", "tiny_chain/sft", "run.epochs=0.5", *_SHORT)
+    # Stage 2 is a whole run in tests/system/test_stages.py; without it, stage 3 goes on from stage 1.
+    from_adapt = "model.path=runs/tiny-chain/adapt/model"
+    couplet(tmp_path, "sft", "tiny_chain/sft", from_adapt, "run.epochs=0.5", *_SHORT)
     tuned = load_tokenizer(str(chain / "sft/model"))
     assert tuned.pad_token == "<|dlm_pad|>"
     losses = [summary(chain / "sft")[f"held_out_loss_{when}"] for when in ("before", "after")]
@@ -80,5 +81,5 @@ def test_a_causal_model_goes_through_all_four_stages(tmp_path: Path) -> None:
     small = ("run.steps=2", "learner.groups_per_step=2", "rollout.group_size=4", "data.held_out_tasks=4")
     couplet(tmp_path, "train", "tiny_chain/train", *small, *_SHORT)
     assert summary(chain / "train")["status"] == "finished"
-    for stage in ("adapt", "pretrain", "sft", "train"):
+    for stage in ("adapt", "sft", "train"):
         assert "</html>" in (chain / stage / "report.html").read_text()

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -31,6 +30,7 @@ from rollout_workers.backends.vllm_backend.plugin import ARCHITECTURES, WEIGHT_T
 from rollout_workers.backends.vllm_backend.remote_engine import RemoteEngine
 from rollout_workers.backends.vllm_backend.shared_files import unlink_queues
 from rollout_workers.backends.vllm_backend.starting import start
+from rollout_workers.backends.vllm_backend.temporary_folder import temporary_folder
 from rollout_workers.backends.vllm_backend.transfer import segments
 
 #: Errors that keep their type on the way here.
@@ -68,7 +68,7 @@ class VllmBackend:
         self._unusable = ""
         with ExitStack() as starting:
             starting.callback(self.close)
-            folder = Path(self._open.enter_context(TemporaryDirectory(prefix="couplet-vllm-")))
+            folder = self._open.enter_context(temporary_folder())
             self._executor = self._start(_arguments(self._config, config, settings, folder), folder, check)
             self._open.callback(self._executor.shutdown)
             unlink_queues()

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import shutil
 import threading
-import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from rollout_workers.backends.vllm_backend.environment import shown_level
@@ -21,8 +21,6 @@ FOLDER = "COUPLET_VLLM_FOLDER"
 OUTPUT = "output.log"
 #: What vLLM calls the processes that hold the model, with their rank behind it.
 _NAME = "VllmWorker-"
-#: Seconds between two looks whether the process that started this one is still there.
-_LOOK_SECONDS = 0.5
 
 
 def settle_in() -> None:
@@ -30,11 +28,11 @@ def settle_in() -> None:
     folder, parent = os.environ.get(FOLDER), multiprocessing.parent_process()
     if folder is None or parent is None or not multiprocessing.current_process().name.startswith(_NAME):
         return
-    _end_with(parent.pid, Path(folder))
+    _end_with(parent, Path(folder))
     _redirect_output(Path(folder))
 
 
-def _end_with(parent: int | None, folder: Path) -> None:
+def _end_with(parent: BaseProcess, folder: Path) -> None:
     """End this process as soon as the one that started it is gone, and remove what that one leaves.
 
     vLLM's own watch begins late, and asks the process to end between two calls; one call may take minutes, and
@@ -42,8 +40,7 @@ def _end_with(parent: int | None, folder: Path) -> None:
     """
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_LOOK_SECONDS)
+        parent.join()
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
