@@ -10,12 +10,12 @@ from evaluation.settings import EvaluationSettings
 from evaluation.templates import Template
 
 LEGEND = (
-    "pass@k is the mean over tasks of the unbiased estimate; below it stands its 95 % bootstrap interval over "
-    "tasks. local and global are AR-ness@1 of the text: the share of tokens that were written right after their "
-    "left neighbour, and the share that were the left-most still unwritten (a causal model has 1). tok/pass is "
-    "the number of text tokens per forward pass. ended is the share of texts that were not cut off. seconds is "
-    "the time that completing took."
+    "pass@k is the mean over tasks of the unbiased estimate, with its 95 % bootstrap interval over tasks. "
+    "local and global are AR-ness@1 of the text: the share of tokens that were written right after their left "
+    "neighbour, and the share that were the left-most still unwritten (a causal model has 1). tok/pass is the "
+    "number of text tokens per forward pass. ended is the share of texts that were not cut off."
 )
+LEGEND_OF_TIMES = "seconds is the time that completing took."
 _OPTIONS = {"completion_length": "max_tokens", "seed": "seeds"}
 #: Settings of a sampler that no option changes; settings.json has them.
 _FIXED = ("decoder_temperature", "upstream", "approximate_cache")
