@@ -222,3 +222,11 @@ def test_one_process_at_a_time_evaluates_into_a_folder(tmp_path: Path) -> None:
     with EvaluationFolder(tmp_path).begun(FACTS):
         assert begin_elsewhere(tmp_path) == 1
     assert begin_elsewhere(tmp_path) == 0
+
+
+def test_a_cell_that_differs_is_named_by_what_it_combines(tmp_path: Path) -> None:
+    there, here = ({"settings": {"cells": [{"name": f"seed{seed}", "seed": seed}]}} for seed in (0, 3))
+    with EvaluationFolder(tmp_path).begun(there):
+        pass
+    with pytest.raises(UserError, match=r"other settings: settings\.cells\.0\.seed is 0 there and 3 here\. Give"):
+        EvaluationFolder(tmp_path).check(here)

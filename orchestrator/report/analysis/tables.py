@@ -116,11 +116,11 @@ def settings_table(sides: Sequence[Side], topic: Topic) -> Table:
 
 
 def temperature_table(sides: Sequence[Side], topic: Topic) -> Table:
-    """Which temperature is best, by pass@1 and by pass@k of the most samples."""
+    """Which temperature is best, by pass@1 and by pass@k of the most samples; of models with several alone."""
     rows: list[tuple[Cell, ...]] = []
     for side in sides:
         measured = side.by_temperature(topic)
-        for k in pass_ks(measured):
+        for k in pass_ks(measured) if len(measured) > 1 else ():
             choice = choose_temperature(measured, k)
             for row in choice.rows if choice else ():
                 best = "best" if choice and row is choice.best else ""
