@@ -20,16 +20,24 @@ from orchestrator.revision import code_revision
 
 
 @click.command()
-@click.option("--target", default=0.9, show_default=True, type=click.FloatRange(0, 1), help="Held-out pass rate.")
+@click.option(
+    "--target",
+    default=0.9,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="The held-out pass rate to reach.",
+)
 @click.option(
     "--every", default=3, show_default=True, type=click.IntRange(min=1), help="Steps between evaluations."
 )
-@click.option("--run-folder", type=click.Path(path_type=Path), help="[default: runs/learn-<time>]")
+@click.option(
+    "--run-folder", type=click.Path(path_type=Path), help="Folder of the run [default: runs/learn-<time>]."
+)
 @click.option(
     "--of",
     "finished",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Train nothing: print the row of a run of the quick start by its folder.",
+    help="Train nothing: print the line of a run of the quick start that is in this folder.",
 )
 @click.option("--plain", is_flag=True, help="Print lines instead of a live display.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
@@ -46,8 +54,9 @@ def learn(
     """Measure how soon the quick start reaches a held-out pass rate.
 
     Trains the quick start with evaluations every few steps, and prints the line of docs/leaderboard.md: seconds of
-    training, updates and samples up to the first evaluation that reaches it. OVERRIDES are section.field=value, as
-    for `couplet train`; the line has what differs from the recipe. Takes about six minutes on two cores.
+    training, updates and samples up to the first evaluation that reaches the rate. OVERRIDES are
+    section.field=value, as for `couplet train`; the line names those that differ from the recipe. It takes about
+    six minutes on two cores.
     """
     folder = finished or run_folder or Path("runs") / f"learn-{datetime.now():%Y%m%d-%H%M%S}"
     commit = "–"  # of a run that is there already, nobody knows

@@ -65,7 +65,10 @@ def reached(folder: Path, target: float) -> Reached:
     found = next(((step, rate) for step, rate in rounds if rate >= target), None)
     if found is None:
         best = f"the best is {max(rate for _, rate in rounds):.1%}" if rounds else "there is none"
-        raise UserError(f"{folder}: no evaluation reached {target:.0%}: {best}; train longer (run.steps)")
+        raise UserError(
+            f"{folder}: no evaluation reached {target:.0%}: {best}; train longer (run.steps), or give a lower "
+            "--target"
+        )
     step, rate = found
     seconds = dict(run.points("seconds/step"))
     paces = dict(run.points("perf/samples_per_second"))

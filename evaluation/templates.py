@@ -73,5 +73,5 @@ TEMPLATES = {one.name: one for one in _TEMPLATES}
 def template(name: str) -> Template:
     """Return the template of that name. Raises UserError, which lists the names, where there is none."""
     if name not in TEMPLATES:
-        raise UserError(f"template {name!r}: there is none of that name; give one of {', '.join(TEMPLATES)}")
+        raise UserError(f"--template {name!r}: there is none of that name; give one of {', '.join(TEMPLATES)}")
     return TEMPLATES[name]

@@ -34,7 +34,9 @@ def model_folder(path: str, *, weights: bool = True) -> Path:
     if path.startswith("builtin:"):
         raise ModelError(f"model.path {path!r}: known built-in models: {', '.join(_BUILTIN)}")
     if not is_hub_name(path):
-        raise ModelError(f"model.path {path!r}: no such folder")
+        raise ModelError(
+            f"model.path {path!r}: no such folder; give a folder, a Hub name (owner/name) or {', '.join(_BUILTIN)}"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

@@ -101,6 +101,8 @@ class ParsedRow:
 def read_rows(path: Path | str) -> Iterator[TaskRow]:
     """Read every row of a file. Raises :class:`TaskFileError` for a missing, empty or unreadable one."""
     path = Path(path)
+    if path.is_dir():
+        raise TaskFileError(f"{path}: is a folder; give a file of tasks in it")
     if not path.is_file():
         raise TaskFileError(f"{path}: there is no such file; check the path of the task set")
     empty = True

@@ -368,7 +368,7 @@ def find_claims(names: tuple[str, ...]) -> list[Claim]:
     """Return the claims of these names, all for none. Raises UserError, which lists them, for an unknown one."""
     for name in names:
         if name not in CLAIMS:
-            raise UserError(f"claim {name}: there is none of this name; those are {', '.join(CLAIMS)}")
+            raise UserError(f"claim {name}: there is none of this name; give some of {', '.join(CLAIMS)}")
     return [claim for name, claim in CLAIMS.items() if not names or name in names]
 
 

@@ -96,4 +96,6 @@ HIGHER = Higher()
 def _too_few(differences: Sequence[float]) -> Decision | None:
     if len(differences) >= LEAST_SEEDS:
         return None
-    return Decision(Verdict.UNDECIDED, f"{len(differences)} of at least {LEAST_SEEDS} seeds")
+    return Decision(
+        Verdict.UNDECIDED, f"a verdict takes at least {LEAST_SEEDS} seeds, and there are {len(differences)}"
+    )

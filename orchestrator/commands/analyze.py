@@ -30,7 +30,7 @@ _COLUMNS = (*Progress.get_default_columns(), DownloadColumn())
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of page, figures and tables [default: analysis, in the (first) evaluation's folder].",
+    help="Folder of page, figures and tables [default: analysis, in the first evaluation's folder].",
 )
 @several(
     "--k",
@@ -40,13 +40,14 @@ _COLUMNS = (*Progress.get_default_columns(), DownloadColumn())
     help=f"Compute AR-ness at these k [default: {','.join(map(str, _KS))}].",
 )
 @click.option(
-    "--task", "task_id", metavar="ID", help="Draw a program of this task [default: the first that passed]."
+    "--task", "task_id", metavar="ID", help="Show the program of this task [default: of the first that passed]."
 )
 @click.option(
     "--label",
     "labels",
     multiple=True,
-    help="What a folder is called, in the order of the folders: --label before --label after [default: its name].",
+    help="Name of the model in a folder, given once for each folder in their order: --label before --label after "
+    "[default: the folder's name].",
 )
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 def evaluation(
@@ -60,14 +61,15 @@ def evaluation(
 ) -> None:
     """Analyze what `couplet evaluate` left, of one model or two.
 
-    Computes local and global AR-ness, Kendall's tau and average first-passage of the decoding order, by
-    temperature and beside pass@k; the confidence of each position at the first steps, where it was recorded
-    (couplet evaluate --confidence); what fewer denoising steps cost; and which temperature is best. Of two
-    folders, such as those of a model before and after reinforcement learning, everything is shown side by side.
+    Shows the order in which tokens were written, as local and global AR-ness, Kendall's tau and average
+    first-passage, by temperature and beside pass@k. Shows also the confidence at each position at the first
+    steps (if couplet evaluate --confidence recorded it), what fewer denoising steps cost, and which temperature
+    is best. Two folders, such as those of a model before and after reinforcement learning, are shown side by
+    side.
 
-    The output has analysis.html, a page that is one file and loads nothing; figures/, each as SVG and PNG;
-    tables/, each as CSV and Markdown; and one program that shows, step by step, in which order it was written.
-    What the evaluation has no samples of, the page says, with the command that supplies it.
+    The output folder gets analysis.html, which is one file and loads nothing, figures/ as SVG and PNG, tables/ as
+    CSV and Markdown, and a page that plays how one program was written. If the evaluation lacks what a figure
+    needs, the page says so and gives the command that supplies it.
     """
     folders = [folder, *([] if other is None else [other])]
     evaluations = [

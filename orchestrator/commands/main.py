@@ -52,7 +52,7 @@ def main() -> None:
 analyze = LazyGroup(
     name="analyze",
     help="Measure properties of the method and of models.\n\n`couplet analyze FOLDER` is `couplet analyze "
-    "evaluation FOLDER`.",
+    "evaluation FOLDER`; `couplet analyze evaluation --help` lists its options.",
     default="evaluation",
     lazy={
         "evaluation": (

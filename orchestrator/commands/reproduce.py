@@ -37,35 +37,36 @@ _COLUMNS = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedCo
     default=5,
     show_default=True,
     type=click.IntRange(1, MOST_SEEDS),
-    help="So many, from 0 on; a verdict takes 5.",
+    help="Number of seeds, which count from 0; a verdict takes at least 5.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("reproduction"),
     show_default=True,
-    help="Folder of results and report; what is done there is not done again.",
+    help="Folder of results and report. What is done there already is not done again.",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
-    help="Processes of one thread side by side  [default: one per usable core].",
+    help="Processes that run side by side, each of one thread [default: one per usable core].",
 )
-@click.option("--report-only", is_flag=True, help="Write the report of what is done so far; do nothing else.")
+@click.option("--report-only", is_flag=True, help="Compute nothing: write the report of what is done so far.")
 def reproduce(
     claims: tuple[str, ...], listing: bool, seeds: int, output: Path, jobs: int | None, report_only: bool
 ) -> None:
     """Test the papers' claims on models that train here, over several seeds.
 
-    Every CLAIM (all by default) trains or evaluates small models, the same tasks and weights in every arm of a
-    seed, and is judged by a rule that stands beside it in the code. It may be interrupted at any moment: the same
-    command goes on, and repeats at most what was being computed. More seeds add to what is there.
+    Each CLAIM (all by default; --list names them) is an experiment. It trains or evaluates small models, whose
+    arms have the same tasks and the same initial weights in a seed, and a rule that was written down before
+    decides whether it is reproduced. The command may be stopped at any moment. The same command goes on, and does
+    only those jobs again that were under way. More seeds add to what is there.
 
-    The folder gets report.html, report.md, figures and results/, a file for each job and seed.
+    The output folder gets report.html, report.md, figures/, and results/ with a file for each job and seed.
     """
     chosen = find_claims(claims)
     if listing:
-        Console().print(_listing(chosen))
+        Console().print(_listing(chosen), *_rules(chosen), sep="\n")
         return
     folder = ResultFolder(output)
     numbers = range(seeds)
@@ -73,6 +74,8 @@ def reproduce(
         with folder.locked():
             _do(chosen, numbers, folder, output, jobs or len(os.sched_getaffinity(0)))
     results = folder.all(all_jobs(chosen), numbers)
+    if not any(results.values()):
+        raise UserError(f"--output {output}: holds no results of these claims yet; leave --report-only out")
     parts = sections(chosen, results)
     try:
         page = write_report(output, parts, _about(claims, results, numbers))
@@ -134,25 +137,32 @@ def _about(names: Sequence[str], results: Results, seeds: Sequence[int]) -> dict
         "written": datetime.now().astimezone().isoformat(" ", "minutes"),
         "commit": ", ".join(sorted({result.commit for result in done})) or "–",
         "seeds": f"{seeds[0]} to {seeds[-1]}",
-        "done": f"{len(done)} of {len(results) * len(seeds)} jobs, which took {_hours(done)} one after the other",
+        "done": f"{len(done)} of {len(results) * len(seeds)} jobs, {_duration(done)} one after the other",
         "machine": f"{platform.machine()}, one thread a job",
         "command": " ".join(["couplet reproduce", *names, f"--seeds {len(seeds)}"]),
     }
 
 
-def _hours(results: Sequence[Result]) -> str:
-    return f"{sum(result.seconds for result in results) / 3600:.1f} hours"
+def _duration(results: Sequence[Result]) -> str:
+    seconds = sum(result.seconds for result in results)
+    return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 3600:.1f} hours"
 
 
 def _listing(claims: Sequence[Claim]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("claim", "statement", "reproduced if"):
+    for name in ("claim", "statement", "rule"):
         table.add_column(name, overflow="fold")
     for claim in claims:
         table.add_row(f"[bold]{claim.name}[/bold]", f"[bold]{claim.title}[/bold]", "")
         for statement in claim.statements:
-            table.add_row("", statement.text, statement.rule.sentence)
+            table.add_row("", statement.text, statement.rule.name)
     return table
+
+
+def _rules(claims: Sequence[Claim]) -> Iterator[str]:
+    """Say what each rule in a listing demands."""
+    for rule in dict.fromkeys(statement.rule for claim in claims for statement in claim.statements):
+        yield f"\n{rule.name}: reproduced if {rule.sentence}."
 
 
 def _summary(parts: Sequence[Section]) -> Table:

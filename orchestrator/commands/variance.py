@@ -22,12 +22,12 @@ from learner.warm_start.synthetic import generate
 
 _LEVELS = (("token", "of a token, mean over tokens"), ("sequence", "of their sum over the text"))
 _LEGEND = (
-    "In nats, and nats squared. views: sequences in a forward pass. bias: mean less the evidence lower bound. "
-    "The full mask draws nothing: its share in coupled and decoupled lowers their variance and makes most of "
-    "their bias. relative: variance times views, over that of coupled with as many pairs (3 and 5 nodes: 1 and "
-    "2 pairs), which is the ratio at the same number of views. elbo with nodes is elbo_quadrature. Weights are "
-    "normalized; with weighting: paper, those of coupled and decoupled add up to 1.5 (1 pair) and 1.67 (2 pairs) "
-    "in place of 1."
+    "Means and biases are in nats, variances in nats squared. views is the number of sequences in a forward "
+    "pass. bias is the mean minus the evidence lower bound. coupled and decoupled have a full mask among "
+    "their views; it is not drawn, lowers their variance and makes most of their bias. relative is the "
+    "variance at the same number of views: variance times views, divided by that of coupled with as many "
+    "pairs (3 nodes count as 1 pair, 5 as 2). elbo with nodes is elbo_quadrature. Weights add up to 1 here; "
+    "with weighting: paper, those of coupled and decoupled add up to 1.5 (1 pair) and 1.67 (2 pairs)."
 )
 
 

@@ -40,7 +40,7 @@ class Frame:
                 text = f"{value:.0f}" if value == int(value) else label
                 parts.append(f'<text class="tick mid" x="{x:.1f}" y="{y:.1f}">{text}</text>')
         middle, foot = (_LEFT + self._right) / 2, self._bottom + 30
-        parts.append(f'<text class="tick mid" x="{middle:.1f}" y="{foot:.1f}">{escape(self._x_name)}</text>')
+        parts.append(f'<text class="tick mid axis" x="{middle:.1f}" y="{foot:.1f}">{escape(self._x_name)}</text>')
         return "".join(parts)
 
     def path(self, points: Sequence[tuple[float, float]]) -> str:

@@ -64,7 +64,7 @@ def _signs(differences: list[float]) -> list[tuple[int, ...]]:
         ),
         ([-0.1, -0.2, -0.1, -0.05, -0.3], Verdict.NOT_REPRODUCED, "the opposite holds: p = 0.031 for it"),
         ([0.0] * 5, Verdict.NOT_REPRODUCED, "no difference in this direction was shown: p = 1.000"),
-        ([0.5] * 4, Verdict.UNDECIDED, "4 of at least 5 seeds"),
+        ([0.5] * 4, Verdict.UNDECIDED, "a verdict takes at least 5 seeds, and there are 4"),
     ],
 )
 def test_higher_is_decided_by_all_seeds(differences: list[float], wanted: Verdict, reason: str) -> None:
@@ -107,7 +107,9 @@ def test_arms_of_a_seed_differ_in_what_they_say_alone() -> None:
 
 
 def test_an_unknown_claim_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match="claim speed: there is none of this name; those are variance, estimators"):
+    with pytest.raises(
+        UserError, match="claim speed: there is none of this name; give some of variance, estimators"
+    ):
         find_claims(("variance", "speed"))
 
 

@@ -266,3 +266,11 @@ def test_a_full_disk_is_one_error_and_what_was_kept_is_put_in_order(
     assert list(folder.samples()) == kept
     evaluation.go_on(tmp_path)
     assert results(tmp_path) == results(undisturbed)
+
+
+def test_a_cell_that_differs_is_named_by_what_it_combines(tmp_path: Path) -> None:
+    there, here = ({"settings": {"cells": [{"name": f"seed{seed}", "seed": seed}]}} for seed in (0, 3))
+    with EvaluationFolder(tmp_path).begun(there):
+        pass
+    with pytest.raises(UserError, match=r"other settings: settings\.cells\.0\.seed is 0 there and 3 here\. Give"):
+        EvaluationFolder(tmp_path).check(here)

@@ -185,15 +185,20 @@ def test_an_evaluation_that_is_interrupted_leaves_what_is_done(causal: Path, tas
     [
         (["--engine", "transformers"], "builtin:quickstart is a masked-diffusion model"),
         (["--k", "2"], "--k 2: takes at least as many completions of each task; give --samples 2 or more"),
-        (["--denoising-steps", "40"], "--denoising-steps: more steps than tokens"),
+        (["--denoising-steps", "40"], "--denoising-steps: more steps than tokens; set it to at most --max-tokens"),
+        (["--block-length", "5"], "--block-length: must divide --max-tokens"),
         (["--system-prompt", "x"], "--system-prompt: is a part of a chat, and the template plain is none"),
         (["--answer-prefix", "x"], "--answer-prefix: begins no answer of sums, whose tasks are continued"),
-        (["--template", "magic"], "give one of plain, "),
+        (["--template", "magic"], "--template 'magic': there is none of that name; give one of plain, "),
         (["--tensor-parallel-size", "2"], "--tensor-parallel-size: only vllm splits a model"),
         (["--max-tokens", "5000"], "--max-tokens 5000: does not fit: the model knows 512 positions"),
         (["--decoder", "magic"], "--decoder: "),
         (["--decoder", "1"], "--decoder: "),
         (["elsewhere/sums.jsonl.gz"], "elsewhere/sums.jsonl.gz: another file is named sums too"),
+        (["builtin:other"], "builtin:other: known built-in tasks: builtin:quickstart"),
+        (["mbpp=builtin:quickstart"], "mbpp=builtin:quickstart: builtin:quickstart is made, not read from a file"),
+        (["builtin:quickstart", "--format", "mbpp"], "--format mbpp: builtin:quickstart is made, not read"),
+        (["."], ".: is a folder; give a file of tasks in it"),
         (["no/such/file.jsonl"], "no/such/file.jsonl: there is no such file"),
         (["--template", "chat"], "--template: the tokenizer of 'builtin:quickstart' has no chat template; give"),
     ],
@@ -209,7 +214,7 @@ def test_bad_input_is_one_clear_error(arguments: list[str], message: str, tasks:
 def test_a_model_that_is_not_there_is_named_as_the_argument(tasks: Path, tmp_path: Path) -> None:
     result = evaluate("no/such/folder/at-all", tasks, "--output", tmp_path / "out")
     assert result.exit_code == 2
-    assert result.stderr == "error: MODEL 'no/such/folder/at-all': no such folder\n"
+    assert result.stderr.startswith("error: MODEL 'no/such/folder/at-all': no such folder; give a folder, ")
 
 
 @pytest.mark.parametrize(
@@ -246,3 +251,10 @@ def test_a_task_that_cannot_be_scored_is_told_and_not_counted(causal: Path, task
     assert "task 'bad'" in result.stderr
     (figures,) = summary_of(tmp_path / "out")["scores"]
     assert (figures["tasks"], figures["samples"], figures["excluded"]) == (5, 5, 1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_one_clear_error(tasks: Path, tmp_path: Path) -> None:
+    result = evaluate(MODEL, tasks, *SHORT, "--device", "cuda", "--output", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr == "error: --device cuda: torch sees no GPU here; give --device auto or cpu\n"

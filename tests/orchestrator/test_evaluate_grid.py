@@ -99,7 +99,7 @@ def test_the_markdown_has_a_line_for_every_score(grid: tuple[Path, Result]) -> N
     out, _ = grid
     text = (out / "summary.md").read_text()
     assert sum(line.startswith("| a_rather_long_name") for line in text.splitlines()) == 16 + 8 + 4
-    assert "top_p 0.95" in text
+    assert "--top-p 0.95" in text
 
 
 def test_json_is_the_whole_summary_with_the_times(grid: tuple[Path, Result]) -> None:
@@ -117,6 +117,8 @@ def test_json_is_the_whole_summary_with_the_times(grid: tuple[Path, Result]) -> 
         (("--temperature", "1,0.5,1"), "1.0 is given twice"),
         (("--seeds", "0", "--seed", "0"), "0 is given twice"),
         (("--denoising-steps", "8,x"), "'x' is not a valid integer"),
+        (("--temperature", "warm"), "'warm' is not a valid float."),
+        (("--temperature", "-1"), "-1.0 is not in the range x>=0"),
         (("--temperature", "0.2,"), "'' is not a valid float"),
         (("--temperature", "inf"), "--temperature: Input should be a finite number"),
     ],

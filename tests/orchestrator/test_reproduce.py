@@ -148,3 +148,11 @@ def test_every_chart_is_a_picture_of_its_own(page: Path) -> None:
     for kind in ("svg", "png"):
         figures = {file.stem for file in (page.parent / "figures").glob(f"*.{kind}")}
         assert {"estimators-by-updates", "compute-by-tokens", "presets-2-by-updates"} <= figures
+
+
+def test_a_report_of_nothing_is_one_error(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = CliRunner().invoke(main, ["reproduce", "variance", "--report-only", "--output", str(out)])
+    assert done.exit_code == 2
+    assert f"--output {out}: holds no results of these claims yet" in done.stderr
+    assert not out.exists()

@@ -19,6 +19,7 @@ from reward_service.criteria import asks_reference
 
 #: The held-out tasks of the quick start, which are made, not read.
 QUICKSTART = "builtin:quickstart"
+_BUILTIN = "builtin:"
 #: That of its recipe, which draws the tasks; what an evaluation is sampled with is another matter.
 _QUICKSTART_SEED = 0
 _SUFFIX = re.compile(r"(\.jsonl|\.parquet|\.gz|\.json)+$")
@@ -39,9 +40,20 @@ class TaskSource:
 
     @classmethod
     def read(cls, text: str, default_format: str | None) -> TaskSource:
-        """Read ``[FORMAT=]FILE``, ``[FORMAT=]hub:OWNER/NAME[/FILE]`` or ``builtin:quickstart``."""
+        """Read ``[FORMAT=]FILE``, ``[FORMAT=]hub:OWNER/NAME[/FILE]`` or ``builtin:quickstart``.
+
+        Raises ConfigError for other built-in tasks, and for a format of those.
+        """
         format_name, equals, where = text.partition("=")
         if not equals or Path(text).exists():
+            format_name, equals, where = default_format or "", "", text
+        if where.startswith(_BUILTIN) and not Path(where).exists():
+            if where != QUICKSTART:
+                raise ConfigError(f"{text}: known built-in tasks: {QUICKSTART}")
+            if format_name:
+                given = text if equals else f"--format {format_name}"
+                raise ConfigError(f"{given}: {QUICKSTART} is made, not read from a file; leave the format out")
+        if not equals:
             return cls(text, text, default_format, _name(text))
         return cls(text, where, format_name, f"{_name(where)}.{_NOT_IN_NAMES.sub('-', format_name)}")
 

@@ -42,18 +42,30 @@ from reward_service.scoring_pool import ScoringPool
 @click.option(
     "--engine",
     type=click.Choice(("torch", "vllm", "transformers")),
-    help="What runs the model [default: torch, of a causal model vllm].",
+    help="What runs the model [default: torch, and vllm for a causal model].",
 )
-@click.option("--format", "format_name", help="Of TASKS, by name [default: each row's, by its fields].")
-@click.option("--limit", type=click.IntRange(min=1), help="Tasks of each file, from its first [default: all].")
-@several("--k", "ks", of=click.IntRange(min=1), metavar="K,...", help="Print pass@k [default: 1 and --samples].")
+@click.option(
+    "--format", "format_name", help="Format of all TASKS, by its name [default: told from the fields of each row]."
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Evaluate only the first so many tasks of each file [default: all].",
+)
+@several(
+    "--k",
+    "ks",
+    of=click.IntRange(min=1),
+    metavar="K,...",
+    help="The k of pass@k [default: 1, and the number of --samples].",
+)
 @sampling_options
 @sandbox_options
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the results; one that was begun with the same settings goes on "
-    "[default: one in evaluations/, by model and time].",
+    help="Folder of the results. An evaluation that was begun there with the same settings goes on "
+    "[default: a new one in evaluations/, named by model and time].",
 )
 @click.option(
     "--confidence",
@@ -65,9 +77,9 @@ from reward_service.scoring_pool import ScoringPool
 @click.option(
     "--workers",
     default=0,
-    show_default="0: in this process",
     type=click.IntRange(min=0),
-    help="Ray actors that complete tasks side by side, each with the model.",
+    help="Complete tasks with so many Ray actors side by side, each with the model [default: 0, which is this "
+    "process alone].",
 )
 def evaluate(
     model: str,
@@ -85,20 +97,21 @@ def evaluate(
     """Evaluate a model on task files: pass@k, decoding order and cost.
 
     MODEL is a folder, a Hub name or builtin:quickstart: a masked-diffusion model, which torch or vllm denoises,
-    or a causal one, which vllm or transformers (slowly) runs from left to right; its config.json says which.
-    Prompts, sandbox and figures are the same for both kinds of model.
+    or a causal one, which vllm or (slowly) transformers runs from left to right. Its config.json says which of
+    the two it is. Prompts, sandbox and tables are the same for both.
 
-    TASKS are files of tasks, files of data sets on the Hub (hub:OWNER/NAME/FILE, or hub:OWNER/NAME where there is
-    one only), or builtin:quickstart, the quick start's held-out tasks. FORMAT=FILE says in which format a file is
-    to be read, such as bigcodebench-instruct or cruxeval-i.
+    TASKS are files of tasks, files of data sets on the Hub (hub:OWNER/NAME/FILE, or hub:OWNER/NAME if it has one
+    file only), or builtin:quickstart, the quick start's held-out tasks. FORMAT=FILE reads a file in a format such
+    as bigcodebench-instruct or cruxeval-i.
 
-    Several templates, temperatures, denoising steps and seeds make a grid, of which each combination evaluates
-    every task.
+    --template, --temperature, --denoising-steps and --seeds take several values, as 0.2,0.8. Every task is
+    evaluated in each combination of them.
 
-    The folder gets settings.json, samples.jsonl with every completion, and the figures in summary.json, .md and
-    .csv. An evaluation that was killed goes on, given the same command and its folder as --output.
+    The output folder gets settings.json, samples.jsonl with every completion, and the tables as summary.json,
+    summary.md and summary.csv. If an evaluation was stopped, the same command with its folder as --output goes on.
 
-    Exit code 0: all evaluated; 1: the sandbox failed on some samples, which do not count; 2: the input is wrong.
+    Exit code 0: everything was evaluated. 1: the sandbox failed on some samples, which are not counted. 2: the
+    input is wrong.
     """
     with StopRequest(_say_stopping) as stop, ExitStack() as opened:
         with _starting(stop):

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from evaluation.extraction import Extraction
 from evaluation.settings import EvaluationSettings
 from evaluation.templates import Template
 
 LEGEND = (
-    "pass@k: mean over tasks of the unbiased estimate, and its 95 % bootstrap interval over tasks. local, global: "
-    "AR-ness@1 of the text, the share of tokens written right after their left neighbour, and of those that were "
-    "the left-most still to be written; a causal model has 1. tok/pass: tokens of text in a forward pass. ended: "
-    "texts that were not cut off. seconds: of completing."
+    "pass@k is the mean over tasks of the unbiased estimate, with its 95 % bootstrap interval over tasks. "
+    "local and global are AR-ness@1 of the text: the share of tokens that were written right after their left "
+    "neighbour, and the share that were the left-most still unwritten (a causal model has 1). tok/pass is the "
+    "number of text tokens per forward pass. ended is the share of texts that were not cut off."
 )
+LEGEND_OF_TIMES = "seconds is the time that completing took."
+_OPTIONS = {"completion_length": "max_tokens", "seed": "seeds"}
+#: Settings of a sampler that no option changes; settings.json has them.
+_FIXED = ("decoder_temperature", "upstream", "approximate_cache")
 
 
 def describe(settings: EvaluationSettings) -> list[str]:
-    """Say, on a few lines, everything that the results depend on and the tables do not show."""
+    """Say, on a few lines, what the options set and the tables do not show: samplers by the options themselves."""
     return list(_lines(settings))
 
 
@@ -30,7 +35,13 @@ def _lines(settings: EvaluationSettings) -> Iterator[str]:
     sampler = settings.cells[0].sampler.model_dump()
     grid = {name: values for name, values in settings.grid().items() if name != "template"}
     drawn = sampler | {name: _listed(values) for name, values in grid.items() if values != (None,)}
-    yield f"{each}: {', '.join(f'{name} {value}' for name, value in drawn.items())}"
+    if drawn.get("decoder") != "threshold":
+        drawn.pop("threshold", None)
+    yield f"{each}: {' '.join(_option(name, value) for name, value in drawn.items() if name not in _FIXED)}"
+
+
+def _option(field: str, value: object) -> str:
+    return f"--{_OPTIONS.get(field, field).replace('_', '-')} {value}"
 
 
 def _protocol(template: Template) -> str:
@@ -38,15 +49,22 @@ def _protocol(template: Template) -> str:
     prompts = template.prompts
     parts = []
     if prompts.chat_template:
-        chat = "the model's own" if prompts.chat_template_file is None else str(prompts.chat_template_file)
-        parts += [f"chat template {chat}", f"system prompt {prompts.system_prompt!r}"]
+        chat = "of the model" if prompts.chat_template_file is None else str(prompts.chat_template_file)
+        parts += [f"the chat template {chat}", f"the system prompt {prompts.system_prompt!r}"]
     if prompts.answer_prefix:
-        parts.append(f"answers begin {prompts.answer_prefix!r}")
-    if template.stop:
-        parts.append(f"stop at {' '.join(map(repr, template.stop))}")
-    parts += [f"{name} {value}" for name, value in template.extraction.model_dump().items()]
-    return f"{template.about} ({', '.join(parts)})"
+        parts.append(f"answers that begin {prompts.answer_prefix!r}")
+    put = [f"With {', '.join(parts)}."] if parts else []
+    ends = [f"Texts end before {' or '.join(map(repr, template.stop))}."] if template.stop else []
+    return " ".join((template.about, *put, *ends, _tested(template.extraction)))
+
+
+def _tested(extraction: Extraction) -> str:
+    """Say what of an answer is tested."""
+    if extraction.rule == "reward":
+        return "Answers are read as by the reward of training."
+    cut = " up to the last line at which it is a program" if extraction.trimmed else ""
+    return f"Tested are the {extraction.block} code block of a chat answer and all of a continuation{cut}."
 
 
 def _listed(values: Sequence[Any]) -> str:
-    return "/".join(f"{value:g}" for value in values)
+    return ",".join(f"{value:g}" for value in values)

@@ -5,6 +5,8 @@ from __future__ import annotations
 #: Longer ones before those that they begin with.
 _WORDS = {
     "model.path": "MODEL",
+    "model.device": "--device",
+    "set it to auto or cpu": "give --device auto or cpu",
     "data.chat_template_file": "--chat-template-file",
     "data.chat_template": "--template",
     "has no chat template; set it to false": "has no chat template; give --template plain",

@@ -38,7 +38,7 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     click.option(
         "--preset",
         type=click.Choice(tuple(PRESETS)),
-        help="A protocol, which sets the options below that are not given: the paper's, or ours.",
+        help="The paper's protocol, or ours. It sets those of the options below that are not given.",
     ),
     several(
         "--template",
@@ -54,14 +54,14 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
         of=click.FloatRange(min=0),
         default="0",
         metavar="T,...",
-        help="Of sampling [default: 0, greedy].",
+        help="Sampling temperature [default: 0, which is greedy].",
     ),
     several(
         "--denoising-steps",
         "denoising_steps",
         of=click.IntRange(min=1),
         metavar="S,...",
-        help="Of a masked-diffusion model [default: one a token].",
+        help="Forward passes that write a completion; masked-diffusion models only [default: one for each token].",
     ),
     several(
         "--seeds",
@@ -70,14 +70,14 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
         of=click.IntRange(min=0),
         default="0",
         metavar="N,...",
-        help="Key every random number of sampling [default: 0].",
+        help="Seeds of all random numbers of sampling [default: 0].",
     ),
     click.option(
         "--samples",
         default=1,
         show_default=True,
         type=click.IntRange(min=1),
-        help="Completions of each task, in each combination of template, temperature, steps and seed.",
+        help="Completions of each task in each combination of template, temperature, steps and seed.",
     ),
     click.option(
         "--max-tokens",
@@ -86,56 +86,81 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
         default=512,
         show_default=True,
         type=click.IntRange(min=1),
-        help="Tokens of a completion: at most, or exactly, where it is denoised.",
+        help="The most tokens of a completion; a masked-diffusion model denoises exactly so many.",
     ),
     click.option(
         "--top-p",
         default=0.95,
         show_default=True,
         type=click.FloatRange(0, 1, min_open=True),
-        help="Nucleus mass kept.",
+        help="Sample from the likeliest tokens that have this probability together.",
     ),
     click.option(
-        "--top-k", default=0, show_default=True, type=click.IntRange(min=0), help="Likeliest tokens kept; 0: all."
+        "--top-k",
+        default=0,
+        show_default=True,
+        type=click.IntRange(min=0),
+        help="Sample from so many likeliest tokens; 0: from all.",
     ),
-    click.option("--decoder", help="Of a masked-diffusion model [default: entropy]."),
     click.option(
-        "--block-length", type=click.IntRange(min=0), help="Of a masked-diffusion model [default: no blocks]."
+        "--decoder",
+        help="Which masked positions are written first: "
+        f"{', '.join(DECODERS)}, or module:attribute; masked-diffusion models only [default: entropy].",
+    ),
+    click.option(
+        "--block-length",
+        type=click.IntRange(min=0),
+        help="Tokens of a block, which is finished before the next begins; masked-diffusion models only "
+        "[default: no blocks].",
     ),
     click.option(
         "--threshold",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        help="Of the threshold decoder [default: 0.9].",
+        help="Probability from which the threshold decoder writes a token [default: 0.9].",
     ),
     click.option(
         "--chat-template-file",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="Jinja file to put chats with, in place of the model's own template.",
+        help="Jinja file of a chat template, in place of the model's own.",
     ),
-    click.option("--system-prompt", help="In place of what the template says there; empty: no system turn."),
     click.option(
-        "--answer-prefix", help="What every answer begins with, given to the model, in place of the template's."
+        "--system-prompt", help="System prompt of a chat, in place of the template's; empty: no system turn."
+    ),
+    click.option(
+        "--answer-prefix", help="Text with which every answer in a chat begins, in place of the template's."
     ),
     click.option(
         "--extraction",
         type=click.Choice(tuple(_EXTRACTIONS)),
-        help="Which block of an answer is tested, in place of the template's: the first or the last, of any fence "
-        "or none, or the one that the reward of training reads.",
+        help="Which code block of an answer is tested: the first or the last, fenced in any way or not at all, or "
+        "the one that the reward of training reads [default: the template's].",
     ),
     click.option(
         "--stop",
         multiple=True,
-        help="Completions end before this text, in place of the template's; may be given several times.",
+        help="End completions before this text, in place of the template's; may be given several times.",
     ),
-    click.option("--dtype", type=click.Choice(("float32", "bfloat16")), default="float32", show_default=True),
-    click.option("--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True),
+    click.option(
+        "--dtype",
+        type=click.Choice(("float32", "bfloat16")),
+        default="float32",
+        show_default=True,
+        help="Type in which the model computes.",
+    ),
+    click.option(
+        "--device",
+        type=click.Choice(("auto", "cpu", "cuda")),
+        default="auto",
+        show_default=True,
+        help="Where the model runs; auto takes a GPU if there is one.",
+    ),
     click.option("--threads", type=click.IntRange(min=1), help="CPU threads of the model [default: all cores]."),
     click.option(
         "--tensor-parallel-size",
         default=1,
         show_default=True,
         type=click.IntRange(min=1),
-        help="GPUs that vllm splits the model over.",
+        help="Split the model over so many GPUs; vllm only.",
     ),
 )
 
@@ -229,6 +254,8 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     field, colon, rest = first["msg"].removeprefix("Value error, ").partition(": ")
     if colon and field in options:
+        for name, option in options.items():
+            rest = rest.replace(name, option)
         return f"{options[field]}: {rest}"
     place = next((options[part] for part in reversed(first["loc"]) if part in options), None)
     return first["msg"] if place is None else f"{place}: {first['msg']}"

@@ -17,9 +17,13 @@ def several(
 
     def values(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> tuple[Any, ...]:
         parts = [part.strip() for text in given if text for part in text.split(",")]
-        found = tuple(of.convert(part, parameter, context) for part in parts)
-        for number, value in enumerate(found):
-            if value in found[:number]:
+        # A range calls itself a "float range"; what is no number at all is refused as such first.
+        number: click.ParamType[Any] = of
+        if isinstance(of, click.IntRange | click.FloatRange):
+            number = click.INT if isinstance(of, click.IntRange) else click.FLOAT
+        found = tuple(of.convert(number.convert(part, parameter, context), parameter, context) for part in parts)
+        for place, value in enumerate(found):
+            if value in found[:place]:
                 raise click.BadParameter(f"{value} is given twice", context, parameter)
         return found
 

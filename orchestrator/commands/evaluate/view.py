@@ -10,7 +10,7 @@ from rich.text import Text
 
 from evaluation.results import Results
 from evaluation.settings import EvaluationSettings
-from orchestrator.commands.evaluate.description import LEGEND, describe
+from orchestrator.commands.evaluate.description import LEGEND, LEGEND_OF_TIMES, describe
 from orchestrator.commands.evaluate.sections import Pair, Section, sections
 from orchestrator.report.text import clean
 
@@ -18,7 +18,10 @@ from orchestrator.report.text import clean
 def evaluation_view(settings: EvaluationSettings, results: Results) -> RenderableType:
     """The settings that all cells share, and the tables."""
     return Group(
-        Text(clean("\n".join(describe(settings)))), *_tables(settings, results), Text(), Text(LEGEND, style="dim")
+        Text(clean("\n".join(describe(settings)))),
+        *_tables(settings, results),
+        Text(),
+        Text(f"{LEGEND} {LEGEND_OF_TIMES}", style="dim"),
     )
 
 

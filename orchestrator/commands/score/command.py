@@ -29,7 +29,9 @@ _COLUMNS = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeElap
 @click.command()
 @click.argument("tasks", type=click.Path(path_type=Path))
 @click.argument("completions", type=click.Path(path_type=Path))
-@click.option("--format", "format_name", help="Of TASKS, by name [default: each row's, by its fields].")
+@click.option(
+    "--format", "format_name", help="Format of all TASKS, by its name [default: told from the fields of each row]."
+)
 @click.option(
     "--tests",
     type=click.Choice(("pass_rate", "all_or_nothing")),

@@ -13,15 +13,23 @@ from common.config import RewardConfig
 _GROUP_S = 3600.0
 _Function = Callable[..., Any]
 _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
-    click.option("--backend", type=click.Choice(("jail", "docker")), default="jail", show_default=True),
+    click.option(
+        "--backend",
+        type=click.Choice(("jail", "docker")),
+        default="jail",
+        show_default=True,
+        help="What isolates the programs: a jail of this machine's kernel, or containers.",
+    ),
     click.option(
         "--level",
         type=click.Choice(("jail", "namespaces", "uid")),
         default="namespaces",
         show_default=True,
-        help="Weakest isolation of the jail that is acceptable.",
+        help="The weakest isolation of the jail that is accepted.",
     ),
-    click.option("--slots", type=click.IntRange(min=1), help="Programs at the same time [default: one per core]."),
+    click.option(
+        "--slots", type=click.IntRange(min=1), help="Programs that run at the same time [default: one per core]."
+    ),
     click.option(
         "--cpu-seconds",
         type=click.FloatRange(min=0, min_open=True),
@@ -44,7 +52,11 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
         type=click.Path(path_type=Path, exists=True, file_okay=False),
         help="A site-packages folder that programs in the jail may import from [default: none].",
     ),
-    click.option("--allow-forgeable", is_flag=True, help="Run tests that need it in the solution's own process."),
+    click.option(
+        "--allow-forgeable",
+        is_flag=True,
+        help="Run tests that need it in the solution's own process, where a solution could forge their verdict.",
+    ),
 )
 
 

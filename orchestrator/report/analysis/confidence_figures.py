@@ -20,10 +20,10 @@ def entropy_sink(found: FirstSteps, most: float, suffix: str, title: str) -> Ite
     yield picture(
         f"entropy-sink{suffix}",
         f"Confidence by position at the first steps{title}",
-        "The probability of the likeliest token of each position that is still masked, mean over tasks; the "
-        "band is a standard deviation around the first step. High right behind the prompt and low after it is "
-        "the entropy sink: those positions are written first, whatever the text. A position that is "
-        "written everywhere has no point.",
+        "The probability of the likeliest token at each position that is still masked: the mean over tasks, with "
+        "a band of one standard deviation around the first step. The entropy sink is a confidence that is high "
+        "right behind the prompt and low after it: the model writes those positions first, whatever the text. A "
+        "position that every completion has written has no point.",
         [_confidence(step, colour) for colour, step in enumerate(steps, start=1)],
         "position in the completion",
         (0.0, 1.0),
@@ -50,9 +50,9 @@ def confidence_spread(found: Sequence[tuple[str, FirstSteps]]) -> Picture:
     return picture(
         "confidence-spread",
         "Variance of confidence over positions",
-        "At each of the first steps, the variance of the confidence over the positions that are still masked, "
-        "mean over tasks. High: the model tells positions apart, and its order is its own choice. Near 0: it is "
-        "equally unsure of all, and the order is close to chance.",
+        "The variance of the confidence over the positions that are still masked, at each of the first steps: the "
+        "mean over tasks. A high variance means that the model is surer of some positions than of others, which "
+        "decides the order. Near 0 it is equally sure of all, and the order is close to chance.",
         [
             Series(label, [(step.step + 1.0, step.spread) for step in one.steps], colour, "marks")
             for colour, (label, one) in enumerate(found, start=1)
@@ -76,8 +76,9 @@ def confidence_variance(sides: Sequence[Side], topic: Topic) -> Picture:
         "confidence-variance",
         "Confidence variance of completions that pass and that fail",
         "The variance, over the tokens of a text, of the log-probability that each had when it was committed "
-        "(model, temperature 1). Low: confidence is spread evenly over the steps. A gap between the lines means "
-        "that it tells right from wrong texts. Bars are 95 % bootstrap intervals over tasks.",
+        "(of the model, at temperature 1). A low variance means that the model was about equally sure of all "
+        "tokens. A gap between the lines means that the variance tells right from wrong texts. Bars are 95 % "
+        "bootstrap intervals over tasks.",
         series,
         "temperature",
     )

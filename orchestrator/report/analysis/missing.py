@@ -60,8 +60,8 @@ def missing_temperatures(side: Side, topic: Topic) -> Iterator[Missing]:
     measured = side.by_temperature(topic)
     if len(measured) == 1:
         yield Missing(
-            f"{side.label}: one temperature, {measured[0].setting.temperature:g}, so nothing can be said of what "
-            "it changes, nor of the best one.",
+            f"{side.label}: one temperature, {measured[0].setting.temperature:g}, so there is none to compare it "
+            "with.",
             _command(side.evaluation, topic, {"temperature": _TEMPERATURES}),
         )
 
@@ -117,7 +117,8 @@ def missing_steps(side: Side, topic: Topic) -> Iterator[Missing]:
     if absent:
         there = sorted({one.setting.steps or 0 for one in side.settings(topic)} | set(absent), reverse=True)
         yield Missing(
-            f"{side.label}: no samples with {', '.join(map(str, absent))} denoising steps (of L, L/2 and L/4).",
+            f"{side.label}: no samples with {' or '.join(map(str, absent))} denoising steps. Of the tokens of a "
+            "completion, L, this compares L, L/2 and L/4 steps.",
             _command(side.evaluation, topic, {"denoising-steps": ",".join(map(str, there))}),
         )
 

@@ -13,8 +13,8 @@ from orchestrator.report.charts import COLOURS, Series
 
 _SHARE = (0.0, 1.0)
 _OF = {TEXT: "the text", EXECUTED: "all commits"}
-_TEXT_ONLY = "Of the text: positions up to the token that ends it."
-_ALL = "Of all commits: those behind the end of the text too, as the executed steps made them."
+_TEXT_ONLY = "The text: the positions up to the token that ends it."
+_ALL = "All commits: every position that was written, those behind the end of the text included."
 _BARS = "Bars are 95 % bootstrap intervals over tasks."
 
 
@@ -29,8 +29,9 @@ def pass_rates(sides: Sequence[Side], topic: Topic) -> Picture:
     return picture(
         "pass-rates",
         "pass@k by temperature",
-        "Higher is better. pass@1 is the share of samples that pass all tests, pass@k the chance that one of k "
-        f"does: the gap between the lines is what more samples are worth, and opens with diversity. {_BARS}",
+        "Higher is better. pass@1 is the share of samples that pass all tests, and pass@k the chance that at "
+        "least one of k samples does. The gap between the lines grows with the diversity of the samples. "
+        f"{_BARS}",
         series,
         "temperature",
         _SHARE,
@@ -44,9 +45,9 @@ def ar_ness_by_temperature(sides: Sequence[Side], topic: Topic, k: int) -> Itera
         yield picture(
             f"{of.replace('_', '-')}ar-ness-by-temperature",
             f"AR-ness@{k} of {_OF[of]} by temperature",
-            "1 is left to right. Global: the share of tokens that were among the k left-most still masked. "
-            f"Local: the share that came right after the k to their left. Here k is {k}. Lower at a higher "
-            f"temperature means that the order varies more. {note} {_BARS}",
+            "1 means left to right. Global: the share of tokens that were among the k left-most still masked. "
+            "Local: the share whose k left neighbours are the k tokens that were written just before. Here k is "
+            f"{k}. A line that falls with the temperature means that the order becomes freer. {note} {_BARS}",
             _over_temperature(sides, topic, measures),
             "temperature",
             _SHARE,
@@ -58,10 +59,12 @@ def ar_ness_by_k(side: Side, topic: Topic, suffix: str, title: str) -> Iterator[
     measured = side.by_temperature(topic)
     for of, kind in product((TEXT, EXECUTED), ("global", "local")):
         how = (
-            "A curve that is at 1 from a small k on leaves only few places open; a flat, low one writes far from "
-            "the left edge. Never falls with k."
+            "A curve that soon reaches 1 belongs to a model that always writes near the left-most masked "
+            "position; one that stays low belongs to a model that writes far from it. The curve never falls "
+            "with k."
             if kind == "global"
-            else "How long the runs are that are written without a gap. Of a random order it is near 0 at every k."
+            else "The share of tokens whose k left neighbours are the k tokens that were written just before. A "
+            "random order is near 0 at every k."
         )
         yield picture(
             f"{of.replace('_', '-')}{kind}-ar-ness-by-k{suffix}",
@@ -86,9 +89,9 @@ def tau(sides: Sequence[Side], topic: Topic) -> Picture:
     return picture(
         "kendall-tau",
         "Kendall's tau of the order by temperature",
-        "1 is left to right, 0 as much in order as out of it, -1 right to left. A text near 1 whose commits are "
-        "far below it was written in order after its tail had been filled. Positions of one step are tied. "
-        f"{_BARS}",
+        "1 means left to right, -1 right to left, and 0 as many pairs in order as out of it. Where the text "
+        "is near 1 and all commits are far lower, the tail was filled first and then the text was written in "
+        f"order. Positions of one step are tied. {_BARS}",
         _over_temperature(sides, topic, (("text", f"{TEXT}tau"), ("all commits", f"{EXECUTED}tau"))),
         "temperature",
         (-1.0, 1.0),
@@ -101,8 +104,8 @@ def first_passage(sides: Sequence[Side], topic: Topic) -> Picture:
     return picture(
         "first-passage",
         "Average first-passage by temperature",
-        "How much of the decoding has passed, on average over positions, until all up to a position is written: "
-        f"about 0.5 from left to right, 1 where the first position comes last. {_BARS}",
+        "How much of the decoding has passed, on average over positions, until a position and all to its left are "
+        f"written. About 0.5 means left to right; 1 means that the first position came last. {_BARS}",
         _over_temperature(sides, topic, measures),
         "temperature",
         _SHARE,
@@ -124,9 +127,9 @@ def places(sides: Sequence[Side], topic: Topic) -> Picture:
     return picture(
         "commit-by-position",
         "When each position is committed",
-        "The mean share of the decoding that has passed when a position is committed, over the completions in "
-        "which it is, commits behind the end of the text included. Left to right is a rising line; a tail that "
-        "is low was filled first.",
+        "The share of the decoding that has passed when a position is committed: the mean over the completions in "
+        "which it is committed, in or behind the text. A rising line means left to right. Where the line is low "
+        "at its right end, the tail was filled first.",
         series,
         "position in the completion",
         _SHARE,

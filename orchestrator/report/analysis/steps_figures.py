@@ -26,9 +26,9 @@ def steps_picture(sides: Sequence[Side], topic: Topic) -> Picture:
     return picture(
         "denoising-steps",
         "pass@1 by denoising steps",
-        "Half the steps write two tokens in a forward pass, a quarter four. A flat line loses nothing by it; "
-        "the paper reports a flatter one after reinforcement learning. Bars are 95 % bootstrap intervals over "
-        "tasks.",
+        "With half the steps a forward pass writes two tokens, with a quarter four. A flat line means that "
+        "fewer steps cost nothing; the paper reports a flatter line after reinforcement learning. Bars are 95 "
+        "% bootstrap intervals over tasks.",
         series,
         "denoising steps",
         (0.0, 1.0),

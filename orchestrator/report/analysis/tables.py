@@ -116,11 +116,11 @@ def settings_table(sides: Sequence[Side], topic: Topic) -> Table:
 
 
 def temperature_table(sides: Sequence[Side], topic: Topic) -> Table:
-    """Which temperature is best, by pass@1 and by pass@k of the most samples."""
+    """Which temperature is best, by pass@1 and by pass@k of the most samples; of models with several alone."""
     rows: list[tuple[Cell, ...]] = []
     for side in sides:
         measured = side.by_temperature(topic)
-        for k in pass_ks(measured):
+        for k in pass_ks(measured) if len(measured) > 1 else ():
             choice = choose_temperature(measured, k)
             for row in choice.rows if choice else ():
                 best = "best" if choice and row is choice.best else ""
@@ -128,9 +128,9 @@ def temperature_table(sides: Sequence[Side], topic: Topic) -> Table:
     return Table(
         name="temperatures",
         title="Optimal temperature",
-        caption="Of the same tasks at every temperature. Highest in: the share of 2,000 bootstrap resamples of "
-        "the tasks in which the temperature has the highest rate; where two share it, the data do not tell them "
-        "apart.",
+        caption="The tasks are the same at every temperature. The column 'highest in' is the share of 2,000 "
+        "bootstrap resamples of the tasks in which this temperature has the highest rate. Where two temperatures "
+        "have large shares, these tasks do not tell which is better.",
         columns=("model", "rate of", "temperature", "rate", "highest in", ""),
         rows=tuple(rows),
     )
@@ -149,8 +149,8 @@ def steps_table(sides: Sequence[Side], topic: Topic) -> Table:
     return Table(
         name="steps",
         title="Fewer denoising steps",
-        caption="Loss: pass@1 with the most steps less pass@1 with these, of the same tasks. Of two models, the "
-        "last rows have the loss of the second less that of the first: below 0, it loses less.",
+        caption="The loss is pass@1 with the most steps minus pass@1 with these steps, on the same tasks. For two "
+        "models the last rows have the loss of the second minus that of the first: below 0 the second loses less.",
         columns=("model", "temperature", "steps", "pass@1", "loss", "tokens/pass"),
         rows=tuple(rows),
     )
@@ -167,8 +167,8 @@ def first_steps_table(sides: Sequence[Side], topic: Topic) -> Table:
     return Table(
         name="first-steps",
         title="Confidence by position at the first steps",
-        caption="Steps count from 1 and positions from 0; masked is the number of completions in which the "
-        "position is.",
+        caption="Steps count from 1 and positions from 0. The column 'masked' is the number of completions in "
+        "which the position is still masked.",
         columns=("model", "step", "position", "masked", "confidence", "variance", "entropy"),
         rows=tuple(rows),
     )
@@ -183,7 +183,7 @@ def _changes(sides: Sequence[Side], topic: Topic) -> Iterator[tuple[Cell, ...]]:
         losses = [_losses(one[temperature]) for one in (first, second)]
         for steps in sorted(set(losses[0]) & set(losses[1]), reverse=True):
             change = estimate_difference(losses[1][steps], losses[0][steps])
-            label = f"{sides[1].label} less {sides[0].label}"
+            label = f"{sides[1].label} minus {sides[0].label}"
             yield label, temperature, steps, None, change, None
 
 

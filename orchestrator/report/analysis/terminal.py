@@ -19,15 +19,16 @@ _COLUMNS = {
     "steps": "steps",
     "pass@1": "pass@1",
     "global@1": "global",
-    "executed_global@1": "all",
+    "executed_global@1": "global*",
     "tau": "tau",
-    "executed_tau": "all",
+    "executed_tau": "tau*",
     "first_passage": "passage",
-    "executed_first_passage": "all",
+    "executed_first_passage": "passage*",
 }
 _LEGEND = (
-    "global: AR-ness@1 of the text; tau: Kendall's tau between position and step; passage: average first-passage; "
-    "all: the same of all commits, those behind the end of the text too. 1, 1 and about 0.5 are left to right."
+    "global is global AR-ness@1, tau is Kendall's tau between position and step, and passage is the average "
+    "first-passage, all of the text; with * they are of all commits, those behind the end of the text included. A "
+    "text written from left to right has 1, 1 and about 0.5."
 )
 
 

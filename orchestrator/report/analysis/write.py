@@ -32,10 +32,11 @@ _NO_FONTS = (
 DEFINITIONS = (
     (
         "Text and all commits",
-        "A completion has L positions, and its text ends at the first token that ends texts. The order of the "
-        "text has the positions up to there; that of all commits (executed) also those behind it, which the "
-        "model may fill first. A completion is done when its text is, so some positions are never committed: "
-        "they count as masked in AR-ness, and are left out of the other measures.",
+        "To commit a position is to write its token for good. The text of a completion ends at the first "
+        "end-of-text token. The order of the text has the positions up to there; the order of all commits "
+        "(executed_ in tables) also has those behind it, which the model may fill first. Decoding stops as "
+        "soon as the text is whole, so some positions are never committed: AR-ness counts them as masked, and "
+        "the other measures leave them out.",
     ),
     (
         "Global AR-ness@k",
@@ -44,23 +45,25 @@ DEFINITIONS = (
     ),
     (
         "Local AR-ness@k",
-        "The share of tokens directly to whose left lie the k tokens of the k steps before, as a set; tokens "
-        "with fewer than k before them are left out. Several tokens of one step count as written from left to "
-        "right, in both measures.",
+        "The share of tokens whose k left neighbours are, in any order, the k tokens committed just before. "
+        "Tokens with fewer than k before them are left out. In both measures several tokens of one step count "
+        "as written from left to right.",
     ),
     (
         "Kendall's tau",
-        "tau-b between position and step: of all pairs of positions, those in order less those out of order, "
-        "over the geometric mean of all pairs and of the pairs of different steps. Pairs of one step are tied.",
+        "Tau-b between position and step: the pairs of positions that were committed in order minus those out "
+        "of order, divided by the geometric mean of the number of all pairs and that of the pairs of "
+        "different steps.",
     ),
     (
         "Average first-passage",
-        "Number the steps that commit something 1 to S. The first passage of a position is the step after which "
-        "it and all positions to its left are committed; the mean over positions, over S.",
+        "Number the steps that commit something 1 to S. The first passage of a position is the step after "
+        "which it and all positions to its left are committed. The measure is the mean of this over "
+        "positions, divided by S.",
     ),
     (
         "Confidence variance",
-        "The variance over the tokens of a text of log q, q being the probability that the model, at "
+        "The variance of log q over the tokens of a text, where q is the probability that the model, at "
         "temperature 1, gave the token when it was committed (arXiv 2606.00997).",
     ),
 )
