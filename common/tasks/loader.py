@@ -70,9 +70,10 @@ def load_tasks(
             place = f"{unit_of(path)} {first_use[task_id]}"
             raise row.error("id", f"{task_id!r} was already used on {place}; make ids unique")
         first_use[task_id] = row.number
-        _check_text(parsed.task, row)
         absent -= {column for column in absent if row.fields.get(column) is not None}
-        tasks.append(with_metadata(parsed.task, row, metadata))
+        task = with_metadata(parsed.task, row, metadata)
+        _check_text(task, row)
+        tasks.append(task)
         left_out += ((row.number, task_id, reason) for reason in parsed.left_out)
     if absent and tasks:
         raise TaskFileError(

@@ -67,10 +67,9 @@ def results(output: Path) -> dict[str, bytes]:
 def test_an_evaluation_that_is_killed_twice_ends_in_the_same_bytes(tasks: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert evaluate(tasks, whole).exit_code == 0
-    seed = time.time_ns()
-    chance = random.Random(seed)
-    for _ in range(2):
-        wanted = chance.randint(kept(out), SAMPLES - 1)
+    chance = random.Random(0)
+    for most in (SAMPLES // 4, SAMPLES // 2):
+        wanted = chance.randint(0, most)  # a busy machine kills later, when more are kept
         process = start(tasks, out)
         deadline = time.monotonic() + 120
         while kept(out) <= wanted and process.poll() is None and time.monotonic() < deadline:
@@ -80,7 +79,7 @@ def test_an_evaluation_that_is_killed_twice_ends_in_the_same_bytes(tasks: Path, 
     done = kept(out)
     result = evaluate(tasks, out)
     assert result.exit_code == 0, result.output
-    assert results(out) == results(whole), f"seed {seed}, {done} samples kept"
+    assert results(out) == results(whole), f"{done} samples kept"
     assert {"settings.json", "samples.jsonl", "summary.json", "summary.md", "summary.csv"} == results(out).keys()
     refused = evaluate(tasks, out, "--top-p", "0.9")
     assert refused.exit_code == 2

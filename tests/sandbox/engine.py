@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import docker
+import psutil
 from docker.errors import DockerException
 
 _START_S = 60.0
@@ -62,6 +63,7 @@ class PrivateEngine:
                 self._process.wait(timeout=_STOP_S)
             self._process = None
         self._end_containerd()
+        self._end_shims()
         self._unmount()
         self._remove_cgroups()
 
@@ -127,6 +129,13 @@ class PrivateEngine:
                 break
             time.sleep(_POLL_S)
         pid_file.unlink()
+
+    def _end_shims(self) -> None:
+        """Those of containers that were being made when the daemon was killed: nobody else knows of them."""
+        for shim in [process for process in psutil.process_iter() if self._is_ours(process.pid)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for process in (*shim.children(recursive=True), shim):
+                    process.kill()
 
     def _is_ours(self, pid: int) -> bool:
         """The number may have been given to another process; a dead one has no command line."""
