@@ -57,7 +57,8 @@ class CompletionWorker:
 
     def batches(self, requests: Sequence[Request], sampler: AnySampler) -> list[Batch]:
         """Split requests as the completer does."""
-        return self._loaded.batches(requests, sampler)
+        with self._working:
+            return self._loaded.batches(requests, sampler)
 
     def begin(self, batch: Batch, sampler: AnySampler) -> Progress:
         """Begin a batch; what is unfinished of another one is dropped."""

@@ -31,7 +31,7 @@ def best_interval(columns: Sequence[Sequence[float]]) -> Interval:
     Every resample chooses the best column anew, so that the interval has the choice in it. Raises ValueError for
     no scores.
     """
-    return _ends(_resampled_means(columns).max(axis=0))
+    return _ends(resampled_means(columns).max(axis=0))
 
 
 def interval_of_mean(sets: Sequence[Sequence[float]]) -> Interval:
@@ -39,11 +39,14 @@ def interval_of_mean(sets: Sequence[Sequence[float]]) -> Interval:
 
     Raises ValueError for a set without scores.
     """
-    return _ends(np.mean([_resampled_means([scores], number)[0] for number, scores in enumerate(sets)], axis=0))
+    return _ends(np.mean([resampled_means([scores], number)[0] for number, scores in enumerate(sets)], axis=0))
 
 
-def _resampled_means(columns: Sequence[Sequence[float]], number: int = 0) -> NDArray[np.float64]:
-    """Return the means [columns, resamples] over tasks that are drawn alike for all columns."""
+def resampled_means(columns: Sequence[Sequence[float]], number: int = 0) -> NDArray[np.float64]:
+    """Return the means [columns, resamples] over tasks that are drawn alike for all columns.
+
+    Raises ValueError for no scores, and for columns of several lengths.
+    """
     scores = np.array(columns, dtype=np.float64)
     if scores.ndim != 2 or not scores.size:
         raise ValueError("the scores of at least one task must be given, as many in each column")

@@ -15,18 +15,28 @@ TESTS = Path(__file__).parent
 #: Files and folders that take minutes: they get the marker ``slow``, and ``make test-fast`` leaves them out.
 SLOW = (
     "system",
+    "benchmarks/test_bench_backends.py",
+    "common/test_broadcast.py",
     "deploy/test_end_to_end.py",
     "deploy/test_images.py",
     "docs/test_docs_commands.py",
     "docs/test_docs_site.py",
+    "evaluation/test_causal_models.py",
+    "evaluation/test_workers.py",
     "learner/test_engine.py",
+    "learner/test_export.py",
     "learner/test_collectives.py",
     "learner/test_memory.py",
     "learner/test_reference.py",
+    "learner/stages/test_stage_engine.py",
     "learner/stages/test_stage_rank.py",
+    "orchestrator/test_analyze_evaluation_command.py",
     "orchestrator/test_weight_updates.py",
+    "packaging/test_wheel.py",
+    "rollout_workers/test_vllm_backend.py",
     "sandbox/test_differential.py",
     "sandbox/test_docker.py",
+    "sandbox/test_isolation.py",
 )
 #: What is handed out first: the file that takes longest, and to run beside it those whose tests mostly wait; then
 #: what keeps all cores busy, so that no half of the tests ends long before the other.

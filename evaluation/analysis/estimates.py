@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import fmean
 
-import numpy as np
-import numpy.typing as npt
-
-from common import rng
-from evaluation.intervals import RESAMPLES, bootstrap_interval
+from evaluation.intervals import bootstrap_interval, resampled_means
 
 _DIGITS = 9
 
 ByTask = Mapping[int, float]
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -52,15 +46,8 @@ def shares_best(candidates: Sequence[ByTask]) -> list[float]:
     shared = sorted(set.intersection(*(set(one) for one in candidates))) if candidates else []
     if not shared:
         return [0.0] * len(candidates)
-    table = np.array([[one[index] for index in shared] for one in candidates])
-    means = (table @ _weights(len(shared)).T).round(_DIGITS)  # sums of equal values in another order are equal
+    means = resampled_means([[one[index] for index in shared] for one in candidates])
+    means = means.round(_DIGITS)  # sums of equal values in another order are equal
     wins = means == means.max(axis=0)
     shares: list[float] = (wins / wins.sum(axis=0)).mean(axis=1).tolist()
     return shares
-
-
-@lru_cache(maxsize=8)
-def _weights(tasks: int) -> Array:
-    """How often each task is drawn, over their number: [RESAMPLES, tasks], the same for all that is compared."""
-    draws = rng.stream(0, "bootstrap-tasks", tasks).multinomial(tasks, [1 / tasks] * tasks, size=RESAMPLES)
-    return draws / tasks

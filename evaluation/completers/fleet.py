@@ -87,6 +87,8 @@ class FleetCompleter:
     def batches(self, requests: Sequence[Request], sampler: AnySampler) -> list[Batch]:
         """Split requests as the completer of a worker does."""
         while True:
+            while self._workers[0].call is not None:  # one that replaced another has its model to load first
+                self._collect()
             asked = self._workers[0].actor.batches.remote(requests, sampler)
             try:
                 found: list[Batch] = ray.get(asked, timeout=self._deadlines.start_seconds)

@@ -19,7 +19,6 @@ class Verdict(StrEnum):
 
     REPRODUCED = "reproduced"
     NOT_REPRODUCED = "not reproduced"
-    NOT_TESTABLE = "not testable here"
     UNDECIDED = "not done yet"
 
 

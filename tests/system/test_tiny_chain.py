@@ -68,7 +68,8 @@ def test_a_causal_model_goes_through_the_stages(tmp_path: Path) -> None:
     causal = AutoTokenizer.from_pretrained(chain / "causal")
     assert len(load_tokenizer(str(chain / "adapt/model"))) == len(causal) + 1, "the mask token"
 
-    # Stage 2 is a whole run in tests/system/test_stages.py; without it, stage 3 goes on from stage 1.
+    # Stage 2 is a whole run in tests/system/test_stages.py; here it is planned, and stage 3 goes on from stage 1.
+    couplet(tmp_path, "pretrain", "tiny_chain/pretrain", "--dry-run")
     from_adapt = "model.path=runs/tiny-chain/adapt/model"
     couplet(tmp_path, "sft", "tiny_chain/sft", from_adapt, "run.epochs=0.5", *_SHORT)
     tuned = load_tokenizer(str(chain / "sft/model"))

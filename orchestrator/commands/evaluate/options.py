@@ -26,8 +26,6 @@ _OF_BOTH = {"completion_length": "--max-tokens", "top_p": "--top-p", "top_k": "-
 _OF_DENOISING = {"decoder": "--decoder", "block_length": "--block-length", "threshold": "--threshold"}
 _IN_GRID = {"temperature": "--temperature", "denoising_steps": "--denoising-steps"}
 _IN_CHAT = {"chat_template_file": "--chat-template-file", "system_prompt": "--system-prompt"}
-
-
 #: What --extraction changes in a template's.
 _EXTRACTIONS: dict[str, dict[str, Any]] = {
     "first": {"rule": "lenient", "block": "first"},
