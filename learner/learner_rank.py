@@ -15,11 +15,12 @@ from common.weights.broadcast_group import Plan
 from common.weights.buckets import plan_layout
 from common.weights.publisher import Publication, Publisher
 from learner.checkpoints import load_progress
-from learner.collector import Collector, Progress
+from learner.collector import Collector
 from learner.deepspeed_rank import DeepSpeedRank
 from learner.learner_loop import LearnerLoop, StepReport
 from learner.mismatch import MismatchMeter
 from learner.objectives.registry import make_objective
+from learner.progress import Progress
 from learner.source import TrajectorySource
 
 
@@ -81,6 +82,10 @@ class LearnerRank(DeepSpeedRank):
         )
         return report if self._rank == 0 else None
 
+    def progress(self) -> Progress:
+        """Return the counts, and which groups are consumed."""
+        return self._progress
+
     def interrupt(self) -> None:
         """End the step under way, if it still waits for its groups, as if it had not begun; asked of rank 0."""
         self._interrupted.set()
@@ -123,4 +128,11 @@ class LearnerRank(DeepSpeedRank):
             advantage=config.learner.advantage,
         )
         consumer = Consumer(streams, TRAJECTORIES, "learner-0")
-        return TrajectorySource(streams, consumer, collector, config.deadlines.step_seconds, self._interrupted)
+        return TrajectorySource(
+            streams,
+            consumer,
+            collector,
+            config.deadlines.step_seconds,
+            self._interrupted,
+            config.admission.max_discarded,
+        )

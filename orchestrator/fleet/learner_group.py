@@ -10,6 +10,7 @@ from common.weights.broadcast import GRACE_SECONDS, Location
 from common.weights.broadcast_group import Plan
 from common.weights.publisher import Publication
 from learner.learner_loop import StepReport
+from learner.progress import Progress
 from orchestrator.fleet.rank_group import RankGroup
 from orchestrator.fleet.spawning import Spawner
 
@@ -34,6 +35,11 @@ class LearnerGroup(RankGroup[StepReport]):
         self._meeting_point = None
         super().start(checkpoint, watch)
         self._location = self._get([self._ranks[0].location.remote()], self._deadlines.start_seconds)[0]
+
+    def progress(self) -> Progress:
+        """Return the learner's counts and consumed groups, between two steps. Raises LearnerDiedError."""
+        progress: Progress = self._get([self._ranks[0].progress.remote()], self._deadlines.step_seconds)[0]
+        return progress
 
     def meeting_point(self) -> tuple[str, int]:
         """Return the address at which rank 0 meets the members of a broadcast. Raises LearnerDiedError."""
