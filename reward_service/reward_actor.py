@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 
+from common.actors import WatchedActor
 from common.config import Config, RewardConfig
 from common.records import TrajectoryGroup
 from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
@@ -20,10 +21,11 @@ from sandbox.jail.backend import JailSandbox
 from sandbox.types import Limits, Sandbox
 
 
-class RewardWorker:
+class RewardWorker(WatchedActor):
     """Runs the reward loop; model-written programs run in the sandbox's processes, never in this one."""
 
     def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
+        super().__init__(config.deadlines.step_seconds)
         self._name = f"{run_id}/{name}"
         self._stopping = threading.Event()
         self._telemetry = Telemetry("reward", name, run_id, host=endpoint_host("auto", config.ray.address))
