@@ -193,5 +193,8 @@ class DeadlinesConfig(Section):
     """Loading new weights into a rollout worker; one that misses it is restarted."""
     start_seconds: Rate = 300.0
     """Start of an actor, loading the model included."""
+    redis_seconds: Rate = 300.0
+    """Redis being away or of no use; after that the run keeps a checkpoint and gives up. No other deadline runs
+    meanwhile."""
     restarts: NonNegative = 5
     """Restarts of each actor before the run gives up."""
