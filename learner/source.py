@@ -99,6 +99,8 @@ class TrajectorySource:
         What cannot be acknowledged, as Redis is away, a later process acknowledges at its start.
         """
         self._checkpointed = self._collector.progress.next_index
+        if self.trouble is not None:
+            return
         done = [i for i in self._unacknowledged if i < self._checkpointed]
         self._report_progress()
         try:

@@ -59,7 +59,6 @@ def _commands(streams: Streams) -> Iterator[tuple[str, ...]]:
         yield ("XINFO", "GROUPS", key)
     counters = streams.key(COUNTERS)
     yield ("HSET", counters, ":access", "")
-    yield ("HSETNX", counters, ":access", "")
     yield ("HGET", counters, ":access")
     yield ("HGETALL", counters)
     yield ("HEXISTS", counters, ":access")

@@ -33,8 +33,8 @@ class Delivery:
 class Consumer:
     """One named member of a stream's consumer group.
 
-    Its operations wait for a server that is away, as its streams do. What was delivered to it into a reply that was
-    lost comes first and alone once the server is back.
+    Its operations wait for a server that is away, as its streams do. What was delivered to it into a reply that
+    was lost comes first and alone once the server is back.
     """
 
     def __init__(self, streams: Streams, source: str, name: str) -> None:
@@ -202,10 +202,10 @@ class Consumer:
         """Take a pending message over, as another attempt if it is to ``count`` as one."""
         attempt = int(pending["times_delivered"]) + count
         ids = [pending["message_id"]]
-        entries: Any = self._client.xclaim(
-            self._key, self._group, self.name, idle_ms, ids, retrycount=attempt
+        entries: Any = self._client.xclaim(self._key, self._group, self.name, idle_ms, ids, retrycount=attempt)
+        return self._delivered(
+            [Delivery(entry_id, fields[RECORD], attempt) for entry_id, fields in entries if fields]
         )
-        return self._delivered([Delivery(entry_id, fields[RECORD], attempt) for entry_id, fields in entries if fields])
 
     def _delivered(self, deliveries: list[Delivery]) -> list[Delivery]:
         self._in_work.update(delivery.id for delivery in deliveries)

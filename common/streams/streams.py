@@ -53,6 +53,8 @@ class Streams:
         self.client = client
         self.config = config
         self.patience = patience or Patience()
+        #: How often :meth:`renew` was called. Who waits for messages of before has to send for them again.
+        self.renewals = 0
         self._prefix = f"couplet:{run_id}:"
 
     def key(self, name: str) -> str:
@@ -70,6 +72,11 @@ class Streams:
         for name in (*CONSUMER_GROUPS, DEAD_LETTERS, COUNTERS):  # an earlier attempt may have finished
             key = self.key(name)
             self.patience.call(f"PERSIST {key}", lambda key=key: self.client.persist(key))
+
+    def renew(self) -> None:
+        """Create again what data that was lost has taken along."""
+        self.create()
+        self.renewals += 1
 
     def vouch(self) -> None:
         """Note that the data of the run is all there. From now on :meth:`whole` tells when some is lost."""
@@ -135,13 +142,11 @@ class Streams:
         self.patience.call(f"HSET {key}", lambda: self.client.hset(key, mapping=counters))
 
     def restore_counters(self, counters: dict[str, int]) -> None:
-        """Set those of the counters that are missing."""
-        for name, value in counters.items():
-            key = self.key(COUNTERS)
-            self.patience.call(
-                f"HSETNX {key}",
-                lambda name=name, value=value: self.client.hsetnx(key, name, str(value)),
-            )
+        """Set those of the counters that are missing, or were set back with data that was lost."""
+        found = self.counters()
+        lost = {name: value for name, value in counters.items() if found.get(name, -1) < value}
+        if lost:
+            self.set_counters(lost)
 
     def report(self, counters: dict[Any, Any]) -> bool:
         """Set counters, unless the server has no memory for them now; tell whether it had.
@@ -213,9 +218,7 @@ class Streams:
         """Set the run's keys to expire in a day; for a run that has finished."""
         for name in (*CONSUMER_GROUPS, DEAD_LETTERS, COUNTERS):
             key = self.key(name)
-            self.patience.call(
-                f"EXPIRE {key}", lambda key=key: self.client.expire(key, _KEPT_AFTER_RUN_SECONDS)
-            )
+            self.patience.call(f"EXPIRE {key}", lambda key=key: self.client.expire(key, _KEPT_AFTER_RUN_SECONDS))
 
     def wait_for_room(self, name: str, deadline: float) -> None:
         """Wait until the stream has room. Raises :class:`StreamFullError` after ``deadline`` seconds."""

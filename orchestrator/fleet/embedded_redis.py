@@ -40,7 +40,7 @@ class EmbeddedRedis:
         self._password = secrets.token_hex(16)
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._answered = time.monotonic()
+        self._silent_since: float | None = None
 
     @property
     def url(self) -> str:
@@ -73,10 +73,11 @@ class EmbeddedRedis:
         Call it every few seconds. Raises StreamError where it does not start.
         """
         code = self._running.poll()
-        if code is None and self._answers():
-            self._answered = time.monotonic()
-        if code is None and time.monotonic() - self._answered < _HUNG_SECONDS:
-            return None
+        if code is None:
+            answers, now = self._answers(), time.monotonic()
+            self._silent_since = None if answers else self._silent_since or now
+            if self._silent_since is None or now - self._silent_since < _HUNG_SECONDS:
+                return None
         self._running.kill()  # it would not end by itself where it hangs
         self._stop()
         if not self._start():
@@ -125,9 +126,11 @@ class EmbeddedRedis:
                 raise StreamError(f"the embedded Redis ended at once; see {self._log}")
             if time.monotonic() > end:
                 self._stop()
-                raise StreamError(f"the embedded Redis did not answer within {_START_SECONDS:.0f} s; see {self._log}")
+                raise StreamError(
+                    f"the embedded Redis did not answer within {_START_SECONDS:.0f} s; see {self._log}"
+                )
             time.sleep(0.05)
-        self._answered = time.monotonic()
+        self._silent_since = None
         return True
 
     def _answers(self) -> bool:
