@@ -87,14 +87,24 @@ class Collector:
 
     def missing(self) -> Sequence[int]:
         """List the groups, in order, that have not come although later ones have."""
-        end = max([self.progress.end, *(index + 1 for index in self._waiting)])
-        consumed = {*self.progress.ahead, *self._waiting}
-        return [index for index in range(self.progress.next_index, end) if index not in consumed]
+        progress, waiting = self.progress, list(self._waiting)  # another thread may ask
+        here = {*progress.ahead, *waiting}
+        end = max([progress.end, *(index + 1 for index in waiting)])
+        return [index for index in range(progress.next_index, end) if index not in here]
 
     def late(self) -> int:
         """Count the missing groups that as many others have overtaken as a step takes: they are slow, or stuck."""
         here = [*self.progress.ahead, *self._waiting]
         return sum(sum(index > one for index in here) >= self.groups_per_step for one in self.missing())
+
+    def discarded_before_missing(self) -> int:
+        """Count the discarded groups before the first that has not come, as far as that is known.
+
+        In order it is known. Out of order, groups that were trained after it are taken for discarded.
+        """
+        progress, missing = self.progress, self.missing()
+        after = sum(index > missing[0] for index in progress.ahead) if missing else 0
+        return max(0, progress.filtered + progress.dropped - after)
 
     def _discard(self, indices: Sequence[int]) -> None:
         """Discard those of the waiting groups that are not to be trained."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.config import Config
@@ -19,7 +19,8 @@ class Ledger:
     """Count what became of every admitted group: ``admitted == trained + filtered + dropped + in_flight``, always.
 
     ``in_flight`` is derived: a group is in flight from admission until the learner has trained, filtered or
-    dropped it, wherever it is meanwhile; ``late`` counts those that a whole step's groups have overtaken. When a
+    dropped it, wherever it is meanwhile; ``late`` counts those that a whole step's groups have overtaken, and
+    ``discarded_before`` the filtered and dropped ones before the first that the learner still lacks. When a
     learner restarts from a checkpoint, its three counts fall back to the checkpoint's and the groups it had
     consumed since are in flight again.
     """
@@ -29,6 +30,7 @@ class Ledger:
     filtered: int = 0
     dropped: int = 0
     late: int = 0
+    discarded_before: int = 0
 
     @property
     def in_flight(self) -> int:
@@ -78,9 +80,17 @@ class Admission:
         self._curriculum = curriculum
         self._pacer = Pacer(config.learner.groups_per_step, config.admission.max_staleness)
         self._admitted = streams.counters().get("admitted", 0)
+        self._again: list[int] = []
 
-    def ledger(self) -> Ledger:
-        """Return what became of every group admitted so far."""
+    @property
+    def admitted(self) -> int:
+        """The count of groups admitted so far."""
+        return self._admitted
+
+    def ledger(self, progress: Progress | None = None) -> Ledger:
+        """Return what became of every group admitted so far, by ``progress`` or else by the learner's counters."""
+        if progress is not None:
+            return Ledger(self._admitted, progress.trained, progress.filtered, progress.dropped)
         counters = self._streams.counters()
         return Ledger(
             admitted=self._admitted,
@@ -88,24 +98,28 @@ class Admission:
             filtered=counters.get("filtered", 0),
             dropped=counters.get("dropped", 0),
             late=counters.get("late", 0),
+            discarded_before=counters.get("discarded_before", 0),
         )
 
-    def restore(self, progress: Progress) -> None:
-        """Admit what ``progress`` lacks again, if the groups that were admitted since are gone from Redis."""
-        if self._admitted < progress.end or not self._streams.has_backlog():
-            self._admitted = progress.end
-            missing = [index for index in range(progress.next_index, progress.end) if not progress.holds(index)]
-            self._publish(missing, progress.version)
+    def begin_at(self, index: int) -> None:
+        """Take the groups before ``index`` for admitted: the learner has consumed the last of them."""
+        self._admitted = max(self._admitted, index)
 
     def step_ended(self, waited: float, left_over: int) -> None:
         """Learn what :meth:`Pacer.step_ended` is told of a step."""
         self._pacer.step_ended(waited, left_over)
 
+    def admit_again(self, indices: Iterable[int]) -> None:
+        """Publish groups again that were admitted and are lost, each as soon as it might start now."""
+        self._again = sorted(set(indices))
+
     def admit(self, version: int) -> None:
         """Admit as many groups as may start at ``version``. Raises StreamFullError."""
-        settings = self._config.admission
+        settings, ledger = self._config.admission, self.ledger()
+        if self._again:
+            self._admit_lost(ledger, version)
         count = capacity(
-            self.ledger(),
+            ledger,
             version=version,
             steps=self._config.run.total_steps,
             groups_per_step=self._config.learner.groups_per_step,
@@ -114,18 +128,27 @@ class Admission:
             lead=self._pacer.lead,
             oversample=settings.oversample,
         )
-        if count:
-            indices = range(self._admitted, self._admitted + count)
-            self._admitted = indices.stop
-            self._publish(indices, version)
-
-    def _publish(self, indices: Sequence[int], version: int) -> None:
+        if not count:
+            return
+        indices = range(self._admitted, self._admitted + count)
         self._streams.publish(
             PROMPTS,
             [self._prompt(index, version) for index in indices],
-            counters={"admitted": self._admitted},
+            counters={"admitted": indices.stop},
             deadline=self._config.deadlines.step_seconds,
         )
+        self._admitted = indices.stop
+
+    def _admit_lost(self, ledger: Ledger, version: int) -> None:
+        """Publish those of the lost groups that :func:`capacity` would let start now, had they not yet."""
+        config = self._config
+        steps = min(config.admission.max_staleness + version + 1, config.run.total_steps)
+        end = steps * config.learner.groups_per_step + ledger.discarded_before
+        due = [index for index in self._again if index < end]
+        if due:
+            prompts = [self._prompt(index, version) for index in due]
+            self._streams.publish(PROMPTS, prompts, deadline=config.deadlines.step_seconds)
+            self._again = self._again[len(due) :]
 
     def _prompt(self, index: int, version: int) -> bytes:
         config = self._config

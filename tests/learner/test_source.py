@@ -160,7 +160,8 @@ def test_counters_follow_the_progress_and_fall_back_with_it(streams: Streams) ->
     publish(streams, [0, 1])
     source = open_source(streams, Progress())
     source.next_groups()
-    assert streams.counters() == {"trained": 2, "filtered": 0, "dropped": 0, "late": 0, CHECKPOINTED: 0}
+    expected = {"trained": 2, "filtered": 0, "dropped": 0, "late": 0, "discarded_before": 0, CHECKPOINTED: 0}
+    assert streams.counters() == expected
     open_source(streams, Progress())
     assert streams.counters()["trained"] == 0
 
@@ -203,9 +204,7 @@ def publish_groups(streams: Streams, groups: Sequence[TrajectoryGroup], deadline
 def test_discarded_groups_go_at_once_and_a_successor_decides_the_same(streams: Streams) -> None:
     publish_groups(streams, [make_group(0), make_group(1, FLAT), lost_group(2), make_group(4, FLAT)])
     source = open_source(streams, Progress(), zero_variance="replace", deadline=0.1)
-    with pytest.raises(
-        StepDeadlineError, match=r"4 came: 2 filtered, 1 lost: killed its worker 3 .* group 3"
-    ):
+    with pytest.raises(StepDeadlineError, match=r"4 came: 2 filtered, 1 lost: killed its worker 3 .* group 3"):
         source.next_groups()
     assert kept(streams) == [0]
     assert {name: streams.counters()[name] for name in ("filtered", "dropped")} == {"filtered": 2, "dropped": 1}

@@ -203,13 +203,53 @@ def test_groups_are_admitted_in_order_and_again_where_redis_has_lost_them(redis_
 
     streams.set_counters({"trained": 4})
     admission = Admission(config, run_id, streams, Curriculum([TASK], 0))
-    progress = Progress(version=1, next_index=3, trained=4, ahead=(4,))
-    admission.restore(progress)
     assert (admission.ledger().admitted, admission.ledger().in_flight) == (8, 4), "they are still on their way"
 
-    streams.client.delete(streams.key(PROMPTS))
+    streams.empty()
     streams.create()
-    admission.restore(progress)
-    assert (admission.ledger().admitted, admission.ledger().in_flight) == (5, 1)
+    admission = Admission(config, run_id, streams, Curriculum([TASK], 0))
+    admission.begin_at(5)
+    admission.admit_again([3])
+    streams.set_counters({"trained": 4})
     admission.admit(version=1)
     assert [PromptGroup.decode(data).index for data in streams.messages(PROMPTS)] == [3, *range(5, 12)]
+    assert admission.ledger().in_flight == 8
+
+
+def test_a_lost_group_of_a_later_step_waits_for_its_turn(redis_url: str, run_id: str) -> None:
+    """Else it would be sampled with older weights than before, and too old for its step without staleness."""
+    config = Config.model_validate(
+        {
+            "run": {"steps": 100},
+            "model": {"path": "builtin:quickstart"},
+            "data": {"source": "synthetic"},
+            "learner": {"groups_per_step": 4},
+        }
+    )
+    streams = Streams(connect(redis_url), run_id, config.streams)
+    streams.create()
+    admission = Admission(config, run_id, streams, Curriculum([TASK], 0))
+    admission.begin_at(12)
+    collector = Collector(4, 0, "drop", "replace", Progress())
+    again = [index for index in range(12) if index not in (1, 7, 8)]
+    for index in (1, 7, 8):  # as the decisions say, which were not lost
+        collector.offer(trajectory(index, 0, (1.0, 1.0)))
+    admission.admit_again(again)
+    sampled: dict[int, int] = {}
+    while collector.progress.version < 2:
+        progress = collector.progress
+        streams.set_counters(
+            {
+                "trained": progress.trained,
+                "filtered": progress.filtered,
+                "discarded_before": collector.discarded_before_missing(),
+            }
+        )
+        admission.admit(progress.version)
+        for data in streams.messages(PROMPTS):
+            prompt = PromptGroup.decode(data)
+            if sampled.setdefault(prompt.index, prompt.min_version) == prompt.min_version:
+                collector.offer(trajectory(prompt.index, prompt.min_version, (0.0, 1.0)))
+        if collector.take() is not None:
+            progress.version += 1
+    assert [sampled[index] for index in again if index in sampled] == [0, 0, 0, 0, 1, 1, 1, 1]
