@@ -13,6 +13,7 @@ from orchestrator.fleet.cluster import actor_resources
 from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
+from orchestrator.fleet.rank_group import LearnerDiedError
 from orchestrator.fleet.spawning import Spawner, spawner
 from orchestrator.fleet.weights_check import Verified
 from reward_service.reward_actor import RewardWorker
@@ -37,12 +38,17 @@ class Fleet:
 
     @property
     def restarts(self) -> int:
-        """Restarts of all actors that count against their limits."""
+        """Restarts of all actors so far, but for those that were lost with their nodes."""
         return self.rollout.restarts + self.reward.restarts + self.learner.restarts
 
     def poll(self) -> list[str]:
-        """Move every worker on; return a line for each that failed. Raises TooManyRestartsError."""
-        return self.rollout.poll() + self.reward.poll()
+        """Move every worker on; return a line for each that failed, and what all actors have left for the user.
+
+        Raises TooManyRestartsError, or LearnerDiedError where a rank of the learner hangs.
+        """
+        notes = self.rollout.poll() + self.reward.poll() + self.learner.notes()
+        self.learner.watch()
+        return notes
 
     def verified(self) -> list[Verified]:
         """Return what rollout workers have verified of their weights since the last call."""
@@ -116,11 +122,30 @@ def running_fleet(
             for line in fleet.poll():
                 note(line)
 
-        learner.start(checkpoint, poll)
+        _start_learner(learner, checkpoint, poll, note)
         for pool in (rollout, reward):
             for line in pool.wait_until_started(check_stop):
                 note(line)
         yield fleet
+
+
+def _start_learner(
+    learner: LearnerGroup, checkpoint: Path | None, poll: Callable[[], None], note: Callable[[str], None]
+) -> None:
+    """Start the learner; where a rank dies or hangs meanwhile, again, for as often as it may be restarted."""
+    try:
+        learner.start(checkpoint, poll)
+    except LearnerDiedError as error:
+        failure = error
+    else:
+        return
+    while True:
+        try:
+            note(learner.restart(str(failure), poll))
+        except LearnerDiedError as error:
+            failure = error
+        else:
+            return
 
 
 def _pool(spec: PoolSpec, actor: type, setup: FleetSetup, takes: Mapping[str, float]) -> WorkerPool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from common.config import ConfigError
+from common.config import ConfigError, DeadlinesConfig
 from common.errors import RunFailedError
 
 #: How long a failure may turn out to be the node's. Ray gives a node up after 5 health checks without an answer,
@@ -44,20 +44,45 @@ class TooManyRestartsError(RunFailedError):
     """An actor failed more often than the run allows; the message names it and its last error."""
 
 
-@dataclass
-class RestartLimit:
-    """Count the restarts of ``name`` against ``limit`` (``deadlines.restarts``)."""
+@dataclass(frozen=True)
+class RestartBudget:
+    """Allow ``restarts`` of an actor within ``window`` seconds; those longer ago do not count."""
 
-    name: str
-    limit: int
-    used: int = 0
+    restarts: int
+    window: float
+
+    @classmethod
+    def of(cls, deadlines: DeadlinesConfig) -> RestartBudget:
+        """Return the budget that each actor of a run has."""
+        return cls(deadlines.restarts, deadlines.restart_window_seconds)
+
+
+class RestartLimit:
+    """Count the restarts of ``name`` against its budget. ``used``: restarts so far, whenever they were."""
+
+    def __init__(self, name: str, budget: RestartBudget, clock: Callable[[], float]) -> None:
+        self._name = name
+        self._budget = budget
+        self._clock = clock
+        self._times: list[float] = []
+        self.used = 0
+
+    @property
+    def recent(self) -> int:
+        """Restarts that count: those within the budget's window."""
+        now = self._clock()
+        self._times = [time for time in self._times if now - time < self._budget.window]
+        return len(self._times)
 
     def count(self, reason: str) -> None:
         """Count one more restart. Raises :class:`TooManyRestartsError` where none is left."""
-        if self.used >= self.limit:
+        budget = self._budget
+        if self.recent >= budget.restarts:
             raise TooManyRestartsError(
-                f"{self.name} died {self.used + 1} times (deadlines.restarts: {self.limit}); last error: {reason}"
+                f"{self._name} died {self.recent + 1} times within {budget.window:.0f} s (deadlines.restarts: "
+                f"{budget.restarts} in deadlines.restart_window_seconds); last error: {reason}"
             )
+        self._times.append(self._clock())
         self.used += 1
 
 
@@ -80,7 +105,7 @@ class WorkerHealth:
     def __init__(
         self,
         name: str,
-        restarts: int,
+        budget: RestartBudget,
         clock: Callable[[], float],
         needs_weights: bool = True,
         needs_placement: bool = False,
@@ -88,7 +113,7 @@ class WorkerHealth:
         self.name = name
         self.needs_weights = needs_weights
         self._clock = clock
-        self._limit = RestartLimit(name, restarts)
+        self._limit = RestartLimit(name, budget, clock)
         self._first = Health.WAITING if needs_placement else Health.STARTING
         self._attempts = 0
         self._node = ""
@@ -108,7 +133,7 @@ class WorkerHealth:
 
     @property
     def restarts(self) -> int:
-        """Restarts that count against the limit."""
+        """Restarts so far that were not its node's fault."""
         return self._limit.used
 
     @property
@@ -172,7 +197,7 @@ class WorkerHealth:
         else:
             self._limit.count(reason)
             note = f"{self.name} died ({reason}); restart {self.restarts}"
-        failures = self.restarts + self.unattributed
+        failures = self._limit.recent + self.unattributed
         wait = min(2.0 ** (failures - 2), _LONGEST_BACKOFF_SECONDS) if failures > 1 else 0.0
         self._restart_at = now + wait
         return note
