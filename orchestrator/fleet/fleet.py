@@ -14,6 +14,7 @@ from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
 from orchestrator.fleet.rank_group import LearnerDiedError
+from orchestrator.fleet.ray_processes import RayProcesses
 from orchestrator.fleet.spawning import Spawner, spawner
 from orchestrator.fleet.weights_check import Verified
 from reward_service.reward_actor import RewardWorker
@@ -44,8 +45,9 @@ class Fleet:
     def poll(self) -> list[str]:
         """Move every worker on; return a line for each that failed, and what all actors have left for the user.
 
-        Raises TooManyRestartsError, or LearnerDiedError where a rank of the learner hangs.
+        Raises what ``watch`` raises, TooManyRestartsError, or LearnerDiedError where a rank of the learner hangs.
         """
+        self.watch()
         notes = self.rollout.poll() + self.reward.poll() + self.learner.notes()
         self.learner.watch()
         return notes
@@ -92,9 +94,17 @@ def running_fleet(
     """Start the fleet, the learner from ``checkpoint`` if there is one; ask its workers to stop on leaving.
 
     ``check_stop`` is called while waiting and may raise; ``note`` is told of workers that fail at their start.
-    Raises LearnerDiedError, TooManyRestartsError, or ConfigError where the cluster has no resources for a pool.
+    Raises TooManyRestartsError, ConfigError where the cluster has no resources for a pool, or RayLostError where a
+    process of a local Ray dies.
     """
     config = setup.config
+    ray_processes = RayProcesses() if config.ray.address == "local" else None
+
+    def check() -> None:
+        check_stop()
+        if ray_processes is not None:
+            ray_processes.check()
+
     rollout_spec = PoolSpec(
         "rollout",
         config.rollout.workers,
@@ -114,17 +124,17 @@ def running_fleet(
         reward_spec = PoolSpec("reward", config.reward.workers, needs_weights=False)
         reward = _pool(reward_spec, RewardWorker, setup, reward_takes)
         stack.callback(reward.stop)
-        learner = LearnerGroup(config, _spawner(LearnerRank, setup, learner_takes), check_stop)
-        fleet = Fleet(learner, rollout, reward, check_stop)
+        learner = LearnerGroup(config, _spawner(LearnerRank, setup, learner_takes), check)
+        fleet = Fleet(learner, rollout, reward, check)
 
         def poll() -> None:
-            check_stop()
+            check()
             for line in fleet.poll():
                 note(line)
 
         _start_learner(learner, checkpoint, poll, note)
         for pool in (rollout, reward):
-            for line in pool.wait_until_started(check_stop):
+            for line in pool.wait_until_started(check):
                 note(line)
         yield fleet
 

@@ -20,6 +20,8 @@ from common.errors import RunFailedError
 #: store.
 ATTRIBUTION_SECONDS = 90.0
 _LONGEST_BACKOFF_SECONDS = 30.0
+#: A worker that was healthy for so long before it failed does not fail at its start, and need not wait for long.
+_SETTLED_SECONDS = 30.0
 
 
 class Health(StrEnum):
@@ -118,6 +120,7 @@ class WorkerHealth:
         self._attempts = 0
         self._node = ""
         self._restart_at = 0.0
+        self._failures_in_a_row = 0
         self._unattributed: list[_UnattributedFailure] = []
         self.state, self._since = self._first, clock()
 
@@ -183,8 +186,10 @@ class WorkerHealth:
     def failed(self, reason: str, cause: Cause) -> str:
         """Record that the attempt failed; return a line about it. Raises :class:`TooManyRestartsError`.
 
-        The more failures count, or may still count, the longer the next attempt waits.
+        The more failures there were in a row, the longer the next attempt waits.
         """
+        if self.state is Health.HEALTHY and self.seconds >= _SETTLED_SECONDS:
+            self._failures_in_a_row = 0
         self._move(set(Health) - {Health.DEAD, Health.WAITING}, Health.DEAD)
         node, self._node = self._node, ""
         now = self._clock()
@@ -197,7 +202,8 @@ class WorkerHealth:
         else:
             self._limit.count(reason)
             note = f"{self.name} died ({reason}); restart {self.restarts}"
-        failures = self._limit.recent + self.unattributed
+        self._failures_in_a_row += 1
+        failures = self._failures_in_a_row
         wait = min(2.0 ** (failures - 2), _LONGEST_BACKOFF_SECONDS) if failures > 1 else 0.0
         self._restart_at = now + wait
         return note
