@@ -174,7 +174,7 @@ class RankGroup(Generic[_Report]):
         return results
 
     def _check(self, calls: list[Any], done: list[Any]) -> None:
-        """Raise LearnerDiedError if one of the calls that are done failed, or what a restart would only meet again.
+        """Raise LearnerDiedError if one of the calls that are done failed, or what a restart would meet again.
 
         The error names the rank whose process died, if there is one, before ranks that failed for lack of it.
         """
