@@ -64,7 +64,7 @@ class TrajectorySource:
         self._interrupted = interrupted
         self._unacknowledged: dict[int, bytes] = {}
         self._checkpointed = collector.progress.next_index
-        streams.patience.meanwhile = self._end_wait_if_interrupted
+        streams.patience.also(self._end_wait_if_interrupted)
         self._report_progress()
         self._take_in(consumer.read_pending())
         self._report_progress()

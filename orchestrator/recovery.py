@@ -70,14 +70,7 @@ class Recovery:
 
     def while_away(self, poll: Callable[[], object]) -> None:
         """Have ``poll`` called, too, while Redis is away."""
-        patience = self._streams.patience
-        before = patience.meanwhile
-
-        def meanwhile() -> None:
-            before()
-            poll()
-
-        patience.meanwhile = meanwhile
+        self._streams.patience.also(poll)
 
     def explain(self) -> None:
         """Raise StreamError if a process has failed because Redis forbids what it does."""
