@@ -9,7 +9,7 @@ from common.config import Config
 from common.likelihood.registry import make_estimator
 from common.models import runtime
 from common.models.loading import load_model
-from common.streams import TRAJECTORIES, Consumer, Patience, Streams, open_client
+from common.streams import TRAJECTORIES, Consumer, Streams, actor_patience, open_client
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import plan_layout
@@ -123,7 +123,7 @@ class LearnerRank(DeepSpeedRank):
 
     def _source(self) -> TrajectorySource:
         config = self._config
-        patience = Patience(config.deadlines.redis_seconds)
+        patience = actor_patience(config.deadlines.redis_seconds, self.heart)
         streams = Streams(open_client(self._redis_url), self._run_id, config.streams, patience)
         collector = Collector(
             groups_per_step=config.learner.groups_per_step,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -146,7 +147,8 @@ class Patience:
             ) from error
         if seconds >= self._note_after and not self._noted:
             self._noted = True
-            self._note(f"{self.problem}; waiting up to {self._seconds:.0f} s for it (deadlines.redis_seconds)")
+            bound = f"up to {self._seconds:.0f} s " if math.isfinite(self._seconds) else ""
+            self._note(f"{self.problem}; waiting {bound}for it (deadlines.redis_seconds)")
 
     def _tell_end(self, since: float | None) -> None:
         self.problem = None
