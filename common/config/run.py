@@ -194,6 +194,9 @@ class DeadlinesConfig(Section):
     not count."""
     start_seconds: Rate = 300.0
     """Start of an actor, loading the model included."""
+    redis_seconds: Rate = 300.0
+    """Redis being away or of no use; after that the run keeps a checkpoint and gives up. No other deadline runs
+    meanwhile."""
     heartbeat_seconds: Rate = 30.0
     """An actor that does not answer for so long hangs, and is replaced."""
     progress_seconds: Rate = 300.0
