@@ -141,7 +141,7 @@ class RunLoop:
         self._unrecorded = None
         step_seconds = time.monotonic() - self._step_began
         self.admission.step_ended(
-            report.metrics["seconds/wait"] / step_seconds, int(report.metrics["groups/spare"])
+            report.metrics["seconds/wait"] / step_seconds, int(report.metrics["perf/spare_groups"])
         )
         ledger = self.admission.ledger(report.progress)
         self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.restarts)

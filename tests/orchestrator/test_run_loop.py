@@ -60,7 +60,7 @@ class Parts:
 
     def end_step(self) -> StepReport:
         self.version += 1
-        metrics = {"seconds/wait": 0.0, "groups/spare": 0.0}
+        metrics = {"seconds/wait": 0.0, "perf/spare_groups": 0.0}
         return StepReport(self.version, metrics, 0, [], Progress(version=self.version))
 
     def interrupt(self) -> StepReport | None:
