@@ -61,6 +61,7 @@ class RunLoop:
     def _train(self) -> None:
         learner, steps = self.fleet.learner, self.config.run.total_steps
         try:
+            self.evaluation.evaluator.clear()
             self.recovery.begin()
             self._publish()
         except LearnerDiedError as error:
@@ -149,13 +150,13 @@ class RunLoop:
     def _restart_learner(self, error: LearnerDiedError) -> None:
         """Restart the learner from its last checkpoint; the groups consumed since are delivered to it again."""
         self._unrecorded = None
-        self.evaluation.put_off()
         while True:
             try:
                 self.recovery.explain()
                 self.recorder.note(self.fleet.learner.restart(str(error)))
                 self.recorder.rewind(self.fleet.learner.version)
                 self.recovery.learner_restarted()
+                self._await_evaluation()  # of weights that are newer than those which are published now
                 self._publish()
             except LearnerDiedError as again:
                 error = again
