@@ -44,10 +44,11 @@ class Recovery:
         self._streams.vouch()
 
     def check(self) -> None:
-        """See whether data was lost, and complete the streams if so; one round trip if not.
+        """See whether data was lost, and complete the streams if so; two round trips if not.
 
         Raises StreamError, or what the learner raises, in which case the next call does it.
         """
+        self._streams.try_write()
         restarted = self._restarted()
         if not self._incomplete:
             if self._streams.whole() and not restarted:

@@ -79,6 +79,7 @@ class Patience:
         self._note = note
         self._note_after = note_after
         self._noted = False
+        self._failing_since: float | None = None
 
     def also(self, call: Callable[[], object]) -> None:
         """Have ``call`` called before each repetition as well."""
@@ -116,6 +117,23 @@ class Patience:
         finally:
             if since is not None:
                 self.waited += time.monotonic() - since
+
+    def attempt(self, what: str, operation: Callable[[], Any]) -> None:
+        """Try an operation without waiting; after as long as :meth:`call` waits, give up as it does.
+
+        Raises StreamError.
+        """
+        began = time.monotonic()
+        try:
+            operation()
+        except _FAILURES as error:
+            self._failing_since = self._failing_since or began
+            self._bear(what, error, time.monotonic() - self._failing_since)
+        else:
+            self._tell_end(self._failing_since)
+            if self._failing_since is not None:
+                self.waited += time.monotonic() - self._failing_since
+            self._failing_since = None
 
     def once(self, what: str, operation: Callable[[], Any], happened: Callable[[], bool]) -> None:
         """Do what must not be done twice: before each repetition, ask whether it ``happened`` all the same.
@@ -160,11 +178,10 @@ class Patience:
 def actor_patience(seconds: float, heart: Heartbeat) -> Patience:
     """Make the patience of an actor, which while it waits is not late.
 
-    It lasts a little longer than ``seconds``, that of the run's main process, which gives up in good order. That
-    process tells of an outage too, and sooner: an actor only tells of those that last.
+    It lasts a little longer than ``seconds``, that of the run's main process, which gives up in good order, and
+    tells of an outage for all.
     """
-    away = partial(heart.waiting, "Redis, which is away")
-    return Patience(seconds + _LONGER_SECONDS, heart.note, away, note_after=_LONGER_SECONDS)
+    return Patience(seconds + _LONGER_SECONDS, meanwhile=partial(heart.waiting, "Redis, which is away"))
 
 
 class Deadline:
