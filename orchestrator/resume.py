@@ -7,7 +7,7 @@ from pathlib import Path
 from common.config import Config, ConfigError, StageConfig
 from common.streams import Streams
 from learner.checkpoints import CheckpointError, find_checkpoint, latest_checkpoint, load_progress, load_settings
-from learner.collector import Progress
+from learner.progress import Progress
 from learner.resume_compatibility import BindingSettings, binding_settings, differences
 from learner.source import CHECKPOINTED
 
@@ -35,7 +35,7 @@ def rewind_streams(streams: Streams, checkpoint: Path) -> None:
 
     They lack some for every checkpoint but the run's last one.
     """
-    if load_progress(checkpoint, Progress).next_index < streams.counters().get(CHECKPOINTED, 0):
+    if load_progress(checkpoint, Progress).consumed < streams.counters().get(CHECKPOINTED, 0):
         streams.empty()
 
 
