@@ -55,7 +55,7 @@ class StreamsAwayError(StreamError):
 
 
 class Patience:
-    """Repeat operations while Redis is away; give up after ``seconds`` without success.
+    """Repeat operations while Redis is away; give up, for good, after ``seconds`` without success.
 
     An outage that lasts ``note_after`` seconds is told to ``note`` when that is seen, and again when it is over.
     ``meanwhile`` is called before each repetition; what it raises ends the wait. For one thread.
@@ -90,6 +90,10 @@ class Patience:
             call()
 
         self.meanwhile = meanwhile
+
+    def end(self) -> None:
+        """Wait no more, now and later: every operation is tried once."""
+        self._seconds = 0.0
 
     def call(self, what: str, operation: Callable[[], T]) -> T:
         """Return the result of an operation that may be done twice; ``what`` names it in messages.
@@ -160,6 +164,7 @@ class Patience:
             raise StreamError(f"Redis refuses {what}: {error}") from error
         self.problem = f"Redis is of no use: {reason}"
         if seconds >= self._seconds:
+            self.end()
             raise StreamsAwayError(
                 f"{self.problem}; waited {seconds:.0f} s (deadlines.redis_seconds) to do {what}"
             ) from error
