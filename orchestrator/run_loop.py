@@ -146,7 +146,7 @@ class RunLoop:
             report.metrics["seconds/wait"] / step_seconds, int(report.metrics["groups/spare"])
         )
         ledger = self.admission.ledger(report.progress)
-        self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.restarts)
+        self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.metrics())
 
     def _restart_learner(self, error: LearnerDiedError) -> None:
         """Restart the learner from its last checkpoint; the groups consumed since are delivered to it again."""
