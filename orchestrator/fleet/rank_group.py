@@ -184,7 +184,9 @@ class RankGroup(Generic[_Report]):
         end = time.monotonic() + deadline
         pending = calls
         while pending:
-            (watch or self._check_stop)()
+            self._check_stop()
+            if watch is not None:
+                watch()
             if time.monotonic() > end:
                 late = [rank for rank, call in enumerate(calls) if call in pending]
                 raise LearnerDiedError(self._end_hung(dict.fromkeys(late, f"no result within {deadline:.0f} s")))
@@ -232,6 +234,32 @@ class RankGroup(Generic[_Report]):
                 except RayError as error:
                     failures[name] = error
         return failures
+
+
+def start_ranks(
+    ranks: RankGroup[Any], checkpoint: Path | None, watch: Callable[[], None], note: Callable[[str], None]
+) -> None:
+    """Start the ranks, and call ``watch`` meanwhile; if one dies or hangs, again, as often as they may restart.
+
+    Raises TooManyRestartsError, or the UserError that a rank fails with.
+    """
+    try:
+        ranks.start(checkpoint, watch)
+    except LearnerDiedError as error:
+        _restart(ranks, error, watch, note)
+
+
+def _restart(
+    ranks: RankGroup[Any], failure: LearnerDiedError, watch: Callable[[], None], note: Callable[[str], None]
+) -> None:
+    """Restart the ranks until they have started."""
+    while True:
+        try:
+            note(ranks.restart(str(failure), watch))
+        except LearnerDiedError as error:
+            failure = error
+        else:
+            return
 
 
 def export_model(ranks: RankGroup[Any], target: Path, note: Callable[[str], None]) -> None:
