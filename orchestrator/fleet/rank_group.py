@@ -198,12 +198,12 @@ class RankGroup(Generic[_Report]):
 
     def _end_hung(self, reasons: dict[int, str]) -> str:
         """Kill ranks that hang; say of each why, and what was found of it."""
-        said = []
-        for rank, reason in reasons.items():
-            beat = self._watches[rank].last
-            found = f"; {self._hung.kill(self._names[rank], beat)}" if beat is not None else ""
-            said.append(f"{self._names[rank]} hung: {reason}{found}")
-        return "; ".join(said)
+        beats = {rank: beat for rank in reasons if (beat := self._watches[rank].last) is not None}
+        killings = {rank: self._hung.kill(self._names[rank], beat) for rank, beat in beats.items()}
+        found = {rank: f"; {killing.wait()}" for rank, killing in killings.items()}
+        return "; ".join(
+            f"{self._names[rank]} hung: {reason}{found.get(rank, '')}" for rank, reason in reasons.items()
+        )
 
     def _check(self, calls: list[Any], done: list[Any]) -> None:
         """Raise LearnerDiedError if a call that is done failed, or an error that a restart would only meet again.

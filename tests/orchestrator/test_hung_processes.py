@@ -45,17 +45,17 @@ def test_a_stopped_actor_is_described_and_killed(start_sleep: StartSleep, tmp_pa
     process = start_sleep("ray::RolloutWorker.run")
     process.send_signal(signal.SIGSTOP)
     os.waitpid(process.pid, os.WUNTRACED)
-    found = HungProcesses(tmp_path / "stacks").kill("rollout-0", beat(process.pid))
+    found = HungProcesses(tmp_path / "stacks").kill("rollout-0", beat(process.pid)).wait()
     assert found.startswith(f"process {process.pid} was stopped; no stack: py-spy"), "it runs no Python"
     assert process.wait(LONG) == -signal.SIGKILL
-    assert HungProcesses(None).kill("rollout-0", beat(process.pid)) == f"process {process.pid} was gone"
+    assert HungProcesses(None).kill("rollout-0", beat(process.pid)).poll() == f"process {process.pid} was gone"
 
 
 def test_a_process_that_is_no_actor_is_left_alone(start_sleep: StartSleep) -> None:
     """The actor may have ended, and another process have got its id."""
     process = start_sleep("somebody-elses")
     hung = HungProcesses(None)
-    assert hung.kill("rollout-0", beat(process.pid)) == f"process {process.pid} was gone"
+    assert hung.kill("rollout-0", beat(process.pid)).poll() == f"process {process.pid} was gone"
     hung.end(beat(process.pid))
     assert process.poll() is None
 
