@@ -33,6 +33,9 @@ class Curriculum:
         self._epoch = -1
         self._order: Sequence[int] = ()
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     def task(self, index: int) -> Task:
         """Return the task of the group with this index."""
         epoch, offset = divmod(index, len(self._tasks))
