@@ -11,11 +11,11 @@ from common.records import TrajectoryGroup
 from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
 from common.telemetry import Telemetry, endpoint_host
 from reward_service.built_in import built_in_rewards
+from reward_service.isolation.reward import start_reward_functions
 from reward_service.metrics import ScoringCollector
 from reward_service.reward_loop import RewardLoop
 from reward_service.rewards import RewardRule
 from reward_service.scoring import Scored, Scorer
-from reward_service.user_rewards import load_reward_functions
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Limits, Sandbox
 
@@ -92,7 +92,7 @@ def make_scorer(
         format_weight=config.format_weight,
         code_needs_format=config.code_needs_format,
         hide_shown_test=config.hide_shown_test,
-        functions=load_reward_functions(config.functions, built_in_rewards(sandbox, limits)),
+        functions=start_reward_functions(config.functions, built_in_rewards(sandbox, limits)),
     )
     return Scorer(
         sandbox,

@@ -183,7 +183,8 @@ class Scorer:
         judged = []
         for text, program, tests, decoding in zip(completions, programs, reports, known, strict=True):
             verdicts = tuple(report.verdict for report in tests)
-            judged.append(Judged(JudgedCompletion(text, program, verdicts, decoding, forgeable), tests))
+            failure = next((report.note for report in tests if report.verdict is Verdict.INFRA), "")
+            judged.append(Judged(JudgedCompletion(text, program, verdicts, decoding, forgeable, failure), tests))
         self._probe_failures(prepared, criteria, judged)
         return judged
 
@@ -202,9 +203,14 @@ class Scorer:
         return scored
 
     def close(self) -> None:
-        """Stop the threads. Groups being scored finish first."""
+        """Stop the threads and the reward functions. Tests that run finish first."""
+        self.end_functions()
         self._pool.shutdown(wait=True)
         self._hacking_probe.close()
+
+    def end_functions(self) -> None:
+        """End the user's reward functions; groups that wait for them fail with RewardFunctionError."""
+        self._rule.close()
 
     def _prepare(self, task: Task) -> PreparedTask:
         reference = reference_program(task) if asks_reference(task) else None
