@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from common.config import Config, RewardConfig
+from common.heartbeat import Heartbeat
 from common.records import TrajectoryGroup
 from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
 from common.telemetry import Telemetry, endpoint_host
@@ -19,25 +22,32 @@ from reward_service.scoring import Scored, Scorer
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Limits, Sandbox
 
+_log = logging.getLogger(__name__)
+
 
 class RewardWorker:
     """Runs the reward loop; model-written programs run in the sandbox's processes, never in this one."""
 
     def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
         self._name = f"{run_id}/{name}"
+        self.heart = Heartbeat(config.deadlines.step_seconds)
         self._stopping = threading.Event()
         self._telemetry = Telemetry("reward", name, run_id, host=endpoint_host("auto", config.ray.address))
         self._deadline = config.deadlines.step_seconds
         streams = Streams(connect(redis_url), run_id, config.streams)
         self._consumer = Consumer(streams, ROLLOUTS, name)
         self._sandbox = make_sandbox(config.reward)
-        self._scorer = make_scorer(config.reward, self._sandbox)
+        self._scorer = make_scorer(
+            config.reward, self._sandbox, functions_output=config.folder / "functions", note=self.heart.note
+        )
         self._telemetry.register(ScoringCollector(self._scorer.metrics, self._telemetry.labels))
         self._loop = RewardLoop(
             name,
             self._consumer,
             self._publish,
             self._scorer,
+            self.heart,
+            self.heart.note,
             config.streams.deliveries,
             config.reward.shuffle,
         )
@@ -74,9 +84,13 @@ def make_scorer(
     config: RewardConfig,
     sandbox: Sandbox | None = None,
     on_scored: Callable[[Sequence[Scored]], None] | None = None,
+    functions_output: Path | None = None,
+    note: Callable[[str], None] = _log.warning,
 ) -> Scorer:
     """Make a scorer over ``sandbox``, by default a new one; ``on_scored`` is called with each group's results.
 
+    ``functions_output``: the folder of files to which reward functions of the user's print, by default this
+    process's standard error; ``note`` is told of processes of theirs that had to be replaced.
     Raises SandboxUnavailable where the machine's isolation is too weak, ConfigError for a reward function.
     """
     sandbox = sandbox or make_sandbox(config)
@@ -92,7 +106,9 @@ def make_scorer(
         format_weight=config.format_weight,
         code_needs_format=config.code_needs_format,
         hide_shown_test=config.hide_shown_test,
-        functions=start_reward_functions(config.functions, built_in_rewards(sandbox, limits)),
+        functions=start_reward_functions(
+            config.functions, built_in_rewards(sandbox, limits), functions_output, note
+        ),
     )
     return Scorer(
         sandbox,
