@@ -63,21 +63,21 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
     ):
         display.places({"run folder": str(folder.path), **access.places()})
         stop.install()  # again: Ray has put a handler of its own in place
-        await_resources(config, required_resources(config), display.note, stop.check)
+        await_resources(config, required_resources(config), output.note, stop.check)
         check_embedded_redis(config)
         vllm = isinstance(config.rollout.backend, VllmBackendConfig)
         display.phase(f"starting actors{_WITH_VLLM if vllm else ''}")
         config = folder.located(config)
         setup = FleetSetup(config, folder.run_id, redis_url)
         with (
-            running_fleet(setup, checkpoint, stop.check, display.note) as fleet,
+            running_fleet(setup, checkpoint, stop.check, output.note) as fleet,
             open_recorder(config, output, redis_url, fleet) as recorder,
         ):
             admission = Admission(config, folder.run_id, streams, inputs.curriculum)
             evaluator = Evaluator(config, folder.run_id, streams, inputs.held_out)
             output.totals.add_seconds("start", time.monotonic() - began)
             RunLoop(config, fleet, admission, evaluator, recorder, stop).run()
-            export_model(fleet.learner, folder.path.resolve() / "model", display.note)
+            export_model(fleet.learner, folder.path.resolve() / "model", output.note)
             streams.expire()
             display.phase("stopping")
 
