@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from common.actors import WatchedActor
 from common.config import Config, RewardConfig
 from common.heartbeat import Heartbeat
 from common.records import TrajectoryGroup
@@ -25,10 +26,11 @@ from sandbox.types import Limits, Sandbox
 _log = logging.getLogger(__name__)
 
 
-class RewardWorker:
+class RewardWorker(WatchedActor):
     """Runs the reward loop; model-written programs run in the sandbox's processes, never in this one."""
 
     def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
+        super().__init__(config.deadlines.step_seconds)
         self._name = f"{run_id}/{name}"
         self.heart = Heartbeat(config.deadlines.step_seconds)
         self._stopping = threading.Event()

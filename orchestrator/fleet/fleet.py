@@ -13,6 +13,8 @@ from orchestrator.fleet.cluster import actor_resources
 from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
+from orchestrator.fleet.rank_group import LearnerDiedError
+from orchestrator.fleet.ray_processes import RayProcesses
 from orchestrator.fleet.spawning import Spawner, spawner
 from orchestrator.fleet.weights_check import Verified
 from reward_service.reward_actor import RewardWorker
@@ -24,11 +26,12 @@ _VLLM_END_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Fleet:
-    """All actors of a run."""
+    """All actors of a run. ``watch`` is called while waiting, and may raise."""
 
     learner: LearnerGroup
     rollout: WorkerPool
     reward: WorkerPool
+    watch: Callable[[], None]
 
     @property
     def by_role(self) -> dict[str, LearnerGroup | WorkerPool]:
@@ -36,23 +39,43 @@ class Fleet:
 
     @property
     def restarts(self) -> int:
-        """Restarts of all actors that count against their limits."""
+        """Restarts of all actors so far, but for those that were lost with their nodes."""
         return self.rollout.restarts + self.reward.restarts + self.learner.restarts
 
     def poll(self) -> list[str]:
-        """Move every worker on; return a line for each that failed. Raises TooManyRestartsError."""
-        return self.rollout.poll() + self.reward.poll()
+        """Move every worker on; return a line for each that failed, and what all actors have left for the user.
+
+        Raises what ``watch`` raises, TooManyRestartsError, or LearnerDiedError where a rank of the learner hangs.
+        """
+        self.watch()
+        notes = self.rollout.poll() + self.reward.poll() + self.learner.notes()
+        self.learner.watch()
+        return notes
 
     def verified(self) -> list[Verified]:
         """Return what rollout workers have verified of their weights since the last call."""
         return self.rollout.verified()
 
     def publish(self) -> list[str]:
-        """Get the learner's weights into all rollout workers; return a line for each failure.
+        """Publish the learner's weights; return a line for each failure, once the learner's part is done.
 
-        Raises LearnerDiedError or TooManyRestartsError.
+        Rollout workers take them on their own, between two denoising steps or two batches, as :meth:`poll` goes
+        on; whoever is busy for longer skips versions. Only weights older than the last ones, of a learner that
+        was restarted, are waited for. Raises LearnerDiedError or TooManyRestartsError.
         """
-        return self.rollout.publish(self.learner)
+        return self.rollout.publish(self.learner, self.watch)
+
+    def hold_weights(self) -> None:
+        """Have rollout workers keep the weights last published until :meth:`release_weights`.
+
+        Workers that do not have them yet, or are replaced, load them; newer ones are published and wait, the
+        newest of them alone. Raises RuntimeError before the first publication.
+        """
+        self.rollout.hold()
+
+    def release_weights(self) -> None:
+        """Have rollout workers take the newest weights again; does nothing where none are held."""
+        self.rollout.release()
 
 
 @dataclass(frozen=True)
@@ -71,9 +94,17 @@ def running_fleet(
     """Start the fleet, the learner from ``checkpoint`` if there is one; ask its workers to stop on leaving.
 
     ``check_stop`` is called while waiting and may raise; ``note`` is told of workers that fail at their start.
-    Raises LearnerDiedError, TooManyRestartsError, or ConfigError where the cluster has no resources for a pool.
+    Raises TooManyRestartsError, ConfigError where the cluster has no resources for a pool, or RayLostError where a
+    process of a local Ray dies.
     """
     config = setup.config
+    ray_processes = RayProcesses() if config.ray.address == "local" else None
+
+    def check() -> None:
+        check_stop()
+        if ray_processes is not None:
+            ray_processes.check()
+
     rollout_spec = PoolSpec(
         "rollout",
         config.rollout.workers,
@@ -93,24 +124,44 @@ def running_fleet(
         reward_spec = PoolSpec("reward", config.reward.workers, needs_weights=False)
         reward = _pool(reward_spec, RewardWorker, setup, reward_takes)
         stack.callback(reward.stop)
-        learner = LearnerGroup(config, _spawner(LearnerRank, setup, learner_takes), check_stop)
-        fleet = Fleet(learner, rollout, reward)
+        learner = LearnerGroup(config, _spawner(LearnerRank, setup, learner_takes), check)
+        fleet = Fleet(learner, rollout, reward, check)
 
         def poll() -> None:
-            check_stop()
+            check()
             for line in fleet.poll():
                 note(line)
 
-        learner.start(checkpoint, poll)
+        _start_learner(learner, checkpoint, poll, note)
         for pool in (rollout, reward):
-            for line in pool.wait_until_started(check_stop):
+            for line in pool.wait_until_started(check):
                 note(line)
         yield fleet
 
 
+def _start_learner(
+    learner: LearnerGroup, checkpoint: Path | None, poll: Callable[[], None], note: Callable[[str], None]
+) -> None:
+    """Start the learner; where a rank dies or hangs meanwhile, again, for as often as it may be restarted."""
+    try:
+        learner.start(checkpoint, poll)
+    except LearnerDiedError as error:
+        failure = error
+    else:
+        return
+    while True:
+        try:
+            note(learner.restart(str(failure), poll))
+        except LearnerDiedError as error:
+            failure = error
+        else:
+            return
+
+
 def _pool(spec: PoolSpec, actor: type, setup: FleetSetup, takes: Mapping[str, float]) -> WorkerPool:
     placement = PlacementGroups(setup.run_id, takes) if takes else None
-    return WorkerPool(spec, _spawner(actor, setup, takes, placement), setup.config.deadlines, placement)
+    spawn = _spawner(actor, setup, takes, placement)
+    return WorkerPool(spec, spawn, setup.config.deadlines, placement, setup.config.folder / "stacks")
 
 
 def _spawner(

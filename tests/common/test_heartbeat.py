@@ -40,6 +40,21 @@ def test_who_waits_for_others_is_never_late() -> None:
     assert (beat.what, beat.waits, beat.late) == ("its groups", True, False)
 
 
+def test_what_is_furthest_beyond_its_limit_is_told_whichever_thread_does_it() -> None:
+    clock = Clock()
+    heart = Heartbeat(limit=100.0, clock=clock)
+    heart.waiting("prompts")
+    with heart.during("loading weights 3", limit=10.0):
+        clock.now = 11.0
+        heart.waiting("prompts")
+        assert (heart.beat().what, heart.beat().late) == ("loading weights 3", True)
+    assert (heart.beat().what, heart.beat().late) == ("prompts", False)
+    heart.doing("denoising")
+    with heart.during("loading weights 4", limit=1000.0):
+        clock.now = 500.0
+        assert (heart.beat().what, heart.beat().late) == ("denoising", True)
+
+
 def test_notes_are_told_once_and_repetitions_counted() -> None:
     heart = Heartbeat(limit=1.0)
     heart.note("a reward function failed")
