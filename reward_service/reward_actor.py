@@ -10,7 +10,6 @@ from pathlib import Path
 
 from common.actors import WatchedActor
 from common.config import Config, RewardConfig
-from common.heartbeat import Heartbeat
 from common.records import TrajectoryGroup
 from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
 from common.telemetry import Telemetry, endpoint_host
@@ -32,7 +31,6 @@ class RewardWorker(WatchedActor):
     def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
         super().__init__(config.deadlines.step_seconds)
         self._name = f"{run_id}/{name}"
-        self.heart = Heartbeat(config.deadlines.step_seconds)
         self._stopping = threading.Event()
         self._telemetry = Telemetry("reward", name, run_id, host=endpoint_host("auto", config.ray.address))
         self._deadline = config.deadlines.step_seconds

@@ -12,7 +12,7 @@ from common.records import Purpose, RolloutGroup, Score, TrajectoryGroup
 from common.streams import Consumer, Delivery
 from reward_service.metrics import Lost
 from reward_service.scoring import Scorer
-from reward_service.user_rewards import Decoding
+from reward_service.user_rewards import Decoding, RewardFunctionError
 
 _POLL_SECONDS = 0.5
 
@@ -82,6 +82,8 @@ def score_rollouts(scorer: Scorer, group: RolloutGroup, worker: str, shuffle: bo
             [rollout.text for rollout in group.rollouts],
             [Decoding(rollout.text_tokens, rollout.forwards) for rollout in group.rollouts],
         )
+    except RewardFunctionError as error:
+        return TrajectoryGroup.from_lost(group.prompt, worker, f"cannot be scored: {error.reason}")
     except ValueError as error:
         return TrajectoryGroup.from_lost(group.prompt, worker, f"cannot be scored: {error}")
     if shuffle and group.prompt.purpose is Purpose.TRAIN:

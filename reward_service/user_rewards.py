@@ -75,13 +75,13 @@ class Failure(StrEnum):
 class RewardFunctionError(ValueError):
     """A reward function raised, was late, ended its process, or did not return finite numbers.
 
-    ``name`` is the function's; ``problem`` says what it did, without the task: it is the same text for the same
-    mistake on many tasks.
+    ``reason`` is the message without the task: the same text for the same mistake on many tasks. ``problem``: what
+    the function did.
     """
 
     def __init__(self, name: str, failure: Failure, problem: str, task_id: str) -> None:
-        super().__init__(f"reward.functions: {name} {problem}, on task {task_id!r}")
-        self.name = name
+        self.reason = f"reward.functions: {name} {problem}"
+        super().__init__(f"{self.reason}, on task {task_id!r}")
         self.failure = failure
         self.problem = problem
 

@@ -161,7 +161,7 @@ class IsolatedReward:
         return RewardFunctionError(self.name, failure, problem, task.id)
 
     def _see(self, what: str) -> str:
-        return "" if self._output is None else f"; {what} is in {self._output}"
+        return "" if self._output is None else f"; {what} is in {self._output.parent.name}/{self._output.name}"
 
 
 def start_reward_functions(

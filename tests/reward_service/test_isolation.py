@@ -39,7 +39,7 @@ def start(tmp_path: Path, notes: list[str]) -> Iterator[Start]:
 
     def make(name: str, module: str = hostile_rewards.__name__, **settings: Any) -> Reward:
         setting = RewardFunctionConfig.model_validate({"path": f"{module}:{name}", **settings})
-        started.extend(start_reward_functions([setting], {}, tmp_path, notes.append))
+        started.extend(start_reward_functions([setting], {}, tmp_path / "functions", notes.append))
         return started[-1]
 
     yield make
@@ -65,21 +65,21 @@ def hosts(of: int | None = None) -> list[psutil.Process]:
 
 def test_whatever_goes_wrong_costs_one_call_and_is_named(start: Start, notes: list[str], tmp_path: Path) -> None:
     reward = start("obedient", timeout_seconds=0.5)
-    log = tmp_path / "obedient.log"
+    log = tmp_path / "functions" / "obedient.log"
     assert ask(reward, "a", "b", "alarm") == [1.0, 2.0, 3.0]
     assert ask(reward, *hostile_rewards.NUMBERS) == [0.5, 1.0, 1.0, 2.0]
 
     raised = failure(reward, "a", "raise", "b")
     assert (raised.failure, str(raised)) == (
         Failure.RAISED,
-        f"reward.functions: obedient raised KeyError: 'judge'; the traceback is in {log}, on task 't'",
+        f"reward.functions: obedient raised KeyError: 'judge'; the traceback is in functions/obedient.log, on task 't'",
     )
     assert ask(reward, "a") == [10.0]  # the state has survived
 
     late = failure(reward, "a", "sleep", "b")
     assert (late.failure, late.problem) == (
         Failure.LATE,
-        f"did not answer within 0.5 s (reward.functions: timeout_seconds); its stack is in {log}",
+        f"did not answer within 0.5 s (reward.functions: timeout_seconds); its stack is in functions/obedient.log",
     )
     assert ask(reward, "a") == [1.0]  # a new process
 
@@ -87,7 +87,7 @@ def test_whatever_goes_wrong_costs_one_call_and_is_named(start: Start, notes: li
         died = failure(reward, text)
         assert (died.failure, died.problem) == (
             Failure.DIED,
-            f"ended its process ({how}); what it wrote is in {log}",
+            f"ended its process ({how}); what it wrote is in functions/obedient.log",
         )
         assert f"({how})" in notes[-1]
     assert ask(reward, "print", "a") == [1.0, 2.0]
