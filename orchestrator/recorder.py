@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 
 from common.config import Config
-from common.streams import Streams, connect
+from common.streams import Streams, open_client
 from learner.learner_loop import StepReport
 from orchestrator.admission import Ledger
 from orchestrator.fleet.fleet import Fleet
@@ -25,9 +25,14 @@ class Recorder(RunRecorder):
     """Record learner steps and held-out evaluations everywhere."""
 
     def step(
-        self, report: StepReport, step_seconds: float, weights_seconds: float, ledger: Ledger, restarts: int
+        self,
+        report: StepReport,
+        step_seconds: float,
+        weights_seconds: float,
+        ledger: Ledger,
+        fleet: Mapping[str, float],
     ) -> None:
-        """Record a learner step: its metrics everywhere, a few of its samples in the folder."""
+        """Record a learner step: its metrics and the ``fleet``'s everywhere, a few samples in the folder."""
         metrics = report.metrics | {
             "seconds/weights": weights_seconds,
             "seconds/step": step_seconds,
@@ -37,7 +42,7 @@ class Recorder(RunRecorder):
             "ledger/filtered": float(ledger.filtered),
             "ledger/dropped": float(ledger.dropped),
             "ledger/in_flight": float(ledger.in_flight),
-            "restarts": float(restarts),
+            **fleet,
         }
         self._totals.samples += report.samples
         for sample in _samples(report):
@@ -65,7 +70,7 @@ def open_recorder(config: Config, output: RunOutput, redis_url: str, fleet: Flee
     """Open the recorder of a run that stands at the learner's version, and show where its figures are."""
     with ExitStack() as stack:
         outlets = stack.enter_context(open_outlets(config, output, fleet.by_role, fleet.learner.version))
-        watched = Streams(connect(redis_url, _REDIS_SECONDS), output.folder.run_id, config.streams)
+        watched = Streams(open_client(redis_url, _REDIS_SECONDS), output.folder.run_id, config.streams)
         stack.callback(watched.client.close)
         outlets.telemetry.register(StreamCollector(config, watched, outlets.telemetry.labels))
         yield Recorder(config.run.total_steps, output, outlets)

@@ -11,7 +11,7 @@ from pathlib import Path
 from common.actors import WatchedActor
 from common.config import Config, RewardConfig
 from common.records import TrajectoryGroup
-from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
+from common.streams import ROLLOUTS, Consumer, Delivery, Streams, actor_patience, open_client
 from common.telemetry import Telemetry, endpoint_host
 from reward_service.built_in import built_in_rewards
 from reward_service.isolation.reward import start_reward_functions
@@ -34,7 +34,8 @@ class RewardWorker(WatchedActor):
         self._stopping = threading.Event()
         self._telemetry = Telemetry("reward", name, run_id, host=endpoint_host("auto", config.ray.address))
         self._deadline = config.deadlines.step_seconds
-        streams = Streams(connect(redis_url), run_id, config.streams)
+        patience = actor_patience(config.deadlines.redis_seconds, self.heart)
+        streams = Streams(open_client(redis_url), run_id, config.streams, patience)
         self._consumer = Consumer(streams, ROLLOUTS, name)
         self._sandbox = make_sandbox(config.reward)
         self._scorer = make_scorer(

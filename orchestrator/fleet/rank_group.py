@@ -204,7 +204,7 @@ class RankGroup(Generic[_Report]):
         return "; ".join(said)
 
     def _check(self, calls: list[Any], done: list[Any]) -> None:
-        """Raise LearnerDiedError if one of the calls that are done failed, or the UserError that it failed with.
+        """Raise LearnerDiedError if a call that is done failed, or an error that a restart would only meet again.
 
         The error names the rank whose process died, if there is one, before ranks that failed for lack of it.
         """
@@ -213,11 +213,11 @@ class RankGroup(Generic[_Report]):
             return
         end = time.monotonic() + _GRACE_SECONDS
         pending = calls
-        while pending and not _dead(failures) and not _user_error(failures) and time.monotonic() < end:
+        while pending and not _dead(failures) and not _final_cause(failures) and time.monotonic() < end:
             self._check_stop()
             done, pending = ray.wait(calls, num_returns=len(calls), timeout=_TICK_SECONDS)
             failures = self._failures(calls, done)
-        lasting = _user_error(failures)
+        lasting = _final_cause(failures)
         if lasting is not None:
             raise lasting
         name, error = next(iter((_dead(failures) or first).items()))
@@ -256,7 +256,7 @@ def _dead(failures: dict[str, RayError]) -> dict[str, RayError]:
     return {name: error for name, error in failures.items() if not isinstance(error, RayTaskError)}
 
 
-def _user_error(failures: dict[str, RayError]) -> UserError | None:
-    """Return an error for the user among the failures, which a restart would only meet again."""
+def _final_cause(failures: dict[str, RayError]) -> UserError | RunFailedError | None:
+    """Return an error among the failures that a restart would only meet again."""
     causes = (error.cause for error in failures.values() if isinstance(error, RayTaskError))
-    return next((cause for cause in causes if isinstance(cause, UserError)), None)
+    return next((cause for cause in causes if isinstance(cause, UserError | RunFailedError)), None)
