@@ -53,7 +53,7 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
     for note in filter(None, [config.run.about, *inputs.notes]):
         display.note(note)
     with (
-        run_streams(config, folder, inputs.checkpoint, display.note, stop.check) as opened,
+        run_streams(config, folder, inputs.checkpoint, output.note, stop.check) as opened,
         ray_cluster(config, folder.path, folder.run_id, object_store_bytes(config)) as access,
     ):
         display.places({"run folder": str(folder.path), **access.places()})

@@ -70,16 +70,17 @@ def test_whatever_goes_wrong_costs_one_call_and_is_named(start: Start, notes: li
     assert ask(reward, *hostile_rewards.NUMBERS) == [0.5, 1.0, 1.0, 2.0]
 
     raised = failure(reward, "a", "raise", "b")
-    assert (raised.failure, str(raised)) == (
+    assert (raised.failure, raised.reason) == (
         Failure.RAISED,
-        f"reward.functions: obedient raised KeyError: 'judge'; the traceback is in functions/obedient.log, on task 't'",
+        "reward.functions: obedient raised KeyError: 'judge'; the traceback is in functions/obedient.log",
     )
+    assert str(raised) == f"{raised.reason}, on task 't'"
     assert ask(reward, "a") == [10.0]  # the state has survived
 
     late = failure(reward, "a", "sleep", "b")
     assert (late.failure, late.problem) == (
         Failure.LATE,
-        f"did not answer within 0.5 s (reward.functions: timeout_seconds); its stack is in functions/obedient.log",
+        "did not answer within 0.5 s (reward.functions: timeout_seconds); its stack is in functions/obedient.log",
     )
     assert ask(reward, "a") == [1.0]  # a new process
 
