@@ -20,11 +20,12 @@ from common.models.loading import model_folder
 from common.models.transformer import MaskedDiffusionModel
 from common.telemetry import Telemetry, endpoint_host
 from learner import process_group
-from learner.checkpoints import CheckpointError, Checkpoints
+from learner.checkpoints import CheckpointError, Checkpoints, Ranks
 from learner.export import export_model
 from learner.policy import Policy
 from learner.preparation import prepare
-from learner.resume_compatibility import binding_settings
+from learner.resume_compatibility import recorded_settings
+from learner.retention import Retention
 
 
 class TrainedModel(Protocol):
@@ -92,10 +93,9 @@ class DeepSpeedRank:
         config = self._settings
         return Checkpoints(
             config.folder / "checkpoints",
-            config.learner.keep_checkpoints,
-            leader=self._rank == 0,
-            barrier=dist.barrier,
-            settings=binding_settings(config),
+            Retention(config.learner.keep_checkpoints, config.learner.keep_every_steps),
+            Ranks(self._rank, config.learner.ranks, dist.barrier),
+            recorded_settings(config),
         )
 
     def _gather_along(self, trained: TrainedModel) -> None:

@@ -42,7 +42,8 @@ def check_run(config: Config, resume: str) -> RunInputs:
 
     Raises ConfigError, ModelError, StreamError, TaskFileError or SandboxUnavailable.
     """
-    checkpoint = checkpoint_to_resume(config, resume)
+    notes: list[str] = []
+    checkpoint = checkpoint_to_resume(config, resume, notes)
     _check_algorithm(config)
     _check_model(config)
     check_loggers(config.telemetry.loggers)
@@ -50,7 +51,6 @@ def check_run(config: Config, resume: str) -> RunInputs:
         probe().require(Level(config.reward.sandbox_level))
     if config.streams.url != "embedded":
         _check_redis(config)
-    notes: list[str] = []
     tasks, held_out = load_data(config, notes)
     if config.run.keep_best and not held_out:
         raise ConfigError(

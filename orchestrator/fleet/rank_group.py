@@ -11,9 +11,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from common.config import RunSettings
-from common.disk import DiskFullError
+from common.disk import DiskError
 from common.errors import RunFailedError
-from learner.checkpoints import CheckpointError, latest_checkpoint
+from learner.checkpoints import CheckpointError, adopt, latest_checkpoint, newest_whole
 from orchestrator.fleet.calls import last_line
 from orchestrator.fleet.health import Health, RestartLimit
 from orchestrator.fleet.spawning import Spawner
@@ -131,9 +131,15 @@ class RankGroup(Generic[_Report]):
         self._limit.count(reason)
         for rank in self._ranks:
             ray.kill(rank)
-        checkpoint = latest_checkpoint(self._checkpoints)
+        checkpoint, damaged = latest_checkpoint(self._checkpoints), list[str]()
+        if checkpoint is not None:
+            checkpoint, damaged = newest_whole(checkpoint)
+            if damaged:
+                adopt(self._checkpoints, checkpoint)
         self.start(checkpoint)
-        return f"learner died ({reason}); restart {self.restarts} from version {self.version}"
+        return "; ".join(
+            [f"learner died ({reason})", *damaged, f"restart {self.restarts} from version {self.version}"]
+        )
 
     def _together(
         self, method: str, *arguments: Any, deadline: float, watch: Callable[[], None] | None = None
@@ -173,7 +179,7 @@ class RankGroup(Generic[_Report]):
         return results
 
     def _check(self, calls: list[Any], done: list[Any]) -> None:
-        """Raise LearnerDiedError if one of the calls that are done failed, CheckpointError or DiskFullError.
+        """Raise LearnerDiedError if one of the calls that are done failed, CheckpointError or DiskError.
 
         The error names the rank whose process died, if there is one, before ranks that failed for lack of it.
         """
@@ -225,7 +231,7 @@ def _dead(failures: dict[str, RayError]) -> dict[str, RayError]:
     return {name: error for name, error in failures.items() if not isinstance(error, RayTaskError)}
 
 
-def _full_disk(failures: dict[str, RayError]) -> CheckpointError | DiskFullError | None:
+def _full_disk(failures: dict[str, RayError]) -> CheckpointError | DiskError | None:
     """Return such an error among the failures, which a restart would only meet again."""
     causes = (error.cause for error in failures.values() if isinstance(error, RayTaskError))
-    return next((cause for cause in causes if isinstance(cause, CheckpointError | DiskFullError)), None)
+    return next((cause for cause in causes if isinstance(cause, CheckpointError | DiskError)), None)

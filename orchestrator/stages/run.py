@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,16 +32,19 @@ def run_stage(config: StageConfig, resume: str, display: Display) -> dict[str, A
 
     Problems that can be seen beforehand (configuration, checkpoint, model) are raised before anything is written.
     """
-    checkpoint = check_stage(config, resume)
-    return attempt(config, resume, display, partial(_run, config, checkpoint), _results)
+    notes: list[str] = []
+    checkpoint = check_stage(config, resume, notes)
+    return attempt(config, resume, display, partial(_run, config, checkpoint, notes), _results)
 
 
-def _run(config: StageConfig, checkpoint: Path | None, output: RunOutput, stop: StopRequest) -> None:
+def _run(
+    config: StageConfig, checkpoint: Path | None, notes: Sequence[str], output: RunOutput, stop: StopRequest
+) -> None:
     """Prepare what the ranks start from, in steps of a known number, and train on it."""
     began = time.monotonic()
     folder, display = output.folder, output.display
-    if config.run.about:
-        display.note(config.run.about)
+    for note in filter(None, [config.run.about, *notes]):
+        display.note(note)
     if checkpoint is None:  # what an attempt recorded that left none may be of other settings
         folder.rewind(-1)
         shutil.rmtree(folder.path / BEST, ignore_errors=True)

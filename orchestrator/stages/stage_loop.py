@@ -38,7 +38,7 @@ class StageRunLoop:
     def run(self) -> None:
         """Train to the last step. A request to stop leaves all that was trained in a checkpoint.
 
-        Raises Interrupted, TooManyRestartsError, DivergedError, CheckpointError, DiskFullError,
+        Raises Interrupted, TooManyRestartsError, DivergedError, CheckpointError, DiskError,
         or ConfigError for held-out data that nothing can be measured on.
         """
         try:
