@@ -124,7 +124,7 @@ class Checkpoints:
             raise
 
     def _explain(self, temporary: Path, error: Exception) -> None:
-        """Remove what there is of a checkpoint; raise CheckpointError where the disk kept it from being written."""
+        """Remove what there is of a checkpoint; raise CheckpointError where the disk kept it from being whole."""
         written, needed = bytes_in(temporary), self._usual_bytes()
         unwritable = why_unwritable(self._folder)
         free = shutil.disk_usage(self._folder).free if self._folder.exists() else _LITTLE

@@ -54,7 +54,6 @@ class LearnerRank(DeepSpeedRank):
         if checkpoint is not None:
             self._engine.load(checkpoint)
             self._progress = load_progress(checkpoint, Progress)
-        checkpoints = self._checkpoints()
         self._loop = LearnerLoop(
             settings,
             self._progress,
@@ -62,7 +61,7 @@ class LearnerRank(DeepSpeedRank):
             source=self._source() if self._rank == 0 else None,
             share=broadcast_groups,
             measure=MismatchMeter(settings.mismatch_steps, config.run.seed, self._engine.token_estimates).measure,
-            save_checkpoint=lambda progress: checkpoints.save(progress, self._engine.save),
+            save_checkpoint=self._saver(self._engine),
         )
         return self._progress.version
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from common.config import Config
 from learner.checkpoints import CheckpointError
+from learner.divergence import check_metrics
 from learner.learner_loop import StepReport
 from orchestrator.admission import Admission
 from orchestrator.best_model import BestModel
@@ -42,7 +43,8 @@ class RunLoop:
     def run(self) -> None:
         """Train to the last step. A request to stop leaves all that was trained in a checkpoint.
 
-        Raises Interrupted, TooManyRestartsError, RunDeadlineError, or StreamFullError.
+        Raises Interrupted, TooManyRestartsError, RunDeadlineError, StreamFullError, DivergedError,
+        CheckpointError or DiskError.
         """
         try:
             self._train()
@@ -132,6 +134,8 @@ class RunLoop:
         self._unrecorded = None
         step_seconds = time.monotonic() - self._step_began
         self.recorder.step(report, step_seconds, weights_seconds, self.admission.ledger(), self.fleet.restarts)
+        checkpoints, optimizer = self.config.folder / "checkpoints", self.config.learner.optimizer
+        check_metrics(report.metrics, ("policy/loss", "optim/grad_norm"), report.version, checkpoints, optimizer)
 
     def _restart_learner(self, error: LearnerDiedError) -> None:
         """Restart the learner from its last checkpoint; the groups consumed since are delivered to it again."""

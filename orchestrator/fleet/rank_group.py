@@ -14,6 +14,7 @@ from common.config import RunSettings
 from common.disk import DiskError
 from common.errors import RunFailedError
 from learner.checkpoints import CheckpointError, adopt, latest_checkpoint, newest_whole
+from learner.divergence import DivergedError
 from orchestrator.fleet.calls import last_line
 from orchestrator.fleet.health import Health, RestartLimit
 from orchestrator.fleet.spawning import Spawner
@@ -21,6 +22,7 @@ from orchestrator.fleet.spawning import Spawner
 _TICK_SECONDS = 0.2
 #: When a rank fails, its peers fail too, some of them before Ray knows of a dead process.
 _GRACE_SECONDS = 3.0
+_LASTING = (CheckpointError, DiskError, DivergedError)
 
 
 class LearnerDiedError(RunFailedError):
@@ -179,7 +181,7 @@ class RankGroup(Generic[_Report]):
         return results
 
     def _check(self, calls: list[Any], done: list[Any]) -> None:
-        """Raise LearnerDiedError if one of the calls that are done failed, CheckpointError or DiskError.
+        """Raise LearnerDiedError if one of the calls that are done failed, or what a restart would meet again.
 
         The error names the rank whose process died, if there is one, before ranks that failed for lack of it.
         """
@@ -188,13 +190,13 @@ class RankGroup(Generic[_Report]):
             return
         end = time.monotonic() + _GRACE_SECONDS
         pending = calls
-        while pending and not _dead(failures) and not _full_disk(failures) and time.monotonic() < end:
+        while pending and not _dead(failures) and not _lasting(failures) and time.monotonic() < end:
             self._check_stop()
             done, pending = ray.wait(calls, num_returns=len(calls), timeout=_TICK_SECONDS)
             failures = self._failures(calls, done)
-        full = _full_disk(failures)
-        if full is not None:
-            raise full
+        lasting = _lasting(failures)
+        if lasting is not None:
+            raise lasting
         name, error = next(iter((_dead(failures) or first).items()))
         raise LearnerDiedError(f"{name}: {last_line(error)}") from error
 
@@ -231,7 +233,7 @@ def _dead(failures: dict[str, RayError]) -> dict[str, RayError]:
     return {name: error for name, error in failures.items() if not isinstance(error, RayTaskError)}
 
 
-def _full_disk(failures: dict[str, RayError]) -> CheckpointError | DiskError | None:
-    """Return such an error among the failures, which a restart would only meet again."""
+def _lasting(failures: dict[str, RayError]) -> Exception | None:
+    """Return a failure, of a disk or of the training itself, which a restart would only meet again."""
     causes = (error.cause for error in failures.values() if isinstance(error, RayTaskError))
-    return next((cause for cause in causes if isinstance(cause, CheckpointError | DiskError)), None)
+    return next((cause for cause in causes if isinstance(cause, _LASTING)), None)
