@@ -62,11 +62,14 @@ class Collector:
 
     def offer(self, group: TrajectoryGroup) -> bool:
         """Buffer a group. Returns False for a duplicate: handling is idempotent by group index."""
-        index = group.prompt.index
-        if index < self.progress.next_index or index in self._waiting:
+        if not self.lacks(group.prompt.index):
             return False
-        self._waiting[index] = group
+        self._waiting[group.prompt.index] = group
         return True
+
+    def lacks(self, index: int) -> bool:
+        """Tell whether the group of an index is still to come: it was neither consumed nor is it buffered."""
+        return index >= self.progress.next_index and index not in self._waiting
 
     def take(self) -> Sequence[TrajectoryGroup] | None:
         """Take the groups of the next step once complete, else None; progress counts what was consumed so far."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from common.config import LearnerConfig
@@ -41,12 +41,13 @@ class Updater(Protocol):
 
 @dataclass(frozen=True)
 class StepReport:
-    """Result of a learner step: the new version, flat metrics, and how many samples it consumed."""
+    """Result of a learner step: the new version, flat metrics, how many samples it consumed, and its progress."""
 
     version: int
     metrics: dict[str, float]
     samples: int
     groups: Sequence[TrajectoryGroup]
+    progress: Progress
 
 
 class LearnerLoop:
@@ -106,6 +107,7 @@ class LearnerLoop:
             metrics=metrics,
             samples=sum(len(group.scores) for group in groups),
             groups=groups,
+            progress=replace(self._progress),
         )
 
     def checkpoint(self) -> None:

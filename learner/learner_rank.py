@@ -9,7 +9,7 @@ from common.config import Config
 from common.likelihood.registry import make_estimator
 from common.models import runtime
 from common.models.loading import load_model
-from common.streams import TRAJECTORIES, Consumer, Streams, connect
+from common.streams import TRAJECTORIES, Consumer, Streams, actor_patience, open_client
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import plan_layout
@@ -20,7 +20,7 @@ from learner.deepspeed_rank import DeepSpeedRank
 from learner.learner_loop import LearnerLoop, StepReport
 from learner.mismatch import MismatchMeter
 from learner.objectives.registry import make_objective
-from learner.source import TrajectorySource
+from learner.source import Lacking, TrajectorySource
 
 
 class LearnerRank(DeepSpeedRank):
@@ -54,11 +54,12 @@ class LearnerRank(DeepSpeedRank):
         if checkpoint is not None:
             self._engine.load(checkpoint)
             self._progress = load_progress(checkpoint, Progress)
+        self._trajectories = self._source() if self._rank == 0 else None
         self._loop = LearnerLoop(
             settings,
             self._progress,
             self._engine,
-            source=self._source() if self._rank == 0 else None,
+            source=self._trajectories,
             share=broadcast_groups,
             measure=MismatchMeter(settings.mismatch_steps, config.run.seed, self._engine.token_estimates).measure,
             save_checkpoint=self._saver(self._engine),
@@ -68,10 +69,13 @@ class LearnerRank(DeepSpeedRank):
     def step(self, checkpoint: bool) -> StepReport | None:
         """Take one learner step, with ``checkpoint`` after a checkpoint of those before; rank 0 reports.
 
-        All ranks return None if it was interrupted.
+        All ranks return None if it was interrupted. Rank 0 raises StreamError where Redis cannot be used; then no
+        step begins any more, and a checkpoint can still be written.
         """
         report = self._loop.step(checkpoint)
         if report is None:
+            if self._trajectories is not None and self._trajectories.trouble is not None:
+                raise self._trajectories.trouble
             return None
         self._telemetry.count("worker/groups", len(report.groups))
         self._telemetry.count("worker/samples", report.samples)
@@ -79,6 +83,12 @@ class LearnerRank(DeepSpeedRank):
             "worker/busy", report.metrics["seconds/update"] + report.metrics["seconds/checkpoint"]
         )
         return report if self._rank == 0 else None
+
+    def lacking(self, admitted: int) -> Lacking:
+        """Return which groups below index ``admitted`` have not come; asked of rank 0 at any time."""
+        if self._trajectories is None:
+            raise RuntimeError(f"rank {self._rank} takes no groups")
+        return self._trajectories.lacking(admitted)
 
     def interrupt(self) -> None:
         """End the step under way, if it still waits for its groups, as if it had not begun; asked of rank 0."""
@@ -112,7 +122,8 @@ class LearnerRank(DeepSpeedRank):
 
     def _source(self) -> TrajectorySource:
         config = self._config
-        streams = Streams(connect(self._redis_url), self._run_id, config.streams)
+        patience = actor_patience(config.deadlines.redis_seconds, self.heart)
+        streams = Streams(open_client(self._redis_url), self._run_id, config.streams, patience)
         collector = Collector(
             groups_per_step=config.learner.groups_per_step,
             max_staleness=config.admission.max_staleness,

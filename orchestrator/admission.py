@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.config import Config
 from common.records import PromptGroup
 from common.streams import PROMPTS, Streams
+from learner.collector import Progress
 from orchestrator.curriculum import Curriculum
 
 
@@ -55,9 +57,17 @@ class Admission:
         self._streams = streams
         self._curriculum = curriculum
         self._admitted = streams.counters().get("admitted", 0)
+        self._again: list[int] = []
 
-    def ledger(self) -> Ledger:
-        """Return what became of every group admitted so far."""
+    @property
+    def admitted(self) -> int:
+        """The count of groups admitted so far."""
+        return self._admitted
+
+    def ledger(self, progress: Progress | None = None) -> Ledger:
+        """Return what became of every group admitted so far, by ``progress`` or else by the learner's counters."""
+        if progress is not None:
+            return Ledger(self._admitted, progress.trained, progress.filtered, progress.dropped)
         counters = self._streams.counters()
         return Ledger(
             admitted=self._admitted,
@@ -73,11 +83,18 @@ class Admission:
             self._admitted = consumed
             self._streams.set_counters({"admitted": consumed})
 
+    def admit_again(self, indices: Iterable[int]) -> None:
+        """Publish groups again that were admitted and are lost, each as soon as it might start now."""
+        self._again = sorted(set(indices))
+
     def admit(self, version: int) -> None:
         """Admit as many groups as may start at ``version``. Raises StreamFullError."""
         config = self._config
+        ledger = self.ledger()
+        if self._again:
+            self._admit_lost(ledger, version)
         count = capacity(
-            self.ledger(),
+            ledger,
             version=version,
             steps=config.run.total_steps,
             groups_per_step=config.learner.groups_per_step,
@@ -94,6 +111,17 @@ class Admission:
             deadline=config.deadlines.step_seconds,
         )
         self._admitted = indices.stop
+
+    def _admit_lost(self, ledger: Ledger, version: int) -> None:
+        """Publish those of the lost groups that :func:`capacity` would let start now, had they not yet."""
+        config = self._config
+        steps = min(config.admission.max_staleness + version + 1, config.run.total_steps)
+        end = steps * config.learner.groups_per_step + ledger.filtered + ledger.dropped
+        due = [index for index in self._again if index < end]
+        if due:
+            prompts = [self._prompt(index, version) for index in due]
+            self._streams.publish(PROMPTS, prompts, deadline=config.deadlines.step_seconds)
+            self._again = self._again[len(due) :]
 
     def _prompt(self, index: int, version: int) -> bytes:
         config = self._config

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.config import Config, ConfigError, StageConfig
-from common.streams import CONSUMER_GROUPS, Streams
+from common.streams import Streams
 from learner.checkpoints import (
     CheckpointError,
     find_checkpoint,
@@ -55,7 +55,7 @@ def rewind_streams(streams: Streams, checkpoint: Path) -> None:
     They lack some for every checkpoint but the run's last one.
     """
     if load_progress(checkpoint, Progress).next_index < streams.counters().get(CHECKPOINTED, 0):
-        streams.client.delete(*(streams.key(name) for name in (*CONSUMER_GROUPS, "counters")))
+        streams.empty()
 
 
 def _find(config: Config | StageConfig, resume: str) -> Path | None:

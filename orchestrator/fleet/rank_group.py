@@ -13,6 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 from common.config import RunSettings
 from common.disk import DiskError
 from common.errors import RunFailedError
+from common.streams import StreamError
 from learner.checkpoints import CheckpointError, adopt, latest_checkpoint, newest_whole
 from learner.divergence import DivergedError
 from orchestrator.fleet.calls import last_line
@@ -22,7 +23,7 @@ from orchestrator.fleet.spawning import Spawner
 _TICK_SECONDS = 0.2
 #: When a rank fails, its peers fail too, some of them before Ray knows of a dead process.
 _GRACE_SECONDS = 3.0
-_LASTING = (CheckpointError, DiskError, DivergedError)
+_LASTING = (CheckpointError, DiskError, DivergedError, StreamError)
 
 
 class LearnerDiedError(RunFailedError):
@@ -56,6 +57,8 @@ class RankGroup(Generic[_Report]):
         self._limit = RestartLimit("the learner", config.deadlines.restarts)
         self.addresses: list[str] = []
         self.version = 0
+        #: Whether a restart has gone past a damaged checkpoint, and so past groups that were acknowledged.
+        self.fell_back = False
 
     @property
     def name(self) -> str:
@@ -138,6 +141,7 @@ class RankGroup(Generic[_Report]):
             checkpoint, damaged = newest_whole(checkpoint)
             if damaged:
                 adopt(self._checkpoints, checkpoint)
+                self.fell_back = True
         self.start(checkpoint)
         return "; ".join(
             [f"learner died ({reason})", *damaged, f"restart {self.restarts} from version {self.version}"]
@@ -234,6 +238,6 @@ def _dead(failures: dict[str, RayError]) -> dict[str, RayError]:
 
 
 def _lasting(failures: dict[str, RayError]) -> Exception | None:
-    """Return a failure, of a disk or of the training itself, which a restart would only meet again."""
+    """Return the cause of a failure that a restart would only meet again."""
     causes = (error.cause for error in failures.values() if isinstance(error, RayTaskError))
     return next((cause for cause in causes if isinstance(cause, _LASTING)), None)

@@ -251,7 +251,7 @@ def _check(config: Config) -> None:
         ("learner.ranks", config.learner.ranks, 1),
         ("admission.max_staleness", config.admission.max_staleness, 0),
         ("learner.off_policy_cap", config.learner.off_policy_cap, None),
-        ("rollout.update_between", config.rollout.update_between, "batches"),
+        ("rollout.update_between", config.takes_weights_between, "batches"),
     ):
         if value != only:
             remedy = "leave it out" if only is None else f"set it to {only}"
