@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from common.config import StageConfig
+from common.models.config import ModelConfig
+from common.models.loading import model_folder
 from learner.checkpoints import adopt, load_progress
 from learner.stages.progress import StageProgress
 from orchestrator.attempt import attempt
+from orchestrator.checkpoint_room import check_room, room_sentence
 from orchestrator.fleet.cluster import SMALL_STORE_BYTES, await_resources, ray_cluster, resources_of_ranks
 from orchestrator.fleet.rank_group import export_model
 from orchestrator.interrupt import StopRequest
@@ -59,6 +62,9 @@ def _run(
     display.note(f"data: {summary.sentence()}")
     length = stage_length(config, prepared.corpus)
     display.note(f"training: {length.sentence()}")
+    model = ModelConfig.from_folder(model_folder(prepared.model))
+    check_room(config, model)
+    display.note(f"checkpoints: {room_sentence(config, model, length.steps)}")
     folder.write_record("length", length.as_record())
     config = with_steps(config, length.steps)
     folder.write_config(config)
