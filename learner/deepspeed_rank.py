@@ -116,11 +116,12 @@ class DeepSpeedRank(WatchedActor):
         )
 
         def save(progress: TrainingProgress) -> None:
-            name = trained.not_finite()
-            if name is not None:
-                what = f"weight {name} at step {progress.version} is not finite"
-                raise diverged(what, progress.version, folder, config.learner.optimizer)
-            checkpoints.save(progress, trained.save)
+            with self.heart.during(f"writing the checkpoint of step {progress.version}"):
+                name = trained.not_finite()
+                if name is not None:
+                    what = f"weight {name} at step {progress.version} is not finite"
+                    raise diverged(what, progress.version, folder, config.learner.optimizer)
+                checkpoints.save(progress, trained.save)
 
         return save
 

@@ -17,7 +17,7 @@ from learner.checkpoints import (
     newest_whole,
     require_whole,
 )
-from learner.collector import Progress
+from learner.progress import Progress
 from learner.resume_compatibility import changes
 from learner.source import CHECKPOINTED
 
@@ -54,7 +54,7 @@ def rewind_streams(streams: Streams, checkpoint: Path) -> None:
 
     They lack some for every checkpoint but the run's last one.
     """
-    if load_progress(checkpoint, Progress).next_index < streams.counters().get(CHECKPOINTED, 0):
+    if load_progress(checkpoint, Progress).consumed < streams.counters().get(CHECKPOINTED, 0):
         streams.empty()
 
 

@@ -130,6 +130,21 @@ class AdmissionConfig(Section):
     stale: Literal["drop", "wait"] = "drop"
     """A group older than ``max_staleness`` at consumption is dropped, or trained all the same (``wait`` only
     paces admission)."""
+    oversample: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    """Groups admitted for each that is to be trained, against waiting for replacements of those that
+    ``learner.zero_variance_groups: replace`` filters out; what is left over is trained a step later."""
+    max_discarded: NonNegative = 20
+    """A run stops, and says why, where more groups than those of so many steps are filtered or dropped for one
+    step; 0 sets no limit."""
+
+    @model_validator(mode="after")
+    def _left_over_is_of_use(self) -> Self:
+        if self.oversample > 1 and not self.max_staleness:
+            raise ValueError(
+                "oversample: what is left over of a step is too old for the next at max_staleness 0; raise "
+                "max_staleness, or set oversample: 1"
+            )
+        return self
 
 
 class EvaluationConfig(Section):

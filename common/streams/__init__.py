@@ -24,6 +24,7 @@ from common.streams.consumer import Consumer, Delivery
 from common.streams.names import (
     CONSUMER_GROUPS,
     DEAD_LETTERS,
+    DECISIONS,
     EVALUATIONS,
     PROMPTS,
     ROLLOUTS,
@@ -36,6 +37,7 @@ from common.streams.streams import Backlog, StreamFullError, Streams
 __all__ = [
     "CONSUMER_GROUPS",
     "DEAD_LETTERS",
+    "DECISIONS",
     "EVALUATIONS",
     "PROMPTS",
     "ROLLOUTS",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import redis
 
 from common.streams.connection import StreamError
-from common.streams.names import CONSUMER_GROUPS, COUNTERS, DEAD_LETTERS
+from common.streams.names import CONSUMER_GROUPS, COUNTERS, DEAD_LETTERS, DECISIONS
 from common.streams.streams import Streams
 
 #: A consumer group and a message that no stream has.
@@ -57,13 +57,15 @@ def _commands(streams: Streams) -> Iterator[tuple[str, ...]]:
         yield ("XCLAIM", key, _NOBODY, _NOBODY, "0", _NOTHING)
         yield ("XACK", key, _NOBODY, _NOTHING)
         yield ("XINFO", "GROUPS", key)
-    counters = streams.key(COUNTERS)
-    yield ("HSET", counters, ":access", "")
-    yield ("HGET", counters, ":access")
-    yield ("HGETALL", counters)
-    yield ("HEXISTS", counters, ":access")
-    yield ("HDEL", counters, ":access")
-    yield _expire(counters)
+    for name in (COUNTERS, DECISIONS):
+        key = streams.key(name)
+        yield ("HSET", key, ":access", "")
+        yield ("HSETNX", key, ":access", "")
+        yield ("HGET", key, ":access")
+        yield ("HGETALL", key)
+        yield ("HEXISTS", key, ":access")
+        yield ("HDEL", key, ":access")
+        yield _expire(key)
 
 
 def _expire(key: str) -> tuple[str, ...]:

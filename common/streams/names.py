@@ -20,6 +20,8 @@ CONSUMER_GROUPS = {
 
 #: The hash of a run's counters.
 COUNTERS = "counters"
+#: The hash of the groups that the learner has discarded since its last checkpoint.
+DECISIONS = "decisions"
 #: The field of a stream's messages that holds the record.
 RECORD = b"record"
 

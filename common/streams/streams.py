@@ -12,7 +12,16 @@ import redis
 
 from common.config import StreamsConfig
 from common.streams.connection import StreamError
-from common.streams.names import CONSUMER_GROUPS, COUNTERS, DEAD_LETTERS, PROMPTS, RECORD, ROLLOUTS, TRAJECTORIES
+from common.streams.names import (
+    CONSUMER_GROUPS,
+    COUNTERS,
+    DEAD_LETTERS,
+    DECISIONS,
+    PROMPTS,
+    RECORD,
+    ROLLOUTS,
+    TRAJECTORIES,
+)
 from common.streams.patience import Deadline, Patience
 
 _KEPT_AFTER_RUN_SECONDS = 24 * 3600
@@ -69,7 +78,7 @@ class Streams:
         for name, group in CONSUMER_GROUPS.items():
             key = self.key(name)
             self.patience.call(f"XGROUP {key}", lambda key=key, group=group: self._create_group(key, group))
-        for name in (*CONSUMER_GROUPS, DEAD_LETTERS, COUNTERS):  # an earlier attempt may have finished
+        for name in (*CONSUMER_GROUPS, DEAD_LETTERS, COUNTERS, DECISIONS):  # an earlier attempt may have finished
             key = self.key(name)
             self.patience.call(f"PERSIST {key}", lambda key=key: self.client.persist(key))
 
@@ -211,12 +220,12 @@ class Streams:
 
     def empty(self) -> None:
         """Delete the streams and the counters."""
-        keys = [self.key(name) for name in (*CONSUMER_GROUPS, COUNTERS)]
+        keys = [self.key(name) for name in (*CONSUMER_GROUPS, COUNTERS, DECISIONS)]
         self.patience.call(f"DEL {' '.join(keys)}", lambda: self.client.delete(*keys))
 
     def expire(self) -> None:
         """Set the run's keys to expire in a day; for a run that has finished."""
-        for name in (*CONSUMER_GROUPS, DEAD_LETTERS, COUNTERS):
+        for name in (*CONSUMER_GROUPS, DEAD_LETTERS, COUNTERS, DECISIONS):
             key = self.key(name)
             self.patience.call(f"EXPIRE {key}", lambda key=key: self.client.expire(key, _KEPT_AFTER_RUN_SECONDS))
 

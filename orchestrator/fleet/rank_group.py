@@ -11,23 +11,21 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from common.config import RunSettings
-from common.disk import DiskError
-from common.errors import RunFailedError
-from common.streams import StreamError
-from learner.checkpoints import CheckpointError, adopt, latest_checkpoint, newest_whole
-from learner.divergence import DivergedError
+from common.errors import RunFailedError, UserError
+from learner.checkpoints import adopt, latest_checkpoint, newest_whole
 from orchestrator.fleet.calls import last_line
-from orchestrator.fleet.health import Health, RestartLimit
+from orchestrator.fleet.health import Health, RestartBudget, RestartLimit
+from orchestrator.fleet.hung_processes import HungProcesses
 from orchestrator.fleet.spawning import Spawner
+from orchestrator.fleet.watch import ActorWatch
 
 _TICK_SECONDS = 0.2
 #: When a rank fails, its peers fail too, some of them before Ray knows of a dead process.
 _GRACE_SECONDS = 3.0
-_LASTING = (CheckpointError, DiskError, DivergedError, StreamError)
 
 
 class LearnerDiedError(RunFailedError):
-    """A rank died or missed a deadline; the message names it."""
+    """A rank died or hung; the message names it."""
 
 
 class Report(Protocol):
@@ -50,11 +48,14 @@ class RankGroup(Generic[_Report]):
         self._checkpoints = config.folder / "checkpoints"
         self._check_stop = check_stop
         self._spawn = spawn
+        self._hung = HungProcesses(config.folder / "stacks")
         self._ranks: list[Any] = []
         self._names: list[str] = []
+        self._watches: list[ActorWatch] = []
+        self._notes: list[str] = []
         self._stepping: list[Any] = []
         self._under_way: list[Any] = []
-        self._limit = RestartLimit("the learner", config.deadlines.restarts)
+        self._limit = RestartLimit("the learner", RestartBudget.of(config.deadlines), time.monotonic)
         self.addresses: list[str] = []
         self.version = 0
         #: Whether a restart has gone past a damaged checkpoint, and so past groups that were acknowledged.
@@ -83,6 +84,7 @@ class RankGroup(Generic[_Report]):
         suffix = f"-restart-{self.restarts}" if self.restarts else ""
         self._names = [f"learner-{rank}{suffix}" for rank in range(self._count)]
         self._ranks = [self._spawn(rank, name) for rank, name in enumerate(self._names)]
+        self._watches = [ActorWatch(rank, self._deadlines.heartbeat_seconds) for rank in self._ranks]
         self._stepping, self._under_way = [], []
         self.addresses = []
         deadline = self._deadlines.start_seconds
@@ -90,6 +92,19 @@ class RankGroup(Generic[_Report]):
         versions = self._get([rank.start.remote(rendezvous, checkpoint) for rank in self._ranks], deadline, watch)
         self.version = versions[0]
         self.addresses = self._get([rank.metrics_address.remote() for rank in self._ranks], deadline)
+
+    def watch(self) -> None:
+        """Ask the ranks for their heartbeats. Never waits. Raises LearnerDiedError where one hangs."""
+        reasons = {
+            rank: reason for rank, watch in enumerate(self._watches) if (reason := watch.poll()) is not None
+        }
+        if reasons:
+            raise LearnerDiedError(self._end_hung(reasons))
+
+    def notes(self) -> list[str]:
+        """Return the lines that the ranks have left for the user since the last call."""
+        notes, self._notes = self._notes, []
+        return notes + [note for watch in self._watches for note in watch.notes()]
 
     def begin_step(self, checkpoint: bool) -> None:
         """Begin a step, with ``checkpoint`` after a checkpoint of the steps before it."""
@@ -104,6 +119,7 @@ class RankGroup(Generic[_Report]):
         while True:
             ready, pending = ray.wait(self._stepping, num_returns=len(self._stepping), timeout=wait)
             self._check(self._stepping, ready)
+            self.watch()
             if not pending:
                 return self._end_step(1.0)
             if time.monotonic() >= end:
@@ -128,21 +144,23 @@ class RankGroup(Generic[_Report]):
         """Write the weights as a Hugging Face folder."""
         self._together("export", folder, deadline=self._deadlines.start_seconds)
 
-    def restart(self, reason: str) -> str:
-        """Replace all ranks from the last checkpoint; return a line about it.
+    def restart(self, reason: str, watch: Callable[[], None] | None = None) -> str:
+        """Replace all ranks from the last checkpoint, and call ``watch`` meanwhile; return a line about it.
 
         Raises TooManyRestartsError, or LearnerDiedError for the new ranks.
         """
         self._limit.count(reason)
-        for rank in self._ranks:
+        for rank, watched in zip(self._ranks, self._watches, strict=True):
+            self._notes += watched.notes()
             ray.kill(rank)
+            self._hung.end(watched.last)
         checkpoint, damaged = latest_checkpoint(self._checkpoints), list[str]()
         if checkpoint is not None:
             checkpoint, damaged = newest_whole(checkpoint)
             if damaged:
                 adopt(self._checkpoints, checkpoint)
                 self.fell_back = True
-        self.start(checkpoint)
+        self.start(checkpoint, watch)
         return "; ".join(
             [f"learner died ({reason})", *damaged, f"restart {self.restarts} from version {self.version}"]
         )
@@ -177,15 +195,25 @@ class RankGroup(Generic[_Report]):
         while pending:
             (watch or self._check_stop)()
             if time.monotonic() > end:
-                late = [name for name, call in zip(self._names, calls, strict=False) if call in pending]
-                raise LearnerDiedError(f"no answer from {', '.join(late)} within {deadline:.0f} s")
+                late = [rank for rank, call in enumerate(calls) if call in pending]
+                raise LearnerDiedError(self._end_hung(dict.fromkeys(late, f"no result within {deadline:.0f} s")))
+            self.watch()
             done, pending = ray.wait(pending, timeout=_TICK_SECONDS)
             self._check(calls, done)
         results: list[Any] = ray.get(calls, timeout=deadline)
         return results
 
+    def _end_hung(self, reasons: dict[int, str]) -> str:
+        """Kill ranks that hang; say of each why, and what was found of it."""
+        said = []
+        for rank, reason in reasons.items():
+            beat = self._watches[rank].last
+            found = f"; {self._hung.kill(self._names[rank], beat)}" if beat is not None else ""
+            said.append(f"{self._names[rank]} hung: {reason}{found}")
+        return "; ".join(said)
+
     def _check(self, calls: list[Any], done: list[Any]) -> None:
-        """Raise LearnerDiedError if one of the calls that are done failed, or what a restart would meet again.
+        """Raise LearnerDiedError if a call that is done failed, or an error that a restart would only meet again.
 
         The error names the rank whose process died, if there is one, before ranks that failed for lack of it.
         """
@@ -194,11 +222,11 @@ class RankGroup(Generic[_Report]):
             return
         end = time.monotonic() + _GRACE_SECONDS
         pending = calls
-        while pending and not _dead(failures) and not _lasting(failures) and time.monotonic() < end:
+        while pending and not _dead(failures) and not _final_cause(failures) and time.monotonic() < end:
             self._check_stop()
             done, pending = ray.wait(calls, num_returns=len(calls), timeout=_TICK_SECONDS)
             failures = self._failures(calls, done)
-        lasting = _lasting(failures)
+        lasting = _final_cause(failures)
         if lasting is not None:
             raise lasting
         name, error = next(iter((_dead(failures) or first).items()))
@@ -237,7 +265,7 @@ def _dead(failures: dict[str, RayError]) -> dict[str, RayError]:
     return {name: error for name, error in failures.items() if not isinstance(error, RayTaskError)}
 
 
-def _lasting(failures: dict[str, RayError]) -> Exception | None:
-    """Return the cause of a failure that a restart would only meet again."""
+def _final_cause(failures: dict[str, RayError]) -> UserError | RunFailedError | None:
+    """Return an error among the failures that a restart would only meet again."""
     causes = (error.cause for error in failures.values() if isinstance(error, RayTaskError))
-    return next((cause for cause in causes if isinstance(cause, _LASTING)), None)
+    return next((cause for cause in causes if isinstance(cause, UserError | RunFailedError)), None)

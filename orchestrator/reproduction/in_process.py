@@ -21,13 +21,14 @@ from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, Task, TrajectoryGroup
 from common.weights.fence import VersionFence
 from learner import process_group
-from learner.collector import Collector, Progress
+from learner.collector import Collector
 from learner.engine import Engine
 from learner.export import export_model
 from learner.learner_loop import LearnerLoop, StepReport
 from learner.objectives.registry import make_objective
 from learner.policy import Policy
 from learner.preparation import prepare
+from learner.progress import Progress
 from orchestrator.admission import Ledger, capacity
 from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.rounds import Evaluation, evaluate
@@ -88,6 +89,11 @@ class TrainingGroups:
             progress=progress,
             advantage=config.learner.advantage,
         )
+
+    @property
+    def spare(self) -> int:
+        """None: groups are made for one step at a time."""
+        return 0
 
     def next_groups(self) -> Sequence[TrajectoryGroup]:
         """Make groups until those of one step are there."""

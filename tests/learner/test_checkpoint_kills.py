@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from learner.checkpoints import Checkpoints, Ranks, adopt, find_damage, latest_checkpoint, load_progress
-from learner.collector import Progress
+from learner.progress import Progress
 from learner.retention import Retention
 
 KILLS = 60

@@ -25,7 +25,7 @@ from learner.checkpoints import (
     newest_whole,
     require_whole,
 )
-from learner.collector import Progress
+from learner.progress import Progress
 from learner.retention import Retention
 from tests.disks import small_disk
 

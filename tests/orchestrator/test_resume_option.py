@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from common.config import Config, ConfigError, StreamsConfig, load_config
 from common.streams import PROMPTS, TRAJECTORIES, Streams, connect
 from learner.checkpoints import Checkpoints, Ranks
-from learner.collector import Progress
 from learner.digests import join_shares, write_share
+from learner.progress import Progress
 from learner.resume_compatibility import recorded_settings
 from learner.retention import Retention
 from orchestrator.commands.main import main
