@@ -46,7 +46,7 @@ class Evaluator:
         return self._round.version if self._round is not None else None
 
     def begin(self, version: int) -> None:
-        """Send all tasks out, for the weights of ``version``; of a round that was put off, those that came back."""
+        """Send all tasks out for the weights of ``version``; of a round put off, those that have come back."""
         before, self._put_off = self._put_off, None
         deadline = self._streams.deadline(self._config.deadlines.step_seconds)
         self._round = _Round(version, deadline, self._streams.renewals)

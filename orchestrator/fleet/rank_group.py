@@ -12,8 +12,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from common.config import RunSettings
 from common.errors import RunFailedError, UserError
-from learner.checkpoints import latest_checkpoint
-from orchestrator.fleet.calls import last_line
+from learner.checkpoints import adopt, latest_checkpoint, newest_whole
+from orchestrator.fleet.failure_log import why
 from orchestrator.fleet.health import Health, RestartBudget, RestartLimit
 from orchestrator.fleet.hung_processes import HungProcesses
 from orchestrator.fleet.spawning import Spawner
@@ -58,6 +58,8 @@ class RankGroup(Generic[_Report]):
         self._limit = RestartLimit("the learner", RestartBudget.of(config.deadlines), time.monotonic)
         self.addresses: list[str] = []
         self.version = 0
+        #: Whether a restart has gone past a damaged checkpoint, and so past groups that were acknowledged.
+        self.fell_back = False
 
     @property
     def name(self) -> str:
@@ -152,9 +154,16 @@ class RankGroup(Generic[_Report]):
             self._notes += watched.notes()
             ray.kill(rank)
             self._hung.end(watched.last)
-        checkpoint = latest_checkpoint(self._checkpoints)
+        checkpoint, damaged = latest_checkpoint(self._checkpoints), list[str]()
+        if checkpoint is not None:
+            checkpoint, damaged = newest_whole(checkpoint)
+            if damaged:
+                adopt(self._checkpoints, checkpoint)
+                self.fell_back = True
         self.start(checkpoint, watch)
-        return f"learner died ({reason}); restart {self.restarts} from version {self.version}"
+        return "; ".join(
+            [f"learner died ({reason})", *damaged, f"restart {self.restarts} from version {self.version}"]
+        )
 
     def _together(
         self, method: str, *arguments: Any, deadline: float, watch: Callable[[], None] | None = None
@@ -226,7 +235,7 @@ class RankGroup(Generic[_Report]):
         if lasting is not None:
             raise lasting
         name, error = next(iter((_dead(failures) or first).items()))
-        raise LearnerDiedError(f"{name}: {last_line(error)}") from error
+        raise LearnerDiedError(f"{name}: {why(error)}") from error
 
     def _failures(self, calls: list[Any], done: list[Any]) -> dict[str, RayError]:
         failures = {}
