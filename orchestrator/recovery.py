@@ -20,10 +20,6 @@ from orchestrator.admission import Admission
 class Learner(Protocol):
     """The learner, as far as recovery asks it."""
 
-    @property
-    def fell_back(self) -> bool:
-        """Whether a restart has gone past a damaged checkpoint."""
-
     def lacking(self, admitted: int) -> Lacking:
         """Return which groups below index ``admitted`` have not come to the learner."""
 

@@ -44,7 +44,7 @@ class Remains:
 
 
 class Killing:
-    """A hung actor that is being looked at and killed, on its node; its stacks go into ``folder``, if there is one.
+    """A hung actor that is being looked at and killed, on its node; its stacks go into ``folder``, if any.
 
     ``task`` is the task of Ray's that does it on another machine; None where that is this one.
     """

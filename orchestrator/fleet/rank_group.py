@@ -59,7 +59,6 @@ class RankGroup(Generic[_Report]):
         self.addresses: list[str] = []
         self.version = 0
         #: Whether a restart has gone past a damaged checkpoint, and so past groups that were acknowledged.
-        self.fell_back = False
 
     @property
     def name(self) -> str:
@@ -159,7 +158,6 @@ class RankGroup(Generic[_Report]):
             checkpoint, damaged = newest_whole(checkpoint)
             if damaged:
                 adopt(self._checkpoints, checkpoint)
-                self.fell_back = True
         self.start(checkpoint, watch)
         return "; ".join(
             [f"learner died ({reason})", *damaged, f"restart {self.restarts} from version {self.version}"]
