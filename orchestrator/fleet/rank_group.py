@@ -58,7 +58,6 @@ class RankGroup(Generic[_Report]):
         self._limit = RestartLimit("the learner", RestartBudget.of(config.deadlines), time.monotonic)
         self.addresses: list[str] = []
         self.version = 0
-        #: Whether a restart has gone past a damaged checkpoint, and so past groups that were acknowledged.
 
     @property
     def name(self) -> str:
