@@ -12,8 +12,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from common.config import RunSettings
 from common.errors import RunFailedError, UserError
-from learner.checkpoints import latest_checkpoint
-from orchestrator.fleet.calls import last_line
+from learner.checkpoints import adopt, latest_checkpoint, newest_whole
+from orchestrator.fleet.failure_log import why
 from orchestrator.fleet.health import Health, RestartBudget, RestartLimit
 from orchestrator.fleet.hung_processes import HungProcesses
 from orchestrator.fleet.spawning import Spawner
@@ -152,9 +152,15 @@ class RankGroup(Generic[_Report]):
             self._notes += watched.notes()
             ray.kill(rank)
             self._hung.end(watched.last)
-        checkpoint = latest_checkpoint(self._checkpoints)
+        checkpoint, damaged = latest_checkpoint(self._checkpoints), list[str]()
+        if checkpoint is not None:
+            checkpoint, damaged = newest_whole(checkpoint)
+            if damaged:
+                adopt(self._checkpoints, checkpoint)
         self.start(checkpoint, watch)
-        return f"learner died ({reason}); restart {self.restarts} from version {self.version}"
+        return "; ".join(
+            [f"learner died ({reason})", *damaged, f"restart {self.restarts} from version {self.version}"]
+        )
 
     def _together(
         self, method: str, *arguments: Any, deadline: float, watch: Callable[[], None] | None = None
@@ -198,8 +204,11 @@ class RankGroup(Generic[_Report]):
 
     def _end_hung(self, reasons: dict[int, str]) -> str:
         """Kill ranks that hang; say of each why, and what was found of it."""
-        beats = {rank: beat for rank in reasons if (beat := self._watches[rank].last) is not None}
-        killings = {rank: self._hung.kill(self._names[rank], beat) for rank, beat in beats.items()}
+        killings = {}
+        for rank in reasons:
+            beat = self._watches[rank].last or self._hung.find(self._names[rank])
+            if beat is not None:
+                killings[rank] = self._hung.kill(self._names[rank], beat)
         found = {rank: f"; {killing.wait()}" for rank, killing in killings.items()}
         return "; ".join(
             f"{self._names[rank]} hung: {reason}{found.get(rank, '')}" for rank, reason in reasons.items()
@@ -223,7 +232,7 @@ class RankGroup(Generic[_Report]):
         if lasting is not None:
             raise lasting
         name, error = next(iter((_dead(failures) or first).items()))
-        raise LearnerDiedError(f"{name}: {last_line(error)}") from error
+        raise LearnerDiedError(f"{name}: {why(error)}") from error
 
     def _failures(self, calls: list[Any], done: list[Any]) -> dict[str, RayError]:
         failures = {}

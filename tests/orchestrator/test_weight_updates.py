@@ -34,7 +34,7 @@ from orchestrator.fleet.cluster import local_ray
 from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
-from orchestrator.fleet.rank_group import LearnerDiedError
+from orchestrator.fleet.rank_group import LearnerDiedError, start_ranks
 from orchestrator.fleet.weights_check import Verified, WeightsDifferError
 
 SETTINGS = Settings(mib=40, workers=2, dtype="float32", repeats=1)
@@ -304,7 +304,7 @@ def test_a_missed_broadcast_is_made_up_for_and_a_worker_that_dies_of_one_is_repl
 
     fleet.workers["rollout-1"].come_to_grief.remote("SIGKILL")
     failed, died = fleet.update()
-    assert died.startswith("rollout-1 died (")
+    assert died.startswith("rollout-1 died (its process was killed or crashed; more in failures.log")
     assert "broadcast failed" in failed
     assert "rollout-1" in failed
     assert fleet.hold_the_learners_weights(), "the survivor and the newcomer"
@@ -473,6 +473,10 @@ class Rank(WatchedActor):
         pass
 
     def start(self, rendezvous: None, checkpoint: None) -> int:
+        if self._fate == "stop":
+            self.heart.doing("loading the model")
+            time.sleep(1.0)  # its heartbeat tells what it does
+            os.kill(os.getpid(), signal.SIGSTOP)
         return 0
 
     def metrics_address(self) -> str:
@@ -524,3 +528,24 @@ def test_a_failed_rank_is_named(
         learner.end_publish(lambda: None)
     for rank in ranks:
         ray.kill(rank)
+
+
+def test_a_rank_that_hangs_at_its_start_is_named_and_the_start_tried_again(tmp_path: Path) -> None:
+    ranks: list[Any] = []
+
+    def spawn(rank: int, name: str) -> Any:
+        ranks.append(_remote(Rank).remote("" if ranks else "stop"))
+        return ranks[-1]
+
+    learner = LearnerGroup(_config(DeadlinesConfig(heartbeat_seconds=2.0), tmp_path), spawn, lambda: None)
+    notes: list[str] = []
+    start_ranks(learner, None, lambda: None, notes.append)
+    (note,) = notes
+    assert "learner-0 hung: no answer for 2 s" in note
+    assert "last while loading the model; process " in note
+    assert " was stopped; its stack is in stacks/learner-0-" in note
+    assert note.endswith("restart 1 from version 0")
+    (stack,) = (tmp_path / "stacks").iterdir()
+    assert "Rank.start" in stack.read_text()
+    assert learner.restarts == 1
+    ray.kill(ranks[-1])
