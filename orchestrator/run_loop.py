@@ -26,7 +26,6 @@ from orchestrator.recorder import Recorder
 from orchestrator.recovery import Recovery
 from orchestrator.side_evaluation import SideEvaluation
 
-_TICK_SECONDS = 0.2
 #: Kubernetes kills a process that takes half a minute to end.
 _LAST_EVALUATION_SECONDS = 15.0
 
@@ -42,6 +41,7 @@ class RunLoop:
     recovery: Recovery
     recorder: Recorder
     stop: StopRequest
+    tick_seconds: float = 0.2
     _step_began: float = field(default=0.0, init=False)
     _unrecorded: StepReport | None = field(default=None, init=False)
 
@@ -93,7 +93,7 @@ class RunLoop:
         while report is None:
             self.admission.admit(learner.version)
             self._poll()
-            report = learner.poll_step(_TICK_SECONDS)
+            report = learner.poll_step(self.tick_seconds)
         self._unrecorded = report
         self._record(report, weights_seconds=self._publish())
 
@@ -111,7 +111,7 @@ class RunLoop:
         end = time.monotonic() + seconds
         while self.evaluation.version is not None and time.monotonic() < end:
             self._poll()
-            time.sleep(_TICK_SECONDS)
+            time.sleep(self.tick_seconds)
 
     def _publish(self) -> float:
         """Get the learner's weights into all rollout workers; return the seconds it took."""
