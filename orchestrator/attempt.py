@@ -14,6 +14,9 @@ from orchestrator.report.report_page import write_report
 from orchestrator.run_folder import RunFolder
 from orchestrator.run_recorder import RunOutput
 
+#: Notes that the summary of a run repeats.
+_NOTES = 5
+
 
 def attempt(
     config: Config | StageConfig,
@@ -50,6 +53,7 @@ def attempt(
             "updates": metrics[-1]["step"] if metrics else 0,
             **results(output),
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
+            "notes": _notes(folder),
             "run_folder": str(folder.path),
         }
         if refused and folder.made and not metrics:
@@ -59,3 +63,9 @@ def attempt(
             write_report(folder.path)
             folder.close()
     return summary
+
+
+def _notes(folder: RunFolder) -> dict[str, Any]:
+    """Return how many notes the run has left, and the first few."""
+    texts = [record["text"] for record in folder.records("notes")]
+    return {"count": len(texts), "first": texts[:_NOTES]}

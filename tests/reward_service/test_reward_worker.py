@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from common.config import Config, StreamsConfig
+from common.heartbeat import Heartbeat
 from common.processes import die_with_parent
 from common.records import PromptGroup, Rollout, RolloutGroup, Sampler, Score, Task, TestCase, TrajectoryGroup
 from common.streams import CONSUMER_GROUPS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
@@ -133,7 +134,7 @@ def test_nobody_else_claims_a_group_that_waits_for_room(redis_url: str, run_id: 
     def publish(cause: Delivery, group: TrajectoryGroup) -> None:
         consumer.publish_and_acknowledge(cause, group, PATIENCE_S)
 
-    loop = RewardLoop("first", consumer, publish, PaysNothing(), 3, shuffle=False)
+    loop = RewardLoop("first", consumer, publish, PaysNothing(), Heartbeat(60.0), print, 3, shuffle=False)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(loop.run, lambda: bool(done), done.append)
         end = time.monotonic() + PATIENCE_S
@@ -157,17 +158,23 @@ def test_a_group_that_cannot_be_scored_is_lost_with_the_reason(streams: Streams)
     streams.publish(ROLLOUTS, [rollouts("").encode(), b"no record"], deadline=1)
     consumer = Consumer(streams, ROLLOUTS, "w")
     done: list[TrajectoryGroup] = []
+    heart = Heartbeat(60.0)
 
     def publish(cause: Delivery, group: TrajectoryGroup) -> None:
         assert held_by(streams) == [b"w"]
         consumer.publish_and_acknowledge(cause, group, 1)
 
-    RewardLoop("w", consumer, publish, Fails(), 3, shuffle=False).run(lambda: bool(done), done.append)
+    RewardLoop("w", consumer, publish, Fails(), heart, heart.note, 3, shuffle=False).run(
+        lambda: bool(done), done.append
+    )
     (message,) = streams.messages(TRAJECTORIES)
     group = TrajectoryGroup.decode(message)
     assert group == done[0]
     assert group.lost == "cannot be scored: reward.functions: brevity raised ZeroDivisionError"
     assert group.scores == ()
+    beat = heart.beat()
+    assert beat.notes == (f"a group is lost: {group.lost}",)
+    assert (beat.what, beat.waits) == ("completed groups", True)
 
 
 def test_the_worker_exports_what_its_scorer_counts_and_tells_rewards_how_texts_were_decoded(
