@@ -12,7 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from common.config import RunSettings
 from common.errors import RunFailedError, UserError
-from learner.checkpoints import latest_checkpoint
+from learner.checkpoints import adopt, latest_checkpoint, newest_whole
 from orchestrator.fleet.calls import last_line
 from orchestrator.fleet.health import Health, RestartBudget, RestartLimit
 from orchestrator.fleet.hung_processes import HungProcesses
@@ -152,9 +152,15 @@ class RankGroup(Generic[_Report]):
             self._notes += watched.notes()
             ray.kill(rank)
             self._hung.end(watched.last)
-        checkpoint = latest_checkpoint(self._checkpoints)
+        checkpoint, damaged = latest_checkpoint(self._checkpoints), list[str]()
+        if checkpoint is not None:
+            checkpoint, damaged = newest_whole(checkpoint)
+            if damaged:
+                adopt(self._checkpoints, checkpoint)
         self.start(checkpoint, watch)
-        return f"learner died ({reason}); restart {self.restarts} from version {self.version}"
+        return "; ".join(
+            [f"learner died ({reason})", *damaged, f"restart {self.restarts} from version {self.version}"]
+        )
 
     def _together(
         self, method: str, *arguments: Any, deadline: float, watch: Callable[[], None] | None = None
