@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from common.config.base import ConfigError, Name, NonNegative, Positive, Rate, Section
+from common.config.base import ConfigError, Name, NonNegative, Positive, Rate, Section, Seed
 from common.config.environment import check_reference, from_environment, names_variable
 from common.sampler import Temperature
 
@@ -22,11 +22,11 @@ class RunConfig(Section):
     """Where everything the run produces goes."""
     about: str = ""
     """What the run shows and what it does not, in a sentence or two; printed first and put into the report."""
-    seed: NonNegative = 0
+    seed: Seed = 0
     """Keys every random number of the run."""
     steps: Positive | None = None
     """Learner steps (weight versions) to train. A run is given either these or ``epochs``."""
-    epochs: Annotated[Rate, Field(allow_inf_nan=False)] | None = None
+    epochs: Rate | None = None
     """Times that every training task is trained on, in place of ``steps``: the run ends before the step that would
     go beyond. Counts the tasks that were loaded, without those that ``data.max_prompt_tokens`` leaves out."""
     keep_best: bool = False

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from orchestrator.commands.numbers import FiniteRange
+
 _Function = Callable[..., Any]
 _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     click.argument("recipe", type=click.Path(path_type=Path)),
@@ -17,7 +19,7 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     ),
     click.option(
         "--gpu-gb",
-        type=click.FloatRange(min=0, min_open=True),
+        type=FiniteRange(min=0, min_open=True),
         metavar="GB",
         help="GB of a GPU that --dry-run reckons with; by default those of this machine's, or 80.",
     ),

@@ -15,6 +15,7 @@ from common.config import from_environment, without_password
 from common.errors import UserError
 from common.streams import StreamError
 from orchestrator.commands.exits import CommandFailedError
+from orchestrator.commands.numbers import FiniteRange
 from orchestrator.commands.reward_settings import reward_settings
 from reward_service.http.guard import is_loopback
 from reward_service.http.server import ServiceProcess, listen
@@ -37,7 +38,7 @@ _TOKEN_VARIABLE = "COUPLET_REWARD_TOKEN"
     "--deadline-seconds",
     default=600.0,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="For a batch, at most.",
 )
 @click.option(
@@ -47,7 +48,7 @@ _TOKEN_VARIABLE = "COUPLET_REWARD_TOKEN"
     "--drain-seconds",
     default=60.0,
     show_default=True,
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     help="After SIGTERM, for what is open to finish.",
 )
 @click.option("--streams-url", help="Redis of a run whose rollouts to score: redis://host:port/db or env:NAME.")
