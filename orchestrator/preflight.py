@@ -14,7 +14,7 @@ from common.plugins import PluginError
 from common.records import Task
 from common.streams import Streams, connect
 from learner.objectives.registry import make_objective
-from orchestrator.curriculum import Curriculum, load_data
+from orchestrator.curriculum import Curriculum, load_curriculum
 from orchestrator.loggers import check_loggers
 from orchestrator.resume import checkpoint_to_resume
 from orchestrator.run_length import RunLength, run_length
@@ -51,16 +51,26 @@ def check_run(config: Config, resume: str) -> RunInputs:
     if config.streams.url != "embedded":
         _check_redis(config)
     notes: list[str] = []
-    tasks, held_out = load_data(config, notes)
+    curriculum, held_out = load_curriculum(config, notes)
     if config.run.keep_best and not held_out:
         raise ConfigError(
             "run.keep_best: without held-out tasks nothing says which weights are best; set data.held_out"
         )
-    curriculum = Curriculum(tasks, config.run.seed)
-    length = run_length(config, len(tasks))
-    notes += filter(None, [f"training: {length.sentence()}", length.warning()])
+    length = run_length(config, len(curriculum))
+    notes.append(f"training: {length.sentence()}")
+    notes += _by_source(config, curriculum, length)
+    notes += filter(None, [length.warning()])
     notes += check_vllm(config)
     return RunInputs(curriculum, held_out, length, notes, checkpoint)
+
+
+def _by_source(config: Config, curriculum: Curriculum, length: RunLength) -> list[str]:
+    """Say how often the run goes through the tasks of each source that has a weight."""
+    if not any(source.weight for source in config.data.train):
+        return []
+    epochs = curriculum.epochs(length.steps * length.groups_per_step)
+    named = (f"{source.label} {each:.4g}" for source, each in zip(config.data.train, epochs, strict=True))
+    return [f"data.train: epochs of each source by its weight: {', '.join(named)}"]
 
 
 def _check_algorithm(config: Config) -> None:

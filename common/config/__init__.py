@@ -59,6 +59,7 @@ from common.config.stages import (
     StageLearnerConfig,
     StageModelConfig,
 )
+from common.config.task_source import TaskSource, source_name
 from common.config.tree import Config, RunSettings
 
 __all__ = [
@@ -109,6 +110,7 @@ __all__ = [
     "StageLearnerConfig",
     "StageModelConfig",
     "StreamsConfig",
+    "TaskSource",
     "TelemetryConfig",
     "TorchBackendConfig",
     "TraceConfig",
@@ -119,5 +121,6 @@ __all__ = [
     "from_environment",
     "load_config",
     "load_stage_config",
+    "source_name",
     "without_password",
 ]

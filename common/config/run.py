@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -9,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from common.config.base import ConfigError, Name, NonNegative, Positive, Rate, Section, Seed
 from common.config.environment import check_reference, from_environment, names_variable
+from common.config.task_source import TaskSource, TaskSources
 from common.sampler import Temperature
 
 
@@ -92,18 +94,29 @@ class PromptSettings(Section):
         return self
 
 
+def _check_sources(field: str, sources: Sequence[TaskSource]) -> None:
+    labels = [source.label for source in sources]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"{field}: two sources are called {label!r}; give one of them another name")
+    without = [source.path for source in sources if source.weight is None]
+    if without and len(without) < len(sources):
+        raise ValueError(f"{field}: {without[0]} has no weight and others have; give all of them one, or none")
+
+
 class DataConfig(PromptSettings):
     source: Literal["synthetic", "file"] = "file"
     """``synthetic`` generates the quick start's tasks; ``file`` reads ``train`` and ``held_out``."""
-    train: Path | None = None
-    """File of training tasks; docs/tasks.md has the formats."""
+    train: TaskSources = ()
+    """Where training tasks come from: a file, ``hub:`` and the name of a data set on the Hub, or a list of sources
+    of several; docs/tasks.md has the formats."""
     train_format: str | None = None
-    """Format of that file by name, of ours or of an installed plug-in, or by path, ``module:function``; by default
-    the fields of each row tell it."""
-    held_out: Path | None = None
-    """File of evaluation tasks."""
+    """Format of their rows by name, of ours or of an installed plug-in, or by path, ``module:function``; by
+    default the fields of each row tell it."""
+    held_out: TaskSources = ()
+    """Where evaluation tasks come from, as ``train``, but without weights."""
     held_out_format: str | None = None
-    """Format of that file, as of ``train_format``."""
+    """Format of their rows, as of ``train_format``."""
     train_tasks: Positive = 2000
     """How many training tasks the synthetic generator makes."""
     held_out_tasks: Positive = 200
@@ -111,12 +124,17 @@ class DataConfig(PromptSettings):
     max_prompt_tokens: Positive = 512
     """A task whose prompt is longer, template and ``answer_prefix`` included, is left out, and counted."""
     metadata: tuple[str, ...] = ()
-    """Columns of the rows of both files that reward functions get, in ``task.metadata``; 16 KiB a task at most."""
+    """Columns of the rows, also of those held out, that reward functions get in ``task.metadata``; 16 KiB a task
+    at most."""
 
     @model_validator(mode="after")
     def _file_has_train(self) -> Self:
-        if self.source == "file" and self.train is None:
-            raise ValueError("train: missing; name a jsonl file of tasks, or set source: synthetic")
+        if self.source == "file" and not self.train:
+            raise ValueError("train: missing; name a file of tasks, or set source: synthetic")
+        for field, sources in (("train", self.train), ("held_out", self.held_out)):
+            _check_sources(field, sources)
+        if any(source.weight is not None for source in self.held_out):
+            raise ValueError("held_out: is evaluated on as a whole; leave the weights out")
         if self.source == "synthetic" and self.metadata:
             raise ValueError("metadata: generated tasks have no columns; leave it out, or set source: file")
         return self

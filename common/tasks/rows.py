@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from common.records import Task
 
 _BATCH_ROWS = 1024
 _KINDS = "it must be UTF-8 JSON lines, gzip if named .gz, or named .parquet"
+#: What may be the name of a data set, without what the names of our files end in.
+_IS_NAME = re.compile(r"(?!.*\.(jsonl?|gz|parquet)$)[\w.-]+/[\w.-]+")
 _IDS = ("id", "task_id", "question_id", "problem_id")
 
 
@@ -128,7 +131,8 @@ def read_rows(path: Path | str) -> Iterator[TaskRow]:
     if path.is_dir():
         raise TaskFileError(f"{path}: is a folder; give a file of tasks in it")
     if not path.is_file():
-        raise TaskFileError(f"{path}: there is no such file; check the path of the task set")
+        on_hub = f"; for a data set of the Hub, write hub:{path}" if _IS_NAME.fullmatch(str(path)) else ""
+        raise TaskFileError(f"{path}: there is no such file; check the path of the task set{on_hub}")
     empty = True
     try:
         for row in rows_in(path):

@@ -215,7 +215,7 @@ def test_apps_rows_of_data_sets_without_ids_are_numbered(tmp_path: Path) -> None
         ({"id": 1, "question": "q", "input_output": None}, "field input_output: is null, and a row of the form"),
         (OWN | {"id": "a\ud83d"}, r"field id: holds \\ud83d, half of a surrogate pair"),
         (OWN | {"tests": [{"call": "f('\udc00')", "expected": "1"}]}, r"field tests\.0\.call: "),
-        (OWN | {"tests": [{"kind": "stdin", "stdin": "\ud800", "expected": ""}]}, r"tests\.0\.stdin: holds \\ud800"),
+        (OWN | {"tests": [{"kind": "stdin", "stdin": "\ud800", "expected": ""}]}, r"0\.stdin: holds \\ud800"),
         (OWN | {"metadata": {"a\ud800": 1}}, r"field metadata: holds|field metadata.*cannot be sent"),
         *(
             (OWN | {"tests": [{"call": "f()", "expected": "1", "tolerance": value}]}, r"tests\.0\.tolerance: ")
