@@ -114,7 +114,7 @@ def _token(file: Path | None) -> str | None:
         token, source = os.environ.get(_TOKEN_VARIABLE), f"${_TOKEN_VARIABLE}"
     else:
         try:
-            token, source = file.read_text(), f"--token-file {file}"
+            token, source = file.read_text(encoding="utf-8"), f"--token-file {file}"
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--token-file {file}: cannot be read: {error}") from error
     if token is None:

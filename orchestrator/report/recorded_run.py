@@ -148,7 +148,7 @@ def _is_held(folder: Path) -> bool:
 def _read(path: Path, damage: list[str]) -> Record:
     if not path.exists():
         return {}
-    record = _parse(path.read_text(errors="replace"))
+    record = _parse(path.read_text(encoding="utf-8", errors="replace"))
     if record is None:
         damage.append(f"{path.name} is damaged")
     return record or {}
@@ -156,7 +156,7 @@ def _read(path: Path, damage: list[str]) -> Record:
 
 def _config(path: Path, damage: list[str]) -> tuple[Record, str]:
     """Return the configuration by section and as text, without passwords; empty if it is absent or damaged."""
-    text = without_passwords(path.read_text(errors="replace")) if path.exists() else ""
+    text = without_passwords(path.read_text(encoding="utf-8", errors="replace")) if path.exists() else ""
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -172,7 +172,7 @@ def _read_lines(path: Path, damage: list[str]) -> list[Record]:
     """Return the objects of a jsonl file. Its last line may be torn: the run is writing it, or was killed then."""
     if not path.exists():
         return []
-    *lines, rest = path.read_text(errors="replace").split("\n")
+    *lines, rest = path.read_text(encoding="utf-8", errors="replace").split("\n")
     parsed = [_parse(line) for line in lines]
     bad = parsed.count(None)
     if bad:
