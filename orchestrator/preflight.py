@@ -45,7 +45,7 @@ def check_run(config: Config, resume: str) -> RunInputs:
     checkpoint = checkpoint_to_resume(config, resume)
     _check_algorithm(config)
     _check_model(config)
-    check_loggers(config.telemetry.loggers)
+    check_loggers(config.telemetry)
     if config.reward.workers and config.ray.address == "local":  # on a cluster, they run elsewhere
         probe().require(Level(config.reward.sandbox_level))
     if config.streams.url != "embedded":

@@ -48,6 +48,7 @@ from common.config.run import (
     RunConfig,
     StreamsConfig,
     TelemetryConfig,
+    WandbConfig,
 )
 from common.config.stages import (
     CorpusConfig,
@@ -116,6 +117,7 @@ __all__ = [
     "TraceConfig",
     "VllmBackendConfig",
     "VrpoConfig",
+    "WandbConfig",
     "Wd1Config",
     "dump_config",
     "from_environment",

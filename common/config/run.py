@@ -193,6 +193,17 @@ class RayConfig(Section):
     """Start Ray's dashboard with a local Ray; ``ray list actors`` needs it."""
 
 
+class WandbConfig(Section):
+    project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")] = "couplet"
+    """Project of W&B that the run is put into."""
+    entity: Annotated[str, Field(min_length=1)] | None = None
+    """User or team whose project it is; by default that of the account."""
+    group: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """Names what runs belong together, as the seeds of one experiment do."""
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
+    """Tags of the run."""
+
+
 class TelemetryConfig(Section):
     host: str = Field(default="auto", min_length=1)
     """Address on which the run's main process serves its metrics and the list of all endpoints. ``auto``: loopback
@@ -202,6 +213,19 @@ class TelemetryConfig(Section):
     loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Who is told of every step's metrics besides ``metrics.jsonl`` and Prometheus (extras ``tensorboard``,
     ``wandb``)."""
+    sample_steps: NonNegative = 10
+    """Learner steps between two tables of samples that they are told of (prompt, completion, reward); 0: none."""
+    wandb: WandbConfig = WandbConfig()
+    """Where W&B puts the run, for ``loggers: [wandb]``. Its own variables (WANDB_MODE, ...) apply."""
+
+    @model_validator(mode="after")
+    def _loggers_are_used(self) -> Self:
+        for name in self.loggers:
+            if self.loggers.count(name) > 1:
+                raise ValueError(f"loggers: names {name} twice; leave one of the two out")
+        if self.wandb != WandbConfig() and "wandb" not in self.loggers:
+            raise ValueError("wandb: not used; add wandb to loggers, or leave the section out")
+        return self
 
 
 class DeadlinesConfig(Section):
