@@ -6,15 +6,19 @@ Nothing has to be restored after a crash but the index.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 from common import rng
 from common.config import Config, ConfigError
 from common.mixture import Mixture
-from common.models.loading import local_model_folder
+from common.models.loading import MissingTokenizerError, local_model_folder
 from common.models.prompts import PromptEncoder
 from common.records import Task
 from learner.warm_start.synthetic import generate
 from orchestrator.task_sources import Split, read_sources, usable_tasks
+
+_SPLITS: tuple[Split, ...] = ("train", "held_out")
 
 
 class Curriculum:
@@ -91,24 +95,37 @@ def load_data(config: Config, notes: list[str]) -> tuple[list[Task], list[Task]]
     return [task for tasks in sources for task in tasks], held_out
 
 
-def count_training_tasks(config: Config, notes: list[str]) -> int:
-    """Count the training tasks that :func:`load_data` gives, as it does, without a look at the held-out ones.
+@dataclass(frozen=True)
+class TaskCounts:
+    """The tasks of a run; ``notes`` say what is left out, and what could not be measured."""
 
-    Downloads nothing: without the model's tokenizer tasks with long prompts are counted too, and ``notes`` say so.
+    train: int
+    held_out: int
+    notes: tuple[str, ...]
+
+
+def count_tasks(config: Config) -> TaskCounts:
+    """Count the tasks that :func:`load_data` gives, as it does, but download nothing.
+
+    Without the model's tokenizer tasks with long prompts are counted too. Raises what :func:`load_data` does.
     """
-    data = config.data
+    data, notes = config.data, list[str]()
     if data.source == "synthetic":
-        return data.train_tasks
-    read = read_sources(data, "train", download=False)
+        return TaskCounts(data.train_tasks, data.held_out_tasks, ())
+    read = {split: read_sources(data, split, download=False) for split in _SPLITS}
     encoder = None
-    if local_model_folder(config.model.path) is None:
+    if local_model_folder(config.model.path) is not None:
+        with suppress(MissingTokenizerError):
+            encoder = PromptEncoder(config.model.path, data)
+    if encoder is None:
         notes.append(
             f"data.train: counted with the prompts of more than {data.max_prompt_tokens} tokens, which are left "
             f"out later: {config.model.path} and its tokenizer are not on this machine"
         )
-    else:
-        encoder = PromptEncoder(config.model.path, data)
-    return sum(len(usable_tasks(data, "train", source, encoder, notes)) for source in read)
+    train, held_out = (
+        sum(len(usable_tasks(data, split, source, encoder, notes)) for source in read[split]) for split in _SPLITS
+    )
+    return TaskCounts(train, held_out, tuple(notes))
 
 
 def _load(config: Config, notes: list[str]) -> tuple[list[list[Task]], list[Task]]:
@@ -117,10 +134,9 @@ def _load(config: Config, notes: list[str]) -> tuple[list[list[Task]], list[Task
     if data.source == "synthetic":
         made = generate(config.run.seed, data.train_tasks, data.held_out_tasks)
         return [[t.task for t in made.train]], [t.task for t in made.held_out]
-    splits: tuple[Split, ...] = ("train", "held_out")
-    read = {split: read_sources(data, split) for split in splits}
+    read = {split: read_sources(data, split) for split in _SPLITS}
     encoder = PromptEncoder(config.model.path, data)
     train, held_out = (
-        [usable_tasks(data, split, source, encoder, notes) for source in read[split]] for split in splits
+        [usable_tasks(data, split, source, encoder, notes) for source in read[split]] for split in _SPLITS
     )
     return train, [task for tasks in held_out for task in tasks]

@@ -43,8 +43,8 @@ def check_run(config: Config, resume: str) -> RunInputs:
     Raises ConfigError, ModelError, StreamError, TaskFileError or SandboxUnavailable.
     """
     checkpoint = checkpoint_to_resume(config, resume)
-    _check_algorithm(config)
-    _check_model(config)
+    check_algorithm(config)
+    check_model(config, model_folder(config.model.path))
     check_loggers(config.telemetry)
     if config.reward.workers and config.ray.address == "local":  # on a cluster, they run elsewhere
         probe().require(Level(config.reward.sandbox_level))
@@ -73,7 +73,7 @@ def _by_source(config: Config, curriculum: Curriculum, length: RunLength) -> lis
     return [f"data.train: epochs of each source by its weight: {', '.join(named)}"]
 
 
-def _check_algorithm(config: Config) -> None:
+def check_algorithm(config: Config) -> None:
     """Make the estimator and the objective once here, where a mistake in one of the user's costs no actors."""
     try:
         make_estimator(config.learner.estimator, config.learner.inner_iterations)
@@ -100,9 +100,10 @@ def check_adapters(config: RunSettings) -> None:
         raise ConfigError("learner.lora: needs peft; install it with pip install 'couplet-rl[lora]'")
 
 
-def _check_model(config: Config) -> None:
+def check_model(config: Config, folder: Path) -> None:
+    """Raise ConfigError or ModelError for a model, in this folder, that the run cannot train as it is set."""
     check_adapters(config)
-    model = ModelConfig.from_folder(model_folder(config.model.path))
+    model = ModelConfig.from_folder(folder)
     longest = config.data.max_prompt_tokens + config.rollout.completion_length
     if longest > model.max_position_embeddings:
         raise ConfigError(

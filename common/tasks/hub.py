@@ -6,7 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from common.config.task_source import HUB
-from common.tasks.rows import TaskFileError
+from common.tasks.rows import MissingTaskFileError, TaskFileError
 
 _KINDS = ("*.jsonl", "*.jsonl.gz", "*.parquet")
 _PARTS = 2
@@ -39,6 +39,10 @@ def downloaded(source: str, *, download: bool = True) -> Path:
             )
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        if not download and isinstance(error, LocalEntryNotFoundError):
+            raise MissingTaskFileError(
+                f"{source}: no data set that the Hub gives is in the cache; the run downloads it"
+            ) from error
         raise TaskFileError(
             f"{source}: no data set that the Hub gives: {error}; check its name, or download the file and give "
             "its path"

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common.errors import UserError
+from common.errors import NotHereError, UserError
 from common.records import Task
 
 _BATCH_ROWS = 1024
@@ -29,6 +29,10 @@ _IDS = ("id", "task_id", "question_id", "problem_id")
 
 class TaskFileError(UserError, ValueError):
     """A task file that cannot be used; the message names the file, the line, the field and the remedy."""
+
+
+class MissingTaskFileError(TaskFileError, NotHereError):
+    """A task file that is not on this machine."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ def read_rows(path: Path | str) -> Iterator[TaskRow]:
         raise TaskFileError(f"{path}: is a folder; give a file of tasks in it")
     if not path.is_file():
         on_hub = f"; for a data set of the Hub, write hub:{path}" if _IS_NAME.fullmatch(str(path)) else ""
-        raise TaskFileError(f"{path}: there is no such file; check the path of the task set{on_hub}")
+        raise MissingTaskFileError(f"{path}: there is no such file; check the path of the task set{on_hub}")
     empty = True
     try:
         for row in rows_in(path):

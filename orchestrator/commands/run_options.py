@@ -15,7 +15,10 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     click.argument("recipe", type=click.Path(path_type=Path)),
     click.argument("overrides", nargs=-1),
     click.option(
-        "--dry-run", is_flag=True, help="Print configuration, actors, resources and memory; start nothing."
+        "--dry-run",
+        is_flag=True,
+        help="Print configuration, actors, resources and memory; check data, model, reward functions and loggers; "
+        "start nothing.",
     ),
     click.option(
         "--gpu-gb",

@@ -12,8 +12,8 @@ import pytest
 from common import rng
 from common.config import Config, ConfigError, dump_config, load_config
 from common.records import Task, TestCase
-from common.tasks.rows import TaskFileError
-from orchestrator.curriculum import Curriculum, count_training_tasks, load_curriculum, load_data
+from common.tasks.rows import MissingTaskFileError, TaskFileError
+from orchestrator.curriculum import Curriculum, count_tasks, load_curriculum, load_data
 from tests.common.tasks.task_rows import HUMANEVAL, write
 
 TASKS = [Task(id=f"t{i}", prompt="p", tests=(TestCase(call="f()", expected="1"),)) for i in range(17)]
@@ -203,9 +203,10 @@ def test_a_data_set_of_the_hub_that_is_not_there_is_named(tmp_path: Path, monkey
     (folder / "snapshots/0").mkdir(parents=True)
     write(folder / "snapshots/0/test.jsonl", HUMANEVAL)
     assert len(load_data(several(tmp_path, train="hub:us/one"), [])[0]) == 1
-    assert count_training_tasks(several(tmp_path, train="hub:us/one"), []) == 1
-    for load in (load_data, count_training_tasks):
-        with pytest.raises(TaskFileError, match="hub:us/two: no data set that the Hub gives"):
-            load(several(tmp_path, train="hub:us/two"), [])
+    assert count_tasks(several(tmp_path, train="hub:us/one")).train == 1
+    with pytest.raises(TaskFileError, match="hub:us/two: no data set that the Hub gives"):
+        load_data(several(tmp_path, train="hub:us/two"), [])
+    with pytest.raises(MissingTaskFileError, match=r"hub:us/two: .* is in the cache; the run downloads it"):
+        count_tasks(several(tmp_path, train="hub:us/two"))
     with pytest.raises(TaskFileError, match=r"us/one: there is no such file; .*, write hub:us/one$"):
         load_data(several(tmp_path, train="us/one"), [])
