@@ -45,8 +45,7 @@ class Recorder(RunRecorder):
             **fleet,
         }
         self._totals.samples += report.samples
-        for sample in _samples(report):
-            self._folder.append("samples", sample)
+        self._record_samples(report.version, _samples(report))
         self._record_step(report.version, metrics, step_seconds)
 
     def evaluation(self, result: Evaluation, seconds: float) -> None:

@@ -146,7 +146,7 @@ def read_records(folder: Path, name: str) -> list[dict[str, Any]]:
     """Return the lines of ``<name>.jsonl``; a torn last line is left out."""
     file = folder / f"{name}.jsonl"
     records = []
-    for line in file.read_text().splitlines() if file.exists() else ():
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:
