@@ -27,7 +27,7 @@ class Recorder(RunRecorder):
     def step(
         self, report: StepReport, step_seconds: float, weights_seconds: float, ledger: Ledger, restarts: int
     ) -> None:
-        """Record a learner step: its metrics everywhere, a few of its samples in the folder."""
+        """Record a learner step: its metrics everywhere, its groups and a few of its samples in the folder."""
         metrics = report.metrics | {
             "seconds/weights": weights_seconds,
             "seconds/step": step_seconds,
@@ -42,6 +42,8 @@ class Recorder(RunRecorder):
         self._totals.samples += report.samples
         for sample in _samples(report):
             self._folder.append("samples", sample)
+        trained = [group.prompt.index for group in report.groups]
+        self._folder.append("groups", {"step": report.version, "trained": trained})
         self._record_step(report.version, metrics, step_seconds)
 
     def evaluation(self, result: Evaluation, seconds: float) -> None:

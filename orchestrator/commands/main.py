@@ -17,6 +17,7 @@ _HERE = "orchestrator.commands"
         "adapt": (f"{_HERE}.stages:adapt", "Turn an autoregressive model into a masked-diffusion one."),
         "analyze": ("orchestrator.commands.main:analyze", "Measure properties of the method and of models."),
         "bench": ("benchmarks.command:bench", "Measure parts of the project on this machine."),
+        "chaos": (f"{_HERE}.chaos:chaos", "Strike a run with faults, and audit what it leaves."),
         "data": (f"{_HERE}.main:data", "Inspect task files, check them and select from them."),
         "doctor": (
             f"{_HERE}.doctor.command:doctor",
