@@ -29,6 +29,7 @@ _HERE = "orchestrator.commands"
         ),
         "export": (f"{_HERE}.export:export", "Write a checkpoint's weights as a model."),
         "generate": (f"{_HERE}.generate:generate", "Complete a prompt, and show the order of decoding."),
+        "plan": (f"{_HERE}.planning:plan", "Forecast a run's speed and what holds it up."),
         "plugins": (f"{_HERE}.plugins:plugins", "List the parts that recipes can name."),
         "pretrain": (f"{_HERE}.stages:pretrain", "Train a masked-diffusion model on documents."),
         "quickstart": (f"{_HERE}.quickstart:quickstart", "Train on this machine's CPU, in minutes."),
