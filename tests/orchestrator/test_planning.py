@@ -82,7 +82,7 @@ def test_a_synchronous_step_is_the_sum_of_its_parts(workers: int) -> None:
     assert found.step_seconds == pytest.approx(3.0 + 0.5 + (4 * sampling + max(sampling, 6.0)) / 5)
     assert found.samples_per_second == pytest.approx(32 / found.step_seconds)
     assert found.staleness == 0
-    assert found.bottleneck.startswith("none: they take turns")
+    assert forecast(ONE_AND_ONE, replace(times, checkpoint=0.0)).bottleneck.startswith("none: they take turns")
 
 
 @pytest.mark.parametrize("update", [1.0, 4.0, 9.0])
