@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from common.actors import WatchedActor, as_remote
 from common.config import Config
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
@@ -36,6 +37,7 @@ from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
 
 _MIB = 2**20
+_TICK_SECONDS = 0.002
 _COLUMNS = 1024  # whole rows make up any number of MiB, in either type
 _PARAMETER_BYTES = 16 * _MIB
 _BUCKET_BYTES = Config.model_fields["learner"].default.bucket_mb * _MIB
@@ -91,12 +93,13 @@ class Result:
     cases: tuple[Case, ...]
 
 
-class SendingRank:
+class SendingRank(WatchedActor):
     """The learner's only rank, as :class:`LearnerGroup` knows it, without a learner: it publishes parameters."""
 
     def __init__(
         self, parameters: Mapping[str, Tensor], dtype: torch.dtype, bucket_bytes: int, deadline: float
     ) -> None:
+        super().__init__(deadline)
         self._parameters = parameters
         layout = plan_layout(parameters.items(), dict.fromkeys(parameters, dtype), bucket_bytes)
         self._publisher = Publisher(layout, deadline)
@@ -141,12 +144,14 @@ class MadeUpRank(SendingRank):
         return _digest(self._parameters, getattr(torch, dtype))
 
 
-class ReceivingWorker:
+class ReceivingWorker(WatchedActor):
     """A rollout worker, as :class:`WorkerPool` knows it, that only loads weights."""
 
     def __init__(self, settings: Settings, deadline: float) -> None:
+        super().__init__(deadline)
         self._parameters = _parameters(settings, getattr(torch, settings.dtype))
-        self._loader = WeightsLoader(LocalWeights(HeldTensors(self._parameters)), VersionFence(), deadline)
+        weights = LocalWeights(HeldTensors(self._parameters))
+        self._loader = WeightsLoader(weights, VersionFence(), deadline, deadline, self.heart)
 
     def metrics_address(self) -> str:
         return ""
@@ -155,7 +160,7 @@ class ReceivingWorker:
         return (Location.here(),)
 
     def run(self) -> None:
-        pass
+        self.heart.waiting("weights")
 
     def stop(self) -> None:
         pass
@@ -163,7 +168,7 @@ class ReceivingWorker:
     def load_weights(self, update: WeightsUpdate) -> int:
         return self._loader.from_store(update)
 
-    def receive_weights(self, plan: Plan, first_rank: int) -> int:
+    def receive_weights(self, plan: Plan, first_rank: int, version: int) -> int:
         return self._loader.by_broadcast(plan, first_rank)
 
     def digest(self, dtype: str) -> str:
@@ -228,7 +233,7 @@ def _case(settings: Settings, transport: Transport, said: Callable[[str], None])
     actors: list[Any] = []
 
     def spawner(actor: type) -> Callable[[Any, str], Any]:
-        remote: Any = ray.remote(actor)
+        remote = as_remote(actor)
         options = {"num_cpus": 0, "max_concurrency": 4, "runtime_env": {"env_vars": ACTOR_ENVIRONMENT}}
 
         def spawn(identity: Any, name: str) -> Any:
@@ -244,9 +249,6 @@ def _case(settings: Settings, transport: Transport, said: Callable[[str], None])
     pool = WorkerPool(spec, spawner(ReceivingWorker), config.deadlines)
     pool.wait_until_started(lambda: None)
     _update(learner, pool, actors)  # a worker's first weights come out of the object store in any case
-    while not pool.all_healthy:
-        pool.poll()
-        time.sleep(0.05)
     seconds = []
     for number in range(1 + settings.repeats):
         said(f"{transport}: update {number} of {settings.repeats}" if number else f"{transport}: first update")
@@ -264,7 +266,10 @@ def _update(learner: LearnerGroup, pool: WorkerPool, actors: Sequence[Any]) -> f
     """Seconds in which new weights get from the first of the actors to the others."""
     ray.get(actors[0].change.remote(), timeout=60.0)
     started = time.perf_counter()
-    notes = pool.publish(learner)
+    notes = pool.publish(learner, watch=lambda: None)
+    while not pool.all_healthy:
+        notes += pool.poll()
+        time.sleep(_TICK_SECONDS)
     seconds = time.perf_counter() - started
     if notes:
         raise BenchmarkError("; ".join(notes))

@@ -1,43 +1,28 @@
 """The groups of the next learner step.
 
-Groups are taken in admission order, so a step's batch does not depend on which worker was fastest, and a replay
-after a crash builds the same batches. Pure: no Redis, no torch.
+Without staleness, groups are taken in admission order: a step's batch does not depend on which worker was
+fastest, and a replay after a crash builds the same batches. With staleness a step takes whatever groups have come,
+the oldest first, so that a slow group holds up nobody. Pure: no Redis, no torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
-from enum import StrEnum
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from common.records import TrajectoryGroup
+from learner.progress import Outcome, Progress
 from learner.reward_advantages import ScoreAdvantageMode, carries_signal
 
 
-class Outcome(StrEnum):
-    TRAINED = "trained"
-    FILTERED = "filtered"
-    DROPPED = "dropped"
+class Discarded(NamedTuple):
+    """A group that will not be trained. ``reason`` says why it was lost; a group dropped for its age has none."""
 
-
-@dataclass
-class Progress:
-    """The learner's counts; with the position ``next_index`` they are all of the data state a checkpoint needs.
-
-    ``version`` counts learner steps, ``updates`` optimizer steps.
-    """
-
-    version: int = 0
-    updates: int = 0
-    next_index: int = 0
-    trained: int = 0
-    filtered: int = 0
-    dropped: int = 0
-
-    def count(self, outcome: Outcome) -> None:
-        setattr(self, outcome, getattr(self, outcome) + 1)
-        self.next_index += 1
+    index: int
+    task: str
+    outcome: Outcome
+    reason: str = ""
 
 
 @dataclass
@@ -56,49 +41,102 @@ class Collector:
     progress: Progress
     advantage: ScoreAdvantageMode = "mean"
     _waiting: dict[int, TrajectoryGroup] = field(default_factory=dict)
-    _taken: list[TrajectoryGroup] = field(default_factory=list)
-    _of_step: list[TrajectoryGroup] = field(default_factory=list)
-    _before_step: Progress = field(default_factory=Progress)
+    _discarded: list[Discarded] = field(default_factory=list)
+
+    @property
+    def waiting(self) -> int:
+        """Groups that are there for the steps to come."""
+        return len(self._waiting)
 
     def offer(self, group: TrajectoryGroup) -> bool:
-        """Buffer a group. Returns False for a duplicate: handling is idempotent by group index."""
+        """Take a group in: discard it now, or keep it for a step. Returns False for a duplicate.
+
+        Handling is idempotent by group index.
+        """
         index = group.prompt.index
-        if index < self.progress.next_index or index in self._waiting:
+        if not self.lacks(index):
             return False
         self._waiting[index] = group
+        self._discard([index])
         return True
 
+    def lacks(self, index: int) -> bool:
+        """Tell whether the group with this index is still to come: neither consumed nor waiting."""
+        return not self.progress.holds(index) and index not in self._waiting
+
     def take(self) -> Sequence[TrajectoryGroup] | None:
-        """Take the groups of the next step once complete, else None; progress counts what was consumed so far."""
-        while len(self._taken) < self.groups_per_step and self.progress.next_index in self._waiting:
-            if not self._taken:
-                self._before_step, self._of_step = replace(self.progress), []
-            group = self._waiting.pop(self.progress.next_index)
-            self._of_step.append(group)
-            outcome = self._outcome(group)
-            self.progress.count(outcome)
-            if outcome is Outcome.TRAINED:
-                self._taken.append(group)
-        if len(self._taken) < self.groups_per_step:
+        """Take the groups of the next step, by index, and count them as trained; None where they are not there."""
+        self._discard(list(self._waiting))  # what has grown too old meanwhile
+        chosen = self._ready()[: self.groups_per_step]
+        if len(chosen) < self.groups_per_step:
             return None
-        batch, self._taken = self._taken, []
-        return batch
+        for index in chosen:
+            self.progress.count(index, Outcome.TRAINED)
+        return [self._waiting.pop(index) for index in sorted(chosen)]
 
-    def put_back(self) -> None:
-        """Undo what was taken and counted for a step that lacks groups."""
-        if not self._taken:
-            return
-        self._waiting |= {group.prompt.index: group for group in self._of_step}
-        self._taken = []
-        for count in fields(Progress):
-            setattr(self.progress, count.name, getattr(self._before_step, count.name))
+    def take_discarded(self) -> Sequence[Discarded]:
+        """Return the groups that were discarded since the last call, which are counted already."""
+        found, self._discarded = self._discarded, []
+        return found
 
-    def _outcome(self, group: TrajectoryGroup) -> Outcome:
+    def discard_again(self, decided: Sequence[Discarded]) -> None:
+        """Count groups that were discarded after the checkpoint that the progress comes from."""
+        for one in decided:
+            if not self.progress.holds(one.index):
+                self.progress.count(one.index, one.outcome)
+
+    def missing(self) -> Sequence[int]:
+        """List the groups, in order, that have not come although later ones have."""
+        progress, waiting = self.progress, list(self._waiting)  # another thread may ask
+        here = {*progress.ahead, *waiting}
+        end = max([progress.end, *(index + 1 for index in waiting)])
+        return [index for index in range(progress.next_index, end) if index not in here]
+
+    def late(self) -> int:
+        """Count the missing groups that as many others have overtaken as a step takes: they are slow, or stuck."""
+        here = [*self.progress.ahead, *self._waiting]
+        return sum(sum(index > one for index in here) >= self.groups_per_step for one in self.missing())
+
+    def discarded_before_missing(self) -> int:
+        """Count the discarded groups before the first that has not come, as far as that is known.
+
+        In order it is known. Out of order, groups that were trained after it are taken for discarded.
+        """
+        progress, missing = self.progress, self.missing()
+        after = sum(index > missing[0] for index in progress.ahead) if missing else 0
+        return max(0, progress.filtered + progress.dropped - after)
+
+    def _discard(self, indices: Sequence[int]) -> None:
+        """Discard those of the waiting groups that are not to be trained."""
+        for index in indices:
+            group = self._waiting[index]
+            outcome, reason = self._judge(group)
+            if outcome is not Outcome.TRAINED:
+                del self._waiting[index]
+                self.progress.count(index, outcome)
+                self._discarded.append(Discarded(index, group.prompt.task.id, outcome, reason))
+
+    def _judge(self, group: TrajectoryGroup) -> tuple[Outcome, str]:
+        """Return what becomes of a group, now or later, and the reason of one that was lost."""
         if group.lost is not None or group.rollouts is None:
-            return Outcome.DROPPED
+            return Outcome.DROPPED, group.lost or "no rollouts"
+        # Before its age, which grows: when a group comes does not decide what becomes of one without a signal.
+        if self.zero_variance == "replace" and not carries_signal(group.scores, self.advantage):
+            return Outcome.FILTERED, ""
         staleness = self.progress.version - group.rollouts.version
         if self.stale == "drop" and staleness > self.max_staleness:
-            return Outcome.DROPPED
-        if self.zero_variance == "replace" and not carries_signal(group.scores, self.advantage):
-            return Outcome.FILTERED
-        return Outcome.TRAINED
+            return Outcome.DROPPED, ""
+        return Outcome.TRAINED, ""
+
+    def _ready(self) -> Sequence[int]:
+        """List the waiting groups that a step may take now, those first that it is to take first."""
+        if self.max_staleness:
+            return sorted(self._waiting, key=self._age)
+        missing = self.missing()
+        return sorted(index for index in self._waiting if not missing or index < missing[0])
+
+    def _age(self, index: int) -> tuple[int, int]:
+        """Return the version of the weights that a waiting group was sampled by, then its index."""
+        rollouts = self._waiting[index].rollouts
+        assert rollouts is not None  # else it is not kept
+        return rollouts.version, index

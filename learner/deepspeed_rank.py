@@ -13,6 +13,7 @@ import ray
 import torch.distributed as dist
 from torch import Tensor
 
+from common.actors import WatchedActor
 from common.config import Config, StageConfig
 from common.models import runtime
 from common.models.config import ModelConfig
@@ -37,13 +38,14 @@ class TrainedModel(Protocol):
         """Yield names and full weights; a collective call under ZeRO-3."""
 
 
-class DeepSpeedRank:
+class DeepSpeedRank(WatchedActor):
     """Rank ``rank`` of a run's DeepSpeed ranks; what they train is their subclasses'.
 
     Every rank gets the same calls in the same order.
     """
 
     def __init__(self, config: Config | StageConfig, run_id: str, rank: int) -> None:
+        super().__init__(config.deadlines.step_seconds)
         self._settings = config
         self._run_id = run_id
         self._rank = rank

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from common.config import LearnerConfig
 from common.records import TrajectoryGroup
-from learner.collector import Progress
 from learner.metrics import batch_metrics
+from learner.progress import Progress
 from learner.samples import TrainingSample, training_samples
 
 
 class GroupSource(Protocol):
     """Gives rank 0 the groups of a step."""
+
+    @property
+    def spare(self) -> int:
+        """Groups that are there beyond those of the steps that were given out."""
 
     def next_groups(self) -> Sequence[TrajectoryGroup] | None:
         """Block until the groups of one step have arrived, or return None if the step is not to begin."""
@@ -41,12 +45,13 @@ class Updater(Protocol):
 
 @dataclass(frozen=True)
 class StepReport:
-    """Result of a learner step: the new version, flat metrics, and how many samples it consumed."""
+    """Result of a learner step: the new version, flat metrics, how many samples it consumed, and its progress."""
 
     version: int
     metrics: dict[str, float]
     samples: int
     groups: Sequence[TrajectoryGroup]
+    progress: Progress
 
 
 class LearnerLoop:
@@ -88,6 +93,7 @@ class LearnerLoop:
         if groups is None:
             return None
         collected = time.perf_counter()
+        spare = self._source.spare if self._source else 0
         metrics = batch_metrics(groups, self._progress.version)
         metrics |= self._measure(groups, self._progress.version)
         samples = training_samples(groups, self._config)
@@ -97,6 +103,7 @@ class LearnerLoop:
             self._progress.updates += training.updates
         self._progress.version += 1
         metrics |= {
+            "groups/spare": float(spare),
             "seconds/checkpoint": started - began,
             "seconds/wait": collected - started,
             "seconds/update": time.perf_counter() - collected,
@@ -106,6 +113,7 @@ class LearnerLoop:
             metrics=metrics,
             samples=sum(len(group.scores) for group in groups),
             groups=groups,
+            progress=replace(self._progress),
         )
 
     def checkpoint(self) -> None:

@@ -9,18 +9,19 @@ from common.config import Config
 from common.likelihood.registry import make_estimator
 from common.models import runtime
 from common.models.loading import load_model
-from common.streams import TRAJECTORIES, Consumer, Streams, connect
+from common.streams import TRAJECTORIES, Consumer, Patience, Streams, open_client
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import plan_layout
 from common.weights.publisher import Publication, Publisher
 from learner.checkpoints import load_progress
-from learner.collector import Collector, Progress
+from learner.collector import Collector
 from learner.deepspeed_rank import DeepSpeedRank
 from learner.learner_loop import LearnerLoop, StepReport
 from learner.mismatch import MismatchMeter
 from learner.objectives.registry import make_objective
-from learner.source import TrajectorySource
+from learner.progress import Progress
+from learner.source import Lacking, TrajectorySource
 
 
 class LearnerRank(DeepSpeedRank):
@@ -55,11 +56,12 @@ class LearnerRank(DeepSpeedRank):
             self._engine.load(checkpoint)
             self._progress = load_progress(checkpoint, Progress)
         checkpoints = self._checkpoints()
+        self._trajectories = self._source() if self._rank == 0 else None
         self._loop = LearnerLoop(
             settings,
             self._progress,
             self._engine,
-            source=self._source() if self._rank == 0 else None,
+            source=self._trajectories,
             share=broadcast_groups,
             measure=MismatchMeter(settings.mismatch_steps, config.run.seed, self._engine.token_estimates).measure,
             save_checkpoint=lambda progress: checkpoints.save(progress, self._engine.save),
@@ -69,10 +71,13 @@ class LearnerRank(DeepSpeedRank):
     def step(self, checkpoint: bool) -> StepReport | None:
         """Take one learner step, with ``checkpoint`` after a checkpoint of those before; rank 0 reports.
 
-        All ranks return None if it was interrupted.
+        All ranks return None if it was interrupted. Rank 0 raises StreamError where Redis cannot be used; then no
+        step begins any more, and a checkpoint can still be written.
         """
         report = self._loop.step(checkpoint)
         if report is None:
+            if self._trajectories is not None and self._trajectories.trouble is not None:
+                raise self._trajectories.trouble
             return None
         self._telemetry.count("worker/groups", len(report.groups))
         self._telemetry.count("worker/samples", report.samples)
@@ -80,6 +85,12 @@ class LearnerRank(DeepSpeedRank):
             "worker/busy", report.metrics["seconds/update"] + report.metrics["seconds/checkpoint"]
         )
         return report if self._rank == 0 else None
+
+    def lacking(self, admitted: int) -> Lacking:
+        """Return which groups below index ``admitted`` have not come; asked of rank 0 at any time."""
+        if self._trajectories is None:
+            raise RuntimeError(f"rank {self._rank} takes no groups")
+        return self._trajectories.lacking(admitted)
 
     def interrupt(self) -> None:
         """End the step under way, if it still waits for its groups, as if it had not begun; asked of rank 0."""
@@ -113,7 +124,8 @@ class LearnerRank(DeepSpeedRank):
 
     def _source(self) -> TrajectorySource:
         config = self._config
-        streams = Streams(connect(self._redis_url), self._run_id, config.streams)
+        patience = Patience(config.deadlines.redis_seconds)
+        streams = Streams(open_client(self._redis_url), self._run_id, config.streams, patience)
         collector = Collector(
             groups_per_step=config.learner.groups_per_step,
             max_staleness=config.admission.max_staleness,
@@ -123,4 +135,11 @@ class LearnerRank(DeepSpeedRank):
             advantage=config.learner.advantage,
         )
         consumer = Consumer(streams, TRAJECTORIES, "learner-0")
-        return TrajectorySource(streams, consumer, collector, config.deadlines.step_seconds, self._interrupted)
+        return TrajectorySource(
+            streams,
+            consumer,
+            collector,
+            config.deadlines.step_seconds,
+            self._interrupted,
+            config.admission.max_discarded,
+        )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from common.config import Config
 from common.errors import RunFailedError
@@ -34,24 +33,31 @@ class Evaluator:
         Raises :class:`RunDeadlineError` if the results do not come back in time.
         """
         deadline = self._config.deadlines.step_seconds
-        prompts = [self._prompt(version, index, task) for index, task in enumerate(self.tasks)]
-        self._streams.publish(PROMPTS, prompts, deadline=deadline)
-        consumer = Consumer(self._streams, EVALUATIONS, "orchestrator")
-        end = time.monotonic() + deadline
         found: dict[int, TrajectoryGroup] = {}
+        self._send(version, found, deadline)
+        consumer = Consumer(self._streams, EVALUATIONS, "orchestrator")
+        end, renewals = self._streams.deadline(deadline), self._streams.renewals
         while len(found) < len(self.tasks):
-            if time.monotonic() > end:
+            if end.passed:
                 raise RunDeadlineError(
                     f"evaluation at version {version}: {len(self.tasks) - len(found)} of {len(self.tasks)} tasks "
                     f"did not come back within {deadline:.0f} s (deadlines.step_seconds)"
                 )
             meanwhile()
+            if self._streams.renewals != renewals:
+                renewals = self._streams.renewals
+                self._send(version, found, deadline)
             deliveries = consumer.read(_READ_COUNT, _POLL_SECONDS)
             for delivery, group in consumer.decode(TrajectoryGroup, deliveries):
                 if group.prompt.evaluation == version:
                     found[group.prompt.index] = group
                 consumer.acknowledge([delivery.id])
         return evaluate(version, list(found.values()))
+
+    def _send(self, version: int, found: Collection[int], deadline: float) -> None:
+        """Send out the tasks that are not among those found."""
+        left = [(index, task) for index, task in enumerate(self.tasks) if index not in found]
+        self._streams.publish(PROMPTS, [self._prompt(version, *each) for each in left], deadline=deadline)
 
     def _prompt(self, version: int, index: int, task: Task) -> bytes:
         config = self._config

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 
 from common.config import Config
-from common.streams import Streams, connect
+from common.streams import Streams, open_client
 from learner.learner_loop import StepReport
 from orchestrator.admission import Ledger
 from orchestrator.fleet.fleet import Fleet
@@ -67,7 +67,7 @@ def open_recorder(config: Config, output: RunOutput, redis_url: str, fleet: Flee
     """Open the recorder of a run that stands at the learner's version, and show where its figures are."""
     with ExitStack() as stack:
         outlets = stack.enter_context(open_outlets(config, output, fleet.by_role, fleet.learner.version))
-        watched = Streams(connect(redis_url, _REDIS_SECONDS), output.folder.run_id, config.streams)
+        watched = Streams(open_client(redis_url, _REDIS_SECONDS), output.folder.run_id, config.streams)
         stack.callback(watched.client.close)
         outlets.telemetry.register(StreamCollector(config, watched, outlets.telemetry.labels))
         yield Recorder(config.run.total_steps, output, outlets)

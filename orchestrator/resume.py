@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.config import Config, ConfigError, StageConfig
-from common.streams import CONSUMER_GROUPS, Streams
+from common.streams import Streams
 from learner.checkpoints import CheckpointError, find_checkpoint, latest_checkpoint, load_progress, load_settings
-from learner.collector import Progress
+from learner.progress import Progress
 from learner.resume_compatibility import BindingSettings, binding_settings, differences
 from learner.source import CHECKPOINTED
 
@@ -35,8 +35,8 @@ def rewind_streams(streams: Streams, checkpoint: Path) -> None:
 
     They lack some for every checkpoint but the run's last one.
     """
-    if load_progress(checkpoint, Progress).next_index < streams.counters().get(CHECKPOINTED, 0):
-        streams.client.delete(*(streams.key(name) for name in (*CONSUMER_GROUPS, "counters")))
+    if load_progress(checkpoint, Progress).consumed < streams.counters().get(CHECKPOINTED, 0):
+        streams.empty()
 
 
 def _find(config: Config | StageConfig, resume: str) -> Path | None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from common.config import Config
+from common.streams import StreamError
 from learner.checkpoints import CheckpointError
 from learner.learner_loop import StepReport
 from orchestrator.admission import Admission
@@ -22,6 +23,7 @@ from orchestrator.fleet.fleet import Fleet
 from orchestrator.fleet.rank_group import LearnerDiedError
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.recorder import Recorder
+from orchestrator.recovery import Recovery
 
 _TICK_SECONDS = 0.2
 
@@ -34,27 +36,30 @@ class RunLoop:
     fleet: Fleet
     admission: Admission
     evaluator: Evaluator
+    recovery: Recovery
     recorder: Recorder
     stop: StopRequest
     _step_began: float = field(default=0.0, init=False)
     _unrecorded: StepReport | None = field(default=None, init=False)
 
     def run(self) -> None:
-        """Train to the last step. A request to stop leaves all that was trained in a checkpoint.
+        """Train to the last step.
 
-        Raises Interrupted, TooManyRestartsError, RunDeadlineError, or StreamFullError.
+        A request to stop, or a Redis that cannot be used, leaves all that was trained in a checkpoint. Raises
+        Interrupted, TooManyRestartsError, RunDeadlineError, or StreamError.
         """
+        self.recovery.while_away(self._poll_fleet)
         try:
             self._train()
-        except Interrupted:
+        except (Interrupted, StreamError):
             self.stop.answer()
             self._save()
             raise
 
     def _train(self) -> None:
         learner, steps = self.fleet.learner, self.config.run.total_steps
-        self.admission.restore()
         try:
+            self.recovery.begin()
             self._publish()
         except LearnerDiedError as error:
             self._restart_learner(error)
@@ -118,6 +123,10 @@ class RunLoop:
     def _poll(self) -> None:
         """Keep the workers and the records of the run up to date. Raises Interrupted."""
         self.stop.check()
+        self._poll_fleet()
+        self.recovery.check()
+
+    def _poll_fleet(self) -> None:
         self._tell(self.fleet.poll())
         self.recorder.poll()
 
@@ -125,21 +134,26 @@ class RunLoop:
         """Show what happened to the fleet, and what its workers have verified."""
         for note in notes:
             self.recorder.note(note)
+        if notes:
+            self.recovery.explain()
         for found in self.fleet.verified():
             self.recorder.verified(found)
 
     def _record(self, report: StepReport, weights_seconds: float) -> None:
         self._unrecorded = None
         step_seconds = time.monotonic() - self._step_began
-        self.recorder.step(report, step_seconds, weights_seconds, self.admission.ledger(), self.fleet.restarts)
+        ledger = self.admission.ledger(report.progress)
+        self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.restarts)
 
     def _restart_learner(self, error: LearnerDiedError) -> None:
         """Restart the learner from its last checkpoint; the groups consumed since are delivered to it again."""
         self._unrecorded = None
         while True:
             try:
+                self.recovery.explain()
                 self.recorder.note(self.fleet.learner.restart(str(error)))
                 self.recorder.rewind(self.fleet.learner.version)
+                self.recovery.learner_restarted()
                 self._publish()
             except LearnerDiedError as again:
                 error = again
@@ -155,7 +169,7 @@ class RunLoop:
                 if report is not None:
                     self._record(report, weights_seconds=0.0)
             learner.checkpoint()
-        except (LearnerDiedError, CheckpointError) as error:
+        except (LearnerDiedError, CheckpointError, StreamError) as error:
             self.recorder.note(f"no new checkpoint: {error}")
         else:
             self.recorder.note(f"checkpoint of step {learner.version}; go on with --resume auto")

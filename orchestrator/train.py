@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from common.config import Config, VllmBackendConfig
-from common.streams import Streams, connect
-from learner.checkpoints import adopt
 from orchestrator.admission import Admission
 from orchestrator.attempt import attempt
 from orchestrator.evaluator import Evaluator
@@ -22,18 +17,17 @@ from orchestrator.fleet.cluster import (
     ray_cluster,
     required_resources,
 )
-from orchestrator.fleet.embedded_redis import EmbeddedRedis
 from orchestrator.fleet.fleet import FleetSetup, running_fleet
 from orchestrator.fleet.rank_group import export_model
 from orchestrator.interrupt import StopRequest
 from orchestrator.preflight import RunInputs, check_run
 from orchestrator.recorder import open_recorder
+from orchestrator.recovery import Recovery
 from orchestrator.report.display import Display
-from orchestrator.resume import rewind_streams
-from orchestrator.run_folder import RunFolder
 from orchestrator.run_length import with_steps
 from orchestrator.run_loop import RunLoop
 from orchestrator.run_recorder import RunOutput
+from orchestrator.run_streams import run_streams
 
 _WITH_VLLM = "; a rollout worker takes a minute or so to import vLLM, and to load the model into its processes"
 
@@ -58,7 +52,7 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
     for note in filter(None, [config.run.about, *inputs.notes]):
         display.note(note)
     with (
-        _run_streams(config, folder, inputs.checkpoint) as (redis_url, streams, checkpoint),
+        run_streams(config, folder, inputs.checkpoint, display.note, stop.check) as opened,
         ray_cluster(config, folder.path, folder.run_id, object_store_bytes(config)) as access,
     ):
         display.places({"run folder": str(folder.path), **access.places()})
@@ -68,40 +62,19 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
         vllm = isinstance(config.rollout.backend, VllmBackendConfig)
         display.phase(f"starting actors{_WITH_VLLM if vllm else ''}")
         config = folder.located(config)
-        setup = FleetSetup(config, folder.run_id, redis_url)
+        setup, streams = FleetSetup(config, folder.run_id, opened.url), opened.streams
         with (
-            running_fleet(setup, checkpoint, stop.check, display.note) as fleet,
-            open_recorder(config, output, redis_url, fleet) as recorder,
+            running_fleet(setup, opened.checkpoint, stop.check, display.note) as fleet,
+            open_recorder(config, output, opened.url, fleet) as recorder,
         ):
             admission = Admission(config, folder.run_id, streams, inputs.curriculum)
             evaluator = Evaluator(config, folder.run_id, streams, inputs.held_out)
+            recovery = Recovery(streams, admission, fleet.learner, recorder.note)
             output.totals.add_seconds("start", time.monotonic() - began)
-            RunLoop(config, fleet, admission, evaluator, recorder, stop).run()
+            RunLoop(config, fleet, admission, evaluator, recovery, recorder, stop).run()
             export_model(fleet.learner, folder.path.resolve() / "model", display.note)
             streams.expire()
             display.phase("stopping")
-
-
-@contextmanager
-def _run_streams(
-    config: Config, folder: RunFolder, checkpoint: Path | None
-) -> Iterator[tuple[str, Streams, Path | None]]:
-    """Open the run's streams, on a Redis of their own if there is no other, as ``checkpoint`` needs them.
-
-    Yields the address of Redis, the streams, and the checkpoint's place in the run's folder.
-    """
-    with ExitStack() as stack:
-        redis_url = config.streams.address
-        if redis_url == "embedded":
-            redis_url = stack.enter_context(EmbeddedRedis(folder.path / "redis")).url
-        if not config.streams.in_environment:
-            folder.write_secret("redis-url", redis_url)
-        streams = Streams(connect(redis_url), folder.run_id, config.streams)
-        if checkpoint is not None:
-            checkpoint = adopt(folder.path.resolve() / "checkpoints", checkpoint)
-            rewind_streams(streams, checkpoint)
-        streams.create()
-        yield redis_url, streams, checkpoint
 
 
 def _results(output: RunOutput) -> dict[str, Any]:

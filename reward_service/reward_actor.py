@@ -6,9 +6,10 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 
+from common.actors import WatchedActor
 from common.config import Config, RewardConfig
 from common.records import TrajectoryGroup
-from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
+from common.streams import ROLLOUTS, Consumer, Delivery, Patience, Streams, open_client
 from common.telemetry import Telemetry, endpoint_host
 from reward_service.built_in import built_in_rewards
 from reward_service.metrics import ScoringCollector
@@ -20,15 +21,17 @@ from sandbox.jail.backend import JailSandbox
 from sandbox.types import Limits, Sandbox
 
 
-class RewardWorker:
+class RewardWorker(WatchedActor):
     """Runs the reward loop; model-written programs run in the sandbox's processes, never in this one."""
 
     def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
+        super().__init__(config.deadlines.step_seconds)
         self._name = f"{run_id}/{name}"
         self._stopping = threading.Event()
         self._telemetry = Telemetry("reward", name, run_id, host=endpoint_host("auto", config.ray.address))
         self._deadline = config.deadlines.step_seconds
-        streams = Streams(connect(redis_url), run_id, config.streams)
+        patience = Patience(config.deadlines.redis_seconds)
+        streams = Streams(open_client(redis_url), run_id, config.streams, patience)
         self._consumer = Consumer(streams, ROLLOUTS, name)
         self._sandbox = make_sandbox(config.reward)
         self._scorer = make_scorer(config.reward, self._sandbox)

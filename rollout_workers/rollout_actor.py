@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 
+from common.actors import WatchedActor
 from common.config import Config, LearnerConfig
 from common.likelihood.registry import make_estimator
 from common.models.prompts import PromptEncoder
 from common.records import RolloutGroup
-from common.streams import PROMPTS, Consumer, Streams, connect
+from common.streams import PROMPTS, Consumer, Patience, Streams, open_client
 from common.telemetry import Telemetry, endpoint_host
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
@@ -20,32 +22,39 @@ from rollout_workers.backends.interface import Backend
 from rollout_workers.backends.registry import build_backend
 from rollout_workers.rollout_engine import Estimate, RolloutEngine
 from rollout_workers.rollout_loop import RolloutLoop
+from rollout_workers.weights_delay import WeightsDelay
 
 
-class RolloutWorker:
+class RolloutWorker(WatchedActor):
     """Runs the rollout loop in one thread and takes new weights in another."""
 
     def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
+        super().__init__(config.deadlines.progress_seconds)
         self._backend = build_backend(config)
         fence = VersionFence()
-        self._loader = WeightsLoader(self._backend, fence, config.deadlines.weights_seconds)
+        loading, batch = config.deadlines.weights_seconds, config.deadlines.step_seconds
+        self._loader = WeightsLoader(self._backend, fence, loading, batch, self.heart)
         self._name = f"{run_id}/{name}"
         self._stopping = threading.Event()
         self._telemetry = Telemetry("rollout", name, run_id, host=endpoint_host("auto", config.ray.address))
-        streams = Streams(connect(redis_url), run_id, config.streams)
+        self._delay = WeightsDelay(self._report_delay)
+        patience = Patience(config.deadlines.redis_seconds)
+        streams = Streams(open_client(redis_url), run_id, config.streams, patience)
         consumer = Consumer(streams, PROMPTS, name)
-        deadline = config.deadlines.step_seconds
+        deadline = batch
         groups = RolloutEngine(
             name,
             self._backend.engine,
             PromptEncoder(config.model.path, config.data),
             fence,
             deadline,
-            config.rollout.update_between,
+            config.takes_weights_between,
             _estimate(self._backend, config.learner),
+            self.heart,
+            self._delay.stepped,
         )
         self._loop = RolloutLoop(
-            name, consumer, groups, config.streams.deliveries, deadline, self._count, self._count_lost
+            name, consumer, groups, config.streams.deliveries, deadline, self._count, self._count_lost, self.heart
         )
 
     def __repr__(self) -> str:
@@ -61,10 +70,13 @@ class RolloutWorker:
 
     def load_weights(self, update: WeightsUpdate) -> int:
         """Replace the weights in place, between two batches or two steps (``rollout.update_between``)."""
+        self._delay.loading(update.manifest.version, update.published)
         return self._report_version(self._loader.from_store(update))
 
-    def receive_weights(self, plan: Plan, first_rank: int) -> int:
-        """Replace the weights by those that rank 0 broadcasts; this worker's members begin at ``first_rank``."""
+    def receive_weights(self, plan: Plan, first_rank: int, version: int) -> int:
+        """Replace the weights by ``version``, which rank 0 broadcasts; this worker's members begin at
+        ``first_rank``."""
+        self._delay.loading(version, time.time())
         return self._report_version(self._loader.by_broadcast(plan, first_rank))
 
     def verify_weights(self, update: WeightsUpdate, reload: bool) -> Verification:
@@ -88,6 +100,10 @@ class RolloutWorker:
     def _report_version(self, version: int) -> int:
         self._telemetry.set("worker/weights_version", version)
         return version
+
+    def _report_delay(self, seconds: float) -> None:
+        self._telemetry.set("worker/weights_delay", seconds)
+        self.heart.measure("weights_delay", seconds)
 
     def _count_lost(self) -> None:
         self._telemetry.count("worker/refused")

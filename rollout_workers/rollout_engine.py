@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal
 
+from common.heartbeat import Heartbeat
 from common.likelihood.views import SampleKey, Text
 from common.models.prompts import PromptEncoder
 from common.records import NoiseKey, PromptGroup, Purpose, Rollout, RolloutGroup
@@ -23,7 +24,8 @@ class RolloutEngine:
     """Completes prompt groups with the worker's weights, which change between batches or between steps.
 
     A batch runs from the first group that is added until nothing is unfinished. With an ``estimate``, every
-    completion of a training group records it. All waits for weights are at most ``deadline`` seconds long.
+    completion of a training group records it. All waits for weights are at most ``deadline`` seconds long. Every
+    step is progress to ``heart``, and ``on_step`` is told the version that it was made with.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class RolloutEngine:
         deadline: float,
         update_between: Literal["batches", "steps"] = "batches",
         estimate: Estimate | None = None,
+        heart: Heartbeat | None = None,
+        on_step: Callable[[int], None] = lambda version: None,
     ) -> None:
         self._name = name
         self._engine = engine
@@ -43,6 +47,8 @@ class RolloutEngine:
         self._deadline = deadline
         self._update_between = update_between
         self._estimate = estimate
+        self._heart = heart or Heartbeat(deadline)
+        self._on_step = on_step
         self._open: dict[NoiseKey, _OpenGroup] = {}
         self._held_weights: ExitStack | None = None
 
@@ -82,7 +88,9 @@ class RolloutEngine:
             return []
         held, self._held_weights = self._held_weights or self._hold_weights(), None
         with held:
+            self._heart.doing("denoising")
             finished = self._engine.step(self._fence.version)
+            self._on_step(self._fence.version)
             groups = [self._group(group) for group in map(self._collect, finished) if group is not None]
             if self._update_between == "batches" and self.has_unfinished:
                 self._held_weights = held.pop_all()
@@ -91,6 +99,8 @@ class RolloutEngine:
     def _hold_weights(self) -> ExitStack:
         """Keep the weights from changing until the stack is closed."""
         needed = max(group.prompt.min_version for group in self._open.values())
+        if needed > self._fence.version:
+            self._heart.waiting(f"weights of version {needed}")
         held = ExitStack()
         held.enter_context(self._fence.reading(needed, self._deadline))
         return held

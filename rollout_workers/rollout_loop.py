@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from common.heartbeat import Heartbeat
 from common.records import NoiseKey, PromptGroup, RolloutGroup, TrajectoryGroup
 from common.streams import Consumer, Delivery
 from rollout_workers.requests import RequestError
@@ -17,7 +18,7 @@ class RolloutLoop:
 
     A group that was not finished in ``deliveries`` attempts, or that cannot be denoised, is declared lost.
     Publishing waits at most ``deadline`` seconds for room. ``on_group`` is told of groups published, ``on_lost``
-    of groups lost.
+    of groups lost, and ``heart`` of what the loop waits for.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class RolloutLoop:
         deadline: float,
         on_group: Callable[[RolloutGroup], None],
         on_lost: Callable[[], None],
+        heart: Heartbeat | None = None,
     ) -> None:
         self._name = name
         self._consumer = consumer
@@ -37,6 +39,7 @@ class RolloutLoop:
         self._deadline = deadline
         self._on_group = on_group
         self._on_lost = on_lost
+        self._heart = heart or Heartbeat(deadline)
         self._unfinished: list[Delivery] = []
         self._causes: dict[NoiseKey, Delivery] = {}
         self._next: PromptGroup | None = None
@@ -45,6 +48,7 @@ class RolloutLoop:
     def run(self, stopping: Callable[[], bool]) -> None:
         """Work until told to stop, and then until no group is unfinished."""
         while not stopping():
+            self._heart.waiting("prompts")
             self._begin_batch()
             with self._consumer.holding(self._unfinished):
                 while self._engine.has_unfinished:
@@ -100,6 +104,7 @@ class RolloutLoop:
 
     def _publish(self, group: RolloutGroup) -> None:
         cause = self._causes.pop(group.prompt.noise_key(0))
+        self._heart.waiting("room for a completed group in its stream")
         self._consumer.publish_and_acknowledge(cause, group, self._deadline)
         self._unfinished.remove(cause)
         self._on_group(group)

@@ -15,6 +15,7 @@ from benchmarks.divergence import Parity, compare
 from benchmarks.measure import available_bytes
 from benchmarks.weights import SendingRank
 from common.config import Config
+from common.heartbeat import Heartbeat
 from common.models import runtime
 from common.models.loading import load_model
 from common.records import Completion, Sampler
@@ -70,7 +71,8 @@ class EngineActor:
         begun = time.perf_counter()
         self._backend = self._build(config)
         self._start_seconds = time.perf_counter() - begun
-        self._loader = WeightsLoader(self._backend, VersionFence(), config.deadlines.weights_seconds)
+        deadline = config.deadlines.weights_seconds
+        self._loader = WeightsLoader(self._backend, VersionFence(), deadline, deadline, Heartbeat(deadline))
 
     def start_seconds(self) -> float:
         return self._start_seconds
@@ -85,7 +87,7 @@ class EngineActor:
     def load_weights(self, update: WeightsUpdate) -> int:
         return self._loader.from_store(update)
 
-    def receive_weights(self, plan: Plan, first_rank: int) -> int:
+    def receive_weights(self, plan: Plan, first_rank: int, version: int) -> int:
         return self._loader.by_broadcast(plan, first_rank)
 
     def decode(self, requests: Sequence[Request], sampler: Sampler) -> Decode:

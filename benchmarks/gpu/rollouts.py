@@ -27,6 +27,7 @@ from benchmarks.divergence import Parity, first_difference, written
 from benchmarks.gpu.actors import Decode, EngineActor, ModelSender, ReferenceActor
 from benchmarks.measure import describe, headline
 from benchmarks.weights import BenchmarkError
+from common.actors import as_remote
 from common.config import Config
 from common.models.config import ModelConfig
 from common.models.loading import model_folder, save_model
@@ -87,7 +88,7 @@ class Handle:
         begun = time.perf_counter()
         plan = self._planner.plan(self._learner, self._members) if broadcast else None
         self._learner.begin_publish(plan)
-        receiving = None if plan is None else self.actor.receive_weights.remote(plan, 1)
+        receiving = None if plan is None else self.actor.receive_weights.remote(plan, 1, self._learner.version)
         publication = self._learner.end_publish(lambda: None)
         if publication.failure:
             raise BenchmarkError(f"the broadcast failed: {publication.failure}")
@@ -229,7 +230,7 @@ def _first_step_shares(one: Decode, other: Decode) -> Iterator[float]:
 def _spawn(actor: type, config: Config, gpus: Sequence[int]) -> Any:
     """Start an actor that sees these GPUs only; several actors may see the same."""
     seen = {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1", "CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
-    remote: Any = ray.remote(actor)
+    remote = as_remote(actor)
     options = {"num_cpus": 0, "max_concurrency": 4, "runtime_env": {"env_vars": ACTOR_ENVIRONMENT | seen}}
     return remote.options(**options).remote(config)
 

@@ -30,9 +30,10 @@ class RolloutConfig(SamplerFields, Section):
     """G, completions per task. At least 2: a group of one has no baseline."""
     batch_tokens: Positive = 16384
     """Tokens, prompts included, that one worker denoises together. Rows that finish make room for waiting ones."""
-    update_between: Literal["batches", "steps"] = "batches"
+    update_between: Literal["auto", "batches", "steps"] = "auto"
     """When new weights are taken: between batches, or between denoising steps of one batch, whose completions then
-    record the versions of their first and last step."""
+    record the versions of their first and last step. ``auto``: between steps where ``admission.max_staleness`` is
+    above 0, else between batches."""
     compile: Literal["auto", "never"] = "auto"
     """``auto`` compiles the statistics over the vocabulary where it is large and a C++ compiler is found."""
     verify_weights: bool = False

@@ -130,6 +130,21 @@ class AdmissionConfig(Section):
     stale: Literal["drop", "wait"] = "drop"
     """A group older than ``max_staleness`` at consumption is dropped, or trained all the same (``wait`` only
     paces admission)."""
+    oversample: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    """Groups admitted for each that is to be trained, against waiting for replacements of those that
+    ``learner.zero_variance_groups: replace`` filters out; what is left over is trained a step later."""
+    max_discarded: NonNegative = 20
+    """A run stops, and says why, where more groups than those of so many steps are filtered or dropped for one
+    step; 0 sets no limit."""
+
+    @model_validator(mode="after")
+    def _left_over_is_of_use(self) -> Self:
+        if self.oversample > 1 and not self.max_staleness:
+            raise ValueError(
+                "oversample: what is left over of a step is too old for the next at max_staleness 0; raise "
+                "max_staleness, or set oversample: 1"
+            )
+        return self
 
 
 class EvaluationConfig(Section):
@@ -190,8 +205,18 @@ class DeadlinesConfig(Section):
     step_seconds: Rate = 900.0
     """A learner step, waiting for its groups included."""
     weights_seconds: Rate = 120.0
-    """Loading new weights into a rollout worker; one that misses it is restarted."""
+    """Loading new weights into a rollout worker; one that misses it is restarted. The wait for a batch to end does
+    not count."""
     start_seconds: Rate = 300.0
     """Start of an actor, loading the model included."""
+    heartbeat_seconds: Rate = 30.0
+    """An actor that does not answer for so long hangs, and is replaced."""
+    progress_seconds: Rate = 300.0
+    """A rollout worker that makes no denoising step for so long, with work at hand, hangs, and is replaced."""
+    redis_seconds: Rate = 300.0
+    """Redis being away or of no use; after that the run keeps a checkpoint and gives up. No other deadline runs
+    meanwhile."""
     restarts: NonNegative = 5
-    """Restarts of each actor before the run gives up."""
+    """Restarts of each actor, within ``restart_window_seconds``, before the run gives up."""
+    restart_window_seconds: Rate = 3600.0
+    """Restarts that are longer ago no longer count against ``restarts``."""

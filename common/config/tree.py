@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 from pydantic import model_validator
 
@@ -109,3 +109,10 @@ class Config(Section):
     @property
     def folder(self) -> Path:
         return self.run.folder or Path("runs") / self.run.name
+
+    @property
+    def takes_weights_between(self) -> Literal["batches", "steps"]:
+        """When rollout workers take new weights: ``rollout.update_between``, with what ``auto`` means here."""
+        if self.rollout.update_between == "auto":
+            return "steps" if self.admission.max_staleness else "batches"
+        return self.rollout.update_between

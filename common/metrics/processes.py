@@ -27,6 +27,11 @@ ROLLOUT = (
     _counter("worker/tokens", "Text tokens committed"),
     _counter("worker/refused", "Groups given up because they cannot be denoised"),
     Metric("worker/weights_version", "Version of the weights that the worker holds"),
+    Metric(
+        "worker/weights_delay",
+        "Time from the last new weights' publication to the worker's first denoising step under them",
+        "seconds",
+    ),
 )
 REWARD_WORKER = (_counter("worker/infra_failures", "Samples excluded because the sandbox failed"),)
 

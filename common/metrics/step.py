@@ -19,6 +19,7 @@ REWARD = (
     Metric("reward/pass_rate", "Share of tests passed"),
     Metric("reward/excluded", "Samples left out because the sandbox failed"),
     Metric("groups/trained", "Groups of the step"),
+    Metric("groups/spare", "Groups that had come before the step began beyond its own"),
     Metric("groups/zero_variance", "Share of groups whose samples have one reward"),
     Metric("response/length_mean", "Mean completion length", "tokens"),
     Metric("response/truncated", "Share of completions without an end-of-text"),

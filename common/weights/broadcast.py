@@ -20,9 +20,12 @@ from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import Store
 
-from common.weights.broadcast_group import BroadcastError, Group, Place, Plan, torch_errors
+from common.weights.broadcast_group import BroadcastError, CalledOffError, Group, Place, Plan, torch_errors
 from common.weights.buckets import Manifest, check_bucket
 
+#: Seconds in which every receiver has to let go of its weights, between two denoising steps or two batches. The
+#: learner waits no longer for a receiver in a long batch: it calls the broadcast off.
+READY_SECONDS = 5.0
 #: Seconds after a failure in which a rank that is alive reports that it has ended the broadcast.
 GRACE_SECONDS = 5.0
 
@@ -98,6 +101,8 @@ class Sender:
         for part in (torch.tensor([text.numel()]), text):
             group.start(part.to(group.device), end)
             group.finish(end)
+        group.await_others("ready", min(end, time.monotonic() + READY_SECONDS))
+        group.tell("sending")
 
     def _start(self, bucket: Tensor, end: float) -> None:
         group = self._place.group
@@ -122,9 +127,10 @@ class Receiver:
     def receiving(self, plan: Plan, rank: int, deadline: float) -> Iterator[tuple[Manifest, Iterator[Tensor]]]:
         """Take part in one broadcast: yield its manifest and its buckets, checked, each valid until the next.
 
-        The buckets must be taken to their end inside the context; the sender learns whether they were. Raises
-        :class:`BroadcastError` after ``deadline`` seconds at the latest, or when another rank fails, and
-        :class:`WeightsError` on damage.
+        The first bucket is to be taken when the weights may be overwritten: it is sent once every receiver takes
+        it. The buckets must be taken to their end inside the context; the sender learns whether they were. Raises
+        :class:`CalledOffError` where no weights were sent; else :class:`BroadcastError` after ``deadline`` seconds
+        at the latest, or when another rank fails, and :class:`WeightsError` on damage.
         """
         end = time.monotonic() + deadline
         if not self._lock.acquire(timeout=deadline):
@@ -154,6 +160,11 @@ def _open_store(plan: Plan, deadline: float) -> Store:
 
 
 def _receive_buckets(group: Group, manifest: Manifest, end: float) -> Iterator[Tensor]:
+    group.tell("ready")
+    try:
+        group.await_sender("sending", end)
+    except BroadcastError as error:
+        raise CalledOffError(str(error)) from error
     sizes = manifest.layout.sizes
     memory = torch.empty(max(sizes), dtype=torch.uint8, device=group.device)
     for number, size in enumerate(sizes):

@@ -25,6 +25,10 @@ class BroadcastError(RuntimeError):
     """A broadcast did not reach everybody; the message names the silent members, where they are known."""
 
 
+class CalledOffError(BroadcastError):
+    """A broadcast was called off before this member had received any weights: it holds those that it held."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A group to broadcast in: the sender is rank 0 and ``members`` are the others, in order.
@@ -139,6 +143,10 @@ class Group:
         """Wait until every other rank has reported ``what``. Raises BroadcastError at ``end``."""
         keys = [f"{self.round}/{what}/{rank}" for rank, _ in self._others()]
         self._wait(lambda: self._told(keys), end, lambda: f"not {what}: {', '.join(self._without(what))}")
+
+    def await_sender(self, what: str, end: float) -> None:
+        """Wait until rank 0 has reported ``what``. Raises BroadcastError at ``end``."""
+        self._wait(lambda: self._told([f"{self.round}/{what}/0"]), end, lambda: f"the learner is not {what}")
 
     def fail(self, reason: str) -> None:
         """Report a failure to the others; the first report counts. They notice by themselves if the store is

@@ -86,10 +86,14 @@ class Manifest:
 
 @dataclass(frozen=True)
 class WeightsUpdate:
-    """A manifest and the object-store references of its buckets."""
+    """A manifest and the object-store references of its buckets.
+
+    ``published``: Unix time at which the learner began to publish them.
+    """
 
     manifest: Manifest
     buckets: tuple[Any, ...]
+    published: float = 0.0
 
 
 def plan_layout(

@@ -49,10 +49,13 @@ class VersionFence:
             self._release(self.version)
 
     @contextmanager
-    def writing(self, version: int, deadline: float) -> Iterator[None]:
+    def writing(
+        self, version: int, deadline: float, unchanged: type[Exception] | tuple[()] = ()
+    ) -> Iterator[None]:
         """Exclude readers while the weights become ``version``; if that fails, there is no version (-1).
 
-        Raises FenceTimeoutError where a reader keeps the weights for ``deadline`` seconds.
+        An exception of the kind ``unchanged`` says that nothing has been written: the version stays. Raises
+        FenceTimeoutError where a reader keeps the weights for ``deadline`` seconds.
         """
         with self._condition:
             self._writers += 1
@@ -62,10 +65,13 @@ class VersionFence:
                 self._condition.notify_all()
                 raise FenceTimeoutError(f"a batch held the weights for more than {deadline:.0f} s")
             self._busy = True
-        done = -1
+        before, done = self.version, -1
         try:
             yield
             done = version
+        except unchanged:
+            done = before
+            raise
         finally:
             self._release(done)
 

@@ -10,8 +10,9 @@ from typing import Protocol
 import ray
 from torch import Tensor
 
+from common.heartbeat import Heartbeat
 from common.weights.broadcast import Location, Receiver
-from common.weights.broadcast_group import Plan
+from common.weights.broadcast_group import CalledOffError, Plan
 from common.weights.buckets import WeightsUpdate, read_buckets, stored_buckets
 from common.weights.comparison import Verification
 from common.weights.fence import VersionFence
@@ -66,13 +67,18 @@ class LocalWeights:
 class WeightsLoader:
     """Overwrites weights in place behind a fence; a failure there leaves the worker without a version.
 
-    All deadlines are ``deadline`` seconds.
+    Getting weights and overwriting them may take ``deadline`` seconds, as ``heart`` is told; a batch may keep the
+    fence for ``patience`` seconds.
     """
 
-    def __init__(self, holder: WeightsHolder, fence: VersionFence, deadline: float) -> None:
+    def __init__(
+        self, holder: WeightsHolder, fence: VersionFence, deadline: float, patience: float, heart: Heartbeat
+    ) -> None:
         self._holder = holder
         self._fence = fence
         self._deadline = deadline
+        self._patience = patience
+        self._heart = heart
 
     def from_store(self, update: WeightsUpdate) -> int:
         """Load an update from the object store and return its version. A damaged one changes nothing.
@@ -81,17 +87,17 @@ class WeightsLoader:
         """
         buckets = self._fetch(update)
         version = update.manifest.version
-        with self._fence.writing(version, self._deadline):
+        with self._fence.writing(version, self._patience), self._loading(version):
             self._holder.load(read_buckets(update.manifest, buckets))
         return version
 
     def by_broadcast(self, plan: Plan, first_rank: int) -> int:
         """Take part in a broadcast, load what comes, and return the version.
 
-        Raises BroadcastError, WeightsError, or FenceTimeoutError.
+        Raises CalledOffError where no weights came, BroadcastError, WeightsError, or FenceTimeoutError.
         """
         with self._holder.receiving(plan, first_rank, self._deadline) as (version, finish):
-            with self._fence.writing(version, self._deadline):
+            with self._fence.writing(version, self._patience, CalledOffError), self._loading(version):
                 finish()
         return version
 
@@ -103,7 +109,7 @@ class WeightsLoader:
         """
         began = time.monotonic()
         manifest, buckets = update.manifest, self._fetch(update)
-        with self._fence.writing(manifest.version, self._deadline):
+        with self._fence.writing(manifest.version, self._patience), self._loading(manifest.version):
             if reload:
                 self._holder.corrupt()
                 self._holder.load(read_buckets(manifest, buckets))
@@ -112,6 +118,9 @@ class WeightsLoader:
         size = sum(entry.end - entry.offset for entry in entries)
         seconds = time.monotonic() - began
         return Verification(manifest.version, reload, len(entries), size, seconds, tuple(differing))
+
+    def _loading(self, version: int) -> AbstractContextManager[None]:
+        return self._heart.during(f"loading weights {version}", self._deadline)
 
     def _fetch(self, update: WeightsUpdate) -> list[Tensor]:
         return stored_buckets(update.manifest, ray.get(list(update.buckets), timeout=self._deadline))

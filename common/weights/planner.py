@@ -23,6 +23,10 @@ class WeightsSource(Protocol):
     def location(self) -> Location:
         """Where that actor runs."""
 
+    @property
+    def version(self) -> int:
+        """The version of its weights."""
+
     def meeting_point(self) -> tuple[str, int]:
         """Return host and port of the store in which the members of a broadcast meet."""
 

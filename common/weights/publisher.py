@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -49,10 +50,13 @@ class Publisher:
         A broadcast that fails or misses the deadline stops nothing: ``parameters`` are taken to their end, as the
         other ranks may gather them in step, and whoever missed it finds the weights in the object store.
         """
+        began = time.time()
         manifest = Manifest(version, self._layout)
         buckets = fill_buckets(manifest, parameters)
         sender = self._sender if plan is not None else None
         if plan is not None and sender is not None:
             buckets = sender.send(plan, manifest, buckets, self._deadline)
         references = tuple(ray.put(bucket.numpy()) for bucket in buckets)
-        return Publication(WeightsUpdate(manifest, references), sender.failure if sender is not None else None)
+        return Publication(
+            WeightsUpdate(manifest, references, began), sender.failure if sender is not None else None
+        )

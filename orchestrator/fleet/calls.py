@@ -20,15 +20,16 @@ def outcome(call: Any, timeout: float, pending: str | None = "no answer before t
     return None
 
 
-def raised(call: Any) -> bool:
-    """Tell whether a call that has ended raised an exception of its own, so that its actor lives."""
+def raised(call: Any) -> Exception | None:
+    """Return the exception that a call which has ended raised itself, so that its actor lives; else None."""
     try:
         ray.get(call, timeout=1.0)
-    except RayTaskError:
-        return True
+    except RayTaskError as error:
+        cause = error.cause
+        return cause if isinstance(cause, Exception) else error
     except (RayError, GetTimeoutError):
-        return False
-    return False
+        return None
+    return None
 
 
 def last_line(error: BaseException) -> str:

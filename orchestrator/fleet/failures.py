@@ -46,11 +46,6 @@ class FailureAttribution:
         return [note for worker in undecided for note in worker.attribute(lost)]
 
 
-def own_node() -> str:
-    """Return the id of the node that this process runs on."""
-    return str(ray.get_runtime_context().get_node_id())
-
-
 def node_at(address: str) -> str:
     """Return the id of the node that has this endpoint; empty where no node has."""
     host = address.rpartition(":")[0]

@@ -24,11 +24,12 @@ _VLLM_END_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Fleet:
-    """All actors of a run."""
+    """All actors of a run. ``watch`` is called while waiting, and may raise."""
 
     learner: LearnerGroup
     rollout: WorkerPool
     reward: WorkerPool
+    watch: Callable[[], None]
 
     @property
     def by_role(self) -> dict[str, LearnerGroup | WorkerPool]:
@@ -48,11 +49,25 @@ class Fleet:
         return self.rollout.verified()
 
     def publish(self) -> list[str]:
-        """Get the learner's weights into all rollout workers; return a line for each failure.
+        """Publish the learner's weights; return a line for each failure, once the learner's part is done.
 
-        Raises LearnerDiedError or TooManyRestartsError.
+        Rollout workers take them on their own, between two denoising steps or two batches, as :meth:`poll` goes
+        on; whoever is busy for longer skips versions. Only weights older than the last ones, of a learner that
+        was restarted, are waited for. Raises LearnerDiedError or TooManyRestartsError.
         """
-        return self.rollout.publish(self.learner)
+        return self.rollout.publish(self.learner, self.watch)
+
+    def hold_weights(self) -> None:
+        """Have rollout workers keep the weights last published until :meth:`release_weights`.
+
+        Workers that do not have them yet, or are replaced, load them; newer ones are published and wait, the
+        newest of them alone. Raises RuntimeError before the first publication.
+        """
+        self.rollout.hold()
+
+    def release_weights(self) -> None:
+        """Have rollout workers take the newest weights again; does nothing where none are held."""
+        self.rollout.release()
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,7 @@ def running_fleet(
         reward = _pool(reward_spec, RewardWorker, setup, reward_takes)
         stack.callback(reward.stop)
         learner = LearnerGroup(config, _spawner(LearnerRank, setup, learner_takes), check_stop)
-        fleet = Fleet(learner, rollout, reward)
+        fleet = Fleet(learner, rollout, reward, check_stop)
 
         def poll() -> None:
             check_stop()
@@ -110,7 +125,8 @@ def running_fleet(
 
 def _pool(spec: PoolSpec, actor: type, setup: FleetSetup, takes: Mapping[str, float]) -> WorkerPool:
     placement = PlacementGroups(setup.run_id, takes) if takes else None
-    return WorkerPool(spec, _spawner(actor, setup, takes, placement), setup.config.deadlines, placement)
+    spawn = _spawner(actor, setup, takes, placement)
+    return WorkerPool(spec, spawn, setup.config.deadlines, placement, setup.config.folder / "stacks")
 
 
 def _spawner(

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.config import Config
+from common.streams import StreamError
 from common.weights.broadcast import GRACE_SECONDS, Location
 from common.weights.broadcast_group import Plan
 from common.weights.publisher import Publication
 from learner.learner_loop import StepReport
+from learner.source import Lacking
 from orchestrator.fleet.rank_group import RankGroup
 from orchestrator.fleet.spawning import Spawner
 
@@ -34,6 +36,14 @@ class LearnerGroup(RankGroup[StepReport]):
         self._meeting_point = None
         super().start(checkpoint, watch)
         self._location = self._get([self._ranks[0].location.remote()], self._deadlines.start_seconds)[0]
+
+    def poll_step(self, wait: float) -> StepReport | None:
+        """Poll the step as :meth:`RankGroup.poll_step` does. Raises StreamError too, with the step not begun."""
+        try:
+            return super().poll_step(wait)
+        except StreamError:
+            self._stepping = []
+            raise
 
     def meeting_point(self) -> tuple[str, int]:
         """Return the address at which rank 0 meets the members of a broadcast. Raises LearnerDiedError."""
@@ -64,12 +74,20 @@ class LearnerGroup(RankGroup[StepReport]):
         self._under_way = []  # Ray keeps the buckets for as long as somebody holds the call that named them
         return publication
 
+    def lacking(self, admitted: int) -> Lacking:
+        """Return which groups below index ``admitted`` have not come to the learner. Raises LearnerDiedError."""
+        found: Lacking = self._get([self._ranks[0].lacking.remote(admitted)], self._deadlines.start_seconds)[0]
+        return found
+
     def interrupt(self) -> StepReport | None:
         """Have the ranks end what they do, so that they can write a checkpoint.
 
-        A step that has its groups is trained to its end and reported; one that waits for them has not begun.
-        Raises LearnerDiedError.
+        A step that has its groups is trained to its end and reported; one that waits for them has not begun, and
+        from now on they wait for Redis no more. Raises LearnerDiedError.
         """
-        if self._stepping:
-            self._ranks[0].interrupt.remote()
-        return super().interrupt()
+        self._ranks[0].interrupt.remote()
+        try:
+            return super().interrupt()
+        except StreamError:  # that step has not begun
+            self._stepping = []
+            return super().interrupt()

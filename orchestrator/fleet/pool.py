@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from common.actors import own_node
 from common.config import DeadlinesConfig
 from common.weights.planner import BroadcastPlanner, Transport, WeightsSource
-from orchestrator.fleet.failures import FailureAttribution, lost_nodes, own_node
+from orchestrator.fleet.failures import FailureAttribution, lost_nodes
 from orchestrator.fleet.health import Health, StartupBarrier, WorkerHealth
+from orchestrator.fleet.hung_processes import HungProcesses
 from orchestrator.fleet.placement import PlacementGroups
+from orchestrator.fleet.published import PublishedWeights
 from orchestrator.fleet.weights_check import Verified, WeightsCheck
-from orchestrator.fleet.worker import NumberedUpdate, Spawn, Worker
+from orchestrator.fleet.worker import Spawn, Worker
 
-#: Once the sender of a broadcast has ended or given up, its receivers do too within this time, unless they hang.
-_BROADCAST_END_SECONDS = 10.0
+_TICK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,24 +39,30 @@ class PoolSpec:
 class WorkerPool:
     """Keep the workers of one role running. :meth:`poll` never blocks; call it often.
 
-    A worker that fails, or misses the deadline of its start or its weights, is replaced under the same consumer
-    name, so its successor takes over the messages it held. With ``placement``, workers wait until the cluster has
+    A worker that fails, hangs, or misses the deadline of its start or its first weights is replaced under the same
+    consumer name, so its successor takes over the messages it held. The stacks of one that hangs are written into
+    the folder ``stacks``. With ``placement``, workers wait until the cluster has
     resources for them, and those beyond the minimum only request theirs once the others have started.
     """
 
     def __init__(
-        self, spec: PoolSpec, spawn: Spawn, deadlines: DeadlinesConfig, placement: PlacementGroups | None = None
+        self,
+        spec: PoolSpec,
+        spawn: Spawn,
+        deadlines: DeadlinesConfig,
+        placement: PlacementGroups | None = None,
+        stacks: Path | None = None,
     ) -> None:
         self._spec = spec
         self._deadlines = deadlines
         self._minimum = spec.workers if spec.minimum is None else spec.minimum
-        self._weights: NumberedUpdate | None = None
-        self._updates = 0
+        self._published = PublishedWeights()
+        self._version = -1
         self._planner = BroadcastPlanner(spec.transport)
         self._attribution = FailureAttribution(own_node(), lost_nodes, time.monotonic)
         self._check = WeightsCheck() if spec.verify_weights else None
         self._workers = [
-            Worker(health, spawn, deadlines, placement, self._check)
+            Worker(health, spawn, deadlines, HungProcesses(stacks), placement, self._check)
             for health in (self._health(f"{spec.role}-{i}", placement is not None) for i in range(spec.workers))
         ]
         for worker in self._workers[: self._minimum] if placement else self._workers:
@@ -76,21 +85,24 @@ class WorkerPool:
 
     @property
     def all_healthy(self) -> bool:
-        """Whether every worker has started and has the current weights, if it needs any."""
-        return all(worker.healthy for worker in self._workers)
+        """Whether every worker has started and holds the weights that it is to hold, if it needs any."""
+        return self._is_reached and all(worker.healthy for worker in self._workers)
 
     def poll(self) -> list[str]:
         """Move every worker on; return a line for each that failed. Raises TooManyRestartsError."""
         notes = self._attribution.resolve([worker.health for worker in self._workers])
         for worker in self._workers:
-            failure = worker.poll(self._weights)
+            failure = worker.poll(self._published.target)
             if failure:
                 notes.append(self._replace(worker, failure))
+            notes += worker.notes()
         return notes
 
     def verified(self) -> list[Verified]:
         """Return what workers have verified of their weights since the last call, once none is about to."""
-        about_to = any(worker.health.state in (Health.STARTING, Health.STALE) for worker in self._workers)
+        about_to = any(
+            worker.health.state in (Health.STARTING, Health.STALE) or worker.comparing for worker in self._workers
+        )
         return [] if self._check is None or about_to else self._check.take()
 
     def wait_until_started(self, check_stop: Callable[[], None]) -> list[str]:
@@ -110,41 +122,57 @@ class WorkerPool:
                 worker.start()
         return notes
 
-    def publish(self, source: WeightsSource) -> list[str]:
-        """Get the source's weights into all workers and wait for them; late workers are replaced.
+    def publish(self, source: WeightsSource, watch: Callable[[], None]) -> list[str]:
+        """Publish the source's weights; workers take them when they can, as they are polled.
 
-        A worker that misses a broadcast but lives takes the weights out of the object store. Returns a line for
-        each failure. Raises what the source raises.
+        The source waits for no worker, but for the receivers of a broadcast, and for them no longer than they
+        need to let go of their weights. Whoever misses a broadcast takes the weights out of the object store. Only
+        where the weights are older than the last ones, of a learner that has fallen back, does this wait for the
+        workers: none may serve a group of the past with weights of the future. ``watch`` is called meanwhile.
+        Returns a line for each failure. Raises what the source raises, and TooManyRestartsError.
         """
         notes = self.poll()  # a broadcast would wait for a worker that has died meanwhile
-        self._weights = None  # two versions at once would need twice the memory
-        self._updates += 1
-        members = [worker for worker in self._workers if worker.healthy]
-        plan = self._planner.plan(source, dict(place for worker in members for place in worker.members.items()))
+        self._published.make_room()
+        members = [worker for worker in self._workers if worker.healthy and not worker.loading]
+        places = {name: place for worker in members for name, place in worker.members.items()}
+        plan = None if self._published.held else self._planner.plan(source, places)
         source.begin_publish(plan)
         if plan is not None:
             for worker in members:
-                worker.receive(plan)
+                worker.receive(plan, self._published.next_number, source.version)
         publication = source.end_publish(lambda: _failed_member(members) if plan is not None else None)
-        self._weights = NumberedUpdate(self._updates, publication.update)
-        version = publication.update.manifest.version
-        received: list[Worker] = []
-        if plan is not None:
-            received, members, failed = self._end_broadcast(members, version)
-            notes += failed
-            if publication.failure or members or failed:
-                self._planner.failed()
-                reason = publication.failure or "not all workers took it"
-                notes.append(f"weights {version}: broadcast failed ({reason}); the object store makes up for it")
-        for worker in members:
-            worker.load(publication.update)
-        checking = [worker for worker in received if worker.check_broadcast(publication.update)]
-        end = time.monotonic() + self._deadlines.weights_seconds
-        for worker in [*members, *checking]:
-            failure = worker.end_transfer(end - time.monotonic())
-            if failure:
-                notes.append(self._replace(worker, f"weights {version}: {failure}"))
+        newest = self._published.publish(publication.update)
+        if publication.failure is not None:
+            self._planner.failed()
+            why = publication.failure
+            notes.append(f"weights {newest.version}: broadcast failed ({why}); the object store makes up for it")
+        if newest.version < self._version:
+            notes += self._await_target(watch)
+        self._version = newest.version
         return notes
+
+    def hold(self) -> None:
+        """Have workers keep the newest weights, and load no newer ones, until :meth:`release`."""
+        self._published.hold()
+
+    def release(self) -> None:
+        """Have workers take the newest weights again."""
+        self._published.release()
+
+    def _await_target(self, watch: Callable[[], None]) -> list[str]:
+        """Poll until every worker that works holds the target, at most as long as weights may take to load."""
+        notes: list[str] = []
+        end = time.monotonic() + self._deadlines.weights_seconds
+        while time.monotonic() < end and not self._is_reached:
+            watch()
+            notes += self.poll()
+            time.sleep(_TICK_SECONDS)
+        return notes
+
+    @property
+    def _is_reached(self) -> bool:
+        target = self._published.target
+        return target is None or all(w.holds(target.number) for w in self._workers if w.healthy)
 
     def stop(self, seconds: float = 0.0) -> None:
         """Ask the loops of all workers to end after their current message; wait for that at most ``seconds``."""
@@ -158,21 +186,6 @@ class WorkerPool:
         limit = self._deadlines.restarts
         return WorkerHealth(name, limit, time.monotonic, self._spec.needs_weights, needs_placement)
 
-    def _end_broadcast(
-        self, members: Sequence[Worker], version: int
-    ) -> tuple[list[Worker], list[Worker], list[str]]:
-        """Return the members that took a broadcast, those that missed it and live, and a line for each other."""
-        end = time.monotonic() + _BROADCAST_END_SECONDS
-        received, missed, notes = [], [], []
-        for worker in members:
-            if worker.missed_transfer(end - time.monotonic()):
-                missed.append(worker)
-            elif failure := worker.end_transfer(0.0):
-                notes.append(self._replace(worker, f"weights {version}: {failure}"))
-            else:
-                received.append(worker)
-        return received, missed, notes
-
     def _replace(self, worker: Worker, reason: str) -> str:
         """End the attempt of a worker, which :meth:`poll` begins anew; return a line about it."""
         worker.kill()
@@ -180,9 +193,9 @@ class WorkerPool:
 
 
 def _failed_member(members: Sequence[Worker]) -> str | None:
-    """Return the first member of a broadcast whose receiving has failed, and why."""
+    """Return the first member of a broadcast whose receiving has failed, or that hangs, and why."""
     for worker in members:
         failure = worker.transfer_failure()
-        if failure:
+        if failure is not None:
             return f"{worker.health.name}: {failure}"
     return None

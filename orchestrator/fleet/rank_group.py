@@ -12,7 +12,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from common.config import RunSettings
 from common.disk import DiskFullError
-from common.errors import RunFailedError
+from common.errors import RunFailedError, UserError
+from common.streams import StreamError
 from learner.checkpoints import CheckpointError, latest_checkpoint
 from orchestrator.fleet.calls import last_line
 from orchestrator.fleet.health import Health, RestartLimit
@@ -173,7 +174,7 @@ class RankGroup(Generic[_Report]):
         return results
 
     def _check(self, calls: list[Any], done: list[Any]) -> None:
-        """Raise LearnerDiedError if one of the calls that are done failed, CheckpointError or DiskFullError.
+        """Raise LearnerDiedError if a call that is done failed, or what a restart would only meet again.
 
         The error names the rank whose process died, if there is one, before ranks that failed for lack of it.
         """
@@ -182,13 +183,13 @@ class RankGroup(Generic[_Report]):
             return
         end = time.monotonic() + _GRACE_SECONDS
         pending = calls
-        while pending and not _dead(failures) and not _full_disk(failures) and time.monotonic() < end:
+        while pending and not _dead(failures) and not _final_cause(failures) and time.monotonic() < end:
             self._check_stop()
             done, pending = ray.wait(calls, num_returns=len(calls), timeout=_TICK_SECONDS)
             failures = self._failures(calls, done)
-        full = _full_disk(failures)
-        if full is not None:
-            raise full
+        final = _final_cause(failures)
+        if final is not None:
+            raise final
         name, error = next(iter((_dead(failures) or first).items()))
         raise LearnerDiedError(f"{name}: {last_line(error)}") from error
 
@@ -225,7 +226,8 @@ def _dead(failures: dict[str, RayError]) -> dict[str, RayError]:
     return {name: error for name, error in failures.items() if not isinstance(error, RayTaskError)}
 
 
-def _full_disk(failures: dict[str, RayError]) -> CheckpointError | DiskFullError | None:
-    """Return such an error among the failures, which a restart would only meet again."""
+def _final_cause(failures: dict[str, RayError]) -> UserError | RunFailedError | None:
+    """Return the cause of a failure that a restart would only meet again."""
     causes = (error.cause for error in failures.values() if isinstance(error, RayTaskError))
-    return next((cause for cause in causes if isinstance(cause, CheckpointError | DiskFullError)), None)
+    final = (CheckpointError, DiskFullError, StreamError, RunFailedError)
+    return next((cause for cause in causes if isinstance(cause, final)), None)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import ray
-
+from common.actors import as_remote
 from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT
 from orchestrator.fleet.placement import PlacementGroups
 
@@ -25,7 +24,7 @@ def spawner(
 
     An actor is constructed with ``arguments`` and which one it is.
     """
-    remote: Any = ray.remote(actor)
+    remote = as_remote(actor)
     custom = {name: amount for name, amount in takes.items() if name != "GPU"}
 
     def spawn(identity: Any, name: str) -> Any:

@@ -4,53 +4,64 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import ray
+from ray.exceptions import ObjectLostError
 
 from common.config import DeadlinesConfig
 from common.weights.broadcast import Location
-from common.weights.broadcast_group import Plan
-from common.weights.buckets import WeightsUpdate
+from common.weights.broadcast_group import CalledOffError, Plan
 from common.weights.comparison import Verification
+from common.weights.fence import FenceTimeoutError
 from common.weights.planner import members_of
 from orchestrator.fleet.calls import outcome, raised
 from orchestrator.fleet.failures import node_at
 from orchestrator.fleet.health import Health, WorkerHealth
+from orchestrator.fleet.hung_processes import HungProcesses
 from orchestrator.fleet.placement import PlacementGroups
+from orchestrator.fleet.published import NumberedUpdate
+from orchestrator.fleet.watch import ActorWatch
 from orchestrator.fleet.weights_check import WeightsCheck
 
 #: Makes the actor of a worker: (consumer name, actor name) -> handle.
 Spawn = Callable[[str, str], Any]
 
 
-@dataclass(frozen=True)
-class NumberedUpdate:
-    """Published weights and their number; versions do not tell updates apart, as the learner may fall back."""
+@dataclass
+class _Loading:
+    """A call of the actor that loads the update ``number``, from the object store (``load``) or by a broadcast
+    (``receive``), or that compares the weights that it holds with it, after loading it perhaps."""
 
+    call: Any
+    kind: Literal["load", "receive", "compare"]
     number: int
-    update: WeightsUpdate
+    version: int
 
 
 @dataclass
 class _Attempt:
     """An actor and the calls it was sent. Each attempt has its own, so nothing of the last one is left over.
 
-    ``number``: of the update that ``loading`` loads.
+    ``holds`` and ``lost`` are numbers of updates: the one that the actor holds (0 for none that is known), and one
+    that cannot be had any more.
     """
 
     handle: Any
+    watch: ActorWatch
     starting: list[Any]
-    loading: Any = None
-    number: int = 0
-    checked_broadcast: bool = False
+    loading: _Loading | None = None
+    holds: int = 0
+    lost: int = 0
+    compare: bool = False
+    compared: bool = False
     running: Any = None
     address: str = ""
     locations: tuple[Location, ...] = ()
 
 
 class Worker:
-    """Run one worker. Its state is in ``health``; this class makes Ray follow it. :meth:`poll` never blocks.
+    """Run one worker. Its state is in ``health``; this class makes Ray follow it. :meth:`poll` never waits.
 
     With a ``check``, the weights that an attempt begins with, and those of its first broadcast, are compared with
     what was published.
@@ -61,15 +72,18 @@ class Worker:
         health: WorkerHealth,
         spawn: Spawn,
         deadlines: DeadlinesConfig,
+        hung: HungProcesses,
         placement: PlacementGroups | None = None,
         check: WeightsCheck | None = None,
     ) -> None:
         self.health = health
         self._spawn = spawn
         self._deadlines = deadlines
+        self._hung = hung
         self._placement = placement
         self._check_weights = check
         self._attempt: _Attempt | None = None
+        self._last_notes: list[str] = []
 
     @property
     def address(self) -> str:
@@ -83,7 +97,25 @@ class Worker:
 
     @property
     def healthy(self) -> bool:
+        """Whether the actor works, with whichever weights."""
         return self.health.state is Health.HEALTHY
+
+    @property
+    def loading(self) -> bool:
+        """Whether the actor is loading weights, or comparing them."""
+        return self._attempt is not None and self._attempt.loading is not None
+
+    @property
+    def comparing(self) -> bool:
+        """Whether the actor compares weights with those published, or is about to."""
+        attempt = self._attempt
+        if attempt is None:
+            return False
+        return attempt.compare or (attempt.loading is not None and attempt.loading.kind == "compare")
+
+    def holds(self, number: int) -> bool:
+        """Tell whether the actor holds the update of this number."""
+        return self._attempt is not None and self._attempt.holds == number
 
     def start(self) -> None:
         """Begin the next attempt: request its resources, or spawn its actor where it needs none."""
@@ -93,59 +125,57 @@ class Worker:
         else:
             self._placement.request(self.health.actor)
 
-    def poll(self, current: NumberedUpdate | None) -> str | None:
+    def poll(self, target: NumberedUpdate | None) -> str | None:
         """Move the attempt on; return why it failed, None if it did not.
 
-        ``current``: the weights that a worker must have to be healthy, None while there are none.
+        ``target``: the weights that the worker is to hold, None while there are none. A worker without any loads
+        them first; one that works takes them when it can, and goes on with those it has meanwhile.
         """
         match self.health.state:
             case Health.DEAD:
                 if self.health.restart_due:
                     self.start()
+                return None
             case Health.WAITING:
                 self._await_placement()
+                return None
             case Health.STARTING:
-                return self._await_start()
+                failure = self._await_start()
             case Health.STALE:
-                return self._catch_up(current)
+                failure = self._catch_up(target)
             case Health.HEALTHY:
-                return outcome(self._live.running, 0.0, pending=None)
-        return None
+                failure = outcome(self._live.running, 0.0, pending=None) or self._follow(target)
+        return failure or self.late()
 
-    def load(self, update: WeightsUpdate) -> None:
-        """Have the actor load an update out of the object store."""
-        self._live.loading = self._live.handle.load_weights.remote(update)
-
-    def receive(self, plan: Plan) -> None:
-        """Have the actor take part in a broadcast in which it has members."""
+    def receive(self, plan: Plan, number: int, version: int) -> None:
+        """Have the actor take part in the broadcast of an update, in which it has members."""
         first = next(iter(self.members))
-        self._live.loading = self._live.handle.receive_weights.remote(plan, plan.rank(first))
-
-    def check_broadcast(self, update: WeightsUpdate) -> bool:
-        """Have the actor compare the first weights that it was broadcast with an update; tell whether it does."""
-        if self._check_weights is None or self._live.checked_broadcast:
-            return False
-        self._live.checked_broadcast = True
-        self._live.loading = self._live.handle.verify_weights.remote(update, reload=False)
-        return True
+        call = self._live.handle.receive_weights.remote(plan, plan.rank(first), version)
+        self._live.loading = _Loading(call, "receive", number, version)
+        if self._check_weights is not None and not self._live.compared:
+            self._live.compare = True
 
     def transfer_failure(self) -> str | None:
-        """Return why the transfer under way has failed; None while it has not."""
-        return outcome(self._live.loading, 0.0, pending=None)
-
-    def missed_transfer(self, seconds: float) -> bool:
-        """Wait for the end of a transfer and tell whether it failed with the worker alive."""
+        """Return why the worker cannot go on with the transfer under way; None where it can."""
         loading = self._live.loading
-        ready, _ = ray.wait([loading], timeout=max(0.0, seconds))
-        return bool(ready) and raised(loading)
+        failure = outcome(loading.call, 0.0, pending=None) if loading else None
+        if failure is not None:
+            return failure
+        reason = self._live.watch.poll()
+        return f"hangs: {reason}" if reason else None
 
-    def end_transfer(self, seconds: float) -> str | None:
-        """Wait for the end of a transfer; return why it failed, None if it did not."""
-        loading, self._live.loading = self._live.loading, None
-        failure = outcome(loading, max(0.0, seconds))
-        if failure is None:
-            self._record_check(loading)
-        return failure
+    def late(self) -> str | None:
+        """Return why the actor hangs, None where it does not. One that hangs has been killed."""
+        watch = self._live.watch
+        reason = watch.poll()
+        if reason is None or watch.last is None:
+            return None
+        return f"hung: {reason}; {self._hung.kill(self.health.actor, watch.last)}"
+
+    def notes(self) -> list[str]:
+        """Return the lines that the actor has left for the user since the last call."""
+        left, self._last_notes = self._last_notes, []
+        return left + (self._attempt.watch.notes() if self._attempt else [])
 
     def stop(self) -> None:
         """Ask a healthy worker's loop to end after its current message."""
@@ -159,6 +189,7 @@ class Worker:
 
     def kill(self) -> None:
         """Kill the actor and release its resources."""
+        self._last_notes += self._live.watch.notes()
         ray.kill(self._live.handle)
         self._attempt = None
         if self._placement is not None:
@@ -175,7 +206,7 @@ class Worker:
         starting = [handle.metrics_address.remote()]
         if self.health.needs_weights:
             starting.append(handle.locations.remote())
-        self._attempt = _Attempt(handle, starting)
+        self._attempt = _Attempt(handle, ActorWatch(handle, self._deadlines.heartbeat_seconds), starting)
 
     def _await_placement(self) -> None:
         placement, actor = self._placement, self.health.actor
@@ -185,8 +216,11 @@ class Worker:
 
     def _await_start(self) -> str | None:
         attempt = self._live
-        failure, done = self._check(attempt.starting, self._deadlines.start_seconds, "start")
-        if done:
+        ready, pending = ray.wait(attempt.starting, num_returns=len(attempt.starting), timeout=0)
+        failure = next(filter(None, (outcome(call, 0.0) for call in ready)), None)
+        if failure is None and pending:
+            return self._too_long(self._deadlines.start_seconds, "start")
+        if failure is None:
             attempt.address, *locations = ray.get(attempt.starting, timeout=1.0)
             attempt.locations = locations[0] if locations else ()
             self.health.started(node_at(attempt.address))
@@ -194,40 +228,68 @@ class Worker:
                 attempt.running = attempt.handle.run.remote()
         return failure
 
-    def _catch_up(self, current: NumberedUpdate | None) -> str | None:
-        """Load the current weights into a worker that has older ones, or none."""
+    def _catch_up(self, target: NumberedUpdate | None) -> str | None:
+        """Load the target into a worker that has no weights, which works from then on."""
         attempt = self._live
-        if attempt.loading is None:
-            if current is None:
-                return None
-            if self._check_weights is None:
-                attempt.loading = attempt.handle.load_weights.remote(current.update)
-            else:
-                attempt.loading = attempt.handle.verify_weights.remote(current.update, reload=True)
-            attempt.number = current.number
+        begins = attempt.loading is None
+        failure = self._follow(target)
+        if begins and attempt.loading is not None:
             self.health.loading_began()
-        failure, done = self._check([attempt.loading], self._deadlines.weights_seconds, "weights")
-        if done:
-            self._record_check(attempt.loading)
-            attempt.loading = None
-            if current is not None and attempt.number == current.number:  # else it loads the newer ones next
-                self.health.weights_loaded()
-                attempt.running = attempt.handle.run.remote()
+        if failure is None and target is not None and attempt.holds == target.number:
+            self.health.weights_loaded()
+            attempt.running = attempt.handle.run.remote()
+        if failure is None and attempt.loading is not None:
+            return self._too_long(self._deadlines.weights_seconds, "weights")
         return failure
+
+    def _follow(self, target: NumberedUpdate | None) -> str | None:
+        """Have the actor load the target, once it is done with what it loads; return why it cannot."""
+        attempt, loading = self._live, self._live.loading
+        if loading is not None:
+            failure = outcome(loading.call, 0.0, pending="")
+            if failure == "":
+                return None
+            attempt.loading = None
+            if failure is None:
+                attempt.holds = loading.number
+                self._record_check(loading.call)
+            elif not self._is_excused(loading):
+                return f"weights {loading.version}: {failure}"
+        if target is None or target.number == attempt.lost:
+            return None
+        if target.number != attempt.holds:
+            compare = self._check_weights is not None and self.health.state is Health.STALE
+            self._load(target, compare, reload=True)
+        elif attempt.compare:
+            attempt.compare, attempt.compared = False, True
+            self._load(target, compare=True, reload=False)
+        return None
+
+    def _load(self, target: NumberedUpdate, compare: bool, reload: bool) -> None:
+        """Have the actor load an update out of the object store, or with ``compare`` compare it, loaded or not."""
+        handle = self._live.handle
+        if compare:
+            call = handle.verify_weights.remote(target.update, reload=reload)
+        else:
+            call = handle.load_weights.remote(target.update)
+        self._live.loading = _Loading(call, "compare" if compare else "load", target.number, target.version)
+
+    def _is_excused(self, loading: _Loading) -> bool:
+        """Tell whether a load failed for what was not the worker's fault, which lives and can take the next."""
+        error = raised(loading.call)
+        if loading.kind == "receive":
+            self._live.compare = False
+            if not isinstance(error, CalledOffError):
+                self._live.holds = 0
+            return error is not None
+        if isinstance(error, ObjectLostError):  # the learner, whose process owns the buckets, has died
+            self._live.lost = loading.number
+        return isinstance(error, ObjectLostError | FenceTimeoutError)
 
     def _record_check(self, call: Any) -> None:
         """Record what a call that has succeeded found, if it was to compare weights."""
         if self._check_weights is not None and isinstance(found := ray.get(call, timeout=1.0), Verification):
             self._check_weights.record(self.health.name, found)
 
-    def _check(self, calls: list[Any], deadline: float, what: str) -> tuple[str | None, bool]:
-        """Return why one of the calls failed or is late, and whether all have succeeded."""
-        ready, pending = ray.wait(calls, num_returns=len(calls), timeout=0)
-        for call in ready:
-            failure = outcome(call, 0.0)
-            if failure:
-                return failure, False
-        if not pending:
-            return None, True
-        late = self.health.seconds > deadline
-        return (f"{what} took more than {deadline:.0f} s" if late else None), False
+    def _too_long(self, deadline: float, what: str) -> str | None:
+        return f"{what} took more than {deadline:.0f} s" if self.health.seconds > deadline else None

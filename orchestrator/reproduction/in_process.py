@@ -21,13 +21,14 @@ from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, Task, TrajectoryGroup
 from common.weights.fence import VersionFence
 from learner import process_group
-from learner.collector import Collector, Progress
+from learner.collector import Collector
 from learner.engine import Engine
 from learner.export import export_model
 from learner.learner_loop import LearnerLoop, StepReport
 from learner.objectives.registry import make_objective
 from learner.policy import Policy
 from learner.preparation import prepare
+from learner.progress import Progress
 from orchestrator.admission import Ledger, capacity
 from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.rounds import Evaluation, evaluate
@@ -88,6 +89,11 @@ class TrainingGroups:
             progress=progress,
             advantage=config.learner.advantage,
         )
+
+    @property
+    def spare(self) -> int:
+        """None: groups are made for one step at a time."""
+        return 0
 
     def next_groups(self) -> Sequence[TrajectoryGroup]:
         """Make groups until those of one step are there."""
@@ -251,7 +257,7 @@ def _check(config: Config) -> None:
         ("learner.ranks", config.learner.ranks, 1),
         ("admission.max_staleness", config.admission.max_staleness, 0),
         ("learner.off_policy_cap", config.learner.off_policy_cap, None),
-        ("rollout.update_between", config.rollout.update_between, "batches"),
+        ("rollout.update_between", config.takes_weights_between, "batches"),
     ):
         if value != only:
             remedy = "leave it out" if only is None else f"set it to {only}"

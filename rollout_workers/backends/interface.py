@@ -43,9 +43,10 @@ class Engine(Protocol):
     def step(self, version: int) -> list[Finished]:
         """Denoise every row further, with weights of ``version`` throughout; return what is finished.
 
-        Makes at least one denoising step. Where ``rollout.update_between`` is ``steps`` it makes exactly one, as
-        weights may change after it. Otherwise it may go on until some row is finished, and no further: finished
-        groups are published, and freed room is refilled, between calls. What it returns may be empty.
+        Makes at least one denoising step. Where weights are taken between steps (``rollout.update_between``) it
+        makes exactly one, as weights may change after it. Otherwise it may go on until some row is finished, and
+        no further: finished groups are published, and freed room is refilled, between calls. What it returns may
+        be empty.
         """
 
 

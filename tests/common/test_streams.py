@@ -22,6 +22,7 @@ from common.streams import (
     StreamError,
     StreamFullError,
     Streams,
+    StreamsAwayError,
     connect,
 )
 
@@ -183,7 +184,7 @@ def test_result_that_redis_refuses_leaves_its_cause_unacknowledged(make_streams:
     delivery = consumer.read(1, 1)[0]
     streams.client.config_set("maxmemory", 1)
     try:
-        with pytest.raises(redis.RedisError):
+        with pytest.raises(StreamsAwayError, match="memory is full"):
             consumer.publish_and_acknowledge(delivery, EFFECT, deadline=1)
     finally:
         streams.client.config_set("maxmemory", 0)

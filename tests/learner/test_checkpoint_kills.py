@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from learner.checkpoints import Checkpoints, adopt, latest_checkpoint, load_progress
-from learner.collector import Progress
+from learner.progress import Progress
 
 KILLS = 60
 FILES, FILE_BYTES = 4, 100_000

@@ -17,7 +17,7 @@ from learner.checkpoints import (
     load_progress,
     load_settings,
 )
-from learner.collector import Progress
+from learner.progress import Progress
 from tests.disks import small_disk
 
 SETTINGS = {"learner.ranks": 2, "run.seed": 0}

@@ -1,16 +1,18 @@
-"""Which groups make a step: decided by admission order alone, whatever the order of arrival."""
+"""Which groups make a step: by admission order alone without staleness, else the oldest of what has come."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import asdict, replace
 from typing import Literal
 
 import pytest
 
 from common.records import TrajectoryGroup
-from learner.collector import Collector, Outcome, Progress
+from learner.collector import Collector, Discarded
+from learner.progress import Outcome, Progress
 from tests.learner.learner_tools import lost_group, make_group
 
 
@@ -82,7 +84,7 @@ JUDGEMENTS: list[tuple[str, str, int, TrajectoryGroup, Outcome]] = [
     ("wait", "replace", 5, lost_group(0), Outcome.DROPPED),
     ("drop", "skip", 5, make_group(0, FLAT, version=5), Outcome.TRAINED),
     ("drop", "replace", 5, make_group(0, FLAT, version=5), Outcome.FILTERED),
-    ("drop", "replace", 5, make_group(0, FLAT, version=2), Outcome.DROPPED),
+    ("drop", "replace", 5, make_group(0, FLAT, version=2), Outcome.FILTERED),
     ("drop", "replace", 5, make_group(0, (0.0, 1.0), version=5, excluded=[True, False]), Outcome.FILTERED),
     (
         "drop",
@@ -132,8 +134,8 @@ def drive(groups: Sequence[TrajectoryGroup], arrivals: Sequence[int], collector:
             batches.append([group.prompt.index for group in batch])
             collector.progress.version += 1
         taken = collector.progress
-        assert taken.next_index == taken.trained + taken.filtered + taken.dropped
-        assert 0 <= taken.trained - before - len(batches) * collector.groups_per_step < collector.groups_per_step
+        assert taken.consumed == taken.next_index + len(taken.ahead)
+        assert taken.trained == before + len(batches) * collector.groups_per_step
     return batches
 
 
@@ -144,58 +146,95 @@ def test_batches_do_not_depend_on_the_order_of_arrival(
 ) -> None:
     groups = mixed_groups(60)
     expected_progress = Progress()
-    in_order = drive(groups, range(60), make_collector(3, 1, stale, zero_variance, expected_progress))
+    in_order = drive(groups, range(60), make_collector(3, 0, stale, zero_variance, expected_progress))
     assert len(in_order) > 5
     shuffle = random.Random(20)
     for _ in range(25):
         arrivals = [*range(60), *shuffle.choices(range(60), k=20)]
         shuffle.shuffle(arrivals)
         progress = Progress()
-        assert drive(groups, arrivals, make_collector(3, 1, stale, zero_variance, progress)) == in_order
+        assert drive(groups, arrivals, make_collector(3, 0, stale, zero_variance, progress)) == in_order
         assert progress == expected_progress
 
 
 def test_a_replay_from_any_checkpoint_builds_the_same_batches() -> None:
     groups = mixed_groups(40)
-    collector = make_collector(3, 1, "drop", "replace")
-    whole, checkpoints = [], []
+    collector = make_collector(3, 0, "drop", "replace")
+    whole: list[list[int] | None] = []
+    checkpoints: list[Progress] = []
+    gone: set[int] = set()  # acknowledged as they are decided, so that a replay lacks them
     for group in groups:
         collector.offer(group)
-    while (batch := collector.take()) is not None:
-        whole.append(indices(batch))
-        collector.progress.version += 1
-        checkpoints.append(Progress(*astuple(collector.progress)))
+        gone |= {one.index for one in collector.take_discarded()}
+        while (batch := collector.take()) is not None:
+            whole.append(indices(batch))
+            collector.progress.version += 1
+            checkpoints.append(replace(collector.progress))
+    assert len(whole) > 3
     for done, checkpoint in enumerate(checkpoints, start=1):
-        again = make_collector(3, 1, "drop", "replace", checkpoint)
-        assert drive(groups, range(40), again) == whole[done:]
+        again = make_collector(3, 0, "drop", "replace", checkpoint)
+        again.discard_again([Discarded(i, "", Outcome.FILTERED) for i in sorted(gone)])
+        left = [index for index in range(40) if index not in gone]
+        assert drive(groups, left, again) == whole[done:]
+        assert again.progress.next_index == collector.progress.next_index
 
 
-@pytest.mark.parametrize(
-    ("arrived", "dropped_for_good"),
-    [
-        ([], 0),
-        ([make_group(2)], 0),
-        ([lost_group(2), make_group(3)], 1),
-        ([make_group(2), lost_group(3)], 0),
-        ([make_group(3)], 0),
-    ],
-    ids=["none", "one", "lost one, one", "one, lost one", "out of order"],
-)
-def test_what_was_taken_for_an_unfinished_step_can_be_put_back(
-    arrived: list[TrajectoryGroup], dropped_for_good: int
-) -> None:
-    collector = make_collector()
-    for group in (make_group(0), make_group(1), *arrived):
+def test_a_step_that_lacks_groups_counts_none_of_them() -> None:
+    collector = make_collector(3, zero_variance="replace")
+    for group in (make_group(0), lost_group(2), make_group(3, FLAT), make_group(4)):
         collector.offer(group)
-    assert indices(collector.take()) == [0, 1]
     assert collector.take() is None
-    collector.put_back()
-    # What is dropped before the first group of a step is no part of it.
-    assert astuple(collector.progress) == astuple(
-        Progress(next_index=2 + dropped_for_good, trained=2, dropped=dropped_for_good)
-    )
-    for index in range(2, 6):
+    assert collector.progress == Progress(next_index=0, filtered=1, dropped=1, ahead=(2, 3))
+    collector.offer(make_group(1))
+    assert indices(collector.take()) == [0, 1, 4]
+    assert collector.progress == Progress(next_index=5, trained=3, filtered=1, dropped=1)
+
+
+def test_with_staleness_a_slow_group_holds_up_nobody() -> None:
+    collector = make_collector(2, max_staleness=2)
+    for index, version in ((3, 0), (1, 0), (2, 0), (5, 0), (4, 0)):
+        collector.offer(make_group(index, version=version))
+    assert collector.missing() == [0]
+    assert indices(collector.take()) == [1, 2]
+    assert collector.progress.ahead == (1, 2)
+    collector.progress.version = 1
+    assert not collector.offer(make_group(1)), "it is trained"
+    assert indices(collector.take()) == [3, 4]
+    collector.progress.version = 2
+    collector.offer(make_group(0, version=0))
+    assert indices(collector.take()) == [0, 5], "the slow one is not too old yet"
+    assert collector.progress == Progress(version=2, next_index=6, trained=6)
+
+
+def test_the_oldest_weights_go_first() -> None:
+    collector = make_collector(2, max_staleness=4)
+    collector.progress.version = 3
+    for index, version in ((0, 3), (1, 2), (2, 3), (3, 1)):
+        collector.offer(make_group(index, version=version))
+    assert indices(collector.take()) == [1, 3]
+    assert indices(collector.take()) == [0, 2]
+
+
+def test_what_comes_too_late_is_dropped_unless_staleness_only_paces() -> None:
+    for stale, outcome in (("drop", Outcome.DROPPED), ("wait", Outcome.TRAINED)):
+        collector = make_collector(2, max_staleness=1, stale=stale)  # type: ignore[arg-type]
+        for index in (1, 2, 3, 4):
+            collector.offer(make_group(index))
+        assert (collector.late(), collector.missing()) == (1, [0])
+        assert indices(collector.take()) == [1, 2]
+        collector.progress.version = 2
+        collector.offer(make_group(0))
+        assert collector.late() == 0
+        collector.take()
+        assert getattr(collector.progress, outcome) == (3 if outcome is Outcome.DROPPED else 4)
+
+
+def test_a_checkpoint_in_between_keeps_what_was_trained_out_of_order() -> None:
+    collector = make_collector(2, max_staleness=1)
+    for index in (1, 3):
         collector.offer(make_group(index))
-    taken = indices(collector.take())
-    lost = {group.prompt.index for group in arrived if group.lost is not None}
-    assert taken == [index for index in range(2, 6) if index not in lost][:2]
+    assert indices(collector.take()) == [1, 3]
+    stored = json.loads(json.dumps(asdict(collector.progress)))
+    again = make_collector(2, max_staleness=1, progress=Progress(**stored))
+    assert again.progress == collector.progress
+    assert [index for index in range(5) if again.offer(make_group(index))] == [0, 2, 4]

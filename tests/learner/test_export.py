@@ -15,8 +15,8 @@ from common.config.stages import CorpusConfig, CorpusSource, StageConfig, StageL
 from common.models.families import ModelError
 from common.models.loading import load_model, model_folder, save_model
 from learner.checkpoints import CheckpointError, Checkpoints
-from learner.collector import Progress
 from learner.export import export_checkpoint, export_model
+from learner.progress import Progress
 from learner.resume_compatibility import binding_settings
 from orchestrator.commands.main import main
 from tests.learner.causal_folders import causal_folder

@@ -9,8 +9,8 @@ from common.config import LearnerConfig
 from common.metrics.registry import find
 from common.records import TrajectoryGroup
 from learner.advantages import group_advantages
-from learner.collector import Progress
 from learner.learner_loop import LearnerLoop, Training
+from learner.progress import Progress
 from learner.samples import TrainingSample, training_samples
 from tests.learner.learner_tools import LENGTH, lost_group, make_group
 
@@ -26,6 +26,8 @@ class Rig:
     trained: list[tuple[list[TrainingSample], int]] = field(default_factory=list)
     saved: list[Progress] = field(default_factory=list)
     measured: list[tuple[int, int]] = field(default_factory=list)
+
+    spare = 3
 
     def next_groups(self) -> Sequence[TrajectoryGroup]:
         self.events.append("groups")
@@ -68,6 +70,7 @@ def test_a_step_first_checkpoints_and_acknowledges_those_before_it() -> None:
     assert rig.events[3:] == ["save", "acknowledge", "groups", "share", "train"]
     assert rig.saved == [done]
     assert (report.version, report.samples, report.metrics["policy/loss"]) == (4, 4, 0.5)
+    assert report.metrics["groups/spare"] == 3
     for key in report.metrics:
         find(key)
 

@@ -9,7 +9,8 @@ import pytest
 
 from common.config import LearnerConfig
 from common.records import Score, TrajectoryGroup
-from learner.collector import Collector, Progress
+from learner.collector import Collector
+from learner.progress import Progress
 from learner.reward_advantages import carries_signal, normalized_over_step, score_advantages
 from learner.samples import training_samples
 from tests.learner.learner_tools import make_group

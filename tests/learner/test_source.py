@@ -5,22 +5,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from common.config import StreamsConfig
 from common.records import TrajectoryGroup
 from common.streams import CONSUMER_GROUPS, DEAD_LETTERS, TRAJECTORIES, Consumer, Streams, connect
-from learner.collector import Collector, Progress
-from learner.source import CHECKPOINTED, StepDeadlineError, TrajectorySource
-from tests.learner.learner_tools import make_group
+from learner.collector import Collector
+from learner.progress import Progress
+from learner.source import CHECKPOINTED, StepDeadlineError, StepLostError, TrajectorySource
+from tests.learner.learner_tools import lost_group, make_group
 
 
 @pytest.fixture
 def streams(redis_url: str, request: pytest.FixtureRequest) -> Iterator[Streams]:
     client = connect(redis_url)
-    made = Streams(client, f"source-{request.node.name}-{time.monotonic_ns()}", StreamsConfig(claim_seconds=0.05))
+    config = StreamsConfig(capacity=50, claim_seconds=0.05)
+    made = Streams(client, f"source-{request.node.name}-{time.monotonic_ns()}", config)
     made.create()
     yield made
     client.close()
@@ -32,11 +34,15 @@ def open_source(
     groups_per_step: int = 2,
     deadline: float = 20.0,
     interrupted: threading.Event | None = None,
+    zero_variance: Literal["skip", "replace"] = "skip",
+    max_staleness: int = 0,
+    max_discarded: int = 0,
 ) -> TrajectorySource:
     """What a learner process does when it starts; calling it again is a restart of the same consumer."""
-    collector = Collector(groups_per_step, 0, "wait", "skip", progress)
+    collector = Collector(groups_per_step, max_staleness, "wait", zero_variance, progress)
     consumer = Consumer(streams, TRAJECTORIES, "learner-0")
-    return TrajectorySource(streams, consumer, collector, deadline, interrupted or threading.Event())
+    stop = interrupted or threading.Event()
+    return TrajectorySource(streams, consumer, collector, deadline, stop, max_discarded)
 
 
 def publish(streams: Streams, indices: Sequence[int]) -> None:
@@ -137,7 +143,7 @@ def test_a_duplicate_is_acknowledged_and_trained_once(streams: Streams) -> None:
 def test_the_deadline_names_the_missing_group(streams: Streams) -> None:
     publish(streams, [0, 2])
     source = open_source(streams, Progress(version=7), deadline=0.1)
-    with pytest.raises(StepDeadlineError, match=r"learner step 8 .* group 1: its rollout or reward never came"):
+    with pytest.raises(StepDeadlineError, match=r"learner step 8 .* 2 came; .* of group 1 never came"):
         source.next_groups()
 
 
@@ -154,7 +160,8 @@ def test_counters_follow_the_progress_and_fall_back_with_it(streams: Streams) ->
     publish(streams, [0, 1])
     source = open_source(streams, Progress())
     source.next_groups()
-    assert streams.counters() == {"trained": 2, "filtered": 0, "dropped": 0, CHECKPOINTED: 0}
+    expected = {"trained": 2, "filtered": 0, "dropped": 0, "late": 0, "discarded_before": 0, CHECKPOINTED: 0}
+    assert streams.counters() == expected
     open_source(streams, Progress())
     assert streams.counters()["trained"] == 0
 
@@ -185,3 +192,74 @@ def test_an_interrupted_step_is_not_begun_and_a_later_process_builds_it(streams:
     publish(streams, [3])
     successor = open_source(streams, progress)
     assert taken(successor.next_groups()) == [2, 3]
+
+
+FLAT = (1.0, 1.0)
+
+
+def publish_groups(streams: Streams, groups: Sequence[TrajectoryGroup], deadline: float = 20.0) -> None:
+    streams.publish(TRAJECTORIES, [group.encode() for group in groups], deadline=deadline)
+
+
+def test_discarded_groups_go_at_once_and_a_successor_decides_the_same(streams: Streams) -> None:
+    publish_groups(streams, [make_group(0), make_group(1, FLAT), lost_group(2), make_group(4, FLAT)])
+    source = open_source(streams, Progress(), zero_variance="replace", deadline=0.1)
+    with pytest.raises(StepDeadlineError, match=r"4 came: 2 filtered, 1 lost: killed its worker 3 .* group 3"):
+        source.next_groups()
+    assert kept(streams) == [0]
+    assert {name: streams.counters()[name] for name in ("filtered", "dropped")} == {"filtered": 2, "dropped": 1}
+
+    progress = Progress()
+    successor = open_source(streams, progress, zero_variance="replace")
+    assert progress == Progress(filtered=2, dropped=1, ahead=(1, 2, 4))
+    publish_groups(streams, [make_group(3), make_group(4)])
+    assert taken(successor.next_groups()) == [0, 3]
+    assert progress == Progress(next_index=5, trained=2, filtered=2, dropped=1)
+    assert kept(streams) == [0, 3]
+    successor.checkpointed()
+    assert kept(streams) == []
+    unknown = Progress()
+    open_source(streams, unknown)
+    assert unknown == Progress(), "what a checkpoint holds is kept nowhere else"
+
+
+def test_any_number_of_filtered_groups_fits_between_two_checkpoints(streams: Streams) -> None:
+    capacity = streams.config.capacity
+    source = open_source(streams, Progress(), zero_variance="replace")
+    publish_groups(streams, [make_group(index, FLAT) for index in range(capacity)])
+    last = [make_group(capacity), make_group(capacity + 1)]
+    feeder = threading.Thread(target=publish_groups, args=(streams, last))
+    feeder.start()  # it waits for room
+    assert taken(source.next_groups()) == [capacity, capacity + 1]
+    feeder.join()
+
+
+def test_out_of_order_groups_are_acknowledged_one_by_one(streams: Streams) -> None:
+    publish(streams, [1, 3, 4])
+    progress = Progress()
+    source = open_source(streams, progress, max_staleness=1)
+    assert taken(source.next_groups()) == [1, 3]
+    assert source.spare == 1
+    source.checkpointed()
+    assert kept(streams) == [4]
+    assert streams.counters()[CHECKPOINTED] == 2
+    publish(streams, [0])
+    successor = open_source(streams, progress, max_staleness=1)
+    assert taken(successor.next_groups()) == [0, 4]
+
+
+def test_a_step_whose_groups_are_all_lost_for_one_reason_stops_the_run_with_it(streams: Streams) -> None:
+    prompts = [make_group(index).prompt for index in range(3)]
+    lost = [TrajectoryGroup.from_lost(one, "w", f"task {one.task.id!r} is too long") for one in prompts]
+    publish_groups(streams, lost[:2])
+    with pytest.raises(StepLostError, match=r"step 1: all its groups are lost, for one reason: task 'task-0' is"):
+        open_source(streams, Progress()).next_groups()
+    publish_groups(streams, [lost[2], lost_group(3), make_group(4), make_group(5)])
+    assert taken(open_source(streams, Progress()).next_groups()) == [4, 5], "two reasons, and groups of use"
+
+
+def test_a_limit_ends_a_search_for_groups_of_use(streams: Streams) -> None:
+    publish_groups(streams, [make_group(0), *(make_group(index, FLAT) for index in range(1, 8))])
+    source = open_source(streams, Progress(version=4), zero_variance="replace", max_discarded=3)
+    with pytest.raises(StepLostError, match=r"step 5: 8 came: 7 filtered; that is more than 6 .*max_discarded"):
+        source.next_groups()

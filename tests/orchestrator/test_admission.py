@@ -11,7 +11,8 @@ import pytest
 from common.config import Config
 from common.records import PromptGroup, RolloutGroup, Sampler, Score, Task, TestCase, TrajectoryGroup, Verdict
 from common.streams import PROMPTS, Streams, connect
-from learner.collector import Collector, Progress
+from learner.collector import Collector
+from learner.progress import Progress
 from orchestrator.admission import Admission, Ledger, capacity
 from orchestrator.curriculum import Curriculum
 
@@ -49,6 +50,30 @@ def test_capacity(counts: tuple[int, ...], settings: tuple[int, ...], expected: 
         max_in_flight=max_in_flight,
     )
     assert found == expected
+
+
+def test_what_paces_admission_and_what_makes_it_generous() -> None:
+    def room(
+        ledger: Ledger, *, version: int = 0, steps: int = 10, lead: int | None = None, oversample: float = 1.0
+    ) -> int:
+        return capacity(
+            ledger,
+            version=version,
+            steps=steps,
+            groups_per_step=8,
+            max_staleness=2,
+            max_in_flight=64,
+            lead=lead,
+            oversample=oversample,
+        )
+
+    assert room(Ledger()) == room(Ledger(), lead=100) == 24, "never more than staleness allows"
+    assert room(Ledger(), lead=18) == 18
+    assert room(Ledger(24, 16, 0, 0), version=1, lead=18) == 2
+    assert room(Ledger(24, 16, 0, 0, late=3), version=1, lead=18) == 5, "those that overtake the late ones"
+    assert room(Ledger(24, 16, 0, 0, late=3), version=1, steps=3) == 0, "but none beyond the end"
+    assert room(Ledger(), oversample=1.5) == 36
+    assert room(Ledger(36, 8, 8, 0), version=1, oversample=1.5) == 16
 
 
 def test_in_flight_is_what_has_no_other_fate() -> None:
@@ -98,7 +123,7 @@ def test_the_ledger_is_whole_and_no_group_is_too_stale(
             in_flight[index] = progress.version
             admitted = index + 1
         ledger = Ledger(admitted, progress.trained, progress.filtered, progress.dropped)
-        assert ledger.in_flight == admitted - progress.next_index
+        assert ledger.in_flight == admitted - progress.consumed
         assert ledger.in_flight <= max_in_flight
         assert progress.trained + ledger.in_flight <= steps * groups_per_step
         for index in chance.sample(sorted(in_flight), min(len(in_flight), chance.randint(0, 3))):
@@ -117,7 +142,8 @@ def test_the_ledger_is_whole_and_no_group_is_too_stale(
     assert progress.trained == steps * groups_per_step
     assert len(trained_staleness) == steps * groups_per_step
     assert max(trained_staleness) <= max_staleness
-    assert stale_drops == 0  # pacing alone keeps the bound; nothing had to be dropped for its age
+    if max_staleness == 0:
+        assert stale_drops == 0, "in order, admission alone keeps the bound"
 
 
 def test_a_learner_that_falls_back_to_its_checkpoint_ends_at_the_same_counts() -> None:
@@ -177,12 +203,53 @@ def test_groups_are_admitted_in_order_and_again_where_redis_has_lost_them(redis_
 
     streams.set_counters({"trained": 4})
     admission = Admission(config, run_id, streams, Curriculum([TASK], 0))
-    admission.restore()
     assert (admission.ledger().admitted, admission.ledger().in_flight) == (8, 4), "they are still on their way"
 
-    streams.client.delete(streams.key(PROMPTS))
+    streams.empty()
     streams.create()
-    admission.restore()
-    assert (admission.ledger().admitted, admission.ledger().in_flight) == (4, 0)
+    admission = Admission(config, run_id, streams, Curriculum([TASK], 0))
+    admission.begin_at(5)
+    admission.admit_again([3])
+    streams.set_counters({"trained": 4})
     admission.admit(version=1)
-    assert [PromptGroup.decode(data).index for data in streams.messages(PROMPTS)] == list(range(4, 12))
+    assert [PromptGroup.decode(data).index for data in streams.messages(PROMPTS)] == [3, *range(5, 12)]
+    assert admission.ledger().in_flight == 8
+
+
+def test_a_lost_group_of_a_later_step_waits_for_its_turn(redis_url: str, run_id: str) -> None:
+    """Else it would be sampled with older weights than before, and too old for its step without staleness."""
+    config = Config.model_validate(
+        {
+            "run": {"steps": 100},
+            "model": {"path": "builtin:quickstart"},
+            "data": {"source": "synthetic"},
+            "learner": {"groups_per_step": 4},
+        }
+    )
+    streams = Streams(connect(redis_url), run_id, config.streams)
+    streams.create()
+    admission = Admission(config, run_id, streams, Curriculum([TASK], 0))
+    admission.begin_at(12)
+    collector = Collector(4, 0, "drop", "replace", Progress())
+    again = [index for index in range(12) if index not in (1, 7, 8)]
+    for index in (1, 7, 8):  # as the decisions say, which were not lost
+        collector.offer(trajectory(index, 0, (1.0, 1.0)))
+    admission.admit_again(again)
+    sampled: dict[int, int] = {}
+    while collector.progress.version < 2:
+        progress = collector.progress
+        streams.set_counters(
+            {
+                "trained": progress.trained,
+                "filtered": progress.filtered,
+                "discarded_before": collector.discarded_before_missing(),
+            }
+        )
+        admission.admit(progress.version)
+        for data in streams.messages(PROMPTS):
+            prompt = PromptGroup.decode(data)
+            if sampled.setdefault(prompt.index, prompt.min_version) == prompt.min_version:
+                collector.offer(trajectory(prompt.index, prompt.min_version, (0.0, 1.0)))
+        if collector.take() is not None:
+            progress.version += 1
+    assert [sampled[index] for index in again if index in sampled] == [0, 0, 0, 0, 1, 1, 1, 1]

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from common.config import Config, ConfigError, StreamsConfig, load_config
 from common.streams import PROMPTS, TRAJECTORIES, Streams, connect
 from learner.checkpoints import Checkpoints
-from learner.collector import Progress
+from learner.progress import Progress
 from learner.resume_compatibility import binding_settings
 from orchestrator.commands.main import main
 from orchestrator.fleet.health import TooManyRestartsError

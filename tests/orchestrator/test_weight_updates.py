@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.weights import MadeUpRank, ReceivingWorker, Settings
+from common.actors import WatchedActor, as_remote
 from common.config import Config, DeadlinesConfig
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
@@ -33,7 +34,7 @@ from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
 from orchestrator.fleet.rank_group import LearnerDiedError
-from orchestrator.fleet.weights_check import WeightsDifferError
+from orchestrator.fleet.weights_check import Verified, WeightsDifferError
 
 SETTINGS = Settings(mib=40, workers=2, dtype="float32", repeats=1)
 LONG = 60.0
@@ -112,10 +113,23 @@ class Worker(ReceivingWorker):
         held = [LocalWeights(weights) for weights in (self._weights, *copies)]
         self._copies = copies
         self._places = ranks * super().locations()
-        self._loader = WeightsLoader(Ranks(held) if copies else held[0], VersionFence(), deadline)
+        self._fence = VersionFence()
+        holder = Ranks(held) if copies else held[0]
+        self._loader = WeightsLoader(holder, self._fence, deadline, LONG, self.heart)
 
     def locations(self) -> tuple[Location, ...]:
         return self._places
+
+    def begin_batch(self) -> None:
+        """Keep the weights from changing until :meth:`end_batch`."""
+        self._batch = ExitStack()
+        self._batch.enter_context(self._fence.reading(0, LONG))
+
+    def end_batch(self) -> None:
+        self._batch.close()
+
+    def version(self) -> int:
+        return self._fence.version
 
     def come_to_grief(self, how: str) -> None:
         self._weights.grief = how
@@ -139,8 +153,8 @@ class Worker(ReceivingWorker):
     def begun(self) -> int:
         return self._begun
 
-    def receive_weights(self, plan: Plan, first_rank: int) -> int:
-        version = super().receive_weights(plan, first_rank)
+    def receive_weights(self, plan: Plan, first_rank: int, version: int) -> int:
+        super().receive_weights(plan, first_rank, version)
         self._received += 1
         return version
 
@@ -152,9 +166,16 @@ class Fleet:
     """A learner of one rank and two workers."""
 
     def __init__(
-        self, transport: Transport, weights_seconds: float = LONG, verify: bool = False, ranks: int = 1
+        self,
+        transport: Transport,
+        weights_seconds: float = LONG,
+        heartbeat_seconds: float = LONG,
+        verify: bool = False,
+        ranks: int = 1,
     ) -> None:
-        deadlines = DeadlinesConfig(weights_seconds=weights_seconds, start_seconds=LONG)
+        deadlines = DeadlinesConfig(
+            weights_seconds=weights_seconds, start_seconds=LONG, heartbeat_seconds=heartbeat_seconds
+        )
         self.workers: dict[str, Any] = {}
         self.slow = False
         self.grief = ""
@@ -172,19 +193,43 @@ class Fleet:
         spec = PoolSpec("rollout", SETTINGS.workers, True, transport=transport, verify_weights=verify)
         self.pool = WorkerPool(spec, spawn, deadlines)
         self.pool.wait_until_started(lambda: None)
-        assert self.publish() == []
-        self.wait_until_healthy()
+        assert self.update() == []
 
     def publish(self) -> list[str]:
         ray.get(self.rank.change.remote(), timeout=LONG)
-        return self.pool.publish(self.learner)
+        return self.pool.publish(self.learner, lambda: None)
 
-    def wait_until_healthy(self) -> None:
+    def update(self) -> list[str]:
+        """Publish other weights and wait until all workers hold them; return the notes."""
+        return self.publish() + self.wait_until_healthy()
+
+    def wait_until_healthy(self) -> list[str]:
         end = time.monotonic() + LONG
+        notes: list[str] = []
         while not self.pool.all_healthy:
             assert time.monotonic() < end
-            assert self.pool.poll() == []
+            notes += self.pool.poll()
             time.sleep(0.05)
+        return notes
+
+    def wait_for_notes(self) -> list[str]:
+        end = time.monotonic() + LONG
+        while not (notes := self.pool.poll()):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        return notes
+
+    def verified(self) -> list[Verified]:
+        end = time.monotonic() + LONG
+        while not (found := self.pool.verified()):
+            assert time.monotonic() < end
+            self.pool.poll()
+            time.sleep(0.05)
+        return found
+
+    def versions(self) -> list[int]:
+        """The version of the weights that each worker holds."""
+        return ray.get([self.workers[n].version.remote() for n in sorted(self.workers)], timeout=LONG)
 
     def poll_until_it_fails(self) -> None:
         end = time.monotonic() + LONG
@@ -206,8 +251,7 @@ class Fleet:
 
 
 def _remote(actor: type, **options: Any) -> Any:
-    remote: Any = ray.remote(actor)
-    return remote.options(num_cpus=0, max_concurrency=4, **options)
+    return as_remote(actor).options(num_cpus=0, max_concurrency=4, **options)
 
 
 def _config(deadlines: DeadlinesConfig, **learner: Any) -> Config:
@@ -241,45 +285,85 @@ def test_a_missed_broadcast_is_made_up_for_and_a_worker_that_dies_of_one_is_repl
     start: Callable[..., Fleet],
 ) -> None:
     fleet = start("collective")
-    assert fleet.publish() == []
+    assert fleet.update() == []
     assert fleet.hold_the_learners_weights()
     assert fleet.received() == [1, 1]
 
     fleet.workers["rollout-0"].come_to_grief.remote("raise")
-    (failed,) = fleet.publish()
+    (failed,) = fleet.update()
     assert "broadcast failed" in failed
     assert fleet.hold_the_learners_weights(), "both, out of the object store"
     assert fleet.pool.restarts == 0
 
     fleet.workers["rollout-1"].come_to_grief.remote("SIGKILL")
-    died, failed = fleet.publish()
-    assert died.startswith("rollout-1 died (weights ")
+    failed, died = fleet.update()
+    assert died.startswith("rollout-1 died (")
     assert "broadcast failed" in failed
     assert "rollout-1" in failed
-    fleet.wait_until_healthy()
     assert fleet.hold_the_learners_weights(), "the survivor and the newcomer"
     assert fleet.pool.restarts == 1
 
-    assert fleet.publish() == []
+    assert fleet.update() == []
     assert fleet.hold_the_learners_weights()
     assert fleet.received()[1] == 1, "in a new group, the newcomer's first"
 
 
-def test_a_worker_that_hangs_in_a_broadcast_is_evicted_after_the_deadline(start: Callable[..., Fleet]) -> None:
-    fleet = start("collective", weights_seconds=SHORT)
+def test_a_worker_that_hangs_in_a_broadcast_is_named_and_alone_replaced(start: Callable[..., Fleet]) -> None:
+    """Its heartbeat tells, long before the broadcast's deadline; whoever else takes part goes on."""
+    fleet = start("collective", heartbeat_seconds=SHORT)
+    other = fleet.workers["rollout-1"]
     fleet.workers["rollout-0"].come_to_grief.remote("SIGSTOP")
-    died, failed = fleet.publish()
-    assert died.startswith("rollout-0 died (weights ")
-    assert "no answer before the deadline" in died
-    assert "silent: rollout-0" in failed
-    fleet.wait_until_healthy()
+    failed, died = fleet.update()
+    assert "rollout-0: hangs: no answer for" in failed
+    assert died.startswith("rollout-0 died (hung: no answer for ")
+    assert "was stopped" in died
     assert fleet.hold_the_learners_weights()
     assert fleet.pool.restarts == 1
+    assert fleet.workers["rollout-1"] is other
+
+
+def test_nobody_waits_for_a_worker_in_a_long_batch_and_nobody_replaces_it(
+    start: Callable[..., Fleet],
+) -> None:
+    """It skips what was published meanwhile, and takes the newest weights when it can, whichever way they go."""
+    fleet = start("collective", weights_seconds=SHORT)
+    busy = fleet.workers["rollout-0"]
+    ray.get(busy.begin_batch.remote(), timeout=LONG)
+    (failed,) = fleet.publish()
+    assert "not ready: rollout-0" in failed
+    assert fleet.publish() == []
+    end = time.monotonic() + 1.2 * SHORT
+    while time.monotonic() < end:
+        assert fleet.pool.poll() == []
+        time.sleep(0.05)
+    assert ray.get(busy.version.remote(), timeout=LONG) == 1
+    assert ray.get(fleet.workers["rollout-1"].version.remote(), timeout=LONG) == 3
+    ray.get(busy.end_batch.remote(), timeout=LONG)
+    assert fleet.wait_until_healthy() == []
+    assert fleet.hold_the_learners_weights()
+    assert fleet.workers["rollout-0"] is busy
+
+
+def test_held_weights_stay_and_newcomers_get_them_until_they_are_released(start: Callable[..., Fleet]) -> None:
+    fleet = start("collective")
+    fleet.pool.hold()
+    for _ in range(2):
+        assert fleet.update() == []
+    assert fleet.versions() == [1, 1]
+    ray.kill(fleet.workers["rollout-0"])
+    (died,) = fleet.wait_for_notes()
+    assert died.startswith("rollout-0 died")
+    fleet.wait_until_healthy()
+    assert fleet.versions() == [1, 1]
+    fleet.pool.release()
+    assert fleet.wait_until_healthy() == []
+    assert fleet.versions() == [3, 3]
+    assert fleet.hold_the_learners_weights()
 
 
 def test_a_worker_that_is_loading_when_newer_weights_come_loads_those_too(start: Callable[..., Fleet]) -> None:
     fleet = start("auto")
-    assert fleet.publish() == []
+    assert fleet.update() == []
     assert fleet.hold_the_learners_weights()
     assert fleet.received() == [0, 0], "on one machine, out of the object store"
 
@@ -301,13 +385,13 @@ def test_workers_of_two_ranks_verify_what_they_hold_at_every_start_and_after_the
 ) -> None:
     """Every worker says once, of either way, that it holds what was published; a difference ends the run."""
     fleet = start("collective", verify=True, ranks=2)
-    (loaded,) = fleet.pool.verified()
+    (loaded,) = fleet.verified()
     assert (loaded.workers, loaded.reloaded) == (("rollout-0", "rollout-1"), True)
     assert (loaded.version, loaded.tensors, loaded.bytes) == (1, 3, SETTINGS.bytes)
-    assert fleet.publish() == []
-    (broadcast,) = fleet.pool.verified()
+    assert fleet.update() == []
+    (broadcast,) = fleet.verified()
     assert (broadcast.workers, broadcast.version, broadcast.reloaded) == (loaded.workers, 2, False)
-    assert fleet.publish() == []
+    assert fleet.update() == []
     assert fleet.pool.verified() == []
     assert fleet.received() == [2, 2]
     assert fleet.hold_the_learners_weights(), "all of their ranks"
@@ -320,10 +404,11 @@ def test_workers_of_two_ranks_verify_what_they_hold_at_every_start_and_after_the
         fleet.poll_until_it_fails()
 
 
-class Parent:
+class Parent(WatchedActor):
     """A worker with a process of its own, as one with tensor parallelism has."""
 
     def __init__(self) -> None:
+        super().__init__(LONG)
         self._child = subprocess.Popen(["sleep", str(LONG)])
 
     def metrics_address(self) -> str:
@@ -370,10 +455,11 @@ def test_a_replacement_is_placed_when_all_processes_of_its_predecessor_are_gone(
     placement.remove("rollout-0-restart-1")
 
 
-class Rank:
+class Rank(WatchedActor):
     """A learner rank whose step goes wrong in its own way."""
 
     def __init__(self, fate: str) -> None:
+        super().__init__(LONG)
         self._fate = fate
 
     def rendezvous(self) -> None:

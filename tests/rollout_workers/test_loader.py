@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.heartbeat import Heartbeat
 from common.weights import loader as loading
 from common.weights.broadcast import Location, Sender
 from common.weights.broadcast_group import Plan
@@ -55,7 +56,7 @@ def loader(weights: Weights, fence: VersionFence, monkeypatch: pytest.MonkeyPatc
     """A loader whose object store keeps the arrays themselves as references."""
     monkeypatch.setattr(loading.ray, "get", lambda references, timeout: references)
     monkeypatch.setattr(loading.Location, "here", lambda: HERE)
-    return WeightsLoader(LocalWeights(weights), fence, LONG)
+    return WeightsLoader(LocalWeights(weights), fence, LONG, LONG, Heartbeat(LONG))
 
 
 def published(version: int) -> tuple[Manifest, dict[str, Tensor]]:

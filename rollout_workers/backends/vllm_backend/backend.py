@@ -19,7 +19,7 @@ from common.models.families import ModelError, family_named
 from common.models.loading import load_model, model_folder
 from common.models.shapes import parameter_shapes
 from common.weights.broadcast import Location
-from common.weights.broadcast_group import BroadcastError, Plan
+from common.weights.broadcast_group import BroadcastError, CalledOffError, Plan
 from common.weights.buckets import WeightsError
 from rollout_workers.backends.vllm_backend.errors import VllmError
 from rollout_workers.backends.vllm_backend.extension import Failure, Settings
@@ -34,7 +34,7 @@ from rollout_workers.backends.vllm_backend.temporary_folder import temporary_fol
 from rollout_workers.backends.vllm_backend.transfer import segments
 
 #: Errors that keep their type on the way here.
-_KINDS = {error.__name__: error for error in (WeightsError, BroadcastError)}
+_KINDS = {error.__name__: error for error in (WeightsError, BroadcastError, CalledOffError)}
 
 #: Seconds that a process is given to tell that it has missed a deadline of its own.
 _GRACE_SECONDS = 10.0
@@ -76,7 +76,7 @@ class VllmBackend:
             self._call("begin", begun, deadline=self._deadlines.start_seconds)
             self.load(load_model(config.model.path).named_parameters())
             starting.pop_all()
-        most = 1 if config.rollout.update_between == "steps" else _MOST_STEPS
+        most = 1 if config.takes_weights_between == "steps" else _MOST_STEPS
         self.engine = RemoteEngine(self._step, self._config, config.rollout.batch_tokens, most)
 
     def locations(self) -> tuple[Location, ...]:
@@ -163,11 +163,12 @@ class VllmBackend:
         except (RuntimeError, TimeoutError) as error:
             self._unusable = f"vLLM's processes did not answer ({method}): {error}"
             raise VllmError(self._unusable) from error
-        for rank, answer in enumerate(answers):
-            if isinstance(answer, Failure):
-                if answer.kind in _KINDS:
-                    raise _KINDS[answer.kind](answer.text)
-                raise VllmError(f"{method}, rank {rank}: {answer.kind}: {answer.text}")
+        failures = [(rank, answer) for rank, answer in enumerate(answers) if isinstance(answer, Failure)]
+        # Where one rank has changed its weights and another has not, they have been changed.
+        for rank, failure in sorted(failures, key=lambda one: one[1].kind == CalledOffError.__name__):
+            if failure.kind in _KINDS:
+                raise _KINDS[failure.kind](failure.text)
+            raise VllmError(f"{method}, rank {rank}: {failure.kind}: {failure.text}")
         return answers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 _COUPLED = "common/likelihood/coupled.py"
-_STREAMS = "common/streams.py"
+_CONSUMER = "common/streams/consumer.py"
 _TEST_LIKELIHOOD = ("tests/common/test_likelihood.py", "tests/common/test_likelihood_masks.py")
 _TEST_STREAMS = ("tests/common/test_streams.py",)
 
@@ -53,15 +53,15 @@ BUGS = (
     Mutation(
         "publish-not-atomic",
         "A result is published and its cause acknowledged in one transaction.",
-        _STREAMS,
-        old="transaction=True) as transaction:\n            transaction.xadd(self._streams.key(target), fields)",
-        new="transaction=False) as transaction:\n            transaction.xadd(self._streams.key(target), fields)",
+        _CONSUMER,
+        old="transaction=True) as transaction:\n                transaction.xadd(key, fields)",
+        new="transaction=False) as transaction:\n                transaction.xadd(key, fields)",
         tests=_TEST_STREAMS,
     ),
     Mutation(
         "reclaims-own-work",
         "A consumer does not claim messages that it is working on itself.",
-        _STREAMS,
+        _CONSUMER,
         old='others = (pending for pending in orphaned if pending["consumer"] != self.name.encode())',
         new="others = iter(orphaned)",
         tests=_TEST_STREAMS,
@@ -69,8 +69,8 @@ BUGS = (
     Mutation(
         "attempts-not-counted",
         "A claimed message counts one attempt more, so that it reaches the dead letters in time.",
-        _STREAMS,
-        old='attempt = int(pending["times_delivered"]) + 1',
+        _CONSUMER,
+        old='attempt = int(pending["times_delivered"]) + count',
         new='attempt = int(pending["times_delivered"])',
         tests=_TEST_STREAMS,
     ),

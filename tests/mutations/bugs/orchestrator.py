@@ -54,8 +54,8 @@ BUGS = (
         "streams-emptied-needlessly",
         "A resume from the last checkpoint keeps the groups in the streams.",
         "orchestrator/resume.py",
-        old="load_progress(checkpoint, Progress).next_index < streams.counters().get(CHECKPOINTED, 0)",
-        new="load_progress(checkpoint, Progress).next_index <= streams.counters().get(CHECKPOINTED, 0)",
+        old="load_progress(checkpoint, Progress).consumed < streams.counters().get(CHECKPOINTED, 0)",
+        new="load_progress(checkpoint, Progress).consumed <= streams.counters().get(CHECKPOINTED, 0)",
         tests=("tests/orchestrator/test_resume_option.py",),
     ),
     Mutation(

@@ -1,0 +1,68 @@
+"""Which of the published weights rollout workers are to hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.weights.buckets import WeightsUpdate
+
+
+@dataclass(frozen=True)
+class NumberedUpdate:
+    """Published weights and their number; versions do not tell updates apart, as the learner may fall back."""
+
+    number: int
+    update: WeightsUpdate
+
+    @property
+    def version(self) -> int:
+        """The version of the weights."""
+        return self.update.manifest.version
+
+
+class PublishedWeights:
+    """Keep the newest update and, while weights are held, the one that workers hold meanwhile.
+
+    Updates lie in the object store for as long as they are kept here, so there are two at most.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._newest: NumberedUpdate | None = None
+        self._held: NumberedUpdate | None = None
+
+    @property
+    def target(self) -> NumberedUpdate | None:
+        """The update that every worker is to hold; None while there is none."""
+        return self._held or self._newest
+
+    @property
+    def held(self) -> bool:
+        """Whether workers keep an update though newer ones come."""
+        return self._held is not None
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next update that is published."""
+        return self._count + 1
+
+    def make_room(self) -> None:
+        """Let go of the newest update before the next one is published, unless workers are to keep it."""
+        self._newest = None
+
+    def publish(self, update: WeightsUpdate) -> NumberedUpdate:
+        """Number the newest update and keep it."""
+        self._count += 1
+        self._newest = NumberedUpdate(self._count, update)
+        return self._newest
+
+    def hold(self) -> None:
+        """Have workers keep the newest update until :meth:`release`. Raises RuntimeError before the first."""
+        if self._held is None:
+            if self._newest is None:
+                raise RuntimeError("no weights have been published that workers could hold")
+            self._held = self._newest
+
+    def release(self) -> None:
+        """Have workers take the newest update again."""
+        self._held = None

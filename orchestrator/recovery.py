@@ -1,0 +1,118 @@
+"""Recovery of a run's streams after Redis has lost data: the run goes on from what its processes hold.
+
+The main process knows how many groups it has admitted, the learner which of them it has consumed or buffered. What
+neither the streams nor the learner hold is published again, as soon as admission would start it now. A worker may
+still finish its copy: of two copies the learner takes the first that comes, by the index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from common.records import PromptGroup, Purpose, RecordError, RolloutGroup, TrajectoryGroup
+from common.streams import PROMPTS, ROLLOUTS, TRAJECTORIES, Streams, check_access
+from learner.source import Lacking
+from orchestrator.admission import Admission
+
+
+class Learner(Protocol):
+    """The learner, as far as recovery asks it."""
+
+    def lacking(self, admitted: int) -> Lacking:
+        """Return which groups below index ``admitted`` have not come to the learner."""
+
+
+class Recovery:
+    """Keep the streams of a run whole. ``note`` is told when they had to be made anew."""
+
+    def __init__(
+        self, streams: Streams, admission: Admission, learner: Learner, note: Callable[[str], None]
+    ) -> None:
+        self._streams = streams
+        self._admission = admission
+        self._learner = learner
+        self._note = note
+        self._server = streams.server()
+        self._failures = streams.patience.failures
+        self._incomplete = False
+
+    def begin(self) -> None:
+        """Complete the streams as an earlier attempt left them, and take them for whole from now on."""
+        self._complete()
+        self._streams.vouch()
+
+    def check(self) -> None:
+        """See whether data was lost, and complete the streams if so; one round trip if not.
+
+        Raises StreamError, or what the learner raises, in which case the next call does it.
+        """
+        if not self._incomplete:
+            restarted = self._restarted()
+            if self._streams.whole() and not restarted:
+                return
+            self._incomplete = True
+            self._streams.renew()
+        missing = self._complete()
+        self._streams.vouch()
+        self._incomplete = False
+        if missing:
+            self._note(f"Redis has lost {missing} groups of the run; they are published again")
+
+    def learner_restarted(self) -> None:
+        """Complete the streams for a learner that fell back to a checkpoint.
+
+        If data was lost since that was written, groups that the learner has consumed meanwhile are gone.
+        """
+        if self._streams.renewals:
+            self._complete()
+
+    def while_away(self, poll: Callable[[], object]) -> None:
+        """Have ``poll`` called, too, while Redis is away."""
+        patience = self._streams.patience
+        before = patience.meanwhile
+
+        def meanwhile() -> None:
+            before()
+            poll()
+
+        patience.meanwhile = meanwhile
+
+    def explain(self) -> None:
+        """Raise StreamError if a process has failed because Redis forbids what it does."""
+        check_access(self._streams)
+
+    def _restarted(self) -> bool:
+        """Tell whether another server process answers since the last call: it may lack what came just before."""
+        failures = self._streams.patience.failures
+        if failures == self._failures:
+            return False
+        self._failures, before, self._server = failures, self._server, self._streams.server()
+        return self._server != before
+
+    def _complete(self) -> int:
+        """Have admission publish again what nobody holds; return the count of those groups."""
+        held = groups_in(self._streams)
+        lacking = self._learner.lacking(self._admission.admitted)
+        self._admission.begin_at(lacking.end)
+        missing = [index for index in lacking.indices if index not in held]
+        self._streams.restore_counters(lacking.counters | {"admitted": self._admission.admitted})
+        self._admission.admit_again(missing)
+        return len(missing)
+
+
+def groups_in(streams: Streams) -> set[int]:
+    """Return the indices of the training groups on their way.
+
+    Streams are read in the order in which groups move, so that none is passed by.
+    """
+    found = set()
+    for stream, kind in ((PROMPTS, PromptGroup), (ROLLOUTS, RolloutGroup), (TRAJECTORIES, TrajectoryGroup)):
+        for data in streams.scan(stream):
+            with suppress(RecordError):  # its consumer moves it to the dead letters
+                record = kind.decode(data)
+                prompt = record if isinstance(record, PromptGroup) else record.prompt
+                if prompt.purpose is Purpose.TRAIN:
+                    found.add(prompt.index)
+    return found
