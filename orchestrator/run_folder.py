@@ -97,8 +97,8 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def rewind(self, step: int) -> None:
-        """Forget metrics and samples of steps after ``step``, which a resumed run will do again."""
-        for file in (self.path / f"{name}.jsonl" for name in ("metrics", "samples", "evaluations")):
+        """Forget what was recorded of steps after ``step``, which a resumed run will do again."""
+        for file in (self.path / f"{name}.jsonl" for name in ("metrics", "samples", "groups", "evaluations")):
             if file.exists():
                 records = [r for r in self.records(file.stem) if r["step"] <= step]
                 write_text(file, "".join(json.dumps(r) + "\n" for r in records))
