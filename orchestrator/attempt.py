@@ -8,6 +8,7 @@ from typing import Any
 
 from common.config import Config, StageConfig
 from common.errors import UserError
+from orchestrator.fleet.failure_log import failure_log
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.report.display import Display
 from orchestrator.report.report_page import write_report
@@ -36,7 +37,7 @@ def attempt(
     started = time.monotonic()
     status, refused = "failed", False
     try:
-        with StopRequest() as stop:
+        with StopRequest() as stop, failure_log(folder.path):
             work(output, stop)
             status = "finished"
     except (KeyboardInterrupt, Interrupted):

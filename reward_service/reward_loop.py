@@ -74,14 +74,18 @@ class RewardLoop:
 
 
 def score_rollouts(scorer: Scorer, group: RolloutGroup, worker: str, shuffle: bool = False) -> TrajectoryGroup:
-    """Score a group; one whose task cannot be scored is lost. ``shuffle`` deals the rewards of training groups."""
+    """Score a group; one that cannot be scored is lost. Of an evaluation only verdicts and format are asked.
+
+    ``shuffle`` deals the rewards of training groups.
+    """
     started = time.perf_counter()
+    texts = [rollout.text for rollout in group.rollouts]
     try:
-        scores = scorer.score_group(
-            group.prompt.task,
-            [rollout.text for rollout in group.rollouts],
-            [Decoding(rollout.text_tokens, rollout.forwards) for rollout in group.rollouts],
-        )
+        if group.prompt.purpose is Purpose.EVALUATION:
+            scores = scorer.evaluate_group(group.prompt.task, texts)
+        else:
+            decodings = [Decoding(rollout.text_tokens, rollout.forwards) for rollout in group.rollouts]
+            scores = scorer.score_group(group.prompt.task, texts, decodings)
     except RewardFunctionError as error:
         return TrajectoryGroup.from_lost(group.prompt, worker, f"cannot be scored: {error.reason}")
     except ValueError as error:

@@ -65,11 +65,14 @@ class RewardRule:
         hidden = task.shown_tests if self.hide_shown_test else 0
         return hidden if hidden < len(task.tests) else 0
 
-    def scores(self, task: Task, completions: Sequence[JudgedCompletion]) -> list[Score]:
+    def scores(
+        self, task: Task, completions: Sequence[JudgedCompletion], call_functions: bool = True
+    ) -> list[Score]:
         """Weigh verdicts, format and the reward functions into a score for each completion of a group.
 
         One that the sandbox failed on is excluded, and not shown to the functions; one of which a function cannot
-        tell is excluded too. Raises RewardFunctionError, a ValueError.
+        tell is excluded too. Without ``call_functions`` the score is that of verdicts and format alone. Raises
+        RewardFunctionError, a ValueError.
         """
         forms = [format_score(task, one.text, one.program) for one in completions]
         components = [
@@ -79,7 +82,7 @@ class RewardRule:
         counted = [index for index, one in enumerate(completions) if Verdict.INFRA not in one.verdicts]
         shown = [completions[index].shown(forms[index]) for index in counted]
         unknown = {i: one.failure or _SANDBOX for i, one in enumerate(completions) if i not in set(counted)}
-        for named in self.functions:
+        for named in self.functions if call_functions else ():
             for index, value in zip(counted, named.values(task, shown), strict=True):
                 if isinstance(value, UnknownRewardError):
                     unknown.setdefault(index, f"{named.name} cannot tell: {value}")

@@ -143,6 +143,17 @@ class Scorer:
         """Return one score per completion, in order. Raises ValueError as :meth:`examine` does."""
         return [scored.score for scored in self.examine(task, completions, decodings)]
 
+    def evaluate_group(self, task: Task, completions: Sequence[str]) -> list[Score]:
+        """Return one score per completion, of verdicts and format alone: no reward function is called.
+
+        Whether a completion passes its tests depends on no reward function, and is known where one fails.
+        Raises MalformedTaskError.
+        """
+        started = time.monotonic()
+        scored = self.reward(task, self.judge(task, completions), call_functions=False)
+        self.metrics.time("scoring/group", time.monotonic() - started)
+        return [one.score for one in scored]
+
     def examine(
         self,
         task: Task,
@@ -192,13 +203,13 @@ class Scorer:
         self._probe_failures(prepared, criteria, judged)
         return judged
 
-    def reward(self, task: Task, judged: Sequence[Judged]) -> list[Scored]:
+    def reward(self, task: Task, judged: Sequence[Judged], call_functions: bool = True) -> list[Scored]:
         """Weigh what was judged: a whole group, where its completions' rewards depend on each other.
 
-        Raises RewardFunctionError.
+        Without ``call_functions`` the reward functions are left out. Raises RewardFunctionError.
         """
         try:
-            scores = self._rule.scores(task, [one.completion for one in judged])
+            scores = self._rule.scores(task, [one.completion for one in judged], call_functions)
         except RewardFunctionError as error:
             self.metrics.lost(error.failure)
             raise

@@ -14,15 +14,26 @@ from typing import Any
 import psutil
 import pytest
 
-from common.config import Config, StreamsConfig
+from common.config import Config, RewardConfig, StreamsConfig
 from common.heartbeat import Heartbeat
 from common.processes import die_with_parent
-from common.records import PromptGroup, Rollout, RolloutGroup, Sampler, Score, Task, TestCase, TrajectoryGroup
+from common.records import (
+    PromptGroup,
+    Purpose,
+    Rollout,
+    RolloutGroup,
+    Sampler,
+    Score,
+    Task,
+    TestCase,
+    TrajectoryGroup,
+)
 from common.streams import CONSUMER_GROUPS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
-from reward_service.reward_actor import RewardWorker
-from reward_service.reward_loop import RewardLoop
+from reward_service.reward_actor import RewardWorker, make_scorer
+from reward_service.reward_loop import RewardLoop, score_rollouts
 from reward_service.user_rewards import Decoding
-from tests.reward_service import reward_process
+from tests.reward_service import composed_rewards, reward_process
+from tests.reward_service.scoring_tools import FakeSandbox, value
 
 PATIENCE_S = 60.0
 SLEEPS = Task(
@@ -213,3 +224,16 @@ def test_the_worker_exports_what_its_scorer_counts_and_tells_rewards_how_texts_w
         f'couplet_scoring_tests_total{{role="reward",run="{run_id}",verdict="passed",worker="reward-0"}} 2.0'
         in text
     )
+
+
+def test_an_evaluation_needs_no_reward_function() -> None:
+    """A function that fails loses the groups of training; whether programs pass is known all the same."""
+    path = f"{composed_rewards.__name__}:level"
+    config = RewardConfig.model_validate({"functions": [{"path": path}], "sandbox_slots": 1, "hacking_probe": 0.0})
+    scorer = make_scorer(config, FakeSandbox(value(1)))
+    train = rollouts("    return 1\n", task=AT_ONCE)
+    evaluate = train.model_copy(update={"prompt": train.prompt.model_copy(update={"purpose": Purpose.EVALUATION})})
+    lost, passed = (score_rollouts(scorer, group, "w") for group in (train, evaluate))
+    scorer.close()
+    assert lost.lost == "cannot be scored: reward.functions: level raised KeyError: 'level'"
+    assert ([score.passed for score in passed.scores], passed.lost) == ([True], None)
