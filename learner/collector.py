@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from common.records import TrajectoryGroup
 from learner.progress import Outcome, Progress
 from learner.reward_advantages import ScoreAdvantageMode, carries_signal
 
 
-class Discarded(NamedTuple):
+@dataclass(frozen=True)
+class Discarded:
     """A group that will not be trained. ``reason`` says why it was lost; a group dropped for its age has none."""
 
     index: int

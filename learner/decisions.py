@@ -31,11 +31,11 @@ class Decisions:
         stored: Any = self._call(f"HGETALL {self._key}", lambda: self._client.hgetall(self._key))
         groups = {int(index): value for index, value in stored.items() if index.isdigit()}
         self._recorded = set(groups)
-        return sorted(Discarded(index, *_decode(value)) for index, value in groups.items())
+        return [Discarded(index, *_decode(groups[index])) for index in sorted(groups)]
 
     def record(self, discarded: Collection[Discarded]) -> bool:
         """Record groups, so that their messages may go; tell whether the server had memory for it."""
-        fields = {str(one.index): msgpack.packb(one[1:]) for one in discarded}
+        fields = {str(one.index): msgpack.packb((one.task, one.outcome, one.reason)) for one in discarded}
 
         def write() -> bool:
             try:

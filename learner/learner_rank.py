@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.config import Config
 from common.likelihood.registry import make_estimator
 from common.models import runtime
 from common.models.loading import load_model
-from common.streams import TRAJECTORIES, Consumer, Patience, Streams, open_client
+from common.records import TrajectoryGroup
+from common.streams import TRAJECTORIES, Consumer, Streams, actor_patience, open_client
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import plan_layout
 from common.weights.publisher import Publication, Publisher
-from learner.checkpoints import load_progress
+from learner.checkpoints import Checkpoints, load_progress
 from learner.collector import Collector
 from learner.deepspeed_rank import DeepSpeedRank
 from learner.learner_loop import LearnerLoop, StepReport
@@ -36,9 +38,9 @@ class LearnerRank(DeepSpeedRank):
     def start(self, rendezvous: tuple[str, int], checkpoint: Path | None) -> int:
         """Join the process group, build the engine, and restore ``checkpoint``. Returns the version."""
         # DeepSpeed: not for the process that only starts this actor.
-        from learner.collectives import broadcast_groups
         from learner.engine import Engine
 
+        self.heart.doing("loading the model", self._settings.deadlines.start_seconds)
         self._join(rendezvous)
         config, settings = self._config, self._config.learner
         model = load_model(config.model.path, runtime.configure(config.model))
@@ -62,10 +64,11 @@ class LearnerRank(DeepSpeedRank):
             self._progress,
             self._engine,
             source=self._trajectories,
-            share=broadcast_groups,
+            share=self._share,
             measure=MismatchMeter(settings.mismatch_steps, config.run.seed, self._engine.token_estimates).measure,
-            save_checkpoint=lambda progress: checkpoints.save(progress, self._engine.save),
+            save_checkpoint=lambda progress: self._save(checkpoints, progress),
         )
+        self.heart.waiting("the next step")
         return self._progress.version
 
     def step(self, checkpoint: bool) -> StepReport | None:
@@ -74,7 +77,9 @@ class LearnerRank(DeepSpeedRank):
         All ranks return None if it was interrupted. Rank 0 raises StreamError where Redis cannot be used; then no
         step begins any more, and a checkpoint can still be written.
         """
+        self.heart.waiting(f"the groups of step {self._progress.version + 1}")
         report = self._loop.step(checkpoint)
+        self.heart.waiting("the next step")
         if report is None:
             if self._trajectories is not None and self._trajectories.trouble is not None:
                 raise self._trajectories.trouble
@@ -109,10 +114,11 @@ class LearnerRank(DeepSpeedRank):
 
     def publish(self, plan: Plan | None) -> Publication | None:
         """Publish the weights, by broadcast too if there is a plan; rank 0 returns the update."""
-        if self._rank:
-            self._gather_along(self._engine)
-            return None
-        return self._publisher.publish(self._engine.parameters(), self._progress.version, plan)
+        with self.heart.during(f"publishing weights {self._progress.version}"):
+            if self._rank:
+                self._gather_along(self._engine)
+                return None
+            return self._publisher.publish(self._engine.parameters(), self._progress.version, plan)
 
     def call_off_broadcast(self, reason: str) -> None:
         """Give up the broadcast that rank 0 is in: one of its receivers is known to be dead."""
@@ -120,11 +126,26 @@ class LearnerRank(DeepSpeedRank):
 
     def export(self, folder: Path) -> None:
         """Write a Hugging Face folder of the current weights; rank 0 writes."""
-        self._export(self._engine, self._config.model.path, folder)
+        with self.heart.during("exporting the model"):
+            self._export(self._engine, self._config.model.path, folder)
+
+    def _share(self, groups: Sequence[TrajectoryGroup] | None) -> Sequence[TrajectoryGroup] | None:
+        """Give all ranks the groups that rank 0 has, which all of them train next."""
+        from learner.collectives import broadcast_groups
+
+        shared = broadcast_groups(groups)
+        if shared is not None:
+            self.heart.doing(f"training step {self._progress.version + 1}")
+        return shared
+
+    def _save(self, checkpoints: Checkpoints, progress: Progress) -> None:
+        """Write a checkpoint; a step that it is written before then waits for its groups."""
+        with self.heart.during(f"writing the checkpoint of step {progress.version}"):
+            checkpoints.save(progress, self._engine.save)
 
     def _source(self) -> TrajectorySource:
         config = self._config
-        patience = Patience(config.deadlines.redis_seconds)
+        patience = actor_patience(config.deadlines.redis_seconds, self.heart)
         streams = Streams(open_client(self._redis_url), self._run_id, config.streams, patience)
         collector = Collector(
             groups_per_step=config.learner.groups_per_step,

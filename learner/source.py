@@ -78,7 +78,7 @@ class TrajectorySource:
         self._arrivals = Arrivals()
         self._unacknowledged: dict[int, bytes] = {}
         self._checkpointed = collector.progress.consumed
-        streams.patience.meanwhile = self._end_wait_if_interrupted
+        streams.patience.also(self._end_wait_if_interrupted)
         collector.discard_again(self._decisions.load())
         self._report_progress()
         self._take_in(consumer.read_pending())
@@ -91,7 +91,8 @@ class TrajectorySource:
     def next_groups(self) -> Sequence[TrajectoryGroup] | None:
         """Block until the groups of a step have arrived; return None for a step that is not to begin.
 
-        It was interrupted before, or Redis cannot be used (``trouble``). Raises StepDeadlineError or StepLostError.
+        It was interrupted before, or Redis cannot be used (``trouble``). Raises StepDeadlineError or
+        StepLostError.
         """
         if self.trouble is not None:
             return None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from common.config import Config
 from common.errors import RunFailedError
 from common.records import PromptGroup, Purpose, Task, TrajectoryGroup
-from common.streams import EVALUATIONS, PROMPTS, Consumer, Streams
+from common.streams import EVALUATIONS, PROMPTS, Consumer, Deadline, Streams
 from orchestrator.rounds import Evaluation, evaluate
 
-_POLL_SECONDS = 0.2
 _READ_COUNT = 64
 
 
@@ -18,46 +18,80 @@ class RunDeadlineError(RunFailedError, TimeoutError):
     """A part of the run made no progress before its deadline; the message names it."""
 
 
+@dataclass
+class _Round:
+    """A round that is under way: the scored groups that have come, by task, and the state of the streams then."""
+
+    version: int
+    end: Deadline
+    renewals: int
+    found: dict[int, TrajectoryGroup] = field(default_factory=dict)
+
+
 class Evaluator:
-    """Send the held-out ``tasks`` out as evaluation groups and wait for their rewards."""
+    """Send the held-out ``tasks`` out as evaluation groups and collect their rewards, one round at a time."""
 
     def __init__(self, config: Config, run_id: str, streams: Streams, tasks: Sequence[Task]) -> None:
         self._config = config
         self._run_id = run_id
         self._streams = streams
+        self._consumer = Consumer(streams, EVALUATIONS, "orchestrator")
+        self._round: _Round | None = None
+        self._put_off: _Round | None = None
         self.tasks = tasks
 
-    def run(self, version: int, meanwhile: Callable[[], None]) -> Evaluation:
-        """Evaluate the weights of ``version``; ``meanwhile`` is called while waiting.
+    @property
+    def version(self) -> int | None:
+        """The version whose round is under way; None while there is none."""
+        return self._round.version if self._round is not None else None
 
-        Raises :class:`RunDeadlineError` if the results do not come back in time.
+    def begin(self, version: int) -> None:
+        """Send all tasks out for the weights of ``version``; of a round put off, those that have come back."""
+        before, self._put_off = self._put_off, None
+        deadline = self._streams.deadline(self._config.deadlines.step_seconds)
+        self._round = _Round(version, deadline, self._streams.renewals)
+        goes_on = before is not None and before.version == version and before.renewals == self._streams.renewals
+        self._send(sorted(before.found) if before is not None and goes_on else range(len(self.tasks)))
+
+    def put_off(self) -> None:
+        """Leave the round under way to the time when the learner, which falls back, comes to its version again.
+
+        Its weights may be others then: what has come back will be asked for again.
         """
-        deadline = self._config.deadlines.step_seconds
-        found: dict[int, TrajectoryGroup] = {}
-        self._send(version, found, deadline)
-        consumer = Consumer(self._streams, EVALUATIONS, "orchestrator")
-        end, renewals = self._streams.deadline(deadline), self._streams.renewals
-        while len(found) < len(self.tasks):
-            if end.passed:
-                raise RunDeadlineError(
-                    f"evaluation at version {version}: {len(self.tasks) - len(found)} of {len(self.tasks)} tasks "
-                    f"did not come back within {deadline:.0f} s (deadlines.step_seconds)"
-                )
-            meanwhile()
-            if self._streams.renewals != renewals:
-                renewals = self._streams.renewals
-                self._send(version, found, deadline)
-            deliveries = consumer.read(_READ_COUNT, _POLL_SECONDS)
-            for delivery, group in consumer.decode(TrajectoryGroup, deliveries):
-                if group.prompt.evaluation == version:
-                    found[group.prompt.index] = group
-                consumer.acknowledge([delivery.id])
-        return evaluate(version, list(found.values()))
+        self._round, self._put_off = None, self._round or self._put_off
 
-    def _send(self, version: int, found: Collection[int], deadline: float) -> None:
-        """Send out the tasks that are not among those found."""
-        left = [(index, task) for index, task in enumerate(self.tasks) if index not in found]
-        self._streams.publish(PROMPTS, [self._prompt(version, *each) for each in left], deadline=deadline)
+    def poll(self) -> Evaluation | None:
+        """Collect what has come back; return the result once all has.
+
+        Raises :class:`RunDeadlineError` if that does not happen in time.
+        """
+        if self._round is None:
+            return None
+        version, found, count = self._round.version, self._round.found, len(self.tasks)
+        if self._streams.renewals != self._round.renewals:
+            self._round.renewals = self._streams.renewals
+            self._send([index for index in range(count) if index not in found])
+        deliveries = self._consumer.read(_READ_COUNT, 0.0)
+        for delivery, group in self._consumer.decode(TrajectoryGroup, deliveries):
+            if group.prompt.evaluation == version:
+                found[group.prompt.index] = group
+            self._consumer.acknowledge([delivery.id])
+        if len(found) == count:
+            self._round = None
+            return evaluate(version, list(found.values()))
+        if self._round.end.passed:
+            raise RunDeadlineError(
+                f"evaluation at version {version}: {count - len(found)} of {count} tasks did not come back within "
+                f"{self._config.deadlines.step_seconds:.0f} s (deadlines.step_seconds)"
+            )
+        return None
+
+    def _send(self, indices: Iterable[int]) -> None:
+        """Send tasks out for the round under way."""
+        version = self.version
+        assert version is not None
+        prompts = [self._prompt(version, index, self.tasks[index]) for index in indices]
+        self._streams.publish(PROMPTS, prompts, deadline=self._config.deadlines.step_seconds)
 
     def _prompt(self, version: int, index: int, task: Task) -> bytes:
         config = self._config

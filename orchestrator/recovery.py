@@ -48,8 +48,8 @@ class Recovery:
 
         Raises StreamError, or what the learner raises, in which case the next call does it.
         """
+        restarted = self._restarted()
         if not self._incomplete:
-            restarted = self._restarted()
             if self._streams.whole() and not restarted:
                 return
             self._incomplete = True
@@ -57,8 +57,8 @@ class Recovery:
         missing = self._complete()
         self._streams.vouch()
         self._incomplete = False
-        if missing:
-            self._note(f"Redis has lost {missing} groups of the run; they are published again")
+        if missing or not restarted:
+            self._note(f"Redis has lost data of the run; {missing} groups are published again")
 
     def learner_restarted(self) -> None:
         """Complete the streams for a learner that fell back to a checkpoint.
@@ -70,14 +70,7 @@ class Recovery:
 
     def while_away(self, poll: Callable[[], object]) -> None:
         """Have ``poll`` called, too, while Redis is away."""
-        patience = self._streams.patience
-        before = patience.meanwhile
-
-        def meanwhile() -> None:
-            before()
-            poll()
-
-        patience.meanwhile = meanwhile
+        self._streams.patience.also(poll)
 
     def explain(self) -> None:
         """Raise StreamError if a process has failed because Redis forbids what it does."""

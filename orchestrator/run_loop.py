@@ -8,6 +8,7 @@ Workers complete and score groups beside this loop; records get from one to the 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,15 +18,15 @@ from common.streams import StreamError
 from learner.checkpoints import CheckpointError
 from learner.learner_loop import StepReport
 from orchestrator.admission import Admission
-from orchestrator.best_model import BestModel
-from orchestrator.evaluator import Evaluator
 from orchestrator.fleet.fleet import Fleet
 from orchestrator.fleet.rank_group import LearnerDiedError
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.recorder import Recorder
 from orchestrator.recovery import Recovery
+from orchestrator.side_evaluation import SideEvaluation
 
-_TICK_SECONDS = 0.2
+#: Kubernetes kills a process that takes half a minute to end.
+_LAST_EVALUATION_SECONDS = 15.0
 
 
 @dataclass
@@ -35,10 +36,11 @@ class RunLoop:
     config: Config
     fleet: Fleet
     admission: Admission
-    evaluator: Evaluator
+    evaluation: SideEvaluation
     recovery: Recovery
     recorder: Recorder
     stop: StopRequest
+    tick_seconds: float = 0.2
     _step_began: float = field(default=0.0, init=False)
     _unrecorded: StepReport | None = field(default=None, init=False)
 
@@ -68,10 +70,9 @@ class RunLoop:
             try:
                 if learner.version >= steps:
                     learner.checkpoint()
-                if self._evaluation_is_due(steps):
-                    self._evaluate()
-                    self.recorder.phase("training")
+                self._evaluate()
                 if learner.version >= steps:
+                    self._await_evaluation()
                     return
                 self._step()
             except LearnerDiedError as error:
@@ -80,16 +81,35 @@ class RunLoop:
     def _step(self) -> None:
         """Do one learner step, publish its weights and record it; groups are completed and scored meanwhile."""
         learner = self.fleet.learner
-        self._step_began = time.monotonic()
         # A checkpoint is written before a step, when metrics.jsonl has all the steps that it holds.
-        learner.begin_step(checkpoint=learner.version % self.config.learner.checkpoint_steps == 0)
+        checkpoint = learner.version % self.config.learner.checkpoint_steps == 0
+        if checkpoint and self.evaluation.version != learner.version:
+            self._await_evaluation()  # of an earlier version, to which a run that resumes here will not come again
+        self._step_began = time.monotonic()
+        learner.begin_step(checkpoint)
         report = None
         while report is None:
             self.admission.admit(learner.version)
             self._poll()
-            report = learner.poll_step(_TICK_SECONDS)
+            report = learner.poll_step(self.tick_seconds)
         self._unrecorded = report
         self._record(report, weights_seconds=self._publish())
+
+    def _evaluate(self) -> None:
+        """Begin to evaluate the current weights, if it is time for that; training goes on meanwhile."""
+        version = self.fleet.learner.version
+        if self.evaluation.is_due(version):
+            if self.evaluation.version != version:
+                self._await_evaluation()
+            self.admission.admit(version)  # before the tasks: rollout workers serve in this order
+            self.evaluation.begin(version)
+
+    def _await_evaluation(self, seconds: float = math.inf) -> None:
+        """Wait for the evaluation under way, if there is one."""
+        end = time.monotonic() + seconds
+        while self.evaluation.version is not None and time.monotonic() < end:
+            self._poll()
+            time.sleep(self.tick_seconds)
 
     def _publish(self) -> float:
         """Get the learner's weights into all rollout workers; return the seconds it took."""
@@ -97,34 +117,12 @@ class RunLoop:
         self._tell(self.fleet.publish())
         return time.monotonic() - started
 
-    def _evaluation_is_due(self, steps: int) -> bool:
-        version, every = self.fleet.learner.version, self.config.evaluation.every_steps
-        return version in (0, steps) or bool(every and version % every == 0)
-
-    def _evaluate(self) -> None:
-        """Evaluate the current weights on the held-out tasks, unless an earlier attempt at this run has.
-
-        The evaluation is recorded after its weights are kept, if they are the best: a kill in between has both
-        done again.
-        """
-        version, tasks = self.fleet.learner.version, len(self.evaluator.tasks)
-        if not tasks or self.recorder.has_evaluation(version):
-            return
-        self.recorder.phase(f"evaluating on {tasks} held-out tasks")
-        started = time.monotonic()
-        result = self.evaluator.run(version, self._poll)
-        seconds = time.monotonic() - started
-        if self.config.run.keep_best:
-            self.recorder.phase("keeping the best weights")
-            best = BestModel(self.config.folder / "best", higher_is_better=True)
-            best.offer(version, result.pass_rate, self.fleet.learner.export)
-        self.recorder.evaluation(result, seconds)
-
     def _poll(self) -> None:
         """Keep the workers and the records of the run up to date. Raises Interrupted."""
         self.stop.check()
         self._poll_fleet()
         self.recovery.check()
+        self.evaluation.poll()
 
     def _poll_fleet(self) -> None:
         self._tell(self.fleet.poll())
@@ -142,12 +140,16 @@ class RunLoop:
     def _record(self, report: StepReport, weights_seconds: float) -> None:
         self._unrecorded = None
         step_seconds = time.monotonic() - self._step_began
+        self.admission.step_ended(
+            report.metrics["seconds/wait"] / step_seconds, int(report.metrics["groups/spare"])
+        )
         ledger = self.admission.ledger(report.progress)
         self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.restarts)
 
     def _restart_learner(self, error: LearnerDiedError) -> None:
         """Restart the learner from its last checkpoint; the groups consumed since are delivered to it again."""
         self._unrecorded = None
+        self.evaluation.put_off()
         while True:
             try:
                 self.recovery.explain()
@@ -160,6 +162,14 @@ class RunLoop:
             else:
                 return
 
+    def _end_evaluation(self) -> None:
+        """Give the evaluation of an earlier version, to which a resumed run will not come again, time to end."""
+        version = self.evaluation.version
+        if version not in (None, self.fleet.learner.version):
+            self._await_evaluation(_LAST_EVALUATION_SECONDS)
+            if self.evaluation.version is not None:
+                self.recorder.note(f"the evaluation of step {version} was not done, and is not recorded")
+
     def _save(self) -> None:
         """Write a checkpoint of all steps that were trained, each of them recorded."""
         self.recorder.phase("writing a checkpoint; a second signal ends the run at once")
@@ -168,6 +178,7 @@ class RunLoop:
             for report in (self._unrecorded, learner.interrupt()):
                 if report is not None:
                     self._record(report, weights_seconds=0.0)
+            self._end_evaluation()
             learner.checkpoint()
         except (LearnerDiedError, CheckpointError, StreamError) as error:
             self.recorder.note(f"no new checkpoint: {error}")

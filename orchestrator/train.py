@@ -28,6 +28,7 @@ from orchestrator.run_length import with_steps
 from orchestrator.run_loop import RunLoop
 from orchestrator.run_recorder import RunOutput
 from orchestrator.run_streams import run_streams
+from orchestrator.side_evaluation import SideEvaluation
 
 _WITH_VLLM = "; a rollout worker takes a minute or so to import vLLM, and to load the model into its processes"
 
@@ -69,9 +70,10 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
         ):
             admission = Admission(config, folder.run_id, streams, inputs.curriculum)
             evaluator = Evaluator(config, folder.run_id, streams, inputs.held_out)
+            evaluation = SideEvaluation(config, fleet, evaluator, recorder)
             recovery = Recovery(streams, admission, fleet.learner, recorder.note)
             output.totals.add_seconds("start", time.monotonic() - began)
-            RunLoop(config, fleet, admission, evaluator, recovery, recorder, stop).run()
+            RunLoop(config, fleet, admission, evaluation, recovery, recorder, stop).run()
             export_model(fleet.learner, folder.path.resolve() / "model", display.note)
             streams.expire()
             display.phase("stopping")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from common.actors import WatchedActor
 from common.config import Config, RewardConfig
 from common.records import TrajectoryGroup
-from common.streams import ROLLOUTS, Consumer, Delivery, Patience, Streams, open_client
+from common.streams import ROLLOUTS, Consumer, Delivery, Streams, actor_patience, open_client
 from common.telemetry import Telemetry, endpoint_host
 from reward_service.built_in import built_in_rewards
 from reward_service.metrics import ScoringCollector
@@ -30,7 +30,7 @@ class RewardWorker(WatchedActor):
         self._stopping = threading.Event()
         self._telemetry = Telemetry("reward", name, run_id, host=endpoint_host("auto", config.ray.address))
         self._deadline = config.deadlines.step_seconds
-        patience = Patience(config.deadlines.redis_seconds)
+        patience = actor_patience(config.deadlines.redis_seconds, self.heart)
         streams = Streams(open_client(redis_url), run_id, config.streams, patience)
         self._consumer = Consumer(streams, ROLLOUTS, name)
         self._sandbox = make_sandbox(config.reward)

@@ -10,7 +10,7 @@ from common.config import Config, LearnerConfig
 from common.likelihood.registry import make_estimator
 from common.models.prompts import PromptEncoder
 from common.records import RolloutGroup
-from common.streams import PROMPTS, Consumer, Patience, Streams, open_client
+from common.streams import PROMPTS, Consumer, Streams, actor_patience, open_client
 from common.telemetry import Telemetry, endpoint_host
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
@@ -38,7 +38,7 @@ class RolloutWorker(WatchedActor):
         self._stopping = threading.Event()
         self._telemetry = Telemetry("rollout", name, run_id, host=endpoint_host("auto", config.ray.address))
         self._delay = WeightsDelay(self._report_delay)
-        patience = Patience(config.deadlines.redis_seconds)
+        patience = actor_patience(config.deadlines.redis_seconds, self.heart)
         streams = Streams(open_client(redis_url), run_id, config.streams, patience)
         consumer = Consumer(streams, PROMPTS, name)
         deadline = batch

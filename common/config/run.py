@@ -209,13 +209,13 @@ class DeadlinesConfig(Section):
     not count."""
     start_seconds: Rate = 300.0
     """Start of an actor, loading the model included."""
+    redis_seconds: Rate = 300.0
+    """Redis being away or of no use; after that the run keeps a checkpoint and gives up. No other deadline runs
+    meanwhile."""
     heartbeat_seconds: Rate = 30.0
     """An actor that does not answer for so long hangs, and is replaced."""
     progress_seconds: Rate = 300.0
     """A rollout worker that makes no denoising step for so long, with work at hand, hangs, and is replaced."""
-    redis_seconds: Rate = 300.0
-    """Redis being away or of no use; after that the run keeps a checkpoint and gives up. No other deadline runs
-    meanwhile."""
     restarts: NonNegative = 5
     """Restarts of each actor, within ``restart_window_seconds``, before the run gives up."""
     restart_window_seconds: Rate = 3600.0

@@ -31,7 +31,7 @@ from common.streams.names import (
     TRAJECTORIES,
     result_stream,
 )
-from common.streams.patience import Deadline, Patience, StreamsAwayError
+from common.streams.patience import Deadline, Patience, StreamsAwayError, actor_patience
 from common.streams.streams import Backlog, StreamFullError, Streams
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "StreamFullError",
     "Streams",
     "StreamsAwayError",
+    "actor_patience",
     "check_access",
     "connect",
     "open_client",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 
+from common.heartbeat import Heartbeat
 from common.streams.connection import StreamError
 
 T = TypeVar("T")
@@ -43,6 +46,7 @@ _DENIED = (
     redis.exceptions.AuthorizationError,
     redis.exceptions.AuthenticationWrongNumberOfArgsError,
 )
+_LONGER_SECONDS = 30.0
 _FAILURES = (redis.ConnectionError, redis.TimeoutError, redis.ResponseError)
 
 
@@ -75,6 +79,16 @@ class Patience:
         self._note = note
         self._note_after = note_after
         self._noted = False
+
+    def also(self, call: Callable[[], object]) -> None:
+        """Have ``call`` called before each repetition as well."""
+        before = self.meanwhile
+
+        def meanwhile() -> None:
+            before()
+            call()
+
+        self.meanwhile = meanwhile
 
     def call(self, what: str, operation: Callable[[], T]) -> T:
         """Return the result of an operation that may be done twice; ``what`` names it in messages.
@@ -133,13 +147,24 @@ class Patience:
             ) from error
         if seconds >= self._note_after and not self._noted:
             self._noted = True
-            self._note(f"{self.problem}; waiting up to {self._seconds:.0f} s for it (deadlines.redis_seconds)")
+            bound = f"up to {self._seconds:.0f} s " if math.isfinite(self._seconds) else ""
+            self._note(f"{self.problem}; waiting {bound}for it (deadlines.redis_seconds)")
 
     def _tell_end(self, since: float | None) -> None:
         self.problem = None
         if since is not None and self._noted:
             self._noted = False
             self._note(f"Redis was of no use for {time.monotonic() - since:.0f} s; the run goes on")
+
+
+def actor_patience(seconds: float, heart: Heartbeat) -> Patience:
+    """Make the patience of an actor, which while it waits is not late.
+
+    It lasts a little longer than ``seconds``, that of the run's main process, which gives up in good order. That
+    process tells of an outage too, and sooner: an actor only tells of those that last.
+    """
+    away = partial(heart.waiting, "Redis, which is away")
+    return Patience(seconds + _LONGER_SECONDS, heart.note, away, note_after=_LONGER_SECONDS)
 
 
 class Deadline:

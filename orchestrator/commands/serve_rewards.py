@@ -9,7 +9,6 @@ import socket
 from pathlib import Path
 
 import click
-import redis
 
 from common.config import from_environment, without_password
 from common.errors import UserError
@@ -91,6 +90,7 @@ def serve_rewards(
         ServiceSettings(
             queue, deadline_seconds, max_body_mb << 20, token, metrics_token, socket.gethostname(), run_id or ""
         ),
+        worker.problem if worker is not None else lambda: None,
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
@@ -103,7 +103,7 @@ def serve_rewards(
     click.echo(f"reward service: http://{address}:{listener.getsockname()[1]} ({access})")
     try:
         asyncio.run(ServiceProcess(service, worker, drain_seconds).serve(listener))
-    except (StreamError, redis.RedisError) as error:
+    except StreamError as error:
         raise CommandFailedError(f"the stream worker gave up: {error}") from error
 
 

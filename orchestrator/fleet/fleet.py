@@ -13,6 +13,8 @@ from orchestrator.fleet.cluster import actor_resources
 from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
+from orchestrator.fleet.rank_group import LearnerDiedError
+from orchestrator.fleet.ray_processes import RayProcesses
 from orchestrator.fleet.spawning import Spawner, spawner
 from orchestrator.fleet.weights_check import Verified
 from reward_service.reward_actor import RewardWorker
@@ -37,12 +39,18 @@ class Fleet:
 
     @property
     def restarts(self) -> int:
-        """Restarts of all actors that count against their limits."""
+        """Restarts of all actors so far, but for those that were lost with their nodes."""
         return self.rollout.restarts + self.reward.restarts + self.learner.restarts
 
     def poll(self) -> list[str]:
-        """Move every worker on; return a line for each that failed. Raises TooManyRestartsError."""
-        return self.rollout.poll() + self.reward.poll()
+        """Move every worker on; return a line for each that failed, and what all actors have left for the user.
+
+        Raises what ``watch`` raises, TooManyRestartsError, or LearnerDiedError where a rank of the learner hangs.
+        """
+        self.watch()
+        notes = self.rollout.poll() + self.reward.poll() + self.learner.notes()
+        self.learner.watch()
+        return notes
 
     def verified(self) -> list[Verified]:
         """Return what rollout workers have verified of their weights since the last call."""
@@ -86,9 +94,17 @@ def running_fleet(
     """Start the fleet, the learner from ``checkpoint`` if there is one; ask its workers to stop on leaving.
 
     ``check_stop`` is called while waiting and may raise; ``note`` is told of workers that fail at their start.
-    Raises LearnerDiedError, TooManyRestartsError, or ConfigError where the cluster has no resources for a pool.
+    Raises TooManyRestartsError, ConfigError where the cluster has no resources for a pool, or RayLostError where a
+    process of a local Ray dies.
     """
     config = setup.config
+    ray_processes = RayProcesses() if config.ray.address == "local" else None
+
+    def check() -> None:
+        check_stop()
+        if ray_processes is not None:
+            ray_processes.check()
+
     rollout_spec = PoolSpec(
         "rollout",
         config.rollout.workers,
@@ -108,19 +124,38 @@ def running_fleet(
         reward_spec = PoolSpec("reward", config.reward.workers, needs_weights=False)
         reward = _pool(reward_spec, RewardWorker, setup, reward_takes)
         stack.callback(reward.stop)
-        learner = LearnerGroup(config, _spawner(LearnerRank, setup, learner_takes), check_stop)
-        fleet = Fleet(learner, rollout, reward, check_stop)
+        learner = LearnerGroup(config, _spawner(LearnerRank, setup, learner_takes), check)
+        fleet = Fleet(learner, rollout, reward, check)
 
         def poll() -> None:
-            check_stop()
+            check()
             for line in fleet.poll():
                 note(line)
 
-        learner.start(checkpoint, poll)
+        _start_learner(learner, checkpoint, poll, note)
         for pool in (rollout, reward):
-            for line in pool.wait_until_started(check_stop):
+            for line in pool.wait_until_started(check):
                 note(line)
         yield fleet
+
+
+def _start_learner(
+    learner: LearnerGroup, checkpoint: Path | None, poll: Callable[[], None], note: Callable[[str], None]
+) -> None:
+    """Start the learner; where a rank dies or hangs meanwhile, again, for as often as it may be restarted."""
+    try:
+        learner.start(checkpoint, poll)
+    except LearnerDiedError as error:
+        failure = error
+    else:
+        return
+    while True:
+        try:
+            note(learner.restart(str(failure), poll))
+        except LearnerDiedError as error:
+            failure = error
+        else:
+            return
 
 
 def _pool(spec: PoolSpec, actor: type, setup: FleetSetup, takes: Mapping[str, float]) -> WorkerPool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from common.config import ConfigError
+from common.config import ConfigError, DeadlinesConfig
 from common.errors import RunFailedError
 
 #: How long a failure may turn out to be the node's. Ray gives a node up after 5 health checks without an answer,
@@ -20,6 +20,8 @@ from common.errors import RunFailedError
 #: store.
 ATTRIBUTION_SECONDS = 90.0
 _LONGEST_BACKOFF_SECONDS = 30.0
+#: A worker that was healthy for so long before it failed does not fail at its start, and need not wait for long.
+_SETTLED_SECONDS = 30.0
 
 
 class Health(StrEnum):
@@ -44,20 +46,45 @@ class TooManyRestartsError(RunFailedError):
     """An actor failed more often than the run allows; the message names it and its last error."""
 
 
-@dataclass
-class RestartLimit:
-    """Count the restarts of ``name`` against ``limit`` (``deadlines.restarts``)."""
+@dataclass(frozen=True)
+class RestartBudget:
+    """Allow ``restarts`` of an actor within ``window`` seconds; those longer ago do not count."""
 
-    name: str
-    limit: int
-    used: int = 0
+    restarts: int
+    window: float
+
+    @classmethod
+    def of(cls, deadlines: DeadlinesConfig) -> RestartBudget:
+        """Return the budget that each actor of a run has."""
+        return cls(deadlines.restarts, deadlines.restart_window_seconds)
+
+
+class RestartLimit:
+    """Count the restarts of ``name`` against its budget. ``used``: restarts so far, whenever they were."""
+
+    def __init__(self, name: str, budget: RestartBudget, clock: Callable[[], float]) -> None:
+        self._name = name
+        self._budget = budget
+        self._clock = clock
+        self._times: list[float] = []
+        self.used = 0
+
+    @property
+    def recent(self) -> int:
+        """Restarts that count: those within the budget's window."""
+        now = self._clock()
+        self._times = [time for time in self._times if now - time < self._budget.window]
+        return len(self._times)
 
     def count(self, reason: str) -> None:
         """Count one more restart. Raises :class:`TooManyRestartsError` where none is left."""
-        if self.used >= self.limit:
+        budget = self._budget
+        if self.recent >= budget.restarts:
             raise TooManyRestartsError(
-                f"{self.name} died {self.used + 1} times (deadlines.restarts: {self.limit}); last error: {reason}"
+                f"{self._name} died {self.recent + 1} times within {budget.window:.0f} s (deadlines.restarts: "
+                f"{budget.restarts} in deadlines.restart_window_seconds); last error: {reason}"
             )
+        self._times.append(self._clock())
         self.used += 1
 
 
@@ -80,7 +107,7 @@ class WorkerHealth:
     def __init__(
         self,
         name: str,
-        restarts: int,
+        budget: RestartBudget,
         clock: Callable[[], float],
         needs_weights: bool = True,
         needs_placement: bool = False,
@@ -88,11 +115,12 @@ class WorkerHealth:
         self.name = name
         self.needs_weights = needs_weights
         self._clock = clock
-        self._limit = RestartLimit(name, restarts)
+        self._limit = RestartLimit(name, budget, clock)
         self._first = Health.WAITING if needs_placement else Health.STARTING
         self._attempts = 0
         self._node = ""
         self._restart_at = 0.0
+        self._failures_in_a_row = 0
         self._unattributed: list[_UnattributedFailure] = []
         self.state, self._since = self._first, clock()
 
@@ -108,7 +136,7 @@ class WorkerHealth:
 
     @property
     def restarts(self) -> int:
-        """Restarts that count against the limit."""
+        """Restarts so far that were not its node's fault."""
         return self._limit.used
 
     @property
@@ -158,8 +186,10 @@ class WorkerHealth:
     def failed(self, reason: str, cause: Cause) -> str:
         """Record that the attempt failed; return a line about it. Raises :class:`TooManyRestartsError`.
 
-        The more failures count, or may still count, the longer the next attempt waits.
+        The more failures there were in a row, the longer the next attempt waits.
         """
+        if self.state is Health.HEALTHY and self.seconds >= _SETTLED_SECONDS:
+            self._failures_in_a_row = 0
         self._move(set(Health) - {Health.DEAD, Health.WAITING}, Health.DEAD)
         node, self._node = self._node, ""
         now = self._clock()
@@ -172,7 +202,8 @@ class WorkerHealth:
         else:
             self._limit.count(reason)
             note = f"{self.name} died ({reason}); restart {self.restarts}"
-        failures = self.restarts + self.unattributed
+        self._failures_in_a_row += 1
+        failures = self._failures_in_a_row
         wait = min(2.0 ** (failures - 2), _LONGEST_BACKOFF_SECONDS) if failures > 1 else 0.0
         self._restart_at = now + wait
         return note

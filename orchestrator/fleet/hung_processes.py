@@ -9,8 +9,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
@@ -58,23 +61,40 @@ class HungProcesses:
         file.write_text(f"{actor}, {beat.what}: {found}\n\n{remains.stack}")
         return f"{found}; its stack is in {self._folder.name}/{file.name}"
 
+    def end(self, beat: Beat | None) -> None:
+        """Kill what may be left of an actor that Ray was told to kill; do not wait for it."""
+        if beat is None:
+            return
+        if beat.node in ("", own_node()):
+            end_process(beat.pid)
+        else:
+            _task(end_process, beat.node).remote(beat.pid)
+
+
+def end_process(pid: int) -> None:
+    """Kill an actor's process on this machine, if it is still there."""
+    if _is_actor(pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
 
 def kill_process(pid: int) -> Remains:
-    """Look at an actor's process on this machine, and kill it. One that is no actor (any more) is left alone."""
-    folder = Path("/proc", str(pid))
-    try:
-        if not folder.joinpath("cmdline").read_bytes().startswith(b"ray::"):
-            return Remains("", "")
-        status = folder.joinpath("status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
+    """Look at an actor's process on this machine, and kill it, if it is still there."""
+    if not _is_actor(pid):
         return Remains("", "")
+    status = Path(f"/proc/{pid}/status").read_text()
     state = next(line for line in status.splitlines() if line.startswith("State:"))
     stack, problem = _stack(pid)
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        problem = problem or "it has ended meanwhile"
+    end_process(pid)
     return Remains(state.partition("(")[2].rstrip(")"), stack, problem)
+
+
+def _is_actor(pid: int) -> bool:
+    """Tell whether an actor of Ray's has this id: it may have ended, and another process have got the id."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _stack(pid: int) -> tuple[str, str]:
@@ -92,7 +112,11 @@ def _stack(pid: int) -> tuple[str, str]:
 
 
 def _on_node(beat: Beat) -> Remains:
-    place = NodeAffinitySchedulingStrategy(beat.node, soft=False)
-    task = ray.remote(kill_process).options(num_cpus=0, max_retries=0, scheduling_strategy=place)
-    remains: Remains = ray.get(task.remote(beat.pid), timeout=_ELSEWHERE_SECONDS)
+    remains: Remains = ray.get(_task(kill_process, beat.node).remote(beat.pid), timeout=_ELSEWHERE_SECONDS)
     return remains
+
+
+def _task(function: Callable[[int], object], node: str) -> Any:
+    """Make a task of Ray's that runs on a node."""
+    place = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=place)  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from common.actors import own_node
 from common.config import DeadlinesConfig
 from common.weights.planner import BroadcastPlanner, Transport, WeightsSource
 from orchestrator.fleet.failures import FailureAttribution, lost_nodes
-from orchestrator.fleet.health import Health, StartupBarrier, WorkerHealth
+from orchestrator.fleet.health import Health, RestartBudget, StartupBarrier, WorkerHealth
 from orchestrator.fleet.hung_processes import HungProcesses
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.published import PublishedWeights
@@ -70,7 +70,7 @@ class WorkerPool:
 
     @property
     def restarts(self) -> int:
-        """Restarts that count against the limit, of all workers."""
+        """Restarts of all workers that were not their nodes' fault."""
         return sum(worker.health.restarts for worker in self._workers)
 
     @property
@@ -183,8 +183,8 @@ class WorkerPool:
             worker.await_end(max(0.0, end - time.monotonic()))
 
     def _health(self, name: str, needs_placement: bool) -> WorkerHealth:
-        limit = self._deadlines.restarts
-        return WorkerHealth(name, limit, time.monotonic, self._spec.needs_weights, needs_placement)
+        budget = RestartBudget.of(self._deadlines)
+        return WorkerHealth(name, budget, time.monotonic, self._spec.needs_weights, needs_placement)
 
     def _replace(self, worker: Worker, reason: str) -> str:
         """End the attempt of a worker, which :meth:`poll` begins anew; return a line about it."""

@@ -11,13 +11,13 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from common.config import RunSettings
-from common.disk import DiskFullError
 from common.errors import RunFailedError, UserError
-from common.streams import StreamError
-from learner.checkpoints import CheckpointError, latest_checkpoint
+from learner.checkpoints import latest_checkpoint
 from orchestrator.fleet.calls import last_line
-from orchestrator.fleet.health import Health, RestartLimit
+from orchestrator.fleet.health import Health, RestartBudget, RestartLimit
+from orchestrator.fleet.hung_processes import HungProcesses
 from orchestrator.fleet.spawning import Spawner
+from orchestrator.fleet.watch import ActorWatch
 
 _TICK_SECONDS = 0.2
 #: When a rank fails, its peers fail too, some of them before Ray knows of a dead process.
@@ -25,7 +25,7 @@ _GRACE_SECONDS = 3.0
 
 
 class LearnerDiedError(RunFailedError):
-    """A rank died or missed a deadline; the message names it."""
+    """A rank died or hung; the message names it."""
 
 
 class Report(Protocol):
@@ -48,11 +48,14 @@ class RankGroup(Generic[_Report]):
         self._checkpoints = config.folder / "checkpoints"
         self._check_stop = check_stop
         self._spawn = spawn
+        self._hung = HungProcesses(config.folder / "stacks")
         self._ranks: list[Any] = []
         self._names: list[str] = []
+        self._watches: list[ActorWatch] = []
+        self._notes: list[str] = []
         self._stepping: list[Any] = []
         self._under_way: list[Any] = []
-        self._limit = RestartLimit("the learner", config.deadlines.restarts)
+        self._limit = RestartLimit("the learner", RestartBudget.of(config.deadlines), time.monotonic)
         self.addresses: list[str] = []
         self.version = 0
 
@@ -79,6 +82,7 @@ class RankGroup(Generic[_Report]):
         suffix = f"-restart-{self.restarts}" if self.restarts else ""
         self._names = [f"learner-{rank}{suffix}" for rank in range(self._count)]
         self._ranks = [self._spawn(rank, name) for rank, name in enumerate(self._names)]
+        self._watches = [ActorWatch(rank, self._deadlines.heartbeat_seconds) for rank in self._ranks]
         self._stepping, self._under_way = [], []
         self.addresses = []
         deadline = self._deadlines.start_seconds
@@ -86,6 +90,19 @@ class RankGroup(Generic[_Report]):
         versions = self._get([rank.start.remote(rendezvous, checkpoint) for rank in self._ranks], deadline, watch)
         self.version = versions[0]
         self.addresses = self._get([rank.metrics_address.remote() for rank in self._ranks], deadline)
+
+    def watch(self) -> None:
+        """Ask the ranks for their heartbeats. Never waits. Raises LearnerDiedError where one hangs."""
+        reasons = {
+            rank: reason for rank, watch in enumerate(self._watches) if (reason := watch.poll()) is not None
+        }
+        if reasons:
+            raise LearnerDiedError(self._end_hung(reasons))
+
+    def notes(self) -> list[str]:
+        """Return the lines that the ranks have left for the user since the last call."""
+        notes, self._notes = self._notes, []
+        return notes + [note for watch in self._watches for note in watch.notes()]
 
     def begin_step(self, checkpoint: bool) -> None:
         """Begin a step, with ``checkpoint`` after a checkpoint of the steps before it."""
@@ -100,6 +117,7 @@ class RankGroup(Generic[_Report]):
         while True:
             ready, pending = ray.wait(self._stepping, num_returns=len(self._stepping), timeout=wait)
             self._check(self._stepping, ready)
+            self.watch()
             if not pending:
                 return self._end_step(1.0)
             if time.monotonic() >= end:
@@ -124,16 +142,18 @@ class RankGroup(Generic[_Report]):
         """Write the weights as a Hugging Face folder."""
         self._together("export", folder, deadline=self._deadlines.start_seconds)
 
-    def restart(self, reason: str) -> str:
-        """Replace all ranks from the last checkpoint; return a line about it.
+    def restart(self, reason: str, watch: Callable[[], None] | None = None) -> str:
+        """Replace all ranks from the last checkpoint, and call ``watch`` meanwhile; return a line about it.
 
         Raises TooManyRestartsError, or LearnerDiedError for the new ranks.
         """
         self._limit.count(reason)
-        for rank in self._ranks:
+        for rank, watched in zip(self._ranks, self._watches, strict=True):
+            self._notes += watched.notes()
             ray.kill(rank)
+            self._hung.end(watched.last)
         checkpoint = latest_checkpoint(self._checkpoints)
-        self.start(checkpoint)
+        self.start(checkpoint, watch)
         return f"learner died ({reason}); restart {self.restarts} from version {self.version}"
 
     def _together(
@@ -166,15 +186,25 @@ class RankGroup(Generic[_Report]):
         while pending:
             (watch or self._check_stop)()
             if time.monotonic() > end:
-                late = [name for name, call in zip(self._names, calls, strict=False) if call in pending]
-                raise LearnerDiedError(f"no answer from {', '.join(late)} within {deadline:.0f} s")
+                late = [rank for rank, call in enumerate(calls) if call in pending]
+                raise LearnerDiedError(self._end_hung(dict.fromkeys(late, f"no result within {deadline:.0f} s")))
+            self.watch()
             done, pending = ray.wait(pending, timeout=_TICK_SECONDS)
             self._check(calls, done)
         results: list[Any] = ray.get(calls, timeout=deadline)
         return results
 
+    def _end_hung(self, reasons: dict[int, str]) -> str:
+        """Kill ranks that hang; say of each why, and what was found of it."""
+        said = []
+        for rank, reason in reasons.items():
+            beat = self._watches[rank].last
+            found = f"; {self._hung.kill(self._names[rank], beat)}" if beat is not None else ""
+            said.append(f"{self._names[rank]} hung: {reason}{found}")
+        return "; ".join(said)
+
     def _check(self, calls: list[Any], done: list[Any]) -> None:
-        """Raise LearnerDiedError if a call that is done failed, or what a restart would only meet again.
+        """Raise LearnerDiedError if a call that is done failed, or an error that a restart would only meet again.
 
         The error names the rank whose process died, if there is one, before ranks that failed for lack of it.
         """
@@ -187,9 +217,9 @@ class RankGroup(Generic[_Report]):
             self._check_stop()
             done, pending = ray.wait(calls, num_returns=len(calls), timeout=_TICK_SECONDS)
             failures = self._failures(calls, done)
-        final = _final_cause(failures)
-        if final is not None:
-            raise final
+        lasting = _final_cause(failures)
+        if lasting is not None:
+            raise lasting
         name, error = next(iter((_dead(failures) or first).items()))
         raise LearnerDiedError(f"{name}: {last_line(error)}") from error
 
@@ -227,7 +257,6 @@ def _dead(failures: dict[str, RayError]) -> dict[str, RayError]:
 
 
 def _final_cause(failures: dict[str, RayError]) -> UserError | RunFailedError | None:
-    """Return the cause of a failure that a restart would only meet again."""
+    """Return an error among the failures that a restart would only meet again."""
     causes = (error.cause for error in failures.values() if isinstance(error, RayTaskError))
-    final = (CheckpointError, DiskFullError, StreamError, RunFailedError)
-    return next((cause for cause in causes if isinstance(cause, final)), None)
+    return next((cause for cause in causes if isinstance(cause, UserError | RunFailedError)), None)

@@ -191,6 +191,7 @@ class Worker:
         """Kill the actor and release its resources."""
         self._last_notes += self._live.watch.notes()
         ray.kill(self._live.handle)
+        self._hung.end(self._live.watch.last)
         self._attempt = None
         if self._placement is not None:
             self._placement.remove(self.health.actor)

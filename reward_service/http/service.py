@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.config import ConfigError, RewardConfig
@@ -33,11 +34,18 @@ class ServiceSettings:
 class RewardService:
     """Owns a sandbox and the scorer over it until :meth:`close`. Made on any thread, used on an event loop's.
 
-    Raises SandboxUnavailable where the machine's isolation is too weak, ConfigError for a reward function.
+    ``problem_elsewhere`` says why what else the process does cannot be done now, None while it can. Raises
+    SandboxUnavailable where the machine's isolation is too weak, ConfigError for a reward function.
     """
 
-    def __init__(self, reward: RewardConfig, settings: ServiceSettings) -> None:
+    def __init__(
+        self,
+        reward: RewardConfig,
+        settings: ServiceSettings,
+        problem_elsewhere: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self.settings = settings
+        self._problem_elsewhere = problem_elsewhere
         #: Of programs that bring no limits of their own.
         self.limits = Limits(memory_mb=reward.memory_mb)
         self.readiness = Readiness()
@@ -54,7 +62,9 @@ class RewardService:
 
     def problem(self) -> str | None:
         """Say why it takes no work now; None when it does."""
-        return "the service is shutting down" if self.dispatcher.draining else self.readiness.problem()
+        if self.dispatcher.draining:
+            return "the service is shutting down"
+        return self.readiness.problem() or self._problem_elsewhere()
 
     def run(self, program: Program, limits: Limits) -> CaseRun:
         """Run a program of one case, whose end is a sign of the sandbox's health; blocks."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.fleet.failures import FailureAttribution
-from orchestrator.fleet.health import ATTRIBUTION_SECONDS, TooManyRestartsError, WorkerHealth
+from orchestrator.fleet.health import ATTRIBUTION_SECONDS, RestartBudget, TooManyRestartsError, WorkerHealth
 
 
 class Case:
@@ -15,7 +15,7 @@ class Case:
         self.now = 100.0
         self.lost: set[str] = set()
         self.asked = 0
-        self.worker = WorkerHealth("rollout-1", restarts, lambda: self.now)
+        self.worker = WorkerHealth("rollout-1", RestartBudget(restarts, 3600.0), lambda: self.now)
         self.attribution = FailureAttribution("own", self._lost_nodes, lambda: self.now)
 
     def _lost_nodes(self) -> set[str]:

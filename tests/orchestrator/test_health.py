@@ -11,11 +11,14 @@ from common.config import ConfigError
 from orchestrator.fleet.health import (
     Cause,
     Health,
+    RestartBudget,
     RestartLimit,
     StartupBarrier,
     TooManyRestartsError,
     WorkerHealth,
 )
+
+WINDOW = 3600.0
 
 
 class Case:
@@ -23,7 +26,8 @@ class Case:
 
     def __init__(self, restarts: int = 3, needs_weights: bool = True, needs_placement: bool = False) -> None:
         self.now = 10.0
-        self.worker = WorkerHealth("rollout-1", restarts, lambda: self.now, needs_weights, needs_placement)
+        budget = RestartBudget(restarts, window=WINDOW)
+        self.worker = WorkerHealth("rollout-1", budget, lambda: self.now, needs_weights, needs_placement)
         self.worker.begin_attempt()
 
     def play(self, *events: str) -> WorkerHealth:
@@ -120,7 +124,8 @@ def test_restarts_wait_longer_each_time_and_end_at_the_limit() -> None:
         case.play("begin_attempt")
     assert waits == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     with pytest.raises(
-        TooManyRestartsError, match=r"rollout-1 died 9 times .*restarts: 8.*last error: out of memory"
+        TooManyRestartsError,
+        match=r"rollout-1 died 9 times within 3600 s .*restarts: 8 .*last error: out of memory",
     ):
         case.worker.failed("out of memory", Cause.WORKER)
     assert case.worker.state is Health.DEAD
@@ -129,9 +134,33 @@ def test_restarts_wait_longer_each_time_and_end_at_the_limit() -> None:
 
 def test_no_restart_is_allowed_where_the_limit_is_zero() -> None:
     with pytest.raises(
-        TooManyRestartsError, match=r"^the learner died 1 times \(deadlines.restarts: 0\); last error: x"
+        TooManyRestartsError,
+        match=r"^the learner died 1 times within 60 s \(deadlines.restarts: 0 .*; last error: x",
     ):
-        RestartLimit("the learner", 0).count("x")
+        RestartLimit("the learner", RestartBudget(0, 60.0), lambda: 0.0).count("x")
+
+
+def test_restarts_that_are_long_ago_do_not_count_but_are_told() -> None:
+    now = [0.0]
+    limit = RestartLimit("the learner", RestartBudget(2, 60.0), lambda: now[0])
+    for number in range(1, 20):  # one every half a minute or so, for ever
+        limit.count("killed")
+        assert limit.used == number
+        now[0] += 30.1
+    assert limit.recent == 1
+    limit.count("killed")
+    with pytest.raises(TooManyRestartsError, match=r"died 3 times within 60 s"):
+        limit.count("killed")
+
+
+def test_a_worker_that_had_worked_for_a_while_comes_back_as_fast_as_at_first() -> None:
+    case = Case(restarts=9)
+    for seconds, slow in ((1.0, 0.0), (1.0, 1.0), (29.0, 2.0), (30.0, 0.0), (1.0, 1.0)):
+        case.play("started", "weights_loaded")
+        case.now += seconds
+        case.play("failed")
+        assert case.wait() == slow
+        case.play("begin_attempt")
 
 
 def test_seconds_count_from_the_last_change_and_from_the_begin_of_a_load() -> None:

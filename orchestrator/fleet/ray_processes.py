@@ -1,0 +1,28 @@
+"""The processes of a local Ray, without which a run cannot go on: Ray would wait for them, or abort the run."""
+
+from __future__ import annotations
+
+from common.errors import UserError
+from common.process_tree import children, program
+
+_PROGRAMS = {"gcs_server": "its control store (gcs_server)", "raylet": "its node manager (raylet)"}
+
+
+class RayLostError(UserError):
+    """A process of the run's own Ray has died; the message names it."""
+
+
+class RayProcesses:
+    """The processes that this one has started as its local Ray; none where Ray was joined."""
+
+    def __init__(self) -> None:
+        self._found = {pid: name for pid in children() if (name := program(pid)) in _PROGRAMS}
+
+    def check(self) -> None:
+        """Raise RayLostError where one of them is gone."""
+        for pid, name in self._found.items():
+            if program(pid) != name:  # a process that has ended has no command line
+                raise RayLostError(
+                    f"the run's Ray is lost: {_PROGRAMS[name]}, process {pid}, has died, killed or out of memory "
+                    "perhaps; what was trained since the last checkpoint is lost; go on with --resume auto"
+                )
