@@ -14,6 +14,7 @@ from common.plugins import PluginError
 from common.records import Task
 from common.streams import Streams, connect
 from learner.objectives.registry import make_objective
+from orchestrator.checkpoint_room import check_room, room_sentence
 from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.loggers import check_loggers
 from orchestrator.resume import checkpoint_to_resume
@@ -42,7 +43,8 @@ def check_run(config: Config, resume: str) -> RunInputs:
 
     Raises ConfigError, ModelError, StreamError, TaskFileError or SandboxUnavailable.
     """
-    checkpoint = checkpoint_to_resume(config, resume)
+    notes: list[str] = []
+    checkpoint = checkpoint_to_resume(config, resume, notes)
     _check_algorithm(config)
     _check_model(config)
     check_loggers(config.telemetry.loggers)
@@ -50,7 +52,6 @@ def check_run(config: Config, resume: str) -> RunInputs:
         probe().require(Level(config.reward.sandbox_level))
     if config.streams.url != "embedded":
         _check_redis(config)
-    notes: list[str] = []
     tasks, held_out = load_data(config, notes)
     if config.run.keep_best and not held_out:
         raise ConfigError(
@@ -59,6 +60,9 @@ def check_run(config: Config, resume: str) -> RunInputs:
     curriculum = Curriculum(tasks, config.run.seed)
     length = run_length(config, len(tasks))
     notes += filter(None, [f"training: {length.sentence()}", length.warning()])
+    model = ModelConfig.from_folder(model_folder(config.model.path))
+    check_room(config, model)
+    notes.append(f"checkpoints: {room_sentence(config, model, length.steps)}")
     notes += check_vllm(config)
     return RunInputs(curriculum, held_out, length, notes, checkpoint)
 

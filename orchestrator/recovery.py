@@ -20,6 +20,10 @@ from orchestrator.admission import Admission
 class Learner(Protocol):
     """The learner, as far as recovery asks it."""
 
+    @property
+    def fell_back(self) -> bool:
+        """Whether a restart has gone past a damaged checkpoint."""
+
     def lacking(self, admitted: int) -> Lacking:
         """Return which groups below index ``admitted`` have not come to the learner."""
 
@@ -63,9 +67,10 @@ class Recovery:
     def learner_restarted(self) -> None:
         """Complete the streams for a learner that fell back to a checkpoint.
 
-        If data was lost since that was written, groups that the learner has consumed meanwhile are gone.
+        If data was lost since that was written, groups that the learner has consumed meanwhile are gone; so are
+        those that a damaged checkpoint had let go of.
         """
-        if self._streams.renewals:
+        if self._streams.renewals or self._learner.fell_back:
             self._complete()
 
     def while_away(self, poll: Callable[[], object]) -> None:

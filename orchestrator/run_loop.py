@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from common.config import Config
 from common.streams import StreamError
 from learner.checkpoints import CheckpointError
+from learner.divergence import check_metrics
 from learner.learner_loop import StepReport
 from orchestrator.admission import Admission
 from orchestrator.fleet.fleet import Fleet
@@ -48,7 +49,8 @@ class RunLoop:
         """Train to the last step.
 
         A request to stop, or a Redis that cannot be used, leaves all that was trained in a checkpoint. Raises
-        Interrupted, TooManyRestartsError, RunDeadlineError, or StreamError.
+        Interrupted, TooManyRestartsError, RunDeadlineError, StreamError, DivergedError, CheckpointError or
+        DiskError.
         """
         self.recovery.while_away(self._poll_fleet)
         try:
@@ -145,6 +147,8 @@ class RunLoop:
         )
         ledger = self.admission.ledger(report.progress)
         self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.restarts)
+        checkpoints, optimizer = self.config.folder / "checkpoints", self.config.learner.optimizer
+        check_metrics(report.metrics, ("policy/loss", "optim/grad_norm"), report.version, checkpoints, optimizer)
 
     def _restart_learner(self, error: LearnerDiedError) -> None:
         """Restart the learner from its last checkpoint; the groups consumed since are delivered to it again."""

@@ -73,7 +73,10 @@ class EngineConfig(Section):
     checkpoint_steps: Positive = 10
     """Learner steps between checkpoints."""
     keep_checkpoints: Positive = 2
-    """Checkpoints kept."""
+    """Newest checkpoints kept. With 1 there is none to go back to where that one is damaged."""
+    keep_every_steps: NonNegative = 0
+    """Besides the newest, checkpoints of the steps that are multiples of this are kept for good: it is a multiple
+    of ``checkpoint_steps``. 0 keeps none of them."""
     bucket_mb: Positive = 64
     """Size of a weight bucket, MiB."""
 
@@ -84,6 +87,15 @@ class EngineConfig(Section):
                 "learner.weights_dtype: bfloat16 weights cannot be computed with in float32; set model.dtype: "
                 "bfloat16, or learner.weights_dtype: float32"
             )
+
+    @model_validator(mode="after")
+    def _kept_checkpoints_exist(self) -> Self:
+        if self.keep_every_steps % self.checkpoint_steps:
+            raise ValueError(
+                f"keep_every_steps: {self.keep_every_steps} is no multiple of checkpoint_steps "
+                f"({self.checkpoint_steps}), so few of these steps have a checkpoint; make it one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _memory_settings_agree(self) -> Self:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.disk import replaced_folder, room_for
+from common.disk import replaced_folder, writing
 from common.models.checkpoint import SHARD_BYTES, read_weights, write_weights
 from common.models.config import ModelConfig, read_config
 from common.models.families import ModelError, checkpoint_name, stock_family
@@ -123,7 +123,7 @@ def save_model(
     ``from_pretrained`` reads. The tokenizer is that of ``source`` either way.
 
     Weights of more than ``shard_bytes`` become several files. ``parameters`` are taken one after the other, and no
-    more than a shard of them is held. Raises :class:`DiskFullError`.
+    more than a shard of them is held. Raises :class:`DiskError`.
     """
     own = _own_format(source)
     named = (
@@ -131,7 +131,7 @@ def save_model(
         for name, tensor in parameters
         if not (config.tie_word_embeddings and name == "lm_head.weight")
     )
-    with room_for("the model", target), replaced_folder(target) as temporary:
+    with writing("the model", target), replaced_folder(target) as temporary:
         write_weights(temporary, named, dtype, shard_bytes)
         stated = config.to_hugging_face(dtype) if own is None else own | _stated_dtype(own, dtype)
         (temporary / "config.json").write_text(json.dumps(stated, indent=2) + "\n")

@@ -18,7 +18,7 @@ from common.config import (
 )
 from common.models.families import ModelError
 from common.tasks.loader import TaskFileError
-from orchestrator.commands.memory_view import memory_view
+from orchestrator.commands.memory_view import checkpoints_line, memory_view
 from orchestrator.curriculum import count_training_tasks
 from orchestrator.fleet.cluster import actor_resources, required_resources
 from orchestrator.preflight import check_vllm
@@ -67,6 +67,7 @@ def plan_view(config: Config, gpu_gb: float | None = None) -> RenderableType:
         memory_view(config, gpu_gb),
         *_vllm_lines(config),
         *_length_lines(config),
+        checkpoints_line(config),
         f"run folder: {config.folder}",
     )
 

@@ -12,7 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from common.config import RunSettings
 from common.errors import RunFailedError, UserError
-from learner.checkpoints import latest_checkpoint
+from learner.checkpoints import adopt, latest_checkpoint, newest_whole
 from orchestrator.fleet.calls import last_line
 from orchestrator.fleet.health import Health, RestartBudget, RestartLimit
 from orchestrator.fleet.hung_processes import HungProcesses
@@ -58,6 +58,8 @@ class RankGroup(Generic[_Report]):
         self._limit = RestartLimit("the learner", RestartBudget.of(config.deadlines), time.monotonic)
         self.addresses: list[str] = []
         self.version = 0
+        #: Whether a restart has gone past a damaged checkpoint, and so past groups that were acknowledged.
+        self.fell_back = False
 
     @property
     def name(self) -> str:
@@ -152,9 +154,16 @@ class RankGroup(Generic[_Report]):
             self._notes += watched.notes()
             ray.kill(rank)
             self._hung.end(watched.last)
-        checkpoint = latest_checkpoint(self._checkpoints)
+        checkpoint, damaged = latest_checkpoint(self._checkpoints), list[str]()
+        if checkpoint is not None:
+            checkpoint, damaged = newest_whole(checkpoint)
+            if damaged:
+                adopt(self._checkpoints, checkpoint)
+                self.fell_back = True
         self.start(checkpoint, watch)
-        return f"learner died ({reason}); restart {self.restarts} from version {self.version}"
+        return "; ".join(
+            [f"learner died ({reason})", *damaged, f"restart {self.restarts} from version {self.version}"]
+        )
 
     def _together(
         self, method: str, *arguments: Any, deadline: float, watch: Callable[[], None] | None = None
