@@ -146,7 +146,7 @@ class RunLoop:
             report.metrics["seconds/wait"] / step_seconds, int(report.metrics["groups/spare"])
         )
         ledger = self.admission.ledger(report.progress)
-        self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.restarts)
+        self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.metrics())
         checkpoints, optimizer = self.config.folder / "checkpoints", self.config.learner.optimizer
         check_metrics(report.metrics, ("policy/loss", "optim/grad_norm"), report.version, checkpoints, optimizer)
 

@@ -142,7 +142,14 @@ PACE = (
         "seconds/rollout", "Rollout work in the step's groups, over all workers", "seconds", name="step_rollout"
     ),
     Metric("seconds/reward", "Reward work in the step's groups, over all workers", "seconds", name="step_reward"),
-    Metric("seconds/weights", "Weights on their way to the rollout workers", "seconds", name="step_weights"),
+    Metric("seconds/weights", "Learner publishing its weights", "seconds", name="step_weights"),
+    Metric(
+        "seconds/weights_delay",
+        "From the publication of weights to the first denoising step under them, of the slowest rollout worker",
+        "seconds",
+        name="weights_delay",
+        when="a rollout worker has denoised with weights that it took while it worked",
+    ),
     Metric("perf/samples_per_second", "Samples trained per second"),
     Metric("ledger/admitted", "Groups admitted"),
     Metric("ledger/trained", "Groups trained"),

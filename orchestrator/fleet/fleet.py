@@ -42,6 +42,12 @@ class Fleet:
         """Restarts of all actors so far, but for those that were lost with their nodes."""
         return self.rollout.restarts + self.reward.restarts + self.learner.restarts
 
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics of a learner step that the fleet knows."""
+        delays = self.rollout.measured("weights_delay")
+        delay = {"seconds/weights_delay": max(delays)} if delays else {}
+        return {"restarts": float(self.restarts), **delay}
+
     def poll(self) -> list[str]:
         """Move every worker on; return a line for each that failed, and what all actors have left for the user.
 

@@ -98,6 +98,10 @@ class WorkerPool:
             notes += worker.notes()
         return notes
 
+    def measured(self, name: str) -> list[float]:
+        """Return what the workers have measured last under a name, those that have."""
+        return [worker.measures[name] for worker in self._workers if name in worker.measures]
+
     def verified(self) -> list[Verified]:
         """Return what workers have verified of their weights since the last call, once none is about to."""
         about_to = any(
@@ -146,6 +150,7 @@ class WorkerPool:
             self._planner.failed()
             why = publication.failure
             notes.append(f"weights {newest.version}: broadcast failed ({why}); the object store makes up for it")
+        notes += self.poll()
         if newest.version < self._version:
             notes += self._await_target(watch)
         self._version = newest.version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -112,6 +112,12 @@ class Worker:
         if attempt is None:
             return False
         return attempt.compare or (attempt.loading is not None and attempt.loading.kind == "compare")
+
+    @property
+    def measures(self) -> Mapping[str, float]:
+        """What the actor has measured last, by name."""
+        last = self._attempt.watch.last if self._attempt else None
+        return last.measures if last else {}
 
     def holds(self, number: int) -> bool:
         """Tell whether the actor holds the update of this number."""
