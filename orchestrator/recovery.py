@@ -48,10 +48,11 @@ class Recovery:
         self._streams.vouch()
 
     def check(self) -> None:
-        """See whether data was lost, and complete the streams if so; one round trip if not.
+        """See whether data was lost, and complete the streams if so; two round trips if not.
 
         Raises StreamError, or what the learner raises, in which case the next call does it.
         """
+        self._streams.try_write()
         restarted = self._restarted()
         if not self._incomplete:
             if self._streams.whole() and not restarted:
@@ -70,8 +71,7 @@ class Recovery:
         If data was lost since that was written, groups that the learner has consumed meanwhile are gone; so are
         those that a damaged checkpoint had let go of.
         """
-        if self._streams.renewals or self._learner.fell_back:
-            self._complete()
+        self._complete()
 
     def while_away(self, poll: Callable[[], object]) -> None:
         """Have ``poll`` called, too, while Redis is away."""
@@ -79,7 +79,12 @@ class Recovery:
 
     def explain(self) -> None:
         """Raise StreamError if a process has failed because Redis forbids what it does."""
-        check_access(self._streams)
+        if self._streams.patience.problem is None:
+            check_access(self._streams)
+
+    def wait_no_more(self) -> None:
+        """End the patience with a Redis that is away: the run is ending."""
+        self._streams.patience.end()
 
     def _restarted(self) -> bool:
         """Tell whether another server process answers since the last call: it may lack what came just before."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from common.config import Config
@@ -57,6 +58,7 @@ class RunLoop:
             self._train()
         except (Interrupted, StreamError):
             self.stop.answer()
+            self.recovery.wait_no_more()
             self._save()
             raise
 
@@ -170,7 +172,8 @@ class RunLoop:
         """Give the evaluation of an earlier version, to which a resumed run will not come again, time to end."""
         version = self.evaluation.version
         if version not in (None, self.fleet.learner.version):
-            self._await_evaluation(_LAST_EVALUATION_SECONDS)
+            with suppress(StreamError):
+                self._await_evaluation(_LAST_EVALUATION_SECONDS)
             if self.evaluation.version is not None:
                 self.recorder.note(f"the evaluation of step {version} was not done, and is not recorded")
 

@@ -88,10 +88,23 @@ class RolloutLoop:
                 self._consumer.publish_and_acknowledge(delivery, lost, self._deadline)
                 self._on_lost()
                 continue
-            self._next = prompt
+            if not self._is_copy(delivery, prompt):
+                self._next = prompt
+                self._unfinished.append(delivery)
             self._causes[prompt.noise_key(0)] = delivery
-            self._unfinished.append(delivery)
         return bool(deliveries)
+
+    def _is_copy(self, delivery: Delivery, prompt: PromptGroup) -> bool:
+        """Tell whether the group is at hand already, and then let this delivery of it stand for the one before.
+
+        A group is sent again where Redis has lost it, and the delivery before may be gone.
+        """
+        before = self._causes.get(prompt.noise_key(0))
+        if before is None:
+            return False
+        self._unfinished[self._unfinished.index(before)] = delivery
+        self._consumer.acknowledge([before.id])
+        return True
 
     def _why_lost(self, delivery: Delivery, prompt: PromptGroup) -> str | None:
         if delivery.attempt > self._deliveries:

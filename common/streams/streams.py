@@ -32,6 +32,8 @@ _HIDDEN = b":"
 _WHOLE = b":whole"
 #: The number of the main process's last publication, by which it sees whether one whose reply was lost took place.
 _RECEIPT = b":receipt"
+#: Set to see whether the server takes writes.
+_WRITTEN = b":written"
 
 
 class StreamFullError(StreamError):
@@ -107,6 +109,14 @@ class Streams:
             return bool(vouched) and all(isinstance(groups, list) and groups for groups in found)
 
         return self.patience.call(f"XINFO {self._prefix}*", look)
+
+    def try_write(self) -> None:
+        """Write something, and do not wait where that is not possible: it is noted, and ends patience in time.
+
+        A server that answers may take no writes, which others wait for.
+        """
+        key = self.key(COUNTERS)
+        self.patience.attempt(f"HSET {key}", lambda: self.client.hset(key, _WRITTEN, "1"))  # type: ignore[arg-type]
 
     def server(self) -> str:
         """Return what names the process of the server, another one after each restart."""
