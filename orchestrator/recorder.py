@@ -32,8 +32,9 @@ class Recorder(RunRecorder):
         ledger: Ledger,
         fleet: Mapping[str, float],
     ) -> None:
-        """Record a learner step: its metrics and the ``fleet``'s everywhere, its groups and a few samples in the
-        folder.
+        """Record a learner step: its metrics and the ``fleet``'s everywhere, its groups and a few of its samples.
+
+        The numbers of its groups and the samples go to the folder.
         """
         metrics = report.metrics | {
             "seconds/weights": weights_seconds,

@@ -1,7 +1,7 @@
 """A discrete-event model of a run: groups on their way through rollout workers, reward workers and the learner.
 
-It admits by the rule of the run itself (:func:`orchestrator.admission.capacity`). What a run computes does not
-matter here, only how long its parts take. Pure: the clock is the model's own.
+It admits by the rules of the run itself (:mod:`orchestrator.admission`, :mod:`orchestrator.pacer`). What a run
+computes does not matter here, only how long its parts take. Pure: the clock is the model's own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from statistics import fmean
 
 from common import rng
 from orchestrator.admission import Ledger, capacity
+from orchestrator.pacer import Pacer
 from orchestrator.planning.machine import Machine
 from orchestrator.planning.station import Station
 
@@ -50,8 +51,9 @@ class Pipeline:
     ``slots``: groups that a rollout worker denoises together. ``in_order``: the learner trains groups in the order
     of their admission. ``between_steps``: workers take new weights between two denoising steps, else when their
     batch has ended. ``cores``: of the one machine that all processes share, a process of the model using
-    ``threads`` of them; None where each process has its own. ``spread``: standard deviation of the work of a
-    group, as a share of its mean; ``slow_share`` of the groups are ``slow_factor`` times as much work.
+    ``threads`` of them; None where each process has its own. ``paced``: admission leads by no more than keeps the
+    learner fed, else by all that staleness allows. ``spread``: standard deviation of the work of a group, as a
+    share of its mean; ``slow_share`` of the groups are ``slow_factor`` times as much work.
     """
 
     rollout_workers: int
@@ -67,6 +69,7 @@ class Pipeline:
     between_steps: bool
     cores: float | None = None
     threads: int = 1
+    paced: bool = True
     spread: float = 0.0
     slow_share: float = 0.0
     slow_factor: float = 1.0
@@ -127,6 +130,31 @@ class _Tally:
     first_work: list[float] = field(default_factory=list)
 
 
+class _LateGroups:
+    """Count the groups that as many later ones have overtaken as a step takes."""
+
+    def __init__(self, groups_per_step: int) -> None:
+        self.count = 0
+        self._groups_per_step = groups_per_step
+        self._latest: list[int] = []  # a heap of the highest that have arrived, as many as a step takes
+        self._here: set[int] = set()
+        self._bound = 0
+
+    def arrived(self, group: int) -> None:
+        """Take note that a group is there."""
+        self._here.add(group)
+        if group < self._bound:
+            self.count -= 1
+        heapq.heappush(self._latest, group)
+        if len(self._latest) > self._groups_per_step:
+            heapq.heappop(self._latest)
+        if len(self._latest) == self._groups_per_step:
+            bound = max(self._bound, self._latest[0])
+            self.count += sum(index not in self._here for index in range(self._bound, bound))
+            self._here -= set(range(self._bound, bound))
+            self._bound = bound
+
+
 class _Model:
     def __init__(self, pipeline: Pipeline, times: Times, seed: int) -> None:
         self._pipeline, self._times, self._seed = pipeline, times, seed
@@ -154,6 +182,10 @@ class _Model:
         self._open = [(0, worker) for worker in range(rollout)]
         self._free_reward = list(self._roles[1])
         self._stage = _Stage.WAIT
+        self._waiting_since = 0.0
+        self._step_began = 0.0
+        self._pacer = Pacer(pipeline.groups_per_step, pipeline.max_staleness)
+        self._late = _LateGroups(pipeline.groups_per_step)
         self._tally = _Tally()
 
     def run(self, steps: int) -> Forecast:
@@ -166,7 +198,7 @@ class _Model:
                 self._rollout_ended(station, job)
             elif station in self._roles[1]:
                 self._free_reward.append(station)
-                heapq.heappush(self._scored, job)
+                self._arrived(job)
             else:
                 self._learner_ended()
                 if self._version == first and self._stage is _Stage.PUBLISH:
@@ -197,12 +229,15 @@ class _Model:
     def _admit(self) -> None:
         pipeline = self._pipeline
         count = capacity(
-            Ledger(self._admitted, self._trained, 0, self._dropped),
+            Ledger(
+                self._admitted, self._trained, 0, self._dropped, late=0 if pipeline.in_order else self._late.count
+            ),
             version=self._version,
             steps=1 << 40,
             groups_per_step=pipeline.groups_per_step,
             max_staleness=pipeline.max_staleness,
             max_in_flight=pipeline.max_in_flight,
+            lead=self._pacer.lead if pipeline.paced else None,
         )
         self._prompts.extend(range(self._admitted, self._admitted + count))
         self._admitted += count
@@ -216,6 +251,10 @@ class _Model:
         while self._unscored and self._free_reward:
             self._machine.begin(self._free_reward.pop(), self._unscored.popleft(), 1.0)
         if self._stage is _Stage.WAIT and self._take_groups():
+            now = self._machine.now
+            waited = (now - self._waiting_since) / max(now - self._step_began + self._times.update, 1e-9)
+            self._pacer.step_ended(waited, left_over=len(self._scored))
+            self._step_began = now
             self._begin(_Stage.UPDATE, self._times.update)
 
     def _may_begin(self, worker: int) -> bool:
@@ -266,10 +305,20 @@ class _Model:
         if self._times.reward:
             self._unscored.append(group)
         else:
+            self._arrived(group)
+
+    def _arrived(self, group: int) -> None:
+        """Put a scored group where the learner takes its groups from."""
+        self._late.arrived(group)
+        if not self._pipeline.in_order and self._too_old(group):
+            self._count_dropped(1)
+        else:
             heapq.heappush(self._scored, group)
+        if not self._pipeline.in_order and self._stage is not _Stage.PUBLISH:  # when the run itself admits none
+            self._admit()
 
     def _take_groups(self) -> bool:
-        """Take the groups of a step, the oldest first, if there are enough; too old ones are dropped."""
+        """Take the groups of a step, the oldest first, if there are enough."""
         pipeline, ready = self._pipeline, self._scored
         if pipeline.in_order:
             while self._scored and self._scored[0] == self._next:
@@ -278,21 +327,23 @@ class _Model:
             ready = self._in_line
         if len(ready) < pipeline.groups_per_step:
             return False
-        kept: list[int] = []
-        while ready and len(kept) < pipeline.groups_per_step:
-            group = heapq.heappop(ready)
-            if self._version - self._versions[group] > pipeline.max_staleness:
-                self._dropped += 1
-                self._tally.dropped += 1
-            else:
-                kept.append(group)
-        if len(kept) < pipeline.groups_per_step:
-            ready += kept  # in order, so that they are a heap again
-            self._admit()
-            return False
-        self._tally.staleness += [self._version - self._versions.pop(group) for group in kept]
-        self._trained += len(kept)
+        taken = [heapq.heappop(ready) for _ in range(pipeline.groups_per_step)]
+        self._tally.staleness += [self._version - self._versions.pop(group) for group in taken]
+        self._trained += len(taken)
         return True
+
+    def _drop_old(self) -> None:
+        """Drop the scored groups that have become too old."""
+        kept = [group for group in self._scored if not self._too_old(group)]
+        self._count_dropped(len(self._scored) - len(kept))
+        self._scored[:] = sorted(kept)
+
+    def _too_old(self, group: int) -> bool:
+        return self._version - self._versions[group] > self._pipeline.max_staleness
+
+    def _count_dropped(self, groups: int) -> None:
+        self._dropped += groups
+        self._tally.dropped += groups
 
     def _learner_ended(self) -> None:
         times, every = self._times, self._pipeline.checkpoint_steps
@@ -302,8 +353,11 @@ class _Model:
             self._begin(_Stage.PUBLISH, times.publish + times.overhead)
             return
         published, self._stage = self._stage is _Stage.PUBLISH, _Stage.WAIT
+        self._waiting_since = self._machine.now
         if published:
             self._publish()
+            if not self._pipeline.in_order:
+                self._drop_old()
             self._admit()
             if times.checkpoint and self._version % every == 0:
                 self._begin(_Stage.CHECKPOINT, times.checkpoint)

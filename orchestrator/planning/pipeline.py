@@ -22,7 +22,7 @@ def pipeline_of(config: Config, cores: float | None) -> Pipeline:
         max_in_flight=config.admission.max_in_flight,
         checkpoint_steps=config.learner.checkpoint_steps,
         in_order=staleness == 0,
-        between_steps=rollout.update_between == "steps",
+        between_steps=rollout.update_between == "steps" or (rollout.update_between == "auto" and staleness > 0),
         cores=cores,
         threads=threads_of(config, cores),
     )
