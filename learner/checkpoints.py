@@ -1,6 +1,6 @@
 """Checkpoints: written aside, published by one rename, the newest named by ``latest``.
 
-    step-000004          a complete checkpoint
+    step-000004          a complete checkpoint, with the digest of each of its files
     latest               names the one that the run goes on from, by its path if it lies elsewhere
     .step-000006.tmp     one that is being written
     .step-000002.old     one that is being removed or replaced
@@ -15,19 +15,22 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import Field, asdict
+from dataclasses import Field, asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from safetensors import SafetensorError
 
-from common.disk import says_full
+from common.disk import disk_error, says_full, why_unwritable
 from common.errors import UserError
+from learner.digests import DIGESTS_FILE, find_damage, join_shares, write_share
 from learner.disk import bytes_in, sync, sync_tree
-from learner.resume_compatibility import BindingSettings
+from learner.resume_compatibility import Settings
+from learner.retention import Retention
 
 STATE_FILE = "state.json"
 _LATEST = "latest"
+_PREFIX = "step-"
 #: With less than this on a disk after a failed write, the disk was full.
 _LITTLE = 1 << 20
 
@@ -49,46 +52,60 @@ class TrainingProgress(Protocol):
 _Progress = TypeVar("_Progress", bound=TrainingProgress)
 
 
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that write a checkpoint together: this one's number, how many, and how they wait for all."""
+
+    rank: int
+    count: int
+    barrier: Callable[[], None]
+
+
 class Checkpoints:
     """The checkpoint folder of a run.
 
-    ``barrier`` makes all ranks wait for each other; rank 0 (``leader``) publishes. ``settings`` are kept in every
-    checkpoint for the run that resumes from it.
+    Rank 0 publishes what all ranks have written. ``settings`` are kept in every checkpoint, for the run that
+    resumes from it.
     """
 
-    def __init__(
-        self, folder: Path, keep: int, leader: bool, barrier: Callable[[], None], settings: BindingSettings
-    ) -> None:
+    def __init__(self, folder: Path, retention: Retention, ranks: Ranks, settings: Settings) -> None:
         self._folder = folder
-        self._keep = keep
-        self._leader = leader
-        self._barrier = barrier
+        self._retention = retention
+        self._ranks = ranks
+        self._leader = ranks.rank == 0
         self._settings = settings
 
     def save(self, progress: TrainingProgress, write: Callable[[Path], None]) -> None:
         """Save a checkpoint; ``write`` puts a rank's part into a folder, and every rank must call this.
 
-        Raises :class:`CheckpointError`, with the checkpoints before it untouched, where the disk has no room.
+        Raises :class:`CheckpointError`, with the checkpoints before it untouched, where it cannot be written.
         """
+        ranks = self._ranks
         target = self._folder / _name(progress.version)
         temporary = self._folder / f".{target.name}.tmp"
         if self._leader:
-            self._make_room(temporary)
-        self._barrier()
+            with self._failures_explained(temporary):
+                self._make_room(temporary)
+        ranks.barrier()
         with self._failures_explained(temporary):
             write(temporary)
-        self._barrier()
-        if self._leader:
-            with self._failures_explained(temporary):
+            if self._leader:
                 state = {"progress": asdict(progress), "settings": self._settings}
                 (temporary / STATE_FILE).write_text(json.dumps(state, indent=2))
+        ranks.barrier()
+        with self._failures_explained(temporary):
+            write_share(temporary, ranks.rank, ranks.count)
+        ranks.barrier()
+        if self._leader:
+            with self._failures_explained(temporary):
+                join_shares(temporary, ranks.count)
                 sync_tree(temporary)
                 self._publish(temporary, target)
-        self._barrier()
+        ranks.barrier()
 
     def _make_room(self, temporary: Path) -> None:
         """Make an empty folder to write into, on a disk that has room for what the last checkpoint took."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(exist_ok=True)  # in the run's folder: where that is gone, nobody wants a new one
         for left_over in self._folder.glob(".step-*.tmp"):
             shutil.rmtree(left_over)
         needed, free = self._usual_bytes(), shutil.disk_usage(self._folder).free
@@ -100,15 +117,27 @@ class Checkpoints:
     def _failures_explained(self, temporary: Path) -> Iterator[None]:
         try:
             yield
+        except CheckpointError:
+            raise
         except (OSError, SafetensorError, RuntimeError) as error:
-            written, free = bytes_in(temporary), shutil.disk_usage(self._folder).free
-            needed = self._usual_bytes()
-            shutil.rmtree(temporary, ignore_errors=True)  # the run's other files may lie on the same disk
-            # torch tells of a full disk by a RuntimeError that does not say so.
-            if not says_full(error) and free >= max(needed - written, _LITTLE):
-                raise
+            self._explain(temporary, error)
+            raise
+
+    def _explain(self, temporary: Path, error: Exception) -> None:
+        """Remove what there is of a checkpoint; raise CheckpointError where the disk kept it from being whole."""
+        written, needed = bytes_in(temporary), self._usual_bytes()
+        unwritable = why_unwritable(self._folder)
+        free = shutil.disk_usage(self._folder).free if self._folder.exists() else _LITTLE
+        shutil.rmtree(temporary, ignore_errors=True)  # the run's other files may lie on the same disk
+        # torch tells of a full disk, and of a folder that is gone, by a RuntimeError that does not say so.
+        takes_less = unwritable is None and free < max(needed - written, _LITTLE)
+        if takes_less or says_full(error) or (unwritable is not None and says_full(unwritable)):
             amount = f"{needed:,} bytes" if needed else f"more than {written:,} bytes"
             raise CheckpointError(self._no_room(temporary, amount, free + written)) from error
+        cause = error if isinstance(error, OSError) else unwritable
+        if cause is not None:
+            what = f"checkpoint {_written_name(temporary)}"
+            raise CheckpointError(str(disk_error(what, self._folder, cause))) from error
 
     def _usual_bytes(self) -> int:
         """Return the bytes on disk of the last checkpoint; 0 before the first."""
@@ -116,12 +145,11 @@ class Checkpoints:
         return bytes_in(last) if last is not None else 0
 
     def _no_room(self, temporary: Path, needed: str, free: int) -> str:
-        name = temporary.name.removeprefix(".").removesuffix(".tmp")
         last = latest_checkpoint(self._folder)
         kept = f"checkpoint {last.name} is whole" if last is not None else "there is no checkpoint before it"
         return (
-            f"{self._folder}: no room for checkpoint {name}: it needs {needed} and the disk has {free:,} free; "
-            f"make room and go on with --resume auto ({kept})"
+            f"{self._folder}: no room for checkpoint {_written_name(temporary)}: it needs {needed} and the disk "
+            f"has {free:,} free; make room and go on with --resume auto ({kept})"
         )
 
     def _publish(self, temporary: Path, target: Path) -> None:
@@ -136,11 +164,9 @@ class Checkpoints:
             shutil.rmtree(retired)
 
     def _surplus(self, newest: Path) -> list[Path]:
-        """List the checkpoints beyond those to keep: steps that the run was taken back from, then the oldest."""
-        others = sorted(set(self._folder.glob("step-*")) - {newest})
-        later = [other for other in others if other.name > newest.name]
-        earlier = others[: len(others) - len(later)]
-        return [*later, *earlier][: max(0, len(others) + 1 - self._keep)]
+        """List the checkpoints beyond those to keep."""
+        steps = {_step(path): path for path in self._folder.glob(f"{_PREFIX}*")}
+        return [steps[step] for step in self._retention.surplus(list(steps), _step(newest))]
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -150,19 +176,21 @@ def latest_checkpoint(folder: Path) -> Path | None:
     """
     pointer = folder / _LATEST
     if pointer.is_file():
-        named = folder / pointer.read_text().strip()
-        for candidate in (named, _retired(named)):
+        text = pointer.read_text(errors="replace").strip()
+        named = folder / text
+        is_checkpoint = named.name.startswith((_PREFIX, f".{_PREFIX}"))
+        for candidate in (named, _retired(named)) if is_checkpoint else ():
             if candidate.is_dir():
                 return candidate
-        if named.parent != folder:
+        if is_checkpoint and Path(text).is_absolute():
             raise CheckpointError(f"{pointer}: names {named}, which is gone; bring it back, or remove {pointer}")
-    return max(folder.glob("step-*"), default=None)
+    return max(folder.glob(f"{_PREFIX}*"), default=None)
 
 
 def checkpoint_before(folder: Path, version: int) -> Path | None:
     """Return the last checkpoint in ``folder`` of a version below ``version``, or None."""
     end = _name(version)
-    return max((path for path in folder.glob("step-*") if path.name < end), default=None)
+    return max((path for path in folder.glob(f"{_PREFIX}*") if path.name < end), default=None)
 
 
 def find_checkpoint(named: Path) -> Path:
@@ -172,7 +200,7 @@ def find_checkpoint(named: Path) -> Path:
     """
     if not named.is_dir():
         raise CheckpointError(f"{named}: no such folder; give the path of a checkpoint or of a run folder")
-    if (named / STATE_FILE).exists():
+    if any((named / file).exists() for file in (STATE_FILE, DIGESTS_FILE)):
         return named.resolve()
     found = latest_checkpoint(named / "checkpoints") or latest_checkpoint(named)
     if found is None:
@@ -180,6 +208,35 @@ def find_checkpoint(named: Path) -> Path:
             f"{named}: holds no checkpoint; give the path of one, of a folder of them, or of a run folder"
         )
     return found.resolve()
+
+
+def newest_whole(newest: Path) -> tuple[Path, list[str]]:
+    """Return the newest checkpoint, up to ``newest``, whose files are as they were written.
+
+    Beside it, a line for each later one that is damaged. Raises :class:`CheckpointError` where all of them are.
+    """
+    folder, lines = newest.parent, []
+    last = _step(newest)
+    for checkpoint in [newest, *(path for path in _newest_first(folder) if _step(path) < last)]:
+        damage = find_damage(checkpoint)
+        if damage is None:
+            return checkpoint, lines
+        lines.append(f"checkpoint {_plain_name(checkpoint)} is damaged: {damage}")
+    raise CheckpointError(
+        f"{folder}: no checkpoint is whole: {'; '.join(lines)}; bring one back, or start again in another "
+        "run.folder"
+    )
+
+
+def require_whole(checkpoint: Path) -> None:
+    """Raise :class:`CheckpointError` for a checkpoint with a file that is not as it was written."""
+    damage = find_damage(checkpoint)
+    if damage is None:
+        return
+    before = (path for path in _newest_first(checkpoint.parent) if _step(path) < _step(checkpoint))
+    whole = next((path for path in before if find_damage(path) is None), None)
+    remedy = f"take {whole}" if whole is not None else "bring it back; there is no checkpoint before it"
+    raise CheckpointError(f"{checkpoint}: not a usable checkpoint: {damage}; {remedy}")
 
 
 def adopt(folder: Path, checkpoint: Path) -> Path:
@@ -190,12 +247,12 @@ def adopt(folder: Path, checkpoint: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     inside = checkpoint.parent.resolve() == folder.resolve()
     if inside and checkpoint.suffix == ".old":  # killed between retiring it and publishing its successor
-        checkpoint = checkpoint.rename(folder / checkpoint.name.removeprefix(".").removesuffix(".old"))
+        checkpoint = checkpoint.rename(folder / _plain_name(checkpoint))
     _name_latest(folder, checkpoint.name if inside else str(checkpoint.resolve()))
     return checkpoint
 
 
-def load_settings(checkpoint: Path) -> BindingSettings:
+def load_settings(checkpoint: Path) -> Settings:
     """Read the settings that a checkpoint was made with. Raises :class:`CheckpointError`."""
     with _state(checkpoint) as raw:
         return dict(raw["settings"])
@@ -221,7 +278,24 @@ def _state(checkpoint: Path) -> Iterator[Any]:
 
 
 def _name(version: int) -> str:
-    return f"step-{version:06d}"
+    return f"{_PREFIX}{version:06d}"
+
+
+def _written_name(temporary: Path) -> str:
+    return temporary.name.removeprefix(".").removesuffix(".tmp")
+
+
+def _plain_name(checkpoint: Path) -> str:
+    return checkpoint.name.removeprefix(".").removesuffix(".old")
+
+
+def _step(checkpoint: Path) -> int:
+    digits = _plain_name(checkpoint).rpartition("-")[2]
+    return int(digits) if digits.isdigit() else 0
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{_PREFIX}*"), reverse=True)
 
 
 def _retired(checkpoint: Path) -> Path:

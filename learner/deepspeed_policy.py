@@ -14,6 +14,7 @@ from common.config import EngineConfig
 from learner.checkpoints import CheckpointError
 from learner.collectives import full_parameters, master_parameters
 from learner.deepspeed_settings import deepspeed_settings
+from learner.divergence import first_not_finite
 from learner.optimizer import make_optimizer, set_learning_rate
 from learner.policy import Policy
 from learner.preparation import merged_parameters
@@ -85,6 +86,15 @@ class DeepSpeedPolicy:
         trained = ((name, p) for name, p in self.policy.named_parameters() if p.requires_grad)
         shards = self._config.weights_dtype == "bfloat16"
         return master_parameters(trained, self._config.zero_stage, self._config.bucket_mb << 20, shards)
+
+    def not_finite(self) -> str | None:
+        """Return the name of a trained weight that has a value which is not finite, if there is one.
+
+        A collective call.
+        """
+        trained = ((name, p) for name, p in self.policy.named_parameters() if p.requires_grad)
+        # Under ZeRO-3 of each only this rank's part is there.
+        return first_not_finite((name, getattr(p, "ds_tensor", p).detach()) for name, p in trained)
 
     def save(self, folder: Path) -> None:
         """Write this rank's part of a checkpoint; every rank must call it."""

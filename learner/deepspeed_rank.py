@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -21,11 +21,13 @@ from common.models.loading import model_folder
 from common.models.transformer import MaskedDiffusionModel
 from common.telemetry import Telemetry, endpoint_host
 from learner import process_group
-from learner.checkpoints import CheckpointError, Checkpoints
+from learner.checkpoints import CheckpointError, Checkpoints, Ranks, TrainingProgress
+from learner.divergence import diverged, first_not_finite
 from learner.export import export_model
 from learner.policy import Policy
 from learner.preparation import prepare
-from learner.resume_compatibility import binding_settings
+from learner.resume_compatibility import recorded_settings
+from learner.retention import Retention
 
 
 class TrainedModel(Protocol):
@@ -36,6 +38,12 @@ class TrainedModel(Protocol):
 
     def parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Yield names and full weights; a collective call under ZeRO-3."""
+
+    def not_finite(self) -> str | None:
+        """Return the name of a weight that is not finite, if there is one; a collective call."""
+
+    def save(self, folder: Path) -> None:
+        """Write this rank's part of a checkpoint; every rank must call it."""
 
 
 class DeepSpeedRank(WatchedActor):
@@ -85,20 +93,37 @@ class DeepSpeedRank(WatchedActor):
         )
 
     def _policy(self, model: MaskedDiffusionModel) -> Policy:
-        """Make a loaded model ready for training, in place."""
+        """Make a loaded model ready for training, in place.
+
+        Raises DivergedError where its weights are not finite.
+        """
         config = self._settings
+        name = first_not_finite(model.named_parameters())
+        if name is not None:
+            raise diverged(f"weight {name} is not finite", 0, config.folder, config.learner.optimizer)
         prepare(model, config.learner, config.run.seed)
         return Policy(model, runtime.compute_dtype(config.model), config.learner.logits_mb << 20)
 
-    def _checkpoints(self) -> Checkpoints:
+    def _saver(self, trained: TrainedModel) -> Callable[[TrainingProgress], None]:
+        """Return what writes a checkpoint of a model; it raises DivergedError for weights that are not finite."""
         config = self._settings
-        return Checkpoints(
-            config.folder / "checkpoints",
-            config.learner.keep_checkpoints,
-            leader=self._rank == 0,
-            barrier=dist.barrier,
-            settings=binding_settings(config),
+        folder = config.folder / "checkpoints"
+        checkpoints = Checkpoints(
+            folder,
+            Retention(config.learner.keep_checkpoints, config.learner.keep_every_steps),
+            Ranks(self._rank, config.learner.ranks, dist.barrier),
+            recorded_settings(config),
         )
+
+        def save(progress: TrainingProgress) -> None:
+            with self.heart.during(f"writing the checkpoint of step {progress.version}"):
+                name = trained.not_finite()
+                if name is not None:
+                    what = f"weight {name} at step {progress.version} is not finite"
+                    raise diverged(what, progress.version, folder, config.learner.optimizer)
+                checkpoints.save(progress, trained.save)
+
+        return save
 
     def _gather_along(self, trained: TrainedModel) -> None:
         """Take part in gathering the weights that rank 0 reads; a collective call."""

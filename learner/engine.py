@@ -137,6 +137,10 @@ class Engine:
         """Yield names and full fp32 weights of what is trained, as :meth:`DeepSpeedPolicy.masters` does."""
         return self._policy.masters()
 
+    def not_finite(self) -> str | None:
+        """Return the name of a weight that is not finite, as :meth:`DeepSpeedPolicy.not_finite` does."""
+        return self._policy.not_finite()
+
     def save(self, folder: Path) -> None:
         """Write this rank's part of a checkpoint; every rank must call it."""
         self._policy.save(folder)

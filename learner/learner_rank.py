@@ -16,7 +16,7 @@ from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import plan_layout
 from common.weights.publisher import Publication, Publisher
-from learner.checkpoints import Checkpoints, load_progress
+from learner.checkpoints import load_progress
 from learner.collector import Collector
 from learner.deepspeed_rank import DeepSpeedRank
 from learner.learner_loop import LearnerLoop, StepReport
@@ -57,7 +57,6 @@ class LearnerRank(DeepSpeedRank):
         if checkpoint is not None:
             self._engine.load(checkpoint)
             self._progress = load_progress(checkpoint, Progress)
-        checkpoints = self._checkpoints()
         self._trajectories = self._source() if self._rank == 0 else None
         self._loop = LearnerLoop(
             settings,
@@ -66,7 +65,7 @@ class LearnerRank(DeepSpeedRank):
             source=self._trajectories,
             share=self._share,
             measure=MismatchMeter(settings.mismatch_steps, config.run.seed, self._engine.token_estimates).measure,
-            save_checkpoint=lambda progress: self._save(checkpoints, progress),
+            save_checkpoint=self._saver(self._engine),
         )
         self.heart.waiting("the next step")
         return self._progress.version
@@ -137,11 +136,6 @@ class LearnerRank(DeepSpeedRank):
         if shared is not None:
             self.heart.doing(f"training step {self._progress.version + 1}")
         return shared
-
-    def _save(self, checkpoints: Checkpoints, progress: Progress) -> None:
-        """Write a checkpoint; a step that it is written before then waits for its groups."""
-        with self.heart.during(f"writing the checkpoint of step {progress.version}"):
-            checkpoints.save(progress, self._engine.save)
 
     def _source(self) -> TrajectorySource:
         config = self._config

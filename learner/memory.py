@@ -25,7 +25,7 @@ LOAD, START, SCORE, FORWARD, BACKWARD = "loading", "start", "scoring", "end of f
 GRADIENTS, STEP, STEPPED, PUBLISH = "end of backward pass", "optimizer step", "end of step", "publishing"
 MOMENTS = (LOAD, START, SCORE, FORWARD, BACKWARD, GRADIENTS, STEP, STEPPED, PUBLISH)
 _STARTED = frozenset(MOMENTS) - {LOAD}
-_FP32, _BF16 = 4, 2
+FP32, _BF16 = 4, 2
 #: ZeRO-3 updates at most so many elements at a time, after copying their gradients.
 _SUB_GROUP_ELEMENTS = 1_000_000_000
 
@@ -74,7 +74,7 @@ def learner_memory(
     model: ModelConfig, config: LearnerConfig, computes_bf16: bool, batch: MicroBatch, on_gpu: bool
 ) -> Estimate:
     """Estimate what a learner rank takes. ``computes_bf16`` is ``model.dtype: bfloat16``."""
-    sizes = _Sizes.of(model, config, computes_bf16)
+    sizes = Sizes.of(model, config, computes_bf16)
     optimizer, offloaded = _optimizer(sizes, config)
     reference, reference_on_host = _reference(sizes, config)
     weights, weights_on_host = _weights(sizes, config)
@@ -98,7 +98,7 @@ def stage_memory(model: ModelConfig, config: StageConfig) -> Estimate:
     learner, bf16 = config.learner, config.model.dtype == "bfloat16"
     tokens = max(learner.batch_tokens, config.data.context_length)
     batch = MicroBatch(tokens, tokens)
-    sizes = _Sizes.of(model, learner, bf16)
+    sizes = Sizes.of(model, learner, bf16)
     optimizer, offloaded = _optimizer(sizes, learner)
     weights, weights_on_host = _weights(sizes, learner)
     moments = [moment for moment in MOMENTS if moment not in (SCORE, PUBLISH)]
@@ -115,7 +115,7 @@ def stage_memory(model: ModelConfig, config: StageConfig) -> Estimate:
 
 
 @dataclass(frozen=True)
-class _Sizes:
+class Sizes:
     """Elements of every parameter and of those trained, the ranks that share them, and bytes of an element.
 
     ``held``: as the weights are held. ``read``: as a pass reads each of those that are trained.
@@ -128,11 +128,11 @@ class _Sizes:
     read: Sequence[int]
 
     @classmethod
-    def of(cls, model: ModelConfig, config: EngineConfig, computes_bf16: bool) -> _Sizes:
+    def of(cls, model: ModelConfig, config: EngineConfig, computes_bf16: bool) -> Sizes:
         shapes = parameter_shapes(model)
         every = [prod(shape) for shape in shapes.values()]
         trained = every
-        held = _BF16 if config.weights_dtype == "bfloat16" else _FP32
+        held = _BF16 if config.weights_dtype == "bfloat16" else FP32
         read = [_BF16 if computes_bf16 and is_operand(name) else held for name in shapes]
         if config.lora is not None:
             # Two matrices of ``rank`` for each matrix of a layer.
@@ -155,10 +155,10 @@ class _Sizes:
         return bucket_elements(self.trained_sum)
 
 
-def _weights(sizes: _Sizes, config: EngineConfig) -> tuple[list[Part], list[Part]]:
+def _weights(sizes: Sizes, config: EngineConfig) -> tuple[list[Part], list[Part]]:
     # They are read as fp32. ZeRO 1 and 2 then copy what is trained, in the type in which it stays, into one piece.
     copied = sizes.trained_sum if config.zero_stage in (1, 2) else 0
-    from_file = max(sum(sizes.all) * _FP32, (sum(sizes.all) + copied) * sizes.held)
+    from_file = max(sum(sizes.all) * FP32, (sum(sizes.all) + copied) * sizes.held)
     loading = _part("weights from the file", from_file, LOAD)
     if config.zero_stage < 3:
         return [loading, _part("weights", sum(sizes.all) * sizes.held)], []
@@ -177,29 +177,29 @@ def _weights(sizes: _Sizes, config: EngineConfig) -> tuple[list[Part], list[Part
     return (here, [own]) if config.zero_offload == "all" else ([own, *here], [])
 
 
-def _optimizer(sizes: _Sizes, config: EngineConfig) -> tuple[list[Part], list[Part]]:
+def _optimizer(sizes: Sizes, config: EngineConfig) -> tuple[list[Part], list[Part]]:
     stage, share = config.zero_stage, sizes.share
-    lowered = sizes.held != _FP32
+    lowered = sizes.held != FP32
     # They come into being with the first step, and stay.
-    parts = [Part("Adam's averages", 2 * share * _FP32, _STARTED - {START})]
+    parts = [Part("Adam's averages", 2 * share * FP32, _STARTED - {START})]
     # ZeRO copies its share of fp32 weights, too.
     if stage:
-        parts.append(_part("fp32 master weights", share * _FP32))
+        parts.append(_part("fp32 master weights", share * FP32))
     gradients = _gradients(sizes, stage, lowered)
     # The gradient of the largest parameter, whole, and in fp32 while it is averaged.
-    largest = max(sizes.trained) * (sizes.held + (_FP32 if lowered and stage > 1 else 0))
+    largest = max(sizes.trained) * (sizes.held + (FP32 if lowered and stage > 1 else 0))
     gradients.append(_part("largest gradient", largest, BACKWARD))
     if stage == 3:
         # A copy of the gradients that are being applied.
-        gradients.append(_part("gradients being applied", min(share, _SUB_GROUP_ELEMENTS) * _FP32, STEP))
+        gradients.append(_part("gradients being applied", min(share, _SUB_GROUP_ELEMENTS) * FP32, STEP))
     if config.zero_offload == "none":
         return [*parts, *gradients], []
-    return gradients, [*parts, _part("gradients for the optimizer", share * _FP32)]
+    return gradients, [*parts, _part("gradients for the optimizer", share * FP32)]
 
 
-def _gradients(sizes: _Sizes, stage: int, lowered: bool) -> list[Part]:
+def _gradients(sizes: Sizes, stage: int, lowered: bool) -> list[Part]:
     """List gradients, of all that is trained or of this rank's share, and the buffers that average them."""
-    everything, share, bucket = sizes.trained_sum * _FP32, sizes.share * _FP32, sizes.bucket
+    everything, share, bucket = sizes.trained_sum * FP32, sizes.share * FP32, sizes.bucket
     # Those of earlier micro-batches are there while the next is scored.
     passing = (SCORE, FORWARD, BACKWARD, GRADIENTS, STEP)
     match stage, lowered:
@@ -208,33 +208,43 @@ def _gradients(sizes: _Sizes, stage: int, lowered: bool) -> list[Part]:
         case 1, False:
             return [
                 _part("gradients", everything, SCORE, FORWARD, BACKWARD),
-                _part("averaging gradients", bucket * _FP32, SCORE, FORWARD, BACKWARD),
+                _part("averaging gradients", bucket * FP32, SCORE, FORWARD, BACKWARD),
                 _part("gradients of the share", share, GRADIENTS, STEP),
             ]
         case 1, True:
-            return [_part("gradients", everything), _part("averaging gradients", bucket * _FP32, BACKWARD)]
+            return [_part("gradients", everything), _part("averaging gradients", bucket * FP32, BACKWARD)]
         case 2, _:
             # A bucket in the type of the weights, and in fp32 while it is averaged.
-            buffers = bucket * (sizes.held + (_FP32 if lowered else 0))
+            buffers = bucket * (sizes.held + (FP32 if lowered else 0))
             return [
                 _part("gradients", share, *passing),
                 _part("averaging gradients", buffers, BACKWARD),
             ]
         case _:
-            return [_part("gradients", share), _part("averaging gradients", bucket * _FP32)]
+            return [_part("gradients", share), _part("averaging gradients", bucket * FP32)]
 
 
-def _reference(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[Part]]:
-    """List the reference: this rank's part in the type in which it is read, and whole what a module needs.
+def reference_parts(sizes: Sizes) -> list[tuple[int, int]]:
+    """List elements of a rank's part of each weight of the reference, and bytes of each as a pass reads it.
 
-    Only large weights are cut into parts.
+    Only large weights are cut.
     """
-    if not make_objective(config.objective).needs_reference:
-        return [], []
-    own = [
+    return [
         (part_size(elements, sizes.ranks if elements > PERSISTENT_ELEMENTS else 1), read)
         for elements, read in zip(sizes.trained, sizes.read, strict=True)
     ]
+
+
+def mixes_reference(config: LearnerConfig) -> bool:
+    """Return whether the reference becomes a mixture with the policy, which adds up in fp32."""
+    return config.reference_sync_steps > 0 and 0.0 < config.reference_sync_share < 1.0
+
+
+def _reference(sizes: Sizes, config: LearnerConfig) -> tuple[list[Part], list[Part]]:
+    """List the reference: this rank's part in the type in which it is read, and whole what a module needs."""
+    if not make_objective(config.objective).needs_reference:
+        return [], []
+    own = reference_parts(sizes)
     parts = [Part("reference", sum(elements * read for elements, read in own), frozenset(MOMENTS))]
     host: list[Part] = []
     if config.zero_offload == "all":
@@ -242,10 +252,9 @@ def _reference(sizes: _Sizes, config: LearnerConfig) -> tuple[list[Part], list[P
     if sizes.ranks > 1 or config.zero_offload == "all":
         largest = max(elements * read for elements, read in zip(sizes.trained, sizes.read, strict=True))
         parts.append(_part("reference, one module whole", largest, SCORE))
-    if config.reference_sync_steps and 0 < config.reference_sync_share < 1:
-        # Of what is held in bf16, to be mixed.
-        mixed = sum(elements * _FP32 for elements, read in own if read != _FP32)
-        host.append(_part("reference in fp32", mixed))
+    if mixes_reference(config):
+        # Of what is held in bf16.
+        host.append(_part("reference in fp32", sum(elements * FP32 for elements, read in own if read != FP32)))
     return parts, host
 
 
@@ -255,16 +264,16 @@ def _head(
     width, vocabulary = model.hidden_size, model.vocab_size
     trained = config.lora is None
     # The gradient of its weight adds up in fp32: in the forward pass, where the loss is a sum over tokens.
-    gradient = vocabulary * width * _FP32 if trained else 0
+    gradient = vocabulary * width * FP32 if trained else 0
     when = (FORWARD, BACKWARD) if by_token else (BACKWARD,)
     # A chunk of logits, their exponentials, and as operands of a product, at a time.
     chunk = min(
-        batch.rows * vocabulary * _FP32, max(1, (config.logits_mb << 20) // (4 * vocabulary)) * 4 * vocabulary
+        batch.rows * vocabulary * FP32, max(1, (config.logits_mb << 20) // (4 * vocabulary)) * 4 * vocabulary
     )
     # bf16 products take a bf16 copy of an fp32 weight.
     copy = vocabulary * width * _BF16 if computes_bf16 and config.weights_dtype == "float32" else 0
     # In and out of the output layer, and the gradient of what goes in: [m, H] each, in fp32.
-    rows = 3 * batch.rows * width * _FP32
+    rows = 3 * batch.rows * width * FP32
     return [
         _part("head: gradient", gradient, *when),
         _part("head: logits", 3 * chunk + copy, SCORE, BACKWARD),
@@ -275,10 +284,10 @@ def _head(
 def _activations(model: ModelConfig, config: EngineConfig, computes_bf16: bool, batch: MicroBatch) -> list[Part]:
     tokens, width = batch.tokens, model.hidden_size
     # The input of each layer, fp32.
-    inputs = model.num_hidden_layers * tokens * width * _FP32
+    inputs = model.num_hidden_layers * tokens * width * FP32
     graph = tokens * _graph_bytes(model, computes_bf16)
     # A pass that only scores keeps nothing: a layer, and the state between layers.
-    scored = _part("layer being computed", graph + 2 * tokens * width * _FP32, SCORE)
+    scored = _part("layer being computed", graph + 2 * tokens * width * FP32, SCORE)
     if config.gradient_checkpointing:
         # One layer at a time is computed again, and differentiated beside it.
         return [
@@ -307,15 +316,13 @@ def _graph_bytes(model: ModelConfig, computes_bf16: bool) -> int:
             (3 + 2) * width * _BF16
             + (2 * width + 2 * kv) * _BF16
             + width * _BF16
-            + width * _FP32
+            + width * FP32
             + 4 * inner * _BF16
         )
-    return (
-        (1 + 1) * width * _FP32 + (2 * width + 2 * kv) * _FP32 + width * _FP32 + width * _FP32 + 4 * inner * _FP32
-    )
+    return (1 + 1) * width * FP32 + (2 * width + 2 * kv) * FP32 + width * FP32 + width * FP32 + 4 * inner * FP32
 
 
-def _publishing(sizes: _Sizes, config: EngineConfig) -> list[Part]:
+def _publishing(sizes: Sizes, config: EngineConfig) -> list[Part]:
     # No bucket is larger than the model, and a larger parameter has one of its own.
     largest, bucket = max(sizes.all), min(config.bucket_mb << 20, sum(sizes.all) * sizes.held)
     parts = [_part("weight bucket", max(bucket, largest * sizes.held), PUBLISH)]

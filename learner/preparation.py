@@ -33,6 +33,8 @@ def prepare(model: MaskedDiffusionModel, config: EngineConfig, seed: int) -> Non
     if config.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
+        # It would write NaN over every buffer that is allocated; ZeRO has large ones in each backward pass.
+        torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 @torch.no_grad()

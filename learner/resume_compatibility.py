@@ -1,8 +1,9 @@
-"""Resume compatibility: the settings that a run shares with the checkpoint that it resumes."""
+"""Resume compatibility: settings that a run shares with the checkpoint that it resumes, or has otherwise."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from common.config import Config, StageConfig
@@ -36,6 +37,7 @@ _FREE = (
     "learner.deterministic",
     "learner.checkpoint_steps",
     "learner.keep_checkpoints",
+    "learner.keep_every_steps",
     "learner.mismatch_steps",
     "learner.bucket_mb",
     "learner.weights_transport",
@@ -47,26 +49,50 @@ _FREE = (
     "learner.optimizer.max_grad_norm",
 )
 
+#: Not kept in checkpoints: where a run lies, how it reaches its Redis, which may be a secret, and its length in
+#: another unit than steps.
+_UNRECORDED = ("run.folder", "run.epochs", "streams.url")
+
 #: Values of configuration fields by dotted name, as JSON holds them.
-BindingSettings = Mapping[str, Any]
+Settings = Mapping[str, Any]
 
 
-def binding_settings(config: Config | StageConfig) -> BindingSettings:
-    """Return the settings without which a checkpoint of this run cannot be resumed."""
-    free: tuple[str, ...] = _FREE
+@dataclass(frozen=True)
+class Changes:
+    """Settings of a checkpoint that a run has otherwise: name -> (then, now); None for a field that one lacks.
+
+    ``binding`` are those without which the checkpoint cannot be resumed, ``free`` all others.
+    """
+
+    binding: Mapping[str, tuple[Any, Any]]
+    free: Mapping[str, tuple[Any, Any]]
+
+
+def recorded_settings(config: Config | StageConfig) -> Settings:
+    """Return the settings that a checkpoint of this run keeps, for :func:`changes`."""
+    leaves = _leaves(config.model_dump(mode="json"))
+    return {name: value for name, value in leaves if not _within(name, _UNRECORDED)}
+
+
+def changes(made_with: Settings, config: Config | StageConfig) -> Changes:
+    """Compare the settings of a checkpoint with those of the run that is to resume it.
+
+    A field that only one of the two versions of Couplet knows is a change where it is binding.
+    """
+    present = recorded_settings(config)
+    free_names = _FREE
     if isinstance(config, StageConfig) and not config.learner.zero_stage:
-        free = (*free, "learner.ranks")  # all of them hold all that a checkpoint has
-    return {
-        name: value
-        for name, value in _leaves(config.model_dump(mode="json"))
-        if _within(name, _BINDING) and not _within(name, free)
-    }
-
-
-def differences(made_with: BindingSettings, present: BindingSettings) -> tuple[BindingSettings, BindingSettings]:
-    """Return the settings that differ, once with the values of each; None for a field that one lacks."""
-    names = sorted(name for name in {*made_with, *present} if made_with.get(name) != present.get(name))
-    return {name: made_with.get(name) for name in names}, {name: present.get(name) for name in names}
+        free_names = (*_FREE, "learner.ranks")  # all of them hold all that a checkpoint has
+    binding, free = {}, {}
+    for name in sorted({*made_with, *present}):
+        then, now = made_with.get(name), present.get(name)
+        if then == now or (name == "run.steps" and now is None):  # not computed yet
+            continue
+        if _within(name, _BINDING) and not _within(name, free_names):
+            binding[name] = (then, now)
+        elif name in made_with and name in present:
+            free[name] = (then, now)
+    return Changes(binding, free)
 
 
 def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -65,7 +65,8 @@ class Recovery:
     def learner_restarted(self) -> None:
         """Complete the streams for a learner that fell back to a checkpoint.
 
-        If data was lost since that was written, groups that the learner has consumed meanwhile are gone.
+        If data was lost since that was written, groups that the learner has consumed meanwhile are gone; so are
+        those that a damaged checkpoint had let go of.
         """
         self._complete()
 

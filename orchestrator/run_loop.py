@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from common.config import Config
 from common.streams import StreamError
 from learner.checkpoints import CheckpointError
+from learner.divergence import check_metrics
 from learner.learner_loop import StepReport
 from orchestrator.admission import Admission
 from orchestrator.fleet.fleet import Fleet
@@ -26,7 +27,6 @@ from orchestrator.recorder import Recorder
 from orchestrator.recovery import Recovery
 from orchestrator.side_evaluation import SideEvaluation
 
-_TICK_SECONDS = 0.2
 #: Kubernetes kills a process that takes half a minute to end.
 _LAST_EVALUATION_SECONDS = 15.0
 
@@ -42,6 +42,7 @@ class RunLoop:
     recovery: Recovery
     recorder: Recorder
     stop: StopRequest
+    tick_seconds: float = 0.2
     _step_began: float = field(default=0.0, init=False)
     _unrecorded: StepReport | None = field(default=None, init=False)
 
@@ -49,7 +50,8 @@ class RunLoop:
         """Train to the last step.
 
         A request to stop, or a Redis that cannot be used, leaves all that was trained in a checkpoint. Raises
-        Interrupted, TooManyRestartsError, RunDeadlineError, or StreamError.
+        Interrupted, TooManyRestartsError, RunDeadlineError, StreamError, DivergedError, CheckpointError or
+        DiskError.
         """
         self.recovery.while_away(self._poll_fleet)
         try:
@@ -63,6 +65,7 @@ class RunLoop:
     def _train(self) -> None:
         learner, steps = self.fleet.learner, self.config.run.total_steps
         try:
+            self.evaluation.evaluator.clear()
             self.recovery.begin()
             self._publish()
         except LearnerDiedError as error:
@@ -93,7 +96,7 @@ class RunLoop:
         while report is None:
             self.admission.admit(learner.version)
             self._poll()
-            report = learner.poll_step(_TICK_SECONDS)
+            report = learner.poll_step(self.tick_seconds)
         self._unrecorded = report
         self._record(report, weights_seconds=self._publish())
 
@@ -111,7 +114,7 @@ class RunLoop:
         end = time.monotonic() + seconds
         while self.evaluation.version is not None and time.monotonic() < end:
             self._poll()
-            time.sleep(_TICK_SECONDS)
+            time.sleep(self.tick_seconds)
 
     def _publish(self) -> float:
         """Get the learner's weights into all rollout workers; return the seconds it took."""
@@ -143,21 +146,23 @@ class RunLoop:
         self._unrecorded = None
         step_seconds = time.monotonic() - self._step_began
         self.admission.step_ended(
-            report.metrics["seconds/wait"] / step_seconds, int(report.metrics["groups/spare"])
+            report.metrics["seconds/wait"] / step_seconds, int(report.metrics["perf/spare_groups"])
         )
         ledger = self.admission.ledger(report.progress)
         self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.metrics())
+        checkpoints, optimizer = self.config.folder / "checkpoints", self.config.learner.optimizer
+        check_metrics(report.metrics, ("policy/loss", "optim/grad_norm"), report.version, checkpoints, optimizer)
 
     def _restart_learner(self, error: LearnerDiedError) -> None:
         """Restart the learner from its last checkpoint; the groups consumed since are delivered to it again."""
         self._unrecorded = None
-        self.evaluation.put_off()
         while True:
             try:
                 self.recovery.explain()
                 self.recorder.note(self.fleet.learner.restart(str(error)))
                 self.recorder.rewind(self.fleet.learner.version)
                 self.recovery.learner_restarted()
+                self._await_evaluation()  # of weights that are newer than those which are published now
                 self._publish()
             except LearnerDiedError as again:
                 error = again

@@ -49,7 +49,8 @@ class SideEvaluation:
             self.recorder.phase("keeping the weights that are evaluated")
             shutil.rmtree(self._candidate, ignore_errors=True)
             self.fleet.learner.export(self._candidate)
-        self.recorder.phase(f"training, and evaluating on {len(self.evaluator.tasks)} held-out tasks")
+        beside = "training, and " if version < self.config.run.total_steps else ""
+        self.recorder.phase(f"{beside}evaluating on {len(self.evaluator.tasks)} held-out tasks")
         self.fleet.hold_weights()
         self.evaluator.begin(version)
 
@@ -68,12 +69,8 @@ class SideEvaluation:
             best.offer(result.version, result.pass_rate, self._move_candidate)
             shutil.rmtree(self._candidate, ignore_errors=True)
         self.recorder.evaluation(result, time.monotonic() - self._began)
-        self.recorder.phase("training")
-
-    def put_off(self) -> None:
-        """Let workers have older weights again: the learner falls back, and will come to this version again."""
-        self.evaluator.put_off()
-        self.fleet.release_weights()
+        if result.version < self.config.run.total_steps:
+            self.recorder.phase("training")
 
     @property
     def _candidate(self) -> Path:

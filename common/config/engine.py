@@ -6,7 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from common.config.base import NonNegative, Positive, Rate, RayResource, Section, Share
+from common.config.base import Amount, NonNegative, Positive, Rate, RayResource, Section, Share
+
+#: The share of an exponential average that stays at a step.
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerConfig(Section):
@@ -14,9 +17,9 @@ class OptimizerConfig(Section):
 
     learning_rate: Rate = 1e-6
     """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.99)
     """AdamW's exponential averages."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    weight_decay: Amount = 0.1
     """Decoupled weight decay of matrices; biases and the weights of norms have none."""
     warmup_steps: NonNegative = 0
     """Optimizer steps of linear warm-up, the first of them at rate 0."""
@@ -42,7 +45,7 @@ class EngineConfig(Section):
 
     ranks: Positive = 1
     """DeepSpeed ranks, each a Ray actor."""
-    gpus_per_rank: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_rank: Amount = 0.0
     """GPUs Ray reserves for each rank."""
     ray_resource: RayResource | None = None
     """Custom Ray resource of which each rank takes 1, so that ranks run on the nodes that offer it."""
@@ -73,7 +76,10 @@ class EngineConfig(Section):
     checkpoint_steps: Positive = 10
     """Learner steps between checkpoints."""
     keep_checkpoints: Positive = 2
-    """Checkpoints kept."""
+    """Newest checkpoints kept. With 1 there is none to go back to where that one is damaged."""
+    keep_every_steps: NonNegative = 0
+    """Besides the newest, checkpoints of the steps that are multiples of this are kept for good: it is a multiple
+    of ``checkpoint_steps``. 0 keeps none of them."""
     bucket_mb: Positive = 64
     """Size of a weight bucket, MiB."""
 
@@ -84,6 +90,15 @@ class EngineConfig(Section):
                 "learner.weights_dtype: bfloat16 weights cannot be computed with in float32; set model.dtype: "
                 "bfloat16, or learner.weights_dtype: float32"
             )
+
+    @model_validator(mode="after")
+    def _kept_checkpoints_exist(self) -> Self:
+        if self.keep_every_steps % self.checkpoint_steps:
+            raise ValueError(
+                f"keep_every_steps: {self.keep_every_steps} is no multiple of checkpoint_steps "
+                f"({self.checkpoint_steps}), so few of these steps have a checkpoint; make it one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _memory_settings_agree(self) -> Self:

@@ -12,12 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.disk import replaced_folder, room_for
+from common.disk import replaced_folder, writing
+from common.errors import NotHereError
 from common.models.checkpoint import SHARD_BYTES, read_weights, write_weights
 from common.models.config import ModelConfig, read_config
 from common.models.families import ModelError, checkpoint_name, stock_family
 from common.models.tokenizer import TOKENIZER_FILES, read_tokenizer, special_tokens
 from common.models.transformer import MaskedDiffusionModel
+
+
+class MissingTokenizerError(ModelError, NotHereError):
+    """A model whose folder on this machine holds no tokenizer."""
+
 
 #: The warm start that ships with the package.
 _BUILTIN = {"builtin:quickstart": Path(__file__).parent / "quickstart"}
@@ -89,7 +95,7 @@ def load_tokenizer(path: str) -> Any:
     config = ModelConfig.from_folder(folder)
     tokenizer = read_tokenizer(folder, config.family)
     if tokenizer is None:
-        raise ModelError(f"{folder}: no tokenizer: needs tokenizer.json, or vocab.json and merges.txt")
+        raise MissingTokenizerError(f"{folder}: no tokenizer: needs tokenizer.json, or vocab.json and merges.txt")
     try:
         special_tokens(tokenizer, config.family).check(config.model_dump())
     except ValueError as error:
@@ -123,7 +129,7 @@ def save_model(
     ``from_pretrained`` reads. The tokenizer is that of ``source`` either way.
 
     Weights of more than ``shard_bytes`` become several files. ``parameters`` are taken one after the other, and no
-    more than a shard of them is held. Raises :class:`DiskFullError`.
+    more than a shard of them is held. Raises :class:`DiskError`.
     """
     own = _own_format(source)
     named = (
@@ -131,7 +137,7 @@ def save_model(
         for name, tensor in parameters
         if not (config.tie_word_embeddings and name == "lm_head.weight")
     )
-    with room_for("the model", target), replaced_folder(target) as temporary:
+    with writing("the model", target), replaced_folder(target) as temporary:
         write_weights(temporary, named, dtype, shard_bytes)
         stated = config.to_hugging_face(dtype) if own is None else own | _stated_dtype(own, dtype)
         (temporary / "config.json").write_text(json.dumps(stated, indent=2) + "\n")

@@ -117,6 +117,10 @@ class StageEngine:
         """Yield names and full weights, as :meth:`DeepSpeedPolicy.parameters` does."""
         return self._policy.parameters()
 
+    def not_finite(self) -> str | None:
+        """Return the name of a weight that is not finite, as :meth:`DeepSpeedPolicy.not_finite` does."""
+        return self._policy.not_finite()
+
     def save(self, folder: Path) -> None:
         """Write this rank's part of a checkpoint; every rank must call it."""
         self._policy.save(folder)

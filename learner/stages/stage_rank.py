@@ -44,12 +44,11 @@ class StageRank(DeepSpeedRank):
             progress = load_progress(checkpoint, StageProgress)
             progress.check(self._corpus)
             self._engine.load(checkpoint)
-        checkpoints = self._checkpoints()
         self._loop = StageLoop(
             progress.version,
             self._corpus,
             self._engine,
-            save_checkpoint=lambda progress: checkpoints.save(progress, self._engine.save),
+            save_checkpoint=self._saver(self._engine),
         )
         return progress.version
 

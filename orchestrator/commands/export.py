@@ -10,7 +10,7 @@ import yaml
 from common.config import Config, ConfigError, load_config, load_stage_config
 from common.config.stages import StageConfig
 from common.models.loading import model_folder
-from learner.checkpoints import find_checkpoint
+from learner.checkpoints import find_checkpoint, require_whole
 from learner.export import export_checkpoint
 from learner.stages.starting_model import needs_starting_model
 from orchestrator.stages.preparation import START
@@ -29,6 +29,7 @@ def export(checkpoint: Path, folder: Path) -> None:
     if folder.exists():
         raise ConfigError(f"{folder}: exists already; name a folder that does not")
     found = find_checkpoint(checkpoint)
+    require_whole(found)
     config = _configuration_of(found)
     export_checkpoint(found, config.learner, _starting_folder(config, found), folder)
     click.echo(f"weights of {found.name} ({config.model.path}): {folder}")
@@ -43,7 +44,7 @@ def _configuration_of(checkpoint: Path) -> Config | StageConfig:
             "checkpoint back into the folder of its run"
         )
     try:
-        raw = yaml.safe_load(file.read_text())
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid YAML: {error}; bring back the one that the run wrote") from error
     stage = raw.get("stage") if isinstance(raw, dict) else None

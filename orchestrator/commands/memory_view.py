@@ -17,6 +17,7 @@ from common.models.loading import is_hub_name, local_model_folder
 from common.models.published import PUBLISHED
 from learner.memory import largest_micro_batch, learner_memory, stage_memory
 from learner.stages.starting_model import is_gguf, starting_config
+from orchestrator.checkpoint_room import room_sentence
 from rollout_workers.backends.vllm_backend.limits import check_limits
 from rollout_workers.backends.vllm_backend.memory import vllm_memory
 from rollout_workers.memory import rollout_memory
@@ -49,6 +50,22 @@ def stage_memory_view(config: StageConfig, gpu_gb: float | None) -> RenderableTy
         return starting_config(config.model, config.stage, config.data.padding)
 
     return _view(config.model.path, read, tables)
+
+
+def checkpoints_line(config: Config | StageConfig) -> str:
+    """Say what room checkpoints take; say why not where the model's shape is not known here."""
+    model = config.model
+    folder = Path(model.path) if is_gguf(model.path) else local_model_folder(model.path)
+    try:
+        if folder is None:
+            raise ModelError(f"model.path {model.path!r} is not on this machine")
+        if isinstance(config, StageConfig):
+            shape = starting_config(config.model, config.stage, config.data.padding)
+        else:
+            shape = ModelConfig.from_folder(folder)
+    except ModelError as error:
+        return f"checkpoints: their size is not known: {error}"
+    return f"checkpoints: {room_sentence(config, shape, config.run.steps)}"
 
 
 def _view(

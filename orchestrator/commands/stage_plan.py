@@ -7,7 +7,7 @@ from rich.syntax import Syntax
 
 from common.config import StageConfig, dump_config
 from learner.stages.corpus import Corpus, CorpusError
-from orchestrator.commands.memory_view import stage_memory_view
+from orchestrator.commands.memory_view import checkpoints_line, stage_memory_view
 from orchestrator.commands.plan import actors_table, listed
 from orchestrator.fleet.cluster import actor_resources, resources_of_ranks
 from orchestrator.report.chart_numbers import count
@@ -31,6 +31,7 @@ def stage_plan_view(config: StageConfig, gpu_gb: float | None = None) -> Rendera
         f"resources: {listed(resources_of_ranks(config))}",
         stage_memory_view(config, gpu_gb),
         f"training: {_length(config)}",
+        checkpoints_line(config),
         f"run folder: {config.folder}",
     )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from common.config import RunSettings
 from common.errors import UserError
 from common.process_tree import children, program
 
@@ -26,3 +29,16 @@ class RayProcesses:
                     f"the run's Ray is lost: {_PROGRAMS[name]}, process {pid}, has died, killed or out of memory "
                     "perhaps; what was trained since the last checkpoint is lost; go on with --resume auto"
                 )
+
+
+def checking_ray(config: RunSettings, check_stop: Callable[[], None]) -> Callable[[], None]:
+    """Return ``check_stop``, with a check of Ray's processes (RayLostError) where the run has its own Ray."""
+    if config.ray.address != "local":
+        return check_stop
+    processes = RayProcesses()
+
+    def check() -> None:
+        check_stop()
+        processes.check()
+
+    return check

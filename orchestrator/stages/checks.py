@@ -14,17 +14,17 @@ from orchestrator.preflight import check_adapters
 from orchestrator.resume import checkpoint_to_resume
 
 
-def check_stage(config: StageConfig, resume: str) -> Path | None:
+def check_stage(config: StageConfig, resume: str, notes: list[str]) -> Path | None:
     """Check that the run can start; return the checkpoint that it goes on from, None for a new run.
 
-    ``resume``: as for :func:`checkpoint_to_resume`. Raises ConfigError, CheckpointError, CorpusError
+    ``resume`` and ``notes``: as for :func:`checkpoint_to_resume`. Raises ConfigError, CheckpointError, CorpusError
     or ModelError.
     """
-    checkpoint = checkpoint_to_resume(config, resume)
+    checkpoint = checkpoint_to_resume(config, resume, notes)
     if checkpoint is not None:
         load_progress(checkpoint, StageProgress)
     check_adapters(config)
-    check_loggers(config.telemetry.loggers)
+    check_loggers(config.telemetry)
     check_sources(config)
     _check_context(config)
     return checkpoint

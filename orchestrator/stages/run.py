@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from common.config import StageConfig
+from common.models.config import ModelConfig
+from common.models.loading import model_folder
 from learner.checkpoints import adopt, load_progress
 from learner.stages.progress import StageProgress
 from orchestrator.attempt import attempt
+from orchestrator.checkpoint_room import check_room, room_sentence
 from orchestrator.fleet.cluster import SMALL_STORE_BYTES, await_resources, ray_cluster, resources_of_ranks
 from orchestrator.fleet.rank_group import export_model
 from orchestrator.interrupt import StopRequest
@@ -31,16 +35,19 @@ def run_stage(config: StageConfig, resume: str, display: Display) -> dict[str, A
 
     Problems that can be seen beforehand (configuration, checkpoint, model) are raised before anything is written.
     """
-    checkpoint = check_stage(config, resume)
-    return attempt(config, resume, display, partial(_run, config, checkpoint), _results)
+    notes: list[str] = []
+    checkpoint = check_stage(config, resume, notes)
+    return attempt(config, resume, display, partial(_run, config, checkpoint, notes), _results)
 
 
-def _run(config: StageConfig, checkpoint: Path | None, output: RunOutput, stop: StopRequest) -> None:
+def _run(
+    config: StageConfig, checkpoint: Path | None, notes: Sequence[str], output: RunOutput, stop: StopRequest
+) -> None:
     """Prepare what the ranks start from, in steps of a known number, and train on it."""
     began = time.monotonic()
     folder, display = output.folder, output.display
-    if config.run.about:
-        display.note(config.run.about)
+    for note in filter(None, [config.run.about, *notes]):
+        display.note(note)
     if checkpoint is None:  # what an attempt recorded that left none may be of other settings
         folder.rewind(-1)
         shutil.rmtree(folder.path / BEST, ignore_errors=True)
@@ -55,6 +62,9 @@ def _run(config: StageConfig, checkpoint: Path | None, output: RunOutput, stop: 
     display.note(f"data: {summary.sentence()}")
     length = stage_length(config, prepared.corpus)
     display.note(f"training: {length.sentence()}")
+    model = ModelConfig.from_folder(model_folder(prepared.model))
+    check_room(config, model)
+    display.note(f"checkpoints: {room_sentence(config, model, length.steps)}")
     folder.write_record("length", length.as_record())
     config = with_steps(config, length.steps)
     folder.write_config(config)
@@ -73,16 +83,18 @@ def _train(
     with ray_cluster(config, folder.path, folder.run_id, SMALL_STORE_BYTES) as access:
         display.places({"run folder": str(folder.path), **access.places()})
         stop.install()  # again: Ray has put a handler of its own in place
-        await_resources(config, resources_of_ranks(config), display.note, stop.check)
+        await_resources(config, resources_of_ranks(config), output.note, stop.check)
         display.phase("starting actors")
         with (
-            running_ranks(config, folder.run_id, prepared.model, prepared.data, checkpoint, stop.check) as ranks,
+            running_ranks(
+                config, folder.run_id, prepared.model, prepared.data, checkpoint, stop.check, display.note
+            ) as ranks,
             open_stage_recorder(config, output, ranks) as recorder,
         ):
             output.totals.add_seconds("start", time.monotonic() - began)
             has_held_out = bool(prepared.corpus.held_out(1))
             StageRunLoop(config, ranks, has_held_out, recorder, stop).run()
-            export_model(ranks, config.folder / "model", display.note)
+            export_model(ranks, config.folder / "model", output.note)
             display.phase("stopping")
 
 

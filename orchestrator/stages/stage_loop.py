@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common.config import ConfigError, StageConfig
-from common.errors import RunFailedError
-from learner.checkpoints import CheckpointError, checkpoint_before
+from learner.checkpoints import CheckpointError
+from learner.divergence import check_metrics
 from learner.stages.segments import StageReport
 from orchestrator.best_model import BestModel
 from orchestrator.fleet.rank_group import LearnerDiedError
@@ -19,10 +18,6 @@ from orchestrator.stages.stage_recorder import StageRecorder
 
 #: Where ``run.keep_best`` puts weights in the run's folder.
 BEST = "best"
-
-
-class DivergedError(RunFailedError):
-    """A loss or gradient that is not finite; the message names its step and a checkpoint from before."""
 
 
 @dataclass
@@ -38,7 +33,7 @@ class StageRunLoop:
     def run(self) -> None:
         """Train to the last step. A request to stop leaves all that was trained in a checkpoint.
 
-        Raises Interrupted, TooManyRestartsError, DivergedError, CheckpointError, DiskFullError,
+        Raises Interrupted, TooManyRestartsError, DivergedError, CheckpointError, DiskError,
         or ConfigError for held-out data that nothing can be measured on.
         """
         try:
@@ -101,21 +96,8 @@ class StageRunLoop:
 
     def _check_finite(self, metrics: Mapping[str, float], *names: str) -> None:
         """Raise DivergedError for a metric, of the present version, that is not finite."""
-        for name in names:
-            if not math.isfinite(metrics[name]):
-                raise DivergedError(self._divergence(name, metrics[name]))
-
-    def _divergence(self, name: str, value: float) -> str:
-        version, rate = self.ranks.version, self.config.learner.optimizer.learning_rate
-        if not version:
-            return f"{name} is {value} before any step: model.path has weights that are not finite, or too large"
-        # A checkpoint of the step before may hold what made this one diverge.
-        good = checkpoint_before(self.config.folder / "checkpoints", version - 1)
-        again = "no checkpoint is from before; start again" if good is None else f"go on with --resume {good}"
-        return (
-            f"{name} at step {version} is {value}: training has diverged; {again}, and lower "
-            f"learner.optimizer.learning_rate ({rate:g}) or max_grad_norm, or raise warmup_steps"
-        )
+        checkpoints = self.config.folder / "checkpoints"
+        check_metrics(metrics, names, self.ranks.version, checkpoints, self.config.learner.optimizer)
 
     def _restart(self, error: LearnerDiedError) -> None:
         """Restart the ranks from their last checkpoint: they train on the same data again."""

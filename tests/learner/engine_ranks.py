@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from common.likelihood.registry import make_estimator
 from common.records import NoiseKey, Rollout, TrajectoryGroup
 from common.weights.buckets import Manifest, fill_buckets, plan_layout, read_buckets
 from learner.checkpoints import CheckpointError
+from learner.divergence import first_not_finite
 from learner.mismatch import MismatchMeter
 from learner.objectives.registry import make_objective
 from learner.samples import training_samples
@@ -111,6 +113,10 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         "published": _published(engine),
         "listed": {name: tensor.detach().clone() for name, tensor in list(engine.parameters())},
         "refusal": _refusal(engine, folder / "nothing"),
+        "not_finite": engine.not_finite(),
+        "not_finite_on_one_rank": first_not_finite(
+            [("first", torch.zeros(3)), ("second", _bad_on_the_last_rank())]
+        ),
     }
 
 
@@ -152,6 +158,12 @@ def _published(engine: Any) -> dict[str, torch.Tensor]:
     manifest = Manifest(1, layout)
     buckets = (bucket.clone() for bucket in fill_buckets(manifest, engine.parameters()))
     return dict(read_buckets(manifest, buckets))
+
+
+def _bad_on_the_last_rank() -> torch.Tensor:
+    import torch.distributed as dist
+
+    return torch.tensor([0.0, math.nan if dist.get_rank() == dist.get_world_size() - 1 else 1.0])
 
 
 def _refusal(engine: Any, folder: Path) -> str:

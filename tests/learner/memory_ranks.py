@@ -25,6 +25,7 @@ from learner.samples import TrainingSample
 from tests.learner.rank_processes import run_ranks
 
 RANKS = 2
+CHECKPOINT = "checkpoint"
 _READINGS = 4
 PROMPT, COMPLETION = 60, 100
 #: Large enough that some parameters are partitioned by ZeRO-3, and that little else is as large as the model.
@@ -69,7 +70,10 @@ class Case:
 
 
 def measure(cases: Sequence[Case], folder: Path) -> dict[str, dict[str, int]]:
-    """Return, by case and moment, the bytes of the tensors that rank 0 has made and that are alive."""
+    """Return, by case and moment, the bytes of the tensors that rank 0 has made and that are alive.
+
+    Those of a :data:`CHECKPOINT` are of its files.
+    """
     run_ranks(RANKS, _measure_all, (cases, folder), 300.0)
     return {case.name: json.loads((folder / f"{case.name}.json").read_text()) for case in cases}
 
@@ -79,12 +83,14 @@ def _measure_all(rank: int, cases: Sequence[Case], folder: Path) -> None:
         # What is there already, earlier engines among it, is not looked at again.
         gc.collect()
         gc.freeze()
-        found = _measure(case, watched=rank == 0)
+        saved = folder / f"{case.name}-checkpoint"
+        saved.mkdir(exist_ok=True)
+        found = _measure(case, watched=rank == 0, saved=saved)
         if rank == 0:
             (folder / f"{case.name}.json").write_text(json.dumps(found))
 
 
-def _measure(case: Case, watched: bool) -> dict[str, int]:
+def _measure(case: Case, watched: bool, saved: Path) -> dict[str, int]:
     import learner.engine
     from learner.collectives import MetricAccumulator
     from learner.engine import Engine
@@ -92,15 +98,15 @@ def _measure(case: Case, watched: bool) -> dict[str, int]:
 
     found: dict[str, int] = {}
     # What autograd alone holds is no object of Python's.
-    saved: list[torch.Tensor] = []
+    kept: list[torch.Tensor] = []
 
     def note(moment: str) -> None:
         if watched:
-            found[moment] = min(_held_for_good(saved))
-        saved.clear()
+            found[moment] = min(_held_for_good(kept))
+        kept.clear()
 
     def save(tensor: torch.Tensor) -> torch.Tensor:
-        saved.append(tensor)
+        kept.append(tensor)
         return tensor
 
     class Watched(MetricAccumulator):
@@ -121,6 +127,9 @@ def _measure(case: Case, watched: bool) -> dict[str, int]:
     engine.train(_samples(0), 0)  # from then on the optimizer has its averages
     with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
         engine.train(_samples(1), 1)
+    engine.save(saved)
+    torch.distributed.barrier()
+    found[CHECKPOINT] = sum(file.stat().st_size for file in saved.rglob("*") if file.is_file())
     return found
 
 

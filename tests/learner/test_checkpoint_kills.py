@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from learner.checkpoints import Checkpoints, adopt, latest_checkpoint, load_progress
+from learner.checkpoints import Checkpoints, Ranks, adopt, find_damage, latest_checkpoint, load_progress
 from learner.progress import Progress
+from learner.retention import Retention
 
 KILLS = 60
 FILES, FILE_BYTES = 4, 100_000
 DEADLINE = 20.0
 SETTINGS = {"learner.ranks": 1}
+ALONE = Ranks(0, 1, lambda: None)
 FORK = multiprocessing.get_context("fork")  # a fresh interpreter for every kill would take most of the time
 
 
@@ -39,7 +41,7 @@ def save_for_ever(folder: Path, first: int, rank: int, barrier: Barrier) -> None
     def wait() -> None:
         barrier.wait()
 
-    checkpoints = Checkpoints(folder, 2, rank == 0, wait, SETTINGS)
+    checkpoints = Checkpoints(folder, Retention(2), Ranks(rank, barrier.parties, wait), SETTINGS)
     while True:
         checkpoints.save(Progress(version=version, next_index=4 * version, trained=4 * version), write)
         version += 1
@@ -47,6 +49,7 @@ def save_for_ever(folder: Path, first: int, rank: int, barrier: Barrier) -> None
 
 def check(checkpoint: Path, ranks: int) -> int:
     """The version of a checkpoint that must be complete."""
+    assert find_damage(checkpoint) is None
     progress = load_progress(checkpoint, Progress)
     assert progress.next_index == progress.trained == 4 * progress.version
     for rank in range(ranks):
@@ -84,7 +87,7 @@ def test_the_latest_checkpoint_is_complete_whenever_a_rank_is_killed(tmp_path: P
     assert versions[-1] >= KILLS / 10
     assert ".tmp" in left_behind, "no kill hit a checkpoint in the writing"
 
-    Checkpoints(tmp_path, 2, True, lambda: None, SETTINGS).save(
+    Checkpoints(tmp_path, Retention(2), ALONE, SETTINGS).save(
         Progress(version=versions[-1] + 1), lambda folder: None
     )
     assert not list(tmp_path.glob(".*"))
@@ -118,5 +121,5 @@ def save_again(folder: Path) -> None:
             (target / "engine" / f"rank-0-{number}").write_bytes(content(7, 0, number))
 
     while True:
-        checkpoints = Checkpoints(folder, 2, True, lambda: None, SETTINGS)
+        checkpoints = Checkpoints(folder, Retention(2), ALONE, SETTINGS)
         checkpoints.save(Progress(version=7, next_index=28, trained=28), write)

@@ -1,23 +1,32 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+import xxhash
 from safetensors.torch import save_file
 
 from learner.checkpoints import (
     CheckpointError,
     Checkpoints,
+    Ranks,
     adopt,
     latest_checkpoint,
     load_progress,
     load_settings,
+    newest_whole,
+    require_whole,
 )
 from learner.progress import Progress
+from learner.retention import Retention
 from tests.disks import small_disk
 
 SETTINGS = {"learner.ranks": 2, "run.seed": 0}
@@ -39,8 +48,8 @@ def writer(text: str) -> Callable[[Path], None]:
     return write
 
 
-def make(folder: Path, keep: int = 2, leader: bool = True) -> Checkpoints:
-    return Checkpoints(folder, keep, leader, barrier=lambda: None, settings=SETTINGS)
+def make(folder: Path, keep: int = 2, every: int = 0) -> Checkpoints:
+    return Checkpoints(folder, Retention(keep, every), Ranks(0, 1, lambda: None), SETTINGS)
 
 
 def names(folder: Path) -> list[str]:
@@ -174,15 +183,32 @@ def test_what_kills_left_behind_is_removed_by_the_next_checkpoint(tmp_path: Path
     assert names(tmp_path) == ["latest", "step-000003"]
 
 
-def test_all_ranks_write_and_only_the_leader_publishes(tmp_path: Path) -> None:
-    events: list[str] = []
-    leader = Checkpoints(tmp_path, 2, True, lambda: events.append("leader"), SETTINGS)
-    follower = Checkpoints(tmp_path / "never-made", 2, False, lambda: events.append("follower"), SETTINGS)
-    follower.save(Progress(version=1), lambda folder: events.append(f"writes {folder.name}"))
-    assert events == ["follower", "writes .step-000001.tmp", "follower", "follower"]
-    assert not (tmp_path / "never-made").exists()
-    leader.save(Progress(version=1), writer("one"))
-    assert events.count("leader") == 3
+def test_all_ranks_write_and_hash_and_only_rank_0_publishes(tmp_path: Path) -> None:
+    met = threading.Barrier(2)
+    seen: list[list[str]] = []
+
+    def rank(number: int) -> None:
+        def write(folder: Path) -> None:
+            (folder / f"part-{number}").write_text(f"of rank {number}")
+            seen.append(names(tmp_path))
+
+        def wait() -> None:
+            met.wait(20)
+
+        Checkpoints(tmp_path, Retention(2), Ranks(number, 2, wait), SETTINGS).save(Progress(version=1), write)
+
+    with ThreadPoolExecutor(2) as pool:
+        for ended in [pool.submit(rank, number) for number in (0, 1)]:
+            ended.result(30)
+    assert seen == [[".step-000001.tmp"]] * 2
+    assert names(tmp_path) == ["latest", "step-000001"]
+    assert names(tmp_path / "step-000001") == ["digests.json", "part-0", "part-1", "state.json"]
+    digests = json.loads((tmp_path / "step-000001" / "digests.json").read_text())
+    assert digests == {
+        name: [len(data), xxhash.xxh3_128_hexdigest(data)]
+        for name in ("part-0", "part-1", "state.json")
+        for data in [(tmp_path / "step-000001" / name).read_bytes()]
+    }
 
 
 def remove(checkpoint: Path) -> None:
@@ -218,6 +244,78 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path, damage: Callable[[Path], N
     damage(found)
     with pytest.raises(CheckpointError, match=r"step-000004: not a usable checkpoint"):
         load_progress(found, Progress)
+
+
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def shorten(file: Path) -> None:
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def write_two(folder: Path) -> None:
+    (folder / "engine").mkdir()
+    for name in ("model.pt", "optimizer.pt"):
+        (folder / "engine" / name).write_bytes(name.encode() * 1000)
+
+
+FILES = ["engine/model.pt", "engine/optimizer.pt", "state.json", "digests.json"]
+
+
+@pytest.mark.parametrize("harm", [flip, shorten, Path.unlink])
+@pytest.mark.parametrize("file", FILES)
+def test_a_damaged_file_is_named_and_the_checkpoint_before_taken(
+    tmp_path: Path, file: str, harm: Callable[[Path], None]
+) -> None:
+    for version in (2, 4):
+        make(tmp_path).save(Progress(version=version), write_two)
+    last, before = tmp_path / "step-000004", tmp_path / "step-000002"
+    assert newest_whole(last) == (last, [])
+    require_whole(last)
+    harm(last / file)
+    found, lines = newest_whole(last)
+    assert found == before
+    assert len(lines) == 1
+    assert lines[0].startswith("checkpoint step-000004 is damaged: ")
+    if file != "digests.json":  # of that, what differs may be named
+        assert file in lines[0]
+        assert {flip: "has other bytes", shorten: "of its", Path.unlink: "is missing"}[harm] in lines[0]
+    with pytest.raises(CheckpointError, match=r"step-000004: not a usable checkpoint: .*; take .*step-000002$"):
+        require_whole(last)
+    harm(before / file)
+    with pytest.raises(CheckpointError, match=r"no checkpoint is whole: .*step-000004 .*step-000002 is damaged"):
+        newest_whole(last)
+
+
+def test_a_damaged_pointer_does_not_hide_the_newest(tmp_path: Path) -> None:
+    make(tmp_path).save(Progress(version=2), write_two)
+    make(tmp_path).save(Progress(version=4), write_two)
+    for text in (b"step-0000\xb04", b"", b"stdp-000004", b"step-000004\0", b"/step-000004"[1:] + b"/"):
+        (tmp_path / "latest").write_bytes(text)
+        assert latest_checkpoint(tmp_path) == tmp_path / "step-000004"
+
+
+def test_checkpoints_of_every_so_many_steps_stay(tmp_path: Path) -> None:
+    for version in (2, 4, 6, 8, 10, 12, 13):
+        make(tmp_path, keep=2, every=4).save(Progress(version=version), writer(str(version)))
+    assert [path.name[-2:] for path in sorted(tmp_path.glob("step-*"))] == ["04", "08", "12", "13"]
+    make(tmp_path, keep=2, every=4).save(Progress(version=6), writer("6"))  # taken back to an earlier one
+    assert [path.name[-2:] for path in sorted(tmp_path.glob("step-*"))] == ["04", "06"]
+
+
+@pytest.mark.parametrize("last", [1, 2, 3])
+@pytest.mark.parametrize("every", [0, 4, 6])
+def test_retention_is_that_of_a_plain_loop_and_its_bound_holds(last: int, every: int) -> None:
+    retention, kept = Retention(last, every), list[int]()
+    for step in range(2, 31, 2):
+        kept = [old for old in kept if old not in retention.surplus(kept, step)] + [step]
+        newest = sorted(range(2, step + 1, 2))[-last:]
+        naive = {old for old in range(2, step + 1, 2) if (every and old % every == 0) or old in newest}
+        assert len(kept) <= retention.most(step, checkpoint_steps=2)
+        assert set(kept) == naive
 
 
 MEGABYTE = 1 << 20
@@ -281,6 +379,30 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before_and_nothing_else(
     assert shutil.disk_usage(small_disk).free > 3 * MEGABYTE
     make(folder).save(Progress(version=4), lambda target: write(target, MEGABYTE // 8))
     assert latest_checkpoint(folder) == folder / "step-000004"
+
+
+def test_a_disk_that_became_read_only_is_one_error(small_disk: Path) -> None:
+    folder = small_disk / "checkpoints"
+    make(folder).save(Progress(version=2), writer("two"))
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True, timeout=10)
+    with pytest.raises(CheckpointError, match=r"checkpoints: checkpoint step-000004 cannot be written: Read-only"):
+        make(folder).save(Progress(version=4), writer("four"))
+    assert names(folder) == ["latest", "step-000002"]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_folder_that_is_gone_is_one_error_and_stays_gone(tmp_path: Path, write: Write) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+
+    def lose(target: Path) -> None:
+        shutil.rmtree(run)
+        write(target, 8)
+
+    for writing in (lose, lambda target: write(target, 8)):  # before the second one it is gone already
+        with pytest.raises(CheckpointError, match=r"step-000004 cannot be written: No such file .*; bring its"):
+            make(run / "checkpoints").save(Progress(version=4), writing)
+        assert not run.exists()
 
 
 def test_other_failures_of_a_rank_stay_what_they_are(tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ PARTIAL: tuple[Preset, ...] = ("unigrpo", "gdpo")
 BF16 = {"weights_dtype": "bfloat16"}
 #: Steps that bf16 weights would lose: far shorter than the distance between two of them.
 SMALL_STEPS = {"optimizer": {"learning_rate": 1e-4, "max_grad_norm": 1000.0, "schedule": "constant"}}
+#: So far that the second update starts from weights whose squares are infinite; without ZeRO it is taken.
+DIVERGING = {"optimizer": {"learning_rate": 1e30, "max_grad_norm": 2.0, "schedule": "constant"}}
 YOURS = {"estimator": f"{user_parts.__name__}:Parts", "objective": f"{user_parts.__name__}:Reinforce"}
 #: What gives texts of a few tokens more than one view, and no more than a few.
 SHORT = {
@@ -89,6 +91,7 @@ ONE_RANK = (
     *(Case(f"1-rank-{name}-once", samples=None, steps=1, settings=partial(name)) for name in PARTIAL),
     Case("1-rank-minibatches", settings=MINIBATCHES),
     Case("1-rank-minibatches-resumed", reload_after=2, settings=MINIBATCHES),
+    Case("1-rank-diverged", steps=2, settings=DIVERGING),
     # Last: the choice of kernels is the process's.
     Case("1-rank-checkpointing", settings={"gradient_checkpointing": True, "deterministic": True}),
 )
@@ -325,6 +328,14 @@ def test_bf16_weights_go_with_offloading_compilation_and_adapters(runs: dict[str
     adapted = runs["1-rank-bf16-lora"]["weights"]
     changed = {name for name, p in start().items() if not torch.equal(p.bfloat16().float(), adapted[name].float())}
     assert changed == {name for name in start() if "_proj.weight" in name}
+
+
+def test_weights_that_are_not_finite_are_named_and_no_others(runs: dict[str, Any]) -> None:
+    for name, run in runs.items():
+        diverged = name.endswith("-diverged")
+        assert run["not_finite"] == ("model.model.embed_tokens.weight" if diverged else None), name
+        assert math.isfinite(sum(step["optim/grad_norm"] for step in run["metrics"])) is not diverged, name
+        assert run["not_finite_on_one_rank"] == "second", name
 
 
 @pytest.mark.parametrize("run", ["1-rank", "2-ranks-zero-3"])

@@ -14,10 +14,11 @@ from common.config import dump_config, load_config
 from common.config.stages import CorpusConfig, CorpusSource, StageConfig, StageLearnerConfig, StageModelConfig
 from common.models.families import ModelError
 from common.models.loading import load_model, model_folder, save_model
-from learner.checkpoints import CheckpointError, Checkpoints
+from learner.checkpoints import CheckpointError, Checkpoints, Ranks
 from learner.export import export_checkpoint, export_model
 from learner.progress import Progress
-from learner.resume_compatibility import binding_settings
+from learner.resume_compatibility import recorded_settings
+from learner.retention import Retention
 from orchestrator.commands.main import main
 from tests.learner.causal_folders import causal_folder
 from tests.learner.engine_ranks import Case, config_of, run_cases
@@ -77,7 +78,9 @@ def run_folder(folder: Path, source: Path, checkpoint: Path) -> Path:
     config = load_config(
         QUICKSTART, [f"run.folder={folder}", f"model.path={source}", "learner.ranks=2", "learner.zero_stage=2"]
     )
-    Checkpoints(folder / "checkpoints", 2, True, lambda: None, binding_settings(config)).save(
+    folder.mkdir()
+    ranks = Ranks(0, 1, lambda: None)
+    Checkpoints(folder / "checkpoints", Retention(2), ranks, recorded_settings(config)).save(
         Progress(version=2), lambda target: shutil.copytree(checkpoint, target, dirs_exist_ok=True)
     )
     (folder / "config.yaml").write_text(dump_config(config))

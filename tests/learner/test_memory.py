@@ -15,11 +15,12 @@ from common.models.published import PUBLISHED
 from common.models.shapes import parameter_shapes
 from common.models.transformer import MaskedDiffusionModel
 from learner.batch import pack_views
+from learner.checkpoint_size import checkpoint_bytes
 from learner.memory import FORWARD, GRADIENTS, START, STEPPED, largest_micro_batch, learner_memory
 from learner.partition import Piece
 from learner.policy import Policy
 from tests.learner.learner_tools import make_samples, tiny_policy
-from tests.learner.memory_ranks import COMPLETION, MODEL, PROMPT, Case, measure
+from tests.learner.memory_ranks import CHECKPOINT, COMPLETION, MODEL, PROMPT, Case, measure
 
 pytestmark = pytest.mark.timeout(400)  # the first test waits for all cases
 
@@ -48,6 +49,12 @@ def test_estimate_is_within_a_tenth_of_what_a_rank_holds(
     batch = largest_micro_batch(case.config, PROMPT, COMPLETION, GROUP)
     estimate = learner_memory(MODEL, case.config, case.bf16, batch, on_gpu=False)
     assert estimate.at(moment) == pytest.approx(held[case.name][moment], rel=0.1)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_size_of_a_checkpoint_is_known_beforehand(held: dict[str, dict[str, int]], case: Case) -> None:
+    size = checkpoint_bytes(MODEL, case.config, case.bf16)
+    assert size == pytest.approx(held[case.name][CHECKPOINT], rel=0.02)
 
 
 @pytest.mark.parametrize("changes", [{}, {"family": "llama"}, {"tie_word_embeddings": False}])

@@ -10,7 +10,7 @@ from common.config import Config, LearnerConfig
 from common.likelihood.registry import make_estimator
 from common.plugins import PluginError
 from learner.objectives.registry import make_objective
-from learner.resume_compatibility import binding_settings, differences
+from learner.resume_compatibility import changes, recorded_settings
 from tests.learner.user_parts import Parts, Reinforce
 
 HERE = "tests.learner.user_parts"
@@ -56,7 +56,5 @@ def test_what_cannot_be_made_is_refused_by_name(objective: dict[str, Any], messa
 def test_options_bind_a_resumed_run_like_those_of_ours() -> None:
     made_with = config_of(estimator={"kind": f"{HERE}:Parts", "share": 0.25})
     present = config_of(estimator={"kind": f"{HERE}:Parts", "share": 0.5})
-    assert differences(binding_settings(made_with), binding_settings(present)) == (
-        {"learner.estimator.share": 0.25},
-        {"learner.estimator.share": 0.5},
-    )
+    found = changes(recorded_settings(made_with), present)
+    assert found.binding == {"learner.estimator.share": (0.25, 0.5)}

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from common.config.stages import Stage, StageConfig, StageModelConfig
-from common.disk import DiskFullError
+from common.disk import DiskError
 from common.models.config import ModelConfig
 from common.models.families import ModelError
 from common.models.loading import load_model, load_tokenizer, save_model
@@ -291,10 +291,10 @@ def test_weights_that_are_not_there_leave_nothing_behind(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["causal"]
 
 
-def test_a_disk_without_room_for_the_model_is_one_error(tmp_path: Path) -> None:
+def test_a_disk_without_writing_the_model_is_one_error(tmp_path: Path) -> None:
     causal_folder(tmp_path / "causal")
     with small_disk(tmp_path / "disk", "20k") as disk:
-        with pytest.raises(DiskFullError, match="disk/start: the disk has no room for the model; make room"):
+        with pytest.raises(DiskError, match="disk/start: the disk has no room for the model; make room"):
             start(tmp_path / "causal", disk / "start")
         assert list(disk.iterdir()) == []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.config import CorpusSource, Stage, StageConfig
-from common.disk import replaced_folder, room_for
+from common.disk import replaced_folder, writing
 from common.models.chat import ChatTemplate
 from common.models.config import ModelConfig
 from learner.disk import sync, sync_tree
@@ -56,7 +56,7 @@ def prepare(
     data, or with another tokenizer, have others there. What lies there is kept if it was made of the same files
     (by path, size and time of change) with the same tokenizer and settings, and replaced as a whole otherwise.
     ``progress`` is told after every batch of documents. Raises :class:`CorpusError` for data that cannot be used,
-    or :class:`DiskFullError`, and leaves what is there as it was.
+    or :class:`DiskError`, and leaves what is there as it was.
     """
     preparation = _Preparation(config, tokenizer, model_config)
     cache = config.data.cache
@@ -66,7 +66,7 @@ def prepare(
         if present is not None and preparation.made(present):
             Corpus.open(target, config)
             return target
-        with room_for("the tokens of data.sources", target), replaced_folder(target) as temporary:
+        with writing("the tokens of data.sources", target), replaced_folder(target) as temporary:
             preparation.write(temporary, progress)
             Corpus.open(temporary, config)
             sync_tree(temporary)

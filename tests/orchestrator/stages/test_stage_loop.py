@@ -16,13 +16,14 @@ import pytest
 from rich.console import Console
 
 from common.config import ConfigError, StageConfig
+from learner.divergence import DivergedError
 from learner.stages.segments import StageReport
 from orchestrator.fleet.rank_group import LearnerDiedError
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.report.display_plain import PlainDisplay
 from orchestrator.run_folder import RunFolder
 from orchestrator.run_recorder import RunOutput
-from orchestrator.stages.stage_loop import DivergedError, StageRunLoop
+from orchestrator.stages.stage_loop import StageRunLoop
 from orchestrator.stages.stage_recorder import open_stage_recorder
 
 STEPS = 6

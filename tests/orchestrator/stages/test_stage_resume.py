@@ -15,8 +15,9 @@ from rich.console import Console
 from common.config import ConfigError, StageConfig, load_config
 from common.models.config import ModelConfig
 from common.models.families import ModelError
-from learner.checkpoints import CheckpointError, Checkpoints
-from learner.resume_compatibility import binding_settings
+from learner.checkpoints import CheckpointError, Checkpoints, Ranks
+from learner.resume_compatibility import recorded_settings
+from learner.retention import Retention
 from learner.stages.corpus import CorpusError
 from learner.stages.progress import StageProgress
 from orchestrator.commands.main import main
@@ -40,9 +41,10 @@ def begun(config: StageConfig, version: int = 4) -> Path:
     """A run that has a checkpoint; its path."""
     RunFolder.open(config, resume=False).close()
     corpus = prepare_stage(config, config.folder, lambda text: None, lambda: None, resumed=False).corpus
-    checkpoints = Checkpoints(config.folder / "checkpoints", 2, True, lambda: None, binding_settings(config))
+    folder = config.folder / "checkpoints"
+    checkpoints = Checkpoints(folder, Retention(2), Ranks(0, 1, lambda: None), recorded_settings(config))
     checkpoints.save(StageProgress.at(version, corpus), lambda target: None)
-    return config.folder / "checkpoints" / f"step-{version:06d}"
+    return folder / f"step-{version:06d}"
 
 
 def run(config: StageConfig, resume: str) -> None:
@@ -72,7 +74,7 @@ def test_settings_that_make_another_run_of_it_are_refused(recipes: Path, change:
 )
 def test_settings_that_change_no_step_are_not(recipes: Path, change: str) -> None:
     last = begun(stage_config(recipes, "pretrain", recipes / "run"))
-    assert checkpoint_to_resume(stage_config(recipes, "pretrain", recipes / "run", change), "auto") == last
+    assert checkpoint_to_resume(stage_config(recipes, "pretrain", recipes / "run", change), "auto", []) == last
 
 
 def test_ranks_that_share_the_optimizers_state_must_stay_as_many(recipes: Path) -> None:
@@ -106,7 +108,7 @@ def test_a_checkpoint_of_another_command_is_named(recipes: Path) -> None:
         run(stage_config(recipes, "sft", recipes / "other"), str(checkpoint))
     reinforcement = load_config(QUICKSTART, [f"run.folder={recipes / 'third'}"])
     with pytest.raises(ConfigError, match=r"is one of `couplet adapt`, and this is `couplet train`"):
-        checkpoint_to_resume(reinforcement, str(checkpoint))
+        checkpoint_to_resume(reinforcement, str(checkpoint), [])
     assert not (recipes / "other").exists()
 
 

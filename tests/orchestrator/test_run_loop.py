@@ -1,0 +1,225 @@
+"""The order in which a run does things, with parts that write down what is asked of them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.config import Config
+from learner.learner_loop import StepReport
+from learner.progress import Progress
+from orchestrator.admission import Ledger
+from orchestrator.fleet.rank_group import LearnerDiedError
+from orchestrator.interrupt import Interrupted, StopRequest
+from orchestrator.rounds import Evaluation
+from orchestrator.run_loop import RunLoop
+from orchestrator.side_evaluation import SideEvaluation
+
+
+@dataclass
+class Parts:
+    """Fleet, learner, admission, evaluator, recovery and recorder in one; ``events`` has what they were asked.
+
+    An evaluation ends at its ``evaluation_polls``-th poll, and a step at its second.
+    """
+
+    evaluation_polls: int = 1
+    at: dict[str, Callable[[], None]] = field(default_factory=dict)
+    events: list[str] = field(default_factory=list)
+    version: int = 0
+    saved: int = 0
+    round: int | None = None
+    polls: int = 0
+    half_done: bool = False
+    tasks: tuple[int, ...] = (1, 2)
+    restarts: int = 0
+
+    @property
+    def learner(self) -> Parts:
+        return self
+
+    def happen(self, event: str) -> None:
+        self.events.append(event)
+        self.at.pop(event, lambda: None)()
+
+    # The learner.
+    def begin_step(self, checkpoint: bool) -> None:
+        if checkpoint and self.saved != self.version:
+            self.checkpoint()
+        self.half_done = False
+        self.happen(f"begin {self.version + 1}")
+
+    def poll_step(self, wait: float) -> StepReport | None:
+        self.half_done = not self.half_done
+        return None if self.half_done else self.end_step()
+
+    def end_step(self) -> StepReport:
+        self.version += 1
+        metrics = {"seconds/wait": 0.0, "perf/spare_groups": 0.0}
+        return StepReport(self.version, metrics, 0, [], Progress(version=self.version))
+
+    def interrupt(self) -> StepReport | None:
+        return None
+
+    def checkpoint(self) -> None:
+        if self.saved != self.version:
+            self.saved = self.version
+            self.happen(f"checkpoint {self.version}")
+
+    def restart(self, reason: str) -> str:
+        self.version = self.saved
+        return f"restart from {self.version}"
+
+    def export(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "weights").write_text(str(self.version))
+
+    # The fleet.
+    def publish(self) -> list[str]:
+        self.happen(f"publish {self.version}")
+        return []
+
+    def hold_weights(self) -> None:
+        self.happen(f"hold {self.version}")
+
+    def release_weights(self) -> None:
+        self.happen("release")
+
+    def verified(self) -> list[Any]:
+        return []
+
+    # The evaluator's round.
+    def begin(self, version: int | None = None) -> None:
+        if version is not None:
+            self.round, self.polls = version, 0
+            self.happen(f"evaluate {version}")
+
+    # Admission, recovery, records.
+    def admit(self, version: int) -> None: ...
+    def step_ended(self, waited: float, left_over: int) -> None: ...
+    def ledger(self, progress: Progress) -> Ledger:
+        return Ledger()
+
+    def while_away(self, poll: Callable[[], object]) -> None: ...
+    def check(self) -> None: ...
+    def explain(self) -> None: ...
+    def learner_restarted(self) -> None: ...
+    def phase(self, name: str) -> None: ...
+    def note(self, line: str) -> None:
+        self.happen(line)
+
+    def has_evaluation(self, version: int) -> bool:
+        return f"evaluated {version}" in self.events
+
+    def rewind(self, step: int) -> None: ...
+    def step(self, report: StepReport, *figures: object) -> None:
+        self.happen(f"step {report.version}")
+
+    def evaluation(self, result: Evaluation, seconds: float) -> None:
+        self.happen(f"evaluated {result.version}")
+
+    def poll(self) -> Any:
+        return []
+
+
+class Evaluator:
+    """The parts' round, as a :class:`SideEvaluation` polls it."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.tasks = parts.tasks
+        self.begin = parts.begin
+
+    @property
+    def version(self) -> int | None:
+        return self.parts.round
+
+    def clear(self) -> None: ...
+
+    def poll(self) -> Evaluation | None:
+        parts, version = self.parts, self.parts.round
+        parts.polls += 1
+        if version is None or parts.polls < parts.evaluation_polls:
+            return None
+        parts.round = None
+        return Evaluation(version, pass_rate=1.0 / (1 + version), by_family={}, programs=())
+
+
+def run(
+    parts: Parts, folder: Path, *, steps: int, every: int = 0, checkpoints: int = 100, best: bool = False
+) -> None:
+    config = Config.model_validate(
+        {
+            "run": {"steps": steps, "folder": folder, "keep_best": best},
+            "model": {"path": "builtin:quickstart"},
+            "data": {"source": "synthetic"},
+            "learner": {"checkpoint_steps": checkpoints, "groups_per_step": 1},
+            "evaluation": {"every_steps": every},
+        }
+    )
+    anything: Any = parts
+    evaluator: Any = Evaluator(parts)
+    evaluation = SideEvaluation(config, anything, evaluator, anything)
+    with StopRequest() as stop:
+        RunLoop(config, anything, anything, evaluation, anything, anything, stop, tick_seconds=0.0).run()
+
+
+def test_training_goes_on_beside_an_evaluation_whose_weights_are_held(tmp_path: Path) -> None:
+    parts = Parts(evaluation_polls=5)
+    run(parts, tmp_path, steps=4)
+    first = parts.events.index("evaluated 0")
+    assert parts.events[:4] == ["publish 0", "hold 0", "evaluate 0", "begin 1"]
+    assert {"step 1", "publish 1", "begin 2", "step 2"} <= set(parts.events[:first])
+    assert parts.events[first - 1] == "release"
+    assert parts.events[-5:] == ["checkpoint 4", "hold 4", "evaluate 4", "release", "evaluated 4"]
+
+
+def test_a_checkpoint_waits_for_the_evaluation_of_an_earlier_version(tmp_path: Path) -> None:
+    parts = Parts(evaluation_polls=50)
+    run(parts, tmp_path, steps=4, checkpoints=2)
+    assert parts.events.index("evaluated 0") == parts.events.index("checkpoint 2") - 1
+    assert parts.events.index("step 2") < parts.events.index("evaluated 0")
+
+
+def test_one_evaluation_is_under_way_at_a_time(tmp_path: Path) -> None:
+    parts = Parts(evaluation_polls=50)
+    run(parts, tmp_path, steps=3, every=1)
+    assert [one for one in parts.events if one.startswith("evaluat")] == [
+        f"{what} {version}" for version in range(4) for what in ("evaluate", "evaluated")
+    ]
+
+
+def test_a_learner_that_falls_back_waits_for_the_evaluation_of_weights_that_it_had(tmp_path: Path) -> None:
+    """Else workers would serve its groups, which are older, with those."""
+
+    def die() -> None:
+        raise LearnerDiedError("killed")
+
+    parts = Parts(evaluation_polls=8, at={"begin 4": die})
+    run(parts, tmp_path, steps=5, every=3, checkpoints=2)
+    dead = parts.events.index("begin 4")
+    assert parts.events[dead + 1 : dead + 5] == ["restart from 2", "release", "evaluated 3", "publish 2"]
+    assert [one for one in parts.events if one.startswith("evaluate ")] == [
+        "evaluate 0",
+        "evaluate 3",
+        "evaluate 5",
+    ]
+
+
+def test_an_interruption_lets_an_evaluation_end_that_no_resumed_run_would_make(tmp_path: Path) -> None:
+    parts = Parts(evaluation_polls=12, at={"begin 2": lambda: signal.raise_signal(signal.SIGTERM)})
+    with pytest.raises(Interrupted):
+        run(parts, tmp_path, steps=9)
+    assert parts.events[-3:] == ["evaluated 0", "checkpoint 1", "checkpoint of step 1; go on with --resume auto"]
+
+
+def test_the_weights_that_are_kept_are_those_that_were_evaluated(tmp_path: Path) -> None:
+    parts = Parts(evaluation_polls=5)
+    run(parts, tmp_path, steps=4, best=True)
+    assert (tmp_path / "best" / "weights").read_text() == "0", "though the learner had gone on"
+    assert not (tmp_path / ".candidate").exists()
