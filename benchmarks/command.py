@@ -14,6 +14,7 @@ bench = LazyGroup(
             "benchmarks.command_learn:learn",
             "Measure how soon the quick start reaches a held-out pass rate.",
         ),
+        "loop": ("benchmarks.command_loop:loop", "Measure what overlap of rollouts and training brings."),
         "rollout": (
             "benchmarks.command_rollout:rollout",
             "Time the denoising engine and the published sampler, or both backends.",
