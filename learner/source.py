@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.errors import RunFailedError
 from common.records import TrajectoryGroup
@@ -13,6 +13,7 @@ from common.streams import Consumer, Delivery, StreamError, Streams
 from learner.arrivals import Arrivals
 from learner.collector import Collector
 from learner.decisions import Decisions
+from learner.progress import Progress
 
 #: The counter of the groups that the last checkpoint holds.
 CHECKPOINTED = "checkpointed"
@@ -37,11 +38,11 @@ class _Interrupted(Exception):  # noqa: N818
 class Lacking:
     """What the learner lacks: the ``indices`` of groups that were admitted and have not come.
 
-    ``end``: the index after the last group that it has consumed. ``counters``: what it has told of its progress.
+    ``counters``: what it has told of its progress.
     """
 
     indices: tuple[int, ...]
-    end: int
+    progress: Progress
     counters: dict[str, int]
 
 
@@ -106,9 +107,9 @@ class TrajectorySource:
 
     def lacking(self, admitted: int) -> Lacking:
         """Return which groups below index ``admitted`` have not come. Another thread may ask."""
-        collector, end = self._collector, self._collector.progress.end
-        indices = range(collector.progress.next_index, max(admitted, end))
-        return Lacking(tuple(index for index in indices if collector.lacks(index)), end, self._counters())
+        collector, progress = self._collector, replace(self._collector.progress)
+        indices = range(progress.next_index, max(admitted, progress.end))
+        return Lacking(tuple(index for index in indices if collector.lacks(index)), progress, self._counters())
 
     def checkpointed(self) -> None:
         """Acknowledge what was consumed: a checkpoint holds it now.

@@ -87,7 +87,7 @@ class Recovery:
         """Have admission publish again what nobody holds; return the count of those groups."""
         held = groups_in(self._streams)
         lacking = self._learner.lacking(self._admission.admitted)
-        self._admission.begin_at(lacking.end)
+        self._admission.begin_at(lacking.progress)
         missing = [index for index in lacking.indices if index not in held]
         self._streams.restore_counters(lacking.counters | {"admitted": self._admission.admitted})
         self._admission.admit_again(missing)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from common.config.base import ConfigError, Name, NonNegative, Positive, Rate, Section, Seed
+from common.config.base import ConfigError, Name, NonNegative, Positive, Rate, Section, Seed, Share
 from common.config.environment import check_reference, from_environment, names_variable
 from common.config.task_source import TaskSource, TaskSources
 from common.sampler import Temperature
@@ -151,6 +151,9 @@ class AdmissionConfig(Section):
     oversample: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     """Groups admitted for each that is to be trained, against waiting for replacements of those that
     ``learner.zero_variance_groups: replace`` filters out; what is left over is trained a step later."""
+    revisit: Share = 1.0
+    """Chance that a group gets a task whose last group carried no learning signal, as the model solved it always
+    or never; else it gets another one. 1 gives tasks as they come."""
     max_discarded: NonNegative = 20
     """A run stops, and says why, where more groups than those of so many steps are filtered or dropped for one
     step; 0 sets no limit."""

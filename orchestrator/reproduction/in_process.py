@@ -257,6 +257,7 @@ def _check(config: Config) -> None:
         ("learner.ranks", config.learner.ranks, 1),
         ("admission.max_staleness", config.admission.max_staleness, 0),
         ("learner.off_policy_cap", config.learner.off_policy_cap, None),
+        ("admission.revisit", config.admission.revisit, 1.0),
         ("rollout.update_between", config.takes_weights_between, "batches"),
     ):
         if value != only:

@@ -37,7 +37,6 @@ class Parts:
     polls: int = 0
     half_done: bool = False
     tasks: tuple[int, ...] = (1, 2)
-    restarts: int = 0
 
     @property
     def learner(self) -> Parts:
@@ -93,6 +92,9 @@ class Parts:
     def verified(self) -> list[Any]:
         return []
 
+    def metrics(self) -> dict[str, float]:
+        return {}
+
     # The evaluator's round.
     def begin(self, version: int | None = None) -> None:
         if version is not None:
@@ -101,13 +103,14 @@ class Parts:
 
     # Admission, recovery, records.
     def admit(self, version: int) -> None: ...
-    def step_ended(self, waited: float, left_over: int) -> None: ...
+    def step_ended(self, report: StepReport, seconds: float) -> None: ...
     def ledger(self, progress: Progress) -> Ledger:
         return Ledger()
 
     def while_away(self, poll: Callable[[], object]) -> None: ...
     def check(self) -> None: ...
     def explain(self) -> None: ...
+    def wait_no_more(self) -> None: ...
     def learner_restarted(self) -> None: ...
     def phase(self, name: str) -> None: ...
     def note(self, line: str) -> None:
