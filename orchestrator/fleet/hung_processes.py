@@ -5,6 +5,7 @@ Ray cannot kill a process that is stopped (SIGSTOP) or stands still in the kerne
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -20,8 +21,9 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from common.actors import own_node
+from common.actors import ACTOR_VARIABLE, own_node
 from common.heartbeat import Beat
+from common.process_tree import having_in_environment
 
 _STACK_SECONDS = 10.0
 _TICK_SECONDS = 0.1
@@ -42,7 +44,7 @@ class Remains:
 
 
 class Killing:
-    """A hung actor that is being looked at and killed, on its node; its stacks go into ``folder``, if there is one.
+    """A hung actor that is being looked at and killed, on its node; its stacks go into ``folder``, if any.
 
     ``task`` is the task of Ray's that does it on another machine; None where that is this one.
     """
@@ -94,6 +96,15 @@ class HungProcesses:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
+
+    def find(self, actor: str) -> Beat | None:
+        """Find the process of an actor that has not answered yet, in the place of its first answer.
+
+        Returns None where there is none on this machine.
+        """
+        mark = f"{ACTOR_VARIABLE}={ray.get_runtime_context().namespace}/{actor}".encode()
+        pid = next(filter(_is_actor, having_in_environment(mark)), None)
+        return None if pid is None else Beat(pid, own_node(), "starting", 0.0, math.inf, waits=False)
 
     def kill(self, actor: str, beat: Beat) -> Killing:
         """Begin to look at the process of ``actor``, on its node, and to kill it."""

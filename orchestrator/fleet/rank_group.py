@@ -204,8 +204,11 @@ class RankGroup(Generic[_Report]):
 
     def _end_hung(self, reasons: dict[int, str]) -> str:
         """Kill ranks that hang; say of each why, and what was found of it."""
-        beats = {rank: beat for rank in reasons if (beat := self._watches[rank].last) is not None}
-        killings = {rank: self._hung.kill(self._names[rank], beat) for rank, beat in beats.items()}
+        killings = {}
+        for rank in reasons:
+            beat = self._watches[rank].last or self._hung.find(self._names[rank])
+            if beat is not None:
+                killings[rank] = self._hung.kill(self._names[rank], beat)
         found = {rank: f"; {killing.wait()}" for rank, killing in killings.items()}
         return "; ".join(
             f"{self._names[rank]} hung: {reason}{found.get(rank, '')}" for rank, reason in reasons.items()

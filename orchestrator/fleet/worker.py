@@ -176,9 +176,8 @@ class Worker:
         """Return why the actor hung, once it has been looked at and killed; None while it has not."""
         attempt = self._live
         reason = attempt.watch.poll()
-        if attempt.killing is None and reason is not None and attempt.watch.last is not None:
-            attempt.hung = reason
-            attempt.killing = self._hung.kill(self.health.actor, attempt.watch.last)
+        if attempt.killing is None and reason is not None:
+            self._hangs(reason)
         found = attempt.killing.poll() if attempt.killing is not None else None
         return None if found is None else f"hung: {attempt.hung}; {found}"
 
@@ -302,5 +301,16 @@ class Worker:
         if self._check_weights is not None and isinstance(found := ray.get(call, timeout=1.0), Verification):
             self._check_weights.record(self.health.name, found)
 
+    def _hangs(self, reason: str) -> str | None:
+        """Begin to look at the actor, and to kill it; return the reason where its process is not found."""
+        attempt = self._live
+        beat = attempt.watch.last or self._hung.find(self.health.actor)
+        if beat is None:
+            return reason
+        attempt.hung, attempt.killing = reason, self._hung.kill(self.health.actor, beat)
+        return None
+
     def _too_long(self, deadline: float, what: str) -> str | None:
-        return f"{what} took more than {deadline:.0f} s" if self.health.seconds > deadline else None
+        if self._live.killing is not None or self.health.seconds <= deadline:
+            return None
+        return self._hangs(f"{what} took more than {deadline:.0f} s")
