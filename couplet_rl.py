@@ -7,12 +7,15 @@ itself.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 
 ROOMS = (
     "benchmarks",
@@ -28,6 +31,7 @@ ROOMS = (
 
 def main() -> None:
     """Run the ``couplet`` command."""
+    signal.signal(signal.SIGTERM, _end_at_once)
     hidden = hidden_room()
     if hidden is not None:
         sys.stderr.write(f"error: {hidden}\n")
@@ -35,6 +39,12 @@ def main() -> None:
     from orchestrator.commands.main import main as couplet
 
     couplet(prog_name="couplet")
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """Answer a signal that comes while the command itself is imported."""
+    os.write(2, f"stopped by {signal.Signals(number).name} before anything was started\n".encode())
+    os._exit(128 + number)
 
 
 def hidden_room(first: Sequence[str] = ()) -> str | None:

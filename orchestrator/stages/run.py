@@ -82,7 +82,7 @@ def _train(
     # No weights go through the object store.
     with ray_cluster(config, folder.path, folder.run_id, SMALL_STORE_BYTES) as access:
         display.places({"run folder": str(folder.path), **access.places()})
-        stop.install()  # again: Ray has put a handler of its own in place
+        stop.check()
         await_resources(config, resources_of_ranks(config), display.note, stop.check)
         display.phase("starting actors")
         with (
