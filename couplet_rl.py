@@ -8,6 +8,8 @@ itself.
 from __future__ import annotations
 
 import codecs
+import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +17,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
 
 ROOMS = (
     "benchmarks",
@@ -30,6 +33,7 @@ ROOMS = (
 
 def main() -> None:
     """Run the ``couplet`` command."""
+    signal.signal(signal.SIGTERM, _end_at_once)
     _write_text_of_any_language()
     hidden = hidden_room()
     if hidden is not None:
@@ -46,6 +50,12 @@ def _write_text_of_any_language() -> None:
         if isinstance(stream, TextIOWrapper):
             ascii_only = codecs.lookup(stream.encoding).name == "ascii"
             stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="backslashreplace")
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """Answer a signal that comes while the command itself is imported."""
+    os.write(2, f"stopped by {signal.Signals(number).name} before anything was started\n".encode())
+    os._exit(128 + number)
 
 
 def hidden_room(first: Sequence[str] = ()) -> str | None:
