@@ -150,6 +150,7 @@ class LearnerRank(DeepSpeedRank):
             zero_variance=config.learner.zero_variance_groups,
             progress=self._progress,
             advantage=config.learner.advantage,
+            keep_flat=config.admission.revisit < 1,
         )
         consumer = Consumer(streams, TRAJECTORIES, "learner-0")
         return TrajectorySource(

@@ -145,9 +145,7 @@ class RunLoop:
     def _record(self, report: StepReport, weights_seconds: float) -> None:
         self._unrecorded = None
         step_seconds = time.monotonic() - self._step_began
-        self.admission.step_ended(
-            report.metrics["seconds/wait"] / step_seconds, int(report.metrics["perf/spare_groups"])
-        )
+        self.admission.step_ended(report, step_seconds)
         ledger = self.admission.ledger(report.progress)
         self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.metrics())
         checkpoints, optimizer = self.config.folder / "checkpoints", self.config.learner.optimizer
