@@ -25,6 +25,10 @@ bench = LazyGroup(
             "benchmarks.command_stages:stages",
             "Time a step of each supervised stage beside a plain training loop.",
         ),
+        "streams": (
+            "benchmarks.command_streams:streams",
+            "Count groups per second through Redis Streams, and time them with a backlog.",
+        ),
         "update": ("benchmarks.command_update:update", "Time the learner's passes beside naive ones."),
         "weights": ("benchmarks.command_weights:weights", "Time new weights on their way between Ray actors."),
     },

@@ -26,6 +26,16 @@ def program(pid: int) -> str:
     return Path(line.partition(b"\0")[0].decode(errors="replace")).name
 
 
+def state(pid: int) -> str:
+    """Return the state of a process by the kernel, such as ``sleeping`` or ``stopped``; empty for none."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    line = next(line for line in status.splitlines() if line.startswith("State:"))
+    return line.partition("(")[2].rstrip(")")
+
+
 def having_in_environment(setting: bytes) -> Iterator[int]:
     """Yield the ids of the processes that were started with ``NAME=value`` in their environment."""
     for folder in Path("/proc").iterdir():

@@ -67,9 +67,6 @@ class _Order:
         self._epoch = -1
         self._order: Sequence[int] = ()
 
-    def __len__(self) -> int:
-        return len(self._tasks)
-
     def task(self, index: int) -> Task:
         epoch, offset = divmod(index, len(self.tasks))
         if epoch != self._epoch:

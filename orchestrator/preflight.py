@@ -12,7 +12,7 @@ from common.models.config import ModelConfig
 from common.models.loading import model_folder
 from common.plugins import PluginError
 from common.records import Task
-from common.streams import Streams, connect
+from common.streams import Streams, check_access, connect
 from learner.objectives.registry import make_objective
 from orchestrator.checkpoint_room import check_room, room_sentence
 from orchestrator.curriculum import Curriculum, load_curriculum
@@ -89,8 +89,9 @@ def check_algorithm(config: Config) -> None:
 
 
 def _check_redis(config: Config) -> None:
-    """Check that Redis answers, and holds nothing of another run of this id."""
+    """Check that Redis answers, lets its user do what a run does, and holds nothing of another run of this id."""
     client = connect(config.streams.address)
+    check_access(Streams(client, config.run.id or f"{config.run.name}-access", config.streams))
     new = not (config.folder / "run.json").exists()
     if new and config.run.id and Streams(client, config.run.id, config.streams).counters():
         raise ConfigError(

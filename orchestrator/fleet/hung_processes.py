@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from common.actors import ACTOR_VARIABLE, own_node
 from common.heartbeat import Beat
-from common.process_tree import having_in_environment
+from common.process_tree import having_in_environment, state
 
 _STACK_SECONDS = 10.0
 _TICK_SECONDS = 0.1
@@ -133,11 +133,10 @@ def kill_process(pid: int) -> Remains:
     """Look at an actor's process on this machine, and kill it, if it is still there."""
     if not _is_actor(pid):
         return Remains("", "")
-    status = Path(f"/proc/{pid}/status").read_text()
-    state = next(line for line in status.splitlines() if line.startswith("State:"))
+    found = state(pid)
     stack, problem = _stack(pid)
     end_process(pid)
-    return Remains(state.partition("(")[2].rstrip(")"), stack, problem)
+    return Remains(found, stack, problem)
 
 
 def _is_actor(pid: int) -> bool:
@@ -165,4 +164,4 @@ def _stack(pid: int) -> tuple[str, str]:
 def _task(function: Callable[[int], object], node: str) -> Any:
     """Make a task of Ray's that runs on a node."""
     place = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=place)  # type: ignore[attr-defined]
+    return ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=place)

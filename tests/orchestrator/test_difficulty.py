@@ -45,7 +45,7 @@ def test_groups_go_to_tasks_that_the_model_solves_sometimes() -> None:
 def test_tasks_that_were_too_hard_are_found_again_once_the_model_can() -> None:
     hard = len(TASKS) // 2
     assert len(share_of_use(0.3, groups=4000, learned_at=1000)[1]) > 0.9 * hard
-    assert share_of_use(0.0, learned_at=1000)[1] == set()
+    assert len(share_of_use(0.0, learned_at=1000)[1]) < 0.1 * hard
 
 
 def test_a_task_depends_on_the_index_and_on_what_was_known_alone() -> None:

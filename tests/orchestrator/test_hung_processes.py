@@ -64,10 +64,23 @@ def test_a_process_that_is_no_actor_is_left_alone(start_sleep: StartSleep) -> No
 def test_a_process_of_the_runs_own_ray_that_dies_is_named(start_sleep: StartSleep, name: str) -> None:
     others = [start_sleep(title) for title in ("dashboard", "/anywhere/raylet", "/anywhere/gcs_server")]
     process = start_sleep(f"/ray/{name}")
-    watched = RayProcesses()
+    watched = RayProcesses(patience=0.0)
     others[0].kill()
     watched.check()
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # Ray does not wait for it either
     with pytest.raises(RayLostError, match=rf"\({name}\), process {process.pid}, has died.*--resume auto"):
         watched.check()
+
+
+def test_a_process_of_the_runs_own_ray_that_is_stopped_for_long_is_named_and_killed(
+    start_sleep: StartSleep,
+) -> None:
+    process = start_sleep("/ray/raylet")
+    patient, watched = RayProcesses(patience=LONG), RayProcesses(patience=0.0)
+    process.send_signal(signal.SIGSTOP)
+    os.waitpid(process.pid, os.WUNTRACED)
+    patient.check()
+    with pytest.raises(RayLostError, match=rf"process {process.pid}, was stopped for 0 s, and was killed"):
+        watched.check()
+    assert process.wait(LONG) == -signal.SIGKILL
