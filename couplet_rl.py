@@ -39,9 +39,12 @@ def main() -> None:
     if hidden is not None:
         sys.stderr.write(f"error: {hidden}\n")
         sys.exit(2)
+    from common.arguments import in_utf8
     from orchestrator.commands.main import main as couplet
 
-    couplet(prog_name="couplet")
+    arguments = sys.argv[1:]
+    sys.argv = [in_utf8(argument) for argument in sys.argv]  # Ray sends it on, as UTF-8
+    couplet(arguments, prog_name="couplet")
 
 
 def _write_text_of_any_language() -> None:
