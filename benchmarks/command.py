@@ -14,6 +14,10 @@ bench = LazyGroup(
             "benchmarks.command_learn:learn",
             "Measure how soon the quick start reaches a held-out pass rate.",
         ),
+        "reward-functions": (
+            "benchmarks.command_reward_functions:reward_functions",
+            "Time reward functions in processes of their own.",
+        ),
         "rollout": (
             "benchmarks.command_rollout:rollout",
             "Time the denoising engine and the published sampler, or both backends.",
