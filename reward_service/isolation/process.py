@@ -28,6 +28,7 @@ _GRACE_SECONDS = 0.5
 #: The process has this long to write its stack.
 _STACK_SECONDS = 0.3
 _END_SECONDS = 10.0
+_STDERR = 2
 #: How often the memory of a process at work is looked at.
 _LOOK_SECONDS = 0.25
 
@@ -147,7 +148,7 @@ def _start(connection: int, clock: int, output: Path | None) -> subprocess.Popen
 
 def _opened(output: Path | None) -> IO[bytes]:
     if output is None:
-        return os.fdopen(os.dup(sys.stderr.fileno()), "ab")
+        return os.fdopen(os.dup(_STDERR), "ab")
     output.parent.mkdir(parents=True, exist_ok=True)
     return output.open("ab")
 
