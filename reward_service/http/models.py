@@ -63,8 +63,8 @@ class SampleScore(_Closed):
     """The reward of one completion.
 
     ``excluded``: a test ended in ``infra`` or a reward is unknown, so ``reward`` is a placeholder that must not be
-    trained on; ``reason`` says why. ``forgeable``: the tests ran in the program's own process. ``notes``: a line on
-    each test that did not pass; a program may have written it.
+    trained on; ``reason`` says why. ``forgeable``: the tests ran in the program's own process. ``notes``: a line
+    on each test that did not pass; a program may have written it.
     """
 
     reward: float
