@@ -15,6 +15,10 @@ bench = LazyGroup(
             "Measure how soon the quick start reaches a held-out pass rate.",
         ),
         "loop": ("benchmarks.command_loop:loop", "Measure what overlap of rollouts and training brings."),
+        "reward-functions": (
+            "benchmarks.command_reward_functions:reward_functions",
+            "Time reward functions in processes of their own.",
+        ),
         "rollout": (
             "benchmarks.command_rollout:rollout",
             "Time the denoising engine and the published sampler, or both backends.",
