@@ -66,11 +66,16 @@ def fill_redis(run: Run, seconds: float) -> None:
         client.config_set("maxmemory", "0")
 
 
+def newest_checkpoint(run: Run) -> Path:
+    """Return the checkpoint that the run would go on from."""
+    checkpoints = run.folder / "checkpoints"
+    return checkpoints / (checkpoints / "latest").read_text().strip()
+
+
 def damage_checkpoint(run: Run, draw: random.Random) -> Path:
     """Flip a bit of the newest checkpoint's largest file, and return that file."""
-    checkpoints = run.folder / "checkpoints"
-    newest = checkpoints / (checkpoints / "latest").read_text().strip()
-    file = max((one for one in newest.rglob("*") if one.is_file()), key=lambda one: one.stat().st_size)
+    files = [one for one in newest_checkpoint(run).rglob("*") if one.is_file()]
+    file = max(files, key=lambda one: one.stat().st_size)
     data = bytearray(file.read_bytes())
     data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
     file.write_bytes(data)
