@@ -240,9 +240,9 @@ class RolloutGroup(Record):
 class Score(Record):
     """The reward of one completion and what it is made of: the sum of ``components`` times ``weights``, by name.
 
-    ``excluded`` is set when a test ended in ``infra`` or a reward is unknown: the sample then counts neither in
-    the group's baseline nor in the loss, and ``reward`` is 0 only as a placeholder. ``forgeable``: the tests ran
-    in the program's own process, which could have made them pass.
+    ``excluded`` is set when a test ended in ``infra`` or a reward is unknown, and ``reason`` says why: the sample
+    then counts neither in the group's baseline nor in the loss, and ``reward`` is 0 only as a placeholder.
+    ``forgeable``: the tests ran in the program's own process, which could have made them pass.
     """
 
     reward: float
@@ -250,6 +250,7 @@ class Score(Record):
     weights: dict[str, float] = {}
     verdicts: tuple[Verdict, ...]
     excluded: bool = False
+    reason: str = ""
     forgeable: bool = False
 
     @property

@@ -8,11 +8,15 @@ from typing import Any
 
 from common.config import Config, StageConfig
 from common.errors import UserError
+from orchestrator.fleet.failure_log import failure_log
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.report.display import Display
 from orchestrator.report.report_page import write_report
 from orchestrator.run_folder import RunFolder
 from orchestrator.run_recorder import RunOutput
+
+#: Notes that the summary of a run repeats.
+_NOTES = 5
 
 
 def attempt(
@@ -33,7 +37,7 @@ def attempt(
     started = time.monotonic()
     status, refused = "failed", False
     try:
-        with StopRequest() as stop:
+        with StopRequest() as stop, failure_log(folder.path):
             work(output, stop)
             status = "finished"
     except (KeyboardInterrupt, Interrupted):
@@ -50,6 +54,7 @@ def attempt(
             "updates": metrics[-1]["step"] if metrics else 0,
             **results(output),
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
+            "notes": _notes(folder),
             "run_folder": str(folder.path),
         }
         if refused and folder.made and not metrics:
@@ -59,3 +64,9 @@ def attempt(
             write_report(folder.path)
             folder.close()
     return summary
+
+
+def _notes(folder: RunFolder) -> dict[str, Any]:
+    """Return how many notes the run has left, and the first few."""
+    texts = [record["text"] for record in folder.records("notes")]
+    return {"count": len(texts), "first": texts[:_NOTES]}

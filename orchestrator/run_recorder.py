@@ -38,6 +38,11 @@ class RunOutput:
     display: Display
     totals: Totals = field(default_factory=Totals)
 
+    def note(self, message: str) -> None:
+        """Show something that happened, such as a restart, and keep it in ``notes.jsonl``, for the report."""
+        self.display.note(message)
+        self.folder.append("notes", {"time": time.time(), "text": message})
+
 
 @dataclass(frozen=True)
 class Outlets:
@@ -53,6 +58,7 @@ class RunRecorder:
 
     def __init__(self, steps: int, output: RunOutput, outlets: Outlets) -> None:
         self._steps = steps
+        self._output = output
         self._folder = output.folder
         self._display = output.display
         self._totals = output.totals
@@ -67,8 +73,8 @@ class RunRecorder:
             self._display.phase(name)
 
     def note(self, message: str) -> None:
-        """Show something that the user should know, such as a restart."""
-        self._display.note(message)
+        """Show and keep something that the user should know, such as a restart."""
+        self._output.note(message)
 
     def has_evaluation(self, version: int) -> bool:
         """Tell whether the folder holds an evaluation of these weights."""

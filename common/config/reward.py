@@ -33,8 +33,14 @@ class RewardFunctionConfig(Section):
     scope: Literal["completion", "group"] = "completion"
     """``group``: it takes (task, completions), all of a group but excluded ones, and gives a number for each."""
     timeout_seconds: Rate = 60.0
-    """Deadline of an ``async`` function, for all its calls on a group, which run at the same time. Missing it is
-    an error, as raising is. A function that is not ``async`` cannot be ended."""
+    """Deadline of a call; of an ``async`` function, for all its calls on a group, which run at the same time.
+    Missing it is an error, as raising is, and ends the process that the function runs in."""
+    processes: Positive = 1
+    """Processes of each reward worker that run it. A process imports the module, keeps its state, and takes one
+    group at a time. Of no effect on ours, which run in the worker."""
+    memory_mb: Positive | None = None
+    """Resident memory of such a process, MiB, above which it is replaced; without a bound, one that leaks is the
+    first that the kernel kills."""
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 from common.config import RunSettings
 from common.errors import RunFailedError, UserError
 from learner.checkpoints import adopt, latest_checkpoint, newest_whole
-from orchestrator.fleet.calls import last_line
+from orchestrator.fleet.failure_log import why
 from orchestrator.fleet.health import Health, RestartBudget, RestartLimit
 from orchestrator.fleet.hung_processes import HungProcesses
 from orchestrator.fleet.spawning import Spawner
@@ -230,7 +230,7 @@ class RankGroup(Generic[_Report]):
         if lasting is not None:
             raise lasting
         name, error = next(iter((_dead(failures) or first).items()))
-        raise LearnerDiedError(f"{name}: {last_line(error)}") from error
+        raise LearnerDiedError(f"{name}: {why(error)}") from error
 
     def _failures(self, calls: list[Any], done: list[Any]) -> dict[str, RayError]:
         failures = {}

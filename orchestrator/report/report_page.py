@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from orchestrator.report.notes import read_notes
 from orchestrator.report.page import write_page
 from orchestrator.report.panels import window
 from orchestrator.report.recorded_run import RecordedRun, read_run
@@ -24,6 +25,7 @@ def write_report(run_folder: Path, path: Path | None = None) -> Path:
 
 
 def _shared(run: RecordedRun) -> dict[str, Any]:
+    notes, left_out = read_notes(run.folder)
     return {
         "name": run.name,
         "run": run.run,
@@ -34,5 +36,7 @@ def _shared(run: RecordedRun) -> dict[str, Any]:
         "updates": len(run.metrics),
         "planned": run.steps_planned,
         "window": window(len(run.metrics)),
+        "notes": notes,
+        "notes_left_out": left_out,
         "config": run.config_text,
     }

@@ -304,7 +304,7 @@ def test_a_missed_broadcast_is_made_up_for_and_a_worker_that_dies_of_one_is_repl
 
     fleet.workers["rollout-1"].come_to_grief.remote("SIGKILL")
     failed, died = fleet.update()
-    assert died.startswith("rollout-1 died (")
+    assert died.startswith("rollout-1 died (its process was killed or crashed; more in failures.log")
     assert "broadcast failed" in failed
     assert "rollout-1" in failed
     assert fleet.hold_the_learners_weights(), "the survivor and the newcomer"
