@@ -12,10 +12,11 @@ from common.models.config import ModelConfig
 from common.models.loading import model_folder
 from common.plugins import PluginError
 from common.records import Task
-from common.streams import Streams, connect
+from common.streams import Streams, check_access, connect
 from learner.objectives.registry import make_objective
 from orchestrator.checkpoint_room import check_room, room_sentence
 from orchestrator.curriculum import Curriculum, load_curriculum
+from orchestrator.fleet.cluster import check_interpreter
 from orchestrator.loggers import check_loggers
 from orchestrator.resume import checkpoint_to_resume
 from orchestrator.run_length import RunLength, run_length
@@ -43,6 +44,7 @@ def check_run(config: Config, resume: str) -> RunInputs:
 
     Raises ConfigError, ModelError, StreamError, TaskFileError or SandboxUnavailable.
     """
+    check_interpreter(config)
     notes: list[str] = []
     checkpoint = checkpoint_to_resume(config, resume, notes)
     check_algorithm(config)
@@ -87,8 +89,9 @@ def check_algorithm(config: Config) -> None:
 
 
 def _check_redis(config: Config) -> None:
-    """Check that Redis answers, and holds nothing of another run of this id."""
+    """Check that Redis answers, lets its user do what a run does, and holds nothing of another run of this id."""
     client = connect(config.streams.address)
+    check_access(Streams(client, config.run.id or f"{config.run.name}-access", config.streams))
     new = not (config.folder / "run.json").exists()
     if new and config.run.id and Streams(client, config.run.id, config.streams).counters():
         raise ConfigError(

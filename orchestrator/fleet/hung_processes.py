@@ -164,4 +164,4 @@ def _stack(pid: int) -> tuple[str, str]:
 def _task(function: Callable[[int], object], node: str) -> Any:
     """Make a task of Ray's that runs on a node."""
     place = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=place)  # type: ignore[attr-defined]
+    return ray.remote(function).options(num_cpus=0, max_retries=0, scheduling_strategy=place)
