@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 
 def open_store(timeout: timedelta) -> dist.TCPStore:
-    """Open the store at which all ranks meet, on a port that the system chooses and this process, rank 0, keeps."""
+    """Open the store at which all ranks meet, on a port that the system chooses and rank 0 keeps."""
     return dist.TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False, timeout=timeout)
 
 
