@@ -19,6 +19,7 @@ from orchestrator.curriculum import Curriculum, load_data
 from orchestrator.loggers import check_loggers
 from orchestrator.resume import checkpoint_to_resume
 from orchestrator.run_length import RunLength, run_length
+from reward_service.built_in import check_reward_functions
 from rollout_workers.backends.vllm_backend.installation import INSTALL, VllmUnusableError, find_installation
 from rollout_workers.backends.vllm_backend.limits import check_limits
 from sandbox.jail.probe import Level, probe
@@ -50,6 +51,7 @@ def check_run(config: Config, resume: str) -> RunInputs:
     check_loggers(config.telemetry.loggers)
     if config.reward.workers and config.ray.address == "local":  # on a cluster, they run elsewhere
         probe().require(Level(config.reward.sandbox_level))
+        check_reward_functions(config.reward.functions)
     if config.streams.url != "embedded":
         _check_redis(config)
     tasks, held_out = load_data(config, notes)
