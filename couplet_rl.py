@@ -7,11 +7,13 @@ itself.
 
 from __future__ import annotations
 
+import codecs
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
 
 ROOMS = (
@@ -28,6 +30,7 @@ ROOMS = (
 
 def main() -> None:
     """Run the ``couplet`` command."""
+    _write_text_of_any_language()
     hidden = hidden_room()
     if hidden is not None:
         sys.stderr.write(f"error: {hidden}\n")
@@ -35,6 +38,14 @@ def main() -> None:
     from orchestrator.commands.main import main as couplet
 
     couplet(prog_name="couplet")
+
+
+def _write_text_of_any_language() -> None:
+    """Let output hold any character where the locale, as ``LC_ALL=C``, knows no more than ASCII, or not all."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            ascii_only = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="backslashreplace")
 
 
 def hidden_room(first: Sequence[str] = ()) -> str | None:

@@ -32,7 +32,10 @@ class Recorder(RunRecorder):
         ledger: Ledger,
         fleet: Mapping[str, float],
     ) -> None:
-        """Record a learner step: its metrics and the ``fleet``'s everywhere, a few samples in the folder."""
+        """Record a learner step: its metrics and the ``fleet``'s everywhere, its groups and a few of its samples.
+
+        The numbers of its groups and the samples go to the folder.
+        """
         metrics = report.metrics | {
             "seconds/weights": weights_seconds,
             "seconds/step": step_seconds,
@@ -45,8 +48,9 @@ class Recorder(RunRecorder):
             **fleet,
         }
         self._totals.samples += report.samples
-        for sample in _samples(report):
-            self._folder.append("samples", sample)
+        self._record_samples(report.version, _samples(report))
+        trained = [group.prompt.index for group in report.groups]
+        self._folder.append("groups", {"step": report.version, "trained": trained})
         self._record_step(report.version, metrics, step_seconds)
 
     def evaluation(self, result: Evaluation, seconds: float) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from common.config import Config
@@ -57,12 +58,14 @@ class RunLoop:
             self._train()
         except (Interrupted, StreamError):
             self.stop.answer()
+            self.recovery.wait_no_more()
             self._save()
             raise
 
     def _train(self) -> None:
         learner, steps = self.fleet.learner, self.config.run.total_steps
         try:
+            self.evaluation.evaluator.clear()
             self.recovery.begin()
             self._publish()
         except LearnerDiedError as error:
@@ -142,9 +145,7 @@ class RunLoop:
     def _record(self, report: StepReport, weights_seconds: float) -> None:
         self._unrecorded = None
         step_seconds = time.monotonic() - self._step_began
-        self.admission.step_ended(
-            report.metrics["seconds/wait"] / step_seconds, int(report.metrics["groups/spare"])
-        )
+        self.admission.step_ended(report, step_seconds)
         ledger = self.admission.ledger(report.progress)
         self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.metrics())
         checkpoints, optimizer = self.config.folder / "checkpoints", self.config.learner.optimizer
@@ -153,13 +154,13 @@ class RunLoop:
     def _restart_learner(self, error: LearnerDiedError) -> None:
         """Restart the learner from its last checkpoint; the groups consumed since are delivered to it again."""
         self._unrecorded = None
-        self.evaluation.put_off()
         while True:
             try:
                 self.recovery.explain()
                 self.recorder.note(self.fleet.learner.restart(str(error)))
                 self.recorder.rewind(self.fleet.learner.version)
                 self.recovery.learner_restarted()
+                self._await_evaluation()  # of weights that are newer than those which are published now
                 self._publish()
             except LearnerDiedError as again:
                 error = again
@@ -170,7 +171,8 @@ class RunLoop:
         """Give the evaluation of an earlier version, to which a resumed run will not come again, time to end."""
         version = self.evaluation.version
         if version not in (None, self.fleet.learner.version):
-            self._await_evaluation(_LAST_EVALUATION_SECONDS)
+            with suppress(StreamError):
+                self._await_evaluation(_LAST_EVALUATION_SECONDS)
             if self.evaluation.version is not None:
                 self.recorder.note(f"the evaluation of step {version} was not done, and is not recorded")
 

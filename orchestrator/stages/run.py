@@ -86,7 +86,9 @@ def _train(
         await_resources(config, resources_of_ranks(config), output.note, stop.check)
         display.phase("starting actors")
         with (
-            running_ranks(config, folder.run_id, prepared.model, prepared.data, checkpoint, stop.check) as ranks,
+            running_ranks(
+                config, folder.run_id, prepared.model, prepared.data, checkpoint, stop.check, display.note
+            ) as ranks,
             open_stage_recorder(config, output, ranks) as recorder,
         ):
             output.totals.add_seconds("start", time.monotonic() - began)

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from common.tasks.loader import load_tasks
 from orchestrator.commands.data.check_run import MUTANTS, TaskReport, check_tasks
+from orchestrator.commands.numbers import FiniteRange
 from reward_service.scoring import Scorer
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Limits
@@ -35,7 +36,7 @@ _COLUMNS = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeElap
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A site-packages folder for tasks that need libraries [default: those are not run].",
 )
-@click.option("--cpu-seconds", default=10.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option("--cpu-seconds", default=10.0, show_default=True, type=FiniteRange(min=0, min_open=True))
 @click.option("--memory-mb", default=1024, show_default=True, type=click.IntRange(min=1))
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON per file.")
 def check(
