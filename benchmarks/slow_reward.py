@@ -17,6 +17,11 @@ SLOW = "COUPLET_BENCH_SLOW_GROUPS"
 def slow(task: Task, completions: Sequence[Completion]) -> list[float]:
     """Return 0 for each completion: at once, or after a while for the tasks that a hash of their names chooses."""
     seconds, every = os.environ[SLOW].split(",")
-    if int.from_bytes(blake2b(task.id.encode(), digest_size=8).digest()) % int(every) == 0:
+    if is_slow(task.id, int(every)):
         time.sleep(float(seconds))
     return [0.0] * len(completions)
+
+
+def is_slow(task: str, every: int) -> bool:
+    """Choose one in ``every`` tasks by a hash of its id."""
+    return int.from_bytes(blake2b(task.encode(), digest_size=8).digest()) % every == 0

@@ -55,7 +55,7 @@ def capacity(
     lead: int | None = None,
     oversample: float = 1.0,
 ) -> int:
-    """Return how many groups may be admitted, so that none is trained more than ``max_staleness`` versions late.
+    """Return how many groups may be admitted if none is to be trained more than ``max_staleness`` versions late.
 
     ``version`` counts the learner steps done. No group is admitted for a step past ``steps``, the run's last, and
     late ones hold no place of those that overtake them. ``lead``: the groups that may be ahead of the steps done,

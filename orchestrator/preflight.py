@@ -16,6 +16,7 @@ from common.streams import Streams, check_access, connect
 from learner.objectives.registry import make_objective
 from orchestrator.checkpoint_room import check_room, room_sentence
 from orchestrator.curriculum import Curriculum, load_curriculum
+from orchestrator.fleet.cluster import check_interpreter
 from orchestrator.loggers import check_loggers
 from orchestrator.resume import checkpoint_to_resume
 from orchestrator.run_length import RunLength, run_length
@@ -44,6 +45,7 @@ def check_run(config: Config, resume: str) -> RunInputs:
 
     Raises ConfigError, ModelError, StreamError, TaskFileError or SandboxUnavailable.
     """
+    check_interpreter(config)
     notes: list[str] = []
     checkpoint = checkpoint_to_resume(config, resume, notes)
     check_algorithm(config)

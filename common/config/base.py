@@ -27,16 +27,16 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _numbers_are_no_booleans(cls, value: Any, info: ValidationInfo) -> Any:
-        if _takes_numbers_alone(cls.model_fields[str(info.field_name)].annotation):
+        if _takes_numbers_alone(cls, str(info.field_name)):
             for item in value if isinstance(value, list | tuple) else (value,):
                 not_a_boolean(item)
         return value
 
 
 @cache
-def _takes_numbers_alone(annotation: Any) -> bool:
-    """Return whether a field of this type holds numbers, and no boolean."""
-    types = set(_types_in(annotation))
+def _takes_numbers_alone(section: type[Section], field: str) -> bool:
+    """Return whether a field holds numbers, and no boolean."""
+    types = set(_types_in(section.model_fields[field].annotation))
     return bool(types & {int, float}) and bool not in types
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -10,6 +9,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import ValidationError
 
+from common.arguments import in_utf8
 from common.config.algorithms import PLUGIN_TAG
 from common.config.base import ConfigError, Section
 from common.config.learner import MOVED_FIELDS
@@ -111,19 +111,11 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 
 def _value_of(override: str, text: str) -> Any:
     try:
-        value = read_yaml(_in_utf8(text))
+        value = read_yaml(in_utf8(text))
     except YamlTextError as error:
         raise ConfigError(f"override {override!r}: {error}") from error
     # YAML 1.1 reads 1e-6 as text; a learning rate written so is a number to everybody else.
     return float(value) if isinstance(value, str) and _is_number(value) else value
-
-
-def _in_utf8(argument: str) -> str:
-    """Return an argument of the command line as UTF-8 has it, whatever the locale took its bytes for."""
-    try:
-        return os.fsencode(argument).decode("utf-8")
-    except UnicodeError:  # it did not come from the command line, or is in the locale's own encoding
-        return argument
 
 
 _PRESETS_OF = {"learner.preset": PRESETS, "reward.preset": REWARD_PRESETS}

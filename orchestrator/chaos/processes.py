@@ -25,7 +25,7 @@ class RunProcesses:
     def __init__(self, main: int, mark: str) -> None:
         self._main = psutil.Process(main)
         self._mark = mark
-        self._seen: set[int] = set()
+        self._seen: dict[int, psutil.Process] = {}
 
     def actors(self, role: str) -> list[psutil.Process]:
         """Return the processes of a role's actors."""
@@ -56,11 +56,14 @@ class RunProcesses:
             found = self._main.children(recursive=True)
         except _GONE:
             return []
-        self._seen.update(process.pid for process in found)
+        self._seen |= {process.pid: process for process in found}
         return found
 
     def _processes_left(self) -> list[str]:
-        return [f"process {process.pid} ({_command(process)[:60]})" for process in self._marked()]
+        """Return what is alive of what was seen, or has the run's mark; Redis writes its title over its own."""
+        alive = {pid: process for pid, process in self._seen.items() if process.is_running()}
+        alive |= {process.pid: process for process in self._marked()}
+        return [f"process {pid} ({_command(process)[:60]})" for pid, process in alive.items()]
 
     def _marked(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():
@@ -73,9 +76,8 @@ class RunProcesses:
     def _shared_memory_left(self) -> list[str]:
         """Return the files of shared memory that have the number of one of the run's processes in their names."""
         names = os.listdir(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else []
-        return [
-            f"{_SHARED_MEMORY / name}" for name in names if self._seen & set(map(int, re.findall(r"\d+", name)))
-        ]
+        numbers = {name: set(map(int, re.findall(r"\d+", name))) for name in names}
+        return [f"{_SHARED_MEMORY / name}" for name in names if numbers[name] & self._seen.keys()]
 
 
 def _command(process: psutil.Process) -> str:

@@ -136,6 +136,8 @@ class RankGroup(Generic[_Report]):
 
     def checkpoint(self) -> None:
         """Write a checkpoint, unless the last one holds all that was trained. Raises LearnerDiedError."""
+        if not self.addresses:
+            raise LearnerDiedError("the learner was being started")
         self._together("checkpoint", deadline=self._deadlines.step_seconds)
 
     def export(self, folder: Path) -> None:

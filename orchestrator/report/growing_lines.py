@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 Record = Mapping[str, Any]
 
@@ -95,7 +95,7 @@ class GrowingLines:
         self._kept_steps = {step for step in self._kept_steps if step == self._newest or not step % self._stride}
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Return whether a value of a record is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

@@ -39,7 +39,8 @@ def test_text_of_any_language_goes_in_and_out_under_the_c_locale(tmp_path: Path)
     file.write_text(json.dumps(OWN | {"prompt": TEXT}, ensure_ascii=False) + "\n", encoding="utf-8")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
-        f"run: {{about: '{TEXT}', steps: 1}}\nmodel: {{path: builtin:quickstart}}\ndata: {{train: {file}}}\n",
+        f"run: {{about: '{TEXT}', steps: 1}}\nmodel: {{path: builtin:quickstart}}\n"
+        f"data: {{train: {file}, max_prompt_tokens: 128}}\n",
         encoding="utf-8",
     )
     run = make_run(tmp_path / "run")

@@ -22,8 +22,8 @@ def redis_client(run: Run) -> redis.Redis:
 
 
 def redis_server(run: Run) -> psutil.Process:
-    """Return the process of the embedded Redis."""
-    (server,) = [one for one in run.processes() if one.name().startswith("valkey")]
+    """Return the process of the embedded Redis, which writes its title over its environment."""
+    (server,) = _children(run, "valkey-server")
     return server
 
 
@@ -66,11 +66,16 @@ def fill_redis(run: Run, seconds: float) -> None:
         client.config_set("maxmemory", "0")
 
 
+def newest_checkpoint(run: Run) -> Path:
+    """Return the checkpoint that the run would go on from."""
+    checkpoints = run.folder / "checkpoints"
+    return checkpoints / (checkpoints / "latest").read_text().strip()
+
+
 def damage_checkpoint(run: Run, draw: random.Random) -> Path:
     """Flip a bit of the newest checkpoint's largest file, and return that file."""
-    checkpoints = run.folder / "checkpoints"
-    newest = checkpoints / (checkpoints / "latest").read_text().strip()
-    file = max((one for one in newest.rglob("*") if one.is_file()), key=lambda one: one.stat().st_size)
+    files = [one for one in newest_checkpoint(run).rglob("*") if one.is_file()]
+    file = max(files, key=lambda one: one.stat().st_size)
     data = bytearray(file.read_bytes())
     data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
     file.write_bytes(data)
@@ -79,7 +84,7 @@ def damage_checkpoint(run: Run, draw: random.Random) -> Path:
 
 def kill_ray(run: Run, program: str) -> None:
     """SIGKILL a part of the run's own Ray; the run cannot go on, and ends by itself with one error."""
-    (victim,) = [one for one in run.processes() if one.name() == program]
+    (victim,) = _children(run, program)
     victim.send_signal(signal.SIGKILL)
     assert run.wait(BOUND) == 2, run.output[-4000:]
     errors = [line for line in run.output.splitlines() if line.startswith("error:")]
@@ -87,3 +92,9 @@ def kill_ray(run: Run, program: str) -> None:
     assert "Ray" in errors[0]
     assert "Traceback" not in run.output
     run.assert_nothing_left()
+
+
+def _children(run: Run, program: str) -> list[psutil.Process]:
+    """Return what the main process has started, by the file name of the program."""
+    children = psutil.Process(run.process.pid).children()
+    return [one for one in children if Path(" ".join(one.cmdline()).split(" ")[0]).name == program]

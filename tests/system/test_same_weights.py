@@ -175,6 +175,7 @@ def test_hangs_outages_and_damage_in_turn(start_run: StartRun, finished_run: Sta
         client.flushall()
     run.wait_for_step(4)
     faults.fill_redis(run, seconds=4.0)
+    run.wait_for(lambda: faults.newest_checkpoint(run).name == "step-000004", "the second checkpoint")
     (rank,) = run.actors("LearnerRank")
     damaged = faults.damage_checkpoint(run, draw)
     rank.kill()

@@ -16,6 +16,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from common.tasks.hub import task_file
 from common.tasks.loader import load_tasks
 from orchestrator.commands.data.check_run import MUTANTS, TaskReport, check_tasks
 from orchestrator.commands.numbers import FiniteRange
@@ -50,15 +51,16 @@ def check(
 ) -> None:
     """Check that tests accept their solutions, and nothing else.
 
-    Runs the solutions that task FILEs give, and wrong versions of them, through the sandbox. Of every task its own
-    solution should pass, and four mutants should not: a changed constant or operator, an empty body, sys.exit(0),
-    and an object that is equal to everything. Exit code: 0 all did, 1 some did not, 2 a file cannot be read.
+    Runs the solutions that task FILEs (or hub:OWNER/NAME[/FILE]) give, and wrong versions of them, through the
+    sandbox. Of every task its own solution should pass, and four mutants should not: a changed constant or
+    operator, an empty body, sys.exit(0), and an object that is equal to everything. Exit code: 0 all did, 1 some
+    did not, 2 a file cannot be read.
     """
     limits = Limits(
         cpu_s=cpu_seconds, wall_s=3 * cpu_seconds + 2, memory_mb=memory_mb, out_bytes=32 << 20, file_mb=64
     )
     found: dict[Path, list[TaskReport]] = {}
-    tasks = {file: load_tasks(file, name).tasks for file in files}
+    tasks = {file: load_tasks(task_file(str(file)), name).tasks for file in files}
     with JailSandbox(slots or len(os.sched_getaffinity(0)), packages=packages) as sandbox:
         scorer = Scorer(sandbox, limits=limits, allow_forgeable=True, deadline_s=3600)
         try:
