@@ -7,12 +7,17 @@ itself.
 
 from __future__ import annotations
 
+import codecs
+import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
+from types import FrameType
 
 ROOMS = (
     "benchmarks",
@@ -28,13 +33,32 @@ ROOMS = (
 
 def main() -> None:
     """Run the ``couplet`` command."""
+    signal.signal(signal.SIGTERM, _end_at_once)
+    _write_text_of_any_language()
     hidden = hidden_room()
     if hidden is not None:
         sys.stderr.write(f"error: {hidden}\n")
         sys.exit(2)
+    from common.arguments import in_utf8
     from orchestrator.commands.main import main as couplet
 
-    couplet(prog_name="couplet")
+    arguments = sys.argv[1:]
+    sys.argv = [in_utf8(argument) for argument in sys.argv]  # Ray sends it on, as UTF-8
+    couplet(arguments, prog_name="couplet")
+
+
+def _write_text_of_any_language() -> None:
+    """Let output hold any character where the locale, as ``LC_ALL=C``, knows no more than ASCII, or not all."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            ascii_only = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="backslashreplace")
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """Answer a signal that comes while the command itself is imported."""
+    os.write(2, f"stopped by {signal.Signals(number).name} before anything was started\n".encode())
+    os._exit(128 + number)
 
 
 def hidden_room(first: Sequence[str] = ()) -> str | None:

@@ -48,7 +48,7 @@ def disk_error(what: str, target: Path, error: Exception) -> DiskError:
 
 @contextmanager
 def writing(what: str, target: Path) -> Iterator[None]:
-    """Raise :class:`DiskError` where the block cannot write ``what`` to ``target``, a file or folder.
+    """Raise :class:`DiskError` where the block cannot write ``what`` to ``target``, a file, or into it, a folder.
 
     An error about a file elsewhere, such as one that is read, stays what it is.
     """

@@ -14,8 +14,9 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
+from common.numbers import LARGEST_COUNT, not_a_boolean
 from common.sampler import SamplerFields
 
 
@@ -81,7 +82,7 @@ class TestCase(Record):
     script: str = ""
     expected: str | None = None
     comparison: Comparison = "equal"
-    tolerance: float = 0.0
+    tolerance: Annotated[float, BeforeValidator(not_a_boolean), Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class Task(Record):
@@ -108,7 +109,7 @@ class Task(Record):
     test_setup: str = ""
     exports: tuple[str, ...] = ()
     in_process: bool = False
-    shown_tests: Annotated[int, Field(ge=0)] = 0
+    shown_tests: Annotated[int, BeforeValidator(not_a_boolean), Field(ge=0, le=LARGEST_COUNT)] = 0
     reference: str | None = None
     metadata: dict[str, JsonValue] = {}
 

@@ -187,6 +187,22 @@ def latest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob(f"{_PREFIX}*"), default=None)
 
 
+def kept_line(folder: Path) -> str:
+    """Say, of a run that is ending, what there is to go on from."""
+    try:
+        last = latest_checkpoint(folder)
+    except (CheckpointError, OSError) as error:
+        return str(error)
+    return saved_line(_step(last) if last is not None else 0)
+
+
+def saved_line(version: int) -> str:
+    """Say how to go on from the checkpoint of ``version``; 0 is none."""
+    if not version:
+        return "no step was done that a checkpoint could hold: start again"
+    return f"checkpoint of step {version}; go on with --resume auto"
+
+
 def checkpoint_before(folder: Path, version: int) -> Path | None:
     """Return the last checkpoint in ``folder`` of a version below ``version``, or None."""
     end = _name(version)

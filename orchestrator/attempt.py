@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from common.config import Config, StageConfig
+from common.disk import DiskError, disk_error, says_full
 from common.errors import UserError
 from orchestrator.fleet.failure_log import failure_log
 from orchestrator.interrupt import Interrupted, StopRequest
@@ -28,25 +32,34 @@ def attempt(
 ) -> dict[str, Any]:
     """Do the work of a run in its folder, and return its summary, however the work ends.
 
-    A new run whose input turns out to be unusable before its first step leaves no folder behind.
-    ``results`` are what a run of this kind adds to the summary, from what it recorded.
+    A new run whose input turns out to be unusable before its first step leaves no folder behind. ``results`` are
+    what a run of this kind adds to the summary, from what it recorded. Raises what ``work`` raises, and DiskError
+    where the folder cannot be written.
     """
     output = RunOutput(RunFolder.open(config, resume=resume != "never"), display)
     folder = output.folder
-    (folder.path / "summary.json").unlink(missing_ok=True)  # of an earlier attempt: the run is going again
     started = time.monotonic()
-    status, refused = "failed", False
     try:
-        with StopRequest() as stop, failure_log(folder.path):
+        with StopRequest() as stop, failure_log(folder.path), _disk_errors(folder.path):
+            (folder.path / "summary.json").unlink(missing_ok=True)  # of an earlier attempt: the run is going again
             work(output, stop)
-            status = "finished"
-    except (KeyboardInterrupt, Interrupted):
-        status = "interrupted"
+    except BaseException as error:
+        with suppress(DiskError):  # which would hide how the run ended
+            if isinstance(error, UserError) and folder.made and not folder.holds_steps():
+                folder.discard()  # else the next attempt, with its input mended, would have to resume this one
+            else:
+                stopped = isinstance(error, KeyboardInterrupt | Interrupted)
+                _conclude(output, results, started, "interrupted" if stopped else "failed")
         raise
-    except UserError:
-        refused = True
-        raise
-    finally:
+    return _conclude(output, results, started, "finished")
+
+
+def _conclude(
+    output: RunOutput, results: Callable[[RunOutput], dict[str, Any]], started: float, status: str
+) -> dict[str, Any]:
+    """Write the summary and the report of an attempt that has ended, and close its folder."""
+    folder = output.folder
+    with _disk_errors(folder.path):
         metrics = folder.records("metrics")
         seconds = {"total": time.monotonic() - started, **output.totals.seconds}
         summary = {
@@ -57,12 +70,9 @@ def attempt(
             "notes": _notes(folder),
             "run_folder": str(folder.path),
         }
-        if refused and folder.made and not metrics:
-            folder.discard()  # else the next attempt, with its input mended, would have to resume this one
-        else:
-            folder.write_record("summary", summary)
-            write_report(folder.path)
-            folder.close()
+        folder.write_record("summary", summary)
+        write_report(folder.path)
+    folder.close()
     return summary
 
 
@@ -70,3 +80,16 @@ def _notes(folder: RunFolder) -> dict[str, Any]:
     """Return how many notes the run has left, and the first few."""
     texts = [record["text"] for record in folder.records("notes")]
     return {"count": len(texts), "first": texts[:_NOTES]}
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    """Raise DiskError where the block cannot write into a run's folder: every file there is a part of the run."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error.filename, str) and folder.resolve() in Path(error.filename).resolve().parents:
+            raise disk_error(Path(error.filename).name, folder, error) from error
+        if says_full(error) or error.errno == errno.EROFS:
+            raise disk_error("what the run records", folder, error) from error
+        raise

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the run loop answers at its next tick.
+"""Ctrl-C and SIGTERM: at once before anything is started, then as a request, which the run loop answers.
 
 Raising from the signal handler would break into whatever runs, a Redis transaction or Ray's own code included.
 """
@@ -6,18 +6,37 @@ Raising from the signal handler would break into whatever runs, a Redis transact
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(Exception):  # noqa: N818
-    """The user (SIGINT), ``ray job stop`` or an eviction (SIGTERM) asked the run to stop."""
+class Interrupted(BaseException):
+    """The user (SIGINT), ``ray job stop`` or an eviction (SIGTERM) asked the run to stop.
+
+    No Exception: while libraries are imported, some of them try this and that and go on after any.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.exit_code = 128 + number
+
+
+@contextmanager
+def interrupted_at_once() -> Iterator[None]:
+    """Have signals raise :class:`Interrupted` wherever the program is within the context."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class StopRequest:
@@ -41,7 +60,7 @@ class StopRequest:
         self._number = 0
 
     def install(self) -> None:
-        """Take the signals over; again after a library has put its own handlers in place."""
+        """Take the signals over."""
         for number in _SIGNALS:
             previous = signal.signal(number, self._note)
             self._previous.setdefault(number, previous)

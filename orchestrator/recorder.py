@@ -48,8 +48,7 @@ class Recorder(RunRecorder):
             **fleet,
         }
         self._totals.samples += report.samples
-        for sample in _samples(report):
-            self._folder.append("samples", sample)
+        self._record_samples(report.version, _samples(report))
         trained = [group.prompt.index for group in report.groups]
         self._folder.append("groups", {"step": report.version, "trained": trained})
         self._record_step(report.version, metrics, step_seconds)

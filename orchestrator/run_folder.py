@@ -14,14 +14,17 @@ from typing import IO, Any, TypeVar
 from uuid import uuid4
 
 from common.config import Config, ConfigError, StageConfig, dump_config
-from common.disk import write_text
+from common.disk import append_line, write_text, writing
 
 _Tree = TypeVar("_Tree", Config, StageConfig)
 _VERSIONS_OF = ("couplet-rl", "torch", "ray", "deepspeed", "transformers", "redis")
 
 
 class RunFolder:
-    """A run's folder, locked until :meth:`close`. ``made``: whether opening it made it."""
+    """A run's folder, locked until :meth:`close`. ``made``: whether opening it made it.
+
+    What writes into it raises DiskError where that is not possible, and leaves nothing half-written.
+    """
 
     def __init__(self, path: Path, run_id: str, lock: IO[str], made: bool) -> None:
         self.path = path
@@ -31,11 +34,14 @@ class RunFolder:
 
     @classmethod
     def open(cls, config: Config | StageConfig, resume: bool) -> RunFolder:
-        """Make the folder, or open it again with ``resume``. Raises ConfigError where that is not possible."""
+        """Make the folder, or open it again with ``resume``. Raises ConfigError where that is not possible.
+
+        A folder in which a run did not come to its first step is taken for a new one.
+        """
         path = config.folder
         _refuse_what_will_vanish(path)
         identity = path / "run.json"
-        if identity.exists() and not resume:
+        if identity.exists() and not resume and _holds_steps(path):
             raise ConfigError(
                 f"run folder {path} holds a run already; continue it with --resume auto, "
                 "or choose another run.name or run.folder"
@@ -49,7 +55,7 @@ class RunFolder:
             raise ConfigError(f"run folder {path} is in use by another process") from error
         except OSError as error:
             raise ConfigError(f"run folder {path} cannot be written: {error}") from error
-        if identity.exists():
+        if identity.exists() and resume:
             run_id = _read_run_id(identity)
             if config.run.id not in (None, run_id):
                 lock.close()
@@ -67,18 +73,23 @@ class RunFolder:
                 "code": str(Path(__file__).parents[1]),
                 "versions": {name: _version(name) for name in _VERSIONS_OF},
             }
-            write_text(identity, json.dumps(record, indent=2) + "\n")
+            with writing(identity.name, path):
+                write_text(identity, json.dumps(record, indent=2) + "\n")
         folder = cls(path, run_id, lock, made)
         folder.write_config(config)
         return folder
 
+    def holds_steps(self) -> bool:
+        """Tell whether a run has come to its first step, or to a checkpoint, in this folder."""
+        return _holds_steps(self.path)
+
     def write_config(self, config: Config | StageConfig) -> None:
         """Write the configuration as it is resolved now."""
-        write_text(self.path / "config.yaml", dump_config(config))
+        self._write("config.yaml", dump_config(config))
 
     def write_record(self, name: str, record: Mapping[str, Any]) -> None:
         """Write ``<name>.json``."""
-        write_text(self.path / f"{name}.json", json.dumps(record, indent=2) + "\n")
+        self._write(f"{name}.json", json.dumps(record, indent=2) + "\n")
 
     def located(self, config: _Tree) -> _Tree:
         """Return the configuration with the folder's absolute path, as actors need it that run elsewhere."""
@@ -88,20 +99,22 @@ class RunFolder:
     def write_secret(self, name: str, text: str) -> None:
         """Write a file that only its owner can read."""
         path = self.path / name
-        path.touch(mode=0o600)
-        path.write_text(text + "\n")
+        with writing(name, self.path):
+            path.touch(mode=0o600)
+            path.write_text(text + "\n")
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
-        """Add a line to ``<name>.jsonl``."""
-        with (self.path / f"{name}.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        """Add a line to ``<name>.jsonl``, or nothing of it: then it raises DiskError."""
+        file = self.path / f"{name}.jsonl"
+        with writing(file.name, self.path):
+            append_line(file, json.dumps(record))
 
     def rewind(self, step: int) -> None:
         """Forget what was recorded of steps after ``step``, which a resumed run will do again."""
         for file in (self.path / f"{name}.jsonl" for name in ("metrics", "samples", "groups", "evaluations")):
             if file.exists():
                 records = [r for r in self.records(file.stem) if r["step"] <= step]
-                write_text(file, "".join(json.dumps(r) + "\n" for r in records))
+                self._write(file.name, "".join(json.dumps(r) + "\n" for r in records))
 
     def records(self, name: str) -> list[dict[str, Any]]:
         """Return the lines of ``<name>.jsonl``."""
@@ -114,6 +127,16 @@ class RunFolder:
         """Close the folder and remove it, with all in it that can be removed."""
         self.close()
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def _write(self, name: str, text: str) -> None:
+        with writing(name, self.path):
+            write_text(self.path / name, text)
+
+
+def _holds_steps(path: Path) -> bool:
+    """Tell whether a run has come so far in a folder that it is to be resumed, not started again."""
+    metrics, checkpoints = path / "metrics.jsonl", path / "checkpoints"
+    return any(checkpoints.glob("[!.]*")) or (metrics.exists() and metrics.stat().st_size > 0)
 
 
 def _refuse_what_will_vanish(path: Path) -> None:
@@ -146,7 +169,7 @@ def read_records(folder: Path, name: str) -> list[dict[str, Any]]:
     """Return the lines of ``<name>.jsonl``; a torn last line is left out."""
     file = folder / f"{name}.jsonl"
     records = []
-    for line in file.read_text().splitlines() if file.exists() else ():
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:

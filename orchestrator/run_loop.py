@@ -15,8 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from common.config import Config
+from common.disk import DiskError
 from common.streams import StreamError
-from learner.checkpoints import CheckpointError
+from learner.checkpoints import CheckpointError, kept_line, saved_line
 from learner.divergence import check_metrics
 from learner.learner_loop import StepReport
 from orchestrator.admission import Admission
@@ -49,14 +50,14 @@ class RunLoop:
     def run(self) -> None:
         """Train to the last step.
 
-        A request to stop, or a Redis that cannot be used, leaves all that was trained in a checkpoint. Raises
-        Interrupted, TooManyRestartsError, RunDeadlineError, StreamError, DivergedError, CheckpointError or
-        DiskError.
+        A request to stop, a Redis that cannot be used, or records that cannot be written, leave all that was
+        trained in a checkpoint, where that can be written. Raises Interrupted, TooManyRestartsError,
+        RunDeadlineError, StreamError, DivergedError, CheckpointError or DiskError.
         """
         self.recovery.while_away(self._poll_fleet)
         try:
             self._train()
-        except (Interrupted, StreamError):
+        except (Interrupted, StreamError, DiskError):
             self.stop.answer()
             self.recovery.wait_no_more()
             self._save()
@@ -65,6 +66,7 @@ class RunLoop:
     def _train(self) -> None:
         learner, steps = self.fleet.learner, self.config.run.total_steps
         try:
+            self.evaluation.evaluator.clear()
             self.recovery.begin()
             self._publish()
         except LearnerDiedError as error:
@@ -142,26 +144,24 @@ class RunLoop:
             self.recorder.verified(found)
 
     def _record(self, report: StepReport, weights_seconds: float) -> None:
-        self._unrecorded = None
         step_seconds = time.monotonic() - self._step_began
-        self.admission.step_ended(
-            report.metrics["seconds/wait"] / step_seconds, int(report.metrics["groups/spare"])
-        )
+        self.admission.step_ended(report, step_seconds)
         ledger = self.admission.ledger(report.progress)
         self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.metrics())
+        self._unrecorded = None
         checkpoints, optimizer = self.config.folder / "checkpoints", self.config.learner.optimizer
         check_metrics(report.metrics, ("policy/loss", "optim/grad_norm"), report.version, checkpoints, optimizer)
 
     def _restart_learner(self, error: LearnerDiedError) -> None:
         """Restart the learner from its last checkpoint; the groups consumed since are delivered to it again."""
         self._unrecorded = None
-        self.evaluation.put_off()
         while True:
             try:
                 self.recovery.explain()
                 self.recorder.note(self.fleet.learner.restart(str(error)))
                 self.recorder.rewind(self.fleet.learner.version)
                 self.recovery.learner_restarted()
+                self._await_evaluation()  # of weights that are newer than those which are published now
                 self._publish()
             except LearnerDiedError as again:
                 error = again
@@ -182,12 +182,15 @@ class RunLoop:
         self.recorder.phase("writing a checkpoint; a second signal ends the run at once")
         learner = self.fleet.learner
         try:
+            if self._unrecorded is not None:
+                self.recorder.rewind(self._unrecorded.version - 1)  # a part of it may have been written
             for report in (self._unrecorded, learner.interrupt()):
                 if report is not None:
                     self._record(report, weights_seconds=0.0)
             self._end_evaluation()
             learner.checkpoint()
-        except (LearnerDiedError, CheckpointError, StreamError) as error:
+        except (LearnerDiedError, CheckpointError, DiskError, StreamError) as error:
             self.recorder.note(f"no new checkpoint: {error}")
+            self.recorder.note(kept_line(self.config.folder / "checkpoints"))
         else:
-            self.recorder.note(f"checkpoint of step {learner.version}; go on with --resume auto")
+            self.recorder.note(saved_line(learner.version))

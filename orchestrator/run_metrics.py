@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from common.config import Config, RunSettings
-from common.disk import write_text
+from common.disk import write_text, writing
 from common.metrics.export import family
 from common.metrics.metric import Metric
 from common.metrics.processes import RUN
@@ -112,5 +112,6 @@ class TargetsFile:
         """Write it again if a process has come or gone."""
         addresses = self._addresses()
         if addresses != self._written:
-            write_text(self._path, json.dumps([{"targets": addresses}], indent=2) + "\n")
+            with writing(self._path.name, self._path.parent):
+                write_text(self._path, json.dumps([{"targets": addresses}], indent=2) + "\n")
             self._written = addresses

@@ -46,11 +46,15 @@ class RunOutput:
 
 @dataclass(frozen=True)
 class Outlets:
-    """Hold where figures go beside the folder and the display: Prometheus, and the loggers of the recipe."""
+    """Hold where figures go beside the folder and the display: Prometheus, and the loggers of the recipe.
+
+    The loggers get samples every ``sample_steps`` learner steps; 0: never.
+    """
 
     telemetry: Telemetry
     loggers: Sequence[MetricLogger]
     targets: TargetsFile
+    sample_steps: int
 
 
 class RunRecorder:
@@ -98,6 +102,15 @@ class RunRecorder:
         self._folder.append("metrics", {"step": step, "time": now, **metrics})
         self._report.step_ended()
         self._display.step(step, self._steps, metrics)
+
+    def _record_samples(self, step: int, samples: Sequence[Mapping[str, Any]]) -> None:
+        """Record samples of a step in the folder, and every ``telemetry.sample_steps`` for the loggers."""
+        for sample in samples:
+            self._folder.append("samples", sample)
+        every = self._outlets.sample_steps
+        if samples and every and step % every == 0:
+            for logger in self._outlets.loggers:
+                logger.log_samples(samples, step)
 
     def _record_evaluation(
         self, step: int, metrics: Mapping[str, float], record: Mapping[str, Any], seconds: float
@@ -151,4 +164,4 @@ def open_outlets(
                 f"couplet report {shlex.quote(str(folder.path))}",
             }
         )
-        yield Outlets(telemetry, loggers, TargetsFile(folder.path, addresses))
+        yield Outlets(telemetry, loggers, TargetsFile(folder.path, addresses), config.telemetry.sample_steps)

@@ -55,6 +55,8 @@ def run_streams(
         client = connect(url)
         stack.callback(client.close)
         streams = Streams(client, folder.run_id, config.streams, patience)
+        if checkpoint is None and streams.counters():
+            streams.empty()  # of an attempt that left none, whose settings may have been others
         if checkpoint is not None:
             checkpoint = adopt(folder.path.resolve() / "checkpoints", checkpoint)
             rewind_streams(streams, checkpoint)

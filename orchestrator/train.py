@@ -48,6 +48,8 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
     """Start Redis, Ray, the fleet and the recorder, run the loop, and stop them again in reverse order."""
     began = time.monotonic()
     folder, display = output.folder, output.display
+    if inputs.checkpoint is None:  # what an attempt recorded that left none may be of other settings
+        folder.rewind(-1)
     folder.write_record("length", inputs.length.as_record())
     display.phase("starting Redis and Ray")
     for note in filter(None, [config.run.about, *inputs.notes]):
@@ -57,7 +59,7 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
         ray_cluster(config, folder.path, folder.run_id, object_store_bytes(config)) as access,
     ):
         display.places({"run folder": str(folder.path), **access.places()})
-        stop.install()  # again: Ray has put a handler of its own in place
+        stop.check()
         await_resources(config, required_resources(config), output.note, stop.check)
         check_embedded_redis(config)
         vllm = isinstance(config.rollout.backend, VllmBackendConfig)

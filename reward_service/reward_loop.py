@@ -50,7 +50,8 @@ class RewardLoop:
             for delivery, group in self._consumer.decode(RolloutGroup, self._consumer.read(1, _POLL_SECONDS)):
                 # Publishing may wait for room, and nobody else may take the group meanwhile.
                 with self._consumer.holding([delivery]):
-                    self._heart.doing(f"scoring group {group.prompt.index}")
+                    longest = self._scorer.longest_seconds(len(group.rollouts))
+                    self._heart.doing(f"scoring group {group.prompt.index}", longest)
                     result = self._score(delivery, group)
                     self._tell_reasons(result)
                     self._heart.waiting(f"room for group {group.prompt.index} in the trajectory stream")

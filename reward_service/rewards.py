@@ -93,6 +93,10 @@ class RewardRule:
             for index, (one, parts) in enumerate(zip(completions, components, strict=True))
         ]
 
+    def longest_seconds(self, completions: int) -> float:
+        """Return how long the reward functions may take over so many completions, within all their deadlines."""
+        return sum(named.longest_seconds(completions) for named in self.functions)
+
     def close(self) -> None:
         """End what the reward functions run; their calls fail."""
         for named in self.functions:

@@ -221,6 +221,10 @@ class Scorer:
             self._on_scored(scored)
         return scored
 
+    def longest_seconds(self, completions: int) -> float:
+        """Return how long scoring a group of so many completions may take, within all its deadlines."""
+        return 2 * self._deadline_s + self._rule.longest_seconds(completions)
+
     def close(self) -> None:
         """Stop the threads and the reward functions. Tests that run finish first."""
         self.end_functions()

@@ -113,6 +113,9 @@ class Reward(Protocol):
     def values(self, task: Task, completions: Sequence[Completion]) -> list[Value]:
         """Return the reward of each completion, or why it is not known. Raises RewardFunctionError."""
 
+    def longest_seconds(self, completions: int) -> float:
+        """Return how long the rewards of so many completions may take, within all deadlines."""
+
     def close(self) -> None:
         """End what runs for it; calls under way fail."""
 
@@ -173,6 +176,10 @@ class NamedReward:
             problem = f"returned {len(answers)} numbers for {len(completions)} completions"
             raise self._failed(task, Failure.NO_NUMBER, problem)
         return [self._number(task, answer) for answer in answers]
+
+    def longest_seconds(self, completions: int) -> float:
+        """Return how long the rewards may take; of a function that is not ``async`` this is what they should."""
+        return self.timeout_s * (completions if self.scope == "completion" else 1)
 
     def close(self) -> None:
         """Nothing of it runs once a call has returned."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,6 +224,20 @@ class Streams:
                 f"XRANGE {key}", lambda start=start: self.client.xrange(key, start, count=_PAGE)
             )
             yield from (fields[RECORD] for _, fields in entries)
+            if len(entries) < _PAGE:
+                return
+            start = f"({entries[-1][0].decode()}"
+
+    def remove(self, name: str, unwanted: Callable[[bytes], bool]) -> None:
+        """Delete the messages that are ``unwanted``, delivered or not."""
+        key, start = self.key(name), "-"
+        while True:
+            entries: Any = self.patience.call(
+                f"XRANGE {key}", lambda start=start: self.client.xrange(key, start, count=_PAGE)
+            )
+            ids = [entry for entry, fields in entries if unwanted(fields[RECORD])]
+            if ids:
+                self.patience.call(f"XDEL {key}", lambda ids=ids: self.client.xdel(key, *ids))
             if len(entries) < _PAGE:
                 return
             start = f"({entries[-1][0].decode()}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NoReturn
 
 import click
 
 from common.errors import RunFailedError, UserError
 from orchestrator.commands.lazy import LazyGroup
-from orchestrator.interrupt import Interrupted
+from orchestrator.interrupt import Interrupted, interrupted_at_once
 from orchestrator.report.text import clean
 
 _FAILED, _UNUSABLE_INPUT = 1, 2
@@ -25,6 +26,14 @@ class CommandLine(LazyGroup):
     2 is for what the user can mend, 1 for what failed on its way, 128 + its number for a signal.
     """
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            with interrupted_at_once():
+                return super().main(*args, **kwargs)
+        except Interrupted as error:
+            click.echo(f"stopped by {error}; everything it started is stopped too", err=True)
+            sys.exit(error.exit_code)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -34,8 +43,6 @@ class CommandLine(LazyGroup):
             _end(ctx, f"error: {error}", _FAILED)
         except RunFailedError as error:
             _end(ctx, f"error: the run gave up: {error}", _FAILED)
-        except Interrupted as error:
-            _end(ctx, f"stopped by {error}; everything it started is stopped too", error.exit_code)
 
 
 def _end(ctx: click.Context, message: str, exit_code: int) -> NoReturn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ import ray
 from common.config import Config, RunSettings
 from common.errors import UserError
 from common.models.loading import model_folder
+from common.processes import signal_handlers_kept
 from orchestrator.fleet.failure_log import keep
 from orchestrator.fleet.ray_messages import redirect_ray_messages
 
@@ -58,6 +60,24 @@ class Access:
         asks = f" (asks for the token in {token})" if token else ""
         address = self.dashboard if "://" in self.dashboard else f"http://{self.dashboard}"
         return {"actors": self.listing, "Ray dashboard": f"{address}{asks}"}
+
+
+def spaced_path() -> str | None:
+    """Return a path with a space from which Ray would have to start its workers; None where there is none.
+
+    It splits the command line of a worker at spaces.
+    """
+    return next((path for path in (sys.executable, ray.__file__) if any(map(str.isspace, path))), None)
+
+
+def check_interpreter(config: RunSettings) -> None:
+    """Raise ClusterError for a Python whose path Ray cannot start workers from, where the run starts Ray."""
+    path = spaced_path()
+    if config.ray.address == "local" and path is not None:
+        raise ClusterError(
+            f"ray.address local: Ray cannot start workers from {path!r}, whose path has a space; make the virtual "
+            "environment in a folder without one (the run folder may have spaces)"
+        )
 
 
 @contextmanager
@@ -132,15 +152,16 @@ def local_ray(
     # Ray starts a worker for each core in advance, but our actors have an environment of their own and use none.
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     try:
-        context = ray.init(
-            address="local",
-            namespace=namespace,
-            include_dashboard=dashboard,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=object_store_bytes,
-        )
+        with signal_handlers_kept():
+            context = ray.init(
+                address="local",
+                namespace=namespace,
+                include_dashboard=dashboard,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=object_store_bytes,
+            )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise ClusterError(f"ray.address local: Ray did not start: {error}") from error
     except Exception as error:
@@ -174,12 +195,13 @@ def object_store_bytes(config: Config) -> int | None:
 def _joined(config: RunSettings, run_id: str) -> Iterator[Access]:
     redirect_ray_messages(keep)
     try:
-        context = ray.init(
-            address=config.ray.address,
-            namespace=run_id,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with signal_handlers_kept():
+            context = ray.init(
+                address=config.ray.address,
+                namespace=run_id,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(f"ray.address {config.ray.address}: no Ray cluster answers: {error}") from error
     try:

@@ -9,6 +9,7 @@ from learner.checkpoints import load_progress
 from learner.stages.corpus import check_sources
 from learner.stages.progress import StageProgress
 from learner.stages.starting_model import starting_config
+from orchestrator.fleet.cluster import check_interpreter
 from orchestrator.loggers import check_loggers
 from orchestrator.preflight import check_adapters
 from orchestrator.resume import checkpoint_to_resume
@@ -20,11 +21,12 @@ def check_stage(config: StageConfig, resume: str, notes: list[str]) -> Path | No
     ``resume`` and ``notes``: as for :func:`checkpoint_to_resume`. Raises ConfigError, CheckpointError, CorpusError
     or ModelError.
     """
+    check_interpreter(config)
     checkpoint = checkpoint_to_resume(config, resume, notes)
     if checkpoint is not None:
         load_progress(checkpoint, StageProgress)
     check_adapters(config)
-    check_loggers(config.telemetry.loggers)
+    check_loggers(config.telemetry)
     check_sources(config)
     _check_context(config)
     return checkpoint

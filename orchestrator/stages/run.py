@@ -82,11 +82,13 @@ def _train(
     # No weights go through the object store.
     with ray_cluster(config, folder.path, folder.run_id, SMALL_STORE_BYTES) as access:
         display.places({"run folder": str(folder.path), **access.places()})
-        stop.install()  # again: Ray has put a handler of its own in place
+        stop.check()
         await_resources(config, resources_of_ranks(config), output.note, stop.check)
         display.phase("starting actors")
         with (
-            running_ranks(config, folder.run_id, prepared.model, prepared.data, checkpoint, stop.check) as ranks,
+            running_ranks(
+                config, folder.run_id, prepared.model, prepared.data, checkpoint, stop.check, output.note
+            ) as ranks,
             open_stage_recorder(config, output, ranks) as recorder,
         ):
             output.totals.add_seconds("start", time.monotonic() - began)

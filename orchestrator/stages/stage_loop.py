@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from common.config import ConfigError, StageConfig
-from learner.checkpoints import CheckpointError
+from common.disk import DiskError
+from learner.checkpoints import CheckpointError, kept_line, saved_line
 from learner.divergence import check_metrics
 from learner.stages.segments import StageReport
 from orchestrator.best_model import BestModel
@@ -38,7 +39,7 @@ class StageRunLoop:
         """
         try:
             self._train()
-        except Interrupted:
+        except (Interrupted, DiskError):
             self.stop.answer()
             self._save()
             raise
@@ -119,7 +120,8 @@ class StageRunLoop:
             if report is not None:
                 self._record(report, time.monotonic() - began)
             self.ranks.checkpoint()
-        except (LearnerDiedError, CheckpointError) as error:
+        except (LearnerDiedError, CheckpointError, DiskError) as error:
             self.recorder.note(f"no new checkpoint: {error}")
+            self.recorder.note(kept_line(self.config.folder / "checkpoints"))
         else:
-            self.recorder.note(f"checkpoint of step {self.ranks.version}; go on with --resume auto")
+            self.recorder.note(saved_line(self.ranks.version))

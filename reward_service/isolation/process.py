@@ -24,10 +24,11 @@ from reward_service.isolation.calls import Answer, Call, CallClock, Load, Loaded
 from reward_service.user_rewards import late
 
 #: An ``async`` function that is late is answered for by its process, which may need this long beyond the deadline.
-_GRACE_SECONDS = 0.5
+GRACE_SECONDS = 0.5
 #: The process has this long to write its stack.
 _STACK_SECONDS = 0.3
 _END_SECONDS = 10.0
+_STDERR = 2
 #: How often the memory of a process at work is looked at.
 _LOOK_SECONDS = 0.25
 
@@ -52,7 +53,7 @@ class FunctionProcess:
         self._clock = CallClock.create()
         ours, theirs = socket.socketpair()
         # A process that is stopped neither reads nor writes; then these calls wait no longer than a call may take.
-        bound = struct.pack("@ll", int(self._timeout + _GRACE_SECONDS) + 1, 0)
+        bound = struct.pack("@ll", int(self._timeout + GRACE_SECONDS) + 1, 0)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)
         with theirs:
@@ -79,7 +80,7 @@ class FunctionProcess:
     def ask(self, call: Call) -> Answer:
         """Return the rewards of a group, each call within its time. Raises LateError, LostError."""
         self._clock.begin_call()
-        answer: Answer = self._exchange(call, lambda: self._clock.began() + self._timeout + _GRACE_SECONDS)
+        answer: Answer = self._exchange(call, lambda: self._clock.began() + self._timeout + GRACE_SECONDS)
         return answer
 
     def excess(self) -> str | None:
@@ -147,7 +148,7 @@ def _start(connection: int, clock: int, output: Path | None) -> subprocess.Popen
 
 def _opened(output: Path | None) -> IO[bytes]:
     if output is None:
-        return os.fdopen(os.dup(sys.stderr.fileno()), "ab")
+        return os.fdopen(os.dup(_STDERR), "ab")
     output.parent.mkdir(parents=True, exist_ok=True)
     return output.open("ab")
 

@@ -12,7 +12,7 @@ from typing import Literal
 from common.config import ConfigError, RewardFunctionConfig
 from common.records import Task
 from reward_service.isolation.calls import Answer, Call, Failed, Load
-from reward_service.isolation.process import FunctionProcess, LateError, LostError
+from reward_service.isolation.process import GRACE_SECONDS, FunctionProcess, LateError, LostError
 from reward_service.user_rewards import (
     Completion,
     Failure,
@@ -99,6 +99,11 @@ class IsolatedReward:
             traceback = self._see("the traceback") if answer.failure is Failure.RAISED else ""
             raise self._failed(task, answer.failure, answer.problem + traceback)
         return answer
+
+    def longest_seconds(self, completions: int) -> float:
+        """Return how long the rewards may take, once their turn has come."""
+        calls = completions if self.scope == "completion" else 1
+        return _ATTEMPTS * (_LOAD_SECONDS + calls * (self._setting.timeout_seconds + GRACE_SECONDS))
 
     def close(self) -> None:
         """Kill the processes; calls under way fail."""

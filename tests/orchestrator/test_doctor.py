@@ -182,6 +182,7 @@ def test_gpu(tmp_path: Path, ask: Callable[[], str], status: str, detail: str) -
 
 def test_old_python() -> None:
     assert machine.python((3, 10, 2)) == Check("Python", "missing", "3.10.2", "install Python 3.11 or newer")
+    assert machine.python(executable="/my files/.venv/bin/python").status == "missing"
 
 
 def test_machine_limits_of_a_container(tmp_path: Path) -> None:

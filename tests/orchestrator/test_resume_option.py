@@ -36,7 +36,9 @@ def save(config: Config, *versions: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = Checkpoints(folder, Retention(9), Ranks(0, 1, lambda: None), recorded_settings(config))
     for version in versions:
-        checkpoints.save(Progress(version=version, next_index=4 * version), lambda target: None)
+        checkpoints.save(
+            Progress(version=version, next_index=4 * version, trained=4 * version), lambda target: None
+        )
     return folder / f"step-{versions[-1]:06d}"
 
 

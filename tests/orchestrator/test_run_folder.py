@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -10,8 +12,10 @@ import pytest
 import yaml
 
 from common.config import Config, ConfigError, load_config
+from common.disk import DiskError
 from orchestrator import run_folder
 from orchestrator.run_folder import RunFolder, read_records
+from tests.disks import small_disk
 
 
 def make_config(folder: Path, **run: object) -> Config:
@@ -157,3 +161,59 @@ def test_rewinding_forgets_later_steps_and_mends_a_torn_line(tmp_path: Path) -> 
     assert folder.records("metrics")[-1]["name"] == "again"
     assert not list(tmp_path.glob(".*.tmp"))
     folder.close()
+
+
+def test_a_folder_in_which_no_step_was_done_blocks_nobody(tmp_path: Path) -> None:
+    """As a start leaves it that was stopped or killed."""
+    first = RunFolder.open(make_config(tmp_path / "run"), resume=False)
+    assert not first.holds_steps()
+    first.write_record("summary", {"status": "interrupted"})
+    first.append("evaluations", {"step": 0})
+    first.close()
+    again = RunFolder.open(make_config(tmp_path / "run"), resume=False)
+    assert again.run_id != first.run_id
+    (again.path / "checkpoints" / "step-000002").mkdir(parents=True)
+    assert again.holds_steps()
+    again.close()
+    with pytest.raises(ConfigError, match="holds a run already"):
+        RunFolder.open(make_config(tmp_path / "run"), resume=False)
+
+
+WRITES: dict[str, Callable[[RunFolder], None]] = {
+    "metrics.jsonl": lambda folder: folder.append("metrics", {"step": 2, "text": "x" * 100_000}),
+    "corpus.json": lambda folder: folder.write_record("corpus", {"text": "x" * 100_000}),
+    "secret": lambda folder: folder.write_secret("secret", "x" * 100_000),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_full_disk_is_one_error_and_leaves_what_was_there(tmp_path: Path, name: str) -> None:
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        folder = RunFolder.open(make_config(disk / "run"), resume=False)
+        folder.append("metrics", {"step": 1})
+        folder.write_record("corpus", {"tokens": 1})
+        with pytest.raises(DiskError, match=rf"disk/run: the disk has no room for {name}; make room"):
+            WRITES[name](folder)
+        assert (folder.path / "metrics.jsonl").read_text() == '{"step": 1}\n'
+        assert json.loads((folder.path / "corpus.json").read_text()) == {"tokens": 1}
+        assert not list(folder.path.glob(".*.tmp"))
+        folder.append("metrics", {"step": 2})
+        assert [record["step"] for record in folder.records("metrics")] == [1, 2]
+        folder.close()
+
+
+def test_a_folder_that_is_gone_or_read_only_is_one_error(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        folder = RunFolder.open(make_config(disk / "run"), resume=False)
+        folder.append("metrics", {"step": 1})
+        folder.close()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True, timeout=10)
+        for write in (lambda: folder.append("metrics", {"step": 2}), lambda: folder.rewind(0)):
+            with pytest.raises(DiskError, match=r"metrics\.jsonl cannot be written: Read-only file system;"):
+                write()
+        assert folder.records("metrics") == [{"step": 1}]
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True, timeout=10)
+        shutil.rmtree(folder.path)
+        with pytest.raises(DiskError, match=r"metrics\.jsonl cannot be written: No such file or dir.*; bring its"):
+            folder.append("metrics", {"step": 2})
+        assert not folder.path.exists()

@@ -128,6 +128,9 @@ def test_a_group_whose_worker_is_killed_is_scored_once_by_another(
 
 
 class PaysNothing:
+    def longest_seconds(self, completions: int) -> float:
+        return PATIENCE_S
+
     def score_group(self, task: Task, completions: list[str], decodings: list[Decoding]) -> list[Score]:
         return [Score(reward=0.0, components={}, verdicts=()) for _ in completions]
 
@@ -160,7 +163,7 @@ def test_nobody_else_claims_a_group_that_waits_for_room(redis_url: str, run_id: 
     assert [(group.worker, group.lost) for group in done] == [("first", None)]
 
 
-class Fails:
+class Fails(PaysNothing):
     def score_group(self, task: Task, completions: list[str], decodings: list[Decoding]) -> list[Score]:
         raise ValueError("reward.functions: brevity raised ZeroDivisionError")
 

@@ -41,9 +41,12 @@ class Check:
     remedy: str = ""
 
 
-def python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
+def python(version: tuple[int, ...] = sys.version_info[:3], executable: str = sys.executable) -> Check:
+    if any(map(str.isspace, executable)):
+        remedy = "Ray starts no workers from a path with a space: make the virtual environment in another folder"
+        return Check("Python", "missing", executable, remedy)
     if version >= (3, 11):
-        return Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
+        return Check("Python", "ok", f"{platform.python_version()} ({executable})")
     return Check("Python", "missing", ".".join(map(str, version)), "install Python 3.11 or newer")
 
 

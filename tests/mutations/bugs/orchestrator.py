@@ -62,8 +62,8 @@ BUGS = (
         "epochs-alike",
         "Every epoch has an order of its own.",
         "orchestrator/curriculum.py",
-        old='rng.stream(self._seed, "task-order", epoch)',
-        new='rng.stream(self._seed, "task-order")',
+        old='rng.stream(self._seed, "task-order", epoch, *self._label)',
+        new='rng.stream(self._seed, "task-order", *self._label)',
         tests=("tests/orchestrator/test_curriculum.py",),
     ),
     Mutation(
