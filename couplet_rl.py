@@ -7,6 +7,7 @@ itself.
 
 from __future__ import annotations
 
+import codecs
 import os
 import signal
 import sys
@@ -32,6 +33,7 @@ ROOMS = (
 def main() -> None:
     """Run the ``couplet`` command."""
     signal.signal(signal.SIGTERM, _end_at_once)
+    _enter_utf8_mode()
     hidden = hidden_room()
     if hidden is not None:
         sys.stderr.write(f"error: {hidden}\n")
@@ -39,6 +41,20 @@ def main() -> None:
     from orchestrator.commands.main import main as couplet
 
     couplet(prog_name="couplet")
+
+
+def _enter_utf8_mode() -> None:
+    """Start again in Python's UTF-8 mode where the locale, as ``LC_ALL=C``, has another encoding.
+
+    Ray, and the processes that it starts, read the command line, paths and text in that encoding, and fail on what
+    it lacks. A caller that made up the arguments is left as it is: to start again would be to call it again.
+    """
+    if codecs.lookup(sys.getfilesystemencoding()).name == "utf-8":
+        return
+    given = sys.argv[1:]
+    if sys.orig_argv[len(sys.orig_argv) - len(given) :] == given:
+        command = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, "PYTHONUTF8": "1"})
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:

@@ -14,14 +14,24 @@ bench = LazyGroup(
             "benchmarks.command_learn:learn",
             "Measure how soon the quick start reaches a held-out pass rate.",
         ),
+        "loop": ("benchmarks.command_loop:loop", "Measure what overlap of rollouts and training brings."),
+        "reward-functions": (
+            "benchmarks.command_reward_functions:reward_functions",
+            "Time reward functions in processes of their own.",
+        ),
         "rollout": (
             "benchmarks.command_rollout:rollout",
             "Time the denoising engine and the published sampler, or both backends.",
         ),
         "sandbox": ("benchmarks.command_sandbox:sandbox", "Count isolated programs per second."),
+        "soak": ("benchmarks.command_soak:soak", "Watch a run of tiny steps for a while: does anything grow?"),
         "stages": (
             "benchmarks.command_stages:stages",
             "Time a step of each supervised stage beside a plain training loop.",
+        ),
+        "streams": (
+            "benchmarks.command_streams:streams",
+            "Count groups per second through Redis Streams, and time them with a backlog.",
         ),
         "update": ("benchmarks.command_update:update", "Time the learner's passes beside naive ones."),
         "weights": ("benchmarks.command_weights:weights", "Time new weights on their way between Ray actors."),

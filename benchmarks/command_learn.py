@@ -14,6 +14,7 @@ import torch
 from benchmarks.learn import HEADER, RULE, reached
 from benchmarks.measure import describe
 from common.config import load_config
+from orchestrator.commands.numbers import FiniteRange
 from orchestrator.commands.recipes import shipped_recipe
 from orchestrator.commands.running import run
 from orchestrator.revision import code_revision
@@ -24,7 +25,7 @@ from orchestrator.revision import code_revision
     "--target",
     default=0.9,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     help="The held-out pass rate to reach.",
 )
 @click.option(

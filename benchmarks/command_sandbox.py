@@ -14,6 +14,7 @@ from rich.progress import Progress
 from benchmarks import sandbox as comparison
 from benchmarks import soak as soaking
 from common.config import RewardConfig
+from orchestrator.commands.numbers import FiniteRange
 from reward_service.reward_actor import make_sandbox
 from sandbox.types import Sandbox
 
@@ -38,9 +39,9 @@ def _backends(_: click.Context, __: click.Parameter, value: str) -> tuple[str, .
     help="jail, docker.",
 )
 @click.option("--slots", type=click.IntRange(min=1), help="Programs at once [default: one per usable core].")
-@click.option("--seconds", default=2.0, show_default=True, type=click.FloatRange(min=0.1), help="Of a round.")
+@click.option("--seconds", default=2.0, show_default=True, type=FiniteRange(min=0.1), help="Of a round.")
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1), help="Of each, in turns.")
-@click.option("--soak", type=click.FloatRange(min=1), help="Then run mixed work for so many seconds.")
+@click.option("--soak", type=FiniteRange(min=1), help="Then run mixed work for so many seconds.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 def sandbox(
     backends: Sequence[str], slots: int | None, seconds: float, rounds: int, soak: float | None, as_json: bool

@@ -10,6 +10,8 @@ from common.heartbeat import Beat, Heartbeat
 
 #: The Ray concurrency group in which actors answer ``heartbeat()``: a thread of its own.
 _HEARTBEAT = "heartbeat"
+#: The environment variable that tells which actor a process is, as ``RUN/NAME``, before it can answer.
+ACTOR_VARIABLE = "COUPLET_ACTOR"
 
 
 class WatchedActor:

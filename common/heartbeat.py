@@ -27,9 +27,9 @@ _MOST_LINES = 50
 class Beat:
     """What an actor says of itself: process ``pid`` on ``node`` (Ray's id; empty where there is no Ray).
 
-    It has done ``what`` without progress for ``seconds``; longer than ``limit`` seconds is late, but not where it
-    ``waits`` for others. ``notes`` are lines for the user, left since the last beat, and ``measures`` are
-    what it has measured last, by name.
+    It has done ``what`` without progress for ``seconds``, or ``waits`` for it; longer than ``limit`` seconds is
+    late. Waits have no limit as a rule, as others have to come up with what is waited for. ``notes`` are lines for
+    the user, left since the last beat, and ``measures`` are what it has measured last, by name.
     """
 
     pid: int
@@ -44,7 +44,7 @@ class Beat:
     @property
     def late(self) -> bool:
         """Whether it has made no progress for longer than what it does may take."""
-        return not self.waits and self.seconds > self.limit
+        return self.seconds > self.limit
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Heartbeat:
         self._clock = clock
         self._node = node
         self._usual_limit = limit
-        self._main = _Activity("its first call", limit, waits=True, since=clock())
+        self._main = _Activity("its first call", math.inf, waits=True, since=clock())
         self._beside: list[_Activity] = []
         self._told: Counter[str] = Counter()
         self._new: list[str] = []
@@ -82,9 +82,12 @@ class Heartbeat:
         """Name what the actor does from now on, which may take ``limit`` seconds without progress."""
         self._set(what, self._usual_limit if limit is None else limit, waits=False)
 
-    def waiting(self, what: str) -> None:
-        """Name what the actor waits for from now on: others have to come up with it, and nothing makes it late."""
-        self._set(what, self._usual_limit, waits=True)
+    def waiting(self, what: str, limit: float = math.inf) -> None:
+        """Name what the actor waits for from now on: others have to come up with it, so it is not late.
+
+        A wait that has a deadline of its own hangs where it is longer than ``limit`` seconds all the same.
+        """
+        self._set(what, limit, waits=True)
 
     def progress(self) -> None:
         """Count progress in what the actor does."""
@@ -128,9 +131,7 @@ class Heartbeat:
         with self._lock:
             notes, self._new = tuple(self._new), []
             now = self._clock()
-            one = min(
-                [self._main, *self._beside], key=lambda a: math.inf if a.waits else a.limit - (now - a.since)
-            )
+            one = min([self._main, *self._beside], key=lambda a: a.limit - (now - a.since))
             return Beat(
                 os.getpid(),
                 self._node,

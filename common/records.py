@@ -14,8 +14,9 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
+from common.numbers import LARGEST_COUNT, not_a_boolean
 from common.sampler import SamplerFields
 
 
@@ -81,7 +82,7 @@ class TestCase(Record):
     script: str = ""
     expected: str | None = None
     comparison: Comparison = "equal"
-    tolerance: float = 0.0
+    tolerance: Annotated[float, BeforeValidator(not_a_boolean), Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class Task(Record):
@@ -108,7 +109,7 @@ class Task(Record):
     test_setup: str = ""
     exports: tuple[str, ...] = ()
     in_process: bool = False
-    shown_tests: Annotated[int, Field(ge=0)] = 0
+    shown_tests: Annotated[int, BeforeValidator(not_a_boolean), Field(ge=0, le=LARGEST_COUNT)] = 0
     reference: str | None = None
     metadata: dict[str, JsonValue] = {}
 
@@ -240,9 +241,9 @@ class RolloutGroup(Record):
 class Score(Record):
     """The reward of one completion and what it is made of: the sum of ``components`` times ``weights``, by name.
 
-    ``excluded`` is set when a test ended in ``infra`` or a reward is unknown: the sample then counts neither in
-    the group's baseline nor in the loss, and ``reward`` is 0 only as a placeholder. ``forgeable``: the tests ran
-    in the program's own process, which could have made them pass.
+    ``excluded`` is set when a test ended in ``infra`` or a reward is unknown, and ``reason`` says why: the sample
+    then counts neither in the group's baseline nor in the loss, and ``reward`` is 0 only as a placeholder.
+    ``forgeable``: the tests ran in the program's own process, which could have made them pass.
     """
 
     reward: float
@@ -250,6 +251,7 @@ class Score(Record):
     weights: dict[str, float] = {}
     verdicts: tuple[Verdict, ...]
     excluded: bool = False
+    reason: str = ""
     forgeable: bool = False
 
     @property

@@ -6,6 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.numbers import LARGEST_COUNT, LARGEST_NUMBER
+
 #: Decoders of Dream and DiffuCoder: one time grid for the whole completion.
 DREAM_DECODERS = ("entropy", "topk_margin", "maskgit_plus", "origin")
 #: Our own decoders; others come from outside (:mod:`common.plugins`).
@@ -19,13 +21,13 @@ ADAPTIVE_DECODERS = ("threshold",)
 #: Decoders with a published step schedule.
 _PUBLISHED_DECODERS = (*DREAM_DECODERS, "low_confidence", "random")
 
-Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(ge=0, le=LARGEST_NUMBER, allow_inf_nan=False)]
 
 
 class SamplerFields(BaseModel):
     """The settings, their defaults and what they demand of each other."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     decoder: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.-]*(:[A-Za-z_]\w*)?$")] = "entropy"
     """Which masked positions are committed first. Dream and DiffuCoder: ``entropy`` (lowest), ``topk_margin``
@@ -37,15 +39,15 @@ class SamplerFields(BaseModel):
     """Sampling temperature; 0 is greedy. The paper's is 1.2 (section 4.2, figure 7)."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Nucleus mass kept before entropy and sampling; 1 keeps everything."""
-    top_k: Annotated[int, Field(ge=0)] = 0
+    top_k: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = 0
     """Most likely tokens kept before entropy and sampling; 0 keeps everything."""
-    decoder_temperature: Annotated[float, Field(ge=0)] = 0.0
+    decoder_temperature: Temperature = 0.0
     """Above 0, positions are drawn from softmax(confidence / decoder_temperature) instead of taken in order."""
-    denoising_steps: Annotated[int, Field(ge=1)] = 256
+    denoising_steps: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 256
     """S; each step commits about L/S tokens."""
-    completion_length: Annotated[int, Field(ge=1)] = 256
+    completion_length: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 256
     """L, mask tokens after the prompt."""
-    block_length: Annotated[int, Field(ge=0)] = 0
+    block_length: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = 0
     """Semi-autoregressive blocks: one is finished before the next begins. 0 denoises everything at once."""
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """Probability above which the ``threshold`` decoder commits a token."""

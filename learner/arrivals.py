@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from common.reasons import kind_of
 from learner.collector import Discarded
 from learner.progress import Outcome
 
 _REASONS_SHOWN = 3
-#: What differs between two losses of one kind: names in quotes, and numbers.
-_PARTICULARS = re.compile(r"'[^']*'|\"[^\"]*\"|\d+(\.\d+)?")
 
 
 @dataclass
@@ -68,13 +66,13 @@ class Arrivals:
         return self._reasons[0] if alone and len(self._kinds()) == 1 else None
 
     def _kinds(self) -> Counter[str]:
-        return Counter(_PARTICULARS.sub("…", reason) for reason in self._reasons)
+        return Counter(kind_of(reason) for reason in self._reasons)
 
     def _most_frequent(self) -> str:
         """Show the first reason of each kind, the frequent kinds first."""
         first: dict[str, str] = {}
         for reason in self._reasons:
-            first.setdefault(_PARTICULARS.sub("…", reason), reason)
+            first.setdefault(kind_of(reason), reason)
         shown = [
             first[kind] + (f" ({count} times)" if count > 1 else "")
             for kind, count in self._kinds().most_common(_REASONS_SHOWN)

@@ -32,7 +32,7 @@ class Collector:
 
     ``stale``: what happens to a group sampled more than ``max_staleness`` versions ago. ``zero_variance``:
     whether a group without a learning signal counts as trained (``score`` and ``skip``) or is replaced by another,
-    where ``advantage`` says what the signal is made of.
+    where ``advantage`` says what the signal is made of. ``keep_flat``: keep in the progress which tasks have none.
     """
 
     groups_per_step: int
@@ -41,8 +41,10 @@ class Collector:
     zero_variance: Literal["score", "skip", "replace"]
     progress: Progress
     advantage: ScoreAdvantageMode = "mean"
+    keep_flat: bool = False
     _waiting: dict[int, TrajectoryGroup] = field(default_factory=dict)
     _discarded: list[Discarded] = field(default_factory=list)
+    _signals: list[tuple[int, str, bool]] = field(default_factory=list)
 
     @property
     def waiting(self) -> int:
@@ -73,7 +75,12 @@ class Collector:
             return None
         for index in chosen:
             self.progress.count(index, Outcome.TRAINED)
-        return [self._waiting.pop(index) for index in sorted(chosen)]
+        batch = [self._waiting.pop(index) for index in sorted(chosen)]
+        if self.keep_flat:
+            trained = [(g.prompt.index, g.prompt.task.id, carries_signal(g.scores, self.advantage)) for g in batch]
+            self.progress.note_signals([*self._signals, *trained])
+        self._signals = []
+        return batch
 
     def take_discarded(self) -> Sequence[Discarded]:
         """Return the groups that were discarded since the last call, which are counted already."""
@@ -84,7 +91,7 @@ class Collector:
         """Count groups that were discarded after the checkpoint that the progress comes from."""
         for one in decided:
             if not self.progress.holds(one.index):
-                self.progress.count(one.index, one.outcome)
+                self._count(one)
 
     def missing(self) -> Sequence[int]:
         """List the groups, in order, that have not come although later ones have."""
@@ -94,7 +101,12 @@ class Collector:
         return [index for index in range(progress.next_index, end) if index not in here]
 
     def late(self) -> int:
-        """Count the missing groups that as many others have overtaken as a step takes: they are slow, or stuck."""
+        """Count the missing groups that as many others have overtaken as a step takes: they are slow, or stuck.
+
+        None is where groups are taken in order: all wait for it.
+        """
+        if not self.max_staleness:
+            return 0
         here = [*self.progress.ahead, *self._waiting]
         return sum(sum(index > one for index in here) >= self.groups_per_step for one in self.missing())
 
@@ -114,8 +126,13 @@ class Collector:
             outcome, reason = self._judge(group)
             if outcome is not Outcome.TRAINED:
                 del self._waiting[index]
-                self.progress.count(index, outcome)
                 self._discarded.append(Discarded(index, group.prompt.task.id, outcome, reason))
+                self._count(self._discarded[-1])
+
+    def _count(self, discarded: Discarded) -> None:
+        self.progress.count(discarded.index, discarded.outcome)
+        if discarded.outcome is Outcome.FILTERED:
+            self._signals.append((discarded.index, discarded.task, False))
 
     def _judge(self, group: TrajectoryGroup) -> tuple[Outcome, str]:
         """Return what becomes of a group, now or later, and the reason of one that was lost."""

@@ -103,7 +103,7 @@ class LearnerLoop:
             self._progress.updates += training.updates
         self._progress.version += 1
         metrics |= {
-            "groups/spare": float(spare),
+            "perf/spare_groups": float(spare),
             "seconds/checkpoint": started - began,
             "seconds/wait": collected - started,
             "seconds/update": time.perf_counter() - collected,

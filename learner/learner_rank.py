@@ -76,7 +76,9 @@ class LearnerRank(DeepSpeedRank):
         All ranks return None if it was interrupted. Rank 0 raises StreamError where Redis cannot be used; then no
         step begins any more, and a checkpoint can still be written.
         """
-        self.heart.waiting(f"the groups of step {self._progress.version + 1}")
+        deadlines = self._config.deadlines
+        longest = 2 * (deadlines.step_seconds + deadlines.redis_seconds)  # the source gives up long before
+        self.heart.waiting(f"the groups of step {self._progress.version + 1}", longest)
         report = self._loop.step(checkpoint)
         self.heart.waiting("the next step")
         if report is None:
@@ -148,6 +150,7 @@ class LearnerRank(DeepSpeedRank):
             zero_variance=config.learner.zero_variance_groups,
             progress=self._progress,
             advantage=config.learner.advantage,
+            keep_flat=config.admission.revisit < 1,
         )
         consumer = Consumer(streams, TRAJECTORIES, "learner-0")
         return TrajectorySource(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -20,6 +21,8 @@ class Progress:
 
     ``version`` counts learner steps, ``updates`` optimizer steps. Consumed are all groups before ``next_index``,
     and those ``ahead`` of it, in order: groups that were trained or discarded before an earlier one had come.
+    ``flat_tasks``: the tasks whose last group carried no learning signal, by id, with that group's index; kept
+    where admission goes by it.
     """
 
     version: int = 0
@@ -29,6 +32,7 @@ class Progress:
     filtered: int = 0
     dropped: int = 0
     ahead: tuple[int, ...] = ()
+    flat_tasks: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ahead = tuple(self.ahead)  # JSON gives a list
@@ -55,3 +59,13 @@ class Progress:
             ahead.remove(self.next_index)
             self.next_index += 1
         self.ahead = tuple(sorted(ahead))
+
+    def note_signals(self, groups: Iterable[tuple[int, str, bool]]) -> None:
+        """Keep which tasks are flat, by the indices, the tasks and the signals of groups."""
+        flat = dict(self.flat_tasks)
+        for index, task, has_signal in sorted(groups):
+            if not has_signal:
+                flat[task] = max(index, flat.get(task, index))
+            elif flat.get(task, index) < index:
+                del flat[task]
+        self.flat_tasks = flat

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.errors import RunFailedError
 from common.records import TrajectoryGroup
@@ -13,6 +13,8 @@ from common.streams import Consumer, Delivery, StreamError, Streams
 from learner.arrivals import Arrivals
 from learner.collector import Collector
 from learner.decisions import Decisions
+from learner.progress import Progress
+from learner.read_ahead import ReadAhead
 
 #: The counter of the groups that the last checkpoint holds.
 CHECKPOINTED = "checkpointed"
@@ -37,11 +39,11 @@ class _Interrupted(Exception):  # noqa: N818
 class Lacking:
     """What the learner lacks: the ``indices`` of groups that were admitted and have not come.
 
-    ``end``: the index after the last group that it has consumed. ``counters``: what it has told of its progress.
+    ``counters``: what it has told of its progress.
     """
 
     indices: tuple[int, ...]
-    end: int
+    progress: Progress
     counters: dict[str, int]
 
 
@@ -53,6 +55,8 @@ class TrajectorySource:
     is recorded before. The counter ``checkpointed`` counts the groups that may be gone because a checkpoint holds
     them; it is set before they go. Once ``interrupted`` is set, a step that still waits for groups is not begun.
     ``max_discarded``: how many steps' groups may be discarded for one step; 0 for any number.
+
+    With staleness, groups come while a step is trained and checkpointed; they are read and decoded meanwhile.
 
     Redis may be away for as long as the patience of ``streams`` lasts. Then ``trouble`` is why it cannot be used;
     no step begins any more, and a checkpoint can still be written.
@@ -76,12 +80,13 @@ class TrajectorySource:
         self._max_discarded = max_discarded * collector.groups_per_step
         self._decisions = Decisions(streams)
         self._arrivals = Arrivals()
+        self._ahead = ReadAhead(self._read, failures=(StreamError, _Interrupted))
         self._unacknowledged: dict[int, bytes] = {}
         self._checkpointed = collector.progress.consumed
         streams.patience.also(self._end_wait_if_interrupted)
         collector.discard_again(self._decisions.load())
         self._report_progress()
-        self._take_in(consumer.read_pending())
+        self._take_in(list(consumer.decode(TrajectoryGroup, consumer.read_pending())))
 
     @property
     def spare(self) -> int:
@@ -97,18 +102,22 @@ class TrajectorySource:
         if self.trouble is not None:
             return None
         try:
-            return self._await_groups()
+            self._take_in(self._ahead.stop())
+            groups = self._await_groups()
         except _Interrupted:
             return None
         except StreamError as error:
             self.trouble = error
             return None
+        if groups is not None and self._collector.max_staleness:
+            self._ahead.start()
+        return groups
 
     def lacking(self, admitted: int) -> Lacking:
         """Return which groups below index ``admitted`` have not come. Another thread may ask."""
-        collector, end = self._collector, self._collector.progress.end
-        indices = range(collector.progress.next_index, max(admitted, end))
-        return Lacking(tuple(index for index in indices if collector.lacks(index)), end, self._counters())
+        collector, progress = self._collector, replace(self._collector.progress)
+        indices = range(progress.next_index, max(admitted, progress.end))
+        return Lacking(tuple(index for index in indices if collector.lacks(index)), progress, self._counters())
 
     def checkpointed(self) -> None:
         """Acknowledge what was consumed: a checkpoint holds it now.
@@ -117,11 +126,13 @@ class TrajectorySource:
         """
         progress = self._collector.progress
         self._checkpointed = progress.consumed
+        ahead = self._ahead.stop()
         if self.trouble is None:
             with self._or_later():
                 self._report_progress()
                 self._acknowledge([index for index in self._unacknowledged if progress.holds(index)])
                 self._decisions.forget()
+                self._take_in(ahead)  # now: what is decided on these groups, the checkpoint does not hold
 
     def _await_groups(self) -> Sequence[TrajectoryGroup] | None:
         end = self._streams.deadline(self._deadline)
@@ -137,10 +148,13 @@ class TrajectorySource:
             self._check_use()
             if end.passed:
                 raise StepDeadlineError(self._why_late())
-            self._take_in(self._consumer.read(_READ_COUNT, wait=_POLL_SECONDS))
+            self._take_in(self._read(_POLL_SECONDS))
 
-    def _take_in(self, deliveries: Sequence[Delivery]) -> None:
-        for delivery, group in self._consumer.decode(TrajectoryGroup, deliveries):
+    def _read(self, wait: float = 0.0) -> Sequence[tuple[Delivery, TrajectoryGroup]]:
+        return list(self._consumer.decode(TrajectoryGroup, self._consumer.read(_READ_COUNT, wait)))
+
+    def _take_in(self, arrived: Sequence[tuple[Delivery, TrajectoryGroup]]) -> None:
+        for delivery, group in arrived:
             index = group.prompt.index
             if self._collector.offer(group):
                 self._unacknowledged[index] = delivery.id

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from common.config import Config
 from common.records import PromptGroup
 from common.streams import PROMPTS, Streams
+from learner.learner_loop import StepReport
 from learner.progress import Progress
 from orchestrator.curriculum import Curriculum
+from orchestrator.difficulty import DifficultyFilter
 from orchestrator.pacer import Pacer
 
 
@@ -53,7 +55,7 @@ def capacity(
     lead: int | None = None,
     oversample: float = 1.0,
 ) -> int:
-    """Return how many groups may be admitted, so that none is trained more than ``max_staleness`` versions late.
+    """Return how many groups may be admitted if none is to be trained more than ``max_staleness`` versions late.
 
     ``version`` counts the learner steps done. No group is admitted for a step past ``steps``, the run's last, and
     late ones hold no place of those that overtake them. ``lead``: the groups that may be ahead of the steps done,
@@ -77,7 +79,7 @@ class Admission:
         self._config = config
         self._run_id = run_id
         self._streams = streams
-        self._curriculum = curriculum
+        self._tasks = DifficultyFilter(curriculum, config.run.seed, config.admission.revisit)
         self._pacer = Pacer(config.learner.groups_per_step, config.admission.max_staleness)
         self._admitted = streams.counters().get("admitted", 0)
         self._again: list[int] = []
@@ -101,13 +103,16 @@ class Admission:
             discarded_before=counters.get("discarded_before", 0),
         )
 
-    def begin_at(self, index: int) -> None:
-        """Take the groups before ``index`` for admitted: the learner has consumed the last of them."""
-        self._admitted = max(self._admitted, index)
+    def begin_at(self, progress: Progress) -> None:
+        """Take all groups for admitted up to the last that the learner, which is at ``progress``, has consumed."""
+        self._admitted = max(self._admitted, progress.end)
+        self._tasks.learn(progress.flat_tasks)
 
-    def step_ended(self, waited: float, left_over: int) -> None:
-        """Learn what :meth:`Pacer.step_ended` is told of a step."""
-        self._pacer.step_ended(waited, left_over)
+    def step_ended(self, report: StepReport, seconds: float) -> None:
+        """Learn from a step, which took ``seconds``, how early groups are needed, and which tasks are of use."""
+        metrics = report.metrics
+        self._pacer.step_ended(metrics["seconds/wait"] / seconds, int(metrics["perf/spare_groups"]))
+        self._tasks.learn(report.progress.flat_tasks)
 
     def admit_again(self, indices: Iterable[int]) -> None:
         """Publish groups again that were admitted and are lost, each as soon as it might start now."""
@@ -156,7 +161,7 @@ class Admission:
             run_id=self._run_id,
             index=index,
             seed=config.run.seed,
-            task=self._curriculum.task(index),
+            task=self._tasks.task(index),
             group_size=config.rollout.group_size,
             min_version=version,
             sampler=config.rollout.sampler(),

@@ -12,11 +12,15 @@ from typing import Any
 from common.config import Config, StageConfig
 from common.disk import DiskError, disk_error, says_full
 from common.errors import UserError
+from orchestrator.fleet.failure_log import failure_log
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.report.display import Display
 from orchestrator.report.report_page import write_report
 from orchestrator.run_folder import RunFolder
 from orchestrator.run_recorder import RunOutput
+
+#: Notes that the summary of a run repeats.
+_NOTES = 5
 
 
 def attempt(
@@ -36,7 +40,7 @@ def attempt(
     folder = output.folder
     started = time.monotonic()
     try:
-        with StopRequest() as stop, _disk_errors(folder.path):
+        with StopRequest() as stop, failure_log(folder.path), _disk_errors(folder.path):
             (folder.path / "summary.json").unlink(missing_ok=True)  # of an earlier attempt: the run is going again
             work(output, stop)
     except BaseException as error:
@@ -63,12 +67,19 @@ def _conclude(
             "updates": metrics[-1]["step"] if metrics else 0,
             **results(output),
             "seconds": {name: round(value, 1) for name, value in seconds.items()},
+            "notes": _notes(folder),
             "run_folder": str(folder.path),
         }
         folder.write_record("summary", summary)
         write_report(folder.path)
     folder.close()
     return summary
+
+
+def _notes(folder: RunFolder) -> dict[str, Any]:
+    """Return how many notes the run has left, and the first few."""
+    texts = [record["text"] for record in folder.records("notes")]
+    return {"count": len(texts), "first": texts[:_NOTES]}
 
 
 @contextmanager

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from common.config import Config
 from common.errors import RunFailedError
-from common.records import PromptGroup, Purpose, Task, TrajectoryGroup
-from common.streams import EVALUATIONS, PROMPTS, Consumer, Deadline, Streams
+from common.records import PromptGroup, Purpose, RecordError, RolloutGroup, Task, TrajectoryGroup
+from common.streams import EVALUATIONS, PROMPTS, ROLLOUTS, Consumer, Deadline, Streams
 from orchestrator.rounds import Evaluation, evaluate
 
 _READ_COUNT = 64
@@ -37,7 +38,6 @@ class Evaluator:
         self._streams = streams
         self._consumer = Consumer(streams, EVALUATIONS, "orchestrator")
         self._round: _Round | None = None
-        self._put_off: _Round | None = None
         self.tasks = tasks
 
     @property
@@ -45,20 +45,19 @@ class Evaluator:
         """The version whose round is under way; None while there is none."""
         return self._round.version if self._round is not None else None
 
+    def clear(self) -> None:
+        """Remove the tasks that an earlier attempt at the run has left on their way; before workers take any.
+
+        They may be of weights that this attempt does not have yet, for which workers would wait, or never has.
+        """
+        for stream, kind in ((PROMPTS, PromptGroup), (ROLLOUTS, RolloutGroup), (EVALUATIONS, TrajectoryGroup)):
+            self._streams.remove(stream, partial(_is_evaluation, kind))
+
     def begin(self, version: int) -> None:
-        """Send all tasks out for the weights of ``version``; of a round put off, those that have come back."""
-        before, self._put_off = self._put_off, None
+        """Send all tasks out for the weights of ``version``."""
         deadline = self._streams.deadline(self._config.deadlines.step_seconds)
         self._round = _Round(version, deadline, self._streams.renewals)
-        goes_on = before is not None and before.version == version and before.renewals == self._streams.renewals
-        self._send(sorted(before.found) if before is not None and goes_on else range(len(self.tasks)))
-
-    def put_off(self) -> None:
-        """Leave the round under way to the time when the learner, which falls back, comes to its version again.
-
-        Its weights may be others then: what has come back will be asked for again.
-        """
-        self._round, self._put_off = None, self._round or self._put_off
+        self._send(range(len(self.tasks)))
 
     def poll(self) -> Evaluation | None:
         """Collect what has come back; return the result once all has.
@@ -107,3 +106,12 @@ class Evaluator:
             min_version=version,
             sampler=sampler,
         ).encode()
+
+
+def _is_evaluation(kind: type[PromptGroup | RolloutGroup | TrajectoryGroup], data: bytes) -> bool:
+    try:
+        record = kind.decode(data)
+    except RecordError:  # its consumer moves it to the dead letters
+        return False
+    prompt = record if isinstance(record, PromptGroup) else record.prompt
+    return prompt.purpose is Purpose.EVALUATION

@@ -12,14 +12,15 @@ from common.models.config import ModelConfig
 from common.models.loading import model_folder
 from common.plugins import PluginError
 from common.records import Task
-from common.streams import Streams, connect
+from common.streams import Streams, check_access, connect
 from learner.objectives.registry import make_objective
 from orchestrator.checkpoint_room import check_room, room_sentence
-from orchestrator.curriculum import Curriculum, load_data
+from orchestrator.curriculum import Curriculum, load_curriculum
 from orchestrator.fleet.cluster import check_interpreter
 from orchestrator.loggers import check_loggers
 from orchestrator.resume import checkpoint_to_resume
 from orchestrator.run_length import RunLength, run_length
+from reward_service.built_in import check_reward_functions
 from rollout_workers.backends.vllm_backend.installation import INSTALL, VllmUnusableError, find_installation
 from rollout_workers.backends.vllm_backend.limits import check_limits
 from sandbox.jail.probe import Level, probe
@@ -47,21 +48,23 @@ def check_run(config: Config, resume: str) -> RunInputs:
     check_interpreter(config)
     notes: list[str] = []
     checkpoint = checkpoint_to_resume(config, resume, notes)
-    _check_algorithm(config)
-    _check_model(config)
-    check_loggers(config.telemetry.loggers)
+    check_algorithm(config)
+    check_model(config, model_folder(config.model.path))
+    check_loggers(config.telemetry)
     if config.reward.workers and config.ray.address == "local":  # on a cluster, they run elsewhere
         probe().require(Level(config.reward.sandbox_level))
+        check_reward_functions(config.reward.functions)
     if config.streams.url != "embedded":
         _check_redis(config)
-    tasks, held_out = load_data(config, notes)
+    curriculum, held_out = load_curriculum(config, notes)
     if config.run.keep_best and not held_out:
         raise ConfigError(
             "run.keep_best: without held-out tasks nothing says which weights are best; set data.held_out"
         )
-    curriculum = Curriculum(tasks, config.run.seed)
-    length = run_length(config, len(tasks))
-    notes += filter(None, [f"training: {length.sentence()}", length.warning()])
+    length = run_length(config, len(curriculum))
+    notes.append(f"training: {length.sentence()}")
+    notes += _by_source(config, curriculum, length)
+    notes += filter(None, [length.warning()])
     model = ModelConfig.from_folder(model_folder(config.model.path))
     check_room(config, model)
     notes.append(f"checkpoints: {room_sentence(config, model, length.steps)}")
@@ -69,7 +72,16 @@ def check_run(config: Config, resume: str) -> RunInputs:
     return RunInputs(curriculum, held_out, length, notes, checkpoint)
 
 
-def _check_algorithm(config: Config) -> None:
+def _by_source(config: Config, curriculum: Curriculum, length: RunLength) -> list[str]:
+    """Say how often the run goes through the tasks of each source that has a weight."""
+    if not any(source.weight for source in config.data.train):
+        return []
+    epochs = curriculum.epochs(length.steps * length.groups_per_step)
+    named = (f"{source.label} {each:.4g}" for source, each in zip(config.data.train, epochs, strict=True))
+    return [f"data.train: epochs of each source by its weight: {', '.join(named)}"]
+
+
+def check_algorithm(config: Config) -> None:
     """Make the estimator and the objective once here, where a mistake in one of the user's costs no actors."""
     try:
         make_estimator(config.learner.estimator, config.learner.inner_iterations)
@@ -79,8 +91,9 @@ def _check_algorithm(config: Config) -> None:
 
 
 def _check_redis(config: Config) -> None:
-    """Check that Redis answers, and holds nothing of another run of this id."""
+    """Check that Redis answers, lets its user do what a run does, and holds nothing of another run of this id."""
     client = connect(config.streams.address)
+    check_access(Streams(client, config.run.id or f"{config.run.name}-access", config.streams))
     new = not (config.folder / "run.json").exists()
     if new and config.run.id and Streams(client, config.run.id, config.streams).counters():
         raise ConfigError(
@@ -96,9 +109,10 @@ def check_adapters(config: RunSettings) -> None:
         raise ConfigError("learner.lora: needs peft; install it with pip install 'couplet-rl[lora]'")
 
 
-def _check_model(config: Config) -> None:
+def check_model(config: Config, folder: Path) -> None:
+    """Raise ConfigError or ModelError for a model, in this folder, that the run cannot train as it is set."""
     check_adapters(config)
-    model = ModelConfig.from_folder(model_folder(config.model.path))
+    model = ModelConfig.from_folder(folder)
     longest = config.data.max_prompt_tokens + config.rollout.completion_length
     if longest > model.max_position_embeddings:
         raise ConfigError(

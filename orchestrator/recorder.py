@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 
@@ -25,9 +25,17 @@ class Recorder(RunRecorder):
     """Record learner steps and held-out evaluations everywhere."""
 
     def step(
-        self, report: StepReport, step_seconds: float, weights_seconds: float, ledger: Ledger, restarts: int
+        self,
+        report: StepReport,
+        step_seconds: float,
+        weights_seconds: float,
+        ledger: Ledger,
+        fleet: Mapping[str, float],
     ) -> None:
-        """Record a learner step: its metrics everywhere, a few of its samples in the folder."""
+        """Record a learner step: its metrics and the ``fleet``'s everywhere, its groups and a few of its samples.
+
+        The numbers of its groups and the samples go to the folder.
+        """
         metrics = report.metrics | {
             "seconds/weights": weights_seconds,
             "seconds/step": step_seconds,
@@ -37,11 +45,12 @@ class Recorder(RunRecorder):
             "ledger/filtered": float(ledger.filtered),
             "ledger/dropped": float(ledger.dropped),
             "ledger/in_flight": float(ledger.in_flight),
-            "restarts": float(restarts),
+            **fleet,
         }
         self._totals.samples += report.samples
-        for sample in _samples(report):
-            self._folder.append("samples", sample)
+        self._record_samples(report.version, _samples(report))
+        trained = [group.prompt.index for group in report.groups]
+        self._folder.append("groups", {"step": report.version, "trained": trained})
         self._record_step(report.version, metrics, step_seconds)
 
     def evaluation(self, result: Evaluation, seconds: float) -> None:

@@ -20,10 +20,6 @@ from orchestrator.admission import Admission
 class Learner(Protocol):
     """The learner, as far as recovery asks it."""
 
-    @property
-    def fell_back(self) -> bool:
-        """Whether a restart has gone past a damaged checkpoint."""
-
     def lacking(self, admitted: int) -> Lacking:
         """Return which groups below index ``admitted`` have not come to the learner."""
 
@@ -39,7 +35,6 @@ class Recovery:
         self._learner = learner
         self._note = note
         self._server = streams.server()
-        self._failures = streams.patience.failures
         self._incomplete = False
 
     def begin(self) -> None:
@@ -48,11 +43,14 @@ class Recovery:
         self._streams.vouch()
 
     def check(self) -> None:
-        """See whether data was lost, and complete the streams if so; one round trip if not.
+        """See whether data was lost, and complete the streams if so; three round trips if not.
 
-        Raises StreamError, or what the learner raises, in which case the next call does it.
+        A server process that took the place of another may lack what came just before. Raises StreamError, or what
+        the learner raises, in which case the next call completes them.
         """
-        restarted = self._restarted()
+        self._streams.try_write()
+        before, self._server = self._server, self._streams.server()
+        restarted = self._server != before
         if not self._incomplete:
             if self._streams.whole() and not restarted:
                 return
@@ -70,8 +68,7 @@ class Recovery:
         If data was lost since that was written, groups that the learner has consumed meanwhile are gone; so are
         those that a damaged checkpoint had let go of.
         """
-        if self._streams.renewals or self._learner.fell_back:
-            self._complete()
+        self._complete()
 
     def while_away(self, poll: Callable[[], object]) -> None:
         """Have ``poll`` called, too, while Redis is away."""
@@ -79,21 +76,18 @@ class Recovery:
 
     def explain(self) -> None:
         """Raise StreamError if a process has failed because Redis forbids what it does."""
-        check_access(self._streams)
+        if self._streams.patience.problem is None:
+            check_access(self._streams)
 
-    def _restarted(self) -> bool:
-        """Tell whether another server process answers since the last call: it may lack what came just before."""
-        failures = self._streams.patience.failures
-        if failures == self._failures:
-            return False
-        self._failures, before, self._server = failures, self._server, self._streams.server()
-        return self._server != before
+    def wait_no_more(self) -> None:
+        """End the patience with a Redis that is away: the run is ending."""
+        self._streams.patience.end()
 
     def _complete(self) -> int:
         """Have admission publish again what nobody holds; return the count of those groups."""
         held = groups_in(self._streams)
         lacking = self._learner.lacking(self._admission.admitted)
-        self._admission.begin_at(lacking.end)
+        self._admission.begin_at(lacking.progress)
         missing = [index for index in lacking.indices if index not in held]
         self._streams.restore_counters(lacking.counters | {"admitted": self._admission.admitted})
         self._admission.admit_again(missing)

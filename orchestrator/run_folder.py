@@ -110,8 +110,8 @@ class RunFolder:
             append_line(file, json.dumps(record))
 
     def rewind(self, step: int) -> None:
-        """Forget metrics and samples of steps after ``step``, which a resumed run will do again."""
-        for file in (self.path / f"{name}.jsonl" for name in ("metrics", "samples", "evaluations")):
+        """Forget what was recorded of steps after ``step``, which a resumed run will do again."""
+        for file in (self.path / f"{name}.jsonl" for name in ("metrics", "samples", "groups", "evaluations")):
             if file.exists():
                 records = [r for r in self.records(file.stem) if r["step"] <= step]
                 self._write(file.name, "".join(json.dumps(r) + "\n" for r in records))
@@ -169,7 +169,7 @@ def read_records(folder: Path, name: str) -> list[dict[str, Any]]:
     """Return the lines of ``<name>.jsonl``; a torn last line is left out."""
     file = folder / f"{name}.jsonl"
     records = []
-    for line in file.read_text().splitlines() if file.exists() else ():
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from common.config import Config
@@ -58,12 +59,14 @@ class RunLoop:
             self._train()
         except (Interrupted, StreamError, DiskError):
             self.stop.answer()
+            self.recovery.wait_no_more()
             self._save()
             raise
 
     def _train(self) -> None:
         learner, steps = self.fleet.learner, self.config.run.total_steps
         try:
+            self.evaluation.evaluator.clear()
             self.recovery.begin()
             self._publish()
         except LearnerDiedError as error:
@@ -92,7 +95,7 @@ class RunLoop:
         learner.begin_step(checkpoint)
         report = None
         while report is None:
-            self.admission.admit(learner.version)
+            self._admit()
             self._poll()
             report = learner.poll_step(self.tick_seconds)
         self._unrecorded = report
@@ -104,8 +107,13 @@ class RunLoop:
         if self.evaluation.is_due(version):
             if self.evaluation.version != version:
                 self._await_evaluation()
-            self.admission.admit(version)  # before the tasks: rollout workers serve in this order
+            self._admit()  # before the tasks: rollout workers serve in this order
             self.evaluation.begin(version)
+
+    def _admit(self) -> None:
+        """Admit groups for weights that rollout workers may hold now: none is to wait with one for others."""
+        held = self.evaluation.version
+        self.admission.admit(self.fleet.learner.version if held is None else held)
 
     def _await_evaluation(self, seconds: float = math.inf) -> None:
         """Wait for the evaluation under way, if there is one."""
@@ -142,11 +150,9 @@ class RunLoop:
 
     def _record(self, report: StepReport, weights_seconds: float) -> None:
         step_seconds = time.monotonic() - self._step_began
-        self.admission.step_ended(
-            report.metrics["seconds/wait"] / step_seconds, int(report.metrics["groups/spare"])
-        )
+        self.admission.step_ended(report, step_seconds)
         ledger = self.admission.ledger(report.progress)
-        self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.restarts)
+        self.recorder.step(report, step_seconds, weights_seconds, ledger, self.fleet.metrics())
         self._unrecorded = None
         checkpoints, optimizer = self.config.folder / "checkpoints", self.config.learner.optimizer
         check_metrics(report.metrics, ("policy/loss", "optim/grad_norm"), report.version, checkpoints, optimizer)
@@ -154,13 +160,13 @@ class RunLoop:
     def _restart_learner(self, error: LearnerDiedError) -> None:
         """Restart the learner from its last checkpoint; the groups consumed since are delivered to it again."""
         self._unrecorded = None
-        self.evaluation.put_off()
         while True:
             try:
                 self.recovery.explain()
                 self.recorder.note(self.fleet.learner.restart(str(error)))
                 self.recorder.rewind(self.fleet.learner.version)
                 self.recovery.learner_restarted()
+                self._await_evaluation()  # of weights that are newer than those which are published now
                 self._publish()
             except LearnerDiedError as again:
                 error = again
@@ -171,7 +177,8 @@ class RunLoop:
         """Give the evaluation of an earlier version, to which a resumed run will not come again, time to end."""
         version = self.evaluation.version
         if version not in (None, self.fleet.learner.version):
-            self._await_evaluation(_LAST_EVALUATION_SECONDS)
+            with suppress(StreamError):
+                self._await_evaluation(_LAST_EVALUATION_SECONDS)
             if self.evaluation.version is not None:
                 self.recorder.note(f"the evaluation of step {version} was not done, and is not recorded")
 

@@ -38,14 +38,23 @@ class RunOutput:
     display: Display
     totals: Totals = field(default_factory=Totals)
 
+    def note(self, message: str) -> None:
+        """Show something that happened, such as a restart, and keep it in ``notes.jsonl``, for the report."""
+        self.display.note(message)
+        self.folder.append("notes", {"time": time.time(), "text": message})
+
 
 @dataclass(frozen=True)
 class Outlets:
-    """Hold where figures go beside the folder and the display: Prometheus, and the loggers of the recipe."""
+    """Hold where figures go beside the folder and the display: Prometheus, and the loggers of the recipe.
+
+    The loggers get samples every ``sample_steps`` learner steps; 0: never.
+    """
 
     telemetry: Telemetry
     loggers: Sequence[MetricLogger]
     targets: TargetsFile
+    sample_steps: int
 
 
 class RunRecorder:
@@ -53,6 +62,7 @@ class RunRecorder:
 
     def __init__(self, steps: int, output: RunOutput, outlets: Outlets) -> None:
         self._steps = steps
+        self._output = output
         self._folder = output.folder
         self._display = output.display
         self._totals = output.totals
@@ -67,8 +77,8 @@ class RunRecorder:
             self._display.phase(name)
 
     def note(self, message: str) -> None:
-        """Show something that the user should know, such as a restart."""
-        self._display.note(message)
+        """Show and keep something that the user should know, such as a restart."""
+        self._output.note(message)
 
     def has_evaluation(self, version: int) -> bool:
         """Tell whether the folder holds an evaluation of these weights."""
@@ -92,6 +102,15 @@ class RunRecorder:
         self._folder.append("metrics", {"step": step, "time": now, **metrics})
         self._report.step_ended()
         self._display.step(step, self._steps, metrics)
+
+    def _record_samples(self, step: int, samples: Sequence[Mapping[str, Any]]) -> None:
+        """Record samples of a step in the folder, and every ``telemetry.sample_steps`` for the loggers."""
+        for sample in samples:
+            self._folder.append("samples", sample)
+        every = self._outlets.sample_steps
+        if samples and every and step % every == 0:
+            for logger in self._outlets.loggers:
+                logger.log_samples(samples, step)
 
     def _record_evaluation(
         self, step: int, metrics: Mapping[str, float], record: Mapping[str, Any], seconds: float
@@ -145,4 +164,4 @@ def open_outlets(
                 f"couplet report {shlex.quote(str(folder.path))}",
             }
         )
-        yield Outlets(telemetry, loggers, TargetsFile(folder.path, addresses))
+        yield Outlets(telemetry, loggers, TargetsFile(folder.path, addresses), config.telemetry.sample_steps)

@@ -72,11 +72,6 @@ class SideEvaluation:
         if result.version < self.config.run.total_steps:
             self.recorder.phase("training")
 
-    def put_off(self) -> None:
-        """Let workers have older weights again: the learner falls back, and will come to this version again."""
-        self.evaluator.put_off()
-        self.fleet.release_weights()
-
     @property
     def _candidate(self) -> Path:
         return self.config.folder / ".candidate"

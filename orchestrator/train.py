@@ -55,19 +55,19 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
     for note in filter(None, [config.run.about, *inputs.notes]):
         display.note(note)
     with (
-        run_streams(config, folder, inputs.checkpoint, display.note, stop.check) as opened,
+        run_streams(config, folder, inputs.checkpoint, output.note, stop.check) as opened,
         ray_cluster(config, folder.path, folder.run_id, object_store_bytes(config)) as access,
     ):
         display.places({"run folder": str(folder.path), **access.places()})
         stop.check()
-        await_resources(config, required_resources(config), display.note, stop.check)
+        await_resources(config, required_resources(config), output.note, stop.check)
         check_embedded_redis(config)
         vllm = isinstance(config.rollout.backend, VllmBackendConfig)
         display.phase(f"starting actors{_WITH_VLLM if vllm else ''}")
         config = folder.located(config)
         setup, streams = FleetSetup(config, folder.run_id, opened.url), opened.streams
         with (
-            running_fleet(setup, opened.checkpoint, stop.check, display.note) as fleet,
+            running_fleet(setup, opened.checkpoint, stop.check, output.note) as fleet,
             open_recorder(config, output, opened.url, fleet) as recorder,
         ):
             admission = Admission(config, folder.run_id, streams, inputs.curriculum)
@@ -76,7 +76,7 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
             recovery = Recovery(streams, admission, fleet.learner, recorder.note)
             output.totals.add_seconds("start", time.monotonic() - began)
             RunLoop(config, fleet, admission, evaluation, recovery, recorder, stop).run()
-            export_model(fleet.learner, folder.path.resolve() / "model", display.note)
+            export_model(fleet.learner, folder.path.resolve() / "model", output.note)
             streams.expire()
             display.phase("stopping")
 

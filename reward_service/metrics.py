@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import accumulate
 
 from prometheus_client.core import HistogramMetricFamily
@@ -14,12 +15,34 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from common.metrics.export import family
-from common.metrics.processes import SCORING_COUNTERS, SCORING_GAUGES, SCORING_SPANS, SCORING_TESTS
+from common.metrics.processes import (
+    SCORING_COUNTERS,
+    SCORING_EXCLUSIONS,
+    SCORING_GAUGES,
+    SCORING_LOST,
+    SCORING_SPANS,
+    SCORING_TESTS,
+)
 from common.records import Verdict
+from reward_service.user_rewards import Failure
 from sandbox.types import Sandbox
 
 #: Upper bounds of the histograms' buckets, seconds; one more bucket takes the rest.
 BOUNDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 300.0)
+
+
+class Lost(StrEnum):
+    """Name why a group could not be scored, besides what a reward function did (:class:`Failure`)."""
+
+    TASK = "task"
+    DELIVERIES = "deliveries"
+
+
+class Exclusion(StrEnum):
+    """Name why a completion is excluded: the sandbox failed or was late, or a reward function cannot tell."""
+
+    SANDBOX = "sandbox"
+    UNKNOWN_REWARD = "unknown_reward"
 
 
 @dataclass
@@ -42,6 +65,8 @@ class ScoringMetrics:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter({metric.key: 0 for metric in SCORING_COUNTERS})
         self._verdicts: Counter[Verdict] = Counter(dict.fromkeys(Verdict, 0))
+        self._lost: Counter[Lost | Failure] = Counter(dict.fromkeys([*Lost, *Failure], 0))
+        self._exclusions: Counter[Exclusion] = Counter(dict.fromkeys(Exclusion, 0))
         self._durations = {metric.key: DurationHistogram() for metric in SCORING_SPANS}
 
     def count(self, key: str, amount: int = 1) -> None:
@@ -60,6 +85,22 @@ class ScoringMetrics:
         """Count the verdicts on single tests."""
         with self._lock:
             self._verdicts.update(verdicts)
+
+    def lost(self, reason: Lost | Failure) -> None:
+        """Count a group that could not be scored."""
+        with self._lock:
+            self._lost[reason] += 1
+
+    def excluded(self, reason: Exclusion) -> None:
+        """Count a completion that is excluded."""
+        with self._lock:
+            self._counts["scoring/excluded"] += 1
+            self._exclusions[reason] += 1
+
+    def reasons(self) -> tuple[dict[Lost | Failure, int], dict[Exclusion, int]]:
+        """Return the lost groups and the excluded completions by reason, every reason included."""
+        with self._lock:
+            return dict(self._lost), dict(self._exclusions)
 
     def collect(self) -> dict[str, float]:
         """Return the counters and gauges as they are now, by their declared keys."""
@@ -91,10 +132,12 @@ class ScoringCollector(Collector):
         found = self._metrics.collect()
         for metric in (*SCORING_COUNTERS, *SCORING_GAUGES):
             yield family(metric, self._labels, [((), found[metric.key])])
-        verdicts = self._metrics.verdicts().items()
-        yield family(
-            SCORING_TESTS, self._labels, [((verdict.value,), float(count)) for verdict, count in verdicts]
-        )
+        by_reason = self._metrics.reasons()
+        for metric, counts in zip(
+            (SCORING_TESTS, SCORING_LOST, SCORING_EXCLUSIONS), (self._metrics.verdicts(), *by_reason), strict=True
+        ):
+            samples = [((label.value,), float(count)) for label, count in counts.items()]
+            yield family(metric, self._labels, samples)
         durations = self._metrics.durations()
         for metric in SCORING_SPANS:
             one = durations[metric.key]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from common.actors import WatchedActor
 from common.config import Config, RewardConfig
@@ -12,13 +14,15 @@ from common.records import TrajectoryGroup
 from common.streams import ROLLOUTS, Consumer, Delivery, Streams, actor_patience, open_client
 from common.telemetry import Telemetry, endpoint_host
 from reward_service.built_in import built_in_rewards
+from reward_service.isolation.reward import start_reward_functions
 from reward_service.metrics import ScoringCollector
 from reward_service.reward_loop import RewardLoop
 from reward_service.rewards import RewardRule
 from reward_service.scoring import Scored, Scorer
-from reward_service.user_rewards import load_reward_functions
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Limits, Sandbox
+
+_log = logging.getLogger(__name__)
 
 
 class RewardWorker(WatchedActor):
@@ -34,13 +38,17 @@ class RewardWorker(WatchedActor):
         streams = Streams(open_client(redis_url), run_id, config.streams, patience)
         self._consumer = Consumer(streams, ROLLOUTS, name)
         self._sandbox = make_sandbox(config.reward)
-        self._scorer = make_scorer(config.reward, self._sandbox)
+        self._scorer = make_scorer(
+            config.reward, self._sandbox, functions_output=config.folder / "functions", note=self.heart.note
+        )
         self._telemetry.register(ScoringCollector(self._scorer.metrics, self._telemetry.labels))
         self._loop = RewardLoop(
             name,
             self._consumer,
             self._publish,
             self._scorer,
+            self.heart,
+            self.heart.note,
             config.streams.deliveries,
             config.reward.shuffle,
         )
@@ -77,9 +85,13 @@ def make_scorer(
     config: RewardConfig,
     sandbox: Sandbox | None = None,
     on_scored: Callable[[Sequence[Scored]], None] | None = None,
+    functions_output: Path | None = None,
+    note: Callable[[str], None] = _log.warning,
 ) -> Scorer:
     """Make a scorer over ``sandbox``, by default a new one; ``on_scored`` is called with each group's results.
 
+    ``functions_output``: the folder of files to which reward functions of the user's print, by default this
+    process's standard error; ``note`` is told of processes of theirs that had to be replaced.
     Raises SandboxUnavailable where the machine's isolation is too weak, ConfigError for a reward function.
     """
     sandbox = sandbox or make_sandbox(config)
@@ -95,7 +107,9 @@ def make_scorer(
         format_weight=config.format_weight,
         code_needs_format=config.code_needs_format,
         hide_shown_test=config.hide_shown_test,
-        functions=load_reward_functions(config.functions, built_in_rewards(sandbox, limits)),
+        functions=start_reward_functions(
+            config.functions, built_in_rewards(sandbox, limits), functions_output, note
+        ),
     )
     return Scorer(
         sandbox,

@@ -6,16 +6,22 @@ import time
 from collections.abc import Callable, Sequence
 
 from common import rng
+from common.heartbeat import Heartbeat
+from common.reasons import FewReasons
 from common.records import Purpose, RolloutGroup, Score, TrajectoryGroup
 from common.streams import Consumer, Delivery
+from reward_service.metrics import Lost
 from reward_service.scoring import Scorer
-from reward_service.user_rewards import Decoding
+from reward_service.user_rewards import Decoding, RewardFunctionError
 
 _POLL_SECONDS = 0.5
 
 
 class RewardLoop:
-    """Scores one group after the other; ``publish`` publishes a result and acknowledges its cause."""
+    """Scores one group after the other; ``publish`` publishes a result and acknowledges its cause.
+
+    ``heart`` is told what it does, and ``note`` the first few reasons why groups are lost or completions excluded.
+    """
 
     def __init__(
         self,
@@ -23,6 +29,8 @@ class RewardLoop:
         consumer: Consumer,
         publish: Callable[[Delivery, TrajectoryGroup], None],
         scorer: Scorer,
+        heart: Heartbeat,
+        note: Callable[[str], None],
         deliveries: int,
         shuffle: bool,
     ) -> None:
@@ -30,35 +38,57 @@ class RewardLoop:
         self._consumer = consumer
         self._publish = publish
         self._scorer = scorer
+        self._heart = heart
+        self._reasons = FewReasons(note)
         self._deliveries = deliveries
         self._shuffle = shuffle
 
     def run(self, stopping: Callable[[], bool], on_group: Callable[[TrajectoryGroup], None]) -> None:
         """Work until told to stop; ``on_group`` is told every scored group."""
+        self._heart.waiting("completed groups")
         while not stopping():
             for delivery, group in self._consumer.decode(RolloutGroup, self._consumer.read(1, _POLL_SECONDS)):
                 # Publishing may wait for room, and nobody else may take the group meanwhile.
                 with self._consumer.holding([delivery]):
+                    longest = self._scorer.longest_seconds(len(group.rollouts))
+                    self._heart.doing(f"scoring group {group.prompt.index}", longest)
                     result = self._score(delivery, group)
+                    self._tell_reasons(result)
+                    self._heart.waiting(f"room for group {group.prompt.index} in the trajectory stream")
                     self._publish(delivery, result)
+                self._heart.waiting("completed groups")
                 on_group(result)
 
     def _score(self, delivery: Delivery, group: RolloutGroup) -> TrajectoryGroup:
         if delivery.attempt > self._deliveries:
+            self._scorer.metrics.lost(Lost.DELIVERIES)
             reason = f"scoring did not finish in {self._deliveries} attempts"
             return TrajectoryGroup.from_lost(group.prompt, self._name, reason)
         return score_rollouts(self._scorer, group, self._name, self._shuffle)
 
+    def _tell_reasons(self, group: TrajectoryGroup) -> None:
+        if group.lost is not None:
+            self._reasons.add("a group is lost", group.lost)
+        for score in group.scores:
+            if score.excluded:
+                self._reasons.add("a completion is excluded", score.reason)
+
 
 def score_rollouts(scorer: Scorer, group: RolloutGroup, worker: str, shuffle: bool = False) -> TrajectoryGroup:
-    """Score a group; one whose task cannot be scored is lost. ``shuffle`` deals the rewards of training groups."""
+    """Score a group; one that cannot be scored is lost. Of an evaluation only verdicts and format are asked.
+
+    ``shuffle`` deals the rewards of training groups.
+    """
     started = time.perf_counter()
+    texts = [rollout.text for rollout in group.rollouts]
     try:
-        scores = scorer.score_group(
-            group.prompt.task,
-            [rollout.text for rollout in group.rollouts],
-            [Decoding(rollout.text_tokens, rollout.forwards) for rollout in group.rollouts],
-        )
+        if group.prompt.purpose is Purpose.EVALUATION:
+            scores = scorer.evaluate_group(group.prompt.task, texts)
+        else:
+            decodings = [Decoding(rollout.text_tokens, rollout.forwards) for rollout in group.rollouts]
+            scores = scorer.score_group(group.prompt.task, texts, decodings)
+    except RewardFunctionError as error:
+        return TrajectoryGroup.from_lost(group.prompt, worker, f"cannot be scored: {error.reason}")
     except ValueError as error:
         return TrajectoryGroup.from_lost(group.prompt, worker, f"cannot be scored: {error}")
     if shuffle and group.prompt.purpose is Purpose.TRAIN:

@@ -8,16 +8,17 @@ from typing import Literal
 
 from common.records import Score, Task, Verdict
 from reward_service.extraction import format_score
-from reward_service.user_rewards import Completion, Decoding, NamedReward
+from reward_service.user_rewards import Completion, Decoding, Reward, UnknownRewardError
 
 TestReward = Literal["pass_rate", "all_or_nothing"]
+_SANDBOX = "the sandbox failed"
 
 
 @dataclass(frozen=True)
 class JudgedCompletion:
     """A completion whose tests ran, ``program`` being what was found in its text.
 
-    ``forgeable``: they ran in the program's own process.
+    ``forgeable``: they ran in the program's own process. ``failure``: why a verdict is ``infra``, where one is.
     """
 
     text: str
@@ -25,6 +26,7 @@ class JudgedCompletion:
     verdicts: tuple[Verdict, ...]
     decoding: Decoding | None = None
     forgeable: bool = False
+    failure: str = ""
 
     def shown(self, form: float) -> Completion:
         """Make what reward functions see of it; ``form`` is its format reward."""
@@ -45,7 +47,7 @@ class RewardRule:
     format_weight: float = 0.5
     code_needs_format: bool = False
     hide_shown_test: bool = False
-    functions: tuple[NamedReward, ...] = ()
+    functions: tuple[Reward, ...] = ()
 
     @property
     def weights(self) -> dict[str, float]:
@@ -63,11 +65,14 @@ class RewardRule:
         hidden = task.shown_tests if self.hide_shown_test else 0
         return hidden if hidden < len(task.tests) else 0
 
-    def scores(self, task: Task, completions: Sequence[JudgedCompletion]) -> list[Score]:
+    def scores(
+        self, task: Task, completions: Sequence[JudgedCompletion], call_functions: bool = True
+    ) -> list[Score]:
         """Weigh verdicts, format and the reward functions into a score for each completion of a group.
 
         One that the sandbox failed on is excluded, and not shown to the functions; one of which a function cannot
-        tell is excluded too. Raises RewardFunctionError, a ValueError.
+        tell is excluded too. Without ``call_functions`` the score is that of verdicts and format alone. Raises
+        RewardFunctionError, a ValueError.
         """
         forms = [format_score(task, one.text, one.program) for one in completions]
         components = [
@@ -76,26 +81,37 @@ class RewardRule:
         ]
         counted = [index for index, one in enumerate(completions) if Verdict.INFRA not in one.verdicts]
         shown = [completions[index].shown(forms[index]) for index in counted]
-        unknown = set(range(len(completions))).difference(counted)
-        for named in self.functions:
+        unknown = {i: one.failure or _SANDBOX for i, one in enumerate(completions) if i not in set(counted)}
+        for named in self.functions if call_functions else ():
             for index, value in zip(counted, named.values(task, shown), strict=True):
-                if value is None:
-                    unknown.add(index)
+                if isinstance(value, UnknownRewardError):
+                    unknown.setdefault(index, f"{named.name} cannot tell: {value}")
                 else:
                     components[index][named.name] = value
         return [
-            self._score(one, parts, excluded=index in unknown)
+            self._score(one, parts, unknown.get(index))
             for index, (one, parts) in enumerate(zip(completions, components, strict=True))
         ]
 
-    def _score(self, completion: JudgedCompletion, components: dict[str, float], *, excluded: bool) -> Score:
+    def longest_seconds(self, completions: int) -> float:
+        """Return how long the reward functions may take over so many completions, within all their deadlines."""
+        return sum(named.longest_seconds(completions) for named in self.functions)
+
+    def close(self) -> None:
+        """End what the reward functions run; their calls fail."""
+        for named in self.functions:
+            named.close()
+
+    def _score(self, completion: JudgedCompletion, components: dict[str, float], unknown: str | None) -> Score:
         weights = self.weights
+        excluded = unknown is not None
         return Score(
             reward=0.0 if excluded else sum(weights[name] * value for name, value in components.items()),
             components=components,
             weights=weights,
             verdicts=completion.verdicts,
             excluded=excluded,
+            reason=unknown or "",
             forgeable=completion.forgeable,
         )
 

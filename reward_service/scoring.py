@@ -13,17 +13,18 @@ from functools import partial
 from common.records import Score, Task, Verdict
 from reward_service.criteria import (
     GradingCriteria,
+    MalformedTaskError,
     ReferenceUnavailableError,
     asks_reference,
     criteria_from_reference,
     criteria_without_reference,
 )
 from reward_service.extraction import program_of, reference_program
-from reward_service.metrics import ScoringMetrics
+from reward_service.metrics import Exclusion, Lost, ScoringMetrics
 from reward_service.reward_hacking import RewardHackingProbe
 from reward_service.rewards import JudgedCompletion, RewardRule
 from reward_service.single_flight import Pending, SingleFlightCache
-from reward_service.user_rewards import Decoding
+from reward_service.user_rewards import Decoding, RewardFunctionError
 from sandbox.judge.verdict import judge, program_for
 from sandbox.types import CaseRun, Limits, Outcome, Program, Sandbox
 
@@ -142,6 +143,17 @@ class Scorer:
         """Return one score per completion, in order. Raises ValueError as :meth:`examine` does."""
         return [scored.score for scored in self.examine(task, completions, decodings)]
 
+    def evaluate_group(self, task: Task, completions: Sequence[str]) -> list[Score]:
+        """Return one score per completion, of verdicts and format alone: no reward function is called.
+
+        Whether a completion passes its tests depends on no reward function, and is known where one fails.
+        Raises MalformedTaskError.
+        """
+        started = time.monotonic()
+        scored = self.reward(task, self.judge(task, completions), call_functions=False)
+        self.metrics.time("scoring/group", time.monotonic() - started)
+        return [one.score for one in scored]
+
     def examine(
         self,
         task: Task,
@@ -172,6 +184,9 @@ class Scorer:
         programs = [extract(task, text) for text in completions]
         try:
             criteria = self._criteria_of(prepared, deadline)
+        except MalformedTaskError:
+            self.metrics.lost(Lost.TASK)
+            raise
         except (ReferenceUnavailableError, TimeoutError) as error:
             criteria = GradingCriteria(())
             failed = prepared.same_report(Verdict.INFRA, str(error) or "no time to run the reference")
@@ -183,16 +198,21 @@ class Scorer:
         judged = []
         for text, program, tests, decoding in zip(completions, programs, reports, known, strict=True):
             verdicts = tuple(report.verdict for report in tests)
-            judged.append(Judged(JudgedCompletion(text, program, verdicts, decoding, forgeable), tests))
+            failure = next((report.note for report in tests if report.verdict is Verdict.INFRA), "")
+            judged.append(Judged(JudgedCompletion(text, program, verdicts, decoding, forgeable, failure), tests))
         self._probe_failures(prepared, criteria, judged)
         return judged
 
-    def reward(self, task: Task, judged: Sequence[Judged]) -> list[Scored]:
+    def reward(self, task: Task, judged: Sequence[Judged], call_functions: bool = True) -> list[Scored]:
         """Weigh what was judged: a whole group, where its completions' rewards depend on each other.
 
-        Raises RewardFunctionError.
+        Without ``call_functions`` the reward functions are left out. Raises RewardFunctionError.
         """
-        scores = self._rule.scores(task, [one.completion for one in judged])
+        try:
+            scores = self._rule.scores(task, [one.completion for one in judged], call_functions)
+        except RewardFunctionError as error:
+            self.metrics.lost(error.failure)
+            raise
         scored = [
             Scored(score, one.completion.program, one.tests) for score, one in zip(scores, judged, strict=True)
         ]
@@ -201,10 +221,19 @@ class Scorer:
             self._on_scored(scored)
         return scored
 
+    def longest_seconds(self, completions: int) -> float:
+        """Return how long scoring a group of so many completions may take, within all its deadlines."""
+        return 2 * self._deadline_s + self._rule.longest_seconds(completions)
+
     def close(self) -> None:
-        """Stop the threads. Groups being scored finish first."""
+        """Stop the threads and the reward functions. Tests that run finish first."""
+        self.end_functions()
         self._pool.shutdown(wait=True)
         self._hacking_probe.close()
+
+    def end_functions(self) -> None:
+        """End the user's reward functions; groups that wait for them fail with RewardFunctionError."""
+        self._rule.close()
 
     def _prepare(self, task: Task) -> PreparedTask:
         reference = reference_program(task) if asks_reference(task) else None
@@ -293,7 +322,10 @@ class Scorer:
     def _count(self, scored: Sequence[Scored]) -> None:
         self.metrics.count("scoring/groups")
         self.metrics.count("scoring/completions", len(scored))
-        self.metrics.count("scoring/excluded", sum(one.score.excluded for one in scored))
+        for one in scored:
+            if one.score.excluded:
+                failed = Verdict.INFRA in one.score.verdicts
+                self.metrics.excluded(Exclusion.SANDBOX if failed else Exclusion.UNKNOWN_REWARD)
         self.metrics.count(
             "scoring/forgeable_passes", sum(one.score.forgeable and one.score.passed for one in scored)
         )

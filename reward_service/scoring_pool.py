@@ -50,6 +50,7 @@ class ScoringPool:
     ) -> None:
         if kind is not None:
             self._sandbox.close()  # what is under way ends now, as a failure of ours
+            self._scorer.end_functions()
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._scorer.close()
         self._sandbox.close()

@@ -1,19 +1,22 @@
-"""Reward functions: named by path or plug-in, loaded once, called for every completion or for every group."""
+"""Reward functions: named by path or plug-in, loaded once, called for every completion or for every group.
+
+Here a function is called in the process that asks. :mod:`reward_service.isolation` calls those of the user's in
+processes of their own.
+"""
 
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from numbers import Real
+from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from common.config import ConfigError, RewardFunctionConfig
 from common.plugins import PluginError, load_plugin
 from common.records import Task, Verdict
 from reward_service.async_calls import DeadlineError, results_of
+from reward_service.numbers import NotANumberError, finite_number, shown
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Completion:
 
 
 class RewardFunction(Protocol):
-    """Returns any finite number, which is weighed and added to the reward; several threads may call it at once.
+    """Returns any finite number, which is weighed and added to the reward.
 
     It may be ``async``. The task's ``metadata`` has the columns of its row that ``data.metadata`` names.
     """
@@ -60,8 +63,27 @@ class GroupRewardFunction(Protocol):
     ) -> Iterable[float] | Awaitable[Iterable[float]]: ...
 
 
+class Failure(StrEnum):
+    """Name how a reward function failed; also the ``reason`` label of the metric ``scoring_lost``."""
+
+    RAISED = "function_raised"
+    LATE = "function_late"
+    DIED = "function_died"
+    NO_NUMBER = "function_no_number"
+
+
 class RewardFunctionError(ValueError):
-    """A reward function raised, was late, or did not return finite numbers; the message names it."""
+    """A reward function raised, was late, ended its process, or did not return finite numbers.
+
+    ``reason`` is the message without the task: the same text for the same mistake on many tasks. ``problem``: what
+    the function did.
+    """
+
+    def __init__(self, name: str, failure: Failure, problem: str, task_id: str) -> None:
+        self.reason = f"reward.functions: {name} {problem}"
+        super().__init__(f"{self.reason}, on task {task_id!r}")
+        self.failure = failure
+        self.problem = problem
 
 
 class UnknownRewardError(Exception):
@@ -71,12 +93,39 @@ class UnknownRewardError(Exception):
     """
 
 
+#: A reward, or why none is known.
+Value = float | UnknownRewardError
+
+
+class Reward(Protocol):
+    """A component of the reward: a function that can be called, wherever it runs.
+
+    ``scope``: whether it is called for every completion or once for a group.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def scope(self) -> Literal["completion", "group"]: ...
+
+    def values(self, task: Task, completions: Sequence[Completion]) -> list[Value]:
+        """Return the reward of each completion, or why it is not known. Raises RewardFunctionError."""
+
+    def longest_seconds(self, completions: int) -> float:
+        """Return how long the rewards of so many completions may take, within all deadlines."""
+
+    def close(self) -> None:
+        """End what runs for it; calls under way fail."""
+
+
 @dataclass(frozen=True)
 class NamedReward:
-    """A loaded reward function; ``name`` is that of its component.
+    """A loaded reward function, called in this process; ``name`` is that of its component.
 
-    ``scope``: whether it is called for every completion or once for a group. ``timeout_s`` of an ``async`` one:
-    for all calls of a group, which run at the same time.
+    ``timeout_s`` bounds the calls of an ``async`` function on a group, which run at the same time; one that is not
+    ``async`` cannot be ended from here.
     """
 
     name: str
@@ -91,44 +140,66 @@ class NamedReward:
         Raises RewardFunctionError and UnknownRewardError.
         """
         (value,) = self.values(task, [completion])
-        if value is None:
-            raise UnknownRewardError(f"{self.name} cannot tell, on task {task.id!r}")
+        if isinstance(value, UnknownRewardError):
+            raise value
         return value
 
-    def values(self, task: Task, completions: Sequence[Completion]) -> list[float | None]:
-        """Return the reward of each completion, None where the function cannot tell.
+    def values(
+        self,
+        task: Task,
+        completions: Sequence[Completion],
+        on_call: Callable[[], None] = lambda: None,
+    ) -> list[Value]:
+        """Return the reward of each completion, or why the function cannot tell.
 
-        Raises RewardFunctionError: a mistake in the function must not count as a reward.
+        ``on_call`` is called before each call of the function. Raises RewardFunctionError: a mistake in the
+        function must not count as a reward.
         """
         if not completions:
             return []
         if self.scope == "completion":
-            return [self._number(task, answer) for answer in self._answers(task, completions)]
-        (answer,) = self._answers(task, [tuple(completions)])
+            answers = self._answers(task, completions, on_call)
+            return [self._number(task, answer) for answer in answers]
+        (answer,) = self._answers(task, [tuple(completions)], on_call)
         if isinstance(answer, UnknownRewardError):
-            return [None] * len(completions)
-        if not isinstance(answer, Iterable):
-            raise self._failed(task, f"returned {answer!r}, not a number for each completion")
+            return [answer] * len(completions)
+        if not isinstance(answer, Iterable) or isinstance(answer, str | Mapping | Set):
+            problem = f"returned {shown(answer)}, not a number for each completion"
+            raise self._failed(task, Failure.NO_NUMBER, problem)
         try:
             answers = list(answer)  # runs a function that yields
-        except UnknownRewardError:
-            return [None] * len(completions)
-        except Exception as error:  # the function is the user's and may raise anything
+        except UnknownRewardError as error:
+            return [error] * len(completions)
+        except (Exception, SystemExit) as error:  # the function is the user's and may raise anything
             raise self._raised(task, error) from error
         if len(answers) != len(completions):
-            raise self._failed(task, f"returned {len(answers)} numbers for {len(completions)} completions")
+            problem = f"returned {len(answers)} numbers for {len(completions)} completions"
+            raise self._failed(task, Failure.NO_NUMBER, problem)
         return [self._number(task, answer) for answer in answers]
 
-    def _answers(self, task: Task, arguments: Sequence[Completion | tuple[Completion, ...]]) -> list[Any]:
+    def longest_seconds(self, completions: int) -> float:
+        """Return how long the rewards may take; of a function that is not ``async`` this is what they should."""
+        return self.timeout_s * (completions if self.scope == "completion" else 1)
+
+    def close(self) -> None:
+        """Nothing of it runs once a call has returned."""
+
+    def _answers(
+        self,
+        task: Task,
+        arguments: Sequence[Completion | tuple[Completion, ...]],
+        on_call: Callable[[], None],
+    ) -> list[Any]:
         """Call the function with each of the arguments; an UnknownRewardError is an answer like any other."""
-        answers = [self._answer(task, argument) for argument in arguments]
+        answers = []
+        for argument in arguments:
+            on_call()
+            answers.append(self._answer(task, argument))
         waited_for = [index for index, answer in enumerate(answers) if inspect.isawaitable(answer)]
         try:
             results = results_of([answers[index] for index in waited_for], self.timeout_s)
         except DeadlineError as error:
-            raise self._failed(
-                task, f"did not answer within {self.timeout_s:g} s (reward.functions: timeout_seconds)"
-            ) from error
+            raise self._failed(task, Failure.LATE, late(self.timeout_s)) from error
         for index, result in zip(waited_for, results, strict=True):
             if isinstance(result, BaseException) and not isinstance(result, UnknownRewardError):
                 raise self._raised(task, result) from result
@@ -140,47 +211,53 @@ class NamedReward:
             return self.function(task, argument)
         except UnknownRewardError as error:
             return error
-        except Exception as error:  # the function is the user's and may raise anything
+        except (Exception, SystemExit) as error:  # the function is the user's and may raise anything
             raise self._raised(task, error) from error
 
-    def _number(self, task: Task, value: object) -> float | None:
+    def _number(self, task: Task, value: object) -> Value:
         if isinstance(value, UnknownRewardError):
-            return None
-        number = math.nan
-        if isinstance(value, Real) and not isinstance(value, bool):
-            with suppress(OverflowError):  # an integer that no float holds
-                number = float(value)
-        if not math.isfinite(number):
-            raise self._failed(task, f"returned {value!r}, not a finite number")
-        return number
+            return value
+        try:
+            return finite_number(value)
+        except NotANumberError as error:
+            raise self._failed(task, Failure.NO_NUMBER, str(error)) from error
 
     def _raised(self, task: Task, error: BaseException) -> RewardFunctionError:
-        return self._failed(task, f"raised {type(error).__name__}: {error}")
+        return self._failed(task, Failure.RAISED, f"raised {type(error).__name__}: {error}")
 
-    def _failed(self, task: Task, problem: str) -> RewardFunctionError:
-        return RewardFunctionError(f"reward.functions: {self.name} {problem}, on task {task.id!r}")
+    def _failed(self, task: Task, failure: Failure, problem: str) -> RewardFunctionError:
+        return RewardFunctionError(self.name, failure, problem, task.id)
+
+
+def late(timeout_s: float) -> str:
+    """Say that a function did not answer in time."""
+    return f"did not answer within {timeout_s:g} s (reward.functions: timeout_seconds)"
 
 
 def load_reward_functions(
     settings: Sequence[RewardFunctionConfig], built_in: Mapping[str, RewardFunction] | None = None
 ) -> tuple[NamedReward, ...]:
-    """Import the functions; those of ``built_in`` go by their names.
+    """Import the functions into this process; those of ``built_in`` go by their names.
 
     Raises ConfigError, naming the field, for one that cannot be used.
     """
-    ours = built_in or {}
     return tuple(
-        NamedReward(
-            setting.name,
-            setting.weight,
-            ours[setting.path]
-            if setting.path in ours
-            else _load(f"reward.functions.{index}.path", setting, known=tuple(ours)),
-            setting.scope,
-            setting.timeout_seconds,
-        )
-        for index, setting in enumerate(settings)
+        load_reward_function(field_of(index), setting, built_in or {}) for index, setting in enumerate(settings)
     )
+
+
+def load_reward_function(
+    field: str, setting: RewardFunctionConfig, built_in: Mapping[str, RewardFunction]
+) -> NamedReward:
+    """Import one function, which ``field`` of the recipe names. Raises ConfigError."""
+    ours = setting.path in built_in
+    function = built_in[setting.path] if ours else _load(field, setting, known=tuple(built_in))
+    return NamedReward(setting.name, setting.weight, function, setting.scope, setting.timeout_seconds)
+
+
+def field_of(index: int) -> str:
+    """Return the field of the recipe that names a reward function."""
+    return f"reward.functions.{index}.path"
 
 
 def _load(field: str, setting: RewardFunctionConfig, known: Sequence[str]) -> Callable[[Task, Any], Any]:

@@ -11,7 +11,7 @@ from common.heartbeat import Heartbeat
 from common.likelihood.views import SampleKey, Text
 from common.models.prompts import PromptEncoder
 from common.records import NoiseKey, PromptGroup, Purpose, Rollout, RolloutGroup
-from common.weights.fence import VersionFence
+from common.weights.fence import FenceTimeoutError, VersionFence
 from rollout_workers.backends.interface import Engine
 from rollout_workers.engine import Finished
 from rollout_workers.requests import Request
@@ -68,6 +68,24 @@ class RolloutEngine:
         if not self.has_unfinished:
             return True
         return self._engine.accepts(prompt.sampler) and prompt.min_version <= self._fence.version
+
+    def has_weights_for(self, prompt: PromptGroup, patience: float = 0.0) -> bool:
+        """Tell whether the weights are as new as the group asks for; wait for them up to ``patience`` seconds.
+
+        Raises FenceTimeoutError where that is as long as a wait may be.
+        """
+        if prompt.min_version <= self._fence.version:
+            return True
+        if not patience:
+            return False
+        self._heart.waiting(f"weights of version {prompt.min_version}")
+        try:
+            with self._fence.reading(prompt.min_version, min(patience, self._deadline)):
+                return True
+        except FenceTimeoutError:
+            if patience >= self._deadline:
+                raise
+            return False
 
     def check(self, prompt: PromptGroup) -> None:
         """Raise RequestError for a group that the model cannot complete."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from common.heartbeat import Heartbeat
 from common.records import NoiseKey, PromptGroup, RolloutGroup, TrajectoryGroup
 from common.streams import Consumer, Delivery
+from common.weights.fence import FenceTimeoutError
 from rollout_workers.requests import RequestError
 from rollout_workers.rollout_engine import RolloutEngine
 
 _POLL_SECONDS = 0.5
+#: How long a group waits for new weights that are on their way, before others are served that need none.
+_PATIENCE_SECONDS = 5.0
 
 
 class RolloutLoop:
@@ -43,14 +47,16 @@ class RolloutLoop:
         self._unfinished: list[Delivery] = []
         self._causes: dict[NoiseKey, Delivery] = {}
         self._next: PromptGroup | None = None
+        self._early: list[PromptGroup] = []
+        self._early_since = 0.0
         self._alone = False
 
     def run(self, stopping: Callable[[], bool]) -> None:
-        """Work until told to stop, and then until no group is unfinished."""
-        while not stopping():
-            self._heart.waiting("prompts")
-            self._begin_batch()
-            with self._consumer.holding(self._unfinished):
+        """Work until told to stop, and then until no group that was begun is unfinished."""
+        with self._consumer.holding(self._unfinished):
+            while not stopping():
+                self._heart.waiting("prompts")
+                self._begin_batch()
                 while self._engine.has_unfinished:
                     for group in self._engine.step():
                         self._publish(group)
@@ -60,9 +66,12 @@ class RolloutLoop:
     def _begin_batch(self) -> None:
         """Begin with the group that could not join the last batch, or else with the next one that comes."""
         self._alone = False
-        if self._next is None:
+        if self._next is None and not self._take_early():
             self._receive(self._consumer.read(1, _POLL_SECONDS))
-        self._refill()
+        if self._next is not None and not self._engine.has_weights_for(self._next, self._patience):
+            self._set_aside(self._next)
+        elif self._next is not None:
+            self._refill()
 
     def _refill(self) -> None:
         """Add groups while there is room and they can join the batch; claim none that would have to wait.
@@ -70,7 +79,7 @@ class RolloutLoop:
         A group left over from a crash is served alone, so that one that kills its worker takes no other with it.
         """
         while self._engine.has_room and not self._alone:
-            if self._next is None and not self._receive(self._consumer.read_more(1)):
+            if self._next is None and not self._take_early() and not self._receive(self._consumer.read_more(1)):
                 return
             if self._next is not None:
                 if not self._engine.accepts(self._next):
@@ -78,6 +87,36 @@ class RolloutLoop:
                 self._alone = self._causes[self._next.noise_key(0)].attempt > 1
                 self._engine.add(self._next)
                 self._next = None
+
+    @property
+    def _patience(self) -> float:
+        """Seconds to wait for the weights of a group: new ones are about to come, unless others wait already."""
+        return 0.0 if self._early else _PATIENCE_SECONDS
+
+    def _set_aside(self, group: PromptGroup) -> None:
+        """Keep the next group until its weights come: those held may be those of others that are to go before.
+
+        So it is while an evaluation holds weights.
+        """
+        if not self._early:
+            self._early_since = time.monotonic()
+        self._early.append(group)
+        self._next = None
+
+    def _take_early(self) -> bool:
+        """Make the first group next whose weights have come meanwhile; tell whether there is one.
+
+        Raises FenceTimeoutError where they do not come for ``deadline`` seconds.
+        """
+        ready = next((group for group in self._early if self._engine.has_weights_for(group)), None)
+        if ready is not None:
+            self._early.remove(ready)
+            self._early_since = time.monotonic()
+            self._next = ready
+        elif self._early and time.monotonic() - self._early_since > self._deadline:
+            wanted = self._early[0].min_version
+            raise FenceTimeoutError(f"waited {self._deadline:.0f} s for weights of version {wanted}")
+        return ready is not None
 
     def _receive(self, deliveries: Sequence[Delivery]) -> bool:
         """Make what was delivered the next group, if it can be denoised; tell whether anything was delivered."""
@@ -88,10 +127,23 @@ class RolloutLoop:
                 self._consumer.publish_and_acknowledge(delivery, lost, self._deadline)
                 self._on_lost()
                 continue
-            self._next = prompt
+            if not self._is_copy(delivery, prompt):
+                self._next = prompt
+                self._unfinished.append(delivery)
             self._causes[prompt.noise_key(0)] = delivery
-            self._unfinished.append(delivery)
         return bool(deliveries)
+
+    def _is_copy(self, delivery: Delivery, prompt: PromptGroup) -> bool:
+        """Tell whether the group is at hand already, and then let this delivery of it stand for the one before.
+
+        A group is sent again where Redis has lost it, and the delivery before may be gone.
+        """
+        before = self._causes.get(prompt.noise_key(0))
+        if before is None:
+            return False
+        self._unfinished[self._unfinished.index(before)] = delivery
+        self._consumer.acknowledge([before.id])
+        return True
 
     def _why_lost(self, delivery: Delivery, prompt: PromptGroup) -> str | None:
         if delivery.attempt > self._deliveries:

@@ -48,6 +48,7 @@ from common.config.run import (
     RunConfig,
     StreamsConfig,
     TelemetryConfig,
+    WandbConfig,
 )
 from common.config.stages import (
     CorpusConfig,
@@ -59,6 +60,7 @@ from common.config.stages import (
     StageLearnerConfig,
     StageModelConfig,
 )
+from common.config.task_source import TaskSource, source_name
 from common.config.tree import Config, RunSettings
 
 __all__ = [
@@ -109,15 +111,18 @@ __all__ = [
     "StageLearnerConfig",
     "StageModelConfig",
     "StreamsConfig",
+    "TaskSource",
     "TelemetryConfig",
     "TorchBackendConfig",
     "TraceConfig",
     "VllmBackendConfig",
     "VrpoConfig",
+    "WandbConfig",
     "Wd1Config",
     "dump_config",
     "from_environment",
     "load_config",
     "load_stage_config",
+    "source_name",
     "without_password",
 ]

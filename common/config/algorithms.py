@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from common.config.base import Positive, Rate, Section, Share, kind_of, with_kind
+from common.config.base import Amount, Positive, Rate, Section, Share, kind_of, with_kind
+from common.numbers import LARGEST_NUMBER
 
 #: The tag of what is none of ours; no kind can be called so.
 PLUGIN_TAG = "module:name"
@@ -131,7 +132,7 @@ class ClippedConfig(Section):
     """epsilon: ratios below 1 - epsilon gain nothing more."""
     clip_high: Rate | None = None
     """epsilon above 1; without it, ``clip`` on both sides."""
-    kl_weight: Annotated[float, Field(ge=0)] = 0.01
+    kl_weight: Amount = 0.01
     """beta of the KL; 0 runs without a reference."""
     kl_to: Literal["reference", "step_start"] = "reference"
     """The policy that the KL is to: the reference, or that of the step's start, which is not held apart."""
@@ -164,7 +165,7 @@ class SpgConfig(Section):
     """A lower or an upper bound of the likelihood, by the advantage's sign (SPG, arXiv 2510.09541)."""
 
     kind: Literal["spg"] = "spg"
-    beta: Annotated[float, Field(ge=1)] = 1.5
+    beta: Annotated[float, Field(ge=1, le=LARGEST_NUMBER)] = 1.5
     """Power in the upper bound."""
     mix: Share = 0.5
     """Share of the upper bound where a likelihood is lowered; the rest is the lower bound."""
@@ -186,7 +187,7 @@ class BgpoConfig(Section):
     """epsilon: ratios below 1 - epsilon gain nothing more."""
     clip_high: Rate | None = None
     """epsilon above 1; without it, ``clip`` on both sides."""
-    dual_clip: Annotated[float, Field(gt=1)] = 3.0
+    dual_clip: Annotated[float, Field(gt=1, le=LARGEST_NUMBER)] = 3.0
     """Ratios above it count no more where the advantage is negative."""
 
 
@@ -199,7 +200,7 @@ class GdsdConfig(Section):
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.0004
     """epsilon: a completion learns while its log-probability is between log(1 - epsilon) and log(1 + epsilon) off
     the old one."""
-    kl_weight: Annotated[float, Field(ge=0)] = 0.05
+    kl_weight: Amount = 0.05
     """beta of the KL to the reference; 0 runs without a reference."""
 
 
@@ -207,7 +208,7 @@ class StableDrlConfig(Section):
     """The bounds of SPG, weighed within a group by clipped ratios (StableDRL, arXiv 2603.06743)."""
 
     kind: Literal["stable_drl"] = "stable_drl"
-    beta: Annotated[float, Field(ge=1)] = 1.5
+    beta: Annotated[float, Field(ge=1, le=LARGEST_NUMBER)] = 1.5
     """Power in the upper bound, as of ``spg``."""
     mix: Share = 0.5
     """Share of the upper bound where a likelihood is lowered, as of ``spg``."""

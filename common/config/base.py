@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from common.errors import UserError
+from common.numbers import LARGEST_COUNT, LARGEST_NUMBER, LARGEST_SEED, not_a_boolean
 
 
 class ConfigError(UserError, ValueError):
@@ -15,9 +17,33 @@ class ConfigError(UserError, ValueError):
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, closed, documented by the docstrings under its fields."""
+    """Base of all sections: frozen, closed, documented by the docstrings under its fields.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    Numbers are finite, and none is ``true`` or ``false``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_no_booleans(cls, value: Any, info: ValidationInfo) -> Any:
+        if _takes_numbers_alone(cls, str(info.field_name)):
+            for item in value if isinstance(value, list | tuple) else (value,):
+                not_a_boolean(item)
+        return value
+
+
+@cache
+def _takes_numbers_alone(section: type[Section], field: str) -> bool:
+    """Return whether a field holds numbers, and no boolean."""
+    types = set(_types_in(section.model_fields[field].annotation))
+    return bool(types & {int, float}) and bool not in types
+
+
+def _types_in(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _types_in(part)
 
 
 def with_kind(value: Any, default: str) -> Any:
@@ -42,9 +68,12 @@ def _custom_resource(name: str) -> str:
     return name
 
 
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
-Rate = Annotated[float, Field(gt=0)]
+Positive = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+NonNegative = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+Rate = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
+#: Not less than nothing, as a weight is, or a share of GPUs.
+Amount = Annotated[float, Field(ge=0, le=LARGEST_NUMBER)]
 Share = Annotated[float, Field(ge=0, le=1)]
 #: What a run or its id may be called: it becomes a folder, a label and a part of Redis keys.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]

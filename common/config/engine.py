@@ -6,7 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from common.config.base import NonNegative, Positive, Rate, RayResource, Section, Share
+from common.config.base import Amount, NonNegative, Positive, Rate, RayResource, Section, Share
+
+#: The share of an exponential average that stays at a step.
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerConfig(Section):
@@ -14,9 +17,9 @@ class OptimizerConfig(Section):
 
     learning_rate: Rate = 1e-6
     """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.99)
     """AdamW's exponential averages."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    weight_decay: Amount = 0.1
     """Decoupled weight decay of matrices; biases and the weights of norms have none."""
     warmup_steps: NonNegative = 0
     """Optimizer steps of linear warm-up, the first of them at rate 0."""
@@ -42,7 +45,7 @@ class EngineConfig(Section):
 
     ranks: Positive = 1
     """DeepSpeed ranks, each a Ray actor."""
-    gpus_per_rank: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_rank: Amount = 0.0
     """GPUs Ray reserves for each rank."""
     ray_resource: RayResource | None = None
     """Custom Ray resource of which each rank takes 1, so that ranks run on the nodes that offer it."""

@@ -14,8 +14,10 @@ from common.config.base import ConfigError, Section
 from common.config.learner import MOVED_FIELDS
 from common.config.stages import Stage, StageConfig
 from common.config.tree import Config
+from common.config.yaml_text import YamlTextError, read_yaml
 from common.presets import PRESETS, REWARD_PRESETS
 
+_SHOWN_BITS, _SHOWN_CHARS = 128, 200
 _Tree = TypeVar("_Tree", Config, StageConfig)
 
 
@@ -44,13 +46,13 @@ def load_stage_config(recipe: Path, stage: Stage, overrides: Sequence[str] = ())
 
 def _read(recipe: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(recipe.read_text())
+        raw = read_yaml(recipe.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError(f"recipe {recipe}: no such file; see the recipes/ folder") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"recipe {recipe}: cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"recipe {recipe}: not valid YAML: {error}") from error
+    except YamlTextError as error:
+        raise ConfigError(f"recipe {recipe}: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"recipe {recipe}: expected a mapping of sections")
     return raw
@@ -108,9 +110,9 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 
 def _value_of(override: str, text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+        value = read_yaml(text)
+    except YamlTextError as error:
+        raise ConfigError(f"override {override!r}: {error}") from error
     # YAML 1.1 reads 1e-6 as text; a learning rate written so is a number to everybody else.
     return float(value) if isinstance(value, str) and _is_number(value) else value
 
@@ -175,9 +177,15 @@ def _explain(tree: type[Section], recipe: Path, error: ValidationError) -> str:
                 else f"unknown key{_of_kind(section)}; known keys here: {', '.join(section.model_fields)}"
             )
         elif problem["type"] != "missing" and not isinstance(problem["input"], dict):
-            message = f"{message} (got {problem['input']!r})"
+            message = f"{message} (got {_shown(problem['input'])})"
         lines.append(f"  {where}: {message}" if where else f"  {message}")
     return f"recipe {recipe} is not valid:\n" + "\n".join(lines)
+
+
+def _shown(value: object) -> str:
+    """Write a value down for a message. Python refuses to write the longest whole numbers in decimal."""
+    text = hex(value) if isinstance(value, int) and value.bit_length() > _SHOWN_BITS else repr(value)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
 
 
 def _of_kind(section: type[Section]) -> str:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from common.config.base import NonNegative, Positive, Rate, RayResource, Section, Share
+from common.config.base import Amount, NonNegative, Positive, Rate, RayResource, Section, Share
+from common.numbers import LARGEST_NUMBER
 from common.presets import REWARD_PRESETS, RewardPreset
 
 #: Metrics ``reward/NAME`` that are no component of the user's.
@@ -28,13 +29,19 @@ class RewardFunctionConfig(Section):
     """``package.module:function``, importable where the reward workers run; an installed plug-in's name; or one of
     ours: ``static_check`` (a third each: parses, imports resolve, names are bound) and ``tokens_per_forward`` (of
     the text, with ``rollout.decoder: threshold``)."""
-    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    weight: Annotated[float, Field(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER)] = 1.0
     """Factor of its value in the reward; the function's name names its component."""
     scope: Literal["completion", "group"] = "completion"
     """``group``: it takes (task, completions), all of a group but excluded ones, and gives a number for each."""
     timeout_seconds: Rate = 60.0
-    """Deadline of an ``async`` function, for all its calls on a group, which run at the same time. Missing it is
-    an error, as raising is. A function that is not ``async`` cannot be ended."""
+    """Deadline of a call; of an ``async`` function, for all its calls on a group, which run at the same time.
+    Missing it is an error, as raising is, and ends the process that the function runs in."""
+    processes: Positive = 1
+    """Processes of each reward worker that run it. A process imports the module, keeps its state, and takes one
+    group at a time. Of no effect on ours, which run in the worker."""
+    memory_mb: Positive | None = None
+    """Resident memory of such a process, MiB, above which it is replaced; without a bound, one that leaks is the
+    first that the kernel kills."""
 
     @property
     def name(self) -> str:
@@ -52,9 +59,9 @@ class RewardConfig(Section):
     tests: Literal["pass_rate", "all_or_nothing"] = "pass_rate"
     """The test reward: share of tests passed, or 1 only if all pass, for which no process is started after one
     fails."""
-    tests_weight: Annotated[float, Field(ge=0)] = 2.0
+    tests_weight: Amount = 2.0
     """Weight of the test reward (released DiffuCoder recipe: 2.0)."""
-    format_weight: Annotated[float, Field(ge=0)] = 0.5
+    format_weight: Amount = 0.5
     """Weight of the format reward (released DiffuCoder recipe: 0.5)."""
     code_needs_format: bool = False
     """The test reward counts only beside a full format reward (released DiffuCoder recipe)."""

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from common.config.backends import BackendConfig, TorchBackendConfig, VllmBackendConfig
-from common.config.base import Positive, RayResource, Section, kind_of, with_kind
+from common.config.base import Amount, Positive, RayResource, Section, kind_of, with_kind
+from common.numbers import LARGEST_COUNT
 from common.plugins import plugin_path
 from common.records import Sampler
 from common.sampler import DECODERS, SamplerFields
@@ -22,11 +23,11 @@ class RolloutConfig(SamplerFields, Section):
     min_workers: Positive | None = None
     """The run starts with this many of the workers; the others join whenever the cluster has room for them.
     Without it the run needs room for all, and starts once all are there."""
-    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    gpus_per_worker: Amount = 0.0
     """GPUs Ray reserves for each rollout worker."""
     ray_resource: RayResource | None = None
     """Custom Ray resource of which each worker takes 1, so that workers run on the nodes that offer it."""
-    group_size: Annotated[int, Field(ge=2)] = 8
+    group_size: Annotated[int, Field(ge=2, le=LARGEST_COUNT)] = 8
     """G, completions per task. At least 2: a group of one has no baseline."""
     batch_tokens: Positive = 16384
     """Tokens, prompts included, that one worker denoises together. Rows that finish make room for waiting ones."""

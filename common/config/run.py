@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from common.config.base import ConfigError, Name, NonNegative, Positive, Rate, Section
+from common.config.base import ConfigError, Name, NonNegative, Positive, Rate, Section, Seed, Share
 from common.config.environment import check_reference, from_environment, names_variable
+from common.config.task_source import TaskSource, TaskSources
 from common.sampler import Temperature
 
 
@@ -22,11 +24,11 @@ class RunConfig(Section):
     """Where everything the run produces goes."""
     about: str = ""
     """What the run shows and what it does not, in a sentence or two; printed first and put into the report."""
-    seed: NonNegative = 0
+    seed: Seed = 0
     """Keys every random number of the run."""
     steps: Positive | None = None
     """Learner steps (weight versions) to train. A run is given either these or ``epochs``."""
-    epochs: Annotated[Rate, Field(allow_inf_nan=False)] | None = None
+    epochs: Rate | None = None
     """Times that every training task is trained on, in place of ``steps``: the run ends before the step that would
     go beyond. Counts the tasks that were loaded, without those that ``data.max_prompt_tokens`` leaves out."""
     keep_best: bool = False
@@ -92,18 +94,29 @@ class PromptSettings(Section):
         return self
 
 
+def _check_sources(field: str, sources: Sequence[TaskSource]) -> None:
+    labels = [source.label for source in sources]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f"{field}: two sources are called {label!r}; give one of them another name")
+    without = [source.path for source in sources if source.weight is None]
+    if without and len(without) < len(sources):
+        raise ValueError(f"{field}: {without[0]} has no weight and others have; give all of them one, or none")
+
+
 class DataConfig(PromptSettings):
     source: Literal["synthetic", "file"] = "file"
     """``synthetic`` generates the quick start's tasks; ``file`` reads ``train`` and ``held_out``."""
-    train: Path | None = None
-    """File of training tasks; docs/tasks.md has the formats."""
+    train: TaskSources = ()
+    """Where training tasks come from: a file, ``hub:`` and the name of a data set on the Hub, or a list of sources
+    of several; docs/tasks.md has the formats."""
     train_format: str | None = None
-    """Format of that file by name, of ours or of an installed plug-in, or by path, ``module:function``; by default
-    the fields of each row tell it."""
-    held_out: Path | None = None
-    """File of evaluation tasks."""
+    """Format of their rows by name, of ours or of an installed plug-in, or by path, ``module:function``; by
+    default the fields of each row tell it."""
+    held_out: TaskSources = ()
+    """Where evaluation tasks come from, as ``train``, but without weights."""
     held_out_format: str | None = None
-    """Format of that file, as of ``train_format``."""
+    """Format of their rows, as of ``train_format``."""
     train_tasks: Positive = 2000
     """How many training tasks the synthetic generator makes."""
     held_out_tasks: Positive = 200
@@ -111,12 +124,17 @@ class DataConfig(PromptSettings):
     max_prompt_tokens: Positive = 512
     """A task whose prompt is longer, template and ``answer_prefix`` included, is left out, and counted."""
     metadata: tuple[str, ...] = ()
-    """Columns of the rows of both files that reward functions get, in ``task.metadata``; 16 KiB a task at most."""
+    """Columns of the rows, also of those held out, that reward functions get in ``task.metadata``; 16 KiB a task
+    at most."""
 
     @model_validator(mode="after")
     def _file_has_train(self) -> Self:
-        if self.source == "file" and self.train is None:
-            raise ValueError("train: missing; name a jsonl file of tasks, or set source: synthetic")
+        if self.source == "file" and not self.train:
+            raise ValueError("train: missing; name a file of tasks, or set source: synthetic")
+        for field, sources in (("train", self.train), ("held_out", self.held_out)):
+            _check_sources(field, sources)
+        if any(source.weight is not None for source in self.held_out):
+            raise ValueError("held_out: is evaluated on as a whole; leave the weights out")
         if self.source == "synthetic" and self.metadata:
             raise ValueError("metadata: generated tasks have no columns; leave it out, or set source: file")
         return self
@@ -133,6 +151,9 @@ class AdmissionConfig(Section):
     oversample: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
     """Groups admitted for each that is to be trained, against waiting for replacements of those that
     ``learner.zero_variance_groups: replace`` filters out; what is left over is trained a step later."""
+    revisit: Share = 1.0
+    """Chance that a group gets a task whose last group carried no learning signal, as the model solved it always
+    or never; else it gets another one. 1 gives tasks as they come."""
     max_discarded: NonNegative = 20
     """A run stops, and says why, where more groups than those of so many steps are filtered or dropped for one
     step; 0 sets no limit."""
@@ -190,6 +211,17 @@ class RayConfig(Section):
     """Start Ray's dashboard with a local Ray; ``ray list actors`` needs it."""
 
 
+class WandbConfig(Section):
+    project: Annotated[str, Field(pattern=r"^[^/\\#?%:]{1,128}$")] = "couplet"
+    """Project of W&B that the run is put into."""
+    entity: Annotated[str, Field(min_length=1)] | None = None
+    """User or team whose project it is; by default that of the account."""
+    group: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """Names what runs belong together, as the seeds of one experiment do."""
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
+    """Tags of the run."""
+
+
 class TelemetryConfig(Section):
     host: str = Field(default="auto", min_length=1)
     """Address on which the run's main process serves its metrics and the list of all endpoints. ``auto``: loopback
@@ -199,6 +231,19 @@ class TelemetryConfig(Section):
     loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Who is told of every step's metrics besides ``metrics.jsonl`` and Prometheus (extras ``tensorboard``,
     ``wandb``)."""
+    sample_steps: NonNegative = 10
+    """Learner steps between two tables of samples that they are told of (prompt, completion, reward); 0: none."""
+    wandb: WandbConfig = WandbConfig()
+    """Where W&B puts the run, for ``loggers: [wandb]``. Its own variables (WANDB_MODE, ...) apply."""
+
+    @model_validator(mode="after")
+    def _loggers_are_used(self) -> Self:
+        for name in self.loggers:
+            if self.loggers.count(name) > 1:
+                raise ValueError(f"loggers: names {name} twice; leave one of the two out")
+        if self.wandb != WandbConfig() and "wandb" not in self.loggers:
+            raise ValueError("wandb: not used; add wandb to loggers, or leave the section out")
+        return self
 
 
 class DeadlinesConfig(Section):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from common.config.base import NonNegative, Positive, Rate, Section, Share
+from common.config.base import Amount, NonNegative, Positive, Rate, Section, Share
 from common.config.engine import EngineConfig
 from common.config.run import DeadlinesConfig, ModelSection, RayConfig, RunConfig, TelemetryConfig
 
@@ -48,7 +48,7 @@ class CorpusSource(Section):
     """Column of its answer."""
     messages: str = "messages"
     """Column of a whole conversation, in place of prompt and answer; its last turn is the answer."""
-    weight: Annotated[Rate, Field(allow_inf_nan=False)] | None = None
+    weight: Rate | None = None
     """Share of the tokens that come from here, in proportion to the other sources' weights; either all sources
     have one or none. Without weights every document is read once an epoch."""
 
@@ -102,9 +102,9 @@ class DenoisingConfig(Section):
     """Share of documents that are cut at a random length (paper: 0.01)."""
     prefix_share: Share = 0.0
     """Share of documents whose beginning, of random length, is never masked (paper: 0.01)."""
-    phase_in_epochs: Annotated[float, Field(ge=0)] = 0.0
+    phase_in_epochs: Amount = 0.0
     """``sft``: epochs over which the share of examples whose prompt is not masked rises from 0 to 1 (paper: 1)."""
-    pad_weight: Annotated[float, Field(ge=0)] = 1.0
+    pad_weight: Amount = 1.0
     """``sft``: how much the loss at a pad token counts beside that at others."""
 
 

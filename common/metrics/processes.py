@@ -60,12 +60,14 @@ SCORING_COUNTERS = (
     _counter("scoring/cache_hits", "Programs whose verdicts were remembered"),
     _counter("scoring/coalesced", "Programs that waited for the same program instead of running"),
     _counter("scoring/infra_retries", "Programs run once more because the sandbox failed"),
-    _counter("scoring/excluded", "Completions excluded because the sandbox failed or the deadline passed"),
+    _counter("scoring/excluded", "Completions excluded, for whatever reason"),
     _counter("scoring/hacking_probes", "Failed programs shown to a naive grader"),
     _counter("scoring/hacking_detected", "Failed programs that the naive grader would have passed"),
     _counter("scoring/forgeable_passes", "Completions that passed with tests in their own process"),
 )
 SCORING_TESTS = _counter("scoring/tests", "Tests judged, by verdict", labels=("verdict",))
+SCORING_LOST = _counter("scoring/lost", "Groups that could not be scored, by reason", labels=("reason",))
+SCORING_EXCLUSIONS = _counter("scoring/exclusions", "Completions excluded, by reason", labels=("reason",))
 #: What the sandbox says of itself, under the same name without "scoring/".
 SCORING_GAUGES = (
     Metric("scoring/slots", "Programs that can run at the same time"),
@@ -94,5 +96,5 @@ HTTP_WAIT = Metric(
 HTTP_DEPTH = Metric("reward_http/queue_depth", "Programs that wait")
 HTTP_CAPACITY = Metric("reward_http/queue_capacity", "Programs that may wait")
 
-SCORING = (*SCORING_COUNTERS, SCORING_TESTS, *SCORING_GAUGES, *SCORING_SPANS)
+SCORING = (*SCORING_COUNTERS, SCORING_TESTS, SCORING_LOST, SCORING_EXCLUSIONS, *SCORING_GAUGES, *SCORING_SPANS)
 HTTP = (HTTP_REQUESTS, HTTP_LATE, HTTP_PROGRAM, HTTP_WAIT, HTTP_DEPTH, HTTP_CAPACITY)

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from common.models.families import SECTION, ModelError, family_named, stated_fields
 from common.models.tokenizer import read_tokenizer, special_tokens
 
+#: Ids without which nothing can be denoised.
+_NEEDED_IDS = ("mask_token_id", "eos_token_id")
+
 
 class ModelConfig(BaseModel):
     """A bidirectional transformer of Qwen2's or Llama's shape.
@@ -125,6 +128,12 @@ class ModelConfig(BaseModel):
     def _of_published(cls, folder: Path, fields: dict[str, Any]) -> ModelConfig:
         tokenizer = read_tokenizer(folder, fields["family"])
         if tokenizer is None:
+            left_open = [name for name in _NEEDED_IDS if fields[name] is None]
+            if left_open:
+                raise ModelError(
+                    f"{folder / 'config.json'}: leaves {' and '.join(left_open)} to the tokenizer, and the folder "
+                    "has none; add its files: tokenizer.json, or vocab.json and merges.txt"
+                )
             return cls.model_validate(_completed(fields))
         known = special_tokens(tokenizer, fields["family"])
         fields = _completed(known.complete(fields))
@@ -150,7 +159,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _completed(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields with the end of text as pad where there is none; the other ids must be known."""
-    for name in ("mask_token_id", "eos_token_id"):
+    for name in _NEEDED_IDS:
         if fields[name] is None:
             raise ValueError(f"{name}: missing, and no tokenizer declares one; add its id to config.json")
     pad = fields["eos_token_id"] if fields["pad_token_id"] is None else fields["pad_token_id"]

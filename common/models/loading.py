@@ -13,11 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from common.disk import replaced_folder, writing
+from common.errors import NotHereError
 from common.models.checkpoint import SHARD_BYTES, read_weights, write_weights
 from common.models.config import ModelConfig, read_config
 from common.models.families import ModelError, checkpoint_name, stock_family
 from common.models.tokenizer import TOKENIZER_FILES, read_tokenizer, special_tokens
 from common.models.transformer import MaskedDiffusionModel
+
+
+class MissingTokenizerError(ModelError, NotHereError):
+    """A model whose folder on this machine holds no tokenizer."""
+
 
 #: The warm start that ships with the package.
 _BUILTIN = {"builtin:quickstart": Path(__file__).parent / "quickstart"}
@@ -89,7 +95,7 @@ def load_tokenizer(path: str) -> Any:
     config = ModelConfig.from_folder(folder)
     tokenizer = read_tokenizer(folder, config.family)
     if tokenizer is None:
-        raise ModelError(f"{folder}: no tokenizer: needs tokenizer.json, or vocab.json and merges.txt")
+        raise MissingTokenizerError(f"{folder}: no tokenizer: needs tokenizer.json, or vocab.json and merges.txt")
     try:
         special_tokens(tokenizer, config.family).check(config.model_dump())
     except ValueError as error:

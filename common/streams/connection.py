@@ -10,7 +10,7 @@ from common.config import without_password
 from common.errors import UserError
 
 #: No reply within this time: the connection is given up. Nothing that a run asks for takes nearly as long.
-_REPLY_SECONDS = 15.0
+_REPLY_SECONDS = 10.0
 _CONNECT_SECONDS = 5.0
 _FIRST_TRIES = Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=4)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -48,6 +48,7 @@ class Consumer:
         self._in_work: set[bytes] = set()
         self._reply_lost = False
         self._failures_seen = streams.patience.failures
+        self._away_in_work = False
         self._claims_from = 0.0
 
     @contextmanager
@@ -62,8 +63,10 @@ class Consumer:
             while not done.wait(self._streams.config.claim_seconds / 3):
                 ids: Any = [delivery.id for delivery in tuple(deliveries)]
                 if ids:
-                    with suppress(redis.RedisError):  # away, or without these messages: then nobody claims them
+                    try:
                         self._client.xclaim(self._key, self._group, self.name, 0, ids, justid=True)
+                    except redis.RedisError:
+                        self._away_in_work = True
 
         keeper = threading.Thread(target=renew, daemon=True)
         keeper.start()
@@ -193,8 +196,8 @@ class Consumer:
 
         Nobody could show for a while that they are in work.
         """
-        if self._patience.failures != self._failures_seen:
-            self._failures_seen = self._patience.failures
+        if self._patience.failures != self._failures_seen or self._away_in_work:
+            self._failures_seen, self._away_in_work = self._patience.failures, False
             self._reply_lost = True
             self._claims_from = time.monotonic() + self._streams.config.claim_seconds
 

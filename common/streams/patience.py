@@ -55,7 +55,7 @@ class StreamsAwayError(StreamError):
 
 
 class Patience:
-    """Repeat operations while Redis is away; give up after ``seconds`` without success.
+    """Repeat operations while Redis is away; give up, for good, after ``seconds`` without success.
 
     An outage that lasts ``note_after`` seconds is told to ``note`` when that is seen, and again when it is over.
     ``meanwhile`` is called before each repetition; what it raises ends the wait. For one thread.
@@ -79,6 +79,7 @@ class Patience:
         self._note = note
         self._note_after = note_after
         self._noted = False
+        self._failing_since: float | None = None
 
     def also(self, call: Callable[[], object]) -> None:
         """Have ``call`` called before each repetition as well."""
@@ -89,6 +90,10 @@ class Patience:
             call()
 
         self.meanwhile = meanwhile
+
+    def end(self) -> None:
+        """Wait no more, now and later: every operation is tried once."""
+        self._seconds = 0.0
 
     def call(self, what: str, operation: Callable[[], T]) -> T:
         """Return the result of an operation that may be done twice; ``what`` names it in messages.
@@ -117,6 +122,23 @@ class Patience:
             if since is not None:
                 self.waited += time.monotonic() - since
 
+    def attempt(self, what: str, operation: Callable[[], Any]) -> None:
+        """Try an operation without waiting; after as long as :meth:`call` waits, give up as it does.
+
+        Raises StreamError.
+        """
+        began = time.monotonic()
+        try:
+            operation()
+        except _FAILURES as error:
+            self._failing_since = self._failing_since or began
+            self._bear(what, error, time.monotonic() - self._failing_since)
+        else:
+            self._tell_end(self._failing_since)
+            if self._failing_since is not None:
+                self.waited += time.monotonic() - self._failing_since
+            self._failing_since = None
+
     def once(self, what: str, operation: Callable[[], Any], happened: Callable[[], bool]) -> None:
         """Do what must not be done twice: before each repetition, ask whether it ``happened`` all the same.
 
@@ -142,6 +164,7 @@ class Patience:
             raise StreamError(f"Redis refuses {what}: {error}") from error
         self.problem = f"Redis is of no use: {reason}"
         if seconds >= self._seconds:
+            self.end()
             raise StreamsAwayError(
                 f"{self.problem}; waited {seconds:.0f} s (deadlines.redis_seconds) to do {what}"
             ) from error
@@ -160,11 +183,10 @@ class Patience:
 def actor_patience(seconds: float, heart: Heartbeat) -> Patience:
     """Make the patience of an actor, which while it waits is not late.
 
-    It lasts a little longer than ``seconds``, that of the run's main process, which gives up in good order. That
-    process tells of an outage too, and sooner: an actor only tells of those that last.
+    It lasts a little longer than ``seconds``, that of the run's main process, which gives up in good order, and
+    tells of an outage for all.
     """
-    away = partial(heart.waiting, "Redis, which is away")
-    return Patience(seconds + _LONGER_SECONDS, heart.note, away, note_after=_LONGER_SECONDS)
+    return Patience(seconds + _LONGER_SECONDS, meanwhile=partial(heart.waiting, "Redis, which is away"))
 
 
 class Deadline:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import redis
@@ -32,6 +33,8 @@ _HIDDEN = b":"
 _WHOLE = b":whole"
 #: The number of the main process's last publication, by which it sees whether one whose reply was lost took place.
 _RECEIPT = b":receipt"
+#: Set to see whether the server takes writes.
+_WRITTEN = b":written"
 
 
 class StreamFullError(StreamError):
@@ -107,6 +110,14 @@ class Streams:
             return bool(vouched) and all(isinstance(groups, list) and groups for groups in found)
 
         return self.patience.call(f"XINFO {self._prefix}*", look)
+
+    def try_write(self) -> None:
+        """Write something, and do not wait where that is not possible: it is noted, and ends patience in time.
+
+        A server that answers may take no writes, which others wait for.
+        """
+        key = self.key(COUNTERS)
+        self.patience.attempt(f"HSET {key}", lambda: self.client.hset(key, _WRITTEN, "1"))  # type: ignore[arg-type]
 
     def server(self) -> str:
         """Return what names the process of the server, another one after each restart."""
@@ -214,6 +225,19 @@ class Streams:
                 f"XRANGE {key}", lambda start=start: self.client.xrange(key, start, count=_PAGE)
             )
             yield from (fields[RECORD] for _, fields in entries)
+            if len(entries) < _PAGE:
+                return
+            start = f"({entries[-1][0].decode()}"
+
+    def remove(self, name: str, unwanted: Callable[[bytes], bool]) -> None:
+        """Delete the messages that are ``unwanted``, delivered or not."""
+        key, start = self.key(name), "-"
+        while True:
+            look = partial(self.client.xrange, key, start, count=_PAGE)
+            entries: Any = self.patience.call(f"XRANGE {key}", look)
+            ids = [entry for entry, fields in entries if unwanted(fields[RECORD])]
+            if ids:
+                self.patience.call(f"XDEL {key}", partial(self.client.xdel, key, *ids))
             if len(entries) < _PAGE:
                 return
             start = f"({entries[-1][0].decode()}"

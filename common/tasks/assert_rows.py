@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from common.records import Task
 from common.tasks.asserts import AssertLine, UnusableTestError, read_assert
+from common.tasks.conversations import asked
 from common.tasks.exports import exports_of, needs_solution, test_imports
 from common.tasks.rephrasing import is_rephrased, shows_code
 from common.tasks.rows import ParsedRow, SkippedRowError, TaskRow
@@ -25,7 +26,7 @@ def assert_task(row: TaskRow) -> ParsedRow:
     A question that was re-phrased (:mod:`common.tasks.rephrasing`) shares its row's id with the original one, so
     its task's id is told apart by its ending, ``/rephrased``.
     """
-    question = row.required_text(*_QUESTION_FIELDS)
+    question = asked(row, *_QUESTION_FIELDS)
     lines = row.strings(*_TEST_FIELDS)
     if not lines:
         name = row.name_of(*_TEST_FIELDS) or _TEST_FIELDS[0]

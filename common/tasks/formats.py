@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import cast
 
 from common.plugins import PluginError, load_plugin
@@ -21,8 +20,10 @@ from common.tasks.evalplus import humaneval_plus_task, mbpp_plus_task
 from common.tasks.humaneval import humaneval_task
 from common.tasks.livecodebench import livecodebench_task
 from common.tasks.mbpp_script import mbpp_script_task
+from common.tasks.open_r1 import open_r1_task
 from common.tasks.own import own_task
 from common.tasks.rows import ParsedRow, TaskFileError, TaskRow
+from common.tasks.verl import verl_task
 
 Parse = Callable[[TaskRow], ParsedRow]
 
@@ -49,6 +50,8 @@ FORMATS: dict[str, TaskFormat] = {
     "mbpp": TaskFormat(("test_list",), assert_task),
     "livecodebench": TaskFormat(("question_content", "public_test_cases"), livecodebench_task),
     "apps": TaskFormat(("question", "input_output"), apps_task),
+    "verl": TaskFormat(("prompt", "reward_model"), verl_task),
+    "open-r1": TaskFormat(("prompt", "verification_info"), open_r1_task),
     "cruxeval-o": TaskFormat(("code", "input", "output"), partial(cruxeval_task, wanted="output")),
     "cruxeval-i": TaskFormat((), partial(cruxeval_task, wanted="input")),
     "mbpp+base": TaskFormat((), partial(mbpp_plus_task, plus=False)),
@@ -78,8 +81,15 @@ def format_of(row: TaskRow) -> str:
     for name, known in FORMATS.items():
         if known.fields and all(row.fields.get(field) is not None for field in known.fields):
             return name
+    for name, known in FORMATS.items():
+        empty = [field for field in known.fields if field in row.fields and row.fields[field] is None]
+        if empty and all(field in row.fields for field in known.fields):
+            raise row.error(
+                empty[0], f"is null, and a row of the format {name} needs it; give it, or leave the row out"
+            )
     signs = "; ".join(f"{name}: {', '.join(known.fields)}" for name, known in FORMATS.items() if known.fields)
-    has = ", ".join([*islice(row.fields, _LISTED), *(["..."] * (len(row.fields) > _LISTED))]) or "no fields"
+    filled = [field for field, value in row.fields.items() if value is not None]
+    has = ", ".join([*filled[:_LISTED], *(["..."] * (len(filled) > _LISTED))]) or "no fields"
     raise TaskFileError(
         f"{row.path}, {row.place}: of no known format, it has {has}; rename its fields to those of one ({signs})"
     )

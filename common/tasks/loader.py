@@ -1,4 +1,4 @@
-"""Read programming tasks from a file of JSON lines or a JSON list (plain, or gzip if named ``.gz``) or Parquet.
+"""Read programming tasks from files of JSON lines or a JSON list (plain, or gzip if named ``.gz``) or Parquet.
 
 ``docs/tasks.md`` has the formats and what becomes of their rows. Fields that a format does not know are ignored,
 except in our own, where they are errors, and except for those asked for as metadata.
@@ -14,7 +14,7 @@ from pathlib import Path
 from common.records import Task
 from common.tasks.formats import FORMATS, OWN_FORMAT, format_of, parser_of
 from common.tasks.metadata import with_metadata, without_columns
-from common.tasks.rows import ParsedRow, SkippedRowError, TaskFileError, TaskRow, read_rows, unit_of
+from common.tasks.rows import ParsedRow, SkippedRowError, TaskFileError, TaskRow, read_rows
 
 __all__ = ["LoadReport", "TaskFileError", "load_tasks"]
 
@@ -27,13 +27,14 @@ class LoadReport:
     """The tasks of a file, in its order, and what of it cannot be used.
 
     ``skipped``: rows, well-formed, none of whose tests can be used. ``left_out``: single tests of the tasks that
-    are there. ``formats``: rows by name of their format.
+    are there. ``formats``: rows by name of their format. ``unit``: what the numbers of omissions count.
     """
 
     tasks: tuple[Task, ...]
     skipped: tuple[Omission, ...] = ()
     left_out: tuple[Omission, ...] = ()
     formats: Mapping[str, int] = field(default_factory=dict)
+    unit: str = field(default="line", compare=False)
 
 
 def load_tasks(
@@ -52,22 +53,22 @@ def load_tasks(
     left_out: list[Omission] = []
     formats: Counter[str] = Counter()
     first_use: dict[str, int] = {}
-    absent = set(metadata)
+    absent, unit = set(metadata), "line"
     for row in read_rows(path):
-        name = format or format_of(row)
+        name, unit = format or format_of(row), row.unit
         formats[name] += 1
         try:
             # Of a row of our own, what no task has a field for is an error.
             told = without_columns(row, metadata) if name == OWN_FORMAT else row
             parsed = (named or FORMATS[name].parse)(told)
         except SkippedRowError as error:
-            skipped.append((row.number, row.identifier(), str(error)))
+            skipped.append((row.number, row.identifier_or_number(), str(error)))
             continue
         if not isinstance(parsed, ParsedRow):  # the function may be the user's
             raise TaskFileError(f"{format_field}: {name} gives {type(parsed).__name__}; return a ParsedRow")
         task_id = parsed.task.id
         if task_id in first_use:
-            place = f"{unit_of(path)} {first_use[task_id]}"
+            place = f"{row.unit} {first_use[task_id]}"
             raise row.error("id", f"{task_id!r} was already used on {place}; make ids unique")
         first_use[task_id] = row.number
         absent -= {column for column in absent if row.fields.get(column) is not None}
@@ -79,15 +80,14 @@ def load_tasks(
         raise TaskFileError(
             f"data.metadata: no task of {path} has the column {min(absent)!r}; name columns of its rows"
         )
-    return LoadReport(tuple(tasks), tuple(skipped), tuple(left_out), dict(formats))
+    return LoadReport(tuple(tasks), tuple(skipped), tuple(left_out), dict(formats), unit)
 
 
 def _check_text(task: Task, row: TaskRow) -> None:
     """Raise TaskFileError for a task that cannot be encoded: JSON can escape what is no text."""
     try:
         task.encode()
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(error.object[error.start]):x}"
-        raise TaskFileError(
-            f"{row.path}, {row.place}: holds {half}, half of a surrogate pair and no character; mend the row"
-        ) from error
+    except UnicodeEncodeError:
+        for field, value in row.fields.items():
+            row.check_text(field, value)
+        raise

@@ -81,9 +81,17 @@ def _programs() -> list[Panel]:
             Query(_ALL.share("scoring/excluded", "scoring/completions"), f"{_WHO} completions excluded"),
             Query(_ALL.share("scoring/infra_retries", "scoring/executions"), f"{_WHO} programs run again"),
             unit="percentunit",
+            width=12,
         ),
-        graph("Completions a second", _rate("scoring/completions")),
-        graph("Groups a second", _rate("scoring/groups")),
+        graph(
+            "Lost and excluded",
+            _rate("scoring/lost", f"{_WHO} groups: {{{{reason}}}}", "reason"),
+            _rate("scoring/exclusions", f"{_WHO} completions: {{{{reason}}}}", "reason"),
+            note="A second, by reason. The run's notes and its report tell the first few reasons in words.",
+            width=12,
+        ),
+        graph("Completions a second", _rate("scoring/completions"), width=12),
+        graph("Groups a second", _rate("scoring/groups"), width=12),
     ]
 
 

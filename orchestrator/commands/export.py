@@ -44,7 +44,7 @@ def _configuration_of(checkpoint: Path) -> Config | StageConfig:
             "checkpoint back into the folder of its run"
         )
     try:
-        raw = yaml.safe_load(file.read_text())
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid YAML: {error}; bring back the one that the run wrote") from error
     stage = raw.get("stage") if isinstance(raw, dict) else None

@@ -16,20 +16,22 @@ from common.config import (
     dump_config,
     without_password,
 )
-from common.models.families import ModelError
-from common.tasks.loader import TaskFileError
+from orchestrator.commands.dry_run import Check, check_data, check_rest, checks_table
 from orchestrator.commands.memory_view import checkpoints_line, memory_view
-from orchestrator.curriculum import count_training_tasks
+from orchestrator.curriculum import TaskCounts
 from orchestrator.fleet.cluster import actor_resources, required_resources
 from orchestrator.preflight import check_vllm
 from orchestrator.run_length import run_length
 
 
-def plan_view(config: Config, gpu_gb: float | None = None) -> RenderableType:
-    """The resolved configuration, the actors, the resources and the memory they need.
+def plan_view(config: Config, gpu_gb: float | None = None) -> tuple[RenderableType, list[Check]]:
+    """Show the resolved configuration, the actors, the resources and memory they need, and what was checked.
 
-    ``gpu_gb`` is the size of a GPU; without it that of this machine's, or 80 GB.
+    ``gpu_gb`` is the size of a GPU; without it that of this machine's, or 80 GB. Raises ConfigError for a length
+    that no run has.
     """
+    data, counts = check_data(config)
+    checks = [data, *check_rest(config)]
     rollout, learner = config.rollout, config.learner
     actors = actors_table()
     elastic = rollout.min_workers is not None and rollout.min_workers < rollout.workers
@@ -60,16 +62,18 @@ def plan_view(config: Config, gpu_gb: float | None = None) -> RenderableType:
     if not config.reward.workers:
         address = f"--streams-url {without_password(config.streams.url)} --run-id {config.run.id}"
         notes.append(f"scoring is done elsewhere: couplet serve-rewards {address}")
-    return Group(
+    view = Group(
         Syntax(dump_config(config), "yaml", background_color="default", word_wrap=True),
         actors,
         *notes,
         memory_view(config, gpu_gb),
         *_vllm_lines(config),
-        *_length_lines(config),
+        *_length_lines(config, data, counts),
         checkpoints_line(config),
+        checks_table(checks),
         f"run folder: {config.folder}",
     )
+    return view, checks
 
 
 def _engine(rollout: RolloutConfig) -> str:
@@ -88,18 +92,15 @@ def _vllm_lines(config: Config) -> list[str]:
         return [f"this machine cannot start the run: {error}"]
 
 
-def _length_lines(config: Config) -> list[str]:
+def _length_lines(config: Config, data: Check, counts: TaskCounts | None) -> list[str]:
     """Say how long the run trains, from the tasks that it would load; without them, what keeps them away."""
-    notes: list[str] = []
-    try:
-        tasks = count_training_tasks(config, notes)
-    except (TaskFileError, ModelError) as error:
+    if counts is None:
         run = config.run
         known = f"{run.total_steps:,} steps" if run.epochs is None else f"run.epochs {run.epochs:g}"
-        return [f"training: {known}; the tasks cannot be counted here: {error}"]
-    length = run_length(config, tasks)
+        return [f"training: {known}; the tasks cannot be counted here: {data.found}"]
+    length = run_length(config, counts.train)
     samples = length.steps * length.groups_per_step * config.rollout.group_size
-    lines = [*notes, f"training: {length.sentence()}; {samples:,} samples", length.warning()]
+    lines = [*counts.notes, f"training: {length.sentence()}; {samples:,} samples", length.warning()]
     return [line for line in lines if line is not None]
 
 

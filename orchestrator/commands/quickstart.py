@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from common.config import load_config
+from orchestrator.commands.numbers import SEED
 from orchestrator.commands.recipes import shipped_recipe
 from orchestrator.commands.running import run
 
@@ -16,7 +17,7 @@ _CONTROL = "Control experiment: rewards are dealt out at random inside each grou
 
 
 @click.command()
-@click.option("--seed", default=0, show_default=True, help="Keys the tasks and every random number.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Keys the tasks and every random number.")
 @click.option("--steps", type=click.IntRange(min=1), help="Learner steps [default: the recipe's].")
 @click.option("--shuffle-rewards", is_flag=True, help="Control experiment: rewards carry no information.")
 @click.option("--rollout-workers", type=click.IntRange(min=1), help="[default: the recipe's]")

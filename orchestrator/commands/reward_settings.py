@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from common.config import ConfigError, DeadlinesConfig, RewardConfig, StreamsConfig, load_config
+from common.config.yaml_text import YamlTextError, read_yaml
 from orchestrator.commands.recipes import find_recipe
 
 _SECTION = "reward."
@@ -37,9 +37,9 @@ def reward_settings(arguments: Sequence[str]) -> RewardSettings:
         if not sign or not path.startswith(_SECTION) or "." in field:
             raise ConfigError(f"override {override!r}: without a recipe, write reward.field=value")
         try:
-            fields[field] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+            fields[field] = read_yaml(text)
+        except YamlTextError as error:
+            raise ConfigError(f"override {override!r}: {error}") from error
     try:
         reward = RewardConfig.model_validate(fields)
     except ValidationError as error:

@@ -8,16 +8,21 @@ from typing import Any
 
 import click
 
+from orchestrator.commands.numbers import FiniteRange
+
 _Function = Callable[..., Any]
 _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     click.argument("recipe", type=click.Path(path_type=Path)),
     click.argument("overrides", nargs=-1),
     click.option(
-        "--dry-run", is_flag=True, help="Print configuration, actors, resources and memory; start nothing."
+        "--dry-run",
+        is_flag=True,
+        help="Print configuration, actors, resources and memory; check data, model, reward functions and loggers; "
+        "start nothing.",
     ),
     click.option(
         "--gpu-gb",
-        type=click.FloatRange(min=0, min_open=True),
+        type=FiniteRange(min=0, min_open=True),
         metavar="GB",
         help="GB of a GPU that --dry-run reckons with; by default those of this machine's, or 80.",
     ),

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from common.config import RewardConfig
 from common.errors import UserError
+from orchestrator.commands.numbers import FiniteRange
 from orchestrator.report.text import clean
 from reward_service.reward_actor import make_sandbox
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program, Sandbox
@@ -20,7 +21,7 @@ _DEFAULTS = Limits()
 _STYLES = {Outcome.OK: "green", Outcome.INFRA: "bold red"}
 _EXIT_CODES = {Outcome.OK: 0, Outcome.INFRA: 3}
 _PROGRAM_FAILED = 1
-_SECONDS = click.FloatRange(min=0, min_open=True)
+_SECONDS = FiniteRange(min=0, min_open=True)
 _BACKEND = click.option(
     "--backend", type=click.Choice(("jail", "docker")), default="jail", show_default=True, help="What keeps it in."
 )

@@ -14,6 +14,7 @@ from common.config import from_environment, without_password
 from common.errors import UserError
 from common.streams import StreamError
 from orchestrator.commands.exits import CommandFailedError
+from orchestrator.commands.numbers import FiniteRange
 from orchestrator.commands.reward_settings import reward_settings
 from reward_service.http.guard import is_loopback
 from reward_service.http.server import ServiceProcess, listen
@@ -36,7 +37,7 @@ _TOKEN_VARIABLE = "COUPLET_REWARD_TOKEN"
     "--deadline-seconds",
     default=600.0,
     show_default=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="For a batch, at most.",
 )
 @click.option(
@@ -46,7 +47,7 @@ _TOKEN_VARIABLE = "COUPLET_REWARD_TOKEN"
     "--drain-seconds",
     default=60.0,
     show_default=True,
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     help="After SIGTERM, for what is open to finish.",
 )
 @click.option("--streams-url", help="Redis of a run whose rollouts to score: redis://host:port/db or env:NAME.")
@@ -113,7 +114,7 @@ def _token(file: Path | None) -> str | None:
         token, source = os.environ.get(_TOKEN_VARIABLE), f"${_TOKEN_VARIABLE}"
     else:
         try:
-            token, source = file.read_text(), f"--token-file {file}"
+            token, source = file.read_text(encoding="utf-8"), f"--token-file {file}"
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--token-file {file}: cannot be read: {error}") from error
     if token is None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 
 from common.config import Stage, load_stage_config
+from orchestrator.commands.dry_run import check_stage_inputs, checks_table, raise_for
 from orchestrator.commands.recipes import find_recipe, next_recipe
 from orchestrator.commands.run_options import run_options
 from orchestrator.commands.running import run_supervised
@@ -39,7 +40,9 @@ def _command(stage: Stage) -> click.Command:
     ) -> None:
         config = load_stage_config(find_recipe(recipe), stage, overrides)
         if dry_run:
-            Console().print(stage_plan_view(config, gpu_gb))
+            checks = check_stage_inputs(config)
+            Console().print(Group(stage_plan_view(config, gpu_gb), checks_table(checks)))
+            raise_for(checks)
         else:
             run_supervised(config, resume, plain, as_json, next_recipe(str(recipe), stage))
 

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from common.config import load_config
+from orchestrator.commands.dry_run import raise_for
 from orchestrator.commands.plan import plan_view
 from orchestrator.commands.recipes import find_recipe
 from orchestrator.commands.run_options import run_options
@@ -31,6 +32,8 @@ def train(
     """
     config = load_config(find_recipe(recipe), overrides)
     if dry_run:
-        Console().print(plan_view(config, gpu_gb))
+        view, checks = plan_view(config, gpu_gb)
+        Console().print(view)
+        raise_for(checks)
     else:
         run(config, resume, plain, as_json)

@@ -19,6 +19,7 @@ from evaluation.variance import Analysis, Figure
 from evaluation.variance_exact import analyze_exactly, tiny_case
 from evaluation.variance_sampled import STAGES, analyze_by_sampling, reference_texts
 from learner.warm_start.synthetic import generate
+from orchestrator.commands.numbers import SEED
 
 _LEVELS = (("token", "of a token, mean over tokens"), ("sequence", "of their sum over the text"))
 _LEGEND = (
@@ -41,7 +42,9 @@ _LEGEND = (
     "--completion", type=click.IntRange(min=1), help="With --model: tokens of a completion [default: 28]."
 )
 @click.option("--device", type=click.Choice(("auto", "cpu", "cuda")), default="auto", show_default=True)
-@click.option("--seed", default=0, show_default=True, help="Keys the tiny model or the tasks, and the masks.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Keys the tiny model or the tasks, and the masks."
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 def variance(
     path: str | None,

@@ -11,11 +11,12 @@ from rich.progress import Progress
 from learner.warm_start.synthetic import generate
 from learner.warm_start.warm_up import WarmUp
 from learner.warm_start.warm_up import warm_up as train_from_nothing
+from orchestrator.commands.numbers import SEED
 
 
 @click.command("warm-up")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--seed", default=0, show_default=True, help="Keys the tasks and every random number.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Keys the tasks and every random number.")
 @click.option("--steps", default=1600, show_default=True, type=click.IntRange(min=1), help="Of training.")
 def warm_up(folder: Path, seed: int, steps: int) -> None:
     """Train the quick start's weak starting model from nothing.

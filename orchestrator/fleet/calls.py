@@ -7,6 +7,8 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
+from orchestrator.fleet.failure_log import why
+
 
 def outcome(call: Any, timeout: float, pending: str | None = "no answer before the deadline") -> str | None:
     """Return None if ``call`` succeeded within ``timeout`` seconds, else why not; ``pending`` if it still runs."""
@@ -16,7 +18,7 @@ def outcome(call: Any, timeout: float, pending: str | None = "no answer before t
     try:
         ray.get(call, timeout=1.0)
     except (RayError, GetTimeoutError) as error:
-        return last_line(error)
+        return why(error)
     return None
 
 
@@ -30,9 +32,3 @@ def raised(call: Any) -> Exception | None:
     except (RayError, GetTimeoutError):
         return None
     return None
-
-
-def last_line(error: BaseException) -> str:
-    """Return the last line of an error's text; Ray puts the cause there."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__

@@ -19,6 +19,8 @@ from common.config import Config, RunSettings
 from common.errors import UserError
 from common.models.loading import model_folder
 from common.processes import signal_handlers_kept
+from orchestrator.fleet.failure_log import keep
+from orchestrator.fleet.ray_messages import redirect_ray_messages
 
 #: Memory that actors free and take again in every step stays theirs: on small machines page faults cost more than
 #: the arithmetic. One arena, because actors work in threads and glibc keeps large blocks in its main arena alone.
@@ -146,6 +148,7 @@ def local_ray(
         token_file.touch(mode=0o600)
         token_file.write_text(secrets.token_hex(32))
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file.resolve())
+    redirect_ray_messages(keep)
     # Ray starts a worker for each core in advance, but our actors have an environment of their own and use none.
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     try:
@@ -190,6 +193,7 @@ def object_store_bytes(config: Config) -> int | None:
 
 
 def _joined(config: RunSettings, run_id: str) -> Iterator[Access]:
+    redirect_ray_messages(keep)
     try:
         with signal_handlers_kept():
             context = ray.init(

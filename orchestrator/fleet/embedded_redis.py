@@ -20,7 +20,7 @@ _START_SECONDS = 15.0
 _STOP_SECONDS = 10.0
 _PING_SECONDS = 2.0
 #: A server that answers nothing for so long is taken for hung. One that loads its data answers that it does.
-_HUNG_SECONDS = 20.0
+_HUNG_SECONDS = 10.0
 _PORTS_TRIED = 20
 _PORT_TAKEN = "Address already in use"
 _LOCAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")

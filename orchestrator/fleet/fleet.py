@@ -13,8 +13,8 @@ from orchestrator.fleet.cluster import actor_resources
 from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
-from orchestrator.fleet.rank_group import LearnerDiedError
-from orchestrator.fleet.ray_processes import RayProcesses
+from orchestrator.fleet.rank_group import start_ranks
+from orchestrator.fleet.ray_processes import checking_ray
 from orchestrator.fleet.spawning import Spawner, spawner
 from orchestrator.fleet.weights_check import Verified
 from reward_service.reward_actor import RewardWorker
@@ -41,6 +41,12 @@ class Fleet:
     def restarts(self) -> int:
         """Restarts of all actors so far, but for those that were lost with their nodes."""
         return self.rollout.restarts + self.reward.restarts + self.learner.restarts
+
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics of a learner step that the fleet knows."""
+        delays = self.rollout.measured("weights_delay")
+        delay = {"seconds/weights_delay": max(delays)} if delays else {}
+        return {"restarts": float(self.restarts), **delay}
 
     def poll(self) -> list[str]:
         """Move every worker on; return a line for each that failed, and what all actors have left for the user.
@@ -98,13 +104,7 @@ def running_fleet(
     process of a local Ray dies.
     """
     config = setup.config
-    ray_processes = RayProcesses() if config.ray.address == "local" else None
-
-    def check() -> None:
-        check_stop()
-        if ray_processes is not None:
-            ray_processes.check()
-
+    check = checking_ray(config, check_stop)
     rollout_spec = PoolSpec(
         "rollout",
         config.rollout.workers,
@@ -132,30 +132,11 @@ def running_fleet(
             for line in fleet.poll():
                 note(line)
 
-        _start_learner(learner, checkpoint, poll, note)
+        start_ranks(learner, checkpoint, poll, note)
         for pool in (rollout, reward):
             for line in pool.wait_until_started(check):
                 note(line)
         yield fleet
-
-
-def _start_learner(
-    learner: LearnerGroup, checkpoint: Path | None, poll: Callable[[], None], note: Callable[[str], None]
-) -> None:
-    """Start the learner; where a rank dies or hangs meanwhile, again, for as often as it may be restarted."""
-    try:
-        learner.start(checkpoint, poll)
-    except LearnerDiedError as error:
-        failure = error
-    else:
-        return
-    while True:
-        try:
-            note(learner.restart(str(failure), poll))
-        except LearnerDiedError as error:
-            failure = error
-        else:
-            return
 
 
 def _pool(spec: PoolSpec, actor: type, setup: FleetSetup, takes: Mapping[str, float]) -> WorkerPool:

@@ -45,9 +45,9 @@ class Lateness:
         beat = self._last
         if beat is None:
             return None
+        doing = f"{'waiting for' if beat.waits else 'while'} {beat.what}"
         if self._silent > self._allowed:
-            verb = "waiting for" if beat.waits else "while"
-            return f"no answer for {self._silent:.0f} s (deadlines.heartbeat_seconds); last {verb} {beat.what}"
+            return f"no answer for {self._silent:.0f} s (deadlines.heartbeat_seconds); last {doing}"
         if beat.late:
-            return f"no progress for {beat.seconds:.0f} s in {beat.what}, which may take {beat.limit:.0f} s"
+            return f"no progress for {beat.seconds:.0f} s {doing}, which may take {beat.limit:.0f} s"
         return None

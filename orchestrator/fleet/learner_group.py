@@ -63,7 +63,6 @@ class LearnerGroup(RankGroup[StepReport]):
         """
 
         def watch() -> None:
-            self._check_stop()
             reason = failed_member()
             if reason is not None:  # told again until it ends: the broadcast may not have begun yet
                 self._ranks[0].call_off_broadcast.remote(reason)

@@ -98,6 +98,10 @@ class WorkerPool:
             notes += worker.notes()
         return notes
 
+    def measured(self, name: str) -> list[float]:
+        """Return what the workers have measured last under a name, those that have."""
+        return [worker.measures[name] for worker in self._workers if name in worker.measures]
+
     def verified(self) -> list[Verified]:
         """Return what workers have verified of their weights since the last call, once none is about to."""
         about_to = any(
@@ -132,20 +136,21 @@ class WorkerPool:
         Returns a line for each failure. Raises what the source raises, and TooManyRestartsError.
         """
         notes = self.poll()  # a broadcast would wait for a worker that has died meanwhile
-        self._published.make_room()
+        number = self._published.begin()
         members = [worker for worker in self._workers if worker.healthy and not worker.loading]
         places = {name: place for worker in members for name, place in worker.members.items()}
         plan = None if self._published.held else self._planner.plan(source, places)
         source.begin_publish(plan)
         if plan is not None:
             for worker in members:
-                worker.receive(plan, self._published.next_number, source.version)
+                worker.receive(plan, number, source.version)
         publication = source.end_publish(lambda: _failed_member(members) if plan is not None else None)
-        newest = self._published.publish(publication.update)
+        newest = self._published.end(publication.update)
         if publication.failure is not None:
             self._planner.failed()
             why = publication.failure
             notes.append(f"weights {newest.version}: broadcast failed ({why}); the object store makes up for it")
+        notes += self.poll()
         if newest.version < self._version:
             notes += self._await_target(watch)
         self._version = newest.version

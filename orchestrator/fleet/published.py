@@ -41,18 +41,18 @@ class PublishedWeights:
         """Whether workers keep an update though newer ones come."""
         return self._held is not None
 
-    @property
-    def next_number(self) -> int:
-        """The number of the next update that is published."""
-        return self._count + 1
+    def begin(self) -> int:
+        """Return the number of the update that is about to be published, and make room for it.
 
-    def make_room(self) -> None:
-        """Let go of the newest update before the next one is published, unless workers are to keep it."""
+        The newest update is let go of, unless workers are to keep it. No number is used twice, though the
+        publication may fail: some worker may have received all of it.
+        """
         self._newest = None
-
-    def publish(self, update: WeightsUpdate) -> NumberedUpdate:
-        """Number the newest update and keep it."""
         self._count += 1
+        return self._count
+
+    def end(self, update: WeightsUpdate) -> NumberedUpdate:
+        """Keep the update that was published as the newest, under the last number."""
         self._newest = NumberedUpdate(self._count, update)
         return self._newest
 

@@ -13,7 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 from common.config import RunSettings
 from common.errors import RunFailedError, UserError
 from learner.checkpoints import adopt, latest_checkpoint, newest_whole
-from orchestrator.fleet.calls import last_line
+from orchestrator.fleet.failure_log import why
 from orchestrator.fleet.health import Health, RestartBudget, RestartLimit
 from orchestrator.fleet.hung_processes import HungProcesses
 from orchestrator.fleet.spawning import Spawner
@@ -58,8 +58,6 @@ class RankGroup(Generic[_Report]):
         self._limit = RestartLimit("the learner", RestartBudget.of(config.deadlines), time.monotonic)
         self.addresses: list[str] = []
         self.version = 0
-        #: Whether a restart has gone past a damaged checkpoint, and so past groups that were acknowledged.
-        self.fell_back = False
 
     @property
     def name(self) -> str:
@@ -161,7 +159,6 @@ class RankGroup(Generic[_Report]):
             checkpoint, damaged = newest_whole(checkpoint)
             if damaged:
                 adopt(self._checkpoints, checkpoint)
-                self.fell_back = True
         self.start(checkpoint, watch)
         return "; ".join(
             [f"learner died ({reason})", *damaged, f"restart {self.restarts} from version {self.version}"]
@@ -195,7 +192,9 @@ class RankGroup(Generic[_Report]):
         end = time.monotonic() + deadline
         pending = calls
         while pending:
-            (watch or self._check_stop)()
+            self._check_stop()
+            if watch is not None:
+                watch()
             if time.monotonic() > end:
                 late = [rank for rank, call in enumerate(calls) if call in pending]
                 raise LearnerDiedError(self._end_hung(dict.fromkeys(late, f"no result within {deadline:.0f} s")))
@@ -207,12 +206,15 @@ class RankGroup(Generic[_Report]):
 
     def _end_hung(self, reasons: dict[int, str]) -> str:
         """Kill ranks that hang; say of each why, and what was found of it."""
-        said = []
-        for rank, reason in reasons.items():
-            beat = self._watches[rank].last
-            found = f"; {self._hung.kill(self._names[rank], beat)}" if beat is not None else ""
-            said.append(f"{self._names[rank]} hung: {reason}{found}")
-        return "; ".join(said)
+        killings = {}
+        for rank in reasons:
+            beat = self._watches[rank].last or self._hung.find(self._names[rank])
+            if beat is not None:
+                killings[rank] = self._hung.kill(self._names[rank], beat)
+        found = {rank: f"; {killing.wait()}" for rank, killing in killings.items()}
+        return "; ".join(
+            f"{self._names[rank]} hung: {reason}{found.get(rank, '')}" for rank, reason in reasons.items()
+        )
 
     def _check(self, calls: list[Any], done: list[Any]) -> None:
         """Raise LearnerDiedError if a call that is done failed, or an error that a restart would only meet again.
@@ -232,7 +234,7 @@ class RankGroup(Generic[_Report]):
         if lasting is not None:
             raise lasting
         name, error = next(iter((_dead(failures) or first).items()))
-        raise LearnerDiedError(f"{name}: {last_line(error)}") from error
+        raise LearnerDiedError(f"{name}: {why(error)}") from error
 
     def _failures(self, calls: list[Any], done: list[Any]) -> dict[str, RayError]:
         failures = {}
@@ -243,6 +245,32 @@ class RankGroup(Generic[_Report]):
                 except RayError as error:
                     failures[name] = error
         return failures
+
+
+def start_ranks(
+    ranks: RankGroup[Any], checkpoint: Path | None, watch: Callable[[], None], note: Callable[[str], None]
+) -> None:
+    """Start the ranks, and call ``watch`` meanwhile; if one dies or hangs, again, as often as they may restart.
+
+    Raises TooManyRestartsError, or the UserError that a rank fails with.
+    """
+    try:
+        ranks.start(checkpoint, watch)
+    except LearnerDiedError as error:
+        _restart(ranks, error, watch, note)
+
+
+def _restart(
+    ranks: RankGroup[Any], failure: LearnerDiedError, watch: Callable[[], None], note: Callable[[str], None]
+) -> None:
+    """Restart the ranks until they have started."""
+    while True:
+        try:
+            note(ranks.restart(str(failure), watch))
+        except LearnerDiedError as error:
+            failure = error
+        else:
+            return
 
 
 def export_model(ranks: RankGroup[Any], target: Path, note: Callable[[str], None]) -> None:

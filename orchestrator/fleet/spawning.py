@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from common.actors import as_remote
+from common.actors import ACTOR_VARIABLE, as_remote
 from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT
 from orchestrator.fleet.placement import PlacementGroups
 
@@ -35,7 +35,7 @@ def spawner(
             resources=custom,
             max_concurrency=4,
             max_restarts=0,
-            runtime_env={"env_vars": ACTOR_ENVIRONMENT},
+            runtime_env={"env_vars": ACTOR_ENVIRONMENT | {ACTOR_VARIABLE: f"{run_id}/{name}"}},
             **(placement.options(name) if placement else {}),
         ).remote(*arguments, identity)
 

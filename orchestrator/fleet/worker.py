@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from common.weights.planner import members_of
 from orchestrator.fleet.calls import outcome, raised
 from orchestrator.fleet.failures import node_at
 from orchestrator.fleet.health import Health, WorkerHealth
-from orchestrator.fleet.hung_processes import HungProcesses
+from orchestrator.fleet.hung_processes import HungProcesses, Killing
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.published import NumberedUpdate
 from orchestrator.fleet.watch import ActorWatch
@@ -56,6 +56,8 @@ class _Attempt:
     compare: bool = False
     compared: bool = False
     running: Any = None
+    hung: str = ""
+    killing: Killing | None = None
     address: str = ""
     locations: tuple[Location, ...] = ()
 
@@ -113,6 +115,12 @@ class Worker:
             return False
         return attempt.compare or (attempt.loading is not None and attempt.loading.kind == "compare")
 
+    @property
+    def measures(self) -> Mapping[str, float]:
+        """What the actor has measured last, by name."""
+        last = self._attempt.watch.last if self._attempt else None
+        return last.measures if last else {}
+
     def holds(self, number: int) -> bool:
         """Tell whether the actor holds the update of this number."""
         return self._attempt is not None and self._attempt.holds == number
@@ -145,7 +153,7 @@ class Worker:
                 failure = self._catch_up(target)
             case Health.HEALTHY:
                 failure = outcome(self._live.running, 0.0, pending=None) or self._follow(target)
-        return failure or self.late()
+        return self.late() or (failure if self._live.killing is None else None)
 
     def receive(self, plan: Plan, number: int, version: int) -> None:
         """Have the actor take part in the broadcast of an update, in which it has members."""
@@ -165,12 +173,13 @@ class Worker:
         return f"hangs: {reason}" if reason else None
 
     def late(self) -> str | None:
-        """Return why the actor hangs, None where it does not. One that hangs has been killed."""
-        watch = self._live.watch
-        reason = watch.poll()
-        if reason is None or watch.last is None:
-            return None
-        return f"hung: {reason}; {self._hung.kill(self.health.actor, watch.last)}"
+        """Return why the actor hung, once it has been looked at and killed; None while it has not."""
+        attempt = self._live
+        reason = attempt.watch.poll()
+        if attempt.killing is None and reason is not None:
+            self._hangs(reason)
+        found = attempt.killing.poll() if attempt.killing is not None else None
+        return None if found is None else f"hung: {attempt.hung}; {found}"
 
     def notes(self) -> list[str]:
         """Return the lines that the actor has left for the user since the last call."""
@@ -292,5 +301,16 @@ class Worker:
         if self._check_weights is not None and isinstance(found := ray.get(call, timeout=1.0), Verification):
             self._check_weights.record(self.health.name, found)
 
+    def _hangs(self, reason: str) -> str | None:
+        """Begin to look at the actor, and to kill it; return the reason where its process is not found."""
+        attempt = self._live
+        beat = attempt.watch.last or self._hung.find(self.health.actor)
+        if beat is None:
+            return reason
+        attempt.hung, attempt.killing = reason, self._hung.kill(self.health.actor, beat)
+        return None
+
     def _too_long(self, deadline: float, what: str) -> str | None:
-        return f"{what} took more than {deadline:.0f} s" if self.health.seconds > deadline else None
+        if self._live.killing is not None or self.health.seconds <= deadline:
+            return None
+        return self._hangs(f"{what} took more than {deadline:.0f} s")

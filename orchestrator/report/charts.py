@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Literal
 
+import numpy as np
 from markupsafe import Markup
 
 from orchestrator.report.chart_frame import Frame, line, svg
@@ -49,9 +50,12 @@ def thin(points: Sequence[Point], most: int = _MOST_POINTS) -> list[Point]:
 
 def smooth(points: Sequence[Point], window: int) -> list[Point]:
     """Return the centred moving mean over ``window`` points; the window is shorter at both ends."""
-    half = window // 2
-    runs = [points[max(0, i - half) : i + half + 1] for i in range(len(points))]
-    return [(p[0], sum(q[1] for q in run) / len(run)) for p, run in zip(points, runs, strict=True)]
+    half, values = window // 2, np.array([y for _, y in points])
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    places = np.arange(len(points))
+    first, last = np.maximum(places - half, 0), np.minimum(places + half + 1, len(points))
+    means = (sums[last] - sums[first]) / (last - first)
+    return [(x, float(mean)) for (x, _), mean in zip(points, means, strict=True)]
 
 
 def line_chart(

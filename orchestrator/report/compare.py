@@ -11,8 +11,9 @@ from typing import Any
 
 from common.config import ConfigError
 from orchestrator.report.charts import COLOURS
+from orchestrator.report.growing_lines import Record, is_number
 from orchestrator.report.panels import window
-from orchestrator.report.recorded_run import Record, RecordedRun, check_run_folder, is_number, read_run
+from orchestrator.report.recorded_run import RecordedRun, check_run_folder, read_run
 from orchestrator.report.text import clean
 from orchestrator.report.verdicts import chance, is_complete, programs_by_task
 

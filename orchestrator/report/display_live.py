@@ -24,7 +24,7 @@ from orchestrator.report.display_content import (
     losses_by_ratio,
 )
 from orchestrator.report.terminal_chart import chart
-from orchestrator.report.text import clean
+from orchestrator.report.text import clean, one_line
 
 
 class LiveDisplay(Display):
@@ -66,7 +66,7 @@ class LiveDisplay(Display):
             self._console.print(line, soft_wrap=True, highlight=False)
 
     def note(self, message: str) -> None:
-        self._notes.append(f"{self._elapsed()} {clean(message)}")
+        self._notes.append(f"{self._elapsed()} {one_line(message, 3 * self._console.width)}")
 
     def __rich__(self) -> RenderableType:
         return Group(
@@ -150,4 +150,4 @@ class LiveDisplay(Display):
         return [bar, legend] if parts else []
 
     def _last_notes(self) -> list[RenderableType]:
-        return [Text(f"! {note}", "yellow", no_wrap=True, overflow="ellipsis") for note in self._notes[-3:]]
+        return [Text(f"! {note}", "yellow", overflow="fold") for note in self._notes[-3:]]

@@ -9,7 +9,10 @@ from rich.text import Text
 from orchestrator.report.chart_numbers import short
 from orchestrator.report.display import Display, Families
 from orchestrator.report.display_content import Metrics, losses_by_ratio
-from orchestrator.report.text import clean
+from orchestrator.report.text import clean, one_line
+
+#: A line for the user is one line; no more of what others have written is of use in it.
+_NOTE_LENGTH = 1000
 
 
 class PlainDisplay(Display):
@@ -43,7 +46,7 @@ class PlainDisplay(Display):
             self._line(f"{what}: {place}")
 
     def note(self, message: str) -> None:
-        self._line(f"note: {message}")
+        self._line(f"note: {one_line(message, _NOTE_LENGTH)}")
 
     def _line(self, text: str) -> None:
         line = Text(f"[{self._elapsed()}] {clean(text)}")

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator.report.report_page import write_report
+from orchestrator.report.recorded_run import RunReader
+from orchestrator.report.report_page import write_report_of
 
 _EVERY_SECONDS = 60.0
+#: More are not told apart in a chart; the report at the end of a run has them all.
+_MOST_STEPS = 1000
 #: Of a run's time, at most; a report of a long run takes longer to write.
 _SHARE = 0.01
 
@@ -24,9 +27,9 @@ class LiveReport:
         self,
         folder: Path,
         clock: Callable[[], float] = time.monotonic,
-        write: Callable[[Path], Path] = write_report,
+        write: Callable[[Path], Path] | None = None,
     ) -> None:
-        self._folder, self._clock, self._write = folder, clock, write
+        self._folder, self._clock, self._write = folder, clock, write or _writer(folder)
         self._is_stale = False
         self._due = clock()
 
@@ -49,3 +52,9 @@ class LiveReport:
             self._write(self._folder)
         ended = self._clock()
         self._due = ended + max(_EVERY_SECONDS, (ended - began) / _SHARE)
+
+
+def _writer(folder: Path) -> Callable[[Path], Path]:
+    """Return what writes the page of a run, and reads each time only what is new."""
+    reader = RunReader(folder, _MOST_STEPS)
+    return lambda folder: write_report_of(reader.read(), folder / "report.html")

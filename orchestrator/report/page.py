@@ -24,7 +24,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 def chart_style() -> str:
     """Return the style sheet of charts: colours, in light and in dark mode, lines and texts."""
-    return (_TEMPLATES / "chart.css").read_text()
+    return (_TEMPLATES / "chart.css").read_text(encoding="utf-8")
 
 
 def write_page(
@@ -45,8 +45,8 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = "".join((_TEMPLATES / name).read_text() for name in scripts)
-    style = chart_style() + "".join((_TEMPLATES / name).read_text() for name in styles)
+    script = "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
+    style = chart_style() + "".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in styles)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {
         "script": Markup(script),

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from common.config import ConfigError
 from orchestrator.report.charts import Point
+from orchestrator.report.growing_lines import GrowingLines, Record, is_number
 from orchestrator.report.text import clean, without_passwords
 
 _MARKS = ("run.json", "config.yaml", "metrics.jsonl")
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class RecordedRun:
     """A run as its folder has it.
 
-    ``metrics``: a record per learner step, in order; of a step that was done again only the last.
+    ``metrics``: a record per learner step, in order; of a step that was done again only the last. They may be of
+    fewer steps than the run recorded, ``steps_recorded``.
     ``corpus``: what a supervised stage trains on, from ``corpus.json``.
     ``status``: ``finished``, ``interrupted`` or ``failed`` as the run wrote; ``running`` while a process holds the
     folder; else ``incomplete``. ``damage``: what could not be read, in words.
@@ -35,6 +34,7 @@ class RecordedRun:
     run: Record
     summary: Record
     metrics: Sequence[Record]
+    steps_recorded: int
     evaluations: Sequence[Record]
     samples: Sequence[Record]
     corpus: Record
@@ -103,34 +103,54 @@ def check_run_folder(folder: Path) -> None:
 
 def read_run(folder: Path) -> RecordedRun:
     """Read what can be read of a run; what is missing is empty."""
-    damage: list[str] = []
-    steps = {r["step"]: r for r in _read_lines(folder / "metrics.jsonl", damage) if is_number(r.get("step"))}
-    summary = _read(folder / "summary.json", damage)
-    config, config_text = _config(folder / "config.yaml", damage)
-    measured = "held_out/loss" if config.get("stage") else "pass_rate"
-    evaluations = [
-        r
-        for r in _read_lines(folder / "evaluations.jsonl", damage)
-        if is_number(r.get("step")) and is_number(r.get(measured))
-    ]
-    return RecordedRun(
-        folder=folder,
-        run=_read(folder / "run.json", damage),
-        summary=summary,
-        metrics=[steps[step] for step in sorted(steps)],
-        evaluations=evaluations,
-        samples=_read_lines(folder / "samples.jsonl", damage),
-        corpus=_read(folder / "corpus.json", damage),
-        config=config,
-        config_text=config_text,
-        status=clean(summary.get("status") or ("running" if _is_held(folder) else "incomplete")),
-        damage=damage,
-    )
+    return RunReader(folder).read()
 
 
-def is_number(value: object) -> bool:
-    """Return whether a value of a record is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+class RunReader:
+    """Read a run's folder again and again, at a cost that does not grow with the run.
+
+    ``most_steps`` bounds the steps whose metrics and samples are kept (:class:`GrowingLines`); by default all are.
+    """
+
+    def __init__(self, folder: Path, most_steps: int | None = None) -> None:
+        self._folder = folder
+        self._metrics = GrowingLines(folder / "metrics.jsonl", most_steps)
+        self._samples = GrowingLines(folder / "samples.jsonl", most_steps)
+        self._evaluations = GrowingLines(folder / "evaluations.jsonl")
+
+    def read(self) -> RecordedRun:
+        """Read what can be read of the run as it is now; what is missing is empty."""
+        folder, damage = self._folder, list[str]()
+        metrics = {r["step"]: r for r in self._lines(self._metrics, damage) if is_number(r.get("step"))}
+        summary = _read(folder / "summary.json", damage)
+        config, config_text = _config(folder / "config.yaml", damage)
+        measured = "held_out/loss" if config.get("stage") else "pass_rate"
+        evaluations = [
+            r
+            for r in self._lines(self._evaluations, damage)
+            if is_number(r.get("step")) and is_number(r.get(measured))
+        ]
+        return RecordedRun(
+            folder=folder,
+            run=_read(folder / "run.json", damage),
+            summary=summary,
+            metrics=[metrics[step] for step in sorted(metrics)],
+            steps_recorded=max(len(metrics), self._metrics.steps),
+            evaluations=evaluations,
+            samples=self._lines(self._samples, damage),
+            corpus=_read(folder / "corpus.json", damage),
+            config=config,
+            config_text=config_text,
+            status=clean(summary.get("status") or ("running" if _is_held(folder) else "incomplete")),
+            damage=damage,
+        )
+
+    @staticmethod
+    def _lines(file: GrowingLines, damage: list[str]) -> Sequence[Record]:
+        records = file.read()
+        if file.bad_lines:
+            damage.append(f"{file.name}: {file.bad_lines} line{'s' * (file.bad_lines > 1)} cannot be read")
+        return records
 
 
 def _is_held(folder: Path) -> bool:
@@ -148,7 +168,7 @@ def _is_held(folder: Path) -> bool:
 def _read(path: Path, damage: list[str]) -> Record:
     if not path.exists():
         return {}
-    record = _parse(path.read_text(errors="replace"))
+    record = _parse(path.read_text(encoding="utf-8", errors="replace"))
     if record is None:
         damage.append(f"{path.name} is damaged")
     return record or {}
@@ -156,7 +176,7 @@ def _read(path: Path, damage: list[str]) -> Record:
 
 def _config(path: Path, damage: list[str]) -> tuple[Record, str]:
     """Return the configuration by section and as text, without passwords; empty if it is absent or damaged."""
-    text = without_passwords(path.read_text(errors="replace")) if path.exists() else ""
+    text = without_passwords(path.read_text(encoding="utf-8", errors="replace")) if path.exists() else ""
     try:
         tree = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -166,18 +186,6 @@ def _config(path: Path, damage: list[str]) -> tuple[Record, str]:
     if text:
         damage.append("config.yaml is damaged")
     return {}, text
-
-
-def _read_lines(path: Path, damage: list[str]) -> list[Record]:
-    """Return the objects of a jsonl file. Its last line may be torn: the run is writing it, or was killed then."""
-    if not path.exists():
-        return []
-    *lines, rest = path.read_text(errors="replace").split("\n")
-    parsed = [_parse(line) for line in lines]
-    bad = parsed.count(None)
-    if bad:
-        damage.append(f"{path.name}: {bad} line{'s' * (bad > 1)} cannot be read")
-    return [record for record in [*parsed, _parse(rest)] if record is not None]
 
 
 def _parse(text: str) -> Record | None:

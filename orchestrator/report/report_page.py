@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from orchestrator.report.notes import read_notes
 from orchestrator.report.page import write_page
 from orchestrator.report.panels import window
 from orchestrator.report.recorded_run import RecordedRun, read_run
@@ -18,12 +19,17 @@ def write_report(run_folder: Path, path: Path | None = None) -> Path:
 
     Raises OSError.
     """
-    run = read_run(run_folder)
+    return write_report_of(read_run(run_folder), path or run_folder / "report.html")
+
+
+def write_report_of(run: RecordedRun, path: Path) -> Path:
+    """Write the report of a run as it was read. Raises OSError."""
     template, view = ("stage_report.html", stage_view) if run.stage else ("report.html", run_view)
-    return write_page(template, {**_shared(run), **view(run)}, path or run_folder / "report.html")
+    return write_page(template, {**_shared(run), **view(run)}, path)
 
 
 def _shared(run: RecordedRun) -> dict[str, Any]:
+    notes, left_out = read_notes(run.folder)
     return {
         "name": run.name,
         "run": run.run,
@@ -31,8 +37,10 @@ def _shared(run: RecordedRun) -> dict[str, Any]:
         "summary": run.summary,
         "damage": run.damage,
         "written": datetime.now().astimezone().isoformat(" ", "seconds"),
-        "updates": len(run.metrics),
+        "updates": run.steps_recorded,
         "planned": run.steps_planned,
         "window": window(len(run.metrics)),
+        "notes": notes,
+        "notes_left_out": left_out,
         "config": run.config_text,
     }

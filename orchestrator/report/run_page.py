@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.report import panels
-from orchestrator.report.recorded_run import Record, RecordedRun, is_number
+from orchestrator.report.growing_lines import Record, is_number
+from orchestrator.report.recorded_run import RecordedRun
 from orchestrator.report.verdicts import chance, changed, families, is_complete
 
 _SAMPLED_STEPS, _SAMPLES_PER_STEP = 60, 4

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from orchestrator.report import panels, stage_panels
 from orchestrator.report.display_content import losses_by_ratio
-from orchestrator.report.recorded_run import RecordedRun, is_number
+from orchestrator.report.growing_lines import is_number
+from orchestrator.report.recorded_run import RecordedRun
 
 
 class LossRow(NamedTuple):

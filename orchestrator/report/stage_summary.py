@@ -16,7 +16,7 @@ from common.config import Stage
 from orchestrator.report.chart_numbers import count, short
 from orchestrator.report.display import duration
 from orchestrator.report.display_content import losses_by_ratio
-from orchestrator.report.summary import status_badge
+from orchestrator.report.summary import note_rows, status_badge
 from orchestrator.report.text import clean
 
 #: The command of the stage after each.
@@ -45,7 +45,7 @@ def stage_summary_view(
     following = (
         f"couplet {NEXT_STAGE[stage]} {next_recipe or 'RECIPE'} model.path={shlex.quote(model)}" if model else ""
     )
-    for name, text in (*_facts(summary), ("report", str(report)), ("next", following)):
+    for name, text in (*_facts(summary), *note_rows(summary), ("report", str(report)), ("next", following)):
         if text:
             table.add_row(Text(name, "dim"), Text(clean(text), overflow="fold"))
     return Group(*parts, "", table)

@@ -15,10 +15,11 @@ from rich.text import Text
 
 from orchestrator.report.chart_numbers import short
 from orchestrator.report.display import duration
-from orchestrator.report.text import clean, program
+from orchestrator.report.text import clean, one_line, program
 from orchestrator.report.verdicts import changed, families
 
 _LINES = 20
+_NOTE_LENGTH = 300
 
 
 def summary_view(
@@ -41,9 +42,18 @@ def summary_view(
     if isinstance(summary.get("samples_per_second"), int | float):
         counts += f"  {short(summary['samples_per_second'])} samples/s"
     table = Table.grid(padding=(0, 2, 0, 0))
-    for name, text in (("run", counts), ("time", times), ("report", str(report))):
+    for name, text in (("run", counts), ("time", times), *note_rows(summary), ("report", str(report))):
         table.add_row(Text(name, "dim"), Text(text, overflow="fold"))
     return Group(*parts, "", table)
+
+
+def note_rows(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return rows with the first notes of a run, and how many more its report has."""
+    notes = summary.get("notes")
+    first = notes.get("first", []) if isinstance(notes, Mapping) else []
+    rows = [("" if place else "notes", one_line(text, _NOTE_LENGTH)) for place, text in enumerate(first)]
+    more = notes["count"] - len(first) if isinstance(notes, Mapping) and first else 0
+    return [*rows, ("", f"{more} more in the report")] if more else rows
 
 
 def status_badge(summary: Mapping[str, Any]) -> Text:

@@ -30,7 +30,7 @@ from learner.policy import Policy
 from learner.preparation import prepare
 from learner.progress import Progress
 from orchestrator.admission import Ledger, capacity
-from orchestrator.curriculum import Curriculum, load_data
+from orchestrator.curriculum import Curriculum, load_curriculum
 from orchestrator.rounds import Evaluation, evaluate
 from reward_service.reward_actor import make_sandbox, make_scorer
 from reward_service.reward_loop import score_rollouts
@@ -75,11 +75,11 @@ class GroupMaker:
 class TrainingGroups:
     """The groups of each learner step, made when the step asks for them: a learner loop's ``GroupSource``."""
 
-    def __init__(self, config: Config, maker: GroupMaker, tasks: Sequence[Task], progress: Progress) -> None:
+    def __init__(self, config: Config, maker: GroupMaker, curriculum: Curriculum, progress: Progress) -> None:
         self._config = config
         self._maker = maker
         self._progress = progress
-        self._curriculum = Curriculum(tasks, config.run.seed)
+        self._curriculum = curriculum
         self._admitted = 0
         self._collector = Collector(
             groups_per_step=config.learner.groups_per_step,
@@ -174,7 +174,7 @@ class InProcessRun:
         self._config = config
         self._maker = maker
         self._progress = Progress()
-        train, held_out = load_data(config, [])
+        curriculum, held_out = load_curriculum(config, [])
         model = load_model(config.model.path, runtime.configure(config.model))
         prepare(model, settings, config.run.seed)
         self._engine = Engine(
@@ -189,7 +189,7 @@ class InProcessRun:
             settings,
             self._progress,
             self._engine,
-            source=TrainingGroups(config, maker, train, self._progress),
+            source=TrainingGroups(config, maker, curriculum, self._progress),
             share=lambda groups: groups,
             measure=lambda groups, version: {},
             save_checkpoint=lambda progress: None,
@@ -257,6 +257,7 @@ def _check(config: Config) -> None:
         ("learner.ranks", config.learner.ranks, 1),
         ("admission.max_staleness", config.admission.max_staleness, 0),
         ("learner.off_policy_cap", config.learner.off_policy_cap, None),
+        ("admission.revisit", config.admission.revisit, 1.0),
         ("rollout.update_between", config.takes_weights_between, "batches"),
     ):
         if value != only:

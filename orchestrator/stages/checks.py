@@ -26,7 +26,7 @@ def check_stage(config: StageConfig, resume: str, notes: list[str]) -> Path | No
     if checkpoint is not None:
         load_progress(checkpoint, StageProgress)
     check_adapters(config)
-    check_loggers(config.telemetry.loggers)
+    check_loggers(config.telemetry)
     check_sources(config)
     _check_context(config)
     return checkpoint

@@ -83,16 +83,18 @@ def _train(
     with ray_cluster(config, folder.path, folder.run_id, SMALL_STORE_BYTES) as access:
         display.places({"run folder": str(folder.path), **access.places()})
         stop.check()
-        await_resources(config, resources_of_ranks(config), display.note, stop.check)
+        await_resources(config, resources_of_ranks(config), output.note, stop.check)
         display.phase("starting actors")
         with (
-            running_ranks(config, folder.run_id, prepared.model, prepared.data, checkpoint, stop.check) as ranks,
+            running_ranks(
+                config, folder.run_id, prepared.model, prepared.data, checkpoint, stop.check, output.note
+            ) as ranks,
             open_stage_recorder(config, output, ranks) as recorder,
         ):
             output.totals.add_seconds("start", time.monotonic() - began)
             has_held_out = bool(prepared.corpus.held_out(1))
             StageRunLoop(config, ranks, has_held_out, recorder, stop).run()
-            export_model(ranks, config.folder / "model", display.note)
+            export_model(ranks, config.folder / "model", output.note)
             display.phase("stopping")
 
 

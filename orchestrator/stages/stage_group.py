@@ -10,7 +10,8 @@ from common.config import StageConfig
 from learner.stages.segments import StageReport
 from learner.stages.stage_rank import StageRank
 from orchestrator.fleet.cluster import actor_resources
-from orchestrator.fleet.rank_group import LearnerDiedError, RankGroup
+from orchestrator.fleet.rank_group import LearnerDiedError, RankGroup, start_ranks
+from orchestrator.fleet.ray_processes import checking_ray
 from orchestrator.fleet.spawning import spawner
 
 
@@ -43,13 +44,16 @@ def running_ranks(
     data: Path,
     checkpoint: Path | None,
     check_stop: Callable[[], None],
+    note: Callable[[str], None],
 ) -> Iterator[StageGroup]:
     """Start the ranks on a starting model and a prepared corpus, from ``checkpoint`` if there is one.
 
-    ``check_stop`` is called while waiting and may raise. Raises LearnerDiedError or CheckpointError.
+    ``check_stop`` is called while waiting and may raise; ``note`` is told of ranks that fail at their start.
+    Raises TooManyRestartsError, CheckpointError, or RayLostError where a process of a local Ray dies.
     """
     takes = actor_resources(config.learner.gpus_per_rank, config.learner.ray_resource)
     spawn = spawner(StageRank, run_id, (config, run_id, model, data), takes)
-    group = StageGroup(config, spawn, check_stop)
-    group.start(checkpoint)
+    check = checking_ray(config, check_stop)
+    group = StageGroup(config, spawn, check)
+    start_ranks(group, checkpoint, check, note)
     yield group

@@ -181,6 +181,7 @@ def _sample(scored: Scored) -> SampleScore:
         components=score.components,
         verdicts=score.verdicts,
         excluded=score.excluded,
+        reason=score.reason or None,
         forgeable=score.forgeable,
         notes=tuple(test.note for test in scored.tests),
     )
@@ -193,6 +194,7 @@ def _late(task: Task) -> SampleScore:
         components={},
         verdicts=(Verdict.INFRA,) * count,
         excluded=True,
+        reason=_LATE,
         forgeable=task.in_process,
         notes=(_LATE,) * count,
     )

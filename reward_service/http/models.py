@@ -63,15 +63,15 @@ class SampleScore(_Closed):
     """The reward of one completion.
 
     ``excluded``: a test ended in ``infra`` or a reward is unknown, so ``reward`` is a placeholder that must not be
-    trained on.
-    ``forgeable``: the tests ran in the program's own process. ``notes``: a line on each test that did not pass; a
-    program may have written it.
+    trained on; ``reason`` says why. ``forgeable``: the tests ran in the program's own process. ``notes``: a line
+    on each test that did not pass; a program may have written it.
     """
 
     reward: float
     components: dict[str, float]
     verdicts: tuple[Verdict, ...]
     excluded: bool
+    reason: str | None = None
     forgeable: bool
     notes: tuple[str, ...]
 

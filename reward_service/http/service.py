@@ -75,6 +75,7 @@ class RewardService:
     def close(self) -> None:
         """Stop everything. Programs that still run end as ``infra``; blocks until every thread has ended."""
         self.sandbox.close()
+        self.scorer.end_functions()
         self.dispatcher.close()
         self.prober.close()
         self.scorer.close()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from common.config import RewardConfig, StreamsConfig
+from common.heartbeat import Heartbeat
 from common.records import TrajectoryGroup
 from common.streams import ROLLOUTS, Consumer, Delivery, Patience, Streams, connect
 from reward_service.reward_loop import RewardLoop
@@ -45,7 +46,16 @@ class StreamWorker:
 
     def start(self, scorer: Scorer, on_group: Callable[[TrajectoryGroup], None]) -> Future[None]:
         """Work until :meth:`stop`; the future then has nothing, or the error that ended the worker before."""
-        loop = RewardLoop(self._name, self._consumer, self._publish, scorer, self._deliveries, self._shuffle)
+        loop = RewardLoop(
+            self._name,
+            self._consumer,
+            self._publish,
+            scorer,
+            Heartbeat(self._publish_s),
+            log.warning,
+            self._deliveries,
+            self._shuffle,
+        )
         return self._pool.submit(loop.run, self._stopping.is_set, on_group)
 
     def problem(self) -> str | None:

@@ -122,7 +122,7 @@ def _own_paths() -> dict[str, str]:
     """Map each controller to the path of this process's group; version 2 has the empty name."""
     paths: dict[str, str] = {}
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
             _, controllers, path = line.split(":", 2)
             paths |= dict.fromkeys(controllers.split(","), path)
     return paths
@@ -132,7 +132,8 @@ def _mounts() -> list[tuple[Path, str, list[str]]]:
     """List the root, file system and options of every mounted hierarchy."""
     found = []
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        for line in mounts.splitlines():
             before, _, after = line.partition(" - ")
             kind, _, options = after.split(" ", 2)
             if kind.startswith("cgroup"):

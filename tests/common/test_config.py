@@ -232,6 +232,21 @@ def test_rollout_settings_that_agree_are_taken(recipe: Path, settings: list[str]
     load_config(recipe, [f"rollout.{setting}" for setting in settings])
 
 
+@pytest.mark.parametrize(
+    ("settings", "between"),
+    [
+        ([], "batches"),
+        (["admission.max_staleness=1"], "steps"),
+        (["admission.max_staleness=1", "rollout.update_between=batches"], "batches"),
+        (["rollout.update_between=steps"], "steps"),
+    ],
+)
+def test_weights_are_taken_between_steps_where_rollouts_overlap_with_training(
+    recipe: Path, settings: list[str], between: str
+) -> None:
+    assert load_config(recipe, settings).takes_weights_between == between
+
+
 def test_the_sampler_carries_every_setting_over(recipe: Path) -> None:
     settings = {
         "decoder": "low_confidence",

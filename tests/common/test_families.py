@@ -232,8 +232,11 @@ def test_a_stock_model_is_saved_as_one_with_our_section(tmp_path: Path) -> None:
         ({"num_attention_heads": 32, "num_key_value_heads": 32}, "must be even"),
         ({"hidden_size": None}, "hidden_size: "),
         ({"vocab_size": "many"}, "vocab_size: "),
-        ({"mask_token_id": None}, "mask_token_id: missing, and no tokenizer declares one; add its id"),
-        ({"eos_token_id": None}, "eos_token_id: missing"),
+        ({"mask_token_id": None}, "leaves mask_token_id to the tokenizer, and the folder has none; add its files"),
+        (
+            {"mask_token_id": None, "eos_token_id": None},
+            "leaves mask_token_id and eos_token_id to the tokenizer, and the folder has none",
+        ),
         ({"mask_token_id": 40}, "mask_token_id 40 must lie in the vocabulary of 40 tokens"),
         ({"model_type": "mistral"}, "model_type 'mistral' is not one of Dream, dream, llada, llama, qwen2"),
         ({"model_type": None}, "model_type None is not one of"),

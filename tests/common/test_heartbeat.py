@@ -40,6 +40,16 @@ def test_who_waits_for_others_is_never_late() -> None:
     assert (beat.what, beat.waits, beat.late) == ("its groups", True, False)
 
 
+def test_a_wait_that_has_a_deadline_of_its_own_hangs_beyond_it() -> None:
+    clock = Clock()
+    heart = Heartbeat(limit=1.0, clock=clock)
+    heart.waiting("its groups", limit=900.0)
+    clock.now = 899.0
+    assert not heart.beat().late
+    clock.now = 901.0
+    assert heart.beat().late
+
+
 def test_what_is_furthest_beyond_its_limit_is_told_whichever_thread_does_it() -> None:
     clock = Clock()
     heart = Heartbeat(limit=100.0, clock=clock)

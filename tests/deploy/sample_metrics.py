@@ -29,6 +29,7 @@ _VALUES = {
     "state": ("healthy", "dead"),
     "stream": ("prompts", "rollouts"),
     "verdict": ("passed", "failed", "infra"),
+    "reason": ("function_raised", "sandbox"),
     "metric": ("spread",),
     "path": ("/v1/score",),
     "status": ("200", "429"),

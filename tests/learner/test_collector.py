@@ -185,6 +185,7 @@ def test_a_step_that_lacks_groups_counts_none_of_them() -> None:
         collector.offer(group)
     assert collector.take() is None
     assert collector.progress == Progress(next_index=0, filtered=1, dropped=1, ahead=(2, 3))
+    assert collector.late() == 0, "in order, none is to be admitted in the place of another"
     collector.offer(make_group(1))
     assert indices(collector.take()) == [0, 1, 4]
     assert collector.progress == Progress(next_index=5, trained=3, filtered=1, dropped=1)
@@ -238,3 +239,28 @@ def test_a_checkpoint_in_between_keeps_what_was_trained_out_of_order() -> None:
     again = make_collector(2, max_staleness=1, progress=Progress(**stored))
     assert again.progress == collector.progress
     assert [index for index in range(5) if again.offer(make_group(index))] == [0, 2, 4]
+
+
+def test_which_tasks_are_flat_is_kept_by_the_last_group_of_each_whatever_comes_first() -> None:
+    def of_task(index: int, task: str, rewards: tuple[float, float]) -> TrajectoryGroup:
+        group = make_group(index, rewards)
+        prompt = group.prompt.model_copy(update={"task": group.prompt.task.model_copy(update={"id": task})})
+        return group.model_copy(update={"prompt": prompt})
+
+    good = (0.0, 1.0)
+    groups = [of_task(0, "a", FLAT), of_task(1, "a", good), of_task(2, "b", good), of_task(3, "b", FLAT)]
+    groups += [of_task(4, "c", good), of_task(5, "d", FLAT), of_task(6, "d", FLAT)]
+    for arrivals in (groups, groups[::-1]):
+        progress = Progress()
+        collector = Collector(3, 0, "drop", "replace", progress, keep_flat=True)
+        for group in arrivals:
+            collector.offer(group)
+        assert progress.flat_tasks == {}, "no step has ended"
+        assert indices(collector.take()) == [1, 2, 4]
+        assert progress.flat_tasks == {"b": 3, "d": 6}
+        collector.offer(of_task(7, "b", good))
+        collector.offer(of_task(8, "x", good))
+        collector.offer(of_task(9, "y", good))
+        collector.take()
+        assert progress.flat_tasks == {"d": 6}
+        assert Progress(**json.loads(json.dumps(asdict(progress)))) == progress

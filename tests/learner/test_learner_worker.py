@@ -70,7 +70,7 @@ def test_a_step_first_checkpoints_and_acknowledges_those_before_it() -> None:
     assert rig.events[3:] == ["save", "acknowledge", "groups", "share", "train"]
     assert rig.saved == [done]
     assert (report.version, report.samples, report.metrics["policy/loss"]) == (4, 4, 0.5)
-    assert report.metrics["groups/spare"] == 3
+    assert report.metrics["perf/spare_groups"] == 3
     for key in report.metrics:
         find(key)
 

@@ -263,3 +263,26 @@ def test_a_limit_ends_a_search_for_groups_of_use(streams: Streams) -> None:
     source = open_source(streams, Progress(version=4), zero_variance="replace", max_discarded=3)
     with pytest.raises(StepLostError, match=r"step 5: 8 came: 7 filtered; that is more than 6 .*max_discarded"):
         source.next_groups()
+
+
+def test_what_comes_beside_a_step_is_read_ahead_and_neither_lost_nor_doubled(streams: Streams) -> None:
+    publish(streams, [0, 1])
+    progress = Progress()
+    source = open_source(streams, progress, max_staleness=1)
+    assert taken(source.next_groups()) == [0, 1]
+    publish(streams, [2, 2, 3])
+    publish_groups(streams, [lost_group(6)])
+    end = time.monotonic() + 20
+    while pending(streams) < 6 and time.monotonic() < end:  # the step is trained
+        time.sleep(0.01)
+    assert pending(streams) == 6
+    source.checkpointed()
+    assert kept(streams) == [2, 3]
+    restarted = Progress(version=1, next_index=2, trained=2)
+    open_source(streams, restarted, max_staleness=1)
+    assert restarted.ahead == (6,), "what was decided after the checkpoint is known"
+    publish(streams, [4, 5])
+    assert taken(source.next_groups()) == [2, 3]
+    assert taken(source.next_groups()) == [4, 5]
+    source.checkpointed()
+    assert kept(streams) == []

@@ -208,7 +208,7 @@ def test_groups_are_admitted_in_order_and_again_where_redis_has_lost_them(redis_
     streams.empty()
     streams.create()
     admission = Admission(config, run_id, streams, Curriculum([TASK], 0))
-    admission.begin_at(5)
+    admission.begin_at(Progress(next_index=3, trained=4, ahead=(4,)))
     admission.admit_again([3])
     streams.set_counters({"trained": 4})
     admission.admit(version=1)
@@ -229,7 +229,7 @@ def test_a_lost_group_of_a_later_step_waits_for_its_turn(redis_url: str, run_id:
     streams = Streams(connect(redis_url), run_id, config.streams)
     streams.create()
     admission = Admission(config, run_id, streams, Curriculum([TASK], 0))
-    admission.begin_at(12)
+    admission.begin_at(Progress(next_index=12))
     collector = Collector(4, 0, "drop", "replace", Progress())
     again = [index for index in range(12) if index not in (1, 7, 8)]
     for index in (1, 7, 8):  # as the decisions say, which were not lost

@@ -5,11 +5,15 @@ import json
 import random
 from pathlib import Path
 
+import huggingface_hub
+import numpy as np
 import pytest
 
-from common.config import Config, ConfigError
+from common import rng
+from common.config import Config, ConfigError, dump_config, load_config
 from common.records import Task, TestCase
-from orchestrator.curriculum import Curriculum, load_data
+from common.tasks.rows import MissingTaskFileError, TaskFileError
+from orchestrator.curriculum import Curriculum, count_tasks, load_curriculum, load_data
 from tests.common.tasks.task_rows import HUMANEVAL, write
 
 TASKS = [Task(id=f"t{i}", prompt="p", tests=(TestCase(call="f()", expected="1"),)) for i in range(17)]
@@ -90,3 +94,119 @@ def test_in_a_chat_a_task_to_continue_is_a_question(tmp_path: Path) -> None:
         for tasks in load_data(config, []):
             assert [task.completion for task in tasks] == [completion]
             assert tasks[0].prompt.startswith("Finish it: import math") == (completion == "fenced")
+
+
+def labelled(name: str, count: int) -> list[Task]:
+    return [TASKS[0].model_copy(update={"id": f"{name}/{number}"}) for number in range(count)]
+
+
+WEIGHTED = [(labelled("a", 5), 2.0), (labelled("b", 3), 1.0), (labelled("c", 1), 0.5)]
+
+
+def test_weighted_sources_are_drawn_as_a_plain_loop_draws_them() -> None:
+    """One group after the other: draw its source, and take the next task of that source's own epoch."""
+    curriculum = Curriculum.weighted(WEIGHTED, seed=7)
+    weights = np.array([weight for _, weight in WEIGHTED])
+    edges = np.cumsum(weights / weights.sum())
+    draws = np.concatenate([rng.stream(7, "mixture", block).random(4096) for block in range(2)])
+    taken, expected = [0] * len(WEIGHTED), []
+    for draw in draws[:4200]:
+        source = next(number for number, edge in enumerate(edges) if draw < edge)
+        tasks = WEIGHTED[source][0]
+        epoch, place = divmod(taken[source], len(tasks))
+        expected.append(tasks[rng.stream(7, "task-order", epoch, source).permutation(len(tasks))[place]].id)
+        taken[source] += 1
+    assert ids(curriculum, list(range(4200))) == expected
+    assert curriculum.epochs(4200) == [
+        count / len(tasks) for count, (tasks, _) in zip(taken, WEIGHTED, strict=True)
+    ]
+    assert [count / 4200 for count in taken] == pytest.approx([4 / 7, 2 / 7, 1 / 7], abs=0.03)
+    assert len(curriculum) == 9
+
+
+def test_a_weighted_task_is_a_pure_function_of_seed_and_index() -> None:
+    indices = list(range(300))
+    expected = ids(Curriculum.weighted(WEIGHTED, seed=3), indices)
+    order = list(indices)
+    random.Random(0).shuffle(order)
+    shuffled = ids(Curriculum.weighted(WEIGHTED, seed=3), order)
+    assert [task for _, task in sorted(zip(order, shuffled, strict=True))] == expected
+    assert ids(Curriculum.weighted(WEIGHTED, seed=4), indices) != expected
+
+
+def several(folder: Path, **data: object) -> Config:
+    rows = [
+        {"id": number, "prompt": "def f():", "tests": [{"call": "f()", "expected": "1"}]} for number in range(3)
+    ]
+    one, two = write(folder / "one.jsonl", *rows), write(folder / "two.jsonl.gz", *rows[:2])
+    sources = {"train": [{"path": str(one), "weight": 3}, {"path": str(two), "name": "second", "weight": 1}]}
+    return Config.model_validate({"model": {"path": "builtin:quickstart"}, "data": sources | data})
+
+
+def test_several_sources_keep_their_tasks_apart(tmp_path: Path) -> None:
+    config = several(tmp_path, held_out=[str(tmp_path / "one.jsonl"), str(tmp_path / "two.jsonl.gz")])
+    curriculum, held_out = load_curriculum(config, [])
+    assert set(ids(curriculum, list(range(60)))) == {"one/0", "one/1", "one/2", "second/0", "second/1"}
+    assert [task.id for task in held_out] == ["one/0", "one/1", "one/2", "two/0", "two/1"]
+    without = several(tmp_path, train=[str(tmp_path / "one.jsonl"), str(tmp_path / "two.jsonl.gz")])
+    epoch = ids(load_curriculum(without, [])[0], list(range(5)))
+    assert sorted(epoch) == ["one/0", "one/1", "one/2", "two/0", "two/1"]
+    alone = several(tmp_path, train=str(tmp_path / "one.jsonl"))
+    assert sorted(task.id for task in load_data(alone, [])[0]) == ["0", "1", "2"]
+    (tmp_path / "recipe.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "recipe.yaml") == config
+    assert "train: " + str(tmp_path / "one.jsonl") in dump_config(alone)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            {"train": ["a/x.jsonl", "b/x.jsonl"]},
+            "train: two sources are called 'x'; give one of them",
+        ),
+        ({"train": [{"path": "a", "weight": 1}, "b"]}, "train: b has no weight and others have"),
+        (
+            {"held_out": [{"path": "a", "weight": 1}]},
+            "held_out: is evaluated on as a whole; leave the",
+        ),
+        ({"train": []}, "train: missing; name a file of tasks"),
+        ({"train": None}, "train: missing; name a file of tasks"),
+        ({"train": [{"path": "a", "wieght": 1}]}, r"train\.0\.wieght"),
+        ({"train": [{"path": ""}]}, r"train\.0\.path"),
+        ({"train": 3}, r"train"),
+    ],
+)
+def test_sources_that_contradict_each_other_are_refused(
+    tmp_path: Path, data: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        several(tmp_path, **data)
+
+
+def test_no_usable_task_says_why(tmp_path: Path) -> None:
+    config = several(tmp_path, train=str(tmp_path / "one.jsonl"), max_prompt_tokens=1)
+    with pytest.raises(ConfigError, match=r"data.train: no usable task: 3 have prompts of more than 1 token"):
+        load_data(config, [])
+    nothing = write(tmp_path / "nothing.jsonl", {"id": 1, "prompt": "p", "test_list": ["assert True"]})
+    for split in ("train", "held_out"):
+        with pytest.raises(ConfigError, match=rf"data.{split}: no usable task: 1 were skipped, the first, line"):
+            load_data(several(tmp_path, **{split: str(nothing)}), [])
+
+
+def test_a_data_set_of_the_hub_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    folder = tmp_path / "datasets--us--one"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs/main").write_text("0")
+    (folder / "snapshots/0").mkdir(parents=True)
+    write(folder / "snapshots/0/test.jsonl", HUMANEVAL)
+    assert len(load_data(several(tmp_path, train="hub:us/one"), [])[0]) == 1
+    assert count_tasks(several(tmp_path, train="hub:us/one")).train == 1
+    with pytest.raises(TaskFileError, match="hub:us/two: no data set that the Hub gives"):
+        load_data(several(tmp_path, train="hub:us/two"), [])
+    with pytest.raises(MissingTaskFileError, match=r"hub:us/two: .* is in the cache; the run downloads it"):
+        count_tasks(several(tmp_path, train="hub:us/two"))
+    with pytest.raises(TaskFileError, match=r"us/one: there is no such file; .*, write hub:us/one$"):
+        load_data(several(tmp_path, train="us/one"), [])

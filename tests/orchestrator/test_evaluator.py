@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from common.config import Config
 from common.records import PromptGroup, Purpose, Task, TestCase, TrajectoryGroup
-from common.streams import EVALUATIONS, PROMPTS, Streams, connect
+from common.streams import EVALUATIONS, PROMPTS, Consumer, Streams, connect
 from orchestrator.evaluator import Evaluator, RunDeadlineError
-from tests.learner.learner_tools import make_group
+from tests.learner.learner_tools import make_group, make_prompt
 
 TASKS = [Task(id=f"t{i}", prompt="p", tests=(TestCase(call="f()", expected="1"),)) for i in range(3)]
 
@@ -65,33 +66,22 @@ def test_a_round_ends_once_all_its_tasks_have_come_back(streams: Streams) -> Non
     assert streams.depth(EVALUATIONS) == 0
 
 
-def test_a_round_that_was_put_off_asks_again_for_what_had_come(streams: Streams) -> None:
-    """The learner fell back: at its version again it may have other weights."""
+def test_what_an_earlier_attempt_has_left_is_removed(streams: Streams) -> None:
+    """A worker that restarts would wait for weights of its version, which training may never come to else."""
     evaluator = Evaluator(config(), "r", streams, TASKS)
-    evaluator.begin(4)
-    first = take_prompts(streams)
-    send_back(streams, first[:1], solved=False)
-    evaluator.poll()
-    evaluator.put_off()
-    assert evaluator.version is None
-    assert evaluator.poll() is None
-    evaluator.begin(4)
-    again = take_prompts(streams)
-    assert [one.index for one in again] == [0], "the others are still on their way"
-    send_back(streams, [*first[1:], *again])
-    result = evaluator.poll()
-    assert result is not None
-    assert result.pass_rate == 1.0
+    evaluator.begin(9)
+    training = make_prompt(5, 2)
+    streams.publish(PROMPTS, [training.encode(), b"garbage"], deadline=5)
+    worker = Consumer(streams, PROMPTS, "rollout-0")
+    worker.read_more(1)
+    send_back(streams, [PromptGroup.decode(streams.messages(PROMPTS)[0])])
 
-
-def test_after_another_version_a_round_that_was_put_off_begins_anew(streams: Streams) -> None:
-    evaluator = Evaluator(config(), "r", streams, TASKS)
-    evaluator.begin(4)
-    evaluator.put_off()
-    evaluator.begin(3)
-    take_prompts(streams)
-    evaluator.begin(4)
-    assert len(take_prompts(streams)) == 3
+    Evaluator(config(), "r", streams, TASKS).clear()
+    assert streams.messages(PROMPTS) == [training.encode(), b"garbage"]
+    assert streams.depth(EVALUATIONS) == 0
+    successor = Consumer(streams, PROMPTS, "rollout-0")
+    found = [delivery for _ in range(3) for delivery in successor.read(1, 0.01)]
+    assert [delivery.data for delivery in found] == [training.encode(), b"garbage"]
 
 
 def test_what_redis_has_lost_goes_out_again(streams: Streams) -> None:
@@ -108,6 +98,6 @@ def test_what_redis_has_lost_goes_out_again(streams: Streams) -> None:
 def test_a_round_has_a_deadline(streams: Streams) -> None:
     evaluator = Evaluator(config(step_seconds=0.001), "r", streams, TASKS)
     evaluator.begin(1)
+    time.sleep(0.01)
     with pytest.raises(RunDeadlineError, match=r"version 1: 3 of 3 tasks did not come back"):
-        while True:
-            evaluator.poll()
+        evaluator.poll()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from common.heartbeat import Beat
@@ -9,7 +11,7 @@ from orchestrator.fleet.lateness import Lateness
 
 
 def beat(what: str = "denoising", seconds: float = 0.0, waits: bool = False) -> Beat:
-    return Beat(1, "", what, seconds, limit=100.0, waits=waits)
+    return Beat(1, "", what, seconds, limit=math.inf if waits else 100.0, waits=waits)
 
 
 class Watched:
@@ -51,7 +53,7 @@ def test_who_makes_no_progress_is_late_only_if_it_does_not_wait() -> None:
     assert watched.answer(beat(seconds=99.0)) is None
     assert watched.answer(beat(seconds=1e6, waits=True)) is None
     assert watched.answer(beat("scoring group 3", seconds=101.0)) == (
-        "no progress for 101 s in scoring group 3, which may take 100 s"
+        "no progress for 101 s while scoring group 3, which may take 100 s"
     )
     assert watched.answer(beat()) is None
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from common.metrics.registry import find
 from common.metrics.step import STEP_METRICS
 from orchestrator.report.panels import DIFFUSION, LEARNING, POLICY, SYSTEM
 from orchestrator.report.recorded_run import read_run
 from orchestrator.report.report_page import write_report
+from orchestrator.report.summary import summary_view
 from orchestrator.report.text import clean, program
 from orchestrator.report.verdicts import changed, families, interval
 from tests.orchestrator.recorded_runs import FAMILIES, HOSTILE, evaluation, lines, make_run, metric
@@ -232,3 +235,27 @@ def test_interval_is_wilsons() -> None:
     low, high = interval(0.5, 200)
     assert (round(low, 3), round(high, 3)) == (0.431, 0.569)
     assert interval(0.0, 0)[0] == 0.0
+
+
+def test_what_happened_is_told_in_words(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    assert "<h2" in write_report(run).read_text()
+    assert 'id="notes"' not in write_report(run).read_text()
+    many = [{"time": 1.7e9 + number, "text": f"note {number} of many"} for number in range(300)]
+    lost = {"time": 1.7e9, "text": "a group is lost: judge raised KeyError: '<script>'\nsecond line"}
+    (run / "notes.jsonl").write_text("".join(json.dumps(note) + "\n" for note in [lost, *many]) + '{"torn')
+    text = write_report(run).read_text()
+    Page(text)
+    assert "judge raised KeyError: &#39;&lt;script&gt;&#39; second line" in text
+    assert [f"note {number} of many" in text for number in (5, 150, 299)] == [True, False, True]
+    assert "102 in the middle are left out" in text
+
+
+def test_the_first_notes_stand_at_the_end_of_the_run_in_the_terminal(tmp_path: Path) -> None:
+    console = Console(record=True, width=80, file=io.StringIO())
+    notes = {"count": 7, "first": [f"a group is lost: reason {number} \x1b[2J" for number in range(5)]}
+    console.print(summary_view({}, {}, {"status": "failed", "notes": notes}, tmp_path / "report.html"))
+    text = console.export_text()
+    assert "a group is lost: reason 4" in text
+    assert "2 more in the report" in text
+    assert "\x1b" not in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from common.config import StreamsConfig
 from common.records import PromptGroup, Rollout, RolloutGroup, Sampler, Task, TestCase, TrajectoryGroup
-from common.streams import DEAD_LETTERS, ROLLOUTS, TRAJECTORIES, Streams, connect
+from common.streams import DEAD_LETTERS, ROLLOUTS, TRAJECTORIES, Patience, Streams, connect
 from orchestrator.commands.main import main
 from orchestrator.commands.reward_settings import reward_settings
 from orchestrator.fleet.embedded_redis import EmbeddedRedis
@@ -172,9 +174,30 @@ def test_a_group_that_outlives_the_drain_is_left_to_another_worker(
     assert streams.depth(ROLLOUTS) == 1
 
 
-def test_a_service_whose_stream_worker_gives_up_ends_and_says_so(tmp_path: Path) -> None:
+def test_a_service_without_redis_is_not_ready_and_recovers(tmp_path: Path) -> None:
+    with EmbeddedRedis(tmp_path) as redis:
+        client = connect(redis.url)
+        streams = Streams(client, "r", StreamsConfig(), Patience(60.0))
+        with service("--streams-url", redis.url, "--run-id", "r") as running:
+            os.kill(redis.pid, signal.SIGKILL)
+            running.wait_until(lambda: running.client.get("/readyz").status_code == 503)
+            assert "Redis is of no use: it does not answer" in running.client.get("/readyz").text
+            assert running.client.get("/healthz").status_code == 200
+            running.wait_until(lambda: redis.keep_running() is not None)
+            running.wait_until(lambda: running.client.get("/readyz").status_code == 200)
+            streams.publish(ROLLOUTS, [rollouts(0, 1)], deadline=1)
+            running.wait_until(lambda: 0 in scored(streams))
+            os.kill(redis.pid, signal.SIGKILL)
+            running.wait_until(lambda: running.client.get("/readyz").status_code == 503)
+            running.terminate()
+            assert running.exit_code() == 0
+
+
+def test_a_service_whose_redis_refuses_it_ends_and_says_why(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path) as redis:
         with service("--streams-url", redis.url, "--run-id", "r") as running:
-            connect(redis.url).shutdown(nosave=True)
+            connect(redis.url).execute_command("ACL", "SETUSER", "default", "-xreadgroup")
             assert running.exit_code() == 1
-    assert "error: the stream worker gave up: " in "".join(running.printed)
+    assert "error: the stream worker gave up: Redis refuses XREADGROUP couplet:r:rollouts" in "".join(
+        running.printed
+    )

@@ -34,7 +34,7 @@ from orchestrator.fleet.cluster import local_ray
 from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
-from orchestrator.fleet.rank_group import LearnerDiedError
+from orchestrator.fleet.rank_group import LearnerDiedError, start_ranks
 from orchestrator.fleet.weights_check import Verified, WeightsDifferError
 
 SETTINGS = Settings(mib=40, workers=2, dtype="float32", repeats=1)
@@ -107,7 +107,8 @@ class Worker(ReceivingWorker):
     def __init__(self, deadline: float, slow: bool, grief: str, ranks: int) -> None:
         super().__init__(SETTINGS, deadline)
         self._slow = slow
-        self._begun = self._received = 0
+        self._begun: list[int] = []
+        self._received = 0
         self._weights = Disturbed(self._parameters)
         self._weights.grief = grief
         copies = [HeldTensors({n: t.clone() for n, t in self._parameters.items()}) for _ in range(ranks - 1)]
@@ -146,12 +147,13 @@ class Worker(ReceivingWorker):
         time.sleep(LONG)
 
     def load_weights(self, update: WeightsUpdate) -> int:
-        self._begun += 1
+        self._begun.append(update.manifest.version)
         if self._slow:
             time.sleep(2.0)
         return super().load_weights(update)
 
-    def begun(self) -> int:
+    def begun(self) -> list[int]:
+        """The versions that it has begun to load out of the object store."""
         return self._begun
 
     def receive_weights(self, plan: Plan, first_rank: int, version: int) -> int:
@@ -210,13 +212,6 @@ class Fleet:
         while not self.pool.all_healthy:
             assert time.monotonic() < end
             notes += self.pool.poll()
-            time.sleep(0.05)
-        return notes
-
-    def wait_for_notes(self) -> list[str]:
-        end = time.monotonic() + LONG
-        while not (notes := self.pool.poll()):
-            assert time.monotonic() < end
             time.sleep(0.05)
         return notes
 
@@ -304,7 +299,7 @@ def test_a_missed_broadcast_is_made_up_for_and_a_worker_that_dies_of_one_is_repl
 
     fleet.workers["rollout-1"].come_to_grief.remote("SIGKILL")
     failed, died = fleet.update()
-    assert died.startswith("rollout-1 died (")
+    assert died.startswith("rollout-1 died (its process was killed or crashed; more in failures.log")
     assert "broadcast failed" in failed
     assert "rollout-1" in failed
     assert fleet.hold_the_learners_weights(), "the survivor and the newcomer"
@@ -351,29 +346,17 @@ def test_nobody_waits_for_a_worker_in_a_long_batch_and_nobody_replaces_it(
     assert fleet.workers["rollout-0"] is busy
 
 
-def test_held_weights_stay_and_newcomers_get_them_until_they_are_released(start: Callable[..., Fleet]) -> None:
-    fleet = start("collective")
-    fleet.pool.hold()
-    for _ in range(2):
-        assert fleet.update() == []
-    assert fleet.versions() == [1, 1]
-    ray.kill(fleet.workers["rollout-0"])
-    (died,) = fleet.wait_for_notes()
-    assert died.startswith("rollout-0 died")
-    fleet.wait_until_healthy()
-    assert fleet.versions() == [1, 1]
-    fleet.pool.release()
-    assert fleet.wait_until_healthy() == []
-    assert fleet.versions() == [3, 3]
-    assert fleet.hold_the_learners_weights()
-
-
-def test_a_worker_that_is_loading_when_newer_weights_come_loads_those_too(start: Callable[..., Fleet]) -> None:
+def test_a_newcomer_loads_what_is_held_and_newer_weights_that_come_meanwhile_afterwards(
+    start: Callable[..., Fleet],
+) -> None:
     fleet = start("auto")
     assert fleet.update() == []
     assert fleet.hold_the_learners_weights()
     assert fleet.received() == [0, 0], "on one machine, out of the object store"
 
+    fleet.pool.hold()
+    assert fleet.update() == []
+    assert fleet.versions() == [2, 2]
     fleet.slow = True
     first = fleet.workers["rollout-0"]
     ray.kill(first)
@@ -382,9 +365,12 @@ def test_a_worker_that_is_loading_when_newer_weights_come_loads_those_too(start:
         assert time.monotonic() < end
         fleet.pool.poll()
         time.sleep(0.05)
+    fleet.pool.release()
     assert fleet.publish() == []
     fleet.wait_until_healthy()
     assert fleet.hold_the_learners_weights()
+    assert fleet.versions() == [4, 4]
+    assert ray.get(fleet.workers["rollout-0"].begun.remote(), timeout=LONG) == [2, 4]
 
 
 def test_workers_of_two_ranks_verify_what_they_hold_at_every_start_and_after_their_first_broadcast(
@@ -473,6 +459,10 @@ class Rank(WatchedActor):
         pass
 
     def start(self, rendezvous: None, checkpoint: None) -> int:
+        if self._fate == "stop":
+            self.heart.doing("loading the model")
+            time.sleep(1.0)  # its heartbeat tells what it does
+            os.kill(os.getpid(), signal.SIGSTOP)
         return 0
 
     def metrics_address(self) -> str:
@@ -498,7 +488,7 @@ class Rank(WatchedActor):
 @pytest.mark.parametrize(
     ("fates", "message"),
     [
-        (("raise", "die"), r"^learner-1: The actor"),
+        (("raise", "die"), r"^learner-1: its process was killed or crashed"),
         (("hang", "raise"), r"^learner-1: RuntimeError: Connection closed by peer$"),
         (
             ("", "hang"),
@@ -524,3 +514,24 @@ def test_a_failed_rank_is_named(
         learner.end_publish(lambda: None)
     for rank in ranks:
         ray.kill(rank)
+
+
+def test_a_rank_that_hangs_at_its_start_is_named_and_the_start_tried_again(tmp_path: Path) -> None:
+    ranks: list[Any] = []
+
+    def spawn(rank: int, name: str) -> Any:
+        ranks.append(_remote(Rank).remote("" if ranks else "stop"))
+        return ranks[-1]
+
+    learner = LearnerGroup(_config(DeadlinesConfig(heartbeat_seconds=2.0), tmp_path), spawn, lambda: None)
+    notes: list[str] = []
+    start_ranks(learner, None, lambda: None, notes.append)
+    (note,) = notes
+    assert "learner-0 hung: no answer for 2 s" in note
+    assert "last while loading the model; process " in note
+    assert " was stopped; its stack is in stacks/learner-0-" in note
+    assert note.endswith("restart 1 from version 0")
+    (stack,) = (tmp_path / "stacks").iterdir()
+    assert "Rank.start" in stack.read_text()
+    assert learner.restarts == 1
+    ray.kill(ranks[-1])

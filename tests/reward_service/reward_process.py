@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from common.config import RewardConfig, StreamsConfig
+from common.heartbeat import Heartbeat
 from common.records import TrajectoryGroup
 from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
 from reward_service.reward_actor import make_scorer
@@ -22,7 +23,9 @@ def main(url: str, run_id: str, name: str) -> None:
         consumer.publish_and_acknowledge(cause, group, 10.0)
 
     scorer = make_scorer(RewardConfig(sandbox_slots=2))
-    RewardLoop(name, consumer, publish, scorer, 3, shuffle=False).run(lambda: bool(done), done.append)
+    RewardLoop(name, consumer, publish, scorer, Heartbeat(60.0), print, 3, shuffle=False).run(
+        lambda: bool(done), done.append
+    )
 
 
 if __name__ == "__main__":

@@ -4,11 +4,15 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from common.config import RewardFunctionConfig
 from common.metrics.processes import SCORING_COUNTERS, SCORING_GAUGES, SCORING_SPANS
 from common.records import Verdict
 from reward_service.metrics import BOUNDS, ScoringCollector, ScoringMetrics
+from reward_service.rewards import RewardRule
 from reward_service.scoring import Scorer
+from reward_service.user_rewards import load_reward_functions
 from sandbox.types import Outcome
+from tests.reward_service import composed_rewards
 from tests.reward_service.scoring_tools import BAD, GOOD, TASK, FakeSandbox, outcome, value
 
 Samples = dict[tuple[str, str], float]
@@ -49,6 +53,25 @@ def test_excluded_completions_and_retries_are_counted() -> None:
     found = scorer.metrics.collect()
     assert (found["scoring/excluded"], found["scoring/infra_retries"]) == (1, 1)
     assert scorer.metrics.verdicts()[Verdict.INFRA] == 2
+    assert exported(scorer.metrics)["couplet_scoring_exclusions_total", "sandbox"] == 1
+
+
+def test_groups_that_cannot_be_scored_are_counted_by_reason() -> None:
+    functions = [RewardFunctionConfig(path=f"{composed_rewards.__name__}:level")]
+    unknown = [RewardFunctionConfig(path=f"{composed_rewards.__name__}:unknown_of_a")]
+    scorer = Scorer(FakeSandbox(value(3)), rule=RewardRule(functions=load_reward_functions(functions)))
+    malformed = TASK.model_copy(update={"in_process": True})
+    for task in (TASK, malformed):
+        with pytest.raises(ValueError, match=r"level raised KeyError|in_process"):
+            scorer.score_group(task, [GOOD])
+    found = exported(scorer.metrics)
+    lost = {label: count for (name, label), count in found.items() if name == "couplet_scoring_lost_total"}
+    assert {label for label, count in lost.items() if count} == {"function_raised", "task"}
+    assert {"function_late", "function_died", "function_no_number", "deliveries"} <= set(lost)
+    scorer = Scorer(FakeSandbox(value(3)), rule=RewardRule(functions=load_reward_functions(unknown)))
+    (score,) = scorer.score_group(TASK, ["a"])
+    assert (score.excluded, score.reason) == (True, "unknown_of_a cannot tell: the judge is down")
+    assert exported(scorer.metrics)["couplet_scoring_exclusions_total", "unknown_reward"] == 1
 
 
 def test_every_declared_figure_is_there_from_the_start() -> None:

@@ -14,14 +14,26 @@ from typing import Any
 import psutil
 import pytest
 
-from common.config import Config, StreamsConfig
+from common.config import Config, RewardConfig, StreamsConfig
+from common.heartbeat import Heartbeat
 from common.processes import die_with_parent
-from common.records import PromptGroup, Rollout, RolloutGroup, Sampler, Score, Task, TestCase, TrajectoryGroup
+from common.records import (
+    PromptGroup,
+    Purpose,
+    Rollout,
+    RolloutGroup,
+    Sampler,
+    Score,
+    Task,
+    TestCase,
+    TrajectoryGroup,
+)
 from common.streams import CONSUMER_GROUPS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
-from reward_service.reward_actor import RewardWorker
-from reward_service.reward_loop import RewardLoop
+from reward_service.reward_actor import RewardWorker, make_scorer
+from reward_service.reward_loop import RewardLoop, score_rollouts
 from reward_service.user_rewards import Decoding
-from tests.reward_service import reward_process
+from tests.reward_service import composed_rewards, reward_process
+from tests.reward_service.scoring_tools import FakeSandbox, value
 
 PATIENCE_S = 60.0
 SLEEPS = Task(
@@ -116,6 +128,9 @@ def test_a_group_whose_worker_is_killed_is_scored_once_by_another(
 
 
 class PaysNothing:
+    def longest_seconds(self, completions: int) -> float:
+        return PATIENCE_S
+
     def score_group(self, task: Task, completions: list[str], decodings: list[Decoding]) -> list[Score]:
         return [Score(reward=0.0, components={}, verdicts=()) for _ in completions]
 
@@ -133,7 +148,7 @@ def test_nobody_else_claims_a_group_that_waits_for_room(redis_url: str, run_id: 
     def publish(cause: Delivery, group: TrajectoryGroup) -> None:
         consumer.publish_and_acknowledge(cause, group, PATIENCE_S)
 
-    loop = RewardLoop("first", consumer, publish, PaysNothing(), 3, shuffle=False)
+    loop = RewardLoop("first", consumer, publish, PaysNothing(), Heartbeat(60.0), print, 3, shuffle=False)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(loop.run, lambda: bool(done), done.append)
         end = time.monotonic() + PATIENCE_S
@@ -148,7 +163,7 @@ def test_nobody_else_claims_a_group_that_waits_for_room(redis_url: str, run_id: 
     assert [(group.worker, group.lost) for group in done] == [("first", None)]
 
 
-class Fails:
+class Fails(PaysNothing):
     def score_group(self, task: Task, completions: list[str], decodings: list[Decoding]) -> list[Score]:
         raise ValueError("reward.functions: brevity raised ZeroDivisionError")
 
@@ -157,17 +172,23 @@ def test_a_group_that_cannot_be_scored_is_lost_with_the_reason(streams: Streams)
     streams.publish(ROLLOUTS, [rollouts("").encode(), b"no record"], deadline=1)
     consumer = Consumer(streams, ROLLOUTS, "w")
     done: list[TrajectoryGroup] = []
+    heart = Heartbeat(60.0)
 
     def publish(cause: Delivery, group: TrajectoryGroup) -> None:
         assert held_by(streams) == [b"w"]
         consumer.publish_and_acknowledge(cause, group, 1)
 
-    RewardLoop("w", consumer, publish, Fails(), 3, shuffle=False).run(lambda: bool(done), done.append)
+    RewardLoop("w", consumer, publish, Fails(), heart, heart.note, 3, shuffle=False).run(
+        lambda: bool(done), done.append
+    )
     (message,) = streams.messages(TRAJECTORIES)
     group = TrajectoryGroup.decode(message)
     assert group == done[0]
     assert group.lost == "cannot be scored: reward.functions: brevity raised ZeroDivisionError"
     assert group.scores == ()
+    beat = heart.beat()
+    assert beat.notes == (f"a group is lost: {group.lost}",)
+    assert (beat.what, beat.waits) == ("completed groups", True)
 
 
 def test_the_worker_exports_what_its_scorer_counts_and_tells_rewards_how_texts_were_decoded(
@@ -206,3 +227,16 @@ def test_the_worker_exports_what_its_scorer_counts_and_tells_rewards_how_texts_w
         f'couplet_scoring_tests_total{{role="reward",run="{run_id}",verdict="passed",worker="reward-0"}} 2.0'
         in text
     )
+
+
+def test_an_evaluation_needs_no_reward_function() -> None:
+    """A function that fails loses the groups of training; whether programs pass is known all the same."""
+    path = f"{composed_rewards.__name__}:level"
+    config = RewardConfig.model_validate({"functions": [{"path": path}], "sandbox_slots": 1, "hacking_probe": 0.0})
+    scorer = make_scorer(config, FakeSandbox(value(1)))
+    train = rollouts("    return 1\n", task=AT_ONCE)
+    evaluate = train.model_copy(update={"prompt": train.prompt.model_copy(update={"purpose": Purpose.EVALUATION})})
+    lost, passed = (score_rollouts(scorer, group, "w") for group in (train, evaluate))
+    scorer.close()
+    assert lost.lost == "cannot be scored: reward.functions: level raised KeyError: 'level'"
+    assert ([score.passed for score in passed.scores], passed.lost) == ([True], None)

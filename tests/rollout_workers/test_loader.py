@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import Tensor
 
 from common.heartbeat import Heartbeat
+from common.weights import broadcast as broadcasting
 from common.weights import loader as loading
 from common.weights.broadcast import Location, Sender
-from common.weights.broadcast_group import Plan
+from common.weights.broadcast_group import CalledOffError, Plan
 from common.weights.buckets import Manifest, WeightsError, WeightsUpdate, fill_buckets, overwrite, plan_layout
 from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
@@ -76,7 +79,10 @@ class Broadcast:
         self._loader = loader
         self._sender = Sender(HERE, LONG)
         self._groups = 0
-        self.failure: str | None = None
+
+    @property
+    def failure(self) -> str | None:
+        return self._sender.failure
 
     def __call__(self, version: int, spoiled: int | None = None) -> None:
         """Bucket ``spoiled`` changes on its way."""
@@ -100,7 +106,6 @@ class Broadcast:
             self._loader.by_broadcast(plan, 1)
         finally:
             thread.join(LONG)
-            self.failure = self._sender.failure
 
 
 @pytest.fixture
@@ -165,6 +170,31 @@ def test_a_damaged_bucket_of_a_broadcast_leaves_no_version_and_is_not_loaded(
     assert broadcast.failure == "rollout-0 gave up"
     assert [tensor[0].item() for tensor in weights.values.values()] == [4.0, 3.0, 3.0]
     assert fence.version == -1
+
+
+def test_a_broadcast_that_is_called_off_before_a_worker_lets_go_of_its_weights_leaves_them(
+    loader: WeightsLoader,
+    weights: Weights,
+    fence: VersionFence,
+    broadcast: Broadcast,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The learner does not wait for a long batch, and the worker goes on with what it has."""
+    monkeypatch.setattr(broadcasting, "READY_SECONDS", 0.1)
+    loader.from_store(stored(3))
+    with ThreadPoolExecutor(1) as thread:
+        with fence.reading(3, LONG):
+            received = thread.submit(broadcast, 4)
+            while broadcast.failure is None and not received.done():
+                time.sleep(0.01)
+            assert broadcast.failure is not None
+            assert "not ready: rollout-0" in broadcast.failure
+        with pytest.raises(CalledOffError):
+            received.result(LONG)
+    assert weights.are(3)
+    assert fence.version == 3
+    broadcast(5)
+    assert fence.version == 5
 
 
 def test_verifying_loads_an_update_over_corrupted_weights_and_compares_all(

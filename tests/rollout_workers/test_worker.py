@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +20,8 @@ from common.streams import (
     Streams,
     connect,
 )
-from common.weights.fence import FenceTimeoutError
+from common.weights.fence import FenceTimeoutError, VersionFence
+from rollout_workers import rollout_loop
 from rollout_workers.rollout_engine import RolloutEngine
 from rollout_workers.rollout_loop import RolloutLoop
 from tests.rollout_workers.conftest import RecordingEngine, WatchedDenoiser, both_kinds_of_step
@@ -170,6 +173,27 @@ def test_undecodable_message_is_dead_lettered_and_its_neighbours_are_served(
     worker.work()
     assert worker.rolled_out() == [0, 1]
     assert worker.streams.messages(DEAD_LETTERS) == [garbage]
+
+
+def test_groups_whose_weights_have_not_come_let_others_go_before(
+    worker: Worker, fence: VersionFence, make_prompt: MakePrompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An evaluation holds the weights that it is of, and its tasks must not wait for newer ones behind others."""
+    monkeypatch.setattr(rollout_loop, "_PATIENCE_SECONDS", 0.01)
+    worker.send(*(make_prompt(i, 2, min_version=9) for i in (0, 1)), *(make_prompt(i, 2) for i in (2, 3)))
+
+    def take_new_weights() -> None:
+        while sorted(worker.published) != [2, 3]:
+            time.sleep(0.01)
+        with fence.writing(9, 5.0):
+            pass
+
+    with ThreadPoolExecutor(1) as thread:
+        taken = thread.submit(take_new_weights)
+        worker.work()
+        taken.result(5.0)
+    assert sorted(worker.published[:2]) == [2, 3]
+    assert sorted(worker.published[2:]) == [0, 1]
 
 
 def test_batch_that_fails_stays_with_its_worker(worker: Worker, make_prompt: MakePrompt) -> None:

@@ -33,9 +33,11 @@ from transformers import AutoModelForCausalLM
 from common.config import load_config
 from common.models.loading import load_model
 from examples.one_file import train
+from orchestrator.chaos.comparison import differing_weights
 from orchestrator.reproduction.in_process import in_process_run
 from tests.needs_vllm import need_vllm
-from tests.system.conftest import Run
+from tests.system import faults
+from tests.system.conftest import REPOSITORY, SMALL, Run
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, one after the other; a busy machine is slow to start them
 
@@ -154,6 +156,58 @@ def test_rollouts_of_vllm_train_the_same_weights_through_a_kill(
     assert [name for name in left if name.startswith(("psm_", "vllm", "couplet-vllm"))] == []
 
 
+def test_hangs_outages_and_damage_in_turn(start_run: StartRun, finished_run: StartRun) -> None:
+    """Every fault that a run has to survive by itself, one after the other; docs/reliability.md lists them."""
+    draw = random.Random(3)
+    run = start_run(
+        *ONE_RANK, "deadlines.heartbeat_seconds=5", "learner.keep_checkpoints=3", "deadlines.restarts=9"
+    )
+    run.wait_for(lambda: bool(run.actors("LearnerRank")), "the first start of the learner")
+    run.actors("LearnerRank")[0].kill()
+    run.wait_for_step(1)
+    assert "from version 0" in run.output
+    faults.hang(run, "RewardWorker", "reward-0")
+    faults.hang(run, "RolloutWorker", "rollout-0")
+    faults.hang(run, "LearnerRank", "learner-0")
+    run.wait_for_step(2)
+    faults.pause(run, "RolloutWorker", seconds=2.0)
+    faults.redis_server(run).kill()
+    run.wait_for_step(3)
+    faults.take_redis_away(run, seconds=8.0)
+    with faults.redis_client(run) as client:
+        client.flushall()
+    run.wait_for_step(4)
+    faults.fill_redis(run, seconds=4.0)
+    run.wait_for(lambda: faults.newest_checkpoint(run).name == "step-000004", "the second checkpoint")
+    (rank,) = run.actors("LearnerRank")
+    damaged = faults.damage_checkpoint(run, draw)
+    rank.kill()
+    run.finish(DEADLINE)
+    assert damaged.name in run.output
+    assert_same(run, finished_run(*ONE_RANK).folder)
+    assert len(list((run.folder / "stacks").iterdir())) >= 3
+    run.assert_nothing_left()
+
+
+def test_chaos(finished_run: StartRun, tmp_path: Path) -> None:
+    """The command strikes each role once at a random moment, and its audit finds nothing."""
+    output = tmp_path / "chaos"
+    words = ("chaos", "quickstart", "--kills", "3", "--faults", "kill", "--output", str(output), "--json")
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator.commands.main", *words, *SMALL, *ONE_RANK],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["wrong"] == []
+    assert {struck["victim"] for struck in result["struck"]} == {"rollout", "reward", "learner"}
+    assert all(struck["seconds"] > 0 for struck in result["struck"])
+    assert differing_weights(output / "run", finished_run(*ONE_RANK).folder) == []
+
+
 def test_workers_and_two_ranks_killed_in_turn(start_run: StartRun, finished_run: StartRun) -> None:
     draw = random.Random(2)
     run = start_run(*TWO_RANKS, "rollout.verify_weights=true")
@@ -187,7 +241,11 @@ def test_two_rollout_workers_and_two_zero2_ranks_make_a_run(finished_run: StartR
 
 @dataclass
 class Interruption:
-    """A run with broadcast weights, stopped by Ctrl-C in a step, refused, resumed, killed, and resumed again."""
+    """A run with broadcast weights, stopped by Ctrl-C in a step, refused, and resumed after each of its ends.
+
+    It was ``killed``, lost parts of its Ray, found a ``damaged`` file in its newest checkpoint, and was denied a
+    command of Redis.
+    """
 
     run: Run
     pages: list[str]
@@ -197,6 +255,9 @@ class Interruption:
     summary: dict[str, object]
     refused: Run
     killed: Run
+    without_ray: list[Run]
+    damaged: Path
+    denied: Run
     resumed: Run
 
 
@@ -204,7 +265,7 @@ class Interruption:
 def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interruption]:
     folder = tmp_path_factory.mktemp("interrupted") / "run"
     settings = (*PACE, "learner.ranks=1", "learner.zero_stage=0", "rollout.workers=2", "ray.dashboard=true")
-    settings += ("learner.weights_transport=collective", "learner.bucket_mb=1")
+    settings += ("learner.weights_transport=collective", "learner.bucket_mb=1", "learner.keep_checkpoints=3")
     runs = [Run(folder, *settings)]
     try:
         (run,) = runs
@@ -224,10 +285,20 @@ def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupt
         runs[-1].wait(DEADLINE)
         runs.append(Run(folder, *settings, "--resume", "auto"))
         kill_whole_run(runs[-1])
+        for program in ("raylet", "gcs_server"):
+            runs.append(Run(folder, *settings, "--resume", "auto"))
+            wait_for(runs[-1], lambda: "] training\n" in runs[-1].output, "training")
+            faults.kill_ray(runs[-1], program)
+        damaged = faults.damage_checkpoint(runs[-1], random.Random(4))
+        runs.append(Run(folder, *settings, "--resume", "auto"))
+        deny_a_command(runs[-1])
         runs.append(Run(folder, *settings, "--resume", "auto"))
         runs[-1].finish(DEADLINE)
         runs[-1].assert_nothing_left()
-        yield Interruption(run, pages, groups, listing, exit_code, summary, *runs[1:])
+        refused, killed, *without_ray, denied, resumed = runs[1:]
+        yield Interruption(
+            run, pages, groups, listing, exit_code, summary, refused, killed, without_ray, damaged, denied, resumed
+        )
     finally:
         for run in runs:
             run.kill()
@@ -243,6 +314,15 @@ def kill_whole_run(run: Run) -> None:
     run.process.wait(10)
     run.assert_nothing_left()
     assert not psutil.wait_procs(sandboxes, timeout=30)[1]
+
+
+def deny_a_command(run: Run) -> None:
+    """Take the right to append to streams away in mid-run; it ends by itself."""
+    wait_for(run, lambda: "] training\n" in run.output, "training")
+    with faults.redis_client(run) as client:
+        client.execute_command("ACL", "SETUSER", "default", "-xadd")
+    run.wait(faults.BOUND)
+    run.assert_nothing_left()
 
 
 def stream_groups(folder: Path) -> dict[str, str]:
@@ -287,6 +367,32 @@ def test_ctrl_c_stops_a_run_which_only_goes_on_when_asked_to(interruption: Inter
     assert f"checkpoint of step {interruption.summary['updates']}" in interruption.run.output
     assert interruption.refused.process.returncode == 2
     assert "--resume auto" in interruption.refused.output
+
+
+def test_a_run_that_cannot_go_on_says_why_and_can_be_resumed(interruption: Interruption) -> None:
+    assert interruption.denied.process.returncode == 2
+    (error,) = [line for line in interruption.denied.output.splitlines() if line.startswith("error:")]
+    assert "xadd" in error.lower()
+    for run in (*interruption.without_ray, interruption.denied):
+        assert "--resume auto" in run.output
+        assert "Traceback" not in run.output
+
+
+def test_a_damaged_checkpoint_is_passed_over(interruption: Interruption) -> None:
+    note = next(line for line in interruption.denied.output.splitlines() if interruption.damaged.name in line)
+    assert interruption.damaged.parent.name in note or "step-" in note
+
+
+def test_a_run_that_is_stopped_at_its_start_leaves_nothing(start_run: StartRun) -> None:
+    """Nothing keeps the same command from starting again, without --resume."""
+    run = start_run(*ONE_RANK)
+    wait_for(run, lambda: "starting Redis and Ray" in run.output, "the start of Ray")
+    time.sleep(1.0)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.wait(faults.BOUND) == 128 + signal.SIGTERM, run.output[-4000:]
+    assert "stopped by SIGTERM" in run.output
+    run.assert_nothing_left()
+    assert not run.folder.exists()
 
 
 def test_weights_that_are_broadcast_through_an_interruption_and_a_kill(

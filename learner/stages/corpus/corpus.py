@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from common.config import StageConfig
+from common.mixture import Mixture
 from learner.stages.corpus.errors import CorpusError
-from learner.stages.corpus.order import Mixture
 from learner.stages.corpus.store import Manifest, SourceCounts, StoredSource, read_manifest, source_folder
 from learner.stages.corpus.streams import ExampleStream, PackedStream, Pool, Stream, example, packed
 from learner.stages.segments import CorpusPosition, Segment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from common.rng import stream
-
-_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -52,32 +50,3 @@ def pieces(ends: npt.NDArray[np.int64], start: int, stop: int) -> Iterator[tuple
         last = min(stop, int(ends[number]))
         yield number, start - begin, last - begin
         start, number = last, number + 1
-
-
-class Mixture:
-    """Draws which of several streams each sequence comes from, in proportion to their weights."""
-
-    def __init__(self, weights: Sequence[float], seed: int) -> None:
-        self._edges = np.cumsum(np.array(weights) / sum(weights))[:-1]
-        self._seed = seed
-        self._before = [np.zeros(len(weights), dtype=np.int64)]
-        self._draws = lru_cache(maxsize=2)(self._drawn)
-
-    def place(self, sequence: int) -> tuple[int, int]:
-        """Return the stream that a sequence comes from, and how many before it came from there."""
-        block, within = divmod(sequence, _BLOCK)
-        source = int(self._draws(block)[within])
-        return source, int(self.counts(sequence)[source])
-
-    def counts(self, sequences: int) -> npt.NDArray[np.int64]:
-        """Count how many of the first ``sequences`` come from each stream."""
-        block, within = divmod(sequences, _BLOCK)
-        while len(self._before) <= block:
-            self._before.append(self._before[-1] + self._counted(self._drawn(len(self._before) - 1)))
-        return self._before[block] + self._counted(self._draws(block)[:within])
-
-    def _counted(self, draws: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        return np.bincount(draws, minlength=len(self._edges) + 1)
-
-    def _drawn(self, block: int) -> npt.NDArray[np.int64]:
-        return np.searchsorted(self._edges, stream(self._seed, "mixture", block).random(_BLOCK), side="right")

@@ -17,8 +17,9 @@ from common.tasks.rephrasing import with_rephrased
 from common.tasks.rows import read_rows
 from common.tasks.writing import check_writable, write_rows
 from orchestrator.commands.data.facts import facts_table
+from orchestrator.commands.numbers import FiniteRange
 
-_PERCENTILE = click.FloatRange(0, 100)
+_PERCENTILE = FiniteRange(0, 100)
 _FIGURES = ("rows", "mean_at_least", "mean_at_most", "std_at_least", "too_hard", "too_easy", "too_even")
 
 

@@ -16,8 +16,10 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from common.tasks.hub import task_file
 from common.tasks.loader import load_tasks
 from orchestrator.commands.data.check_run import MUTANTS, TaskReport, check_tasks
+from orchestrator.commands.numbers import FiniteRange
 from reward_service.scoring import Scorer
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Limits
@@ -35,7 +37,7 @@ _COLUMNS = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeElap
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A site-packages folder for tasks that need libraries [default: those are not run].",
 )
-@click.option("--cpu-seconds", default=10.0, show_default=True, type=click.FloatRange(min=0, min_open=True))
+@click.option("--cpu-seconds", default=10.0, show_default=True, type=FiniteRange(min=0, min_open=True))
 @click.option("--memory-mb", default=1024, show_default=True, type=click.IntRange(min=1))
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON per file.")
 def check(
@@ -49,15 +51,16 @@ def check(
 ) -> None:
     """Check that tests accept their solutions, and nothing else.
 
-    Runs the solutions that task FILEs give, and wrong versions of them, through the sandbox. Of every task its own
-    solution should pass, and four mutants should not: a changed constant or operator, an empty body, sys.exit(0),
-    and an object that is equal to everything. Exit code: 0 all did, 1 some did not, 2 a file cannot be read.
+    Runs the solutions that task FILEs (or hub:OWNER/NAME[/FILE]) give, and wrong versions of them, through the
+    sandbox. Of every task its own solution should pass, and four mutants should not: a changed constant or
+    operator, an empty body, sys.exit(0), and an object that is equal to everything. Exit code: 0 all did, 1 some
+    did not, 2 a file cannot be read.
     """
     limits = Limits(
         cpu_s=cpu_seconds, wall_s=3 * cpu_seconds + 2, memory_mb=memory_mb, out_bytes=32 << 20, file_mb=64
     )
     found: dict[Path, list[TaskReport]] = {}
-    tasks = {file: load_tasks(file, name).tasks for file in files}
+    tasks = {file: load_tasks(task_file(str(file)), name).tasks for file in files}
     with JailSandbox(slots or len(os.sched_getaffinity(0)), packages=packages) as sandbox:
         scorer = Scorer(sandbox, limits=limits, allow_forgeable=True, deadline_s=3600)
         try:

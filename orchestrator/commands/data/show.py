@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from common.records import Task
+from common.tasks.hub import task_file
 from common.tasks.libraries import third_party
 from common.tasks.loader import LoadReport, Omission, TaskFileError, load_tasks
 from orchestrator.commands.data.facts import facts_table
@@ -26,9 +27,9 @@ _LONGEST = 400
 def show(file: Path, task_id: str | None, name: str | None, as_json: bool) -> None:
     """Show what the loader makes of a task file.
 
-    Prints the tasks and tests of FILE, what is left out and why, and one task.
+    Prints the tasks and tests of FILE, which may be hub:OWNER/NAME[/FILE], what is left out and why, and one task.
     """
-    report = load_tasks(file, name)
+    report = load_tasks(task_file(str(file)), name)
     task = next((task for task in report.tasks if task_id in (None, task.id)), None)
     if task is None and task_id is not None:
         raise TaskFileError(

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from common.errors import UserError
 from learner.warm_start.causal import CausalModel, make_causal_model, standard_library_modules
 from learner.warm_start.synthetic import generate
+from orchestrator.commands.numbers import SEED
 
 #: Where the recipes of the chain look.
 _DEFAULT = Path("runs/tiny-chain")
@@ -24,7 +25,7 @@ _DEFAULT = Path("runs/tiny-chain")
 @click.option(
     "--steps", default=CausalModel.steps, show_default=True, type=click.IntRange(min=1), help="Of training."
 )
-@click.option("--seed", default=0, show_default=True, help="Keys the tasks and every random number.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Keys the tasks and every random number.")
 def tiny_chain(folder: Path, steps: int, seed: int) -> None:
     """Make a small causal model and examples for the recipes of the tiny chain.
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import ConfigError, DataConfig, RewardConfig
+from common.config import ConfigError, DataConfig, RewardConfig, source_name
 from common.records import Task
-from common.tasks.hub import HUB, downloaded
+from common.tasks.hub import task_file
 from common.tasks.libraries import missing
 from common.tasks.loader import load_tasks
 from evaluation.benchmark import Benchmark
@@ -22,7 +22,6 @@ QUICKSTART = "builtin:quickstart"
 _BUILTIN = "builtin:"
 #: That of its recipe, which draws the tasks; what an evaluation is sampled with is another matter.
 _QUICKSTART_SEED = 0
-_SUFFIX = re.compile(r"(\.jsonl|\.parquet|\.gz|\.json)+$")
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
@@ -63,8 +62,7 @@ class TaskSource:
             fields = DataConfig.model_fields
             made = generate(_QUICKSTART_SEED, fields["train_tasks"].default, fields["held_out_tasks"].default)
             return [drawn.task for drawn in made.held_out]
-        path = downloaded(self.where) if self.where.startswith(HUB) else Path(self.where)
-        report = load_tasks(path, self.format, self.text if "=" in self.text else "--format")
+        report = load_tasks(task_file(self.where), self.format, self.text if "=" in self.text else "--format")
         for omissions, what in ((report.skipped, "tasks skipped"), (report.left_out, "tests left out")):
             if omissions:
                 line, task_id, reason = omissions[0]
@@ -108,9 +106,4 @@ def _why_unscored(task: Task, scoring: RewardConfig) -> str:
 
 
 def _name(where: str) -> str:
-    """Name a source: after its file, and one of the Hub after the data set and the file of it that is given."""
-    if where == QUICKSTART:
-        return where.removeprefix("builtin:")
-    parts = where.removeprefix(HUB).split("/")
-    named = [*parts[1:2], *parts[2:][-1:]] if where.startswith(HUB) else parts[-1:]
-    return "-".join(_NOT_IN_NAMES.sub("-", _SUFFIX.sub("", part)).strip("-") for part in named)
+    return where.removeprefix(_BUILTIN) if where == QUICKSTART else source_name(where)

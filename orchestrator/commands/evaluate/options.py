@@ -19,6 +19,7 @@ from evaluation.subject import Subject
 from evaluation.templates import TEMPLATES, Template, template
 from orchestrator.commands.evaluate.presets import PRESETS
 from orchestrator.commands.evaluate.several import several
+from orchestrator.commands.numbers import SEED, FiniteRange
 
 _Function = Callable[..., Any]
 #: The options of samplers by the fields that they set.
@@ -49,7 +50,7 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     several(
         "--temperature",
         "temperatures",
-        of=click.FloatRange(min=0),
+        of=FiniteRange(min=0),
         default="0",
         metavar="T,...",
         help="Sampling temperature [default: 0, which is greedy].",
@@ -65,7 +66,7 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
         "--seeds",
         "--seed",
         "seeds",
-        of=click.IntRange(min=0),
+        of=SEED,
         default="0",
         metavar="N,...",
         help="Seeds of all random numbers of sampling [default: 0].",
@@ -90,7 +91,7 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
         "--top-p",
         default=0.95,
         show_default=True,
-        type=click.FloatRange(0, 1, min_open=True),
+        type=FiniteRange(0, 1, min_open=True),
         help="Sample from the likeliest tokens that have this probability together.",
     ),
     click.option(
@@ -113,7 +114,7 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     ),
     click.option(
         "--threshold",
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        type=FiniteRange(0, 1, min_open=True, max_open=True),
         help="Probability from which the threshold decoder writes a token [default: 0.9].",
     ),
     click.option(

@@ -15,7 +15,6 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from common.disk import write_text
 from common.errors import UserError
 from common.tasks.loader import load_tasks
-from common.tasks.rows import unit_of
 from orchestrator.commands.exits import CommandFailedError
 from orchestrator.commands.score.completions import read_samples
 from orchestrator.commands.score.options import reward_config, sandbox_options
@@ -71,7 +70,7 @@ def score(
         task = bar.add_task("completions", total=len(samples))
         results, executions = score_samples(config, samples, lambda done: bar.advance(task, done))
     for number, task_id, reason in loaded.left_out[:_FEW]:
-        click.echo(f"note: {tasks}, {unit_of(tasks)} {number}, task {task_id!r}: left out, {reason}", err=True)
+        click.echo(f"note: {tasks}, {loaded.unit} {number}, task {task_id!r}: left out, {reason}", err=True)
     lines = [json.dumps(result.as_record()) for result in results]
     if output is not None:
         write_text(output, "".join(f"{line}\n" for line in lines))

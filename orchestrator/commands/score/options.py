@@ -9,6 +9,7 @@ from typing import Any, Literal
 import click
 
 from common.config import RewardConfig
+from orchestrator.commands.numbers import FiniteRange
 
 _GROUP_S = 3600.0
 _Function = Callable[..., Any]
@@ -32,7 +33,7 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     ),
     click.option(
         "--cpu-seconds",
-        type=click.FloatRange(min=0, min_open=True),
+        type=FiniteRange(min=0, min_open=True),
         default=10.0,
         show_default=True,
         help="CPU time of a test.",

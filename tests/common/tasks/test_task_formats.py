@@ -303,7 +303,7 @@ def test_libraries_are_found_wherever_they_are_imported():
         (MBPP_PLUS | {"task_id": "Mbpp/106", "base_input": [[1]]}, "field base_input: is not what MBPP"),
         (BIGCODEBENCH | {"test": "class ("}, "field test: is not Python"),
         (BIGCODEBENCH | {"code_prompt": None}, "field code_prompt: is missing or empty"),
-        (OWN | {"prompt": "half \ud800"}, r"line 1: holds \\ud800, half of a surrogate pair"),
+        (OWN | {"prompt": "half \ud800"}, r"line 1, field prompt: holds \\ud800, half of a surrogate pair"),
     ],
 )
 def test_malformed_rows_of_published_formats_are_named(tmp_path: Path, row: Fields, message: str):

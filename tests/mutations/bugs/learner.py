@@ -122,8 +122,8 @@ BUGS = (
         "acknowledges-what-waits",
         "A checkpoint acknowledges the groups that it holds, and no other.",
         "learner/source.py",
-        old="done = [index for index in self._unacknowledged if progress.holds(index)]",
-        new="done = list(self._unacknowledged)",
+        old="self._acknowledge([index for index in self._unacknowledged if progress.holds(index)])",
+        new="self._acknowledge(list(self._unacknowledged))",
         tests=("tests/learner/test_source.py",),
     ),
     Mutation(

@@ -1,0 +1,85 @@
+"""``couplet bench loop``: what overlap of rollouts and training brings, and what it costs in staleness."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import click
+import torch
+from rich.console import Console
+
+from benchmarks import loop as measurement
+from benchmarks.measure import describe, headline
+from common.errors import UserError
+from orchestrator.commands.recipes import shipped_recipe
+
+_BALANCES = ("balanced", "learner-bound", "rollout-bound")
+
+
+@click.command()
+@click.option(
+    "--steps", default=30, show_default=True, type=click.IntRange(min=5), help="Steps that count, of each run."
+)
+@click.option(
+    "--balance",
+    "balances",
+    multiple=True,
+    type=click.Choice(_BALANCES),
+    help="Whose work is longer. May be repeated [default: all].",
+)
+@click.option(
+    "--processes",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Rollout workers, and as many learner ranks. May be repeated [default: 1 and 2].",
+)
+@click.option(
+    "--staleness",
+    "bounds",
+    multiple=True,
+    type=click.IntRange(min=0),
+    help="admission.max_staleness. May be repeated [default: 0, 1 and 2].",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A new folder for the runs and loop.json [default: runs/bench-loop-<time>].",
+)
+@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
+def loop(
+    steps: int,
+    balances: tuple[str, ...],
+    processes: tuple[int, ...],
+    bounds: tuple[int, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure what overlap of rollouts and training brings.
+
+    Makes runs of small steps with several max_staleness, as many rollout workers as learner ranks, and rollouts
+    that take as long as updates, less or longer; and one run in which one group in 80 takes ten steps' time to
+    be scored. The default is 19 runs, of about a minute each on two cores.
+    """
+    console = Console()
+    folder = output or Path("runs") / f"bench-loop-{datetime.now():%Y%m%d-%H%M%S}"
+    if folder.exists():
+        raise UserError(f"--output {folder}: exists already; name a new folder")
+    folder.mkdir(parents=True)
+    console.print(headline(describe(torch.device("cpu"))))
+    wanted = list(measurement.cases(balances or _BALANCES, processes or (1, 2), bounds or (0, 1, 2)))
+
+    def said(one: measurement.Measured) -> None:
+        case = one.case
+        console.print(
+            f"{case.processes}+{case.processes} {case.balance}, K={case.staleness}: "
+            f"{one.samples_per_second:.1f} samples/s, staleness {one.staleness:.2f}"
+        )
+
+    found = measurement.run(wanted, steps, shipped_recipe("quickstart"), folder, said)
+    console.print(measurement.view(found))
+    record = measurement.as_json(found)
+    (folder / "loop.json").write_text(json.dumps(record, indent=2) + "\n")
+    if as_json:
+        click.echo(json.dumps(record))

@@ -1,0 +1,100 @@
+"""Faults for runs under test: what machines and people do to them, and the wait for what must follow."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import redis
+
+from tests.system.conftest import Run
+
+#: From a fault until the process that hangs is killed, or until the run has ended by it.
+BOUND = 60.0
+
+
+def redis_client(run: Run) -> redis.Redis:
+    """Connect to the Redis of a run, as an administrator would."""
+    return redis.Redis.from_url((run.folder / "redis-url").read_text().strip())
+
+
+def redis_server(run: Run) -> psutil.Process:
+    """Return the process of the embedded Redis, which writes its title over its environment."""
+    (server,) = _children(run, "valkey-server")
+    return server
+
+
+def hang(run: Run, title: str, name: str) -> None:
+    """Stop an actor, which hangs from then on; it is killed within the bound, and named."""
+    named = run.output.count(f"{name} hung") + run.output.count(f"{name} died")
+    victim = run.actors(title)[0]
+    victim.suspend()
+    victim.wait(BOUND)
+    run.wait_for(
+        lambda: run.output.count(f"{name} hung") + run.output.count(f"{name} died") > named,
+        f"a note of {name}",
+        BOUND,
+    )
+
+
+def pause(run: Run, title: str, seconds: float) -> None:
+    """Make an actor slow, for less than any deadline: it is not replaced."""
+    victim = run.actors(title)[0]
+    victim.suspend()
+    time.sleep(seconds)
+    victim.resume()
+    time.sleep(0.2)
+    assert victim.is_running()
+
+
+def take_redis_away(run: Run, seconds: float) -> None:
+    """Let Redis not answer for a while."""
+    server = redis_server(run)
+    server.suspend()
+    time.sleep(seconds)
+    server.resume()
+
+
+def fill_redis(run: Run, seconds: float) -> None:
+    """Let Redis refuse what takes memory for a while."""
+    with redis_client(run) as client:
+        client.config_set("maxmemory", "1")
+        time.sleep(seconds)
+        client.config_set("maxmemory", "0")
+
+
+def newest_checkpoint(run: Run) -> Path:
+    """Return the checkpoint that the run would go on from."""
+    checkpoints = run.folder / "checkpoints"
+    return checkpoints / (checkpoints / "latest").read_text().strip()
+
+
+def damage_checkpoint(run: Run, draw: random.Random) -> Path:
+    """Flip a bit of the newest checkpoint's largest file, and return that file."""
+    files = [one for one in newest_checkpoint(run).rglob("*") if one.is_file()]
+    file = max(files, key=lambda one: one.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+    file.write_bytes(data)
+    return file
+
+
+def kill_ray(run: Run, program: str) -> None:
+    """SIGKILL a part of the run's own Ray; the run cannot go on, and ends by itself with one error."""
+    (victim,) = _children(run, program)
+    victim.send_signal(signal.SIGKILL)
+    assert run.wait(BOUND) == 2, run.output[-4000:]
+    errors = [line for line in run.output.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1, errors
+    assert "Ray" in errors[0]
+    assert "Traceback" not in run.output
+    run.assert_nothing_left()
+
+
+def _children(run: Run, program: str) -> list[psutil.Process]:
+    """Return what the main process has started, by the file name of the program."""
+    children = psutil.Process(run.process.pid).children()
+    return [one for one in children if Path(" ".join(one.cmdline()).split(" ")[0]).name == program]
