@@ -77,11 +77,17 @@ class LearnerProcess:
 
     def start(self) -> None:
         """Begin, or begin again from the last checkpoint."""
-        self.progress = replace(self.kept)
+        self.progress, self.interrupted = replace(self.kept), threading.Event()
         collector = Collector(GROUPS, self.staleness, "wait", "skip", self.progress)
         streams = self.server.streams(self.run_id, self.meanwhile)
         consumer = Consumer(streams, TRAJECTORIES, "learner-0")
-        self.source = TrajectorySource(streams, consumer, collector, LONG, threading.Event())
+        self.source = TrajectorySource(streams, consumer, collector, LONG, self.interrupted)
+
+    def kill(self) -> None:
+        """End it, with what it reads ahead, but for what it has not acknowledged."""
+        self.interrupted.set()
+        while self.source.next_groups() is not None:
+            pass
 
     def lacking(self, admitted: int) -> Lacking:
         self.when_asked()
@@ -128,7 +134,8 @@ class Run:
         self.worker = Consumer(self.server.streams(self.run_id, self.check), PROMPTS, "rollout-0")
 
     def check(self) -> None:
-        self.recovery.check()
+        if threading.current_thread() is threading.main_thread():  # the learner reads ahead in another
+            self.recovery.check()
 
     def tick(self) -> None:
         self.check()
@@ -163,6 +170,7 @@ def set_back(run: Run) -> None:
 
 
 def learner_killed(run: Run) -> None:
+    run.learner.kill()
     run.learner.start()
     run.recovery.learner_restarted()
 
