@@ -65,7 +65,8 @@ def capacity(
     allowed = groups_per_step * (max_staleness + 1)
     ahead = version * groups_per_step + min(lead or allowed, allowed) - ledger.trained
     to_the_end = steps * groups_per_step - ledger.trained
-    expected = min(ahead + ledger.late, to_the_end)
+    late = ledger.late if max_staleness else 0  # in order, those that have overtaken one wait for it
+    expected = min(ahead + late, to_the_end)
     return max(0, min(max_in_flight, math.floor(expected * oversample)) - ledger.in_flight)
 
 
