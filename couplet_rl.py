@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
-from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 
@@ -34,25 +33,28 @@ ROOMS = (
 def main() -> None:
     """Run the ``couplet`` command."""
     signal.signal(signal.SIGTERM, _end_at_once)
-    _write_text_of_any_language()
+    _enter_utf8_mode()
     hidden = hidden_room()
     if hidden is not None:
         sys.stderr.write(f"error: {hidden}\n")
         sys.exit(2)
-    from common.arguments import in_utf8
     from orchestrator.commands.main import main as couplet
 
-    arguments = sys.argv[1:]
-    sys.argv = [in_utf8(argument) for argument in sys.argv]  # Ray sends it on, as UTF-8
-    couplet(arguments, prog_name="couplet")
+    couplet(prog_name="couplet")
 
 
-def _write_text_of_any_language() -> None:
-    """Let output hold any character where the locale, as ``LC_ALL=C``, knows no more than ASCII, or not all."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            ascii_only = codecs.lookup(stream.encoding).name == "ascii"
-            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="backslashreplace")
+def _enter_utf8_mode() -> None:
+    """Start again in Python's UTF-8 mode where the locale, as ``LC_ALL=C``, has another encoding.
+
+    Ray, and the processes that it starts, read the command line, paths and text in that encoding, and fail on what
+    it lacks. A caller that made up the arguments is left as it is: to start again would be to call it again.
+    """
+    if codecs.lookup(sys.getfilesystemencoding()).name == "utf-8":
+        return
+    given = sys.argv[1:]
+    if sys.orig_argv[len(sys.orig_argv) - len(given) :] == given:
+        command = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+        os.execve(sys.executable, command, {**os.environ, "PYTHONUTF8": "1"})
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:

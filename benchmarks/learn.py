@@ -1,6 +1,7 @@
 """How soon the quick start has learned: what a run took until its held-out pass rate reached a target.
 
-Seconds are those of learner steps, rollouts and weights included: neither start-up nor evaluations count.
+Seconds are those of learner steps, rollouts and weights included. Start-up does not count, and an evaluation only
+as far as a step waits for it.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ _SETTINGS = (
     "rollout.group_size=8",
     "rollout.batch_tokens=1700",
     "learner.groups_per_step=8",
+    "learner.inner_iterations=1",
     "learner.checkpoint_steps=100",
     "admission.max_in_flight=64",
     "evaluation.every_steps=0",

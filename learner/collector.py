@@ -101,7 +101,12 @@ class Collector:
         return [index for index in range(progress.next_index, end) if index not in here]
 
     def late(self) -> int:
-        """Count the missing groups that as many others have overtaken as a step takes: they are slow, or stuck."""
+        """Count the missing groups that as many others have overtaken as a step takes: they are slow, or stuck.
+
+        None is where groups are taken in order: all wait for it.
+        """
+        if not self.max_staleness:
+            return 0
         here = [*self.progress.ahead, *self._waiting]
         return sum(sum(index > one for index in here) >= self.groups_per_step for one in self.missing())
 

@@ -66,11 +66,9 @@ class DeepSpeedRank(WatchedActor):
         return f"{self._run_id}/learner-{self._rank}"
 
     def rendezvous(self) -> tuple[str, int]:
-        """Return an address and a free port for the process group; asked of rank 0."""
-        host = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            return host, probe.getsockname()[1]
+        """Open the store at which the ranks meet, and return its address; asked of rank 0."""
+        self._store = process_group.open_store(self._timeout)
+        return str(ray.util.get_node_ip_address()), self._store.port  # type: ignore[no-untyped-call]
 
     def metrics_address(self) -> str:
         return self._telemetry.address
@@ -84,13 +82,13 @@ class DeepSpeedRank(WatchedActor):
                 f"run.folder {config.folder}: not to be seen on {host}, where rank {self._rank} runs; set it to a "
                 "path that the learner's machines share with the one that runs the command"
             )
-        process_group.join(
-            *rendezvous,
-            rank=self._rank,
-            ranks=config.learner.ranks,
-            gpus=bool(config.learner.gpus_per_rank),
-            timeout=timedelta(seconds=config.deadlines.step_seconds * 2),
-        )
+        store = self._store if self._rank == 0 else process_group.find_store(*rendezvous, self._timeout)
+        gpus = bool(config.learner.gpus_per_rank)
+        process_group.join(store, self._rank, config.learner.ranks, gpus, self._timeout)
+
+    @property
+    def _timeout(self) -> timedelta:
+        return timedelta(seconds=self._settings.deadlines.step_seconds * 2)
 
     def _policy(self, model: MaskedDiffusionModel) -> Policy:
         """Make a loaded model ready for training, in place.

@@ -55,7 +55,7 @@ def capacity(
     lead: int | None = None,
     oversample: float = 1.0,
 ) -> int:
-    """Return how many groups may be admitted, so that none is trained more than ``max_staleness`` versions late.
+    """Return how many groups may be admitted if none is to be trained more than ``max_staleness`` versions late.
 
     ``version`` counts the learner steps done. No group is admitted for a step past ``steps``, the run's last, and
     late ones hold no place of those that overtake them. ``lead``: the groups that may be ahead of the steps done,
@@ -65,8 +65,7 @@ def capacity(
     allowed = groups_per_step * (max_staleness + 1)
     ahead = version * groups_per_step + min(lead or allowed, allowed) - ledger.trained
     to_the_end = steps * groups_per_step - ledger.trained
-    late = ledger.late if max_staleness else 0  # in order, those that have overtaken one wait for it
-    expected = min(ahead + late, to_the_end)
+    expected = min(ahead + ledger.late, to_the_end)
     return max(0, min(max_in_flight, math.floor(expected * oversample)) - ledger.in_flight)
 
 

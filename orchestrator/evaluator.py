@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from common.config import Config
 from common.errors import RunFailedError
@@ -50,7 +51,7 @@ class Evaluator:
         They may be of weights that this attempt does not have yet, for which workers would wait, or never has.
         """
         for stream, kind in ((PROMPTS, PromptGroup), (ROLLOUTS, RolloutGroup), (EVALUATIONS, TrajectoryGroup)):
-            self._streams.remove(stream, lambda data, kind=kind: _is_evaluation(kind, data))
+            self._streams.remove(stream, partial(_is_evaluation, kind))
 
     def begin(self, version: int) -> None:
         """Send all tasks out for the weights of ``version``."""

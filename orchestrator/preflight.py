@@ -20,6 +20,7 @@ from orchestrator.fleet.cluster import check_interpreter
 from orchestrator.loggers import check_loggers
 from orchestrator.resume import checkpoint_to_resume
 from orchestrator.run_length import RunLength, run_length
+from reward_service.built_in import check_reward_functions
 from rollout_workers.backends.vllm_backend.installation import INSTALL, VllmUnusableError, find_installation
 from rollout_workers.backends.vllm_backend.limits import check_limits
 from sandbox.jail.probe import Level, probe
@@ -52,6 +53,7 @@ def check_run(config: Config, resume: str) -> RunInputs:
     check_loggers(config.telemetry)
     if config.reward.workers and config.ray.address == "local":  # on a cluster, they run elsewhere
         probe().require(Level(config.reward.sandbox_level))
+        check_reward_functions(config.reward.functions)
     if config.streams.url != "embedded":
         _check_redis(config)
     curriculum, held_out = load_curriculum(config, notes)

@@ -113,8 +113,9 @@ class RunFolder:
         """Forget what was recorded of steps after ``step``, which a resumed run will do again."""
         for file in (self.path / f"{name}.jsonl" for name in ("metrics", "samples", "groups", "evaluations")):
             if file.exists():
-                records = [r for r in self.records(file.stem) if r["step"] <= step]
-                self._write(file.name, "".join(json.dumps(r) + "\n" for r in records))
+                with writing(file.name, self.path):
+                    records = [r for r in self.records(file.stem) if r["step"] <= step]
+                    write_text(file, "".join(json.dumps(r) + "\n" for r in records))
 
     def records(self, name: str) -> list[dict[str, Any]]:
         """Return the lines of ``<name>.jsonl``."""

@@ -95,7 +95,7 @@ class RunLoop:
         learner.begin_step(checkpoint)
         report = None
         while report is None:
-            self.admission.admit(learner.version)
+            self._admit()
             self._poll()
             report = learner.poll_step(self.tick_seconds)
         self._unrecorded = report
@@ -107,8 +107,13 @@ class RunLoop:
         if self.evaluation.is_due(version):
             if self.evaluation.version != version:
                 self._await_evaluation()
-            self.admission.admit(version)  # before the tasks: rollout workers serve in this order
+            self._admit()  # before the tasks: rollout workers serve in this order
             self.evaluation.begin(version)
+
+    def _admit(self) -> None:
+        """Admit groups for weights that rollout workers may hold now: none is to wait with one for others."""
+        held = self.evaluation.version
+        self.admission.admit(self.fleet.learner.version if held is None else held)
 
     def _await_evaluation(self, seconds: float = math.inf) -> None:
         """Wait for the evaluation under way, if there is one."""

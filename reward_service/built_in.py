@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from common.config.reward import STATIC_CHECK, TOKENS_PER_FORWARD
+from common.config import RewardFunctionConfig
+from common.config.reward import BUILT_IN_REWARDS, STATIC_CHECK, TOKENS_PER_FORWARD
 from common.records import Task
+from reward_service.isolation.reward import start_reward_functions
 from reward_service.offered_imports import OfferedImports
 from reward_service.static_check import StaticCheck
 from reward_service.user_rewards import Completion, RewardFunction
@@ -18,6 +20,16 @@ def built_in_rewards(sandbox: Sandbox, limits: Limits) -> Mapping[str, RewardFun
         STATIC_CHECK: StaticCheck(OfferedImports(sandbox, limits)),
         TOKENS_PER_FORWARD: tokens_per_forward,
     }
+
+
+def check_reward_functions(settings: Sequence[RewardFunctionConfig]) -> None:
+    """Import the user's functions, in processes that end at once: a mistake in one is seen before a run starts.
+
+    Raises ConfigError, naming the field.
+    """
+    ours: Mapping[str, RewardFunction] = dict.fromkeys(BUILT_IN_REWARDS, tokens_per_forward)
+    for function in start_reward_functions(settings, ours):
+        function.close()
 
 
 def tokens_per_forward(task: Task, completion: Completion) -> float:

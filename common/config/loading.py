@@ -9,7 +9,6 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import ValidationError
 
-from common.arguments import in_utf8
 from common.config.algorithms import PLUGIN_TAG
 from common.config.base import ConfigError, Section
 from common.config.learner import MOVED_FIELDS
@@ -111,7 +110,7 @@ def _apply(raw: dict[str, Any], override: str) -> None:
 
 def _value_of(override: str, text: str) -> Any:
     try:
-        value = read_yaml(in_utf8(text))
+        value = read_yaml(text)
     except YamlTextError as error:
         raise ConfigError(f"override {override!r}: {error}") from error
     # YAML 1.1 reads 1e-6 as text; a learning rate written so is a number to everybody else.

@@ -59,4 +59,9 @@ def _briefly(sources: tuple[TaskSource, ...]) -> Any:
     return brief[0] if len(brief) == 1 and isinstance(brief[0], str) else brief
 
 
-TaskSources = Annotated[tuple[TaskSource, ...], BeforeValidator(_from_paths), PlainSerializer(_briefly)]
+#: One source or several, each a path or a section.
+TaskSources = Annotated[
+    tuple[TaskSource, ...],
+    BeforeValidator(_from_paths, json_schema_input_type=str | list[str | TaskSource] | None),
+    PlainSerializer(_briefly),
+]

@@ -231,12 +231,11 @@ class Streams:
         """Delete the messages that are ``unwanted``, delivered or not."""
         key, start = self.key(name), "-"
         while True:
-            entries: Any = self.patience.call(
-                f"XRANGE {key}", lambda start=start: self.client.xrange(key, start, count=_PAGE)
-            )
+            look = partial(self.client.xrange, key, start, count=_PAGE)
+            entries: Any = self.patience.call(f"XRANGE {key}", look)
             ids = [entry for entry, fields in entries if unwanted(fields[RECORD])]
             if ids:
-                self.patience.call(f"XDEL {key}", lambda ids=ids: self.client.xdel(key, *ids))
+                self.patience.call(f"XDEL {key}", partial(self.client.xdel, key, *ids))
             if len(entries) < _PAGE:
                 return
             start = f"({entries[-1][0].decode()}"

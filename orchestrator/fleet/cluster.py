@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shlex
 import sys
 import time
 from collections import Counter
@@ -172,7 +173,7 @@ def local_ray(
         ) from error
     try:
         token = os.environ.get("RAY_AUTH_TOKEN_PATH")
-        with_token = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={token} " if token else ""
+        with_token = f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={shlex.quote(token)} " if token else ""
         listing = f"{with_token}ray list actors --address {ray.get_runtime_context().gcs_address}"
         yield Access(listing, context.dashboard_url)
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.config import ConfigError, StageConfig
 from common.disk import DiskError
@@ -30,11 +30,13 @@ class StageRunLoop:
     has_held_out: bool
     recorder: StageRecorder
     stop: StopRequest
+    _unrecorded: tuple[StageReport, float] | None = field(default=None, init=False)
 
     def run(self) -> None:
-        """Train to the last step. A request to stop leaves all that was trained in a checkpoint.
+        """Train to the last step.
 
-        Raises Interrupted, TooManyRestartsError, DivergedError, CheckpointError, DiskError,
+        A request to stop, or records that cannot be written, leave all that was trained in a checkpoint, where
+        that can be written. Raises Interrupted, TooManyRestartsError, DivergedError, CheckpointError, DiskError,
         or ConfigError for held-out data that nothing can be measured on.
         """
         try:
@@ -92,7 +94,9 @@ class StageRunLoop:
         self.recorder.poll()
 
     def _record(self, report: StageReport, seconds: float) -> None:
+        self._unrecorded = report, seconds
         self.recorder.step(report, seconds, self.ranks.restarts)
+        self._unrecorded = None
         self._check_finite(report.metrics, "denoising/loss", "optim/grad_norm")
 
     def _check_finite(self, metrics: Mapping[str, float], *names: str) -> None:
@@ -102,6 +106,7 @@ class StageRunLoop:
 
     def _restart(self, error: LearnerDiedError) -> None:
         """Restart the ranks from their last checkpoint: they train on the same data again."""
+        self._unrecorded = None
         while True:
             try:
                 self.recorder.note(self.ranks.restart(str(error)))
@@ -116,6 +121,9 @@ class StageRunLoop:
         self.recorder.phase("writing a checkpoint; a second signal ends the run at once")
         began = time.monotonic()
         try:
+            if self._unrecorded is not None:
+                self.recorder.rewind(self._unrecorded[0].version - 1)  # a part of it may have been written
+                self._record(*self._unrecorded)
             report = self.ranks.interrupt()
             if report is not None:
                 self._record(report, time.monotonic() - began)

@@ -149,7 +149,6 @@ def _start(connection: int, clock: int, output: Path | None) -> subprocess.Popen
 def _opened(output: Path | None) -> IO[bytes]:
     if output is None:
         return os.fdopen(os.dup(_STDERR), "ab")
-    output.parent.mkdir(parents=True, exist_ok=True)
     return output.open("ab")
 
 

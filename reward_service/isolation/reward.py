@@ -45,7 +45,7 @@ class IsolatedReward:
     ) -> None:
         self._setting = setting
         self._load = Load(field, setting)
-        self._output = None if output is None else output / f"{setting.name}.log"
+        self._output = None if output is None else _appendable(output / f"{setting.name}.log", note)
         self._note = note
         self._turns = threading.BoundedSemaphore(setting.processes)
         self._lock = threading.Lock()
@@ -123,20 +123,26 @@ class IsolatedReward:
             process = self._take()
         except ConfigError as error:
             raise LostError(f"could not be imported once more ({error})") from error
+        kept = False
         try:
             answer = process.ask(call)
-        except (LateError, LostError):
-            self._end(process)
-            raise
-        if isinstance(answer, Failed) and answer.failure is Failure.LATE:
-            self._end(process)  # a coroutine may hold its event loop up
-        elif excess := process.excess():
-            self._end(process)
-            self._note(f"reward.functions: {self.name} {excess}; its process was replaced")
-        else:
-            with self._lock:
-                self._idle.append(process)
+            kept = self._keep(process, answer)
+        finally:
+            if not kept:
+                self._end(process)
         return answer
+
+    def _keep(self, process: FunctionProcess, answer: Answer) -> bool:
+        """Keep a process that has answered for the next call; tell whether it is fit for one."""
+        if isinstance(answer, Failed) and answer.failure is Failure.LATE:
+            return False  # a coroutine may hold its event loop up
+        if excess := process.excess():
+            self._note(f"reward.functions: {self.name} {excess}; its process was replaced")
+            return False
+        with self._lock:
+            if not self._closed:
+                self._idle.append(process)
+            return not self._closed
 
     def _take(self) -> FunctionProcess:
         """Return a process that has loaded the function and has nothing to do. Raises ConfigError, LostError."""
@@ -167,6 +173,17 @@ class IsolatedReward:
 
     def _see(self, what: str) -> str:
         return "" if self._output is None else f"; {what} is in {self._output.parent.name}/{self._output.name}"
+
+
+def _appendable(file: Path, note: Callable[[str], None]) -> Path | None:
+    """Return the file, None where it cannot be written on this machine."""
+    try:
+        file.parent.mkdir(exist_ok=True)  # the folder of the run is there, unless it is on no disk of this machine
+        file.open("a").close()
+    except OSError as error:
+        note(f"what reward functions print goes to standard error, as {file} cannot be written: {error}")
+        return None
+    return file
 
 
 def start_reward_functions(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 
+import jsonschema
 import pytest
 
 from deploy.generate.__main__ import ROOT, generated, main, outdated
 from deploy.generate.dashboards import FOLDER
+from deploy.generate.values_schema import schema
 
 
 def test_committed_files_are_what_the_code_generates() -> None:
@@ -31,3 +33,17 @@ def test_git_marks_every_generated_file_as_generated() -> None:
 def test_an_unknown_argument_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--chek"]) == 2
     assert capsys.readouterr().err == "usage: python -m deploy.generate [--check]\n"
+
+
+@pytest.mark.parametrize(
+    ("train", "valid"),
+    [
+        ("/data/tasks.jsonl", True),
+        (["a.jsonl", {"path": "hub:owner/name", "weight": 2.0}], True),
+        ([{"pth": "a.jsonl"}], False),
+        (3, False),
+    ],
+)
+def test_a_recipe_in_the_values_names_its_tasks_as_a_recipe_does(train: object, valid: bool) -> None:
+    values = {"recipe": {"model": {"path": "m"}, "data": {"train": train}}}
+    assert jsonschema.Draft7Validator(schema()).is_valid(values) == valid

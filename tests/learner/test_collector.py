@@ -185,6 +185,7 @@ def test_a_step_that_lacks_groups_counts_none_of_them() -> None:
         collector.offer(group)
     assert collector.take() is None
     assert collector.progress == Progress(next_index=0, filtered=1, dropped=1, ahead=(2, 3))
+    assert collector.late() == 0, "in order, none is to be admitted in the place of another"
     collector.offer(make_group(1))
     assert indices(collector.take()) == [0, 1, 4]
     assert collector.progress == Progress(next_index=5, trained=3, filtered=1, dropped=1)

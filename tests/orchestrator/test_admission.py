@@ -54,20 +54,14 @@ def test_capacity(counts: tuple[int, ...], settings: tuple[int, ...], expected: 
 
 def test_what_paces_admission_and_what_makes_it_generous() -> None:
     def room(
-        ledger: Ledger,
-        *,
-        version: int = 0,
-        steps: int = 10,
-        lead: int | None = None,
-        oversample: float = 1.0,
-        max_staleness: int = 2,
+        ledger: Ledger, *, version: int = 0, steps: int = 10, lead: int | None = None, oversample: float = 1.0
     ) -> int:
         return capacity(
             ledger,
             version=version,
             steps=steps,
             groups_per_step=8,
-            max_staleness=max_staleness,
+            max_staleness=2,
             max_in_flight=64,
             lead=lead,
             oversample=oversample,
@@ -78,7 +72,6 @@ def test_what_paces_admission_and_what_makes_it_generous() -> None:
     assert room(Ledger(24, 16, 0, 0), version=1, lead=18) == 2
     assert room(Ledger(24, 16, 0, 0, late=3), version=1, lead=18) == 5, "those that overtake the late ones"
     assert room(Ledger(24, 16, 0, 0, late=3), version=1, steps=3) == 0, "but none beyond the end"
-    assert room(Ledger(16, 8, 0, 0, late=3), version=1, max_staleness=0) == 0, "in order they wait"
     assert room(Ledger(), oversample=1.5) == 36
     assert room(Ledger(36, 8, 8, 0), version=1, oversample=1.5) == 16
 

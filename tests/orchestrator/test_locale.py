@@ -9,27 +9,17 @@ import sys
 from pathlib import Path
 
 from tests.common.tasks.task_rows import OWN
-from tests.orchestrator.recorded_runs import make_run
 
+ROOT = Path(__file__).parents[2]
+MINIMAL = "model: {path: builtin:quickstart}\ndata: {source: synthetic}\n"
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 TEXT = "naïve \N{GREEK SMALL LETTER LAMDA} \N{PARTY POPPER}"
 
 
 def couplet(*arguments: object) -> str:
-    """Run commands one after the other in one process; return what they write."""
-    commands = json.dumps([[*map(str, command)] for command in arguments])
-    code = (
-        "import json, os, sys, couplet_rl\n"
-        "for words in json.loads(sys.argv[1]):\n"
-        "    sys.argv = ['couplet', *(os.fsdecode(word.encode()) for word in words)]\n"
-        "    try: couplet_rl.main()\n"
-        "    except SystemExit as end:\n"
-        "        if end.code: raise\n"
-    )
-    environment = {**os.environ, **ASCII}
-    done = subprocess.run(
-        [sys.executable, "-c", code, commands], capture_output=True, env=environment, check=False
-    )
+    """Run a command; return what it writes."""
+    command = [sys.executable, "-m", "couplet_rl", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, env={**os.environ, **ASCII}, check=False)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode("utf-8")
 
@@ -43,13 +33,24 @@ def test_text_of_any_language_goes_in_and_out_under_the_c_locale(tmp_path: Path)
         f"data: {{train: {file}, max_prompt_tokens: 128}}\n",
         encoding="utf-8",
     )
-    run = make_run(tmp_path / "run")
-    with (run / "samples.jsonl").open("a", encoding="utf-8") as samples:
-        samples.write(json.dumps({"step": 1, "prompt": TEXT, "completion": TEXT}, ensure_ascii=False) + "\n")
-    output = couplet(
-        ["data", "show", file],
-        ["train", recipe, "--dry-run", f"data.system_prompt={TEXT}"],
-        ["report", run],
+    shown = couplet("train", recipe, "--dry-run", f"data.system_prompt={TEXT}")
+    assert "1 training tasks" in shown
+    assert shown.count(r"\u03BB") == 2
+    assert TEXT in couplet("data", "show", file)
+
+
+def test_text_is_read_and_written_as_utf8_by_whoever_imports_couplet(tmp_path: Path) -> None:
+    """Without the command, which sees to it that Python is in its UTF-8 mode."""
+    recipe, file = tmp_path / "recipe.yaml", tmp_path / "tasks.jsonl"
+    recipe.write_text(f"run: {{about: '{TEXT}'}}\n{MINIMAL}", encoding="utf-8")
+    file.write_text(json.dumps(OWN | {"prompt": TEXT}, ensure_ascii=False) + "\n", encoding="utf-8")
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from common.config import dump_config, load_config\nfrom common.tasks.loader import load_tasks\n"
+        "config = load_config(Path(sys.argv[1]))\n"
+        "assert config.run.about == load_tasks(sys.argv[2]).tasks[0].prompt\n"
+        "dumped = Path(sys.argv[1]).with_name('dumped.yaml')\n"
+        "dumped.write_text(dump_config(config))\nassert load_config(dumped) == config\n"
     )
-    assert output.count(TEXT) >= 1
-    assert "\N{GREEK SMALL LETTER LAMDA}" in (run / "report.html").read_text(encoding="utf-8")
+    command = [sys.executable, "-c", code, str(recipe), str(file)]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, **ASCII}, check=True)

@@ -31,6 +31,7 @@ class Parts:
     evaluation_polls: int = 1
     at: dict[str, Callable[[], None]] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
+    admitted_for: list[tuple[int, int | None]] = field(default_factory=list)
     version: int = 0
     saved: int = 0
     round: int | None = None
@@ -102,7 +103,9 @@ class Parts:
             self.happen(f"evaluate {version}")
 
     # Admission, recovery, records.
-    def admit(self, version: int) -> None: ...
+    def admit(self, version: int) -> None:
+        self.admitted_for.append((version, self.round))
+
     def step_ended(self, report: StepReport, seconds: float) -> None: ...
     def ledger(self, progress: Progress) -> Ledger:
         return Ledger()
@@ -179,6 +182,7 @@ def test_training_goes_on_beside_an_evaluation_whose_weights_are_held(tmp_path: 
     assert parts.events[:4] == ["publish 0", "hold 0", "evaluate 0", "begin 1"]
     assert {"step 1", "publish 1", "begin 2", "step 2"} <= set(parts.events[:first])
     assert parts.events[first - 1] == "release"
+    assert all(version == held for version, held in parts.admitted_for if held is not None), "no worker waits"
     assert parts.events[-5:] == ["checkpoint 4", "hold 4", "evaluate 4", "release", "evaluated 4"]
 
 

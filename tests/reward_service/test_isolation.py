@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def test_whatever_goes_wrong_costs_one_call_and_is_named(start: Start, notes: li
     )
     assert ask(reward, "a") == [1.0]  # a new process
 
-    for text, how in (("exit", "exit code 3"), ("crash", "SIGSEGV"), ("fork and exit", "exit code 4")):
+    for text, how in (("crash", "SIGSEGV"), ("fork and exit", "exit code 4")):
         died = failure(reward, text)
         assert (died.failure, died.problem) == (
             Failure.DIED,
@@ -149,6 +150,18 @@ def test_a_module_that_ends_its_process_is_named_at_the_start(start: Start) -> N
     with pytest.raises(ConfigError, match=r"reward\.functions\.0\.path: .* has no 'absent'"):
         start("absent")
     assert hosts() == []
+
+
+def test_a_folder_that_cannot_be_written_costs_the_output_alone(
+    tmp_path: Path, notes: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    setting = RewardFunctionConfig(path=f"{hostile_rewards.__name__}:obedient")
+    (reward,) = start_reward_functions([setting], {}, tmp_path / "file" / "functions", notes.append)
+    with closing(reward):
+        assert ask(reward, "print") == [1.0]
+    assert "said by a child" in capfd.readouterr().err
+    assert "goes to standard error" in notes[0]
 
 
 def test_closing_ends_a_call_that_hangs(start: Start) -> None:

@@ -162,7 +162,10 @@ def test_hangs_outages_and_damage_in_turn(start_run: StartRun, finished_run: Sta
     run = start_run(
         *ONE_RANK, "deadlines.heartbeat_seconds=5", "learner.keep_checkpoints=3", "deadlines.restarts=9"
     )
+    run.wait_for(lambda: bool(run.actors("LearnerRank")), "the first start of the learner")
+    run.actors("LearnerRank")[0].kill()
     run.wait_for_step(1)
+    assert "from version 0" in run.output
     faults.hang(run, "RewardWorker", "reward-0")
     faults.hang(run, "RolloutWorker", "rollout-0")
     faults.hang(run, "LearnerRank", "learner-0")

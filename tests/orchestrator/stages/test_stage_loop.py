@@ -16,6 +16,7 @@ import pytest
 from rich.console import Console
 
 from common.config import ConfigError, StageConfig
+from common.disk import DiskError
 from learner.divergence import DivergedError
 from learner.stages.segments import StageReport
 from orchestrator.fleet.rank_group import LearnerDiedError
@@ -169,6 +170,23 @@ def test_a_request_to_stop_leaves_a_checkpoint_of_all_that_is_recorded(start: Ca
     assert run.steps() == [1, 2, 3, 4]
     assert run.ranks.calls[-1] == ("checkpoint", 4)
     assert "checkpoint of step 4; go on with --resume auto" in run.output.getvalue()
+
+
+def test_a_step_that_cannot_be_recorded_ends_the_run_and_no_checkpoint_holds_it(
+    start: Callable[..., Started], tmp_path: Path
+) -> None:
+    def break_the_disk(version: int) -> None:
+        if version == 4:
+            for file in tmp_path.rglob("metrics.jsonl"):
+                file.rename(file.with_suffix(".saved"))
+                file.mkdir()
+
+    run = start(on_step=break_the_disk)
+    with pytest.raises(DiskError, match=r"metrics\.jsonl cannot be written: Is a directory"):
+        run.loop.run()
+    assert ("checkpoint", 5) not in run.ranks.calls
+    assert "no new checkpoint: " in run.output.getvalue()
+    assert run.output.getvalue().splitlines()[-1].endswith("checkpoint of step 4; go on with --resume auto")
 
 
 @pytest.mark.parametrize("what", ["losses", "held_out"])
