@@ -22,7 +22,7 @@ from orchestrator.loggers import check_loggers
 from orchestrator.preflight import check_adapters, check_algorithm, check_model
 from orchestrator.report.text import clean
 from reward_service.built_in import tokens_per_forward
-from reward_service.user_rewards import load_reward_functions
+from reward_service.isolation.reward import start_reward_functions
 
 _WEIGHTS = "*.safetensors"
 
@@ -51,7 +51,10 @@ def check_data(config: Config) -> tuple[Check, TaskCounts | None]:
 
 
 def check_rest(config: Config) -> list[Check]:
-    """Check what else a run of reinforcement learning would start with. Imports the user's functions."""
+    """Check what else a run of reinforcement learning would start with.
+
+    The user's functions are imported by processes of their own, as in a run.
+    """
     return [
         _checked("model", lambda: _model(config)),
         _checked("reward functions", lambda: _reward_functions(config)),
@@ -118,11 +121,13 @@ def _model_here(path: str) -> Path:
 def _reward_functions(config: Config) -> str:
     functions = config.reward.functions
     try:
-        load_reward_functions(functions, dict.fromkeys(BUILT_IN_REWARDS, tokens_per_forward))
+        started = start_reward_functions(functions, dict.fromkeys(BUILT_IN_REWARDS, tokens_per_forward))
     except ConfigError as error:
         if config.reward.workers and config.ray.address == "local":
             raise
         raise NotHereError(f"{error}; the machines of the reward workers need it") from error
+    for function in started:
+        function.close()
     return ", ".join(function.path for function in functions) or "none"
 
 
