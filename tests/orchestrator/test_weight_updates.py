@@ -460,6 +460,7 @@ class Rank(WatchedActor):
 
     def start(self, rendezvous: None, checkpoint: None) -> int:
         if self._fate == "stop":
+            time.sleep(0.5)  # so that its heartbeat has been answered once
             os.kill(os.getpid(), signal.SIGSTOP)
         return 0
 
@@ -521,7 +522,8 @@ def test_a_rank_that_hangs_at_its_start_is_named_and_the_start_tried_again(tmp_p
         ranks.append(_remote(Rank).remote("" if ranks else "stop"))
         return ranks[-1]
 
-    learner = LearnerGroup(_config(DeadlinesConfig(heartbeat_seconds=2.0), tmp_path), spawn, lambda: None)
+    deadlines = DeadlinesConfig(heartbeat_seconds=2.0, start_seconds=LONG)
+    learner = LearnerGroup(_config(deadlines, tmp_path), spawn, lambda: None)
     notes: list[str] = []
     start_ranks(learner, None, lambda: None, notes.append)
     (note,) = notes
