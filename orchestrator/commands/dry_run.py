@@ -49,7 +49,10 @@ def check_data(config: Config) -> tuple[Check, TaskCounts | None]:
 
 
 def check_rest(config: Config) -> list[Check]:
-    """Check what else a run of reinforcement learning would start with. Imports the user's functions."""
+    """Check what else a run of reinforcement learning would start with.
+
+    The user's functions are imported by processes of their own, as in a run.
+    """
     return [
         _checked("model", lambda: _model(config)),
         _checked("reward functions", lambda: _reward_functions(config)),
