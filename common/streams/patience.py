@@ -166,7 +166,8 @@ class Patience:
         if seconds >= self._seconds:
             self.end()
             raise StreamsAwayError(
-                f"{self.problem}; waited {seconds:.0f} s (deadlines.redis_seconds) to do {what}"
+                f"{self.problem}; waited {seconds:.0f} s (deadlines.redis_seconds) to do {what}; mend that, and "
+                "go on with --resume auto"
             ) from error
         if seconds >= self._note_after and not self._noted:
             self._noted = True

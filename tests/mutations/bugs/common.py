@@ -75,6 +75,22 @@ BUGS = (
         tests=_TEST_STREAMS,
     ),
     Mutation(
+        "lost-reply-doubles",
+        "What took place although its reply was lost is not done again.",
+        "common/streams/patience.py",
+        old="if self.failures == before or not happened():",
+        new="if True:",
+        tests=("tests/common/test_streams_outages.py",),
+    ),
+    Mutation(
+        "lost-reply-loses",
+        "A message that was delivered into a lost reply is looked for.",
+        _CONSUMER,
+        old="            self._reply_lost = True\n",
+        new="",
+        tests=("tests/common/test_streams_outages.py",),
+    ),
+    Mutation(
         "old-bucket-accepted",
         "The checksum of a bucket of weights holds for its version only.",
         "common/weights/buckets.py",

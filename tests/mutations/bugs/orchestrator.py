@@ -83,6 +83,14 @@ BUGS = (
         tests=("tests/orchestrator/test_resume_option.py",),
     ),
     Mutation(
+        "lost-groups-stay-lost",
+        "Groups that Redis has lost and the learner lacks are published again.",
+        "orchestrator/recovery.py",
+        old="        self._admission.admit_again(missing)\n",
+        new="",
+        tests=("tests/orchestrator/test_recovery.py",),
+    ),
+    Mutation(
         "epochs-alike",
         "Every epoch has an order of its own.",
         "orchestrator/curriculum.py",
