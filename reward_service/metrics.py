@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import accumulate
+from typing import TypeVar
 
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from common.metrics.export import family
+from common.metrics.metric import Metric
 from common.metrics.processes import (
     SCORING_COUNTERS,
     SCORING_EXCLUSIONS,
@@ -43,6 +45,9 @@ class Exclusion(StrEnum):
 
     SANDBOX = "sandbox"
     UNKNOWN_REWARD = "unknown_reward"
+
+
+_Label = TypeVar("_Label", bound=StrEnum)
 
 
 @dataclass
@@ -132,12 +137,10 @@ class ScoringCollector(Collector):
         found = self._metrics.collect()
         for metric in (*SCORING_COUNTERS, *SCORING_GAUGES):
             yield family(metric, self._labels, [((), found[metric.key])])
-        by_reason = self._metrics.reasons()
-        for metric, counts in zip(
-            (SCORING_TESTS, SCORING_LOST, SCORING_EXCLUSIONS), (self._metrics.verdicts(), *by_reason), strict=True
-        ):
-            samples = [((label.value,), float(count)) for label, count in counts.items()]
-            yield family(metric, self._labels, samples)
+        lost, exclusions = self._metrics.reasons()
+        yield self._labelled(SCORING_TESTS, self._metrics.verdicts())
+        yield self._labelled(SCORING_LOST, lost)
+        yield self._labelled(SCORING_EXCLUSIONS, exclusions)
         durations = self._metrics.durations()
         for metric in SCORING_SPANS:
             one = durations[metric.key]
@@ -146,3 +149,6 @@ class ScoringCollector(Collector):
             histogram = HistogramMetricFamily(metric.prometheus_name, metric.help, labels=names)
             histogram.add_metric(values, buckets, one.total)
             yield histogram
+
+    def _labelled(self, metric: Metric, counts: Mapping[_Label, int]) -> Family:
+        return family(metric, self._labels, [((label.value,), float(count)) for label, count in counts.items()])

@@ -37,8 +37,8 @@ class RewardFunctionConfig(Section):
     """Deadline of a call; of an ``async`` function, for all its calls on a group, which run at the same time.
     Missing it is an error, as raising is, and ends the process that the function runs in."""
     processes: Positive = 1
-    """Processes of each reward worker that run it. A process imports the module, keeps its state, and takes one
-    group at a time. Of no effect on ours, which run in the worker."""
+    """Processes in which ``couplet serve-rewards``, which scores several groups at a time, runs it. Each imports
+    the module, has its own state, and takes one group at a time. A run has one in each reward worker."""
     memory_mb: Positive | None = None
     """Resident memory of such a process, MiB, above which it is replaced; without a bound, one that leaks is the
     first that the kernel kills."""

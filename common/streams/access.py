@@ -21,13 +21,13 @@ def check_access(streams: Streams) -> None:
     def ask() -> None:
         with streams.client.pipeline(transaction=False) as pipeline:
             for command in commands:
-                pipeline.execute_command(*command)
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
             replies = pipeline.execute(raise_on_error=False)
-        for (command, *rest), reply in zip(commands, replies, strict=True):
+        for (name, *words), reply in zip(commands, replies, strict=True):
             if isinstance(reply, redis.exceptions.NoPermissionError):
-                key = next((word for word in rest if word.startswith("couplet:")), "")
+                key = next((word for word in words if word.startswith("couplet:")), "")
                 raise StreamError(
-                    f"streams.url: its user may not do {command} {key}".rstrip()
+                    f"streams.url: its user may not do {name} {key}".rstrip()
                     + f" ({reply}); a run needs all commands of streams, hashes, keys, transactions and INFO on "
                     "couplet:*, as in: ACL SETUSER NAME ~couplet:* +@stream +@hash +@keyspace +@transaction "
                     "+@connection +info"

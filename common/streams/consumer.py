@@ -160,7 +160,7 @@ class Consumer:
 
             In the former case the run's main process sees that its group is missing.
             """
-            return not self._client.xrange(self._key, delivery.id, delivery.id)  # type: ignore[arg-type]
+            return not self._client.xrange(self._key, delivery.id, delivery.id)
 
         self._patience.once(f"XADD {key}", move, moved)
         self._in_work.discard(delivery.id)

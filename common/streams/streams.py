@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 
@@ -24,6 +24,8 @@ from common.streams.names import (
     TRAJECTORIES,
 )
 from common.streams.patience import Deadline, Patience
+
+T = TypeVar("T")
 
 _KEPT_AFTER_RUN_SECONDS = 24 * 3600
 _PAGE = 64
@@ -79,11 +81,9 @@ class Streams:
     def create(self) -> None:
         """Create the streams and their consumer groups; keep those that exist, for good."""
         for name, group in CONSUMER_GROUPS.items():
-            key = self.key(name)
-            self.patience.call(f"XGROUP {key}", lambda key=key, group=group: self._create_group(key, group))
+            self._call("XGROUP", name, partial(self._create_group, self.key(name), group))
         for name in (*CONSUMER_GROUPS, DEAD_LETTERS, COUNTERS, DECISIONS):  # an earlier attempt may have finished
-            key = self.key(name)
-            self.patience.call(f"PERSIST {key}", lambda key=key: self.client.persist(key))
+            self._call("PERSIST", name, partial(self.client.persist, self.key(name)))
 
     def renew(self) -> None:
         """Create again what data that was lost has taken along."""
@@ -93,14 +93,14 @@ class Streams:
     def vouch(self) -> None:
         """Note that the data of the run is all there. From now on :meth:`whole` tells when some is lost."""
         key = self.key(COUNTERS)
-        self.patience.call(f"HSET {key}", lambda: self.client.hset(key, _WHOLE, "1"))  # type: ignore[arg-type]
+        self.patience.call(f"HSET {key}", lambda: self.client.hset(key, _WHOLE, "1"))
 
     def whole(self) -> bool:
         """Tell whether nothing was lost since :meth:`vouch`: emptied, evicted, or a new server in its place."""
 
         def look() -> bool:
             with self.client.pipeline(transaction=False) as pipeline:
-                pipeline.hexists(self.key(COUNTERS), _WHOLE)  # type: ignore[arg-type]
+                pipeline.hexists(self.key(COUNTERS), _WHOLE)
                 for name in CONSUMER_GROUPS:
                     pipeline.xinfo_groups(self.key(name))
                 vouched, *found = pipeline.execute(raise_on_error=False)
@@ -117,7 +117,7 @@ class Streams:
         A server that answers may take no writes, which others wait for.
         """
         key = self.key(COUNTERS)
-        self.patience.attempt(f"HSET {key}", lambda: self.client.hset(key, _WRITTEN, "1"))  # type: ignore[arg-type]
+        self.patience.attempt(f"HSET {key}", lambda: self.client.hset(key, _WRITTEN, "1"))
 
     def server(self) -> str:
         """Return what names the process of the server, another one after each restart."""
@@ -127,7 +127,7 @@ class Streams:
     def depth(self, name: str) -> int:
         """Count the messages of the stream that are not yet acknowledged."""
         key = self.key(name)
-        return int(self.patience.call(f"XLEN {key}", lambda: self.client.xlen(key)))  # type: ignore[arg-type]
+        return int(self.patience.call(f"XLEN {key}", lambda: self.client.xlen(key)))
 
     def publish(
         self,
@@ -152,7 +152,7 @@ class Streams:
                 transaction.execute()
 
         def happened() -> bool:
-            found: Any = self.client.hget(self.key(COUNTERS), _RECEIPT)  # type: ignore[arg-type]
+            found: Any = self.client.hget(self.key(COUNTERS), _RECEIPT)
             return bool(found == receipt.encode())
 
         self.patience.once(f"XADD {key}", append, happened)
@@ -221,9 +221,7 @@ class Streams:
         """Yield every unacknowledged message of a stream, those in work included, oldest first."""
         key, start = self.key(name), "-"
         while True:
-            entries: Any = self.patience.call(
-                f"XRANGE {key}", lambda start=start: self.client.xrange(key, start, count=_PAGE)
-            )
+            entries: Any = self._call("XRANGE", name, partial(self.client.xrange, key, start, count=_PAGE))
             yield from (fields[RECORD] for _, fields in entries)
             if len(entries) < _PAGE:
                 return
@@ -250,8 +248,7 @@ class Streams:
     def expire(self) -> None:
         """Set the run's keys to expire in a day; for a run that has finished."""
         for name in (*CONSUMER_GROUPS, DEAD_LETTERS, COUNTERS, DECISIONS):
-            key = self.key(name)
-            self.patience.call(f"EXPIRE {key}", lambda key=key: self.client.expire(key, _KEPT_AFTER_RUN_SECONDS))
+            self._call("EXPIRE", name, partial(self.client.expire, self.key(name), _KEPT_AFTER_RUN_SECONDS))
 
     def wait_for_room(self, name: str, deadline: float) -> None:
         """Wait until the stream has room. Raises :class:`StreamFullError` after ``deadline`` seconds."""
@@ -263,6 +260,9 @@ class Streams:
                     "its consumers are dead or too slow"
                 )
             time.sleep(0.05)
+
+    def _call(self, command: str, name: str, operation: Callable[[], T]) -> T:
+        return self.patience.call(f"{command} {self.key(name)}", operation)
 
     def _create_group(self, key: str, group: str) -> None:
         try:

@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from common.config import Config, ConfigError, StageConfig, TelemetryConfig
-from common.config.reward import BUILT_IN_REWARDS
 from common.errors import NotHereError, UserError
 from common.models.loading import is_hub_name, load_tokenizer, local_model_folder, model_folder
 from learner.stages.corpus import check_sources
@@ -21,8 +20,7 @@ from orchestrator.curriculum import TaskCounts, count_tasks
 from orchestrator.loggers import check_loggers
 from orchestrator.preflight import check_adapters, check_algorithm, check_model
 from orchestrator.report.text import clean
-from reward_service.built_in import tokens_per_forward
-from reward_service.user_rewards import load_reward_functions
+from reward_service.built_in import check_reward_functions
 
 _WEIGHTS = "*.safetensors"
 
@@ -51,7 +49,10 @@ def check_data(config: Config) -> tuple[Check, TaskCounts | None]:
 
 
 def check_rest(config: Config) -> list[Check]:
-    """Check what else a run of reinforcement learning would start with. Imports the user's functions."""
+    """Check what else a run of reinforcement learning would start with.
+
+    The user's functions are imported by processes of their own, as in a run.
+    """
     return [
         _checked("model", lambda: _model(config)),
         _checked("reward functions", lambda: _reward_functions(config)),
@@ -118,7 +119,7 @@ def _model_here(path: str) -> Path:
 def _reward_functions(config: Config) -> str:
     functions = config.reward.functions
     try:
-        load_reward_functions(functions, dict.fromkeys(BUILT_IN_REWARDS, tokens_per_forward))
+        check_reward_functions(functions)
     except ConfigError as error:
         if config.reward.workers and config.ray.address == "local":
             raise

@@ -268,6 +268,7 @@ class Worker:
         if target is None or target.number == attempt.lost:
             return None
         if target.number != attempt.holds:
+            attempt.compare = False  # what came by a broadcast is about to be overwritten
             compare = self._check_weights is not None and self.health.state is Health.STALE
             self._load(target, compare, reload=True)
         elif attempt.compare:

@@ -89,7 +89,9 @@ POLICY = (
 SYSTEM = (
     Panel("Throughput", ("perf/samples_per_second",)),
     Panel("Staleness", ("staleness/mean", "staleness/max"), always=True),
+    Panel("Groups waiting beyond a step's own", ("perf/spare_groups",), exact=True),
     Panel("Seconds of a step", ("seconds/step",)),
+    Panel("From new weights to the first step under them", ("seconds/weights_delay",)),
     Panel("Work of a step's groups", ("seconds/rollout", "seconds/reward")),
     Panel("Inside the update", ("seconds/log_probs", "seconds/backward", "seconds/optimizer")),
     Panel("Groups of a step", ("groups/trained",), exact=True),

@@ -178,7 +178,7 @@ class IsolatedReward:
 def _appendable(file: Path, note: Callable[[str], None]) -> Path | None:
     """Return the file, None where it cannot be written on this machine."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(exist_ok=True)  # the folder of the run is there, unless it is on no disk of this machine
         file.open("a").close()
     except OSError as error:
         note(f"what reward functions print goes to standard error, as {file} cannot be written: {error}")

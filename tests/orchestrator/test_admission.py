@@ -146,6 +146,42 @@ def test_the_ledger_is_whole_and_no_group_is_too_stale(
         assert stale_drops == 0, "in order, admission alone keeps the bound"
 
 
+def test_without_staleness_neither_timing_nor_discarded_groups_move_a_batch() -> None:
+    """Groups are discarded as they come, and admission goes by that; what is trained, by what, stays the same."""
+
+    def play(chance: random.Random) -> list[list[tuple[int, int]]]:
+        progress = Progress()
+        collector = Collector(3, 0, "drop", "replace", progress)
+        admitted, in_flight, batches = 0, dict[int, int](), []
+        while len(batches) < 12:
+            ledger = Ledger(admitted, progress.trained, progress.filtered, progress.dropped, late=collector.late())
+            count = capacity(
+                ledger,
+                version=progress.version,
+                steps=12,
+                groups_per_step=3,
+                max_staleness=0,
+                max_in_flight=64,
+            )
+            in_flight |= dict.fromkeys(range(admitted, admitted + count), progress.version)
+            admitted += count
+            for index in chance.sample(sorted(in_flight), min(len(in_flight), chance.randint(0, 2))):
+                version, fate = in_flight.pop(index), index % 5
+                rewards = (1.0, 1.0) if fate in (1, 2) else (0.0, 1.0)
+                collector.offer(lost(index) if fate == 3 else trajectory(index, version, rewards))
+            batch = collector.take()
+            if batch is not None:
+                batches.append([(g.prompt.index, g.rollouts.version) for g in batch if g.rollouts is not None])
+                progress.version += 1
+        return batches
+
+    expected = play(random.Random(0))
+    assert [version for batch in expected for _, version in batch] == [
+        step for step in range(12) for _ in range(3)
+    ]
+    assert all(play(random.Random(seed)) == expected for seed in range(1, 20))
+
+
 def test_a_learner_that_falls_back_to_its_checkpoint_ends_at_the_same_counts() -> None:
     def play(crash_at: Callable[[int], bool]) -> tuple[Progress, int]:
         progress, saved = Progress(), Progress()

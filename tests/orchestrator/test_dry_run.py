@@ -34,6 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "dry_rewards.py").write_text(
         "print('imported')\ndef good(task, completion): return 1.0\ndef odd(): return 1.0\nvalue = 3\n"
     )
+    (tmp_path / "gone_rewards.py").write_text("import os\nos._exit(3)\n")
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -71,6 +72,7 @@ def test_everything_that_is_there_is_read_and_nothing_is_written() -> None:
         (["reward.functions=[{path: 'nowhere:f'}]"], "reward.functions.0.path: cannot import 'nowhere'"),
         (["reward.functions=[{path: 'dry_rewards:value'}]"], "dry_rewards:value is int; name a function"),
         (["reward.functions=[{path: 'dry_rewards:odd'}]"], "reward.functions.0"),
+        (["reward.functions=[{path: 'gone_rewards:f'}]"], "reward.functions.0.path: gone_rewards:f"),
         (["telemetry.loggers=[wandb]"], "telemetry.loggers: wandb: nobody is logged in here"),
     ],
 )

@@ -95,8 +95,6 @@ def test_a_vllm_that_can_run_is_passed_over_in_silence(tmp_path: Path, monkeypat
 def test_a_reward_function_that_cannot_be_used_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     functions = "[{path: static_check}, {path: 'tests.reward_service.hostile_import:judge'}]"
     config = load_config(QUICKSTART, [*TINY, f"run.folder={tmp_path / 'run'}", f"reward.functions={functions}"])
-    with pytest.raises(
-        ConfigError, match=r"functions\.1\.path: .* ended its process \(exit code 7\) while"
-    ):
+    with pytest.raises(ConfigError, match=r"functions\.1\.path: .* ended its process \(exit code 7\) while"):
         train(config, "never", Display(Console(quiet=True)))
     assert not (tmp_path / "run").exists()

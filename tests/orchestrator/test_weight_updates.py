@@ -489,7 +489,7 @@ class Rank(WatchedActor):
     ("fates", "message"),
     [
         (("raise", "die"), r"^learner-1: its process was killed or crashed"),
-        (("hang", "raise"), r"^learner-1: RuntimeError: Connection closed by peer$"),
+        (("hang", "raise"), r"^learner-1: RuntimeError: Connection closed by peer; more in failures.log$"),
         (
             ("", "hang"),
             r"^learner-1 hung: no result within 2 s; process \d+ was sleeping; its stack is in stacks/learner-1-",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -29,15 +30,12 @@ def redis_server(run: Run) -> psutil.Process:
 
 def hang(run: Run, title: str, name: str) -> None:
     """Stop an actor, which hangs from then on; it is killed within the bound, and named."""
-    named = run.output.count(f"{name} hung") + run.output.count(f"{name} died")
+    named = re.compile(rf"{name}(-restart-\d+)? (hung|died)")
+    before = len(named.findall(run.output))
     victim = run.actors(title)[0]
     victim.suspend()
     victim.wait(BOUND)
-    run.wait_for(
-        lambda: run.output.count(f"{name} hung") + run.output.count(f"{name} died") > named,
-        f"a note of {name}",
-        BOUND,
-    )
+    run.wait_for(lambda: len(named.findall(run.output)) > before, f"a note that names {name}", BOUND)
 
 
 def pause(run: Run, title: str, seconds: float) -> None:

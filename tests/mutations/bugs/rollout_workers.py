@@ -98,8 +98,8 @@ BUGS = (
         "half-written-weights-usable",
         "A load of weights that fails leaves the worker without a version.",
         _FENCE,
-        old="done = -1",
-        new="done = self.version",
+        old="before, done = self.version, -1",
+        new="before, done = self.version, self.version",
         tests=_TEST_FENCE,
     ),
     Mutation(
