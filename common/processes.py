@@ -32,7 +32,7 @@ def signal_handlers_kept() -> Iterator[None]:
     def keep(number: int, handler: Any) -> Any:
         return signal.getsignal(number) if number in _OURS else set_handler(number, handler)
 
-    signal.signal = keep
+    signal.signal = keep  # type: ignore[assignment]
     try:
         yield
     finally:

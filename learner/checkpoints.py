@@ -231,7 +231,7 @@ def newest_whole(newest: Path) -> tuple[Path, list[str]]:
 
     Beside it, a line for each later one that is damaged. Raises :class:`CheckpointError` where all of them are.
     """
-    folder, lines = newest.parent, []
+    folder, lines = newest.parent, list[str]()
     last = _step(newest)
     for checkpoint in [newest, *(path for path in _newest_first(folder) if _step(path) < last)]:
         damage = find_damage(checkpoint)

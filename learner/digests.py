@@ -52,8 +52,7 @@ def find_damage(folder: Path) -> str | None:
     try:
         found = _digests(folder, expected)
     except OSError as error:
-        name = Path(error.filename).relative_to(folder) if error.filename else "a file"
-        return f"{name} cannot be read ({error.strerror})"
+        return f"{Path(error.filename).relative_to(folder)} cannot be read ({error.strerror})"
     return next(
         (
             f"{name} has other bytes than were written, so it was damaged on the disk"

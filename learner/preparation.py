@@ -34,7 +34,7 @@ def prepare(model: MaskedDiffusionModel, config: EngineConfig, seed: int) -> Non
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
         torch.use_deterministic_algorithms(True)
         # It would write NaN over every buffer that is allocated; ZeRO has large ones in each backward pass.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 @torch.no_grad()

@@ -6,19 +6,20 @@ import os
 from datetime import timedelta
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore, Store, TCPStore  # torch.distributed's, with their types
 
 
-def open_store(timeout: timedelta) -> dist.TCPStore:
+def open_store(timeout: timedelta) -> TCPStore:
     """Open the store at which all ranks meet, on a port that the system chooses and rank 0 keeps."""
-    return dist.TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False, timeout=timeout)
+    return TCPStore("0.0.0.0", 0, is_master=True, wait_for_workers=False, timeout=timeout)
 
 
-def find_store(host: str, port: int, timeout: timedelta) -> dist.TCPStore:
+def find_store(host: str, port: int, timeout: timedelta) -> TCPStore:
     """Connect to the store that rank 0 has opened."""
-    return dist.TCPStore(host, port, is_master=False, timeout=timeout)
+    return TCPStore(host, port, is_master=False, timeout=timeout)
 
 
-def join(store: dist.Store, rank: int, ranks: int, gpus: bool, timeout: timedelta) -> None:
+def join(store: Store, rank: int, ranks: int, gpus: bool, timeout: timedelta) -> None:
     """Join the group of ``ranks`` processes, which meet at ``store``: by NCCL, or by gloo on CPUs."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_RANK": "0"}
     backend = "nccl" if gpus else "gloo"
@@ -33,4 +34,4 @@ def join(store: dist.Store, rank: int, ranks: int, gpus: bool, timeout: timedelt
 def join_alone(timeout: timedelta) -> None:
     """Make this process the only member of a group on CPUs, unless it is in a group already."""
     if not dist.is_initialized():
-        join(dist.HashStore(), rank=0, ranks=1, gpus=False, timeout=timeout)
+        join(HashStore(), rank=0, ranks=1, gpus=False, timeout=timeout)

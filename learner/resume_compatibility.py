@@ -80,7 +80,7 @@ def changes(made_with: Settings, config: Config | StageConfig) -> Changes:
     A field that only one of the two versions of Couplet knows is a change where it is binding.
     """
     present = recorded_settings(config)
-    free_names = _FREE
+    free_names: tuple[str, ...] = _FREE
     if isinstance(config, StageConfig) and not config.learner.zero_stage:
         free_names = (*_FREE, "learner.ranks")  # all of them hold all that a checkpoint has
     binding, free = {}, {}

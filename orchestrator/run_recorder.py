@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
 from common.config import Config, StageConfig
+from common.disk import DiskError
 from common.telemetry import Telemetry, endpoint_host
 from orchestrator.loggers import MetricLogger, open_loggers
 from orchestrator.report.display import Display
@@ -39,9 +40,13 @@ class RunOutput:
     totals: Totals = field(default_factory=Totals)
 
     def note(self, message: str) -> None:
-        """Show something that happened, such as a restart, and keep it in ``notes.jsonl``, for the report."""
+        """Show something that happened, such as a restart, and keep it in ``notes.jsonl``, for the report.
+
+        A disk that takes no more does not end a run for the sake of a note: it may be the one that says so.
+        """
         self.display.note(message)
-        self.folder.append("notes", {"time": time.time(), "text": message})
+        with suppress(DiskError):
+            self.folder.append("notes", {"time": time.time(), "text": message})
 
 
 @dataclass(frozen=True)
