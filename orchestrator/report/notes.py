@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestrator.report.recorded_run import is_number
+from orchestrator.report.growing_lines import is_number
 from orchestrator.report.text import one_line
 
 #: Lines of ``notes.jsonl`` that are shown: the first, where a trouble begins, and the last.
