@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -57,9 +58,7 @@ def run(
         windows, before = [], _look(process, steps, folder, log)
         for _ in range(_WINDOWS):
             first, began = steps.now, time.monotonic()
-            _until(
-                process, steps, lambda began=began: time.monotonic() - began >= seconds / _WINDOWS, seconds + 60
-            )
+            _until(process, steps, partial(_passed, began + seconds / _WINDOWS), seconds + 60)
             found = _look(process, steps, folder, log)
             found.steps, found.seconds = steps.now - first, time.monotonic() - began
             found.cpu_per_step = {
@@ -85,6 +84,10 @@ def _until(process: RunProcess, steps: Steps, done: Callable[[], bool], seconds:
                 f"the run ended, or made no step in time; its last words:\n{process.last_words()}"
             )
         time.sleep(_TICK_SECONDS)
+
+
+def _passed(end: float) -> bool:
+    return time.monotonic() >= end
 
 
 def _look(process: RunProcess, steps: Steps, folder: Path, log: Path) -> Window:
