@@ -114,7 +114,7 @@ def plan(
     console.print(_splits_view(splits, devices, "GPUs" if on_gpus else "processes"))
     here = forecasts[config.admission.max_staleness]
     console.print(f"bottleneck: {here.bottleneck}")
-    record = {
+    record: dict[str, object] = {
         "times": asdict(found),
         "forecasts": {str(bound): asdict(one) for bound, one in forecasts.items()},
         "bottleneck": here.bottleneck,

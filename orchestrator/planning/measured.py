@@ -56,9 +56,9 @@ def _slowed(processes: int, config: Config, cores: float | None) -> float:
 
 
 def _mean(steps: Iterable[Mapping[str, Any]], name: str) -> float:
-    return fmean(step[name] for step in steps)
+    return fmean(float(step[name]) for step in steps)
 
 
 def _rest(step: Mapping[str, Any]) -> float:
     parts = ("seconds/wait", "seconds/update", "seconds/checkpoint", "seconds/weights")
-    return float(step["seconds/step"]) - sum(step[name] for name in parts)
+    return float(step["seconds/step"]) - sum(float(step[name]) for name in parts)
