@@ -15,7 +15,7 @@ from benchmarks import sandbox as comparison
 from benchmarks import soak as soaking
 from common.config import RewardConfig
 from orchestrator.commands.numbers import FiniteRange
-from reward_service.reward_actor import make_sandbox
+from reward_service.configured import make_sandbox
 from sandbox.types import Sandbox
 
 _BACKENDS = ("jail", "docker")

@@ -32,7 +32,7 @@ from common.models.prompts import PromptEncoder
 from common.models.transformer import MaskedDiffusionModel
 from common.records import Completion, NoiseKey, Score, Task
 from orchestrator.curriculum import Curriculum, load_data
-from reward_service.reward_actor import make_scorer
+from reward_service.configured import make_scorer
 from reward_service.scoring import Scorer
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.engine import DenoisingEngine

@@ -21,6 +21,8 @@ CHECKPOINTED = "checkpointed"
 
 _POLL_SECONDS = 0.5
 _READ_COUNT = 64
+#: Fewer groups than these may be lost by chance, all for one reason, where a step has few.
+_LOST_ENOUGH = 8
 
 
 class StepDeadlineError(TimeoutError):
@@ -195,7 +197,8 @@ class TrajectorySource:
         """Raise StepLostError where what comes for a step is of no use."""
         step, arrivals = self._collector.progress.version + 1, self._arrivals
         reason = arrivals.only_reason()
-        if reason is not None and arrivals.lost >= self._collector.groups_per_step:
+        enough = max(_LOST_ENOUGH, self._collector.groups_per_step)
+        if reason is not None and arrivals.lost >= enough:
             raise StepLostError(f"learner step {step}: all its groups are lost, for one reason: {reason}")
         if 0 < self._max_discarded < arrivals.discarded:
             raise StepLostError(

@@ -10,8 +10,8 @@ from typing import Self
 
 from common.config import RewardConfig
 from common.records import Task
+from reward_service.configured import make_sandbox, make_scorer
 from reward_service.extraction import program_of
-from reward_service.reward_actor import make_sandbox, make_scorer
 from reward_service.scoring import Extract, Scored
 
 

@@ -14,7 +14,7 @@ from common.config import RewardConfig
 from common.errors import UserError
 from orchestrator.commands.numbers import FiniteRange
 from orchestrator.report.text import clean
-from reward_service.reward_actor import make_sandbox
+from reward_service.configured import make_sandbox
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program, Sandbox
 
 _DEFAULTS = Limits()

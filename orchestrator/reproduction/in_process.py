@@ -32,7 +32,7 @@ from learner.progress import Progress
 from orchestrator.admission import Ledger, capacity
 from orchestrator.curriculum import Curriculum, load_curriculum
 from orchestrator.rounds import Evaluation, evaluate
-from reward_service.reward_actor import make_sandbox, make_scorer
+from reward_service.configured import make_sandbox, make_scorer
 from reward_service.reward_loop import score_rollouts
 from reward_service.scoring import Scorer
 from rollout_workers.backends.interface import Backend

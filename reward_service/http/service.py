@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from common.config import ConfigError, RewardConfig
 from common.metrics.metric import PROCESS_LABELS
+from reward_service.configured import make_sandbox, make_scorer
 from reward_service.http.dispatch import Dispatcher
 from reward_service.http.health import Prober, Readiness
 from reward_service.http.metrics import ServiceMetrics
-from reward_service.reward_actor import make_sandbox, make_scorer
 from sandbox.types import CaseRun, Limits, Program
 
 

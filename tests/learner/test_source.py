@@ -249,13 +249,13 @@ def test_out_of_order_groups_are_acknowledged_one_by_one(streams: Streams) -> No
 
 
 def test_a_step_whose_groups_are_all_lost_for_one_reason_stops_the_run_with_it(streams: Streams) -> None:
-    prompts = [make_group(index).prompt for index in range(3)]
+    prompts = [make_group(index).prompt for index in range(9)]
     lost = [TrajectoryGroup.from_lost(one, "w", f"task {one.task.id!r} is too long") for one in prompts]
-    publish_groups(streams, lost[:2])
+    publish_groups(streams, lost[:8])
     with pytest.raises(StepLostError, match=r"step 1: all its groups are lost, for one reason: task 'task-0' is"):
         open_source(streams, Progress()).next_groups()
-    publish_groups(streams, [lost[2], lost_group(3), make_group(4), make_group(5)])
-    assert taken(open_source(streams, Progress()).next_groups()) == [4, 5], "two reasons, and groups of use"
+    publish_groups(streams, [lost[8], lost_group(9), make_group(10), make_group(11)])
+    assert taken(open_source(streams, Progress()).next_groups()) == [10, 11], "two reasons, and groups of use"
 
 
 def test_a_limit_ends_a_search_for_groups_of_use(streams: Streams) -> None:

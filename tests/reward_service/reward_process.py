@@ -8,7 +8,7 @@ from common.config import RewardConfig, StreamsConfig
 from common.heartbeat import Heartbeat
 from common.records import TrajectoryGroup
 from common.streams import ROLLOUTS, Consumer, Delivery, Streams, connect
-from reward_service.reward_actor import make_scorer
+from reward_service.configured import make_scorer
 from reward_service.reward_loop import RewardLoop
 
 CLAIM_SECONDS = 1.0

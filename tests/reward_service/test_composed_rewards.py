@@ -11,7 +11,7 @@ import pytest
 from common.config import RewardConfig, RewardFunctionConfig
 from common.records import Task, TestCase, Verdict
 from reward_service.built_in import tokens_per_forward
-from reward_service.reward_actor import make_scorer
+from reward_service.configured import make_scorer
 from reward_service.rewards import JudgedCompletion, RewardRule
 from reward_service.scoring import Scorer
 from reward_service.user_rewards import Decoding, RewardFunctionError, load_reward_functions

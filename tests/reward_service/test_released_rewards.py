@@ -23,7 +23,7 @@ import pytest
 from common.config import RewardConfig
 from common.tasks.assert_rows import assert_task
 from common.tasks.rows import TaskRow
-from reward_service.reward_actor import make_scorer
+from reward_service.configured import make_scorer
 from reward_service.scoring import Scorer
 from sandbox.jail.backend import JailSandbox
 

@@ -29,7 +29,8 @@ from common.records import (
     TrajectoryGroup,
 )
 from common.streams import CONSUMER_GROUPS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
-from reward_service.reward_actor import RewardWorker, make_scorer
+from reward_service.configured import make_scorer
+from reward_service.reward_actor import RewardWorker
 from reward_service.reward_loop import RewardLoop, score_rollouts
 from reward_service.user_rewards import Decoding
 from tests.reward_service import composed_rewards, reward_process
