@@ -17,7 +17,7 @@ bench = LazyGroup(
         "loop": ("benchmarks.command_loop:loop", "Measure what overlap of rollouts and training brings."),
         "reward-functions": (
             "benchmarks.command_reward_functions:reward_functions",
-            "Time reward functions in processes of their own.",
+            "Time a cheap reward function in a process of its own, and in the process that asks.",
         ),
         "rollout": (
             "benchmarks.command_rollout:rollout",
