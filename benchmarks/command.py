@@ -24,7 +24,7 @@ bench = LazyGroup(
             "Time the denoising engine and the published sampler, or both backends.",
         ),
         "sandbox": ("benchmarks.command_sandbox:sandbox", "Count isolated programs per second."),
-        "soak": ("benchmarks.command_soak:soak", "Watch a run of tiny steps for a while: does anything grow?"),
+        "soak": ("benchmarks.command_soak:soak", "Watch a run of tiny steps for a while."),
         "stages": (
             "benchmarks.command_stages:stages",
             "Time a step of each supervised stage beside a plain training loop.",

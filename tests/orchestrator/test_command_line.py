@@ -87,9 +87,13 @@ def test_the_shell_completes_names_and_options() -> None:
         "agreement",
         "flops",
         "learn",
+        "loop",
+        "reward-functions",
         "rollout",
         "sandbox",
+        "soak",
         "stages",
+        "streams",
         "update",
         "weights",
     ]
