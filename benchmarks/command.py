@@ -31,7 +31,7 @@ bench = LazyGroup(
         ),
         "streams": (
             "benchmarks.command_streams:streams",
-            "Count groups per second through Redis Streams, and time them with a backlog.",
+            "Count groups per second through a run's streams, and time them with a backlog.",
         ),
         "update": ("benchmarks.command_update:update", "Time the learner's passes beside naive ones."),
         "weights": ("benchmarks.command_weights:weights", "Time new weights on their way between Ray actors."),
