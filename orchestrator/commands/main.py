@@ -17,7 +17,7 @@ _HERE = "orchestrator.commands"
         "adapt": (f"{_HERE}.stages:adapt", "Turn an autoregressive model into a masked-diffusion one."),
         "analyze": ("orchestrator.commands.main:analyze", "Measure properties of the method and of models."),
         "bench": ("benchmarks.command:bench", "Measure parts of the project on this machine."),
-        "chaos": (f"{_HERE}.chaos:chaos", "Strike a run with faults, and audit what it leaves."),
+        "chaos": (f"{_HERE}.chaos:chaos", "Strike a run with faults at random moments, and audit what it leaves."),
         "data": (f"{_HERE}.main:data", "Inspect task files, check them and select from them."),
         "doctor": (
             f"{_HERE}.doctor.command:doctor",
@@ -29,7 +29,7 @@ _HERE = "orchestrator.commands"
         ),
         "export": (f"{_HERE}.export:export", "Write a checkpoint's weights as a model."),
         "generate": (f"{_HERE}.generate:generate", "Complete a prompt, and show the order of decoding."),
-        "plan": (f"{_HERE}.planning:plan", "Forecast a run's speed and what holds it up."),
+        "plan": (f"{_HERE}.planning:plan", "Forecast how fast a run will be, without starting it."),
         "plugins": (f"{_HERE}.plugins:plugins", "List the parts that recipes can name."),
         "pretrain": (f"{_HERE}.stages:pretrain", "Train a masked-diffusion model on documents."),
         "quickstart": (f"{_HERE}.quickstart:quickstart", "Train on this machine's CPU, in minutes."),
