@@ -82,7 +82,10 @@ class DeepSpeedRank(WatchedActor):
                 f"run.folder {config.folder}: not to be seen on {host}, where rank {self._rank} runs; set it to a "
                 "path that the learner's machines share with the one that runs the command"
             )
-        store = self._store if self._rank == 0 else process_group.find_store(*rendezvous, self._timeout)
+
+        def store() -> process_group.TCPStore:
+            return self._store if self._rank == 0 else process_group.find_store(*rendezvous, self._timeout)
+
         gpus = bool(config.learner.gpus_per_rank)
         process_group.join(store, self._rank, config.learner.ranks, gpus, self._timeout)
 

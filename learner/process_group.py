@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 
 import torch.distributed as dist
@@ -19,11 +20,16 @@ def find_store(host: str, port: int, timeout: timedelta) -> TCPStore:
     return TCPStore(host, port, is_master=False, timeout=timeout)
 
 
-def join(store: Store, rank: int, ranks: int, gpus: bool, timeout: timedelta) -> None:
-    """Join the group of ``ranks`` processes, which meet at ``store``: by NCCL, or by gloo on CPUs."""
+def join(store: Callable[[], Store], rank: int, ranks: int, gpus: bool, timeout: timedelta) -> None:
+    """Join the group of ``ranks`` processes, which meet at ``store``: by NCCL, or by gloo on CPUs.
+
+    A process that is in a group already stays in that one.
+    """
+    if dist.is_initialized():
+        return
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_RANK": "0"}
     backend = "nccl" if gpus else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=ranks, timeout=timeout)
+    dist.init_process_group(backend, store=store(), rank=rank, world_size=ranks, timeout=timeout)
     import deepspeed
 
     # On CPUs DeepSpeed would compile a shared-memory collective at start, which needs a compiler and a minute.
@@ -33,5 +39,4 @@ def join(store: Store, rank: int, ranks: int, gpus: bool, timeout: timedelta) ->
 
 def join_alone(timeout: timedelta) -> None:
     """Make this process the only member of a group on CPUs, unless it is in a group already."""
-    if not dist.is_initialized():
-        join(HashStore(), rank=0, ranks=1, gpus=False, timeout=timeout)
+    join(HashStore, rank=0, ranks=1, gpus=False, timeout=timeout)

@@ -35,7 +35,7 @@ BF16 = {"weights_dtype": "bfloat16"}
 #: Steps that bf16 weights would lose: far shorter than the distance between two of them.
 SMALL_STEPS = {"optimizer": {"learning_rate": 1e-4, "max_grad_norm": 1000.0, "schedule": "constant"}}
 #: So far that the second update starts from weights whose squares are infinite; without ZeRO it is taken.
-DIVERGING = {"optimizer": {"learning_rate": 1e30, "max_grad_norm": 2.0, "schedule": "constant"}}
+DIVERGING = {"optimizer": {"learning_rate": 1e9, "max_grad_norm": 2.0, "schedule": "constant"}}
 YOURS = {"estimator": f"{user_parts.__name__}:Parts", "objective": f"{user_parts.__name__}:Reinforce"}
 #: What gives texts of a few tokens more than one view, and no more than a few.
 SHORT = {
