@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from common.config.base import ConfigError, Name, NonNegative, Positive, Rate, Section, Seed, Share
 from common.config.environment import check_reference, from_environment, names_variable
 from common.config.task_source import TaskSource, TaskSources
+from common.numbers import LARGEST_NUMBER
 from common.sampler import Temperature
 
 
@@ -148,7 +149,7 @@ class AdmissionConfig(Section):
     stale: Literal["drop", "wait"] = "drop"
     """A group older than ``max_staleness`` at consumption is dropped, or trained all the same (``wait`` only
     paces admission)."""
-    oversample: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
+    oversample: Annotated[float, Field(ge=1, le=LARGEST_NUMBER)] = 1.0
     """Groups admitted for each that is to be trained, against waiting for replacements of those that
     ``learner.zero_variance_groups: replace`` filters out; what is left over is trained a step later."""
     revisit: Share = 1.0
@@ -255,8 +256,8 @@ class DeadlinesConfig(Section):
     start_seconds: Rate = 300.0
     """Start of an actor, loading the model included."""
     redis_seconds: Rate = 300.0
-    """Redis being away or of no use; after that the run keeps a checkpoint and gives up. No other deadline runs
-    meanwhile."""
+    """How long Redis may be away or unusable; after that the run keeps a checkpoint and gives up. No other
+    deadline runs meanwhile."""
     heartbeat_seconds: Rate = 30.0
     """An actor that does not answer for so long hangs, and is replaced."""
     progress_seconds: Rate = 300.0

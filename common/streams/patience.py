@@ -51,7 +51,7 @@ _FAILURES = (redis.ConnectionError, redis.TimeoutError, redis.ResponseError)
 
 
 class StreamsAwayError(StreamError):
-    """Redis was of no use for longer than the deadline; the message says why."""
+    """Redis could not be used for longer than the deadline; the message says why."""
 
 
 class Patience:
@@ -73,7 +73,7 @@ class Patience:
         self.waited = 0.0
         #: Attempts that have failed so far. Where one has, a reply may have been lost.
         self.failures = 0
-        #: Why Redis is of no use now; None while it is.
+        #: Why Redis cannot be used now; None while it can.
         self.problem: str | None = None
         self._seconds = seconds
         self._note = note
@@ -162,11 +162,11 @@ class Patience:
         reason = _why_later(error)
         if reason is None:
             raise StreamError(f"Redis refuses {what}: {error}") from error
-        self.problem = f"Redis is of no use: {reason}"
+        self.problem = f"Redis cannot be used now: {reason}"
         if seconds >= self._seconds:
             self.end()
             raise StreamsAwayError(
-                f"{self.problem}; waited {seconds:.0f} s (deadlines.redis_seconds) to do {what}; mend that, and "
+                f"{self.problem}; {what} was tried for {seconds:.0f} s (deadlines.redis_seconds); mend that, and "
                 "go on with --resume auto"
             ) from error
         if seconds >= self._note_after and not self._noted:
@@ -178,7 +178,8 @@ class Patience:
         self.problem = None
         if since is not None and self._noted:
             self._noted = False
-            self._note(f"Redis was of no use for {time.monotonic() - since:.0f} s; the run goes on")
+            seconds = time.monotonic() - since
+            self._note(f"Redis could not be used for {seconds:.0f} s; the run goes on now")
 
 
 def actor_patience(seconds: float, heart: Heartbeat) -> Patience:
