@@ -18,10 +18,7 @@ from common.streams.names import (
     COUNTERS,
     DEAD_LETTERS,
     DECISIONS,
-    PROMPTS,
     RECORD,
-    ROLLOUTS,
-    TRAJECTORIES,
 )
 from common.streams.patience import Deadline, Patience
 
@@ -184,10 +181,6 @@ class Streams:
     def counters(self) -> dict[str, int]:
         stored: Any = self._call("HGETALL", COUNTERS, lambda: self.client.hgetall(self.key(COUNTERS)))
         return {name.decode(): int(value) for name, value in stored.items() if not name.startswith(_HIDDEN)}
-
-    def has_backlog(self) -> bool:
-        """Tell whether any training message is still on its way."""
-        return any(self.depth(name) for name in (PROMPTS, ROLLOUTS, TRAJECTORIES))
 
     def backlogs(self) -> dict[str, Backlog]:
         """Count the messages of every stream of the run, in one round trip, at once. Raises redis.RedisError."""

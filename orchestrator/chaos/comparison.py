@@ -15,4 +15,5 @@ def differing_weights(folder: Path, other: Path) -> list[str]:
 
 def _tensors(model: Path) -> dict[str, dict[str, object]]:
     """Return dtype, shape and bytes of every tensor of a model folder, by name."""
-    return {name: tensor for file in model.glob("*.safetensors") for name, tensor in deserialize(file.read_bytes())}
+    files = model.glob("*.safetensors")
+    return {name: tensor for file in files for name, tensor in deserialize(file.read_bytes())}

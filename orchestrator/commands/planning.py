@@ -25,6 +25,8 @@ from orchestrator.planning.model import forecast
 from orchestrator.planning.pipeline import pipeline_of
 from orchestrator.planning.splits import Split, best_splits
 from orchestrator.planning.types import Forecast, Pipeline, Times
+from orchestrator.report.chart_numbers import short
+from orchestrator.report.display import duration
 from orchestrator.report.recorded_run import check_run_folder
 
 _PARTS = tuple(field.name for field in fields(Times))
@@ -115,7 +117,8 @@ def plan(
     console = Console()
     console.print("seconds: " + ", ".join(f"{name} {seconds:.3g}" for name, seconds in asdict(found).items()))
     console.print(_forecasts_view(forecasts, config.admission.max_staleness))
-    console.print(_splits_view(splits, devices, "GPUs" if on_gpus else "processes"))
+    unit = "GPUs" if on_gpus else "processes"
+    console.print(_splits_view(splits, devices, unit))
     here = forecasts[config.admission.max_staleness]
     console.print(f"bottleneck: {here.bottleneck}")
     record: dict[str, object] = {
@@ -127,7 +130,7 @@ def plan(
     if config.run.steps is not None:
         hours = config.run.steps * here.step_seconds / 3600
         cost = "" if price is None else f", which cost {hours * devices * price:,.2f} at {price:g} an hour each"
-        console.print(f"{config.run.steps:,} steps: {hours:,.2f} hours of {devices:g} devices{cost}")
+        console.print(f"{config.run.steps:,} steps: {duration(3600 * hours)} on {devices:g} {unit}{cost}")
         record |= {"hours": hours, "device_hours": hours * devices}
     if as_json:
         click.echo(json.dumps(record))
@@ -186,8 +189,8 @@ def _forecasts_view(forecasts: Mapping[int, Forecast], chosen: int) -> Table:
     for bound, one in forecasts.items():
         table.add_row(
             f"{bound}{' *' if bound == chosen else ''}",
-            f"{one.samples_per_second:,.4g}",
-            f"{one.step_seconds:,.3g}",
+            short(one.samples_per_second),
+            short(one.step_seconds),
             f"{one.rollout_busy:.0%}",
             f"{one.reward_busy:.0%}",
             f"{one.learner_busy:.0%}",
@@ -206,7 +209,7 @@ def _splits_view(splits: list[Split], devices: float, unit: str) -> Table:
         table.add_row(
             str(split.rollout_workers),
             str(split.learner_ranks),
-            f"{one.samples_per_second:,.4g}",
+            short(one.samples_per_second),
             f"{one.rollout_busy:.0%}",
             f"{one.learner_busy:.0%}",
         )

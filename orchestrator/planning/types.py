@@ -86,4 +86,4 @@ class Forecast:
             "learner": self.learner_busy,
         }
         role = max(busy, key=lambda name: busy[name])
-        return role if busy[role] >= _BUSY else f"none: roles take turns, and {role} work longest"
+        return role if busy[role] >= _BUSY else f"none: roles take turns, the {role} longest"

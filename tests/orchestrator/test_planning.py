@@ -224,7 +224,7 @@ def test_a_plan_for_gpus_that_are_not_there() -> None:
     result = couplet("diffucoder_8xh100", "--gpu", "H100", "--price", "2", "run.epochs=null", "run.steps=100")
     assert result.exit_code == 0, result.output
     assert "best splits of 8 GPUs" in result.output
-    assert "hours of 8 devices" in result.output
+    assert "on 8 GPUs" in result.output
 
 
 @pytest.mark.parametrize(
