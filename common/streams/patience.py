@@ -157,7 +157,7 @@ class Patience:
         self.failures += 1
         if isinstance(error, _DENIED):
             raise StreamError(
-                f"Redis refuses {what}: {error}; give the user of streams.url this right, or its password"
+                f"Redis refuses {what}: {error}; give the user of streams.url this right, or correct its password"
             ) from error
         reason = _why_later(error)
         if reason is None:
