@@ -157,8 +157,8 @@ class AdmissionConfig(Section):
     """Chance that a group gets a task whose last group carried no learning signal, as the model solved it always
     or never; else it gets another one. 1 gives tasks as they come."""
     max_discarded: NonNegative = 20
-    """How many steps' groups may be filtered or dropped for one step; with more, the run stops and says why. 0 sets
-    no limit."""
+    """How many steps' groups may be filtered or dropped for one step; with more, the run stops and says why. 0
+    sets no limit."""
 
     @model_validator(mode="after")
     def _left_over_is_of_use(self) -> Self:

@@ -15,5 +15,7 @@ def differing_weights(folder: Path, other: Path) -> list[str]:
 
 def _tensors(model: Path) -> dict[str, dict[str, object]]:
     """Return dtype, shape and bytes of every tensor of a model folder, by name."""
-    files = model.glob("*.safetensors")
-    return {name: tensor for file in files for name, tensor in deserialize(file.read_bytes())}
+    found = {}
+    for file in model.glob("*.safetensors"):
+        found.update(deserialize(file.read_bytes()))  # type: ignore[no-untyped-call]
+    return found
