@@ -131,7 +131,7 @@ class _Model:
             groups_per_step=pipeline.groups_per_step,
             max_staleness=pipeline.max_staleness,
             max_in_flight=pipeline.max_in_flight,
-            lead=self._pacer.lead if pipeline.paced else None,
+            lead=self._pacer.lead,
         )
         self._prompts.extend(range(self._admitted, self._admitted + count))
         self._admitted += count

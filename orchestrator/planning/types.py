@@ -35,9 +35,8 @@ class Pipeline:
     ``slots``: groups that a rollout worker denoises together. ``in_order``: the learner trains groups in the order
     of their admission. ``between_steps``: workers take new weights between two denoising steps, else when their
     batch has ended. ``cores``: of the one machine that all processes share, a process of the model using
-    ``threads`` of them; None where each process has its own. ``paced``: admission leads by no more than keeps the
-    learner fed, else by all that staleness allows. ``spread``: standard deviation of the work of a group, as a
-    share of its mean; ``slow_share`` of the groups are ``slow_factor`` times as much work.
+    ``threads`` of them; None where each process has its own. ``spread``: standard deviation of the work of a
+    group, as a share of its mean; ``slow_share`` of the groups are ``slow_factor`` times as much work.
     """
 
     rollout_workers: int
@@ -53,7 +52,6 @@ class Pipeline:
     between_steps: bool
     cores: float | None = None
     threads: int = 1
-    paced: bool = True
     spread: float = 0.0
     slow_share: float = 0.0
     slow_factor: float = 1.0
