@@ -111,9 +111,9 @@ class Patience:
                     result = operation()
                 except _FAILURES as error:
                     since = began if since is None else since
-                    self._bear(what, error, time.monotonic() - since)
+                    self._take_failure(what, error, time.monotonic() - since)
                 else:
-                    self._tell_end(since)
+                    self._note_end(since)
                     return result
                 attempts += 1
                 self.meanwhile()
@@ -132,9 +132,9 @@ class Patience:
             operation()
         except _FAILURES as error:
             self._failing_since = self._failing_since or began
-            self._bear(what, error, time.monotonic() - self._failing_since)
+            self._take_failure(what, error, time.monotonic() - self._failing_since)
         else:
-            self._tell_end(self._failing_since)
+            self._note_end(self._failing_since)
             if self._failing_since is not None:
                 self.waited += time.monotonic() - self._failing_since
             self._failing_since = None
@@ -152,7 +152,7 @@ class Patience:
 
         self.call(what, attempt)
 
-    def _bear(self, what: str, error: redis.RedisError, seconds: float) -> None:
+    def _take_failure(self, what: str, error: redis.RedisError, seconds: float) -> None:
         """Take note of a failed attempt, ``seconds`` into an outage. Raises StreamError for the last one."""
         self.failures += 1
         if isinstance(error, _DENIED):
@@ -174,7 +174,7 @@ class Patience:
             bound = f"up to {self._seconds:.0f} s " if math.isfinite(self._seconds) else ""
             self._note(f"{self.problem}; waiting {bound}for it (deadlines.redis_seconds)")
 
-    def _tell_end(self, since: float | None) -> None:
+    def _note_end(self, since: float | None) -> None:
         self.problem = None
         if since is not None and self._noted:
             self._noted = False
