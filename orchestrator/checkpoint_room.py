@@ -19,8 +19,8 @@ def room_sentence(config: Config | StageConfig, model: ModelConfig, steps: int |
     most = kept.last if steps is None else kept.most(steps, steps_between)
     beyond = f", and those of every {kept.every} steps" if steps is None and kept.every else ""
     sentence = (
-        f"{_amount(each)} each, one every {steps_between} steps; those kept ({most}{beyond}) and one being written "
-        f"take {_amount((most + 1) * each)} in all"
+        f"{_amount(each)} each, one every {steps_between} steps; those kept ({most}{beyond}) and one being "
+        f"written take {_amount((most + 1) * each)} in all"
     )
     if free is None:
         return sentence
