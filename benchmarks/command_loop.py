@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -12,7 +11,7 @@ from rich.console import Console
 
 from benchmarks import loop as measurement
 from benchmarks.measure import describe, headline
-from common.errors import UserError
+from orchestrator.commands.new_folder import new_folder
 from orchestrator.commands.recipes import shipped_recipe
 
 _BALANCES = ("balanced", "learner-bound", "rollout-bound")
@@ -20,27 +19,31 @@ _BALANCES = ("balanced", "learner-bound", "rollout-bound")
 
 @click.command()
 @click.option(
-    "--steps", default=30, show_default=True, type=click.IntRange(min=5), help="Steps that count, of each run."
+    "--steps",
+    default=30,
+    show_default=True,
+    type=click.IntRange(min=5),
+    help="Measured steps of each run.",
 )
 @click.option(
     "--balance",
     "balances",
     multiple=True,
     type=click.Choice(_BALANCES),
-    help="Whose work is longer. May be repeated [default: all].",
+    help="Whose work takes longer: neither's, the learner's or the rollouts'. May be repeated [default: all].",
 )
 @click.option(
     "--processes",
     multiple=True,
     type=click.IntRange(min=1),
-    help="Rollout workers, and as many learner ranks. May be repeated [default: 1 and 2].",
+    help="How many rollout workers there are, and learner ranks. May be repeated [default: 1 and 2].",
 )
 @click.option(
     "--staleness",
     "bounds",
     multiple=True,
     type=click.IntRange(min=0),
-    help="admission.max_staleness. May be repeated [default: 0, 1 and 2].",
+    help="Values of admission.max_staleness. May be repeated [default: 0, 1 and 2].",
 )
 @click.option(
     "--output",
@@ -63,9 +66,7 @@ def loop(
     be scored. The default is 19 runs, of about a minute each on two cores.
     """
     console = Console()
-    folder = output or Path("runs") / f"bench-loop-{datetime.now():%Y%m%d-%H%M%S}"
-    if folder.exists():
-        raise UserError(f"--output {folder}: exists already; name a new folder")
+    folder = new_folder(output, "bench-loop")
     folder.mkdir(parents=True)
     console.print(headline(describe(torch.device("cpu"))))
     wanted = list(measurement.cases(balances or _BALANCES, processes or (1, 2), bounds or (0, 1, 2)))

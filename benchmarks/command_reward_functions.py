@@ -12,9 +12,23 @@ from benchmarks import reward_functions as costs
 
 
 @click.command("reward-functions")
-@click.option("--group-size", default=16, show_default=True, type=click.IntRange(min=1), help="Completions.")
-@click.option("--characters", default=1000, show_default=True, type=click.IntRange(min=1), help="Of each text.")
-@click.option("--rounds", default=300, show_default=True, type=click.IntRange(min=1), help="Groups, in each way.")
+@click.option(
+    "--group-size", default=16, show_default=True, type=click.IntRange(min=1), help="Completions of a group."
+)
+@click.option(
+    "--characters",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Characters of the prompt and of each completion.",
+)
+@click.option(
+    "--rounds",
+    default=300,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Groups that are timed in each way.",
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 def reward_functions(group_size: int, characters: int, rounds: int, as_json: bool) -> None:
     """Time a cheap reward function in a process of its own, and in the process that asks."""

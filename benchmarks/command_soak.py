@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from benchmarks import run_soak
-from common.errors import UserError
+from orchestrator.commands.new_folder import new_folder
+from orchestrator.commands.numbers import FiniteRange
 from orchestrator.commands.recipes import shipped_recipe
 
 _SETTINGS = (
@@ -34,7 +34,7 @@ _SETTINGS = (
 
 @click.command()
 @click.option(
-    "--minutes", default=30.0, show_default=True, type=click.FloatRange(min=0.1), help="How long it goes on."
+    "--minutes", default=30.0, show_default=True, type=FiniteRange(min=0.1), help="How long the run lasts."
 )
 @click.option(
     "--output",
@@ -50,9 +50,7 @@ def soak(minutes: float, output: Path | None, overrides: tuple[str, ...]) -> Non
     section.field=value, as for `couplet train`.
     """
     console = Console()
-    folder = output or Path("runs") / f"bench-soak-{datetime.now():%Y%m%d-%H%M%S}"
-    if folder.exists():
-        raise UserError(f"--output {folder}: exists already; name a new folder")
+    folder = new_folder(output, "bench-soak")
     folder.mkdir(parents=True)
     place = folder / "run"
     arguments = [str(shipped_recipe("quickstart")), *_SETTINGS, *overrides, f"run.folder={json.dumps(str(place))}"]

@@ -23,13 +23,25 @@ def _counts(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...
     "--producers", default=1000, show_default=True, type=click.IntRange(1, 4000), help="Simulated rollout workers."
 )
 @click.option(
-    "--groups", default=20_000, show_default=True, type=click.IntRange(min=2), help="That they complete."
+    "--groups",
+    default=20_000,
+    show_default=True,
+    type=click.IntRange(min=2),
+    help="Groups that they complete in all.",
 )
 @click.option(
-    "--backlogs", default="0,1000,10000,100000", show_default=True, callback=_counts, help="Messages that wait."
+    "--backlogs",
+    default="0,1000,10000,100000",
+    show_default=True,
+    callback=_counts,
+    help="Messages that wait in a stream, case by case.",
 )
-@click.option("--completions", default=8, show_default=True, type=click.IntRange(min=1), help="Of a group.")
-@click.option("--tokens", default=64, show_default=True, type=click.IntRange(min=8), help="Of a completion.")
+@click.option(
+    "--completions", default=8, show_default=True, type=click.IntRange(min=1), help="Completions of a group."
+)
+@click.option(
+    "--tokens", default=64, show_default=True, type=click.IntRange(min=8), help="Tokens of a completion."
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 def streams(
     producers: int, groups: int, backlogs: tuple[int, ...], completions: int, tokens: int, as_json: bool

@@ -14,14 +14,14 @@ import psutil
 from rich.table import Table
 
 from common.errors import RunFailedError
-from orchestrator.chaos.processes import ACTORS
+from orchestrator.chaos.processes import ACTORS, GONE
 from orchestrator.chaos.run_process import RunProcess, Steps
+from orchestrator.fleet.embedded_redis import PROGRAM as REDIS_PROGRAM
 
 _WINDOWS = 6
 _START_SECONDS = 300.0
 _TICK_SECONDS = 0.2
 _STOPPED = 128 + signal.SIGTERM
-_GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied)
 
 
 @dataclass
@@ -94,7 +94,7 @@ def _look(process: RunProcess, steps: Steps, folder: Path, log: Path) -> Window:
     steps.poll()
     roles = {"main": _footprint([psutil.Process(process.pid)])}
     roles |= {role: _footprint(process.processes.actors(role)) for role in ACTORS}
-    roles["redis"] = _footprint(process.processes.server("valkey-server"))
+    roles["redis"] = _footprint(process.processes.server(REDIS_PROGRAM))
     roles["Ray"] = _footprint([one for name in ("raylet", "gcs_server") for one in process.processes.server(name)])
     size = log.stat().st_size + sum(file.stat().st_size for file in folder.glob("*.jsonl"))
     return Window(0, 0.0, roles, size)
@@ -109,7 +109,7 @@ def _footprint(processes: Sequence[psutil.Process]) -> Footprint:
                 found.resident += process.memory_info().rss
                 found.files += process.num_fds()
                 found.cpu += times.user + times.system
-        except _GONE:
+        except GONE:
             continue
     return found
 

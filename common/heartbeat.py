@@ -1,8 +1,8 @@
 """The heartbeat of an actor: what it does, since when it has made no progress, and notes for the user.
 
 An actor owns one :class:`Heartbeat`, which all of its threads may use, and answers ``heartbeat()`` with
-:meth:`Heartbeat.beat` in a Ray concurrency group of its own (:data:`CONCURRENCY_GROUP`), so that it answers while
-its other methods work. The driver polls it, and alone decides who is late.
+:meth:`Heartbeat.beat` while its other methods work (:mod:`common.actors`). The driver polls it, and alone decides
+who is late.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-#: The Ray concurrency group in which every actor answers ``heartbeat()``.
-CONCURRENCY_GROUP = "heartbeat"
+from common.reasons import is_power_of_ten
 
 #: Different lines that an actor may leave; of those beyond, the user learns that there are some.
 _MOST_LINES = 50
@@ -118,7 +117,7 @@ class Heartbeat:
             count = self._told[line]
             if count == 1:
                 self._new.append(line)
-            elif _is_power_of_ten(count):
+            elif is_power_of_ten(count):
                 self._new.append(f"{line} ({count} times so far)")
 
     def measure(self, name: str, value: float) -> None:
@@ -146,7 +145,3 @@ class Heartbeat:
     def _set(self, what: str, limit: float, waits: bool) -> None:
         with self._lock:
             self._main = _Activity(what, limit, waits, self._clock())
-
-
-def _is_power_of_ten(count: int) -> bool:
-    return str(count).strip("0") == "1"

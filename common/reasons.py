@@ -20,6 +20,11 @@ def kind_of(reason: str) -> str:
     return _DETAIL.sub("…", reason)
 
 
+def is_power_of_ten(count: int) -> bool:
+    """Tell whether a count is worth another line: the 10th, the 100th, and so on."""
+    return str(count).strip("0") == "1"
+
+
 class FewReasons:
     """Tell ``note`` the first few reasons of each kind, and the counts 10, 100, ... of a kind. Thread-safe."""
 
@@ -41,5 +46,5 @@ class FewReasons:
             texts |= {reason} if is_new else set()
         if is_new:
             self._note(f"{what}: {reason}")
-        elif str(count).strip("0") == "1":
+        elif is_power_of_ten(count):
             self._note(f"{what}: {reason} ({count} times, such reasons)")

@@ -17,10 +17,10 @@ def room_sentence(config: Config | StageConfig, model: ModelConfig, steps: int |
     each, free = _bytes_of_one(config, model), _free(config.folder)
     kept = Retention(learner.keep_checkpoints, learner.keep_every_steps)
     most = kept.last if steps is None else kept.most(steps, steps_between)
-    beyond = f", beside those of every {kept.every} steps," if steps is None and kept.every else ""
+    beyond = f", and those of every {kept.every} steps" if steps is None and kept.every else ""
     sentence = (
-        f"{_amount(each)} each, one every {steps_between} steps; {most}{beyond} are kept and another is written: "
-        f"{_amount((most + 1) * each)} in all"
+        f"{_amount(each)} each, one every {steps_between} steps; those kept ({most}{beyond}) and one being "
+        f"written take {_amount((most + 1) * each)} in all"
     )
     if free is None:
         return sentence

@@ -78,8 +78,8 @@ class EngineConfig(Section):
     keep_checkpoints: Positive = 2
     """Newest checkpoints kept. With 1 there is none to go back to where that one is damaged."""
     keep_every_steps: NonNegative = 0
-    """Besides the newest, checkpoints of the steps that are multiples of this are kept for good: it is a multiple
-    of ``checkpoint_steps``. 0 keeps none of them."""
+    """Checkpoints of steps that are multiples of this are kept for good, besides the newest; a multiple of
+    ``checkpoint_steps``. 0 keeps none for good."""
     bucket_mb: Positive = 64
     """Size of a weight bucket, MiB."""
 

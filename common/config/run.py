@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from common.config.base import ConfigError, Name, NonNegative, Positive, Rate, Section, Seed, Share
 from common.config.environment import check_reference, from_environment, names_variable
 from common.config.task_source import TaskSource, TaskSources
+from common.numbers import LARGEST_NUMBER
 from common.sampler import Temperature
 
 
@@ -148,15 +149,16 @@ class AdmissionConfig(Section):
     stale: Literal["drop", "wait"] = "drop"
     """A group older than ``max_staleness`` at consumption is dropped, or trained all the same (``wait`` only
     paces admission)."""
-    oversample: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.0
-    """Groups admitted for each that is to be trained, against waiting for replacements of those that
-    ``learner.zero_variance_groups: replace`` filters out; what is left over is trained a step later."""
+    oversample: Annotated[float, Field(ge=1, le=LARGEST_NUMBER)] = 1.0
+    """How many groups are admitted for each that is to be trained, so that the learner need not wait for others
+    in place of those that ``learner.zero_variance_groups: replace`` filters out. What is left over is trained a
+    step later."""
     revisit: Share = 1.0
     """Chance that a group gets a task whose last group carried no learning signal, as the model solved it always
     or never; else it gets another one. 1 gives tasks as they come."""
     max_discarded: NonNegative = 20
-    """A run stops, and says why, where more groups than those of so many steps are filtered or dropped for one
-    step; 0 sets no limit."""
+    """How many steps' groups may be filtered or dropped for one step; with more, the run stops and says why. 0
+    sets no limit."""
 
     @model_validator(mode="after")
     def _left_over_is_of_use(self) -> Self:
@@ -217,7 +219,7 @@ class WandbConfig(Section):
     entity: Annotated[str, Field(min_length=1)] | None = None
     """User or team whose project it is; by default that of the account."""
     group: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    """Names what runs belong together, as the seeds of one experiment do."""
+    """Group of runs that belong together, such as the seeds of one experiment."""
     tags: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = ()
     """Tags of the run."""
 
@@ -255,12 +257,13 @@ class DeadlinesConfig(Section):
     start_seconds: Rate = 300.0
     """Start of an actor, loading the model included."""
     redis_seconds: Rate = 300.0
-    """Redis being away or of no use; after that the run keeps a checkpoint and gives up. No other deadline runs
-    meanwhile."""
+    """How long Redis may be away or unusable; after that the run keeps a checkpoint and gives up. No other
+    deadline runs meanwhile."""
     heartbeat_seconds: Rate = 30.0
-    """An actor that does not answer for so long hangs, and is replaced."""
+    """An actor that does not answer for so long is taken for hung, and is replaced."""
     progress_seconds: Rate = 300.0
-    """A rollout worker that makes no denoising step for so long, with work at hand, hangs, and is replaced."""
+    """A rollout worker that makes no denoising step for so long, with work at hand, is taken for hung, and is
+    replaced."""
     restarts: NonNegative = 5
     """Restarts of each actor, within ``restart_window_seconds``, before the run gives up."""
     restart_window_seconds: Rate = 3600.0

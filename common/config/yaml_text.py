@@ -21,13 +21,20 @@ def read_yaml(text: str) -> Any:
     try:
         return _document(text)
     except yaml.YAMLError as error:
-        raise YamlTextError(f"not valid YAML: {error}") from error
+        raise YamlTextError(f"not valid YAML: {_in_one_line(error)}") from error
     except RecursionError as error:
         raise YamlTextError("not valid YAML: nests too deeply") from error
     except YamlTextError:
         raise
     except ValueError as error:  # a date, or a whole number, that Python has no value for
         raise YamlTextError(f"not valid YAML: a value cannot be read: {error}") from error
+
+
+def _in_one_line(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{error.problem} (line {mark.line + 1}, column {mark.column + 1})"
+    return " ".join(str(error).split())
 
 
 def _document(text: str) -> Any:

@@ -51,7 +51,7 @@ _FAILURES = (redis.ConnectionError, redis.TimeoutError, redis.ResponseError)
 
 
 class StreamsAwayError(StreamError):
-    """Redis was of no use for longer than the deadline; the message says why."""
+    """Redis could not be used for longer than the deadline; the message says why."""
 
 
 class Patience:
@@ -73,7 +73,7 @@ class Patience:
         self.waited = 0.0
         #: Attempts that have failed so far. Where one has, a reply may have been lost.
         self.failures = 0
-        #: Why Redis is of no use now; None while it is.
+        #: Why Redis cannot be used now; None while it can.
         self.problem: str | None = None
         self._seconds = seconds
         self._note = note
@@ -111,9 +111,9 @@ class Patience:
                     result = operation()
                 except _FAILURES as error:
                     since = began if since is None else since
-                    self._bear(what, error, time.monotonic() - since)
+                    self._take_failure(what, error, time.monotonic() - since)
                 else:
-                    self._tell_end(since)
+                    self._note_end(since)
                     return result
                 attempts += 1
                 self.meanwhile()
@@ -132,9 +132,9 @@ class Patience:
             operation()
         except _FAILURES as error:
             self._failing_since = self._failing_since or began
-            self._bear(what, error, time.monotonic() - self._failing_since)
+            self._take_failure(what, error, time.monotonic() - self._failing_since)
         else:
-            self._tell_end(self._failing_since)
+            self._note_end(self._failing_since)
             if self._failing_since is not None:
                 self.waited += time.monotonic() - self._failing_since
             self._failing_since = None
@@ -152,21 +152,21 @@ class Patience:
 
         self.call(what, attempt)
 
-    def _bear(self, what: str, error: redis.RedisError, seconds: float) -> None:
+    def _take_failure(self, what: str, error: redis.RedisError, seconds: float) -> None:
         """Take note of a failed attempt, ``seconds`` into an outage. Raises StreamError for the last one."""
         self.failures += 1
         if isinstance(error, _DENIED):
             raise StreamError(
-                f"Redis refuses {what}: {error}; give the user of streams.url this right, or its password"
+                f"Redis refuses {what}: {error}; give the user of streams.url this right, or correct its password"
             ) from error
         reason = _why_later(error)
         if reason is None:
             raise StreamError(f"Redis refuses {what}: {error}") from error
-        self.problem = f"Redis is of no use: {reason}"
+        self.problem = f"Redis cannot be used now: {reason}"
         if seconds >= self._seconds:
             self.end()
             raise StreamsAwayError(
-                f"{self.problem}; waited {seconds:.0f} s (deadlines.redis_seconds) to do {what}; mend that, and "
+                f"{self.problem}; {what} was tried for {seconds:.0f} s (deadlines.redis_seconds); mend that, and "
                 "go on with --resume auto"
             ) from error
         if seconds >= self._note_after and not self._noted:
@@ -174,11 +174,12 @@ class Patience:
             bound = f"up to {self._seconds:.0f} s " if math.isfinite(self._seconds) else ""
             self._note(f"{self.problem}; waiting {bound}for it (deadlines.redis_seconds)")
 
-    def _tell_end(self, since: float | None) -> None:
+    def _note_end(self, since: float | None) -> None:
         self.problem = None
         if since is not None and self._noted:
             self._noted = False
-            self._note(f"Redis was of no use for {time.monotonic() - since:.0f} s; the run goes on")
+            seconds = time.monotonic() - since
+            self._note(f"Redis could not be used for {seconds:.0f} s; the run goes on now")
 
 
 def actor_patience(seconds: float, heart: Heartbeat) -> Patience:

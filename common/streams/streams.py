@@ -18,10 +18,7 @@ from common.streams.names import (
     COUNTERS,
     DEAD_LETTERS,
     DECISIONS,
-    PROMPTS,
     RECORD,
-    ROLLOUTS,
-    TRAJECTORIES,
 )
 from common.streams.patience import Deadline, Patience
 
@@ -92,8 +89,7 @@ class Streams:
 
     def vouch(self) -> None:
         """Note that the data of the run is all there. From now on :meth:`whole` tells when some is lost."""
-        key = self.key(COUNTERS)
-        self.patience.call(f"HSET {key}", lambda: self.client.hset(key, _WHOLE, "1"))
+        self._call("HSET", COUNTERS, lambda: self.client.hset(self.key(COUNTERS), _WHOLE, "1"))
 
     def whole(self) -> bool:
         """Tell whether nothing was lost since :meth:`vouch`: emptied, evicted, or a new server in its place."""
@@ -126,8 +122,8 @@ class Streams:
 
     def depth(self, name: str) -> int:
         """Count the messages of the stream that are not yet acknowledged."""
-        key = self.key(name)
-        return int(self.patience.call(f"XLEN {key}", lambda: self.client.xlen(key)))
+        length: Any = self._call("XLEN", name, lambda: self.client.xlen(self.key(name)))
+        return int(length)
 
     def publish(
         self,
@@ -158,8 +154,7 @@ class Streams:
         self.patience.once(f"XADD {key}", append, happened)
 
     def set_counters(self, counters: dict[Any, Any]) -> None:
-        key = self.key(COUNTERS)
-        self.patience.call(f"HSET {key}", lambda: self.client.hset(key, mapping=counters))
+        self._call("HSET", COUNTERS, lambda: self.client.hset(self.key(COUNTERS), mapping=counters))
 
     def restore_counters(self, counters: dict[str, int]) -> None:
         """Set those of the counters that are missing, or were set back with data that was lost."""
@@ -173,25 +168,19 @@ class Streams:
 
         For a consumer, whose acknowledgements are what frees memory.
         """
-        key = self.key(COUNTERS)
 
         def tell() -> bool:
             try:
-                self.client.hset(key, mapping=counters)
+                self.client.hset(self.key(COUNTERS), mapping=counters)
             except redis.exceptions.OutOfMemoryError:
                 return False
             return True
 
-        return self.patience.call(f"HSET {key}", tell)
+        return self._call("HSET", COUNTERS, tell)
 
     def counters(self) -> dict[str, int]:
-        key = self.key(COUNTERS)
-        stored: Any = self.patience.call(f"HGETALL {key}", lambda: self.client.hgetall(key))
+        stored: Any = self._call("HGETALL", COUNTERS, lambda: self.client.hgetall(self.key(COUNTERS)))
         return {name.decode(): int(value) for name, value in stored.items() if not name.startswith(_HIDDEN)}
-
-    def has_backlog(self) -> bool:
-        """Tell whether any training message is still on its way."""
-        return any(self.depth(name) for name in (PROMPTS, ROLLOUTS, TRAJECTORIES))
 
     def backlogs(self) -> dict[str, Backlog]:
         """Count the messages of every stream of the run, in one round trip, at once. Raises redis.RedisError."""
@@ -231,11 +220,10 @@ class Streams:
         """Delete the messages that are ``unwanted``, delivered or not."""
         key, start = self.key(name), "-"
         while True:
-            look = partial(self.client.xrange, key, start, count=_PAGE)
-            entries: Any = self.patience.call(f"XRANGE {key}", look)
+            entries: Any = self._call("XRANGE", name, partial(self.client.xrange, key, start, count=_PAGE))
             ids = [entry for entry, fields in entries if unwanted(fields[RECORD])]
             if ids:
-                self.patience.call(f"XDEL {key}", partial(self.client.xdel, key, *ids))
+                self._call("XDEL", name, partial(self.client.xdel, key, *ids))
             if len(entries) < _PAGE:
                 return
             start = f"({entries[-1][0].decode()}"

@@ -16,7 +16,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 import annotated_types
 import click
 import yaml
+from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from common.config import Config, Section, StageConfig
 from common.config.algorithms import PLUGIN_TAG
@@ -142,7 +144,13 @@ def _kind(field: FieldInfo) -> str:
         for kind, sign in _BOUNDS.items()
         if isinstance(item, kind) and abs(getattr(item, kind.__name__.lower())) not in _ON_ALL_NUMBERS
     ]
-    return ", ".join([_type(field.annotation), *bounds])
+    return ", ".join([_type(_input_type(field)), *bounds])
+
+
+def _input_type(field: FieldInfo) -> Any:
+    """The type of what a recipe may say, which may be shorter than what the field then holds."""
+    said = (item.json_schema_input_type for item in field.metadata if isinstance(item, BeforeValidator))
+    return next((kind for kind in said if kind is not PydanticUndefined), field.annotation)
 
 
 def _constraints(field: FieldInfo) -> Iterator[Any]:
@@ -163,6 +171,8 @@ def _type(annotation: Any) -> str:
         return ", ".join(f"`{part}`" for part in parts)
     if origin in (Union, types.UnionType):
         return " or ".join(map(_type, parts))
+    if origin is list:
+        return f"list of {' or '.join(f'{_type(part)}s' for part in get_args(parts[0]) or parts)}"
     if origin is tuple:
         if parts[-1] is Ellipsis:
             return f"list of {_type(parts[0])}s"
@@ -180,7 +190,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
-    if value is None:
+    if value is None or (value == () and type(None) in get_args(_input_type(field))):
         return "none"
     if isinstance(value, Section):
         return "below"

@@ -15,13 +15,13 @@ from common.errors import UserError
 from common.streams import connect
 from learner.checkpoints import latest_checkpoint
 from orchestrator.chaos.run_process import RunProcess
+from orchestrator.fleet.embedded_redis import PROGRAM as REDIS_PROGRAM
 
 #: A pause that no deadline takes for a hang.
 _PAUSE_SECONDS = 5.0
 #: The outages that a run is to survive.
 _REDIS_AWAY_SECONDS = 20.0
 _REDIS_FULL_SECONDS = 10.0
-_REDIS = "valkey-server"
 
 
 class NoVictimError(Exception):
@@ -80,12 +80,12 @@ def _pause(run: RunProcess, role: str, draw: np.random.Generator) -> str:
 
 
 def _kill_redis(run: RunProcess, role: str, draw: np.random.Generator) -> str:
-    _signal_one(run.processes.server(_REDIS), draw, signal.SIGKILL)
+    _signal_one(run.processes.server(REDIS_PROGRAM), draw, signal.SIGKILL)
     return "redis"
 
 
 def _pause_redis(run: RunProcess, role: str, draw: np.random.Generator) -> str:
-    victim = _signal_one(run.processes.server(_REDIS), draw, signal.SIGSTOP)
+    victim = _signal_one(run.processes.server(REDIS_PROGRAM), draw, signal.SIGSTOP)
     _wake_after(victim, _REDIS_AWAY_SECONDS)
     return "redis"
 

@@ -16,7 +16,8 @@ MARK = "COUPLET_CHAOS_MARK"
 ACTORS = {"rollout": "RolloutWorker", "reward": "RewardWorker", "learner": "LearnerRank"}
 
 _SHARED_MEMORY = Path("/dev/shm")
-_GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied)
+#: What a look at a process raises that has ended, or is another user's by now.
+GONE = (psutil.NoSuchProcess, psutil.ZombieProcess, psutil.AccessDenied)
 
 
 class RunProcesses:
@@ -48,13 +49,13 @@ class RunProcesses:
         for process in self._marked():
             try:
                 process.kill()
-            except _GONE:
+            except GONE:
                 continue
 
     def _family(self) -> list[psutil.Process]:
         try:
             found = self._main.children(recursive=True)
-        except _GONE:
+        except GONE:
             return []
         self._seen |= {process.pid: process for process in found}
         return found
@@ -70,7 +71,7 @@ class RunProcesses:
             try:
                 if process.environ().get(MARK) == self._mark:
                     yield process
-            except _GONE:
+            except GONE:
                 continue
 
     def _shared_memory_left(self) -> list[str]:
@@ -83,5 +84,5 @@ class RunProcesses:
 def _command(process: psutil.Process) -> str:
     try:
         return " ".join(process.cmdline())
-    except _GONE:
+    except GONE:
         return ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import statistics
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 
 import click
@@ -17,6 +16,8 @@ from common.config import ConfigError, load_config
 from orchestrator.chaos.chaos import Chaos, ChaosPlan, ChaosResult, Struck, compare_with_undisturbed
 from orchestrator.chaos.faults import FAULTS, chosen_faults
 from orchestrator.commands.exits import CommandFailedError
+from orchestrator.commands.new_folder import new_folder
+from orchestrator.commands.numbers import SEED, FiniteRange
 from orchestrator.commands.recipes import find_recipe
 from orchestrator.interrupt import StopRequest
 
@@ -33,13 +34,15 @@ def _list_faults(ctx: click.Context, _: click.Parameter, given: bool) -> None:
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1)
-@click.option("--kills", default=10, show_default=True, type=click.IntRange(min=1), help="Faults in all.")
+@click.option(
+    "--kills", default=10, show_default=True, type=click.IntRange(min=1), help="How many faults strike the run."
+)
 @click.option(
     "--faults",
     default="kill",
     show_default=True,
     metavar="NAME,...",
-    help="Which faults, with commas between them, or all; --list shows them.",
+    help="Names of the faults, separated by commas, or all; --list shows them.",
 )
 @click.option(
     "--list",
@@ -52,16 +55,18 @@ def _list_faults(ctx: click.Context, _: click.Parameter, given: bool) -> None:
 @click.option(
     "--compare",
     is_flag=True,
-    help="Make the run undisturbed too, and compare the weights bit for bit.",
+    help="Make the same run undisturbed afterwards, and compare the weights bit for bit.",
 )
-@click.option("--seed", default=0, show_default=True, help="Keys the moments, the faults and who is struck.")
+@click.option(
+    "--seed", default=0, show_default=True, type=SEED, help="Keys the moments, the faults and who is struck."
+)
 @click.option(
     "--patience",
     default=300.0,
     show_default=True,
-    type=click.FloatRange(min=1),
+    type=FiniteRange(min=1),
     metavar="SECONDS",
-    help="The longest time from a fault to the run's next new step, or to its end.",
+    help="How long the run may take from a fault to its next new step, or to its end.",
 )
 @click.option(
     "--output",
@@ -84,12 +89,12 @@ def chaos(
 
     RECIPE and OVERRIDES are those of `couplet train`, which is started in a process of its own, with a Ray and by
     default a Redis of its own. Faults come spread over its steps. The run has to recover from each and to finish;
-    at the end no group may be lost or trained twice, no message be a dead letter, and nothing be left behind. The
-    exit code is 1 where that does not hold. The same seed draws the same faults, but of course not at the same
-    microsecond.
+    at the end no group may be lost or trained twice, no message may be a dead letter, and no process or shared
+    memory may be left behind. The exit code is 1 where that does not hold. The same seed draws the same faults, in
+    the same steps, but not at the same microsecond.
     """
     console = Console()
-    folder = output or Path("runs") / f"chaos-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = new_folder(output, "chaos")
     plan = ChaosPlan(kills, chosen_faults(faults), seed, patience)
     settings = [  # a struck actor is no reason to give up, nor a message whose actors were struck
         "ray.dashboard=false",
@@ -108,10 +113,9 @@ def chaos(
         raise ConfigError("run.steps: faults come between the first step and the last; set it to 3 or more")
     if compare and config.admission.max_staleness:
         raise ConfigError(
-            "admission.max_staleness: the weights depend on who was faster; set it to 0 to --compare"
+            "admission.max_staleness: above 0 the weights depend on who was faster; set it to 0, or leave "
+            "out --compare"
         )
-    if folder.exists():
-        raise ConfigError(f"--output {folder}: exists already; name a new folder")
     folder.mkdir(parents=True)
 
     def on_strike(struck: Struck) -> None:
@@ -140,11 +144,10 @@ def _view(result: ChaosResult) -> RenderableType:
     for name in ("fault", "struck", "times", "median s", "longest s"):
         table.add_column(name, justify="left" if name in ("fault", "struck") else "right")
     for key in sorted({(one.fault, one.victim) for one in result.struck}):
-        seconds = [
-            one.seconds for one in result.struck if (one.fault, one.victim) == key and one.seconds is not None
-        ]
-        count = sum((one.fault, one.victim) == key for one in result.struck)
-        table.add_row(*key, str(count), f"{statistics.median(seconds):.1f}", f"{max(seconds):.1f}")
+        struck = [one for one in result.struck if (one.fault, one.victim) == key]
+        seconds = [one.seconds for one in struck if one.seconds is not None]
+        times = (f"{statistics.median(seconds):.1f}", f"{max(seconds):.1f}") if seconds else ("", "")
+        table.add_row(*key, str(len(struck)), *times)
     findings = [Text(f"- {one}") for one in result.wrong]
     verdict = (
         f"audit: {len(findings)} findings" if findings else "audit: nothing lost, nothing done twice, nothing left"

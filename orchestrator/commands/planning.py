@@ -17,16 +17,20 @@ from common.flops import PEAKS
 from common.models.config import ModelConfig
 from common.models.loading import local_model_folder
 from common.models.published import PUBLISHED
+from orchestrator.commands.numbers import FiniteRange
 from orchestrator.commands.recipes import find_recipe
 from orchestrator.planning.computed import Hardware, computed_times
 from orchestrator.planning.measured import measured_times
-from orchestrator.planning.model import Forecast, Pipeline, Times, forecast
+from orchestrator.planning.model import forecast
 from orchestrator.planning.pipeline import pipeline_of
 from orchestrator.planning.splits import Split, best_splits
+from orchestrator.planning.types import Forecast, Pipeline, Times
+from orchestrator.report.chart_numbers import short
+from orchestrator.report.display import duration
 from orchestrator.report.recorded_run import check_run_folder
 
 _PARTS = tuple(field.name for field in fields(Times))
-_SHARE = click.FloatRange(min=0, max=1, min_open=True)
+_SHARE = FiniteRange(min=0, max=1, min_open=True)
 
 
 def _parse_times(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, float]:
@@ -50,7 +54,7 @@ def _parse_times(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
     "--of",
     "measured",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Folder of a run whose measured times count, best of a synchronous one.",
+    help="Folder of an earlier run, whose measured times are taken; those of a synchronous run are best.",
 )
 @click.option(
     "--gpu", type=click.Choice(list(PEAKS)), help="Compute the times from the model's operations on this GPU."
@@ -72,11 +76,13 @@ def _parse_times(_: click.Context, __: click.Parameter, given: tuple[str, ...]) 
 )
 @click.option(
     "--cores",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Cores that all processes share [default: this machine's for a run without GPUs].",
 )
-@click.option("--price", type=click.FloatRange(min=0), help="Of a device's hour, to reckon the cost with.")
-@click.option("--steps", default=40, show_default=True, type=click.IntRange(min=1), help="Steps of the model.")
+@click.option("--price", type=FiniteRange(min=0), help="Price of one device for an hour; adds what the run costs.")
+@click.option(
+    "--steps", default=40, show_default=True, type=click.IntRange(min=1), help="Learner steps that are modelled."
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 def plan(
     recipe: Path,
@@ -92,10 +98,10 @@ def plan(
 ) -> None:
     """Forecast how fast a run will be, without starting it.
 
-    RECIPE and OVERRIDES are those of `couplet train`. A model of the pipeline, whose parts take the times of an
-    earlier run (--of), those of the operations of the model (--gpu), or those that are given (--time), tells
-    samples per second, how busy every role is, the staleness of groups and what the run waits for, with this
-    max_staleness and with others; and how rollout workers and learner ranks would best share the devices.
+    RECIPE and OVERRIDES are those of `couplet train`. The times of the pipeline's parts come from an earlier run
+    (--of), from the operations of the model (--gpu), or from you (--time). Shows samples per second, how busy
+    every role is, the staleness of groups and what the run waits for, with this max_staleness and with others; and
+    how rollout workers and learner ranks would best share the devices.
     """
     config = load_config(find_recipe(recipe), overrides)
     on_gpus = config.rollout.gpus_per_worker > 0 or config.learner.gpus_per_rank > 0
@@ -111,7 +117,8 @@ def plan(
     console = Console()
     console.print("seconds: " + ", ".join(f"{name} {seconds:.3g}" for name, seconds in asdict(found).items()))
     console.print(_forecasts_view(forecasts, config.admission.max_staleness))
-    console.print(_splits_view(splits, devices, "GPUs" if on_gpus else "processes"))
+    unit = "GPUs" if on_gpus else "processes"
+    console.print(_splits_view(splits, devices, unit))
     here = forecasts[config.admission.max_staleness]
     console.print(f"bottleneck: {here.bottleneck}")
     record: dict[str, object] = {
@@ -122,8 +129,8 @@ def plan(
     }
     if config.run.steps is not None:
         hours = config.run.steps * here.step_seconds / 3600
-        cost = "" if price is None else f", {hours * devices * price:,.2f} at {price:g} an hour each"
-        console.print(f"{config.run.steps:,} steps: {hours:,.2f} hours of {devices:g} devices{cost}")
+        cost = "" if price is None else f", which cost {hours * devices * price:,.2f} at {price:g} an hour each"
+        console.print(f"{config.run.steps:,} steps: {duration(3600 * hours)} on {devices:g} {unit}{cost}")
         record |= {"hours": hours, "device_hours": hours * devices}
     if as_json:
         click.echo(json.dumps(record))
@@ -151,8 +158,8 @@ def _times(
         return computed_times(config, _model(config.model.path), hardware)
     if not {"rollout", "update"} <= given.keys():
         raise ConfigError(
-            "no times to plan with: name a run that was made (--of FOLDER), a GPU to compute for (--gpu H100), or "
-            "at least --time rollout=SECONDS and --time update=SECONDS"
+            "no times to plan with: name the folder of an earlier run (--of FOLDER) or a GPU (--gpu H100), or "
+            "give at least --time rollout=SECONDS and --time update=SECONDS"
         )
     return Times(rollout=given["rollout"], update=given["update"])
 
@@ -163,7 +170,8 @@ def _model(path: str) -> ModelConfig:
         return ModelConfig.from_folder(folder)
     if path not in PUBLISHED:
         raise ConfigError(
-            f"model.path {path}: its shape is not known here; bring its folder, or name times (--time)"
+            f"model.path {path}: its shape is not known here; name a folder with its config.json, or give times "
+            "(--time)"
         )
     return PUBLISHED[path]
 
@@ -181,8 +189,8 @@ def _forecasts_view(forecasts: Mapping[int, Forecast], chosen: int) -> Table:
     for bound, one in forecasts.items():
         table.add_row(
             f"{bound}{' *' if bound == chosen else ''}",
-            f"{one.samples_per_second:,.4g}",
-            f"{one.step_seconds:,.3g}",
+            short(one.samples_per_second),
+            short(one.step_seconds),
             f"{one.rollout_busy:.0%}",
             f"{one.reward_busy:.0%}",
             f"{one.learner_busy:.0%}",
@@ -201,7 +209,7 @@ def _splits_view(splits: list[Split], devices: float, unit: str) -> Table:
         table.add_row(
             str(split.rollout_workers),
             str(split.learner_ranks),
-            f"{one.samples_per_second:,.4g}",
+            short(one.samples_per_second),
             f"{one.rollout_busy:.0%}",
             f"{one.learner_busy:.0%}",
         )

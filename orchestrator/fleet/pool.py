@@ -120,7 +120,7 @@ class WorkerPool:
         while not barrier.passed([worker.health.state for worker in self._workers]):
             check_stop()
             notes += self.poll()
-            time.sleep(0.05)
+            time.sleep(_TICK_SECONDS)
         for worker in self._workers:
             if not worker.health.requested:
                 worker.start()

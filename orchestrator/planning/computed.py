@@ -11,7 +11,7 @@ from common.likelihood.registry import make_estimator
 from common.models.config import ModelConfig
 from common.models.shapes import parameter_shapes
 from learner.samples import TrainingSample
-from orchestrator.planning.model import Times
+from orchestrator.planning.types import Times
 
 #: Bytes of a parameter in a checkpoint: the weights in bf16, and in fp32 with both moments of Adam.
 _CHECKPOINT_BYTES = 14

@@ -9,7 +9,7 @@ from typing import Any
 
 from common.config import Config
 from common.errors import UserError
-from orchestrator.planning.model import Times
+from orchestrator.planning.types import Times
 from orchestrator.run_folder import read_records
 
 #: The first steps find caches cold.
@@ -27,7 +27,10 @@ def measured_times(folder: Path, config: Config, cores: float | None) -> Times:
     """
     steps = read_records(folder, "metrics")[_WARM_UP_STEPS:]
     if not steps:
-        raise UserError(f"{folder}: no run of more than {_WARM_UP_STEPS} steps; name the folder of one as --of")
+        raise UserError(
+            f"--of {folder}: has no more than {_WARM_UP_STEPS} steps, which find caches cold; name the folder "
+            "of a longer run"
+        )
     groups = sum(step["groups/trained"] for step in steps)
     checkpoints = [step["seconds/checkpoint"] for step in steps]
     written = [seconds for seconds in checkpoints if seconds > _NO_CHECKPOINT_SECONDS]

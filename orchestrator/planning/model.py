@@ -15,94 +15,13 @@ from statistics import fmean
 from common import rng
 from orchestrator.admission import Ledger, capacity
 from orchestrator.pacer import Pacer
+from orchestrator.planning.late_groups import LateGroups
 from orchestrator.planning.machine import Machine
 from orchestrator.planning.station import Station
+from orchestrator.planning.types import Forecast, Pipeline, Times
 
-#: A role that works more than this share of the time is what the others wait for.
-_BUSY = 0.85
 #: Steps at the start, in which the pipeline fills up, that are left out.
 _SETTLING_STEPS = 3
-
-
-@dataclass(frozen=True)
-class Times:
-    """Seconds that the parts of a run take where each process has the cores or the GPU that it needs.
-
-    ``rollout``: what one group adds to the time of a worker's batch; ``rollout_fixed``: what the batch takes
-    besides, however many groups it has. ``reward``: scoring a group. ``update``: training on the groups of a step.
-    ``publish``: the learner's part in new weights; ``load``: a rollout worker's. ``checkpoint``: writing one.
-    ``overhead``: all else in a step.
-    """
-
-    rollout: float
-    update: float
-    rollout_fixed: float = 0.0
-    reward: float = 0.0
-    publish: float = 0.0
-    load: float = 0.0
-    checkpoint: float = 0.0
-    overhead: float = 0.0
-
-
-@dataclass(frozen=True)
-class Pipeline:
-    """Say how a run is set up.
-
-    ``slots``: groups that a rollout worker denoises together. ``in_order``: the learner trains groups in the order
-    of their admission. ``between_steps``: workers take new weights between two denoising steps, else when their
-    batch has ended. ``cores``: of the one machine that all processes share, a process of the model using
-    ``threads`` of them; None where each process has its own. ``paced``: admission leads by no more than keeps the
-    learner fed, else by all that staleness allows. ``spread``: standard deviation of the work of a group, as a
-    share of its mean; ``slow_share`` of the groups are ``slow_factor`` times as much work.
-    """
-
-    rollout_workers: int
-    reward_workers: int
-    learner_ranks: int
-    slots: int
-    groups_per_step: int
-    group_size: int
-    max_staleness: int
-    max_in_flight: int
-    checkpoint_steps: int
-    in_order: bool
-    between_steps: bool
-    cores: float | None = None
-    threads: int = 1
-    paced: bool = True
-    spread: float = 0.0
-    slow_share: float = 0.0
-    slow_factor: float = 1.0
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What the model of a run comes to, over its steps after the first ones.
-
-    ``rollout_busy``, ``reward_busy``, ``learner_busy``: shares of the time in which they work. ``staleness``: mean
-    over the trained groups. ``dropped``: share of the groups that became too old. ``weights_to_work``: mean
-    seconds from the end of an update to a worker's first work under its weights.
-    """
-
-    samples_per_second: float
-    step_seconds: float
-    rollout_busy: float
-    reward_busy: float
-    learner_busy: float
-    staleness: float
-    dropped: float
-    weights_to_work: float
-
-    @property
-    def bottleneck(self) -> str:
-        """Name the role that the others wait for; where there is none, the parts of a step wait for each other."""
-        busy = {
-            "rollout workers": self.rollout_busy,
-            "reward workers": self.reward_busy,
-            "learner": self.learner_busy,
-        }
-        role = max(busy, key=lambda name: busy[name])
-        return role if busy[role] >= _BUSY else f"none: they take turns, the {role} longest"
 
 
 def forecast(pipeline: Pipeline, times: Times, steps: int = 40, seed: int = 0) -> Forecast:
@@ -128,31 +47,6 @@ class _Tally:
     staleness: list[int] = field(default_factory=list)
     dropped: int = 0
     first_work: list[float] = field(default_factory=list)
-
-
-class _LateGroups:
-    """Count the groups that as many later ones have overtaken as a step takes."""
-
-    def __init__(self, groups_per_step: int) -> None:
-        self.count = 0
-        self._groups_per_step = groups_per_step
-        self._latest: list[int] = []  # a heap of the highest that have arrived, as many as a step takes
-        self._here: set[int] = set()
-        self._bound = 0
-
-    def arrived(self, group: int) -> None:
-        """Take note that a group is there."""
-        self._here.add(group)
-        if group < self._bound:
-            self.count -= 1
-        heapq.heappush(self._latest, group)
-        if len(self._latest) > self._groups_per_step:
-            heapq.heappop(self._latest)
-        if len(self._latest) == self._groups_per_step:
-            bound = max(self._bound, self._latest[0])
-            self.count += sum(index not in self._here for index in range(self._bound, bound))
-            self._here -= set(range(self._bound, bound))
-            self._bound = bound
 
 
 class _Model:
@@ -185,7 +79,7 @@ class _Model:
         self._waiting_since = 0.0
         self._step_began = 0.0
         self._pacer = Pacer(pipeline.groups_per_step, pipeline.max_staleness)
-        self._late = _LateGroups(pipeline.groups_per_step)
+        self._late = LateGroups(pipeline.groups_per_step)
         self._tally = _Tally()
 
     def run(self, steps: int) -> Forecast:
@@ -237,7 +131,7 @@ class _Model:
             groups_per_step=pipeline.groups_per_step,
             max_staleness=pipeline.max_staleness,
             max_in_flight=pipeline.max_in_flight,
-            lead=self._pacer.lead if pipeline.paced else None,
+            lead=self._pacer.lead,
         )
         self._prompts.extend(range(self._admitted, self._admitted + count))
         self._admitted += count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common.config import Config
 from orchestrator.planning.measured import threads_of
-from orchestrator.planning.model import Pipeline
+from orchestrator.planning.types import Pipeline
 
 
 def pipeline_of(config: Config, cores: float | None) -> Pipeline:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from orchestrator.planning.model import Forecast, Pipeline, Times, forecast
+from orchestrator.planning.model import forecast
+from orchestrator.planning.types import Forecast, Pipeline, Times
 
 #: So many splits are modelled: those that promise most by the work of each role alone.
 _MODELLED = 5

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from common.config import ConfigError
+from common.process_tree import state
 from common.processes import die_with_parent
 from reward_service.isolation import host
 from reward_service.isolation.calls import Answer, Call, CallClock, Load, Loaded
@@ -29,6 +30,8 @@ GRACE_SECONDS = 0.5
 _STACK_SECONDS = 0.3
 _END_SECONDS = 10.0
 _STDERR = 2
+#: States of a process, by the kernel, in which it does nothing: by a signal, or by a debugger.
+_STOPPED = ("stopped", "tracing stop")
 #: How often the memory of a process at work is looked at.
 _LOOK_SECONDS = 0.25
 
@@ -123,7 +126,7 @@ class FunctionProcess:
 
     def _missed(self) -> LateError | LostError:
         """Have the process write its stack, and return what to raise."""
-        if _is_stopped(self.pid):
+        if state(self.pid) in _STOPPED:
             return LostError("has a process that was stopped by a signal")
         self._process.send_signal(host.STACK_SIGNAL)
         time.sleep(_STACK_SECONDS)
@@ -165,14 +168,6 @@ def _resident_mb(pid: int) -> float:
     except OSError:
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
-
-
-def _is_stopped(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state in ("T", "t")
 
 
 def _has_ended(pid: int) -> bool:

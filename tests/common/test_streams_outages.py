@@ -328,7 +328,7 @@ def test_what_is_forbidden_later_is_named_at_once(server: EmbeddedRedis, admin: 
         consumer.read(1, 0)
     admin.execute_command("ACL", "SETUSER", "later", "resetpass", ">changed")
     streams.client.connection_pool.disconnect()
-    with pytest.raises(StreamError, match=r"XLEN .* or its password") as caught:
+    with pytest.raises(StreamError, match=r"XLEN .* or correct its password") as caught:
         streams.depth(PROMPTS)
     assert "secret" not in str(caught.value)
 

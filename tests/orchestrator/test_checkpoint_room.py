@@ -23,12 +23,12 @@ def config_of(folder: Path, *overrides: str) -> Config:
 def test_the_size_of_one_and_of_all_is_told_with_what_is_free(tmp_path: Path) -> None:
     said = room_sentence(config_of(tmp_path / "a" / "run"), MODEL, steps=30)
     assert said.startswith(
-        "21.9 MB each, one every 10 steps; 2 are kept and another is written: 65.7 MB in all; the "
+        "21.9 MB each, one every 10 steps; those kept (2) and one being written take 65.7 MB in all; the "
     )
     assert "too little" not in said
     kept = config_of(tmp_path / "run", "learner.keep_every_steps=10")
-    assert "; 3 are kept and another is written: 87.6 MB in all" in room_sentence(kept, MODEL, steps=30)
-    assert "; 2, beside those of every 10 steps, are kept" in room_sentence(kept, MODEL, steps=None)
+    assert "; those kept (3) and one being written take 87.6 MB in all" in room_sentence(kept, MODEL, steps=30)
+    assert "; those kept (2, and those of every 10 steps) and" in room_sentence(kept, MODEL, steps=None)
     assert not (tmp_path / "a").exists()
 
 

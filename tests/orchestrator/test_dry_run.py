@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import wandb
 from click.testing import CliRunner, Result
 
 from common.models.loading import model_folder
@@ -38,6 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    wandb.teardown()  # what it read of the environment before
     return tmp_path
 
 

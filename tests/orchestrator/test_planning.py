@@ -14,9 +14,10 @@ from common.config import dump_config, load_config
 from orchestrator.commands.main import main
 from orchestrator.planning.machine import Machine
 from orchestrator.planning.measured import measured_times
-from orchestrator.planning.model import Pipeline, Times, forecast
+from orchestrator.planning.model import forecast
 from orchestrator.planning.splits import best_splits, with_split
 from orchestrator.planning.station import Station
+from orchestrator.planning.types import Pipeline, Times
 
 QUICKSTART = Path(__file__).parents[2] / "recipes/quickstart.yaml"
 ONE_AND_ONE = Pipeline(
@@ -82,7 +83,7 @@ def test_a_synchronous_step_is_the_sum_of_its_parts(workers: int) -> None:
     assert found.step_seconds == pytest.approx(3.0 + 0.5 + (4 * sampling + max(sampling, 6.0)) / 5)
     assert found.samples_per_second == pytest.approx(32 / found.step_seconds)
     assert found.staleness == 0
-    assert forecast(ONE_AND_ONE, replace(times, checkpoint=0.0)).bottleneck.startswith("none: they take turns")
+    assert forecast(ONE_AND_ONE, replace(times, checkpoint=0.0)).bottleneck.startswith("none: roles take turns")
 
 
 @pytest.mark.parametrize("update", [1.0, 4.0, 9.0])
@@ -223,7 +224,7 @@ def test_a_plan_for_gpus_that_are_not_there() -> None:
     result = couplet("diffucoder_8xh100", "--gpu", "H100", "--price", "2", "run.epochs=null", "run.steps=100")
     assert result.exit_code == 0, result.output
     assert "best splits of 8 GPUs" in result.output
-    assert "hours of 8 devices" in result.output
+    assert "on 8 GPUs" in result.output
 
 
 @pytest.mark.parametrize(

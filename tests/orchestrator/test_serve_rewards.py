@@ -181,7 +181,7 @@ def test_a_service_without_redis_is_not_ready_and_recovers(tmp_path: Path) -> No
         with service("--streams-url", redis.url, "--run-id", "r") as running:
             os.kill(redis.pid, signal.SIGKILL)
             running.wait_until(lambda: running.client.get("/readyz").status_code == 503)
-            assert "Redis is of no use: it does not answer" in running.client.get("/readyz").text
+            assert "Redis cannot be used now: it does not answer" in running.client.get("/readyz").text
             assert running.client.get("/healthz").status_code == 200
             running.wait_until(lambda: redis.keep_running() is not None)
             running.wait_until(lambda: running.client.get("/readyz").status_code == 200)
