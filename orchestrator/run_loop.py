@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from common.config import Config
 from common.disk import DiskError
+from common.errors import RunFailedError
 from common.streams import StreamError
 from learner.checkpoints import CheckpointError, kept_line, saved_line
 from learner.divergence import check_metrics
@@ -201,7 +202,7 @@ class RunLoop:
         """Give the evaluation of an earlier version, to which a resumed run will not come again, time to end."""
         version = self.evaluation.version
         if version not in (None, self.fleet.learner.version):
-            with suppress(StreamError):
+            with suppress(StreamError, RunFailedError):
                 self._await_evaluation(_LAST_EVALUATION_SECONDS)
             if self.evaluation.version is not None:
                 self.recorder.note(f"the evaluation of step {version} was not done, and is not recorded")

@@ -184,7 +184,7 @@ class StreamsConfig(Section):
     capacity: Positive = 1024
     """Messages a stream may hold before its producer is made to wait."""
     deliveries: Positive = 3
-    """A message that was delivered this often without success goes to the dead-letter stream."""
+    """A message that was delivered this often without success is given up: its group is lost, with that reason."""
     claim_seconds: Rate = 60.0
     """A message idle this long belongs to a dead consumer and is claimed by another."""
 

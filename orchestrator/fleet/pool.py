@@ -171,9 +171,9 @@ class WorkerPool:
         self._published.release()
 
     def _await_target(self, watch: Callable[[], None]) -> list[str]:
-        """Poll until every worker that works holds the target, at most as long as weights may take to load."""
+        """Poll until every worker that works holds the target, at most as long as a batch and loading may take."""
         notes: list[str] = []
-        end = time.monotonic() + self._deadlines.weights_seconds
+        end = time.monotonic() + self._deadlines.step_seconds + self._deadlines.weights_seconds
         while time.monotonic() < end and not self._is_reached:
             watch()
             notes += self.poll()

@@ -14,6 +14,7 @@ from common.config import Config
 from learner.learner_loop import StepReport
 from learner.progress import Progress
 from orchestrator.admission import Ledger
+from orchestrator.evaluator import RunDeadlineError
 from orchestrator.fleet.rank_group import LearnerDiedError
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.rounds import Evaluation
@@ -38,6 +39,7 @@ class Parts:
     polls: int = 0
     half_done: bool = False
     has_weights: bool = True
+    late: bool = False
     tasks: tuple[int, ...] = (1, 2)
 
     @property
@@ -159,6 +161,8 @@ class Evaluator:
     def poll(self) -> Evaluation | None:
         parts, version = self.parts, self.parts.round
         parts.polls += 1
+        if parts.late:
+            raise RunDeadlineError("no task came back")
         if version is None or parts.polls < parts.evaluation_polls:
             return None
         parts.round = None
@@ -272,6 +276,19 @@ def test_an_interruption_lets_an_evaluation_end_that_no_resumed_run_would_make(t
     with pytest.raises(Interrupted):
         run(parts, tmp_path, steps=9)
     assert parts.events[-3:] == ["evaluated 0", "checkpoint 1", "checkpoint of step 1; go on with --resume auto"]
+
+
+def test_an_evaluation_that_fails_while_a_run_ends_keeps_it_from_no_checkpoint(tmp_path: Path) -> None:
+    parts = Parts(evaluation_polls=50)
+
+    def end() -> None:
+        parts.late = True
+        signal.raise_signal(signal.SIGTERM)
+
+    parts.at = {"begin 2": end}
+    with pytest.raises(Interrupted):
+        run(parts, tmp_path, steps=9)
+    assert parts.events[-2:] == ["checkpoint 1", "checkpoint of step 1; go on with --resume auto"]
 
 
 def test_the_weights_that_are_kept_are_those_that_were_evaluated(tmp_path: Path) -> None:
