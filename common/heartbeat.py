@@ -48,12 +48,13 @@ class Beat:
 
 @dataclass
 class _Activity:
-    """Something that an actor does, or waits for, without progress since a moment of its clock."""
+    """Something that a thread of an actor does, or waits for, without progress since a moment of its clock."""
 
     what: str
     limit: float
     waits: bool
     since: float
+    thread: int = field(default_factory=threading.get_ident)
 
 
 class Heartbeat:
@@ -87,6 +88,14 @@ class Heartbeat:
         A wait that has a deadline of its own hangs where it is longer than ``limit`` seconds all the same.
         """
         self._set(what, limit, waits=True)
+
+    def held_up(self, what: str) -> None:
+        """Name what the actor waits for, if the calling thread is that of its main activity.
+
+        What another thread does goes on meanwhile, and is late when it stands still.
+        """
+        if self._main.thread == threading.get_ident():
+            self.waiting(what)
 
     def progress(self) -> None:
         """Count progress in what the actor does."""

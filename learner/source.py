@@ -6,6 +6,7 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 
 from common.errors import RunFailedError
 from common.records import TrajectoryGroup
@@ -209,11 +210,11 @@ class TrajectorySource:
 
     def _why_late(self) -> str:
         progress = self._collector.progress
-        missing = self._collector.missing() or [progress.end]
+        missing = next(filter(self._collector.lacks, count(progress.next_index)))
         return (
             f"learner step {progress.version + 1} waited {self._deadline:.0f} s (deadlines.step_seconds) for "
             f"{self._collector.groups_per_step} groups; {self._arrivals.describe()}; the rollout or reward of "
-            f"group {missing[0]} never came"
+            f"group {missing} never came"
         )
 
     def _report_progress(self) -> None:

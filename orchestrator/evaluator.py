@@ -21,7 +21,10 @@ class RunDeadlineError(RunFailedError, TimeoutError):
 
 @dataclass
 class _Round:
-    """A round that is under way: the scored groups that have come, by task, and the state of the streams then."""
+    """A round that is under way: the scored groups that have come, by task, and the state of the streams then.
+
+    ``end``: the deadline of the next of them.
+    """
 
     version: int
     end: Deadline
@@ -46,23 +49,28 @@ class Evaluator:
         return self._round.version if self._round is not None else None
 
     def clear(self) -> None:
-        """Remove the tasks that an earlier attempt at the run has left on their way; before workers take any.
+        """Remove the tasks that an earlier attempt, or a round that was given up, has left on their way.
 
-        They may be of weights that this attempt does not have yet, for which workers would wait, or never has.
+        They may be of weights that the learner does not have yet, for which workers would wait, or never has.
         """
         for stream, kind in ((PROMPTS, PromptGroup), (ROLLOUTS, RolloutGroup), (EVALUATIONS, TrajectoryGroup)):
             self._streams.remove(stream, partial(_is_evaluation, kind))
 
     def begin(self, version: int) -> None:
         """Send all tasks out for the weights of ``version``."""
-        deadline = self._streams.deadline(self._config.deadlines.step_seconds)
-        self._round = _Round(version, deadline, self._streams.renewals)
+        self._round = _Round(version, self._deadline(), self._streams.renewals)
         self._send(range(len(self.tasks)))
+
+    def give_up(self) -> None:
+        """End the round under way, and call its tasks back."""
+        self._round = None
+        self.clear()
 
     def poll(self) -> Evaluation | None:
         """Collect what has come back; return the result once all has.
 
-        Raises :class:`RunDeadlineError` if that does not happen in time.
+        Training groups that were admitted before go before its tasks, and there may be many of these, so the
+        deadline is that of each. Raises :class:`RunDeadlineError` if none comes in time.
         """
         if self._round is None:
             return None
@@ -74,16 +82,20 @@ class Evaluator:
         for delivery, group in self._consumer.decode(TrajectoryGroup, deliveries):
             if group.prompt.evaluation == version:
                 found[group.prompt.index] = group
+                self._round.end = self._deadline()
             self._consumer.acknowledge([delivery.id])
         if len(found) == count:
             self._round = None
             return evaluate(version, list(found.values()))
         if self._round.end.passed:
             raise RunDeadlineError(
-                f"evaluation at version {version}: {count - len(found)} of {count} tasks did not come back within "
-                f"{self._config.deadlines.step_seconds:.0f} s (deadlines.step_seconds)"
+                f"evaluation at version {version}: {count - len(found)} of {count} tasks did not come back, and "
+                f"none did for {self._config.deadlines.step_seconds:.0f} s (deadlines.step_seconds)"
             )
         return None
+
+    def _deadline(self) -> Deadline:
+        return self._streams.deadline(self._config.deadlines.step_seconds)
 
     def _send(self, indices: Iterable[int]) -> None:
         """Send tasks out for the round under way."""

@@ -62,6 +62,13 @@ class Recovery:
         if missing or not restarted:
             self._note(f"Redis has lost data of the run; {missing} groups are published again")
 
+    def tend(self) -> None:
+        """Keep the streams usable for a learner that is being started, and waits for them.
+
+        What they have lost, :meth:`check` finds and completes once there is a learner to ask.
+        """
+        self._streams.mend()
+
     def learner_restarted(self) -> None:
         """Complete the streams for a learner that fell back to a checkpoint.
 

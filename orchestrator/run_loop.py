@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from common.config import Config
 from common.disk import DiskError
+from common.errors import RunFailedError
 from common.streams import StreamError
 from learner.checkpoints import CheckpointError, kept_line, saved_line
 from learner.divergence import check_metrics
@@ -91,6 +92,8 @@ class RunLoop:
         checkpoint = learner.version % self.config.learner.checkpoint_steps == 0
         if checkpoint and self.evaluation.version != learner.version:
             self._await_evaluation()  # of an earlier version, to which a run that resumes here will not come again
+        if self._is_starved:
+            self._await_evaluation()  # or the learner would wait for it, against the deadline of the step
         self._step_began = time.monotonic()
         learner.begin_step(checkpoint)
         report = None
@@ -115,11 +118,33 @@ class RunLoop:
         held = self.evaluation.version
         self.admission.admit(self.fleet.learner.version if held is None else held)
 
+    @property
+    def _is_starved(self) -> bool:
+        """Whether groups for the next step are admitted only once the evaluation under way has ended."""
+        held, allowed = self.evaluation.version, self.config.admission.max_staleness
+        return held is not None and self.fleet.learner.version > held + allowed
+
     def _await_evaluation(self, seconds: float = math.inf) -> None:
         """Wait for the evaluation under way, if there is one."""
         end = time.monotonic() + seconds
         while self.evaluation.version is not None and time.monotonic() < end:
             self._poll()
+            time.sleep(self.tick_seconds)
+
+    def _await_evaluation_of_lost_weights(self) -> None:
+        """Wait for the evaluation under way of weights that the learner had before it was restarted.
+
+        They are newer than those that are published next. Only workers have them now: once none does, that of a
+        worker that died at the same time perhaps, or that had not loaded them yet, nobody will do its tasks.
+        """
+        while self.evaluation.version is not None:
+            self._poll()
+            if self.evaluation.version is not None and not self.fleet.has_weights:
+                self.recorder.note(
+                    f"no worker has the weights of step {self.evaluation.version} any more; they "
+                    "are evaluated again"
+                )
+                self.evaluation.give_up()
             time.sleep(self.tick_seconds)
 
     def _publish(self) -> float:
@@ -163,10 +188,10 @@ class RunLoop:
         while True:
             try:
                 self.recovery.explain()
-                self.recorder.note(self.fleet.learner.restart(str(error)))
+                self.recorder.note(self.fleet.learner.restart(str(error), self.recovery.tend))
                 self.recorder.rewind(self.fleet.learner.version)
                 self.recovery.learner_restarted()
-                self._await_evaluation()  # of weights that are newer than those which are published now
+                self._await_evaluation_of_lost_weights()
                 self._publish()
             except LearnerDiedError as again:
                 error = again
@@ -177,7 +202,7 @@ class RunLoop:
         """Give the evaluation of an earlier version, to which a resumed run will not come again, time to end."""
         version = self.evaluation.version
         if version not in (None, self.fleet.learner.version):
-            with suppress(StreamError):
+            with suppress(StreamError, RunFailedError):
                 self._await_evaluation(_LAST_EVALUATION_SECONDS)
             if self.evaluation.version is not None:
                 self.recorder.note(f"the evaluation of step {version} was not done, and is not recorded")

@@ -72,6 +72,14 @@ class SideEvaluation:
         if result.version < self.config.run.total_steps:
             self.recorder.phase("training")
 
+    def give_up(self) -> None:
+        """End the evaluation under way without a result: no worker has its weights, and no learner any more.
+
+        Training comes to its version again, and evaluates that.
+        """
+        self.evaluator.give_up()
+        self.fleet.release_weights()
+
     @property
     def _candidate(self) -> Path:
         return self.config.folder / ".candidate"

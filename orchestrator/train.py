@@ -67,7 +67,7 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
         config = folder.located(config)
         setup, streams = FleetSetup(config, folder.run_id, opened.url), opened.streams
         with (
-            running_fleet(setup, opened.checkpoint, stop.check, output.note) as fleet,
+            running_fleet(setup, opened.checkpoint, stop.check, streams.mend, output.note) as fleet,
             open_recorder(config, output, opened.url, fleet) as recorder,
         ):
             admission = Admission(config, folder.run_id, streams, inputs.curriculum)

@@ -63,6 +63,11 @@ class RolloutEngine:
         drains = self._update_between == "batches" and self._fence.writer_waiting
         return not self.has_unfinished or (self._engine.has_room and not drains)
 
+    @property
+    def version(self) -> int:
+        """The version of the weights that are held now; -1 for none."""
+        return self._fence.version
+
     def accepts(self, prompt: PromptGroup) -> bool:
         """Tell whether the group can be added now: to a running batch only if sampler and weights are right."""
         if not self.has_unfinished:

@@ -49,6 +49,7 @@ class RolloutLoop:
         self._next: PromptGroup | None = None
         self._early: list[PromptGroup] = []
         self._early_since = 0.0
+        self._early_version = -1
         self._alone = False
 
     def run(self, stopping: Callable[[], bool]) -> None:
@@ -99,24 +100,30 @@ class RolloutLoop:
         So it is while an evaluation holds weights.
         """
         if not self._early:
-            self._early_since = time.monotonic()
+            self._wait_begins()
         self._early.append(group)
         self._next = None
 
     def _take_early(self) -> bool:
         """Make the first group next whose weights have come meanwhile; tell whether there is one.
 
-        Raises FenceTimeoutError where they do not come for ``deadline`` seconds.
+        A learner that has fallen back publishes older weights first, for as long as it takes. Raises
+        FenceTimeoutError where none come for ``deadline`` seconds.
         """
+        if self._engine.version != self._early_version:
+            self._wait_begins()
         ready = next((group for group in self._early if self._engine.has_weights_for(group)), None)
         if ready is not None:
             self._early.remove(ready)
-            self._early_since = time.monotonic()
+            self._wait_begins()
             self._next = ready
         elif self._early and time.monotonic() - self._early_since > self._deadline:
             wanted = self._early[0].min_version
             raise FenceTimeoutError(f"waited {self._deadline:.0f} s for weights of version {wanted}")
         return ready is not None
+
+    def _wait_begins(self) -> None:
+        self._early_since, self._early_version = time.monotonic(), self._engine.version
 
     def _receive(self, deliveries: Sequence[Delivery]) -> bool:
         """Make what was delivered the next group, if it can be denoised; tell whether anything was delivered."""

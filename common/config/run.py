@@ -186,7 +186,7 @@ class StreamsConfig(Section):
     capacity: Positive = 1024
     """Messages a stream may hold before its producer is made to wait."""
     deliveries: Positive = 3
-    """A message that was delivered this often without success goes to the dead-letter stream."""
+    """A message that was delivered this often without success is given up: its group is lost, with that reason."""
     claim_seconds: Rate = 60.0
     """A message idle this long belongs to a dead consumer and is claimed by another."""
 
@@ -250,7 +250,8 @@ class TelemetryConfig(Section):
 
 class DeadlinesConfig(Section):
     step_seconds: Rate = 900.0
-    """A learner step, waiting for its groups included."""
+    """A learner step, waiting for its groups included; a checkpoint; an export of the model; and the time until the
+    next task of a held-out evaluation comes back."""
     weights_seconds: Rate = 120.0
     """Loading new weights into a rollout worker; one that misses it is restarted. The wait for a batch to end does
     not count."""

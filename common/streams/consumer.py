@@ -187,9 +187,14 @@ class Consumer:
         orphaned: Any = self._client.xpending_range(
             self._key, self._group, min="-", max="+", count=_ORPHANS_LOOKED_AT, idle=idle_ms
         )
-        # What this consumer holds itself is in work: the learner keeps groups until a checkpoint contains them.
-        others = (pending for pending in orphaned if pending["consumer"] != self.name.encode())
-        return next((self._claim(pending, idle_ms=idle_ms) for pending in others), [])
+        # What this consumer holds may be in work: the learner keeps groups until a checkpoint contains them. If it
+        # is not, a server that was set back has brought it back, perhaps without the result of its work.
+        left = (
+            pending
+            for pending in orphaned
+            if pending["consumer"] != self.name.encode() or pending["message_id"] not in self._in_work
+        )
+        return next((self._claim(pending, idle_ms=idle_ms) for pending in left), [])
 
     def _look_for_failures(self) -> None:
         """After an operation that failed, look for messages in lost replies, and leave those of others alone.

@@ -183,12 +183,12 @@ class Patience:
 
 
 def actor_patience(seconds: float, heart: Heartbeat) -> Patience:
-    """Make the patience of an actor, which while it waits is not late.
+    """Make the patience of an actor, of which the thread that waits is not late.
 
     It lasts a little longer than ``seconds``, that of the run's main process, which gives up in good order, and
     tells of an outage for all.
     """
-    return Patience(seconds + _LONGER_SECONDS, meanwhile=partial(heart.waiting, "Redis, which is away"))
+    return Patience(seconds + _LONGER_SECONDS, meanwhile=partial(heart.held_up, "Redis, which is away"))
 
 
 class Deadline:

@@ -91,10 +91,23 @@ class Streams:
         """Note that the data of the run is all there. From now on :meth:`whole` tells when some is lost."""
         self._call("HSET", COUNTERS, lambda: self.client.hset(self.key(COUNTERS), _WHOLE, "1"))
 
+    def mend(self) -> None:
+        """Create the streams and consumer groups that are gone, so that no consumer waits for them.
+
+        Where all are there this writes nothing, which a server whose memory is full would not take. What they have
+        lost, :meth:`whole` tells all the same.
+        """
+        if not self._look()[1]:
+            self.create()
+
     def whole(self) -> bool:
         """Tell whether nothing was lost since :meth:`vouch`: emptied, evicted, or a new server in its place."""
+        return all(self._look())
 
-        def look() -> bool:
+    def _look(self) -> tuple[bool, bool]:
+        """Tell whether the data was vouched for and is still there, and whether all consumer groups are."""
+
+        def look() -> tuple[bool, bool]:
             with self.client.pipeline(transaction=False) as pipeline:
                 pipeline.hexists(self.key(COUNTERS), _WHOLE)
                 for name in CONSUMER_GROUPS:
@@ -103,7 +116,7 @@ class Streams:
             for reply in (vouched, *found):
                 if isinstance(reply, redis.RedisError) and "no such key" not in str(reply):
                     raise reply
-            return bool(vouched) and all(isinstance(groups, list) and groups for groups in found)
+            return bool(vouched), all(isinstance(groups, list) and groups for groups in found)
 
         return self.patience.call(f"XINFO {self._prefix}*", look)
 

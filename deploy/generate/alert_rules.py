@@ -103,9 +103,9 @@ ALERTS = (
         'sum by (run) (couplet_stream_messages{stream="dead-letters"}) > 0',
         "0m",
         "warning",
-        "{{ $labels.run }}: {{ $value | humanize }} messages were given up",
-        "Each of them was delivered streams.deliveries times without success, or cannot be read. It is kept "
-        "in the stream dead-letters with its last error; read it with redis-cli, mend the cause, and resume.",
+        "{{ $labels.run }}: {{ $value | humanize }} messages could not be read",
+        "Another version of Couplet wrote them, or they were damaged. They are kept in the stream dead-letters "
+        "with their errors; read them with redis-cli, mend the cause, and resume.",
     ),
     Alert(
         "WorkerFlapping",

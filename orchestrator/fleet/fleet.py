@@ -79,6 +79,14 @@ class Fleet:
         """
         self.rollout.hold()
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether some rollout worker holds the weights that it is to hold, or is loading them.
+
+        Where none is, those of a learner that has died are gone.
+        """
+        return self.rollout.has_target
+
     def release_weights(self) -> None:
         """Have rollout workers take the newest weights again; does nothing where none are held."""
         self.rollout.release()
@@ -95,11 +103,16 @@ class FleetSetup:
 
 @contextmanager
 def running_fleet(
-    setup: FleetSetup, checkpoint: Path | None, check_stop: Callable[[], None], note: Callable[[str], None]
+    setup: FleetSetup,
+    checkpoint: Path | None,
+    check_stop: Callable[[], None],
+    tend_streams: Callable[[], None],
+    note: Callable[[str], None],
 ) -> Iterator[Fleet]:
     """Start the fleet, the learner from ``checkpoint`` if there is one; ask its workers to stop on leaving.
 
-    ``check_stop`` is called while waiting and may raise; ``note`` is told of workers that fail at their start.
+    ``check_stop`` is called while waiting and may raise, and ``tend_streams`` while the learner starts, which
+    needs them; ``note`` is told of workers that fail at their start.
     Raises TooManyRestartsError, ConfigError where the cluster has no resources for a pool, or RayLostError where a
     process of a local Ray dies.
     """
@@ -129,6 +142,7 @@ def running_fleet(
 
         def poll() -> None:
             check()
+            tend_streams()
             for line in fleet.poll():
                 note(line)
 

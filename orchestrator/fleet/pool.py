@@ -88,6 +88,12 @@ class WorkerPool:
         """Whether every worker has started and holds the weights that it is to hold, if it needs any."""
         return self._is_reached and all(worker.healthy for worker in self._workers)
 
+    @property
+    def has_target(self) -> bool:
+        """Whether some worker holds the weights that all are to hold, or is loading them."""
+        target = self._published.target
+        return target is not None and any(worker.gets(target.number) for worker in self._workers)
+
     def poll(self) -> list[str]:
         """Move every worker on; return a line for each that failed. Raises TooManyRestartsError."""
         notes = self._attribution.resolve([worker.health for worker in self._workers])
@@ -165,9 +171,9 @@ class WorkerPool:
         self._published.release()
 
     def _await_target(self, watch: Callable[[], None]) -> list[str]:
-        """Poll until every worker that works holds the target, at most as long as weights may take to load."""
+        """Poll until every worker that works holds the target, at most as long as a batch and loading may take."""
         notes: list[str] = []
-        end = time.monotonic() + self._deadlines.weights_seconds
+        end = time.monotonic() + self._deadlines.step_seconds + self._deadlines.weights_seconds
         while time.monotonic() < end and not self._is_reached:
             watch()
             notes += self.poll()

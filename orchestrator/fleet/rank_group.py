@@ -142,7 +142,7 @@ class RankGroup(Generic[_Report]):
 
     def export(self, folder: Path) -> None:
         """Write the weights as a Hugging Face folder."""
-        self._together("export", folder, deadline=self._deadlines.start_seconds)
+        self._together("export", folder, deadline=self._deadlines.step_seconds)
 
     def restart(self, reason: str, watch: Callable[[], None] | None = None) -> str:
         """Replace all ranks from the last checkpoint, and call ``watch`` meanwhile; return a line about it.
@@ -187,14 +187,17 @@ class RankGroup(Generic[_Report]):
     def _get(self, calls: list[Any], deadline: float, watch: Callable[[], None] | None = None) -> list[Any]:
         """Return the results of one call of each rank, or of the first ranks; call ``watch`` meanwhile.
 
-        Raises LearnerDiedError.
+        What ``watch`` waits for, such as Redis, the ranks may need as well: that time does not count. Raises
+        LearnerDiedError.
         """
         end = time.monotonic() + deadline
         pending = calls
         while pending:
             self._check_stop()
             if watch is not None:
+                called = time.monotonic()
                 watch()
+                end += time.monotonic() - called
             if time.monotonic() > end:
                 late = [rank for rank, call in enumerate(calls) if call in pending]
                 raise LearnerDiedError(self._end_hung(dict.fromkeys(late, f"no result within {deadline:.0f} s")))

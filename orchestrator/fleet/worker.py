@@ -125,6 +125,11 @@ class Worker:
         """Tell whether the actor holds the update of this number."""
         return self._attempt is not None and self._attempt.holds == number
 
+    def gets(self, number: int) -> bool:
+        """Tell whether the actor holds the update of this number, or is loading it."""
+        loading = self._attempt.loading if self._attempt is not None else None
+        return self.holds(number) or (loading is not None and loading.number == number)
+
     def start(self) -> None:
         """Begin the next attempt: request its resources, or spawn its actor where it needs none."""
         self.health.begin_attempt()

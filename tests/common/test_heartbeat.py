@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+import redis
+
 from common.heartbeat import Heartbeat
+from common.streams import actor_patience
 
 
 class Clock:
@@ -89,3 +96,25 @@ def test_notes_are_bounded_however_many_there_are() -> None:
     assert "not shown" in notes[-1]
     heart.note("line 3")  # that it was left before is still known
     assert heart.beat().notes == ()
+
+
+@pytest.mark.parametrize(("beside", "late"), [(False, False), (True, True)])
+def test_a_wait_for_redis_hides_no_other_thread(beside: bool, late: bool) -> None:
+    """The learner reads ahead while it trains: a training step that hangs meanwhile is late all the same."""
+    clock = Clock()
+    heart = Heartbeat(limit=10.0, clock=clock)
+    replies = iter([redis.ConnectionError("away"), None])
+
+    def operation() -> None:
+        if (reply := next(replies)) is not None:
+            raise reply
+
+    heart.doing("training step 3")
+    call = partial(actor_patience(60.0, heart).call, "XREADGROUP", operation)
+    if beside:
+        with ThreadPoolExecutor(1) as other:
+            other.submit(call).result()
+    else:
+        call()
+    clock.now = 11.0
+    assert heart.beat().late == late

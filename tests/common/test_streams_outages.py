@@ -266,6 +266,38 @@ def test_lost_data_is_noticed(server: EmbeddedRedis, admin: redis.Redis, run_id:
     assert streams.whole()
 
 
+def test_work_whose_result_a_set_back_server_has_lost_is_done_again(
+    server: EmbeddedRedis, admin: redis.Redis, run_id: str
+) -> None:
+    """Though its consumer, the only one, saw no connection fail."""
+    streams = open_streams(server.url, run_id, claim_seconds=0.05)
+    consumer = Consumer(streams, PROMPTS, "a")
+    streams.publish(PROMPTS, [b"1"], deadline=1)
+    (first,) = consumer.read(1, 1)
+    replica = admin.dump(streams.key(PROMPTS))
+    assert replica is not None
+    consumer.publish_and_acknowledge(first, RESULT, deadline=1)
+    admin.delete(streams.key(TRAJECTORIES))
+    admin.restore(streams.key(PROMPTS), 0, replica, replace=True)
+    streams.mend()
+    time.sleep(0.1)
+    (again,) = consumer.read(1, 0.1)
+    assert (again.id, again.data, again.attempt) == (first.id, b"1", 2)
+    time.sleep(0.1)
+    assert consumer.read(1, 0.1) == [], "it is in work"
+
+
+def test_streams_are_mended_though_memory_is_full(server: EmbeddedRedis, admin: redis.Redis, run_id: str) -> None:
+    streams = open_streams(server.url, run_id)
+    streams.vouch()
+    with full(server, admin):
+        streams.mend()
+    admin.flushall()
+    streams.mend()
+    assert Consumer(streams, PROMPTS, "a").read(1, 0.01) == []
+    assert not streams.whole(), "what was lost is to be completed"
+
+
 def test_consumers_wait_for_streams_that_are_made_anew(
     server: EmbeddedRedis, admin: redis.Redis, run_id: str
 ) -> None:

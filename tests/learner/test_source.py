@@ -140,10 +140,11 @@ def test_a_duplicate_is_acknowledged_and_trained_once(streams: Streams) -> None:
     assert pending(streams) == 0
 
 
-def test_the_deadline_names_the_missing_group(streams: Streams) -> None:
-    publish(streams, [0, 2])
+@pytest.mark.parametrize(("there", "missing"), [([0, 2], 1), ([0], 1), ([], 0)])
+def test_the_deadline_names_the_missing_group(streams: Streams, there: list[int], missing: int) -> None:
+    publish(streams, there)
     source = open_source(streams, Progress(version=7), deadline=0.1)
-    with pytest.raises(StepDeadlineError, match=r"learner step 8 .* 2 came; .* of group 1 never came"):
+    with pytest.raises(StepDeadlineError, match=rf"learner step 8 .* came; .* of group {missing} never came"):
         source.next_groups()
 
 

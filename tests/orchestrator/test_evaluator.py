@@ -95,6 +95,23 @@ def test_what_redis_has_lost_goes_out_again(streams: Streams) -> None:
     assert [one.index for one in take_prompts(streams)] == [1, 2]
 
 
+def test_a_round_lasts_for_as_long_as_its_tasks_come_back(streams: Streams) -> None:
+    """Training groups may go before them, and many tasks take their time."""
+    evaluator = Evaluator(config(step_seconds=0.4), "r", streams, TASKS)
+    evaluator.begin(1)
+    time.sleep(0.5)
+    send_back(streams, take_prompts(streams)[:1])
+    assert evaluator.poll() is None
+
+
+def test_a_round_that_is_given_up_leaves_nothing(streams: Streams) -> None:
+    evaluator = Evaluator(config(), "r", streams, TASKS)
+    evaluator.begin(1)
+    evaluator.give_up()
+    assert evaluator.version is None
+    assert streams.messages(PROMPTS) == []
+
+
 def test_a_round_has_a_deadline(streams: Streams) -> None:
     evaluator = Evaluator(config(step_seconds=0.001), "r", streams, TASKS)
     evaluator.begin(1)

@@ -14,6 +14,7 @@ from common.config import Config
 from learner.learner_loop import StepReport
 from learner.progress import Progress
 from orchestrator.admission import Ledger
+from orchestrator.evaluator import RunDeadlineError
 from orchestrator.fleet.rank_group import LearnerDiedError
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.rounds import Evaluation
@@ -37,6 +38,8 @@ class Parts:
     round: int | None = None
     polls: int = 0
     half_done: bool = False
+    has_weights: bool = True
+    late: bool = False
     tasks: tuple[int, ...] = (1, 2)
 
     @property
@@ -71,7 +74,8 @@ class Parts:
             self.saved = self.version
             self.happen(f"checkpoint {self.version}")
 
-    def restart(self, reason: str) -> str:
+    def restart(self, reason: str, watch: Callable[[], None]) -> str:
+        watch()
         self.version = self.saved
         return f"restart from {self.version}"
 
@@ -113,6 +117,9 @@ class Parts:
     def while_away(self, poll: Callable[[], object]) -> None: ...
     def check(self) -> None: ...
     def explain(self) -> None: ...
+    def tend(self) -> None:
+        self.happen("tend")
+
     def wait_no_more(self) -> None: ...
     def learner_restarted(self) -> None: ...
     def phase(self, name: str) -> None: ...
@@ -147,9 +154,15 @@ class Evaluator:
 
     def clear(self) -> None: ...
 
+    def give_up(self) -> None:
+        self.parts.round = None
+        self.parts.happen("give up")
+
     def poll(self) -> Evaluation | None:
         parts, version = self.parts, self.parts.round
         parts.polls += 1
+        if parts.late:
+            raise RunDeadlineError("no task came back")
         if version is None or parts.polls < parts.evaluation_polls:
             return None
         parts.round = None
@@ -157,7 +170,14 @@ class Evaluator:
 
 
 def run(
-    parts: Parts, folder: Path, *, steps: int, every: int = 0, checkpoints: int = 100, best: bool = False
+    parts: Parts,
+    folder: Path,
+    *,
+    steps: int,
+    every: int = 0,
+    checkpoints: int = 100,
+    best: bool = False,
+    staleness: int = 2,
 ) -> None:
     config = Config.model_validate(
         {
@@ -166,6 +186,7 @@ def run(
             "data": {"source": "synthetic"},
             "learner": {"checkpoint_steps": checkpoints, "groups_per_step": 1},
             "evaluation": {"every_steps": every},
+            "admission": {"max_staleness": staleness},
         }
     )
     anything: Any = parts
@@ -210,7 +231,7 @@ def test_a_learner_that_falls_back_waits_for_the_evaluation_of_weights_that_it_h
     parts = Parts(evaluation_polls=8, at={"begin 4": die})
     run(parts, tmp_path, steps=5, every=3, checkpoints=2)
     dead = parts.events.index("begin 4")
-    assert parts.events[dead + 1 : dead + 5] == ["restart from 2", "release", "evaluated 3", "publish 2"]
+    assert parts.events[dead + 1 : dead + 6] == ["tend", "restart from 2", "release", "evaluated 3", "publish 2"]
     assert [one for one in parts.events if one.startswith("evaluate ")] == [
         "evaluate 0",
         "evaluate 3",
@@ -218,11 +239,56 @@ def test_a_learner_that_falls_back_waits_for_the_evaluation_of_weights_that_it_h
     ]
 
 
+def test_an_evaluation_whose_weights_went_with_the_learner_is_made_again(tmp_path: Path) -> None:
+    """No worker had loaded them yet, or the only one that had died as well: none could do its tasks."""
+    parts = Parts(evaluation_polls=8)
+
+    def die() -> None:
+        parts.has_weights = False
+        raise LearnerDiedError("killed")
+
+    def load() -> None:
+        parts.has_weights = True
+
+    parts.at = {"begin 4": die, "publish 3": lambda: parts.at.update({"publish 3": load})}
+    run(parts, tmp_path, steps=5, every=3, checkpoints=2)
+    dead = parts.events.index("begin 4")
+    assert "give up" in parts.events[dead + 1 : parts.events.index("publish 2", dead)]
+    assert [one for one in parts.events[dead:] if one.startswith("evaluate")] == [
+        "evaluate 3",
+        "evaluated 3",
+        "evaluate 5",
+        "evaluated 5",
+    ]
+
+
+@pytest.mark.parametrize("staleness", [0, 1])
+def test_no_step_begins_whose_groups_are_admitted_after_the_evaluation(tmp_path: Path, staleness: int) -> None:
+    """The learner would wait for the evaluation, and be taken for one whose groups do not come in time."""
+    parts = Parts(evaluation_polls=50)
+    run(parts, tmp_path, steps=4, staleness=staleness)
+    begun = [one for one in parts.events[: parts.events.index("evaluated 0")] if one.startswith("begin")]
+    assert begun == [f"begin {step}" for step in range(1, staleness + 2)]
+
+
 def test_an_interruption_lets_an_evaluation_end_that_no_resumed_run_would_make(tmp_path: Path) -> None:
     parts = Parts(evaluation_polls=12, at={"begin 2": lambda: signal.raise_signal(signal.SIGTERM)})
     with pytest.raises(Interrupted):
         run(parts, tmp_path, steps=9)
     assert parts.events[-3:] == ["evaluated 0", "checkpoint 1", "checkpoint of step 1; go on with --resume auto"]
+
+
+def test_an_evaluation_that_fails_while_a_run_ends_keeps_it_from_no_checkpoint(tmp_path: Path) -> None:
+    parts = Parts(evaluation_polls=50)
+
+    def end() -> None:
+        parts.late = True
+        signal.raise_signal(signal.SIGTERM)
+
+    parts.at = {"begin 2": end}
+    with pytest.raises(Interrupted):
+        run(parts, tmp_path, steps=9)
+    assert parts.events[-2:] == ["checkpoint 1", "checkpoint of step 1; go on with --resume auto"]
 
 
 def test_the_weights_that_are_kept_are_those_that_were_evaluated(tmp_path: Path) -> None:

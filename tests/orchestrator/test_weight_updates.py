@@ -371,6 +371,22 @@ def test_a_newcomer_loads_what_is_held_and_newer_weights_that_come_meanwhile_aft
     assert fleet.hold_the_learners_weights()
     assert fleet.versions() == [4, 4]
     assert ray.get(fleet.workers["rollout-0"].begun.remote(), timeout=LONG) == [2, 4]
+    _check_that_weights_die_with_all_that_hold_them(fleet)
+
+
+def _check_that_weights_die_with_all_that_hold_them(fleet: Fleet) -> None:
+    """They are in the memory of the learner that published them, and in that of the workers."""
+    fleet.pool.hold()
+    ray.kill(fleet.rank)
+    fleet.pool.poll()
+    assert fleet.pool.has_target
+    for worker in fleet.workers.values():
+        ray.kill(worker)
+    end = time.monotonic() + LONG
+    while fleet.pool.has_target:
+        assert time.monotonic() < end
+        fleet.pool.poll()
+        time.sleep(0.05)
 
 
 def test_workers_of_two_ranks_verify_what_they_hold_at_every_start_and_after_their_first_broadcast(

@@ -38,6 +38,7 @@ class Worker:
     engine: RolloutEngine
     published: list[int] = field(default_factory=list)
     lost: int = 0
+    deadline: float = 5.0
 
     def send(self, *prompts: PromptGroup) -> None:
         self.streams.publish(PROMPTS, [prompt.encode() for prompt in prompts], deadline=1)
@@ -48,7 +49,9 @@ class Worker:
     def work(self) -> None:
         """Start a worker and let it run until no prompt is left."""
         consumer = Consumer(self.streams, PROMPTS, "rollout-0")
-        loop = RolloutLoop("rollout-0", consumer, self.engine, DELIVERIES, 5, self._on_group, self._on_lost)
+        loop = RolloutLoop(
+            "rollout-0", consumer, self.engine, DELIVERIES, self.deadline, self._on_group, self._on_lost
+        )
         loop.run(lambda: self.streams.depth(PROMPTS) == 0)
 
     def _on_group(self, group: RolloutGroup) -> None:
@@ -194,6 +197,27 @@ def test_groups_whose_weights_have_not_come_let_others_go_before(
         taken.result(5.0)
     assert sorted(worker.published[:2]) == [2, 3]
     assert sorted(worker.published[2:]) == [0, 1]
+
+
+def test_groups_that_a_learner_which_fell_back_has_left_wait_while_it_catches_up(
+    worker: Worker, fence: VersionFence, make_prompt: MakePrompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That may take longer than any one version; nobody hangs, and no group is to be lost for it."""
+    monkeypatch.setattr(rollout_loop, "_PATIENCE_SECONDS", 0.01)
+    worker.deadline = 2.0
+    worker.send(make_prompt(0, 2, min_version=9))
+
+    def catch_up() -> None:
+        for version in (6, 7, 8, 9):
+            time.sleep(0.6)
+            with fence.writing(version, 5.0):
+                pass
+
+    with ThreadPoolExecutor(1) as thread:
+        caught_up = thread.submit(catch_up)
+        worker.work()
+        caught_up.result(5.0)
+    assert worker.published == [0]
 
 
 def test_batch_that_fails_stays_with_its_worker(worker: Worker, make_prompt: MakePrompt) -> None:
