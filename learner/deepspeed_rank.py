@@ -12,6 +12,7 @@ from typing import Protocol
 import ray
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import Store
 
 from common.actors import WatchedActor
 from common.config import Config, StageConfig
@@ -83,7 +84,7 @@ class DeepSpeedRank(WatchedActor):
                 "path that the learner's machines share with the one that runs the command"
             )
 
-        def store() -> process_group.TCPStore:
+        def store() -> Store:
             return self._store if self._rank == 0 else process_group.find_store(*rendezvous, self._timeout)
 
         gpus = bool(config.learner.gpus_per_rank)

@@ -250,8 +250,8 @@ class TelemetryConfig(Section):
 
 class DeadlinesConfig(Section):
     step_seconds: Rate = 900.0
-    """A learner step, waiting for its groups included; a checkpoint; an export of the model; and the time until the
-    next task of a held-out evaluation comes back."""
+    """A learner step, waiting for its groups included; a checkpoint; an export of the model; and the time until
+    the next task of a held-out evaluation comes back."""
     weights_seconds: Rate = 120.0
     """Loading new weights into a rollout worker; one that misses it is restarted. The wait for a batch to end does
     not count."""

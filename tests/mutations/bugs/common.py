@@ -62,8 +62,8 @@ BUGS = (
         "reclaims-own-work",
         "A consumer does not claim messages that it is working on itself.",
         _CONSUMER,
-        old='others = (pending for pending in orphaned if pending["consumer"] != self.name.encode())',
-        new="others = iter(orphaned)",
+        old='if pending["consumer"] != self.name.encode() or pending["message_id"] not in self._in_work',
+        new='if pending["consumer"]',
         tests=_TEST_STREAMS,
     ),
     Mutation(
