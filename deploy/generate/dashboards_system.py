@@ -81,7 +81,13 @@ def _time() -> list[Panel]:
             unit="s",
         ),
         graph("Whole step", _of("seconds/step"), unit="s", width=12, step=STEP),
-        graph("Weights to the rollout workers", _of("seconds/weights"), unit="s", width=12),
+        graph(
+            "Weights to the rollout workers",
+            _of("seconds/weights", "{{run}} published"),
+            _of("seconds/weights_delay", "{{run}} first step under them"),
+            unit="s",
+            width=12,
+        ),
     ]
 
 
@@ -90,7 +96,12 @@ def _queues() -> list[Panel]:
         graph("Messages in a stream", _of("stream/messages", "{{run}} {{stream}}", "stream")),
         graph("Delivered, not acknowledged", _of("stream/pending", "{{run}} {{stream}}", "stream")),
         graph("Delivered a second", _rate("stream/delivered", "{{run}} {{stream}}", "stream")),
-        graph("Groups in flight", _of("ledger/in_flight"), width=12),
+        graph(
+            "Groups in flight",
+            _of("ledger/in_flight"),
+            _of("perf/spare_groups", "{{run}} ready and not needed yet"),
+            width=12,
+        ),
         graph(
             "Groups dropped or filtered",
             _of("ledger/dropped", "{{run}} dropped"),
@@ -108,9 +119,16 @@ def _actors() -> list[Panel]:
         graph("Actors by state", _of("fleet/workers", "{{run}} {{pool}} {{state}}", "pool", "state")),
         graph("Restarts of actors", Query(_RUN.newest("fleet/restarts", "pool"), "{{run}} {{pool}}")),
         graph("Weights version", versions, _of("run/step", "{{run}} learner"), note="Of each rollout worker."),
-        graph("Busy", busy, unit="percentunit", note="Share of the time that a worker spends on groups."),
-        graph("Groups given up", _rate("worker/refused"), note="A second."),
-        graph("Samples excluded", _rate("worker/infra_failures"), note="A second."),
+        graph(
+            "Delay of new weights",
+            _of("worker/weights_delay", "{{run}} {{worker}}", "worker"),
+            unit="s",
+            width=6,
+            note="From their publication to a rollout worker's first step under them.",
+        ),
+        graph("Busy", busy, unit="percentunit", width=6, note="Share of the time that a worker spends on groups."),
+        graph("Groups given up", _rate("worker/refused"), width=6, note="A second."),
+        graph("Samples excluded", _rate("worker/infra_failures"), width=6, note="A second."),
     ]
 
 

@@ -70,6 +70,7 @@ def test_the_counters_of_a_role_are_there_from_the_start() -> None:
     try:
         telemetry.count("worker/tokens", 5)
         telemetry.set("worker/weights_version", 3)
+        telemetry.set("worker/weights_delay", 0.2)
         text = get(telemetry.address, "/metrics")
         labels = 'role="rollout",run="run-1",worker="rollout-0"'
         assert f"couplet_worker_tokens_total{{{labels}}} 5.0" in text

@@ -101,7 +101,7 @@ def test_kills_while_a_run_makes_steps_again_that_it_was_taken_back_from(tmp_pat
     for _ in range(KILLS):
         process = FORK.Process(target=save_again, args=(tmp_path,), daemon=True)
         process.start()
-        time.sleep(draw.uniform(0.0, 0.05))
+        time.sleep(draw.uniform(0.0, 0.1))
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join(DEADLINE)

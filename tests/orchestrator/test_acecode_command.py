@@ -180,4 +180,4 @@ def test_rows_that_no_file_can_hold_leave_the_old_one(tmp_path: Path, changes: R
 def test_a_percentile_is_a_number(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", made_up_rows(2, 0))
     result = run(source, tmp_path / "out.jsonl", "--mean-percentile", "nan")
-    assert (result.exit_code, "are numbers from 0 to 100" in result.stderr) == (2, True)
+    assert (result.exit_code, "'nan' is not a finite number" in result.stderr) == (2, True)

@@ -101,9 +101,10 @@ def test_a_taken_run_folder(empty_folder: Path) -> None:
     taken = empty_folder / "mine"
     taken.mkdir()
     (taken / "run.json").write_text('{"run_id": "mine-1"}\n')
+    (taken / "metrics.jsonl").write_text('{"step": 1}\n')
     result = couplet("train", "quickstart.yaml", "run.folder=mine", "reward.sandbox_level=uid")
     assert_refused(result, "run folder mine holds a run already", "--resume auto")
-    assert [path.name for path in taken.iterdir()] == ["run.json"]
+    assert sorted(path.name for path in taken.iterdir()) == ["metrics.jsonl", "run.json"]
 
 
 def test_a_checkpoint_that_is_not_there(empty_folder: Path) -> None:

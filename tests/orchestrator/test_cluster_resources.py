@@ -53,7 +53,8 @@ def test_what_is_lacking_is_named_with_what_is_there() -> None:
 
 def plan_of(*overrides: str) -> str:
     console = Console(width=140, record=True, file=io.StringIO())
-    console.print(plan_view(configured(*overrides)))
+    view, _ = plan_view(configured(*overrides))
+    console.print(view)
     return console.export_text()
 
 

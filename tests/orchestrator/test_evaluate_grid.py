@@ -120,7 +120,7 @@ def test_json_is_the_whole_summary_with_the_times(grid: tuple[Path, Result]) -> 
         (("--temperature", "warm"), "'warm' is not a valid float."),
         (("--temperature", "-1"), "-1.0 is not in the range x>=0"),
         (("--temperature", "0.2,"), "'' is not a valid float"),
-        (("--temperature", "inf"), "--temperature: Input should be a finite number"),
+        (("--temperature", "inf"), "inf is not a finite number"),
     ],
 )
 def test_a_list_that_is_none_is_refused(option: tuple[str, ...], message: str) -> None:

@@ -478,6 +478,7 @@ class Rank(WatchedActor):
         if self._fate == "stop":
             time.sleep(0.5)  # so that its heartbeat has been answered once
             os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(1.0)  # the signal may stop another thread first
         return 0
 
     def metrics_address(self) -> str:

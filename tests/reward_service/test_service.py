@@ -84,7 +84,7 @@ def test_a_batch_is_answered_by_group_and_a_malformed_task_harms_no_other(runnin
 
 
 def test_lines_come_as_groups_finish(running: ServiceUnderTest) -> None:
-    body = {"groups": [sleepers("slow", 1, seconds=0.5, first=100), group("fast", GOOD)]}
+    body = {"groups": [sleepers("slow", 1, seconds=1.5, first=100), group("fast", GOOD)]}
     with running.client.stream("POST", "/v1/score", json=body) as answer:
         assert answer.headers["content-type"] == "application/x-ndjson"
         lines = answer.iter_lines()

@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -49,11 +50,12 @@ def pause(run: Run, title: str, seconds: float) -> None:
 
 
 def take_redis_away(run: Run, seconds: float) -> None:
-    """Let Redis not answer for a while."""
+    """Let Redis not answer for a while; a run may start its own again meanwhile."""
     server = redis_server(run)
     server.suspend()
     time.sleep(seconds)
-    server.resume()
+    with suppress(psutil.NoSuchProcess):
+        server.resume()
 
 
 def fill_redis(run: Run, seconds: float) -> None:

@@ -173,7 +173,7 @@ def test_hangs_outages_and_damage_in_turn(start_run: StartRun, finished_run: Sta
     faults.pause(run, "RolloutWorker", seconds=2.0)
     faults.redis_server(run).kill()
     run.wait_for_step(3)
-    faults.take_redis_away(run, seconds=8.0)
+    faults.take_redis_away(run, seconds=5.0)
     with faults.redis_client(run) as client:
         client.flushall()
     run.wait_for_step(4)
