@@ -508,7 +508,8 @@ class Rank(WatchedActor):
         (("hang", "raise"), r"^learner-1: RuntimeError: Connection closed by peer; more in failures.log$"),
         (
             ("", "hang"),
-            r"^learner-1 hung: no result within 2 s; process \d+ was sleeping; its stack is in stacks/learner-1-",
+            r"^learner-1 hung: no result within 2 s; process \d+ was (sleeping|running); its stack is in "
+            r"stacks/learner-1-",
         ),
     ],
 )
