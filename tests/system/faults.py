@@ -25,6 +25,9 @@ def redis_client(run: Run) -> redis.Redis:
 
 def redis_server(run: Run) -> psutil.Process:
     """Return the process of the embedded Redis, which writes its title over its environment."""
+    run.wait_for(
+        lambda: len(_children(run, "valkey-server")) == 1, "Redis", BOUND
+    )  # one that was killed comes back
     (server,) = _children(run, "valkey-server")
     return server
 
@@ -96,5 +99,9 @@ def kill_ray(run: Run, program: str) -> None:
 
 def _children(run: Run, program: str) -> list[psutil.Process]:
     """Return what the main process has started, by the file name of the program."""
-    children = psutil.Process(run.process.pid).children()
-    return [one for one in children if Path(" ".join(one.cmdline()).split(" ")[0]).name == program]
+    found = []
+    for one in psutil.Process(run.process.pid).children():
+        with suppress(psutil.NoSuchProcess):  # a zombie is one that has ended
+            if Path(" ".join(one.cmdline()).split(" ")[0]).name == program:
+                found.append(one)
+    return found
