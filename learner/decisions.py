@@ -10,7 +10,6 @@ from collections.abc import Collection
 from typing import Any
 
 import msgpack
-import redis
 
 from common.streams import DECISIONS, Streams
 from learner.collector import Discarded
@@ -21,6 +20,7 @@ class Decisions:
     """The discarded groups of a run that no checkpoint holds, in a hash by their index."""
 
     def __init__(self, streams: Streams) -> None:
+        self._streams = streams
         self._client = streams.client
         self._call = streams.patience.call
         self._key = streams.key(DECISIONS)
@@ -36,15 +36,7 @@ class Decisions:
     def record(self, discarded: Collection[Discarded]) -> bool:
         """Record groups, so that their messages may go; tell whether the server had memory for it."""
         fields = {str(one.index): msgpack.packb((one.task, one.outcome, one.reason)) for one in discarded}
-
-        def write() -> bool:
-            try:
-                self._client.hset(self._key, mapping=fields)  # type: ignore[arg-type]
-            except redis.exceptions.OutOfMemoryError:
-                return False
-            return True
-
-        recorded = self._call(f"HSET {self._key}", write)
+        recorded = self._streams.set_if_room(DECISIONS, fields)
         if recorded:
             self._recorded |= {one.index for one in discarded}
         return recorded

@@ -177,19 +177,23 @@ class Streams:
             self.set_counters(lost)
 
     def report(self, counters: dict[Any, Any]) -> bool:
-        """Set counters, unless the server has no memory for them now; tell whether it had.
+        """Set counters as :meth:`set_if_room` does."""
+        return self.set_if_room(COUNTERS, counters)
+
+    def set_if_room(self, name: str, fields: dict[Any, Any]) -> bool:
+        """Set fields of a hash, unless the server has no memory for them now; tell whether it had.
 
         For a consumer, whose acknowledgements are what frees memory.
         """
 
-        def tell() -> bool:
+        def write() -> bool:
             try:
-                self.client.hset(self.key(COUNTERS), mapping=counters)
+                self.client.hset(self.key(name), mapping=fields)
             except redis.exceptions.OutOfMemoryError:
                 return False
             return True
 
-        return self._call("HSET", COUNTERS, tell)
+        return self._call("HSET", name, write)
 
     def counters(self) -> dict[str, int]:
         stored: Any = self._call("HGETALL", COUNTERS, lambda: self.client.hgetall(self.key(COUNTERS)))
@@ -221,25 +225,15 @@ class Streams:
 
     def scan(self, name: str) -> Iterator[bytes]:
         """Yield every unacknowledged message of a stream, those in work included, oldest first."""
-        key, start = self.key(name), "-"
-        while True:
-            entries: Any = self._call("XRANGE", name, partial(self.client.xrange, key, start, count=_PAGE))
+        for entries in self._pages(name):
             yield from (fields[RECORD] for _, fields in entries)
-            if len(entries) < _PAGE:
-                return
-            start = f"({entries[-1][0].decode()}"
 
     def remove(self, name: str, unwanted: Callable[[bytes], bool]) -> None:
         """Delete the messages that are ``unwanted``, delivered or not."""
-        key, start = self.key(name), "-"
-        while True:
-            entries: Any = self._call("XRANGE", name, partial(self.client.xrange, key, start, count=_PAGE))
+        for entries in self._pages(name):
             ids = [entry for entry, fields in entries if unwanted(fields[RECORD])]
             if ids:
-                self._call("XDEL", name, partial(self.client.xdel, key, *ids))
-            if len(entries) < _PAGE:
-                return
-            start = f"({entries[-1][0].decode()}"
+                self._call("XDEL", name, partial(self.client.xdel, self.key(name), *ids))
 
     def empty(self) -> None:
         """Delete the streams and the counters."""
@@ -261,6 +255,16 @@ class Streams:
                     "its consumers are dead or too slow"
                 )
             time.sleep(0.05)
+
+    def _pages(self, name: str) -> Iterator[Any]:
+        """Yield the messages of a stream, some at a time, each with its id and its fields."""
+        key, start = self.key(name), "-"
+        while True:
+            entries: Any = self._call("XRANGE", name, partial(self.client.xrange, key, start, count=_PAGE))
+            yield entries
+            if len(entries) < _PAGE:
+                return
+            start = f"({entries[-1][0].decode()}"
 
     def _call(self, command: str, name: str, operation: Callable[[], T]) -> T:
         return self.patience.call(f"{command} {self.key(name)}", operation)

@@ -264,7 +264,10 @@ def start_ranks(
 
 
 def _restart(
-    ranks: RankGroup[Any], failure: LearnerDiedError, watch: Callable[[], None], note: Callable[[str], None]
+    ranks: RankGroup[Any],
+    failure: LearnerDiedError,
+    watch: Callable[[], None] | None,
+    note: Callable[[str], None],
 ) -> None:
     """Restart the ranks until they have started."""
     while True:
@@ -281,14 +284,11 @@ def export_model(ranks: RankGroup[Any], target: Path, note: Callable[[str], None
 
     Raises TooManyRestartsError.
     """
-    failure: LearnerDiedError | None = None
     while True:
         try:
-            if failure is not None:
-                note(ranks.restart(str(failure)))
             ranks.export(target)
         except LearnerDiedError as error:
-            failure = error
+            _restart(ranks, error, None, note)
         else:
             return
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from common.config import StreamsConfig
-from common.records import PromptGroup, Purpose, RolloutGroup, Sampler, Task, TrajectoryGroup
+from common.records import PromptGroup, Purpose, RolloutGroup, TrajectoryGroup
 from common.streams import (
     CONSUMER_GROUPS,
     DEAD_LETTERS,
@@ -25,20 +25,9 @@ from common.streams import (
     StreamsAwayError,
     connect,
 )
+from tests.common.stream_records import PROMPT, RESULT
 
 MakeStreams = Callable[..., Streams]
-
-PROMPT = PromptGroup(
-    run_id="r",
-    index=3,
-    seed=0,
-    task=Task(id="t", prompt="p", tests=()),
-    group_size=2,
-    min_version=0,
-    sampler=Sampler(temperature=1.0, top_p=1.0, denoising_steps=1, completion_length=1),
-)
-#: A worker's result.
-EFFECT = TrajectoryGroup.from_lost(PROMPT, "a", "because")
 
 
 @pytest.fixture
@@ -125,8 +114,8 @@ def test_a_result_replaces_its_cause(make_streams: MakeStreams) -> None:
     streams = make_streams()
     streams.publish(PROMPTS, [b"cause"], deadline=1)
     consumer = Consumer(streams, PROMPTS, "a")
-    consumer.publish_and_acknowledge(consumer.read(1, 1)[0], EFFECT, deadline=1)
-    assert (streams.messages(PROMPTS), streams.messages(TRAJECTORIES)) == ([], [EFFECT.encode()])
+    consumer.publish_and_acknowledge(consumer.read(1, 1)[0], RESULT, deadline=1)
+    assert (streams.messages(PROMPTS), streams.messages(TRAJECTORIES)) == ([], [RESULT.encode()])
     assert pending(streams, PROMPTS) == 0
 
 
@@ -139,7 +128,7 @@ def test_no_observer_sees_a_message_in_both_streams_or_in_neither(make_streams: 
 
     def work() -> None:
         for delivery in deliveries:
-            consumer.publish_and_acknowledge(delivery, EFFECT, deadline=5)
+            consumer.publish_and_acknowledge(delivery, RESULT, deadline=5)
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -184,7 +173,7 @@ def test_result_that_redis_refuses_leaves_its_cause_unacknowledged(make_streams:
     streams.client.config_set("maxmemory", 1)
     try:
         with pytest.raises(StreamsAwayError, match="memory is full"):
-            consumer.publish_and_acknowledge(delivery, EFFECT, deadline=1)
+            consumer.publish_and_acknowledge(delivery, RESULT, deadline=1)
     finally:
         streams.client.config_set("maxmemory", 0)
     assert (streams.messages(PROMPTS), streams.depth(TRAJECTORIES)) == ([b"cause"], 0)
@@ -200,7 +189,7 @@ def test_full_stream_stops_its_producers_after_their_deadline(make_streams: Make
     consumer = Consumer(streams, PROMPTS, "a")
     delivery = consumer.read(1, 1)[0]
     with pytest.raises(StreamFullError, match="stream trajectories stayed full"):
-        consumer.publish_and_acknowledge(delivery, EFFECT, deadline=0.1)
+        consumer.publish_and_acknowledge(delivery, RESULT, deadline=0.1)
     assert streams.messages(PROMPTS) == streams.messages(TRAJECTORIES) == [b"1", b"2"]
     assert streams.counters() == {}
 
@@ -308,10 +297,10 @@ def test_what_is_no_record_goes_to_the_dead_letters_and_its_neighbours_are_serve
     make_streams: MakeStreams,
 ) -> None:
     streams = make_streams()
-    streams.publish(PROMPTS, [b"bad", PROMPT.encode(), EFFECT.encode()], deadline=1)
+    streams.publish(PROMPTS, [b"bad", PROMPT.encode(), RESULT.encode()], deadline=1)
     consumer = Consumer(streams, PROMPTS, "a")
     assert [record for _, record in consumer.decode(PromptGroup, consumer.read(3, 1))] == [PROMPT]
-    assert streams.messages(DEAD_LETTERS) == [b"bad", EFFECT.encode()]
+    assert streams.messages(DEAD_LETTERS) == [b"bad", RESULT.encode()]
     assert streams.messages(PROMPTS) == [PROMPT.encode()]
 
 

@@ -17,7 +17,6 @@ import pytest
 import redis
 
 from common.config import StreamsConfig
-from common.records import PromptGroup, Sampler, Task, TrajectoryGroup
 from common.streams import (
     CONSUMER_GROUPS,
     DEAD_LETTERS,
@@ -32,19 +31,10 @@ from common.streams import (
     open_client,
 )
 from orchestrator.fleet.embedded_redis import EmbeddedRedis
+from tests.common.stream_records import RESULT
 from tests.lossy_proxy import LossyProxy
 
 LONG = 30.0
-PROMPT = PromptGroup(
-    run_id="r",
-    index=3,
-    seed=0,
-    task=Task(id="t", prompt="p", tests=()),
-    group_size=2,
-    min_version=0,
-    sampler=Sampler(temperature=1.0, top_p=1.0, denoising_steps=1, completion_length=1),
-)
-RESULT = TrajectoryGroup.from_lost(PROMPT, "a", "because")
 
 
 @pytest.fixture(scope="module")

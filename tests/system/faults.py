@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import random
 import re
 import signal
 import time
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import psutil
 import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
+from orchestrator.chaos.faults import flip_bit
+from orchestrator.chaos.processes import RunProcesses
+from orchestrator.fleet.embedded_redis import PROGRAM
 from tests.system.conftest import Run
 
 #: From a fault until the process that hangs is killed, or until the run has ended by it.
@@ -19,16 +24,17 @@ BOUND = 60.0
 
 
 def redis_client(run: Run) -> redis.Redis:
-    """Connect to the Redis of a run, as an administrator would."""
-    return redis.Redis.from_url((run.folder / "redis-url").read_text().strip())
+    """Connect to the Redis of a run, as an administrator would, who tries again while it is being started."""
+    url = (run.folder / "redis-url").read_text().strip()
+    again = [redis.ConnectionError, redis.BusyLoadingError]
+    return redis.Redis.from_url(url, retry=Retry(ConstantBackoff(0.2), retries=150), retry_on_error=again)
 
 
 def redis_server(run: Run) -> psutil.Process:
     """Return the process of the embedded Redis, which writes its title over its environment."""
-    run.wait_for(
-        lambda: len(_children(run, "valkey-server")) == 1, "Redis", BOUND
-    )  # one that was killed comes back
-    (server,) = _children(run, "valkey-server")
+    processes = RunProcesses(run.process.pid, run.mark)
+    run.wait_for(lambda: bool(processes.server(PROGRAM)), "Redis", BOUND)  # one that was killed comes back
+    (server,) = processes.server(PROGRAM)
     return server
 
 
@@ -75,19 +81,17 @@ def newest_checkpoint(run: Run) -> Path:
     return checkpoints / (checkpoints / "latest").read_text().strip()
 
 
-def damage_checkpoint(run: Run, draw: random.Random) -> Path:
+def damage_checkpoint(run: Run, draw: np.random.Generator) -> Path:
     """Flip a bit of the newest checkpoint's largest file, and return that file."""
     files = [one for one in newest_checkpoint(run).rglob("*") if one.is_file()]
     file = max(files, key=lambda one: one.stat().st_size)
-    data = bytearray(file.read_bytes())
-    data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
-    file.write_bytes(data)
+    flip_bit(file, draw)
     return file
 
 
 def kill_ray(run: Run, program: str) -> None:
     """SIGKILL a part of the run's own Ray; the run cannot go on, and ends by itself with one error."""
-    (victim,) = _children(run, program)
+    (victim,) = RunProcesses(run.process.pid, run.mark).server(program)
     victim.send_signal(signal.SIGKILL)
     assert run.wait(BOUND) == 2, run.output[-4000:]
     errors = [line for line in run.output.splitlines() if line.startswith("error:")]
@@ -95,13 +99,3 @@ def kill_ray(run: Run, program: str) -> None:
     assert "Ray" in errors[0]
     assert "Traceback" not in run.output
     run.assert_nothing_left()
-
-
-def _children(run: Run, program: str) -> list[psutil.Process]:
-    """Return what the main process has started, by the file name of the program."""
-    found = []
-    for one in psutil.Process(run.process.pid).children():
-        with suppress(psutil.NoSuchProcess):  # a zombie is one that has ended
-            if Path(" ".join(one.cmdline()).split(" ")[0]).name == program:
-                found.append(one)
-    return found

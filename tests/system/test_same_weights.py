@@ -23,6 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import redis
@@ -50,7 +51,6 @@ OF_ONE_ATTEMPT = r"time|restarts|ledger/(admitted|in_flight)|(seconds|perf)/.*"
 DEADLINE = 300.0
 
 StartRun = Callable[..., Run]
-Moment = Callable[[Run, int, random.Random], None]
 
 
 def records(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -129,7 +129,6 @@ def test_rollouts_of_vllm_train_the_same_weights_through_a_kill(
 
 def test_hangs_outages_and_damage_in_turn(start_run: StartRun, finished_run: StartRun) -> None:
     """Every fault that a run has to survive by itself, one after the other; docs/reliability.md lists them."""
-    draw = random.Random(3)
     run = start_run(
         *ONE_RANK, "deadlines.heartbeat_seconds=5", "learner.keep_checkpoints=3", "deadlines.restarts=9"
     )
@@ -151,7 +150,7 @@ def test_hangs_outages_and_damage_in_turn(start_run: StartRun, finished_run: Sta
     faults.fill_redis(run, seconds=4.0)
     run.wait_for(lambda: faults.newest_checkpoint(run).name == "step-000004", "the second checkpoint")
     (rank,) = run.actors("LearnerRank")
-    damaged = faults.damage_checkpoint(run, draw)
+    damaged = faults.damage_checkpoint(run, np.random.default_rng(3))
     rank.kill()
     run.finish(DEADLINE)
     assert damaged.name in run.output
@@ -250,7 +249,7 @@ def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupt
         faults.kill_ray(runs[-1], "raylet")
         runs.append(Run(folder, *settings, "--resume", "auto"))
         deny_a_command(runs[-1])
-        damaged = faults.damage_checkpoint(runs[-1], random.Random(4))
+        damaged = faults.damage_checkpoint(runs[-1], np.random.default_rng(4))
         runs.append(Run(folder, *settings, "--resume", "auto"))
         runs[-1].finish(DEADLINE)
         runs[-1].assert_nothing_left()
