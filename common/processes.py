@@ -25,9 +25,12 @@ def die_with_parent() -> None:
 def signal_handlers_kept() -> Iterator[None]:
     """Keep the handlers of SIGINT and SIGTERM while a library is called that would put its own in their place.
 
-    To put ours back afterwards would leave the signals of the meantime to the library.
+    Those that it sets in Python are never set: to put ours back afterwards would leave the signals of the meantime
+    to the library. Those that it sets in C can only be replaced afterwards: Ray's calls ours, but aborts the
+    process three seconds later (Abseil's failure handler, by SIGALRM), in the middle of a checkpoint if need be.
     """
     set_handler = signal.signal
+    timer_runs = any(signal.getitimer(signal.ITIMER_REAL))
 
     def keep(number: int, handler: Any) -> Any:
         return signal.getsignal(number) if number in _OURS else set_handler(number, handler)
@@ -37,3 +40,9 @@ def signal_handlers_kept() -> Iterator[None]:
         yield
     finally:
         signal.signal = set_handler
+        for number in _OURS:
+            handler = signal.getsignal(number)
+            if handler is not None:
+                signal.signal(number, handler)
+        if not timer_runs:
+            signal.alarm(0)

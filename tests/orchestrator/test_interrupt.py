@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -37,6 +38,15 @@ def test_a_second_signal_acts_at_once_and_the_handlers_of_before_come_back() -> 
             os.kill(os.getpid(), signal.SIGINT)
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_handler_that_a_library_sets_in_c_is_replaced_by_ours() -> None:
+    with StopRequest() as stop:
+        with signal_handlers_kept():
+            ctypes.CDLL(None).signal(signal.SIGTERM, ctypes.c_void_p(int(signal.SIG_IGN)))
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            stop.check()
 
 
 def test_before_anything_is_started_a_signal_acts_at_once_whoever_catches_exceptions() -> None:

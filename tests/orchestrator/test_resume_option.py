@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -239,7 +239,7 @@ class DyingLearner:
     def export(self, target: Path) -> None:
         self._call("export")
 
-    def restart(self, reason: str) -> str:
+    def restart(self, reason: str, watch: Callable[[], None] | None) -> str:
         if len(self.calls) > 6:
             raise TooManyRestartsError(reason)
         self._call("restart")

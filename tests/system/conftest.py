@@ -72,7 +72,9 @@ class Run:
     def wait(self, deadline: float = DEADLINE) -> int:
         """The exit code."""
         try:
-            return self.process.wait(deadline)
+            code = self.process.wait(deadline)
+            assert "*** SIGTERM received" not in self.output, "Ray's handler took the signal, and would abort the run"
+            return code
         except subprocess.TimeoutExpired:
             pytest.fail(f"the run did not end within {deadline:.0f} s:\n{self.output[-4000:]}")
 
