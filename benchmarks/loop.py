@@ -28,7 +28,7 @@ from orchestrator.run_folder import read_records
 #: Steps at the start that are left out: caches are cold, and the pipeline fills up.
 _WARM_UP_STEPS = 4
 _DEADLINE_SECONDS = 900.0
-#: Denoising steps and inner iterations: rollouts take as long as updates, on two cores, or a third or thrice of that.
+#: Denoising steps and inner iterations: rollouts take as long as updates on two cores, or a third or thrice of it.
 _WORK = {"balanced": (22, 2), "learner-bound": (7, 2), "rollout-bound": (27, 1)}
 #: A slow group takes so many times as long as a step does, and one in so many groups is slow.
 _SLOW_FACTOR, _SLOW_EVERY = 10, 80
