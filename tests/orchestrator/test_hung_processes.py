@@ -79,11 +79,11 @@ def test_what_the_node_manager_started_ends_with_the_runs_own_ray(start_sleep: S
     store = start_sleep("/ray/gcs_server")
     with subprocess.Popen(["/ray/raylet", "-c", "sleep 100 & wait"], executable="/bin/sh") as manager:
         try:
-            watched = RayProcesses(patience=0.0)
             parent = psutil.Process(manager.pid)
             end = time.monotonic() + LONG
             while not (agents := parent.children()):
                 assert time.monotonic() < end
+            watched = RayProcesses(patience=0.0)
             store.kill()
             os.waitid(os.P_PID, store.pid, os.WEXITED | os.WNOWAIT)
             with pytest.raises(RayLostError):
