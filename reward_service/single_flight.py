@@ -58,8 +58,8 @@ class SingleFlightCache(Generic[T]):
     ) -> tuple[Pending[T], Origin]:
         """Return the result under ``key``: a remembered one, one under way, or that of ``compute``; never waits.
 
-        One under way is not joined if it may take clearly fewer ``seconds`` than this caller grants. The caller must
-        :meth:`release` what it got when it no longer waits.
+        One under way is not joined if it may take clearly fewer ``seconds`` than this caller grants. The caller
+        must :meth:`release` what it got when it no longer waits.
         """
         with self._lock:
             if key in self._results:
