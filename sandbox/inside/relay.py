@@ -60,7 +60,8 @@ class _Run:
         self.alive = list(pids)
         self.cpu_limit, self.wall_limit = float(limits["cpu_s"]), float(limits["wall_s"])
         self.out_limit = int(limits["out_bytes"])
-        self.cpu_budget, self.wall_budget, self.bytes_budget = header["budget"]
+        budget: tuple[float, float, int] = header["budget"]
+        self.cpu_budget, self.wall_budget, self.bytes_budget = budget
         self.max_results = int(header["results"])
         self.keep_output = header["mode"] == "stdin"
         self.results = ResultCounter(self.out_limit + protocol.RESULT_SLACK)
