@@ -94,7 +94,7 @@ def test_a_program_may_take_ten_times_its_reference_and_a_little_more() -> None:
     given = rule.of_program(Cost(cpu_s=5.0, wall_s=6.0, result_bytes=10_000), 10, share_s=1e9)
     assert (given.timeouts, given.cpu_s, given.wall_s, given.kept_bytes) == (3, 80.0, 300.0, 40_000)
     unknown = rule.of_program(None, 10, share_s=75.0)
-    assert (unknown.cpu_s, unknown.wall_s, unknown.kept_bytes) == (float("inf"), 75.0, 8000)
+    assert (unknown.cpu_s, unknown.wall_s, unknown.kept_bytes) == (float("inf"), 75.0, 4000)
     assert rule.of_program(None, 10, share_s=0.1).wall_s == 2.0  # one test may take its limit
     assert rule.of_program(Cost(5.0, 6.0, 0), 10, share_s=0.1).wall_s == 12.0  # the task's fault, if it is late
     assert not rule.asks_cost(15)
