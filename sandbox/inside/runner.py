@@ -34,9 +34,9 @@ _LIMITS_CACHED = 64
 
 
 def main() -> None:
-    """Run the server with the launcher's configuration, which is the second argument of the process."""
+    """Run the server with the launcher's configuration, in the file whose descriptor is the second argument."""
     sys.path.remove(sys.argv[1])
-    config: dict[str, Any] = json.loads(sys.argv[2])
+    config = _configuration(int(sys.argv[2]))
     sys.argv[:] = [""]
     try:
         if config["libraries"]["folder"]:
@@ -68,6 +68,12 @@ def main() -> None:
     job = _serve(isolation, relay, self_fd)
     # Only a child gets here, with the server's frames gone from its stack.
     child.run(job)
+
+
+def _configuration(given: int) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(os.pread(given, os.fstat(given).st_size, 0))
+    os.close(given)
+    return config
 
 
 def _serve(isolation: lockdown.Isolation, relay: Relay, self_fd: int) -> child.Job:
@@ -111,9 +117,9 @@ def _serve(isolation: lockdown.Isolation, relay: Relay, self_fd: int) -> child.J
         end = relay.follow(pid, solution, [read for read, _ in pipes], header)
         uids = [isolation.child_uid] if solution is None else [isolation.child_uid, isolation.judge_uid]
         if isolation.level == "uid" and not sweep.clean(uids, isolation.folder):
-            end.why = "setup"
+            end.why = "left"
         relay.send(protocol.END, end.encode())
-        if end.why == "setup":
+        if end.why in ("setup", "left"):
             break  # the request stream may be out of step: a fresh slot is cheaper than finding out
     os._exit(0)
 
