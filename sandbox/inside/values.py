@@ -237,7 +237,8 @@ def _write_difference(kind: Any, value: Any) -> str:
 
 
 def _read_difference(kind: Any, text: str) -> object:
-    return kind(*map(int, text.split()))
+    days, seconds, microseconds = map(int, text.split())
+    return kind(days, seconds, microseconds)
 
 
 def _write_iso(kind: Any, value: Any) -> str:
