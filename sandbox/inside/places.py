@@ -9,8 +9,10 @@ nothing else: where the reference answers with plain data, what a test does with
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
+#: Functions that change an argument in place return None, by convention: what is expected without a reference.
+IN_PLACE = " in place"
 # What loops and long chains lead to is not told apart for ever: a claim about it must end.
 _MAX_COUNTED = 100
 _MAX_CHARS = 160
@@ -26,6 +28,21 @@ def asked(place: str, operation: str, name: str) -> str:
         case "set" | "delete":
             return _cut(f"{place}.{name} {operation}")
     return _cut(f"{place} {operation}")
+
+
+def changed(place: str, argument: int | str, *, in_place: bool) -> str:
+    """Return the place of a change of an argument; ``in_place``: by a call whose answer is None."""
+    return f"{place} changes {argument}{IN_PLACE if in_place else ''}"
+
+
+def unexpected(changes: Iterable[str], expected: frozenset[str]) -> frozenset[str]:
+    """Return the changes that are not expected. ``IN_PLACE`` expects all of calls whose answers are None."""
+    known = {change.removesuffix(IN_PLACE) for change in expected}
+    return frozenset(
+        change
+        for change in changes
+        if change.removesuffix(IN_PLACE) not in known and not (IN_PLACE in expected and change.endswith(IN_PLACE))
+    )
 
 
 def is_export(place: str) -> bool:

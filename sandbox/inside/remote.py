@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import binascii
 import builtins
+import copy
 import importlib
 import operator
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -51,14 +53,24 @@ class Remote:
         self.answering = 0  # calls of the tests' functions by the solution that are under way
         self.start(None)
 
-    def start(self, kept: frozenset[str] | None) -> None:
-        """Begin an account. ``kept``: the changes of arguments that tests see, all of them where it is None."""
-        self._kept = kept
+    def start(self, expected: frozenset[str] | None, *, shown: bool = True) -> None:
+        """Begin an account. ``expected``: changes of arguments, any of them where it is None.
+
+        ``shown``: tests see the others too, until :meth:`undo`.
+        """
+        self._expected = expected
+        self._shown = shown
+        self._unexpected: list[tuple[Any, Any]] = []  # arguments, and what they held before
         self._answers = places.Answers()
         self._asked = 0
         self._uses: set[str] = set()
         self._changes: set[str] = set()
         self.denied: AssertionError | None = None
+
+    def undo(self) -> None:
+        """Take back the changes of arguments that were not expected."""
+        while self._unexpected:
+            _copy_into(*self._unexpected.pop())
 
     def account(self) -> Account:
         """Return the account so far. Raises SolutionGone once it ended, even if a test caught that."""
@@ -95,6 +107,10 @@ class Remote:
                 return items, more and bool(items), error
         raise self._broken("malformed answer")
 
+    def compared(self, target: Handle) -> None:
+        """Record that it decides which object this is."""
+        self._uses.add(f"{target._couplet_place} equal")
+
     def suppressed(self, target: Handle, error: BaseException) -> None:
         """Record that the solution swallows an exception of the tests."""
         self._uses.add(f"{target._couplet_place} suppresses {type(error).__name__}")
@@ -121,7 +137,7 @@ class Remote:
         match answer:
             case (bool() as ended, result, list() as changes, (str() as out, str() as err)):
                 for change in changes:
-                    self._change(place, args, kwargs, change)
+                    self._change(place, args, kwargs, change, in_place=ended and result is None)
                 for text, stream in ((out, sys.stdout), (err, sys.stderr)):
                     if text:
                         stream.write(text)
@@ -141,18 +157,18 @@ class Remote:
                 return reply[1:]
             if reply[:1] != protocol.CALL_BACK:
                 raise values.ValueRefusedError("malformed answer")
-            message = self._call(places.inside(place), reply[1:])
+            message = self._call(place, reply[1:])
 
     def _broken(self, reason: str) -> SolutionGone:
         self._gone = SolutionGone(reason)
         return self._gone
 
-    def _call(self, names: Iterator[str], request: bytes) -> bytes:
+    def _call(self, place: str, request: bytes) -> bytes:
         """Call a function of the tests for the solution, and encode what it returns or raises.
 
         That an assertion in it does not hold is remembered: the solution may swallow the exception.
         """
-        match self._decode(request, names):
+        match self._decode(request, places.inside(place)):
             case (int() as number, tuple() as args, dict() as kwargs) if 0 <= number < len(self._functions):
                 pass
             case _:
@@ -160,11 +176,12 @@ class Remote:
         self.answering += 1
         try:
             reply: tuple[bool, object] = True, self._functions[number](*args, **kwargs)
-        except AssertionError as error:
-            self.denied = self.denied or error
-            reply = False, error
         except Exception as error:  # noqa: BLE001 - the tests' exception becomes the solution's
             reply = False, error
+            if isinstance(error, AssertionError):
+                self.denied = self.denied or error
+            elif not isinstance(error, StopIteration):
+                self._uses.add(f"{place} raises {type(error).__name__}")
         finally:
             self.answering -= 1
         try:
@@ -172,13 +189,23 @@ class Remote:
         except values.ValueRefusedError as error:
             return protocol.RETURNED + self._encode((False, TypeError(str(error))))
 
-    def _change(self, place: str, args: tuple[object, ...], kwargs: dict[str, object], change: object) -> None:
+    def _change(
+        self, place: str, args: tuple[object, ...], kwargs: dict[str, object], change: object, *, in_place: bool
+    ) -> None:
         match change:
-            case (int() | str() as key, new):
-                self._changes.add(f"{place} changes {key}")
-                if self._kept is None or f"{place} changes {key}" in self._kept:
-                    given = args[key] if type(key) is int and 0 <= key < len(args) else kwargs.get(str(key))
-                    _copy_into(given, new)
+            case (int() as key, new) if 0 <= key < len(args):
+                given = args[key]
+            case (str() as key, new) if key in kwargs:
+                given = kwargs[key]
+            case _:
+                return
+        made = places.changed(place, key, in_place=in_place)
+        self._changes.add(made)
+        if self._expected is not None and places.unexpected([made], self._expected):
+            if not self._shown:
+                return
+            self._unexpected.append((given, copy.copy(given)))
+        _copy_into(given, new)
 
     def _encode(self, value: object) -> bytes:
         return values.encode(value, self._max, self._stand_for)
@@ -199,7 +226,7 @@ class Remote:
         if isinstance(value, Iterator):
             return "iterator", self._function(value.__next__)
         if callable(value) and not isinstance(value, type):
-            return "function", self._function(value)
+            return "function", self._function(value), str(getattr(value, "__name__", "function"))
         raise values.ValueRefusedError(
             f"an object of type {type(value).__name__} cannot be handed to the solution"
         )
@@ -246,7 +273,7 @@ def _copy_into(old: object, new: object) -> None:
         case (dict(), dict()) | (set(), set()):
             old.clear()
             old.update(new)
-        case _ if hasattr(old, "extend") and type(old) is type(new):  # a deque
+        case (deque(), deque()):
             old.clear()
             old.extend(new)
 

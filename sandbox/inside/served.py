@@ -167,8 +167,8 @@ class _Server:
         match data:
             case ("yours", int() as number):
                 return self._held[number]
-            case ("function", int() as number):
-                return self._stub(number, lambda *args, **kwargs: self._call_back(number, args, kwargs))
+            case ("function", int() as number, str() as name):
+                return self._function(number, name)
             case ("iterator", int() as number):
                 return self._stub(number, self._feed(number))
             case ("library", str() as module, str() as name):
@@ -176,6 +176,13 @@ class _Server:
             case ("exception", type() as kind, tuple() as args):
                 return kind(*args)
         raise values.ValueRefusedError("not an object of the tests")
+
+    def _function(self, number: int, name: str) -> object:
+        def function(*args: object, **kwargs: object) -> object:
+            return self._call_back(number, args, kwargs)
+
+        function.__name__ = function.__qualname__ = name
+        return self._stub(number, function)
 
     def _stub(self, number: int, stub: object) -> object:
         self._hold(stub)  # its id is not used again

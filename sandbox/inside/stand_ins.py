@@ -28,6 +28,10 @@ class Asking(Protocol):
         """Return the next items, up to ``count``, whether there may be more, and what ended them."""
         ...
 
+    def compared(self, target: Handle) -> None:
+        """Take note that a test asks which object this is."""
+        ...
+
     def suppressed(self, target: Handle, error: BaseException) -> None:
         """Take note that a context manager of the solution swallows an exception of the tests."""
         ...
@@ -48,10 +52,16 @@ class Handle:
         object.__setattr__(self, "_couplet_place", place)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Handle) and other._couplet_number == self._couplet_number
+        if not isinstance(other, Handle):
+            return False
+        self._couplet_remote.compared(self)
+        return other._couplet_number == self._couplet_number
 
     def __hash__(self) -> int:
         return hash(self._couplet_number)
+
+    def __mro_entries__(self, bases: object) -> tuple[type, ...]:
+        raise TypeError("a class of the solution has no subclasses in the process of the tests")
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         return self._couplet_remote.ask("call", self, args, kwargs)
@@ -97,6 +107,7 @@ def _forward(operation: str) -> Callable[..., object]:
 
 for _operation, (_special, _) in OPERATIONS.items():
     setattr(Handle, _special, _forward(_operation))
+del _operation, _special
 
 
 class Record(Handle):
@@ -105,8 +116,8 @@ class Record(Handle):
     __slots__ = ()
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Record) or other._couplet_number == self._couplet_number:
-            return isinstance(other, Record)
+        if not isinstance(other, Record):
+            return super().__eq__(other)
         return self._couplet_remote.ask("fields", self) == other._couplet_remote.ask("fields", other)
 
     def __hash__(self) -> int:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from sandbox.inside import protocol, reports
 from sandbox.inside.claims import Claim
 from sandbox.inside.no_new_code import refuse_new_code
+from sandbox.inside.places import unexpected
 from sandbox.inside.remote import Account, Remote, SolutionGone
 from sandbox.inside.values import ValueRefusedError
 
@@ -41,7 +42,9 @@ class Solution(Protocol):
 
     def name(self, name: str) -> object: ...
 
-    def start(self, kept: frozenset[str] | None) -> None: ...
+    def start(self, expected: frozenset[str] | None, *, shown: bool = True) -> None: ...
+
+    def undo(self) -> None: ...
 
     def account(self) -> Account: ...
 
@@ -75,7 +78,9 @@ class _Inside:
     def name(self, name: str) -> object:
         return self._names[name]
 
-    def start(self, kept: frozenset[str] | None) -> None: ...
+    def start(self, expected: frozenset[str] | None, *, shown: bool = True) -> None: ...
+
+    def undo(self) -> None: ...
 
     def account(self) -> Account:
         return Account(1, frozenset(), frozenset())
@@ -129,14 +134,13 @@ class _Runner:
         A solution may change an argument that others leave alone, as if it were its own. But then it may neither
         pass by that, nor where the test asks that it does not: the script has to pass whether it sees that or not.
         """
-        claim = self._attempt(script, None)
-        if isinstance(claim, Claim) and changes is not None and not claim.changes <= changes:
-            unseen = self._attempt(script, changes)
-            if isinstance(unseen, bytes):
-                return protocol.DENIED + b"it passes only by a change of an argument that a right solution leaves"
-            least = min(claim.checks, unseen.checks), min(claim.calls, unseen.calls)
-            uses, seen = claim.uses | unseen.uses, claim.changes & changes
-            claim = replace(claim, checks=least[0], calls=least[1], uses=uses, changes=seen)
+        self._solution.start(changes, shown=False)
+        claim = self._attempt(script)
+        if isinstance(claim, Claim) and changes is not None and unexpected(claim.changes, changes):
+            self._solution.start(changes)
+            seen = self._attempt(script)
+            self._solution.undo()
+            claim = seen if isinstance(seen, bytes) else _both(claim, seen, changes)
         if isinstance(claim, bytes):
             return claim
         try:
@@ -145,9 +149,8 @@ class _Runner:
         except ValueRefusedError as error:
             return reports.failure(error)
 
-    def _attempt(self, script: CodeType | str, kept: frozenset[str] | None) -> Claim | bytes:
+    def _attempt(self, script: CodeType | str) -> Claim | bytes:
         """Run a script: return the claim that it passed, or the report of why it did not."""
-        self._solution.start(kept)
         before = next(self._checks)
         try:
             exec(script, self._namespace)
@@ -161,3 +164,14 @@ class _Runner:
             return reports.failure(self._solution.denied, protocol.DENIED)
         account = self._solution.account()
         return Claim(True, next(self._checks) - before - 1, account.asked, account.uses, account.changes)
+
+
+def _both(unseen: Claim, seen: Claim, expected: frozenset[str]) -> Claim:
+    """Join the claims of a script that passed whether or not it saw the changes that were not expected."""
+    return Claim(
+        passed=True,
+        checks=min(unseen.checks, seen.checks),
+        calls=min(unseen.calls, seen.calls),
+        uses=unseen.uses | seen.uses,
+        changes=unseen.changes - unexpected(unseen.changes, expected),
+    )

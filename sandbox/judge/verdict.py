@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from common.records import Task, TestCase, Verdict
 from sandbox.inside import values
 from sandbox.inside.claims import Claim
+from sandbox.inside.places import IN_PLACE, unexpected
 from sandbox.judge.comparison import same_text, same_value
 from sandbox.types import Case, CaseRun, Outcome, Program
 
@@ -28,13 +29,14 @@ class Criterion:
     """What passing one test takes: the value or text to give or, of a script, what the reference did.
 
     ``checks``: that must have run, at least. ``uses``: what may be asked of objects of the solution, by their
-    places (:mod:`sandbox.inside.places`); ``changes``: the arguments that it may change.
+    places (:mod:`sandbox.inside.places`); ``changes``: the arguments that it may change, of calls that answer
+    None where nothing else is known.
     """
 
     value: object = None
     checks: int = 1
     uses: frozenset[str] = frozenset()
-    changes: frozenset[str] = frozenset()
+    changes: frozenset[str] = frozenset({IN_PLACE})
 
 
 def program_for(
@@ -91,7 +93,7 @@ def judge(run: CaseRun, test: TestCase, criterion: Criterion) -> Verdict:
             case "script":
                 claim = _script_claim(run)
                 enough = claim.checks >= max(criterion.checks, 1) and claim.calls >= 1
-                honest = claim.uses <= criterion.uses and claim.changes <= criterion.changes
+                honest = claim.uses <= criterion.uses and not unexpected(claim.changes, criterion.changes)
                 passed = claim.passed and enough and honest
     except (ValueError, RecursionError, ArithmeticError, TypeError):
         return Verdict.ERROR
