@@ -96,8 +96,8 @@ class CaseRun:
 
     ``value`` is an encoded value that :func:`sandbox.inside.values.decode` reads. Only ``call`` and ``script``
     cases that ended ``ok`` have one; a script's is a :class:`sandbox.inside.claims.Claim`, made by the process of
-    the tests, which the program cannot reach unless it ran ``in_process``. The output is kept of ``stdin`` cases only; ``exit_code`` is None where a signal or a limit
-    ended the program.
+    the tests, which the program cannot reach unless it ran ``in_process``. The output is kept of ``stdin`` cases
+    only; ``exit_code`` is None where a signal or a limit ended the program.
     """
 
     id: str

@@ -31,9 +31,9 @@ class Claim:
     def decode(cls, data: bytes) -> Self:
         """Decode a claim. Raises ValueRefusedError for anything else."""
         match values.decode(data):
-            case (bool() as passed, int() as checks, int() as calls, list() as uses, list() as changes) if (
-                type(checks) is type(calls) is int and all(type(text) is str for text in (*uses, *changes))
-            ):
+            case (bool() as passed, int() as checks, int() as calls, list() as uses, list() as changes) if type(
+                checks
+            ) is type(calls) is int and all(type(text) is str for text in (*uses, *changes)):
                 return cls(passed, checks, calls, frozenset(uses), frozenset(changes))
         raise values.ValueRefusedError("not the result of a script")
 

@@ -266,7 +266,7 @@ class Remote:
         return text if len(text) <= _SHORT else f"{binascii.crc32(text.encode()):x}"
 
 
-def _copy_into(old: object, new: object) -> None:
+def _copy_into(old: Any, new: object) -> None:
     match old, new:
         case (list(), list()) | (bytearray(), bytearray()):
             old[:] = new
@@ -281,7 +281,9 @@ def _copy_into(old: object, new: object) -> None:
 def _library_name(value: object) -> tuple[str, str] | None:
     """Return the module and name under which both sides have a function or class; None for those of the tests."""
     name = getattr(value, "__qualname__", None)
-    module = getattr(value, "__module__", None) or getattr(getattr(value, "__objclass__", None), "__module__", None)
+    module = getattr(value, "__module__", None) or getattr(
+        getattr(value, "__objclass__", None), "__module__", None
+    )
     if not (isinstance(name, str) and isinstance(module, str)) or module.partition(".")[0] in _OURS:
         return None
     try:

@@ -49,7 +49,9 @@ class _Server:
         self._max = max_bytes
         self._held: list[object] = []
         self._number: dict[int, int] = {}
-        self._stubs: dict[int, int] = {}  # the id of what stands here for a function of the tests: its number there
+        self._stubs: dict[
+            int, int
+        ] = {}  # the id of what stands here for a function of the tests: its number there
         self._one_at_a_time = threading.RLock()
         self._asked = 0
 
@@ -69,7 +71,7 @@ class _Server:
             before = self._contents(args, kwargs)
             with _captured(captured) as streams:
                 ended, result = self._attempt(operation, target, args, kwargs)
-            output = tuple(stream.getvalue() for stream in streams)
+            output = streams[0].getvalue(), streams[1].getvalue()
             after = self._contents(args, kwargs)
             changes = [(key, arg) for key, arg in _arguments(args, kwargs) if after.get(key) != before.get(key)]
             return protocol.ANSWER + self._encode((ended, result, changes, output))
@@ -78,7 +80,9 @@ class _Server:
         except BaseException as error:  # noqa: BLE001 - of hostile code, which an answer may run
             return protocol.ANSWER + self._encode((False, RuntimeError(reports.describe(error)), [], ("", "")))
 
-    def _attempt(self, operation: str, target: Any, args: list[Any], kwargs: dict[str, Any]) -> tuple[bool, object]:
+    def _attempt(
+        self, operation: str, target: Any, args: list[Any], kwargs: dict[str, Any]
+    ) -> tuple[bool, object]:
         try:
             return True, self._act(operation, target, args, kwargs)
         except BaseException as error:  # noqa: BLE001 - the solution's exception becomes the tests'
@@ -93,9 +97,11 @@ class _Server:
             case "get":
                 return getattr(target, *args)
             case "set":
-                return setattr(target, *args)
+                setattr(target, *args)
+                return None
             case "delete":
-                return delattr(target, *args)
+                delattr(target, *args)
+                return None
             case "exit":
                 return _exit(target, *args)
             case "deep_copy":

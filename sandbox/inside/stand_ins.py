@@ -7,7 +7,7 @@ object it stands for and, of data classes, their fields; no ``__eq__`` of the so
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from sandbox.inside.operations import OPERATIONS
 
@@ -38,7 +38,7 @@ class Asking(Protocol):
 
 
 class Handle:
-    """An object of the solution, and the place where it came from. Two are equal when they stand for one object."""
+    """An object of the solution, and the place it came from. Two are equal when they stand for one object."""
 
     __slots__ = ("_couplet_number", "_couplet_place", "_couplet_remote")
 
@@ -205,12 +205,15 @@ class RemoteException:
 
 
 def exception_class(handle: Handle, name: str, bases: tuple[type, ...]) -> type[BaseException]:
-    """Make the stand-in of an exception class from those of its bases. Raises TypeError for bases that do not fit."""
+    """Make the stand-in of an exception class from those of its bases.
+
+    Raises TypeError for bases that do not fit each other, or are no exception classes.
+    """
     if not bases or not all(isinstance(base, type) and issubclass(base, BaseException) for base in bases):
         raise TypeError("bases that are no exception classes")
     own = () if any(issubclass(base, RemoteException) for base in bases) else (RemoteException,)
-    made: type[BaseException] = RemoteExceptionClass(name, (*own, *bases), {"_couplet_handle": handle})
-    return made
+    made: Any = RemoteExceptionClass(name, (*own, *bases), {"_couplet_handle": handle})
+    return cast("type[BaseException]", made)
 
 
 def exception(kind: type[BaseException], handle: Handle, args: tuple[object, ...], text: str) -> BaseException:

@@ -70,7 +70,7 @@ class _Inside:
     """A solution in the process of the tests, of which nothing is known but its names."""
 
     answering = 0
-    denied = None
+    denied: AssertionError | None = None
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self._names = dict(namespace)

@@ -86,7 +86,7 @@ class _Packer:
             case dict():
                 return self._items("d", (part for pair in dict.items(value) for part in pair), depth)
             case deque():
-                bound = self.pack(deque.maxlen.__get__(value), depth)  # type: ignore[attr-defined]
+                bound = self.pack(deque.maxlen.__get__(value), depth)
                 return ["deque", bound, *self._items("l", deque.__iter__(value), depth)[1:]]
         view = _VIEWS.get(type(value))
         if view is not None:
@@ -259,14 +259,15 @@ _WRITTEN: dict[str, tuple[str, str, Callable[[Any, Any], str], Callable[[Any, st
     "time": ("datetime", "time", _write_iso, _read_iso),
     "timedelta": ("datetime", "timedelta", _write_difference, _read_difference),
 }
+_PLAIN: dict[str, str] = {}
+_ORDERED: OrderedDict[str, str] = OrderedDict()
 _VIEWS: dict[type, str] = {
-    kind: tag
-    for mapping in ({}, OrderedDict[str, str]())
-    for tag, kind in (
-        ("keys", type(mapping.keys())),
-        ("values", type(mapping.values())),
-        ("items", type(mapping.items())),
-    )
+    type(_PLAIN.keys()): "keys",
+    type(_ORDERED.keys()): "keys",
+    type(_PLAIN.values()): "values",
+    type(_ORDERED.values()): "values",
+    type(_PLAIN.items()): "items",
+    type(_ORDERED.items()): "items",
 }
 _UNIQUE: dict[str, Callable[[list[Any]], object]] = {
     "s": set,

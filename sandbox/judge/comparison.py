@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Iterable
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from typing import Any
 
 from common.records import Comparison
 from sandbox.inside.values import refuse_collisions
@@ -88,7 +89,8 @@ def _near(actual: complex | Decimal | Fraction, expected: complex | Decimal | Fr
     """
     if isinstance(expected, int):
         whole = _as_whole(actual)
-        return abs((actual if whole is None else whole) - expected) <= tolerance
+        apart: Any = abs((actual if whole is None else whole) - expected)
+        return bool(apart <= tolerance)
     ours, theirs = complex(actual), complex(expected)
     finite = (ours.real, theirs.real), (ours.imag, theirs.imag)
     if not all(_same_special(a, b) for a, b in finite):

@@ -94,7 +94,11 @@ def test_a_script_that_looks_into_the_solution_is_forgeable(sandbox: JailSandbox
 
 @pytest.mark.parametrize(
     ("claim", "verdict"),
-    [(Claim(True, 2, 3), Verdict.PASSED), (Claim(True, 1, 3), Verdict.FAILED), (Claim(True, 2, 0), Verdict.FAILED)],
+    [
+        (Claim(True, 2, 3), Verdict.PASSED),
+        (Claim(True, 1, 3), Verdict.FAILED),
+        (Claim(True, 2, 0), Verdict.FAILED),
+    ],
 )
 def test_a_script_passes_with_as_many_checks_as_the_reference(claim: Claim, verdict: Verdict) -> None:
     (score,) = Scorer(claims(split=Claim(True, 2, 2), other=claim)).score_group(SCRIPTED, [WRONG])

@@ -31,7 +31,9 @@ def variants(kind: str, count: int = COUNT, seed: int = 0) -> list[Forged]:
     return chosen
 
 
-def _scripted(name: str, exports: str, script: str, reference: str, wrong: str, *, refused: bool = False) -> Forged:
+def _scripted(
+    name: str, exports: str, script: str, reference: str, wrong: str, *, refused: bool = False
+) -> Forged:
     reference, wrong = textwrap.dedent(reference), textwrap.dedent(wrong)
     test = TestCase(kind="script", script=textwrap.dedent(script).strip())
     task = Task(id=name, prompt=name, tests=(test,), exports=tuple(exports.split()), reference=reference)
@@ -159,8 +161,8 @@ _SHAPES = (
     "with Kind(Part()) as kind:\n    x = kind.answer()\n    assert {}",
     "spare = {{'a': Part(), 'b': [Part()]}}\nx = plain(spare['a'])\nassert {}",
     "assert len(PARTS) == 2\nx = plain(PARTS[0])\nassert {}",
-    "import unittest\nclass Tests(unittest.TestCase):\n    def setUp(self):\n        self.spare, self.kind = Part(), "
-    "Kind()\n    def test(self):\n        x = self.kind.answer()\n        self.assertTrue({})\n"
+    "import unittest\nclass Tests(unittest.TestCase):\n    def setUp(self):\n"
+    "        self.spare, self.kind = Part(), Kind()\n    def test(self):\n        x = self.kind.answer()\n        self.assertTrue({})\n"
     "unittest.TestSuite([Tests('test')]).debug()",
     "import copy\nkind = copy.deepcopy(Kind(Part()))\nx = kind.answer()\nassert {}",
 )
@@ -199,17 +201,24 @@ def objects() -> Iterator[Forged]:
         "def run(seen):\n    seen(1)\n    return [12.5] * 3\n",
         "def run(seen):\n    for _ in range(9):\n        seen(1)\n    return []\n",
     )
-    unsorted = "found = run([3, 1, 2])\nassert sorted(found) == [1, 2, 3]\nassert all(a <= b for a, b in zip(found, " \
+    unsorted = (
+        "found = run([3, 1, 2])\nassert sorted(found) == [1, 2, 3]\nassert all(a <= b for a, b in zip(found, "
         "list(found)[1:]))"
-    twice = "class Twice:\n    calls = 0\n    def __iter__(self):\n        Twice.calls += 1\n        return iter([3, 1, " \
-        "2] if Twice.calls == 1 else [0])\ndef run(numbers):\n    return Twice()\n"
+    )
+    twice = (
+        "class Twice:\n    calls = 0\n    def __iter__(self):\n        Twice.calls += 1\n"
+        "        return iter([3, 1, 2] if Twice.calls == 1 else [0])\ndef run(numbers):\n    return Twice()\n"
+    )
     yield _scripted("another time", "run", unsorted, "def run(numbers):\n    return sorted(numbers)\n", twice)
     pair = "assert made(1, 2) == Pair(1, 2)"
     right = "from dataclasses import dataclass\n@dataclass\nclass Pair:\n    a: int\n    b: int\nmade = Pair\n"
-    lies = "class Pair:\n    def __init__(self, *given):\n        pass\n    def __eq__(self, other):\n        return True\n"
+    lies = "class Pair:\n    def __init__(self, *given):\n        pass\n"
+    lies += "    def __eq__(self, other):\n        return True\n"
     yield _scripted("equal", "Pair made", pair, right, f"{lies}made = Pair\n")
     empty = f"from dataclasses import dataclass\n@dataclass(init=False)\n{lies}made = Pair\n"
     yield _scripted("equal data class", "Pair made", pair, right, empty)
+    alone = "class Alone:\n    pass\nALONE = Alone()\ndef made(*given):\n    return ALONE\nPair = made\n"
+    yield _scripted("one for all", "Pair made", pair, right, alone)
 
 
 def constants() -> Iterator[Forged]:
@@ -243,7 +252,8 @@ _EVALUATED = (
     "def read(text, how=eval):\n    return how(text)\nx = read(f())",
     "class Reader:\n    read = staticmethod(eval)\nx = Reader.read(f())",
     "class Reader(dict):\n    def __missing__(self, key):\n        return eval(key)\nx = Reader()[f()]",
-    "import threading\nx = []\none = threading.Thread(target=lambda: x.append(eval(f())))\none.start()\none.join()\n(x,) = x",
+    "import threading\nx = []\none = threading.Thread(target=lambda: x.append(eval(f())))\n"
+    "one.start()\none.join()\n(x,) = x",
     "x = (lambda text: eval(text))(f())",
     "x = eval(f'({f()})')",
     "x = {'value': eval}['value'](f())",
@@ -272,7 +282,7 @@ def evaluated() -> Iterator[Forged]:
     lies = whole.format(
         run=_TAKES_OVER.replace("lambda *_: True", "(lambda *_: True)"),
         text=_TAKES_OVER,
-        pickled="b\"cbuiltins\\neval\\n(V\" + f().encode() + b\"\\ntR.\"",
+        pickled='b"cbuiltins\\neval\\n(V" + f().encode() + b"\\ntR."',
     )
     for read in (*_EVALUATED, *_PICKLED):
         plain = "pickle" in read  # of the reference nothing is run

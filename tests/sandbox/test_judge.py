@@ -10,7 +10,6 @@ from sandbox.inside.values import encode
 from sandbox.judge.verdict import criterion_of, judge, program_for
 from sandbox.types import CaseRun, Outcome
 
-
 NAN = float("nan")
 
 
