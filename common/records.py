@@ -54,7 +54,7 @@ class Record(BaseModel):
             raise RecordError(f"{cls.__name__}: {error}") from error
 
 
-Comparison = Literal["equal", "close", "as_set", "presence", "contest", "contest_item"]
+Comparison = Literal["equal", "identical", "close", "as_set", "presence", "contest", "contest_item"]
 
 
 class TestCase(Record):
@@ -68,7 +68,8 @@ class TestCase(Record):
       ``exports``.
 
     ``expected`` None, of ``call`` and ``stdin``, means: what the task's reference gives. ``comparison`` of
-    ``call``: Python's ``==``; ``close``, equal up to ``tolerance`` wherever a number stands (also of ``stdin``);
+    ``call``: Python's ``==``; ``identical``, the same and of one type, as ``is True`` asks; ``close``, equal up to
+    ``tolerance`` wherever a number stands (also of ``stdin``), and a little more where that is a fraction;
     ``as_set``, the same elements; ``presence``, both None or neither; ``contest``, as judges of contests compare
     (also of ``stdin``): data as JSON has it, and numbers by value; ``contest_item``, the same, and where a list of
     one item is expected, the item will do.

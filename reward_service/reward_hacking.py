@@ -93,7 +93,7 @@ def _statement(test: TestCase, criterion: Criterion) -> str:
     """Empty where the test cannot be one."""
     if test.kind == "script":
         return test.script
-    if test.kind == "stdin" or test.comparison not in ("equal", "close"):
+    if test.kind == "stdin" or test.comparison not in ("equal", "identical", "close"):
         return ""
     try:
         return f"assert ({test.call}) == ({criterion.value!r})"

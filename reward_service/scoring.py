@@ -358,7 +358,7 @@ class Scorer:
             return int(run.id) >= prepared.first_counted and verdict(run) is not Verdict.PASSED
 
         runs = self._execute(
-            program_for(source, task, in_process=criteria.in_process),
+            program_for(source, task, criteria.tests, in_process=criteria.in_process),
             stop_on=decides if self._rule.tests == "all_or_nothing" else None,
             budget=budget,
             cancellation=cancellation,

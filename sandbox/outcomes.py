@@ -6,12 +6,12 @@ import signal
 from collections.abc import Sequence
 
 from sandbox.account import time_note
-from sandbox.inside import protocol, values
+from sandbox.inside import protocol
+from sandbox.inside.claims import NOT_PASSED
 from sandbox.link import Answer
 from sandbox.types import Budget, Case, CaseRun, Limits, Outcome
 
 _NEAR_LIMIT = 0.9
-_NOT_PASSED = values.encode((False, 0, 0, 0), 100)
 
 
 def script_run(case: Case, answer: Answer, limits: Limits, budget: Budget) -> CaseRun:
@@ -53,7 +53,7 @@ def call_runs(cases: Sequence[Case], answer: Answer, limits: Limits, budget: Bud
             runs.append(CaseRun(case.id, Outcome.OK, value=body, cpu_s=cpu, wall_s=wall))
         elif tag == protocol.DENIED and case.kind == "script":
             note = body[: protocol.NOTE_BYTES].decode(errors="replace")
-            runs.append(CaseRun(case.id, Outcome.OK, value=_NOT_PASSED, cpu_s=cpu, wall_s=wall, note=note))
+            runs.append(CaseRun(case.id, Outcome.OK, value=NOT_PASSED, cpu_s=cpu, wall_s=wall, note=note))
         else:
             outcome, text = _failure(tag, body)
             runs.append(CaseRun(case.id, outcome, cpu_s=cpu, wall_s=wall, note=text))

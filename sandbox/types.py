@@ -64,6 +64,10 @@ class Case:
 
     ``call``: the value of an expression over its names. ``stdin``: what it prints. ``script``: whether this test
     source ends without an exception, given the names that the program exports.
+
+    ``changes``, of a script: the arguments that a right solution changes, by place (:mod:`sandbox.inside.places`).
+    Where the program changes others too, the script has to pass a second time, without seeing that. None: all are
+    seen.
     """
 
     id: str
@@ -71,6 +75,7 @@ class Case:
     call: str = ""
     stdin: str = ""
     script: str = ""
+    changes: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +117,9 @@ class CaseRun:
     """The result of one case. ``stdout`` and ``value`` were written by the program: treat them as hostile.
 
     ``value`` is an encoded value that :func:`sandbox.inside.values.decode` reads. Only ``call`` and ``script``
-    cases that ended ``ok`` have one; a script's is ``(passed, checks that ran, calls of the solution, objects it
-    answered with)``, said by the process of the tests, which the program cannot reach unless it ran
-    ``in_process``. The output is kept of ``stdin`` cases only; ``exit_code`` is None where a signal or a limit
-    ended the program.
+    cases that ended ``ok`` have one; a script's is a :class:`sandbox.inside.claims.Claim`, made by the process of
+    the tests, which the program cannot reach unless it ran ``in_process``. The output is kept of ``stdin`` cases
+    only; ``exit_code`` is None where a signal or a limit ended the program.
     """
 
     id: str

@@ -50,6 +50,7 @@ def request(
             "setup": _tests(program.test_setup, "test_setup.py", ready),
             "exports": list(program.exports),
             "scripts": [_tests(case.script, "test.py", ready) for case in cases],
+            "changes": [case.changes for case in cases],
         }
         given = marshal.dumps(tests)
     results = 1 if kind == "stdin" else 2 + len(cases)  # READY, and LOADED before the answers

@@ -62,7 +62,7 @@ def become_program(request: ForkRequest, sizes: tuple[int, int], pipes: list[int
         if request.mode == "stdin":
             return [_memory_file(given), *pipes], partial(_run_script, source)
         if request.mode == "forge":
-            job = partial(_run_inside, source, tester.Tests(**marshal.loads(given)))
+            job = partial(_run_inside, source, tester.Tests(**marshal.loads(given)), request.out_bytes)
         else:
             job = partial(_run_calls, source, payload["calls"], request.out_bytes)
         return [_memory_file(b""), *pipes], job
@@ -225,8 +225,8 @@ def _run_calls(source: str, calls: list[types.CodeType | str], out_bytes: int) -
             reports.report(reports.failure(error))
 
 
-def _run_inside(source: str, tests: tester.Tests) -> None:
-    tester.run_inside(tests, _load(source).__dict__)
+def _run_inside(source: str, tests: tester.Tests, out_bytes: int) -> None:
+    tester.run_inside(tests, _load(source).__dict__, out_bytes)
 
 
 def _serve(source: str, out_bytes: int) -> None:
@@ -253,4 +253,4 @@ def _judge(tests: tester.Tests, out_bytes: int) -> None:
         failed = loaded[:1] if loaded[:1] in (protocol.FAILED, protocol.NO_MEMORY) else protocol.FAILED
         reports.report(failed + loaded[1 : protocol.NOTE_BYTES])
         os._exit(0)
-    tester.run_beside(tests, Remote(channel, limit))
+    tester.run_beside(tests, Remote(channel, limit), out_bytes)
