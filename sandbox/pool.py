@@ -122,6 +122,9 @@ class SlotPool:
 
     def _fork(self, place: _Place, program: Program, cases: list[Case], limits: Limits) -> list[CaseRun]:
         slot = self._slot(place)
+        if program.language not in slot.hello.get("languages", ("python",)):
+            note = f"nothing here runs {program.language}; see the languages that couplet sandbox info tells"
+            return [CaseRun(case.id, Outcome.INFRA, note=note) for case in cases]
         request = wire.request(program, cases, limits, str(slot.hello["byte_code"]))
         answer: Answer = slot.ask(request.header, request.payload, request.given, request.deadline_s)
         # The chunk that broke the output limit was counted but not passed on.
@@ -171,15 +174,21 @@ def _kill_late(starting: Future[Slot]) -> None:
 
 
 def _batches(program: Program) -> deque[list[int]]:
-    """Group the indices of cases that share a process: all calls, all scripts, each input on its own."""
+    """Group the indices of cases that share a process: all calls and all scripts without files of their own."""
     batches: deque[list[int]] = deque()
     for kind in ("call", "script", "stdin"):
         indices = [index for index, case in enumerate(program.cases) if case.kind == kind]
-        if kind == "stdin" or program.own_process:
-            batches.extend([index] for index in indices)
-        elif indices:
-            batches.append(indices)
+        alone = [index for index in indices if _is_alone(program, index)]
+        together = [index for index in indices if not _is_alone(program, index)]
+        batches.extend([index] for index in alone)
+        if together:
+            batches.append(together)
     return batches
+
+
+def _is_alone(program: Program, index: int) -> bool:
+    case = program.cases[index]
+    return case.kind == "stdin" or program.own_process or case.has_files
 
 
 def _rest(waiting: Iterable[list[int]], outcome: Outcome, note: str) -> dict[int, CaseRun]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from common.errors import UserError
+from common.language import Language
 
 
 class SandboxUnavailable(UserError, RuntimeError):  # noqa: N818
@@ -41,7 +42,9 @@ class Case:
     """One question to a program.
 
     ``call``: the value of an expression over its names. ``stdin``: what it prints. ``script``: whether this test
-    source ends without an exception, given the names that the program exports.
+    source ends without an exception, given the names that the program exports. ``files`` are in the program's
+    folder when it starts, text by name, and those that ``collected`` names are brought back after its end, but not
+    of a ``script``.
     """
 
     id: str
@@ -49,11 +52,18 @@ class Case:
     call: str = ""
     stdin: str = ""
     script: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+    collected: tuple[str, ...] = ()
+
+    @property
+    def has_files(self) -> bool:
+        """Whether it needs a folder for itself."""
+        return bool(self.files or self.collected)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Python source and the cases to run it on.
+    """Source, in Python unless ``language`` says otherwise, and the cases to run it on.
 
     Of ``script`` cases: ``test_setup`` runs before them; ``exports`` are the names of the program that they may
     use; ``in_process`` runs them in the program's own process, which then may forge what they say.
@@ -67,6 +77,7 @@ class Program:
     exports: tuple[str, ...] = ()
     in_process: bool = False
     own_process: bool = False
+    language: Language = "python"
 
 
 class Outcome(StrEnum):
@@ -87,13 +98,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CaseRun:
-    """The result of one case. ``stdout`` and ``value`` were written by the program: treat them as hostile.
+    """The result of one case. The program wrote ``stdout``, ``value`` and ``files``: treat them as hostile.
 
     ``value`` is an encoded value that :func:`sandbox.inside.values.decode` reads. Only ``call`` and ``script``
     cases that ended ``ok`` have one; a script's is ``(passed, checks that ran, calls of the solution, objects it
     answered with)``, said by the process of the tests, which the program cannot reach unless it ran
-    ``in_process``. The output is kept of ``stdin`` cases only; ``exit_code`` is None where a signal or a limit
-    ended the program.
+    ``in_process``. ``files`` is such a value too: a list of the contents of those that were ``collected``, None
+    for one that is not there. The output is kept of ``stdin`` cases only; ``exit_code`` is None where a signal or
+    a limit ended the program.
     """
 
     id: str
@@ -102,6 +114,7 @@ class CaseRun:
     stderr: bytes = b""
     exit_code: int | None = None
     value: bytes | None = None
+    files: bytes | None = None
     cpu_s: float = 0.0
     wall_s: float = 0.0
     note: str = ""

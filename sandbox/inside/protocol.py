@@ -65,6 +65,7 @@ CHILD_ID = 1000  # uid and gid of a program, as seen inside
 
 READY, LOADED, VALUE, FAILED, NO_MEMORY = b"R", b"L", b"V", b"E", b"M"
 DENIED = b"A"  # a test's assertion does not hold
+FILES = b"F"  # after everything else: the contents of the files that were asked for
 CLOCKS = "<dd"  # of READY: CPU seconds of the child and the monotonic clock
 RESULT_SLACK = 1024  # bytes a result may have beyond Limits.out_bytes
 NOTE_BYTES = 400

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from common.records import Task, TestCase, Verdict
 from sandbox.inside import values
 from sandbox.judge.comparison import same_text, same_value
+from sandbox.judge.files import has_files
 from sandbox.types import Case, CaseRun, Outcome, Program
 
 _NOT_OK = {
@@ -38,12 +39,21 @@ def program_for(source: str, task: Task, *, in_process: bool = False) -> Program
     return Program(
         source=source,
         cases=tuple(
-            Case(str(index), test.kind, call=test.call, stdin=test.stdin, script=test.script)
+            Case(
+                str(index),
+                test.kind,
+                call=test.call,
+                stdin=test.stdin,
+                script=test.script,
+                files=test.files,
+                collected=tuple(test.expected_files),
+            )
             for index, test in enumerate(task.tests)
         ),
         test_setup=task.test_setup,
         exports=task.exports,
         in_process=in_process or task.in_process,
+        language=task.language,
     )
 
 
@@ -81,6 +91,7 @@ def judge(run: CaseRun, test: TestCase, criterion: Criterion) -> Verdict:
                 claimed, checks, calls, handles = _script_claim(run)
                 enough = checks >= max(criterion.checks, 1) and calls >= 1
                 passed = claimed and enough and handles <= criterion.handles
+        passed = passed and has_files(run, test)
     except (ValueError, RecursionError, OverflowError, TypeError):
         return Verdict.ERROR
     return Verdict.PASSED if passed else Verdict.FAILED
