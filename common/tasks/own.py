@@ -50,9 +50,26 @@ def own_task(row: TaskRow) -> ParsedRow:
         raise row.error(
             "shown_tests", f"is {task.shown_tests} of {len(task.tests)} tests; show no more than there are"
         )
+    if task.suffix and task.completion.startswith("asserted"):
+        raise row.error("suffix", f"does not go with completion {task.completion}; leave it out")
+    if task.language != "python":
+        _check_other_language(row, task)
     _check_tests(row, task)
     _check_scripts(row, task)
     return ParsedRow(task)
+
+
+def _check_other_language(row: TaskRow, task: Task) -> None:
+    """Only what a program prints is asked of those that are not in Python."""
+    if task.completion.startswith("asserted"):
+        raise row.error("completion", f"{task.completion} is for Python; write fenced or continuation")
+    for number, test in enumerate(task.tests):
+        if test.kind != "stdin":
+            raise row.error(
+                f"tests.{number}.kind", f"{test.kind} is for Python; {task.language} has stdin tests only"
+            )
+        if test.expected_files:
+            raise row.error(f"tests.{number}.expected_files", "is for Python; have the program print what counts")
 
 
 def _check_tests(row: TaskRow, task: Task) -> None:
@@ -60,6 +77,8 @@ def _check_tests(row: TaskRow, task: Task) -> None:
         name = f"tests.{number}"
         if test.kind == "script":
             _check_python(row, f"{name}.script", test.script, "give the test's source")
+            if test.files or test.expected_files:
+                raise row.error(f"{name}.files", "goes with call and stdin; let the script write what it needs")
             continue
         if test.kind == "call":
             _check_python(row, f"{name}.call", test.call, "give the expression to evaluate")
