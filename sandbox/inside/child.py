@@ -173,14 +173,16 @@ def _place(descriptors: list[int]) -> None:
         os.dup2(fd, target, inheritable=True)
 
 
-@dataclass(frozen=True)
 class _Loader:
     """The loader of a program's module: tracebacks and the module inspect ask it for the source."""
 
-    source: str
+    __slots__ = ("_source",)
+
+    def __init__(self, source: str) -> None:
+        self._source = source
 
     def get_source(self, _name: str) -> str:
-        return self.source
+        return self._source
 
 
 def _module(name: str, source: str) -> types.ModuleType:
