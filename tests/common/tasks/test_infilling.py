@@ -22,13 +22,18 @@ PROGRAM = (
 CHECK = "def check(candidate):\n    assert candidate([1, 2]) == 6\n    assert candidate([]) == 0\n"
 
 
+def around(gap: str) -> tuple[str, str]:
+    begin = PROGRAM.index(gap or "found += ")
+    return PROGRAM[:begin], PROGRAM[begin + len(gap) :]
+
+
 def row(gap: str) -> Fields:
-    before, middle, after = PROGRAM.partition(gap)
+    before, after = around(gap)
     return {
         "task_id": "SingleLineInfilling/HumanEval/900/L1",
         "prompt": before,
         "suffix": after,
-        "canonical_solution": middle,
+        "canonical_solution": gap,
         "entry_point": "total",
         "test": CHECK,
     }
@@ -46,6 +51,7 @@ GAPS = [
     "found = 0\n    for x in",
     "+= twice(x)\n    return",
     "    found = 0\n",
+    "",
 ]
 
 
@@ -72,7 +78,7 @@ def test_a_chat_is_asked_for_the_whole_program(tmp_path: Path, gap: str) -> None
     task = posed(
         load(tmp_path, row(gap)), DataConfig.model_validate({"source": "synthetic", "chat_template": True})
     )
-    before, _, after = PROGRAM.partition(gap)
+    before, after = around(gap)
     assert (f"{before}<FILL_ME>{after}" if after else before).strip() in task.prompt
     parse(task.prefix)
     assert "from typing import List" in task.prefix
