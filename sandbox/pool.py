@@ -151,8 +151,11 @@ class SlotPool:
 
     def _fork(self, place: _Place, asked: _Asked, cases: list[Case], account: Account) -> list[CaseRun]:
         slot = self._slot(place)
-        limits, budget = asked.limits, asked.budget
-        request = wire.request(asked.program, cases, limits, account.left(), str(slot.hello["byte_code"]))
+        limits, budget, program = asked.limits, asked.budget, asked.program
+        if program.language not in slot.hello.get("languages", ("python",)):
+            note = f"nothing here runs {program.language}; see the languages that couplet sandbox info tells"
+            return [CaseRun(case.id, Outcome.INFRA, note=note) for case in cases]
+        request = wire.request(program, cases, limits, account.left(), str(slot.hello["byte_code"]))
         with asked.cancellation.ending_by(slot.terminate):
             answer: Answer = slot.ask(request.header, request.payload, request.given, request.deadline_s)
         # The chunk that broke a limit of bytes was counted but not passed on.
@@ -206,15 +209,21 @@ def _kill_late(starting: Future[Slot]) -> None:
 
 
 def _batches(program: Program) -> deque[list[int]]:
-    """Group the indices of cases that share a process: all calls, all scripts, each input on its own."""
+    """Group the indices of cases that share a process: all calls and all scripts without files of their own."""
     batches: deque[list[int]] = deque()
     for kind in ("call", "script", "stdin"):
         indices = [index for index, case in enumerate(program.cases) if case.kind == kind]
-        if kind == "stdin" or program.own_process:
-            batches.extend([index] for index in indices)
-        elif indices:
-            batches.append(indices)
+        alone = [index for index in indices if _is_alone(program, index)]
+        together = [index for index in indices if not _is_alone(program, index)]
+        batches.extend([index] for index in alone)
+        if together:
+            batches.append(together)
     return batches
+
+
+def _is_alone(program: Program, index: int) -> bool:
+    case = program.cases[index]
+    return case.kind == "stdin" or program.own_process or case.has_files
 
 
 def _rest(waiting: Iterable[list[int]], outcome: Outcome, note: str) -> dict[int, CaseRun]:

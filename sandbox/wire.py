@@ -30,7 +30,7 @@ class Request:
 def request(
     program: Program, cases: Sequence[Case], limits: Limits, left: tuple[float, float, int], byte_code: str
 ) -> Request:
-    """Encode ``cases`` of one kind: any number of calls or scripts, or one input.
+    """Encode ``cases`` of one kind: any number of calls or scripts, or one input, or one with files.
 
     ``left``: seconds of CPU and of wall time, and bytes, of the program's budget. ``byte_code`` is the magic
     number of the runner's interpreter.
@@ -53,9 +53,18 @@ def request(
             "changes": [case.changes for case in cases],
         }
         given = marshal.dumps(tests)
+    if cases[0].has_files:
+        solution |= {"files": dict(cases[0].files), "collected": list(cases[0].collected)}
     results = 1 if kind == "stdin" else 2 + len(cases)  # READY, and LOADED before the answers
+    results += bool(cases[0].collected)
     return Request(
-        header={"limits": asdict(limits), "budget": left, "results": results, "mode": mode},
+        header={
+            "limits": asdict(limits),
+            "budget": left,
+            "results": results,
+            "mode": mode,
+            "language": program.language,
+        },
         payload=marshal.dumps(solution),
         given=given,
         # The runner's own limits come first; after this the host gives the runner up.

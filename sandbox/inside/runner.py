@@ -39,9 +39,8 @@ def main() -> None:
     config = _configuration(int(sys.argv[2]))
     sys.argv[:] = [""]
     try:
-        if config["libraries"]["folder"]:
-            sys.path.append(config["libraries"]["folder"])
-        for name in (*PRELOAD.split(), *config["libraries"]["preload"]):
+        sys.path += config["packages"]
+        for name in (*PRELOAD.split(), *config["preload"]):
             importlib.import_module(name)
         for name in ("exit", "quit"):  # what the site module, left out here, gives every script
             setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
@@ -56,11 +55,14 @@ def main() -> None:
     except (OSError, ImportError) as error:
         protocol.refuse(str(error))
     random.seed(0)  # for every program: a verdict should not depend on luck
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
     gc.collect()
     gc.freeze()
     hello = {
         "level": isolation.level,
         "proc": isolation.proc,
+        "languages": isolation.languages,
         "python": sys.version.split()[0],
         "byte_code": importlib.util.MAGIC_NUMBER.hex(),
     }
@@ -93,7 +95,7 @@ def _serve(isolation: lockdown.Isolation, relay: Relay, self_fd: int) -> child.J
     for _ in range(_MAX_REQUESTS):
         sizes = protocol.REQUEST.unpack(_read_exactly(protocol.REQUEST.size))
         header: dict[str, Any] = marshal.loads(_read_exactly(min(sizes[0], protocol.MAX_CONTROL)))
-        limits = limits_of(tuple(header["limits"].items()), header["results"])
+        limits = limits_of(tuple(header["limits"].items()), header["results"], header["language"])
         request = child.ForkRequest(isolation, limits, header)
         pipes = [os.pipe() for _ in range(3)]
         writes = [write for _, write in pipes]

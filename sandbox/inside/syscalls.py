@@ -39,7 +39,7 @@ X86_64 = _table(
     """
 )
 # Allowed or answered by argument.
-X86_64_SPECIAL = {"clone": 56, "clone3": 435, "socketpair": 53, "prctl": 157, "ioctl": 16}
+X86_64_SPECIAL = {"clone": 56, "clone3": 435, "socketpair": 53, "prctl": 157, "ioctl": 16, "execveat": 322}
 
 AARCH64 = _table(
     """
@@ -65,4 +65,4 @@ AARCH64 = _table(
     """
 )
 # Allowed or answered by argument.
-AARCH64_SPECIAL = {"clone": 220, "clone3": 435, "socketpair": 199, "prctl": 167, "ioctl": 29}
+AARCH64_SPECIAL = {"clone": 220, "clone3": 435, "socketpair": 199, "prctl": 167, "ioctl": 29, "execveat": 281}
