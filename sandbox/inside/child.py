@@ -9,6 +9,7 @@ import atexit
 import linecache
 import marshal
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -20,6 +21,7 @@ from typing import Any
 
 from sandbox.inside import lockdown, protocol, reports, served, tester, values
 from sandbox.inside.channel import Channel, ClosedError
+from sandbox.inside.lockdown import Role
 from sandbox.inside.remote import Remote
 
 _SOURCE = "solution.py"
@@ -67,7 +69,7 @@ def become_program(request: ForkRequest, sizes: tuple[int, int], pipes: list[int
             job = partial(_run_calls, source, payload["calls"], request.out_bytes)
         return [_memory_file(b""), *pipes], job
 
-    job = _isolated(request, prepare, request.isolation.child_uid)
+    job = _isolated(request, prepare, Role.PROGRAM)
     reports.ready()
     return job
 
@@ -82,7 +84,7 @@ def become_solution(request: ForkRequest, size: int, outputs: list[int], channel
         source = marshal.loads(_read_exactly(size))["source"]
         return [_memory_file(b""), *outputs, channel], partial(_serve, source, request.out_bytes)
 
-    job = _isolated(request, prepare, request.isolation.child_uid)
+    job = _isolated(request, prepare, Role.PROGRAM)
     Channel(_CHANNEL_FD, 0).send(protocol.READY)
     return job
 
@@ -97,7 +99,7 @@ def become_tests(request: ForkRequest, size: int, pipes: list[int], channel: int
         tests = tester.Tests(**marshal.loads(_read_exactly(size)))
         return [_memory_file(b""), *pipes, channel], partial(_judge, tests, request.out_bytes)
 
-    job = _isolated(request, prepare, request.isolation.judge_uid)
+    job = _isolated(request, prepare, Role.TESTS)
     reports.ready()
     return job
 
@@ -108,17 +110,18 @@ def run(job: Job) -> None:
     The standard streams are the server's own objects: unused so far, and on the child's descriptors by now.
     """
     sys.argv[:] = [_SOURCE]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     linecache.clearcache()
     job()
     os._exit(0)
 
 
-def _isolated(request: ForkRequest, prepare: Callable[[], Prepared], uid: int) -> Job:
+def _isolated(request: ForkRequest, prepare: Callable[[], Prepared], role: Role) -> Job:
     """Prepare the job and isolate this process; on failure write the reason to stderr and exit before READY."""
     try:
         descriptors, job = prepare()
         _place(descriptors)
-        lockdown.apply(request.isolation, request.limits, uid, kept=len(descriptors))
+        lockdown.apply(request.isolation, request.limits, role, kept=len(descriptors))
         return job
     except (OSError, ValueError, EOFError, ClosedError) as error:
         os.write(2, f"setup: {error}".encode())

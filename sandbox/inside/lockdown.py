@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import resource
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from sandbox.inside import kernel, landlock, seccomp
+from sandbox.inside.pause import TestsNamespaces
 from sandbox.inside.protocol import CHILD_ID
+from sandbox.inside.scratch import Tmpfs
 
-_QUIET = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+_FIRST_TMP = Tmpfs(1 << 20, 16)  # until the first program says how much it may have
 _STACK = 64 << 20
 _TASKS = 64
 _OPEN_FILES = 64
@@ -29,18 +32,27 @@ _FIXED_LIMITS = {
 _LIMITED = (*_FIXED_LIMITS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
 
 
+class Role(Enum):
+    """What a child is: a program, the solution of a split judge among them, or the tests of a split judge."""
+
+    PROGRAM = "program"
+    TESTS = "tests"
+
+
 @dataclass(frozen=True)
 class Isolation:
     """The part of the isolation that the runner prepares once for all its children.
 
-    ``rules``: file descriptor of a Landlock ruleset. ``proc``: whether /proc may be mounted. ``base_bytes``: the
-    address space of the runner itself. ``ceilings``: the runner's hard resource limits, by ``resource.RLIMIT_*``.
+    ``tests``: where the tests of a split judge run, None where there are no namespaces. ``rules``: file descriptor
+    of a Landlock ruleset. ``proc``: whether /proc is mounted. ``base_bytes``: the address space of the runner
+    itself. ``ceilings``: the runner's hard resource limits, by ``resource.RLIMIT_*``.
     """
 
     level: str
     child_uid: int
     judge_uid: int  # of the tests' process in a split judge
     folder: str
+    tests: TestsNamespaces | None
     rules: int | None
     proc: bool
     filter: kernel.Filter
@@ -50,9 +62,12 @@ class Isolation:
 
 @dataclass(frozen=True)
 class ChildLimits:
-    """Mounts and resource limits of the children of one request, computed before the fork."""
+    """``/tmp`` and resource limits of the children of one request, computed before the fork.
 
-    mounts: list[kernel.Mount]
+    ``tmp``: None where there are no namespaces.
+    """
+
+    tmp: Tmpfs | None
     resources: list[tuple[int, tuple[int, int]]]
 
 
@@ -60,15 +75,21 @@ def prepare(config: dict[str, Any]) -> Isolation:
     """Prepare what all children share from the launcher's configuration. Raises OSError."""
     uid_level = config["level"] == "uid"
     folder = config.get("folder", "/tmp")
+    proc = bool(config.get("proc"))
+    tests = None
+    if not uid_level:
+        _FIRST_TMP.begin()
+        tests = TestsNamespaces(_FIRST_TMP, proc)
     return Isolation(
         level=config["level"],
         child_uid=config["child_uid"] if uid_level else CHILD_ID,
         # With namespaces the two cannot see each other, whatever their ids.
         judge_uid=config["runner_uid"] if uid_level else CHILD_ID,
         folder=folder,
+        tests=tests,
         rules=_landlock(config, folder),
-        proc=bool(config.get("proc")),
-        filter=kernel.Filter(seccomp.threads_only()),
+        proc=proc,
+        filter=kernel.Filter(seccomp.threads_only(), seccomp.OWN_ID),
         base_bytes=_address_space(),
         ceilings={kind: resource.getrlimit(kind)[1] for kind in _LIMITED},
     )
@@ -77,12 +98,7 @@ def prepare(config: dict[str, Any]) -> Isolation:
 def child_limits(isolation: Isolation, items: tuple[tuple[str, Any], ...], results: int) -> ChildLimits:
     """Compute the limits of a request's children from the ``items`` of its limits, which a cache can hash."""
     limits = dict(items)
-    mounts = []
-    if isolation.level != "uid":
-        size = f"size={limits['file_mb']}m,nr_inodes={limits['files']},mode=1777"
-        mounts.append(kernel.Mount("tmp", "/tmp", "tmpfs", _QUIET, size))
-        if isolation.proc:
-            mounts.append(kernel.Mount("proc", "/proc", "proc", _QUIET, "subset=pid"))
+    tmp = None if isolation.level == "uid" else Tmpfs(limits["file_mb"] << 20, limits["files"])
     cpu = int(limits["cpu_s"] * results) + 2  # the runner enforces the exact limit; this holds if it is starved
     memory = isolation.base_bytes + (limits["memory_mb"] << 20)
     wanted = {
@@ -91,20 +107,21 @@ def child_limits(isolation: Isolation, items: tuple[tuple[str, Any], ...], resul
         resource.RLIMIT_AS: (memory, memory),
         **_FIXED_LIMITS,
     }
-    return ChildLimits(mounts, [(kind, _below(isolation.ceilings[kind], *wanted[kind])) for kind in _LIMITED])
+    return ChildLimits(tmp, [(kind, _below(isolation.ceilings[kind], *wanted[kind])) for kind in _LIMITED])
 
 
-def apply(isolation: Isolation, limits: ChildLimits, uid: int, kept: int) -> None:
-    """Isolate this process as the user ``uid`` and close its file descriptors from ``kept`` up.
+def apply(isolation: Isolation, limits: ChildLimits, role: Role, kept: int) -> None:
+    """Isolate this process for its ``role`` and close its file descriptors from ``kept`` up.
 
     Raises OSError when a step fails; nothing hostile has run by then.
     """
+    uid = isolation.judge_uid if role is Role.TESTS else isolation.child_uid
     os.setsid()
-    if limits.mounts:
-        kernel.unshare(kernel.NEWNS | kernel.NEWIPC)
-        for mount in limits.mounts:
-            mount.do()
-    # The folder belongs to programs; tests find their own in no other place than theirs.
+    if role is Role.TESTS and isolation.tests is not None:
+        isolation.tests.join()
+        if limits.tmp is not None:
+            limits.tmp.renew()
+    # At level uid the folder is the programs' alone.
     os.chdir(isolation.folder if uid == isolation.child_uid else "/")
     for kind, values in limits.resources:
         resource.setrlimit(kind, values)

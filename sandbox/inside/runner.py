@@ -17,11 +17,12 @@ import marshal
 import os
 import posix
 import random
+import signal
 import socket
 import sys
 from typing import Any
 
-from sandbox.inside import child, kernel, lockdown, protocol, sweep
+from sandbox.inside import child, kernel, lockdown, protocol, scratch, sweep
 from sandbox.inside.relay import Relay
 
 # Imported once, so that programs do not pay for it.
@@ -50,9 +51,12 @@ def main() -> None:
         if config["level"] == "uid":
             kernel.die_with_parent()
             kernel.adopt_orphans()
+            scratch.mark(config.get("folder", scratch.TMP))
+        kernel.hide_memory()
+        # Only a handler of its own would let a program signal the first process of its namespace.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         isolation = lockdown.prepare(config)
         relay = Relay()
-        self_fd = os.pidfd_open(os.getpid())
     except (OSError, ImportError) as error:
         protocol.refuse(str(error))
     random.seed(0)  # for every program: a verdict should not depend on luck
@@ -65,57 +69,61 @@ def main() -> None:
         "byte_code": importlib.util.MAGIC_NUMBER.hex(),
     }
     relay.send(protocol.HELLO, json.dumps(hello).encode())
-    job = _serve(isolation, relay, self_fd)
+    job = _serve(isolation, relay)
     # Only a child gets here, with the server's frames gone from its stack.
     child.run(job)
 
 
-def _serve(isolation: lockdown.Isolation, relay: Relay, self_fd: int) -> child.Job:
+def _serve(isolation: lockdown.Isolation, relay: Relay) -> child.Job:
     """Serve requests until the host goes away, then exit. Return only in a child, with the job to run."""
 
     limits_of = functools.lru_cache(_LIMITS_CACHED)(functools.partial(lockdown.child_limits, isolation))
-
-    def fork() -> int:
-        if isolation.level == "uid":
-            return os.fork()
-        kernel.unshare(kernel.NEWPID)
-        pid = os.fork()
-        if pid:
-            kernel.setns(self_fd, kernel.NEWPID)  # without it the next unshare is refused
-        return pid
-
+    fork_tests = os.fork if isolation.tests is None else isolation.tests.fork
     for _ in range(_MAX_REQUESTS):
         sizes = protocol.REQUEST.unpack(_read_exactly(protocol.REQUEST.size))
         header: dict[str, Any] = marshal.loads(_read_exactly(min(sizes[0], protocol.MAX_CONTROL)))
         limits = limits_of(tuple(header["limits"].items()), header["results"])
         request = child.ForkRequest(isolation, limits, header)
+        if limits.tmp is not None:
+            limits.tmp.renew()
         pipes = [os.pipe() for _ in range(3)]
         writes = [write for _, write in pipes]
         solution = None
         if header["mode"] == "split":
             ours, theirs = (end.detach() for end in socket.socketpair())
-            solution = fork()
+            solution = os.fork()
             if solution == 0:
                 return child.become_solution(request, sizes[1], writes[:2], theirs)
             os.close(theirs)
-            pid = fork()
+            pid = fork_tests()
             if pid == 0:
                 return child.become_tests(request, sizes[2], writes, ours)
             os.close(ours)
         else:
-            pid = fork()
+            pid = os.fork()
             if pid == 0:
                 return child.become_program(request, (sizes[1], sizes[2]), writes)
         for write in writes:
             os.close(write)
         end = relay.follow(pid, solution, [read for read, _ in pipes], header)
-        uids = [isolation.child_uid] if solution is None else [isolation.child_uid, isolation.judge_uid]
-        if isolation.level == "uid" and not sweep.clean(uids, isolation.folder):
+        if not _is_clean(isolation, solution is not None):
             end.why = "setup"
         relay.send(protocol.END, end.encode())
         if end.why == "setup":
             break  # the request stream may be out of step: a fresh slot is cheaper than finding out
     os._exit(0)
+
+
+def _is_clean(isolation: lockdown.Isolation, split: bool) -> bool:
+    """Return whether nothing of a program is left, after a sweep of what was where there are no namespaces."""
+    alone = sweep.is_nobody_left()
+    if isolation.level != "uid" or (alone and scratch.is_untouched(isolation.folder)):
+        return alone
+    uids = [isolation.child_uid, isolation.judge_uid] if split else [isolation.child_uid]
+    if not sweep.clean(uids, isolation.folder):
+        return False
+    scratch.mark(isolation.folder)
+    return True
 
 
 def _read_exactly(size: int) -> bytes:

@@ -2,7 +2,8 @@
 
 Default answer EPERM. ``clone`` may only make threads, so there is no process bomb and no daemon to clean up;
 ``clone3`` answers ENOSYS because only that makes libc fall back to ``clone``. A foreign architecture is
-killed. ``socketpair`` is stream only: a datagram pair could send to any named unix socket of the host.
+killed. ``socketpair`` is stream only: a datagram pair could send to any named unix socket of the host. Signals
+and limits are for the process itself: others of the same user may be in sight.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ _NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24
 _CLONE_THREAD, _CLONE_NAMESPACES = 0x10000, 0x7E020080
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPE_MASK = 1, 1, 0xF
 _PRCTL = (15, 16, 0x53564D41)  # SET_NAME, GET_NAME, SET_VMA
+_FCNTL_OF_OTHERS = (8, 10, 15)  # SETOWN, SETSIG, SETOWN_EX: to have the kernel signal another process
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, GWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
 
 _MACHINES = {
     "x86_64": (0xC000003E, syscalls.X86_64, syscalls.X86_64_SPECIAL),
     "aarch64": (0xC00000B7, syscalls.AARCH64, syscalls.AARCH64_SPECIAL),
 }
+
+
+OWN_ID = 0x7FFFFFFF  # stands in the program for the id of the process that installs it
 
 
 def _op(code: int, k: int, jt: int = 0, jf: int = 0) -> bytes:
@@ -55,8 +60,16 @@ def _one_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
     return [_op(_LOAD, offset), *tests, _deny(), _op(_RET, _ALLOW)]
 
 
+def _none_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
+    tests = [_op(_JEQ, value, len(values) - index, 0) for index, value in enumerate(values)]
+    return [_op(_LOAD, offset), *tests, _op(_RET, _ALLOW), _deny()]
+
+
 def threads_only(machine: str | None = None) -> bytes:
-    """Assemble the filter for ``machine`` (default: this one). Raises OSError where no table exists."""
+    """Assemble the filter for ``machine`` (default: this one), with ``OWN_ID`` in place of the process's own id.
+
+    Raises OSError where no table exists.
+    """
     name = machine or os.uname().machine
     if name not in _MACHINES:
         raise OSError(errno.ENOSYS, f"no system call table for {name}")
@@ -89,6 +102,10 @@ def threads_only(machine: str | None = None) -> bytes:
         *_when(special["socketpair"], socketpair),
         *_when(special["prctl"], _one_of(_ARG0, _PRCTL)),
         *_when(special["ioctl"], _one_of(_ARG1, _IOCTL)),
+        *_when(special["fcntl"], _none_of(_ARG1, _FCNTL_OF_OTHERS)),
+        *_when(special["prlimit64"], _one_of(_ARG0, (0, OWN_ID))),
+        # The C library signals itself by tgkill, or by tkill with the id of its first thread.
+        *[op for name in ("kill", "tkill", "tgkill") for op in _when(special[name], _one_of(_ARG0, (OWN_ID,)))],
     ]
     program += _search(_ranges(list(allowed.values())))
     return b"".join(program)

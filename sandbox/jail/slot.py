@@ -70,7 +70,9 @@ class JailSlot:
         }
         if level == "uid":
             self._folder = config["folder"] = tempfile.mkdtemp(prefix="couplet-sandbox-")
-            os.chown(self._folder, self._claim.child_uid, self._claim.child_uid)
+            # A program may use the folder, but not set its times, by which the runner sees that nobody did.
+            os.chown(self._folder, -1, self._claim.child_uid)
+            os.chmod(self._folder, 0o1770)
         import_from = str(Path(launcher.__file__).resolve().parents[2])
         boot = launcher.BOOT.format("launcher")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()

@@ -73,6 +73,24 @@ def test_answers_by_argument(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", TABLES)
+def test_signals_and_limits_are_for_oneself(machine: str) -> None:
+    arch, _, special = TABLES[machine]
+    program = seccomp.threads_only(machine)
+
+    def ask(name: str, *arguments: int) -> int:
+        return decide(program, special[name], arch, *arguments)
+
+    everybody, own_group = 2**64 - 1, 0
+    for name in ("kill", "tkill", "tgkill"):
+        assert ask(name, seccomp.OWN_ID, 9) == ALLOW
+        assert {ask(name, target, 9) for target in (1, 2, 4711, own_group, everybody)} == {EPERM}
+    assert [ask("prlimit64", target) for target in (0, seccomp.OWN_ID, 1, 2)] == [ALLOW, ALLOW, EPERM, EPERM]
+    duplicate, set_flags, set_owner, set_signal, set_owner_ex = 0, 4, 8, 10, 15
+    assert {ask("fcntl", 0, action) for action in (duplicate, set_flags)} == {ALLOW}
+    assert {ask("fcntl", 0, action) for action in (set_owner, set_signal, set_owner_ex)} == {EPERM}
+
+
+@pytest.mark.parametrize("machine", TABLES)
 def test_foreign_calls_are_killed(machine: str) -> None:
     arch, _, _ = TABLES[machine]
     program = seccomp.threads_only(machine)
