@@ -1,16 +1,14 @@
 """Extract the program from a completion's text, and grade how well-formed that text is.
 
-Everything here reads model-written text on the host and only ever parses it.
+Model-written text is only ever parsed, and that in a process with bounds.
 """
 
 from __future__ import annotations
 
-import ast
 import re
-import warnings
 
 from common.records import Task
-from reward_service.assertions import asserted_part
+from reward_service.reading import readers
 
 MAX_PROGRAM_CHARS = 100_000
 _FENCED_BLOCK = re.compile(r"```(?:python|py)[ \t]*\r?\n(.*?)(?:```|\Z)", re.DOTALL)
@@ -30,8 +28,15 @@ def program_of(task: Task, text: str) -> str | None:
         block = _FENCED_BLOCK.search(text)
         written = None if block is None else block.group(1)
     elif task.completion != "continuation":
-        written = asserted_part(text, task.completion, task.entry_point)
+        written = _asserted_part(text, task)
     return None if written is None else whole_program(task, written)
+
+
+def _asserted_part(text: str, task: Task) -> str | None:
+    if len(text) > MAX_PROGRAM_CHARS:
+        return None
+    part: str | None = readers.ask("asserted_part", text, task.completion, task.entry_point)
+    return part
 
 
 def whole_program(task: Task, written: str) -> str | None:
@@ -77,12 +82,4 @@ def format_score(task: Task, text: str, program: str | None) -> float:
 
 def parses(source: str) -> bool:
     """Tell whether the text is Python syntax that the parser can handle."""
-    if len(source) > MAX_PROGRAM_CHARS:
-        return False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
-        return False
-    return True
+    return len(source) <= MAX_PROGRAM_CHARS and readers.ask("parses", source) is True

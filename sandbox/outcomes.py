@@ -5,18 +5,19 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
+from sandbox.account import time_note
 from sandbox.inside import protocol, values
 from sandbox.link import Answer
-from sandbox.types import Case, CaseRun, Limits, Outcome
+from sandbox.types import Budget, Case, CaseRun, Limits, Outcome
 
 _NEAR_LIMIT = 0.9
 _NOT_PASSED = values.encode((False, 0, 0, 0), 100)
 
 
-def script_run(case: Case, answer: Answer, limits: Limits) -> CaseRun:
+def script_run(case: Case, answer: Answer, limits: Limits, budget: Budget) -> CaseRun:
     """Say what became of a ``stdin`` case."""
     end = answer.end
-    outcome, note = _how_it_ended(end, limits)
+    outcome, note = _how_it_ended(end, limits, budget)
     if outcome is None:
         outcome = {0: Outcome.OK, protocol.MEMORY_EXIT: Outcome.MEMORY}.get(end.status, Outcome.ERROR)
         note = "" if outcome is Outcome.OK else _last_line(answer.stderr) or f"exit code {end.status}"
@@ -33,10 +34,10 @@ def script_run(case: Case, answer: Answer, limits: Limits) -> CaseRun:
     )
 
 
-def call_runs(cases: Sequence[Case], answer: Answer, limits: Limits) -> list[CaseRun]:
+def call_runs(cases: Sequence[Case], answer: Answer, limits: Limits, budget: Budget) -> list[CaseRun]:
     """Say what became of the first one or more of ``cases``; the others need another fork."""
     end = answer.end
-    ended, note = _how_it_ended(end, limits)
+    ended, note = _how_it_ended(end, limits, budget)
     if ended is None:
         ended, note = Outcome.ERROR, f"the program ended with exit code {end.status}"
     results = answer.results[1:]  # the first is READY
@@ -70,7 +71,7 @@ def _failure(tag: bytes, body: bytes) -> tuple[Outcome, str]:
     return Outcome.ERROR, "malformed result"
 
 
-def _how_it_ended(end: protocol.End, limits: Limits) -> tuple[Outcome | None, str]:
+def _how_it_ended(end: protocol.End, limits: Limits, budget: Budget) -> tuple[Outcome | None, str]:
     """Return the outcome of a fork that did not exit by itself, or None, and a note."""
     match end.why:
         case "cpu":
@@ -79,6 +80,10 @@ def _how_it_ended(end: protocol.End, limits: Limits) -> tuple[Outcome | None, st
             return Outcome.TIMEOUT, f"more than {limits.wall_s} s"
         case "output":
             return Outcome.OUTPUT, f"more than {limits.out_bytes} bytes of output"
+        case protocol.BUDGET_TIME:
+            return Outcome.TIMEOUT, time_note(budget)
+        case protocol.BUDGET_BYTES:
+            return Outcome.OUTPUT, f"more than {budget.kept_bytes} bytes in all tests together"
     status = end.status
     if status >= 0:
         return None, ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from common.errors import UserError
+from sandbox.cancellation import Cancellation
 
 
 class SandboxUnavailable(UserError, RuntimeError):  # noqa: N818
@@ -34,6 +36,26 @@ class Limits:
         for name in self.__slots__:
             if getattr(self, name) <= 0:
                 raise ValueError(f"limit {name} must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Bound all cases of a program together, so that one that hangs costs no more than a few of them.
+
+    ``timeouts``: cases that may run out of time. ``cpu_s``, ``wall_s``: seconds, set-up not counted.
+    ``kept_bytes``: values and output that the host holds of them. Once one is used up, no further case is run: the
+    rest ends as ``timeout`` or, of bytes, as ``output``.
+    """
+
+    timeouts: int = 3
+    cpu_s: float = math.inf
+    wall_s: float = math.inf
+    kept_bytes: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"budget {name} must be positive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +138,19 @@ class Sandbox(Protocol):
         ...
 
     def run(
-        self, program: Program, limits: Limits, *, stop_on: Callable[[CaseRun], bool] | None = None
+        self,
+        program: Program,
+        limits: Limits,
+        *,
+        stop_on: Callable[[CaseRun], bool] | None = None,
+        budget: Budget | None = None,
+        cancellation: Cancellation | None = None,
     ) -> list[CaseRun]:
         """Run every case and return one result per case, in order. Never raises for anything the program does.
 
-        Once ``stop_on`` is true of a result, no further process is started: the remaining cases are ``skipped``.
+        ``budget`` bounds all cases together [default: ``Budget()``]. Once ``stop_on`` is true of a result, no
+        further process is started: the remaining cases are ``skipped``. Once it is cancelled, what has not ended
+        is ``infra``.
         """
         ...
 

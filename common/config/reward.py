@@ -98,12 +98,18 @@ class RewardConfig(Section):
     """CPU seconds each program may use per test."""
     wall_seconds: Rate = 6.0
     """Wall-clock back-stop per test."""
+    timeouts: Positive = 3
+    """Tests of a program that may run out of time; after so many, the rest of its tests are ``timeout``."""
+    program_seconds: Rate = 30.0
+    """CPU seconds that all tests of a program may take together, beside ten times what the task's reference takes
+    of them. Where no reference says that, programs share the group's deadline."""
     memory_mb: Positive = 512
     """Memory each program may use, MiB."""
     output_mb: Positive = 1
     """Output that a test may print, or size of the value that it may return, MiB."""
     group_seconds: Rate = 600.0
-    """Wall-clock deadline of a group; completions that are not judged by then are excluded."""
+    """Wall-clock deadline of a group. Its programs share it: one that uses up its share is ``timeout``, and what
+    is not judged by then for another reason is excluded."""
 
     @model_validator(mode="before")
     @classmethod

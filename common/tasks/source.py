@@ -53,6 +53,15 @@ def check_expression(text: str) -> None:
     _compiled(text, "eval")
 
 
+def is_literal_source(text: str) -> bool:
+    """Tell whether ``text`` is one Python literal, as an expected value must be."""
+    try:
+        ast.literal_eval(text)
+    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
+
+
 def _compiled(text: str, mode: Literal["exec", "eval"]) -> ast.AST:
     try:
         with warnings.catch_warnings():

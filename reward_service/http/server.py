@@ -15,6 +15,7 @@ import uvicorn
 
 from common.records import TrajectoryGroup
 from reward_service.http.app import create_app
+from reward_service.http.connections import bounded_to
 from reward_service.http.service import RewardService
 from reward_service.http.stream_worker import AbandonedError, StreamWorker
 
@@ -53,6 +54,8 @@ class ServiceProcess:
         server = _Server(
             uvicorn.Config(
                 create_app(self._service),
+                http=bounded_to(self._service.settings.connections, self._service.settings.header_s),
+                ws="none",
                 lifespan="off",
                 access_log=False,
                 log_config=None,

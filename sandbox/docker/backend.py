@@ -7,13 +7,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from sandbox import self_test
+from sandbox.cancellation import Cancellation
 from sandbox.docker import owner
 from sandbox.docker.engine import ENGINE_ERRORS, connect
 from sandbox.docker.image import ensure_image
 from sandbox.docker.slot import ContainerOptions, DockerSlot
 from sandbox.link import START_S, SlotError
 from sandbox.pool import SlotPool
-from sandbox.types import CaseRun, Limits, Program, SandboxUnavailable
+from sandbox.types import Budget, CaseRun, Limits, Program, SandboxUnavailable
 
 
 class DockerSandbox(SlotPool):
@@ -52,7 +53,13 @@ class DockerSandbox(SlotPool):
         self._spare = SpareSlot(lambda: DockerSlot(self._engine, options), first)
 
     def run(
-        self, program: Program, limits: Limits, *, stop_on: Callable[[CaseRun], bool] | None = None
+        self,
+        program: Program,
+        limits: Limits,
+        *,
+        stop_on: Callable[[CaseRun], bool] | None = None,
+        budget: Budget | None = None,
+        cancellation: Cancellation | None = None,
     ) -> list[CaseRun]:
         """Run a program as every sandbox does. Raises ValueError for limits above those of the containers."""
         if limits.memory_mb > self._memory_mb:
@@ -60,7 +67,7 @@ class DockerSandbox(SlotPool):
                 f"limit memory_mb is {limits.memory_mb}, but the containers were started for {self._memory_mb}: "
                 "give the sandbox a larger memory_mb"
             )
-        return super().run(program, limits, stop_on=stop_on)
+        return super().run(program, limits, stop_on=stop_on, budget=budget, cancellation=cancellation)
 
     def close(self) -> None:
         super().close()

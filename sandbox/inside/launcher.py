@@ -77,8 +77,10 @@ def _become_runner(config: dict[str, Any], import_from: str) -> None:
         _require_public(config["readable"])
     program = config["program"]
     boot = BOOT.format("runner")
-    arguments = [program, *INTERPRETER_FLAGS, "-c", boot, import_from, json.dumps(config)]
-    os.execve(program, arguments, environment)
+    # Not as an argument: programs read those of the server that they are forks of.
+    given = os.memfd_create("configuration", 0)
+    os.write(given, json.dumps(config).encode())
+    os.execve(program, [program, *INTERPRETER_FLAGS, "-c", boot, import_from, str(given)], environment)
 
 
 def _reserve_tmp(child_uid: int) -> None:

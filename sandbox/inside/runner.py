@@ -35,9 +35,9 @@ _LIMITS_CACHED = 64
 
 
 def main() -> None:
-    """Run the server with the launcher's configuration, which is the second argument of the process."""
+    """Run the server with the launcher's configuration, in the file whose descriptor is the second argument."""
     sys.path.remove(sys.argv[1])
-    config: dict[str, Any] = json.loads(sys.argv[2])
+    config = _configuration(int(sys.argv[2]))
     sys.argv[:] = [""]
     try:
         if config["libraries"]["folder"]:
@@ -74,6 +74,12 @@ def main() -> None:
     child.run(job)
 
 
+def _configuration(given: int) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(os.pread(given, os.fstat(given).st_size, 0))
+    os.close(given)
+    return config
+
+
 def _serve(isolation: lockdown.Isolation, relay: Relay) -> child.Job:
     """Serve requests until the host goes away, then exit. Return only in a child, with the job to run."""
 
@@ -107,9 +113,9 @@ def _serve(isolation: lockdown.Isolation, relay: Relay) -> child.Job:
             os.close(write)
         end = relay.follow(pid, solution, [read for read, _ in pipes], header)
         if not _is_clean(isolation, solution is not None):
-            end.why = "setup"
+            end.why = "left"
         relay.send(protocol.END, end.encode())
-        if end.why == "setup":
+        if end.why in ("setup", "left"):
             break  # the request stream may be out of step: a fresh slot is cheaper than finding out
     os._exit(0)
 

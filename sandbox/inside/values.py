@@ -14,12 +14,15 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from sandbox.inside.collisions import collide
+
 MAX_DEPTH = 48
 MAX_NODES = 2_000_000
 # Items of sets and keys of dictionaries: ints with equal hashes make building them quadratic.
 MAX_HASHED = 10_000
 _SMALL = 1 << 53
 _SCALARS = (type(None), bool, str, int, float)
+_SCALAR_TYPES = frozenset(_SCALARS)
 _FOREIGN = "h"
 
 
@@ -98,6 +101,9 @@ def decode(data: bytes, foreign: Callable[[Any], object] | None = None) -> objec
     Raises :class:`ValueRefusedError`.
     """
     try:
+        # Reading builds every node before one of them can be counted.
+        if data.count(b",") >= MAX_NODES:
+            raise ValueRefusedError("value too large")
         tree = _PARSER.decode(data.decode("ascii"))
         return _Unpacker(foreign).unpack(tree, 0)
     except ValueRefusedError:
@@ -110,7 +116,11 @@ def _refuse_constant(name: str) -> object:
     raise ValueRefusedError(f"not an encoded value: {name}")
 
 
-_PARSER = json.JSONDecoder(parse_constant=_refuse_constant)
+def _refuse_object(_: list[tuple[str, Any]]) -> object:
+    raise ValueRefusedError("not an encoded value")
+
+
+_PARSER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_refuse_object)
 
 
 class _Unpacker:
@@ -136,7 +146,9 @@ class _Unpacker:
             self._hashed -= len(items)
             if self._hashed < 0:
                 raise ValueRefusedError("value too large: too many set items or dictionary keys")
-        parts = [self.unpack(item, depth + 1) for item in items]
+        parts = self._parts(items, depth + 1)
+        if tag in ("s", "z", "d") and collide(parts[:: 2 if tag == "d" else 1]):
+            raise ValueRefusedError("not an encoded value: made to collide")
         match tag:
             case "l":
                 return parts
@@ -153,6 +165,14 @@ class _Unpacker:
             case "r" if len(parts) == 3 and all(type(part) is int for part in parts):
                 return range(*parts)
         raise ValueRefusedError(f"not an encoded value: tag {tag[:10]!r}")
+
+    def _parts(self, items: list[Any], depth: int) -> list[Any]:
+        if not _SCALAR_TYPES.issuperset(map(type, items)):
+            return [self.unpack(item, depth) for item in items]
+        self._budget -= len(items)
+        if self._budget < 0:
+            raise ValueRefusedError("value too large")
+        return items
 
 
 def _unpack_text(tag: str, items: list[Any]) -> int | float | bytes:

@@ -18,9 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sandbox.cancellation import Cancellation
 from sandbox.jail.backend import JailSandbox
 from sandbox.jail.probe import Level
-from sandbox.types import CaseRun, Limits, Program, SandboxUnavailable
+from sandbox.types import Budget, CaseRun, Limits, Program, SandboxUnavailable
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent.parent / "sandbox"
@@ -83,11 +84,17 @@ class OrdinaryUsersSandbox:
         return pids
 
     def run(
-        self, program: Program, limits: Limits, *, stop_on: Callable[[CaseRun], bool] | None = None
+        self,
+        program: Program,
+        limits: Limits,
+        *,
+        stop_on: Callable[[CaseRun], bool] | None = None,
+        budget: Budget | None = None,
+        cancellation: Cancellation | None = None,
     ) -> list[CaseRun]:
         assert stop_on is None, "a function does not cross"
         assert self._process.stdin is not None
-        pickle.dump((program, limits), self._process.stdin)
+        pickle.dump((program, limits, budget), self._process.stdin)
         self._process.stdin.flush()
         runs, self._described = self._receive()
         return list(runs)
@@ -130,10 +137,10 @@ def serve(level: str) -> None:
         _send(sandbox.describe() | {"pids": []})
         while True:
             try:
-                program, limits = pickle.load(sys.stdin.buffer)
+                program, limits, budget = pickle.load(sys.stdin.buffer)
             except EOFError:
                 return
-            runs = sandbox.run(program, limits)
+            runs = sandbox.run(program, limits, budget=budget)
             _send((runs, sandbox.describe() | {"pids": slot_pids(sandbox)}))
 
 
