@@ -10,6 +10,7 @@ import linecache
 import marshal
 import os
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sandbox.inside import lockdown, protocol, reports, served, tester, values
+from sandbox.inside import fork_server, kernel, lockdown, protocol, reports, served, tester, values
 from sandbox.inside.channel import Channel, ClosedError
 from sandbox.inside.lockdown import Role
 from sandbox.inside.remote import Remote
@@ -28,6 +29,7 @@ _SOURCE = "solution.py"
 _CHANNEL_FD = reports.RESULT_FD  # of the solution in a split judge, which has no result pipe
 _TESTS_CHANNEL_FD = reports.RESULT_FD + 1
 _MESSAGE_SLACK = 1 << 12
+_OUTPUTS = 3  # pipes of a fork: stdout, stderr and results
 
 Job = Callable[[], None]
 Prepared = tuple[list[int], Job]  # descriptors for 0, 1, 2 and so on; what to do once isolated
@@ -70,6 +72,55 @@ def become_program(request: ForkRequest, sizes: tuple[int, int], pipes: list[int
         return [_memory_file(b""), *pipes], job
 
     job = _isolated(request, prepare, Role.PROGRAM)
+    reports.ready()
+    return job
+
+
+def become_fork_server(request: ForkRequest, size: int, channel: int, each: lockdown.ChildLimits) -> Job:
+    """Turn this fork into the fork server of one program; return, in each of its forks, the job.
+
+    It is isolated, but for the calls that it needs to fork, before it looks at the program. ``each``: the limits
+    of a fork.
+    """
+    try:
+        payload = _read_exactly(size)
+        inputs = [_read_exactly(length) for length in request.header["inputs"]]
+        asked = socket.socket(fileno=kernel.above_streams(channel))
+        nothing = os.open(os.devnull, os.O_RDWR)
+        _place([nothing] * 3)
+        lockdown.enter(request.isolation, request.limits, Role.PROGRAM)
+        request.isolation.server_filter.install()
+        source = marshal.loads(payload)["source"]
+    except (OSError, ValueError, EOFError):
+        os._exit(1)
+    program: types.CodeType | str = source
+    for given in inputs:
+        pipes = socket.recv_fds(asked, len(fork_server.FORK), _OUTPUTS)[1]
+        if not pipes:
+            break
+        pid = os.fork()
+        if pid == 0:
+            inputs.clear()
+            asked.close()
+            return _served(request, each, [_memory_file(given), *pipes], partial(_run_script, program))
+        for pipe in pipes:
+            os.close(pipe)
+        _, status, usage = os.wait4(pid, 0)
+        asked.send(fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss))
+        if status == 0 and program is source:  # the fork has shown that compiling it is within the limits
+            program = _compiled(source)
+    os._exit(0)
+
+
+def _served(request: ForkRequest, limits: lockdown.ChildLimits, descriptors: list[int], job: Job) -> Job:
+    """Isolate this fork of a fork server; report READY and return its job."""
+    _place(descriptors)
+    try:
+        lockdown.enter_fork(request.isolation, limits)
+        lockdown.close(request.isolation, kept=len(descriptors))
+    except OSError as error:
+        os.write(2, f"setup: {error}".encode())
+        os._exit(1)
     reports.ready()
     return job
 
@@ -121,7 +172,8 @@ def _isolated(request: ForkRequest, prepare: Callable[[], Prepared], role: Role)
     try:
         descriptors, job = prepare()
         _place(descriptors)
-        lockdown.apply(request.isolation, request.limits, role, kept=len(descriptors))
+        lockdown.enter(request.isolation, request.limits, role)
+        lockdown.close(request.isolation, kept=len(descriptors))
         return job
     except (OSError, ValueError, EOFError, ClosedError) as error:
         os.write(2, f"setup: {error}".encode())
@@ -173,17 +225,25 @@ def _load(source: str) -> types.ModuleType:
     return module
 
 
-def _run_script(source: str) -> None:
-    os.close(reports.RESULT_FD)
-    code = 0
+def _compiled(source: str) -> types.CodeType | str:
     try:
-        exec(compile(source, _SOURCE, "exec", dont_inherit=True), _module("__main__").__dict__)
+        return compile(source, _SOURCE, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
+        return source
+
+
+def _run_script(program: types.CodeType | str) -> None:
+    os.close(reports.RESULT_FD)
+    exit_code = 0
+    try:
+        code = compile(program, _SOURCE, "exec", dont_inherit=True) if isinstance(program, str) else program
+        exec(code, _module("__main__").__dict__)
     except SystemExit as error:
-        code = _exit_code(error)
+        exit_code = _exit_code(error)
     except BaseException as error:  # noqa: BLE001
-        code = protocol.MEMORY_EXIT if isinstance(error, MemoryError) else 1
+        exit_code = protocol.MEMORY_EXIT if isinstance(error, MemoryError) else 1
         _print_error(error)
-    _finish(code)
+    _finish(exit_code)
 
 
 def _exit_code(error: SystemExit) -> int:

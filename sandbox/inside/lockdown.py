@@ -1,6 +1,6 @@
 """Isolation of one child: from a fresh fork of the runner to a process that may run hostile code.
 
-The order of the steps in :func:`apply` matters.
+The order of the steps in :func:`enter` and :func:`close` matters.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Isolation:
     rules: int | None
     proc: bool
     filter: kernel.Filter
+    server_filter: kernel.Filter  # of a fork server, whose forks add the other
     base_bytes: int
     ceilings: dict[int, int]
 
@@ -90,6 +91,7 @@ def prepare(config: dict[str, Any]) -> Isolation:
         rules=_landlock(config, folder),
         proc=proc,
         filter=kernel.Filter(seccomp.threads_only(), seccomp.OWN_ID),
+        server_filter=kernel.Filter(seccomp.fork_server(), seccomp.OWN_ID),
         base_bytes=_address_space(),
         ceilings={kind: resource.getrlimit(kind)[1] for kind in _LIMITED},
     )
@@ -110,8 +112,8 @@ def child_limits(isolation: Isolation, items: tuple[tuple[str, Any], ...], resul
     return ChildLimits(tmp, [(kind, _below(isolation.ceilings[kind], *wanted[kind])) for kind in _LIMITED])
 
 
-def apply(isolation: Isolation, limits: ChildLimits, role: Role, kept: int) -> None:
-    """Isolate this process for its ``role`` and close its file descriptors from ``kept`` up.
+def enter(isolation: Isolation, limits: ChildLimits, role: Role) -> None:
+    """Bound this process and give up its rights, all that it does not need for :func:`close`.
 
     Raises OSError when a step fails; nothing hostile has run by then.
     """
@@ -135,6 +137,20 @@ def apply(isolation: Isolation, limits: ChildLimits, role: Role, kept: int) -> N
     kernel.no_new_privileges()
     if isolation.rules is not None:
         landlock.restrict(isolation.rules)
+
+
+def enter_fork(isolation: Isolation, limits: ChildLimits) -> None:
+    """Bound a fork of a process that has entered, by limits of its own. Raises OSError."""
+    os.chdir(isolation.folder)  # the folder may be another than when the server came to it
+    for kind, values in limits.resources:
+        if kind == resource.RLIMIT_CPU:
+            resource.setrlimit(kind, values)
+    if isolation.level == "uid":
+        kernel.die_with_parent()
+
+
+def close(isolation: Isolation, kept: int) -> None:
+    """Close the descriptors of this process from ``kept`` up, and install the filter. Raises OSError."""
     os.closerange(kept, 1 << 20)
     isolation.filter.install()
 

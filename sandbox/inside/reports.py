@@ -13,7 +13,7 @@ RESULT_FD = 3
 
 def ready() -> None:
     """Report that this process is isolated, with its clocks, because the runner may read the report late."""
-    clocks = struct.pack(protocol.CLOCKS, time.process_time(), time.monotonic())
+    clocks = struct.pack(protocol.CLOCKS, time.process_time(), time.monotonic(), os.getpid())
     report(protocol.READY + clocks)
 
 

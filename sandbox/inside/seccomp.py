@@ -20,6 +20,7 @@ _NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24
 _CLONE_THREAD, _CLONE_NAMESPACES = 0x10000, 0x7E020080
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPE_MASK = 1, 1, 0xF
 _PRCTL = (15, 16, 0x53564D41)  # SET_NAME, GET_NAME, SET_VMA
+_PRCTL_OF_SERVERS = (1, 22)  # SET_PDEATHSIG, SET_SECCOMP
 _FCNTL_OF_OTHERS = (8, 10, 15)  # SETOWN, SETSIG, SETOWN_EX: to have the kernel signal another process
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, GWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
 
@@ -70,26 +71,56 @@ def threads_only(machine: str | None = None) -> bytes:
 
     Raises OSError where no table exists.
     """
+    return _assembled(machine, {})
+
+
+def fork_server(machine: str | None = None) -> bytes:
+    """Assemble the filter of a process that forks programs, which install theirs on top of it.
+
+    It may fork, receive descriptors, make files in memory and install a filter; and it allows what it cannot tell
+    of its forks, their own ids. Raises OSError where no table exists.
+    """
+    allow = [_op(_RET, _ALLOW)]
+    more = ("recvmsg", "memfd_create", "kill", "tkill", "tgkill", "prlimit64")
+    clone = [_op(_LOAD, _ARG0), _op(_JSET, _CLONE_NAMESPACES, 0, 1), _deny(), *allow]
+    return _assembled(
+        machine,
+        {**dict.fromkeys(more, allow), "clone": clone, "prctl": _one_of(_ARG0, _PRCTL + _PRCTL_OF_SERVERS)},
+    )
+
+
+def _assembled(machine: str | None, instead: dict[str, list[bytes]]) -> bytes:
+    """Assemble the filter of programs, with other answers ``instead`` to some calls."""
     name = machine or os.uname().machine
     if name not in _MACHINES:
         raise OSError(errno.ENOSYS, f"no system call table for {name}")
     arch, allowed, special = _MACHINES[name]
-    clone = [
-        _op(_LOAD, _ARG0),
-        _op(_JSET, _CLONE_NAMESPACES, 1, 0),
-        _op(_JSET, _CLONE_THREAD, 1, 0),
-        _deny(),
-        _op(_RET, _ALLOW),
-    ]
-    socketpair = [
-        _op(_LOAD, _ARG0),
-        _op(_JEQ, _AF_UNIX, 0, 3),
-        _op(_LOAD, _ARG1),
-        _op(_AND, _SOCK_TYPE_MASK),
-        _op(_JEQ, _SOCK_STREAM, 1, 0),
-        _deny(),
-        _op(_RET, _ALLOW),
-    ]
+    answers = {
+        "clone3": [_deny(errno.ENOSYS)],
+        "clone": [
+            _op(_LOAD, _ARG0),
+            _op(_JSET, _CLONE_NAMESPACES, 1, 0),
+            _op(_JSET, _CLONE_THREAD, 1, 0),
+            _deny(),
+            _op(_RET, _ALLOW),
+        ],
+        "socketpair": [
+            _op(_LOAD, _ARG0),
+            _op(_JEQ, _AF_UNIX, 0, 3),
+            _op(_LOAD, _ARG1),
+            _op(_AND, _SOCK_TYPE_MASK),
+            _op(_JEQ, _SOCK_STREAM, 1, 0),
+            _deny(),
+            _op(_RET, _ALLOW),
+        ],
+        "prctl": _one_of(_ARG0, _PRCTL),
+        "ioctl": _one_of(_ARG1, _IOCTL),
+        "fcntl": _none_of(_ARG1, _FCNTL_OF_OTHERS),
+        "prlimit64": _one_of(_ARG0, (0, OWN_ID)),
+        # The C library signals itself by tgkill, or by tkill with the id of its first thread.
+        **dict.fromkeys(("kill", "tkill", "tgkill"), _one_of(_ARG0, (OWN_ID,))),
+        **instead,
+    }
     program = [
         _op(_LOAD, _ARCH),
         _op(_JEQ, arch, 1, 0),
@@ -97,18 +128,10 @@ def threads_only(machine: str | None = None) -> bytes:
         _op(_LOAD, _NR),
         _op(_JGE, 0x40000000, 0, 1),  # x32
         _op(_RET, _KILL),
-        *_when(special["clone3"], [_deny(errno.ENOSYS)]),
-        *_when(special["clone"], clone),
-        *_when(special["socketpair"], socketpair),
-        *_when(special["prctl"], _one_of(_ARG0, _PRCTL)),
-        *_when(special["ioctl"], _one_of(_ARG1, _IOCTL)),
-        *_when(special["fcntl"], _none_of(_ARG1, _FCNTL_OF_OTHERS)),
-        *_when(special["prlimit64"], _one_of(_ARG0, (0, OWN_ID))),
-        # The C library signals itself by tgkill, or by tkill with the id of its first thread.
-        *[op for name in ("kill", "tkill", "tgkill") for op in _when(special[name], _one_of(_ARG0, (OWN_ID,)))],
     ]
-    program += _search(_ranges(list(allowed.values())))
-    return b"".join(program)
+    for call, body in answers.items():
+        program += _when(special[call], body)
+    return b"".join(program + _search(_ranges(list(allowed.values()))))
 
 
 def _search(ranges: list[tuple[int, int]]) -> list[bytes]:

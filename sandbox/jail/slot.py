@@ -101,12 +101,19 @@ class JailSlot:
         return self._process.pid
 
     def ask(self, header: dict[str, Any], payload: bytes, given: bytes, deadline_s: float) -> Answer:
-        if self._cgroup is not None:
-            try:
-                self._cgroup.allow(_memory_bytes(header["limits"]))
-            except OSError as error:
-                raise SlotError(f"cannot bound the slot's memory: {error}") from error
+        self._bound_memory(header)
         return self._link.ask(header, payload, given, deadline_s)
+
+    def ask_each(
+        self,
+        header: dict[str, Any],
+        payload: bytes,
+        given: bytes,
+        deadline_s: float,
+        heard: Callable[[Answer], bool],
+    ) -> None:
+        self._bound_memory(header)
+        self._link.ask_each(header, payload, given, deadline_s, heard)
 
     def terminate(self) -> None:
         if self._process is not None:
@@ -127,6 +134,13 @@ class JailSlot:
             _retry(partial(_remove, self._folder))
         if self._claim is not None:
             self._claim.release()
+
+    def _bound_memory(self, header: dict[str, Any]) -> None:
+        if self._cgroup is not None:
+            try:
+                self._cgroup.allow(_memory_bytes(header["limits"]))
+            except OSError as error:
+                raise SlotError(f"cannot bound the slot's memory: {error}") from error
 
     def _receive_hello(self) -> dict[str, Any]:
         try:

@@ -91,6 +91,23 @@ def test_signals_and_limits_are_for_oneself(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", TABLES)
+def test_a_fork_server_may_fork_and_its_forks_filters_take_that_away(machine: str) -> None:
+    arch, allowed, special = TABLES[machine]
+    server, program = seccomp.fork_server(machine), seccomp.threads_only(machine)
+
+    def ask(filter: bytes, name: str, *arguments: int) -> int:
+        return decide(filter, special[name], arch, *arguments)
+
+    fork, new_user = 0x1200011, 0x10000000
+    for name, argument in (("clone", fork), ("recvmsg", 0), ("memfd_create", 0), ("prctl", 22)):
+        assert (ask(server, name, argument), ask(program, name, argument)) == (ALLOW, EPERM)
+    assert ask(server, "clone", fork | new_user) == EPERM
+    assert ask(server, "kill", 4711) == ALLOW  # as the id of a fork
+    numbers = set(range(600)) - set(special.values())
+    assert {n for n in numbers if decide(server, n, arch) == ALLOW} == set(allowed.values())
+
+
+@pytest.mark.parametrize("machine", TABLES)
 def test_foreign_calls_are_killed(machine: str) -> None:
     arch, _, _ = TABLES[machine]
     program = seccomp.threads_only(machine)
