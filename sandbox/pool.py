@@ -240,14 +240,17 @@ def _batches(program: Program) -> deque[list[int]]:
             batches.extend([index] for index in indices)
         elif indices:
             batches.append(indices)
-    room = 0
+    inputs: list[int] = []
+    size = 0
     for index, case in enumerate(program.cases):
         if case.kind == "stdin":
-            room -= len(case.stdin)
-            if room < 0:
-                batches.append([])
-                room = _INPUTS - len(case.stdin)
-            batches[-1].append(index)
+            size += len(case.stdin)
+            if inputs and size > _INPUTS:
+                batches.append(inputs)
+                inputs, size = [], len(case.stdin)
+            inputs.append(index)
+    if inputs:
+        batches.append(inputs)
     return batches
 
 
