@@ -9,7 +9,6 @@ import atexit
 import linecache
 import marshal
 import os
-import signal
 import socket
 import sys
 import threading
@@ -161,7 +160,6 @@ def run(job: Job) -> None:
     The standard streams are the server's own objects: unused so far, and on the child's descriptors by now.
     """
     sys.argv[:] = [_SOURCE]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     linecache.clearcache()
     job()
     os._exit(0)

@@ -17,7 +17,6 @@ import marshal
 import os
 import posix
 import random
-import signal
 import socket
 import sys
 from typing import Any
@@ -55,8 +54,6 @@ def main() -> None:
             kernel.adopt_orphans()
             scratch.mark(config.get("folder", scratch.TMP))
         kernel.hide_memory()
-        # Only a handler of its own would let a program signal the first process of its namespace.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         isolation = lockdown.prepare(config)
         relay = Relay()
     except (OSError, ImportError) as error:
