@@ -13,7 +13,7 @@ from sandbox.types import Budget, CaseRun, Limits
 _PER_REFERENCE_SECOND = 10.0
 #: Bytes for each that the reference gives, and the least, in results of the largest size.
 _PER_REFERENCE_BYTE = 4
-_LARGEST_RESULTS = 8
+_LARGEST_RESULTS = 4
 #: The part of a deadline that is shared out: starting programs takes time as well.
 _SHARED_OUT = 0.8
 

@@ -15,6 +15,8 @@ from sandbox.cancellation import Cancellation
 
 T = TypeVar("T")
 Origin = Literal["cached", "joined", "started"]
+#: Callers grant what is left to them, which is never quite the same.
+_ABOUT = 0.9
 
 
 @dataclass
@@ -56,8 +58,8 @@ class SingleFlightCache(Generic[T]):
     ) -> tuple[Pending[T], Origin]:
         """Return the result under ``key``: a remembered one, one under way, or that of ``compute``; never waits.
 
-        One under way is not joined if it may take fewer ``seconds`` than this caller grants. The caller must
-        :meth:`release` what it got when it no longer waits.
+        One under way is not joined if it may take clearly fewer ``seconds`` than this caller grants. The caller
+        must :meth:`release` what it got when it no longer waits.
         """
         with self._lock:
             if key in self._results:
@@ -66,7 +68,7 @@ class SingleFlightCache(Generic[T]):
                 done.set_result(self._results[key])
                 return Pending(key, done, seconds), "cached"
             pending = self._pending.get(key)
-            if pending is not None and pending.seconds >= seconds:
+            if pending is not None and pending.seconds >= _ABOUT * seconds:
                 pending.waiting += 1
                 return pending, "joined"
             pending = Pending(key, Future(), seconds)

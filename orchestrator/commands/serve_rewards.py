@@ -112,7 +112,7 @@ def serve_rewards(
         worker.problem if worker is not None else lambda: None,
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # strangers can cause its warnings
     facts = service.sandbox.describe()
     address = f"[{host}]" if ":" in host else host
     click.echo(f"sandbox: {facts.get('backend')}, level {facts.get('level')}, {service.sandbox.slots} slots")

@@ -21,6 +21,7 @@ _ATTEMPTS = 2
 #: Beside CPU time, which decides: a process that does not answer in so many seconds is stuck, not busy.
 _WALL_SECONDS = 60.0
 _END_SECONDS = 10.0
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH")
 
 
 class StuckError(RuntimeError):
@@ -93,12 +94,14 @@ class _Reader:
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         search_path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        environment["PYTHONPATH"] = search_path
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", reader.__name__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
-                env={**os.environ, "PYTHONPATH": search_path},
+                env=environment,  # without what is secret in ours: it is a parser for hostile text
                 start_new_session=True,
             )
         # One that is stopped takes nothing in; then a send waits no longer than an answer may.

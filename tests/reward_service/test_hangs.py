@@ -16,9 +16,9 @@ from sandbox.types import Case, CaseRun, Limits, Outcome, Program
 from tests.reward_service.scoring_tools import BAD, GOOD, TASK, FakeSandbox, value
 from tests.reward_service.ways_to_hang import ways
 
-_TESTS = 200
+_TESTS = 50
 _PATIENCE_S = 60.0
-_LIMITS = Limits(cpu_s=0.2, wall_s=1.5, memory_mb=128, out_bytes=1 << 16, file_mb=4, files=256)
+_LIMITS = Limits(cpu_s=0.2, wall_s=1.0, memory_mb=128, out_bytes=1 << 16, file_mb=4, files=256)
 _CALLS = Task(
     id="calls", prompt="", tests=tuple(TestCase(call=f"f({i})", expected=str(2 * i)) for i in range(_TESTS))
 )
@@ -40,14 +40,14 @@ def _innocent(number: int) -> str:
     return f"def f(x): return 2 * x\nif __name__ == '__main__': print({number} * 0 + f(int(input())))\n"
 
 
-@pytest.mark.parametrize("task", [_CALLS, _SCRIPTS, _STDIN], ids=lambda task: task.id)
-def test_no_way_to_hang_masks_a_program_or_its_neighbours(sandbox: JailSandbox, task: Task) -> None:
-    hostile = ways()
-    assert len(hostile) >= 30
+@pytest.mark.parametrize(("part", "task"), list(enumerate([_CALLS, _SCRIPTS, _STDIN])))
+def test_no_way_to_hang_masks_a_program_or_its_neighbours(sandbox: JailSandbox, part: int, task: Task) -> None:
+    hostile = ways(part)
+    assert len(hostile) >= 15
     calls = "" if task is not _STDIN else "f(1)\n"
     programs = [source + calls for source in hostile.values()]
     innocents = [_innocent(number) for number in range(len(programs))]
-    scorer = Scorer(sandbox, limits=_LIMITS, timeouts=1, program_s=1.0, deadline_s=300.0)
+    scorer = Scorer(sandbox, limits=_LIMITS, timeouts=1, program_s=0.4, deadline_s=300.0)
     scores = scorer.score_group(task, [text for pair in zip(programs, innocents, strict=True) for text in pair])
     scorer.close()
     bad, good = scores[::2], scores[1::2]
@@ -59,7 +59,7 @@ def test_no_way_to_hang_masks_a_program_or_its_neighbours(sandbox: JailSandbox, 
 
 def test_programs_that_hang_leave_their_group_its_deadline() -> None:
     """Six innocent programs behind as many that hang on a thousand tests, within a deadline of seconds."""
-    task = _CALLS.model_copy(update={"tests": _CALLS.tests * 5})
+    task = _CALLS.model_copy(update={"tests": _CALLS.tests * 20})
     hangs = [f"def f(x):\n    while {number}: pass\n" for number in range(1, 7)]
     with JailSandbox(2) as sandbox:
         scorer = Scorer(sandbox, limits=Limits(cpu_s=0.2, wall_s=20.0), deadline_s=60.0)
@@ -94,7 +94,7 @@ def test_a_program_may_take_ten_times_its_reference_and_a_little_more() -> None:
     given = rule.of_program(Cost(cpu_s=5.0, wall_s=6.0, result_bytes=10_000), 10, share_s=1e9)
     assert (given.timeouts, given.cpu_s, given.wall_s, given.kept_bytes) == (3, 80.0, 300.0, 40_000)
     unknown = rule.of_program(None, 10, share_s=75.0)
-    assert (unknown.cpu_s, unknown.wall_s, unknown.kept_bytes) == (float("inf"), 75.0, 8000)
+    assert (unknown.cpu_s, unknown.wall_s, unknown.kept_bytes) == (float("inf"), 75.0, 4000)
     assert rule.of_program(None, 10, share_s=0.1).wall_s == 2.0  # one test may take its limit
     assert rule.of_program(Cost(5.0, 6.0, 0), 10, share_s=0.1).wall_s == 12.0  # the task's fault, if it is late
     assert not rule.asks_cost(15)
@@ -112,7 +112,7 @@ def test_a_reference_tells_how_long_many_tests_may_take() -> None:
     fake = FakeSandbox(lambda program, case: CaseRun(case.id, Outcome.ERROR, cpu_s=0.5))
     many = _CALLS.model_copy(update={"reference": "def f(x): return 2 * x\n"})
     Scorer(fake).score_group(many, [GOOD])
-    few = many.model_copy(update={"tests": many.tests[:10]})
+    few = many.model_copy(update={"tests": many.tests[:7]})
     Scorer(fake).score_group(few, [GOOD])
     assert ["return 2 * x" in program.source for program in fake.programs] == [True, False, False]
 
