@@ -28,6 +28,7 @@ _SOURCE = "solution.py"
 _CHANNEL_FD = reports.RESULT_FD  # of the solution in a split judge, which has no result pipe
 _TESTS_CHANNEL_FD = reports.RESULT_FD + 1
 _MESSAGE_SLACK = 1 << 12
+_QUICK_S = 0.25
 _OUTPUTS = 3  # pipes of a fork: stdout, stderr and results
 
 Job = Callable[[], None]
@@ -106,7 +107,8 @@ def become_fork_server(request: ForkRequest, size: int, channel: int, each: lock
             os.close(pipe)
         _, status, usage = os.wait4(pid, 0)
         asked.send(fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss))
-        if status == 0 and program is source:  # the fork has shown that compiling it is within the limits
+        # The fork has shown that compiling it is quick, so that the next ones need not do it again.
+        if status == 0 and program is source and usage.ru_utime + usage.ru_stime < _QUICK_S:
             program = _compiled(source)
     os._exit(0)
 
