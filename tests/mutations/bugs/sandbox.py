@@ -59,6 +59,22 @@ BUGS = (
         tests=("tests/sandbox/test_inputs.py",),
     ),
     Mutation(
+        "hangs-unbounded",
+        "After some tests that ran out of time the rest of a program's tests are not run.",
+        "sandbox/account.py",
+        old="if self._timeouts >= whole.timeouts:",
+        new="if self._timeouts >= 100 * whole.timeouts:",
+        tests=("tests/sandbox/test_budget.py",),
+    ),
+    Mutation(
+        "collisions-decoded",
+        "The host builds no set of values that were made to have one hash.",
+        "sandbox/inside/collisions.py",
+        old="return max(Counter(map(hash, values)).values()) > _MOST_ALIKE",
+        new="return False",
+        tests=("tests/sandbox/test_host_work.py",),
+    ),
+    Mutation(
         "forged-results-relayed",
         "A program that reports more results than it has tests is stopped.",
         _RELAY,
