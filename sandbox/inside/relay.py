@@ -167,10 +167,16 @@ class Relay:
     def _listen(self, run: _Run, death: int, sources: dict[int, int]) -> None:
         """Pass output on as it comes, until the reporting process is dead or a limit is broken."""
         poll = select.poll()
-        for fd in (*sources, death):
-            poll.register(fd, select.POLLIN)
+        poll.register(death, select.POLLIN)
         poll.register(0, 0)  # only to hear that the host is gone
+        waiting = dict(sources)
         while True:
+            for fd, kind in list(waiting.items()):
+                # A solution may write before the tests beside it have read their part of the request. That it
+                # floods is heard once they are ready, or the next request would be read from their part.
+                if kind == protocol.RESULT or run.results.complete:
+                    poll.register(fd, select.POLLIN)
+                    del waiting[fd]
             left_ms = int(run.time_left() * 1000)
             if run.why:
                 return
