@@ -1,10 +1,11 @@
 """Bytes between host and runner.
 
 Request: three u32 (header, payload and input length), a marshal header for the runner, then payload and input
-which only forked children read: the input is what a script finds on stdin or, of a split judge, the tests, which
-the process of the solution leaves to the process of the tests. Answer: frames of one type byte, a u32 length and
-that many bytes. The child's own results travel inside RESULT frames as ``u32 length, tag, bytes`` and are hostile
-data.
+which only forked children read: the input is what a script finds on stdin, once or several times over, of the
+lengths in the header, or, of a split judge, the tests, which the process of the solution leaves to the process of
+the tests. Answer: frames of one type byte, a u32 length and that many bytes; for several inputs as many answers,
+until one says that it is the last. The child's own results travel inside RESULT frames as ``u32 length, tag,
+bytes`` and are hostile data.
 """
 
 from __future__ import annotations

@@ -154,6 +154,8 @@ class _Server:
                 break
             self._renew_tmp(request.limits)
         server.close()
+        if not sweep.is_nobody_left():  # where the host was answered before it stopped
+            os._exit(0)
         return None
 
     def _renew_tmp(self, limits: lockdown.ChildLimits) -> None:
@@ -179,7 +181,7 @@ class _Server:
             uids = [isolation.child_uid, isolation.judge_uid] if split else [isolation.child_uid]
             clean = sweep.clean(uids, isolation.folder)
             scratch.mark(isolation.folder)
-        if not clean:
+        if not clean and end.why != "setup":
             end.why = "left"
 
     def _answer(self, end: protocol.End) -> None:
