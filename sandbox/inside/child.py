@@ -90,10 +90,9 @@ def become_fork_server(request: ForkRequest, size: int, channel: int, each: lock
         _place([nothing] * 3)
         lockdown.enter(request.isolation, request.limits, Role.PROGRAM)
         request.isolation.server_filter.install()
-        source = marshal.loads(payload)["source"]
+        program: types.CodeType | str = marshal.loads(payload)["source"]
     except (OSError, ValueError, EOFError):
         os._exit(1)
-    program: types.CodeType | str = source
     for given in inputs:
         pipes = socket.recv_fds(asked, len(fork_server.FORK), _OUTPUTS)[1]
         if not pipes:
@@ -108,8 +107,8 @@ def become_fork_server(request: ForkRequest, size: int, channel: int, each: lock
         _, status, usage = os.wait4(pid, 0)
         asked.send(fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss))
         # The fork has shown that compiling it is quick, so that the next ones need not do it again.
-        if status == 0 and program is source and usage.ru_utime + usage.ru_stime < _QUICK_S:
-            program = _compiled(source)
+        if isinstance(program, str) and status == 0 and usage.ru_utime + usage.ru_stime < _QUICK_S:
+            program = _compiled_early(program)
     os._exit(0)
 
 
@@ -225,7 +224,7 @@ def _load(source: str) -> types.ModuleType:
     return module
 
 
-def _compiled(source: str) -> types.CodeType | str:
+def _compiled_early(source: str) -> types.CodeType | str:
     try:
         return compile(source, _SOURCE, "exec", dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
