@@ -162,7 +162,8 @@ _SHAPES = (
     "spare = {{'a': Part(), 'b': [Part()]}}\nx = plain(spare['a'])\nassert {}",
     "assert len(PARTS) == 2\nx = plain(PARTS[0])\nassert {}",
     "import unittest\nclass Tests(unittest.TestCase):\n    def setUp(self):\n"
-    "        self.spare, self.kind = Part(), Kind()\n    def test(self):\n        x = self.kind.answer()\n        self.assertTrue({})\n"
+    "        self.spare, self.kind = Part(), Kind()\n    def test(self):\n"
+    "        x = self.kind.answer()\n        self.assertTrue({})\n"
     "unittest.TestSuite([Tests('test')]).debug()",
     "import copy\nkind = copy.deepcopy(Kind(Part()))\nx = kind.answer()\nassert {}",
 )
