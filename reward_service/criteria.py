@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from common.records import Task, TestCase, Verdict
+from reward_service.program_budget import Cost
 from sandbox.judge.verdict import Criterion, criterion_of, judge, program_for
 from sandbox.types import CaseRun, Outcome, Program
 
@@ -22,11 +23,13 @@ class ReferenceUnavailableError(RuntimeError):
 class GradingCriteria:
     """The criteria by which the programs of one task are judged, one for each of ``tests``.
 
-    ``in_process``: scripts run in the program's own process, where it could forge what they say.
+    ``in_process``: scripts run in the program's own process, where it could forge what they say. ``cost``: what
+    the reference took, None where it was not run.
     """
 
     tests: tuple[Criterion, ...]
     in_process: bool = False
+    cost: Cost | None = None
 
 
 def asks_reference(task: Task) -> bool:
@@ -121,7 +124,8 @@ def _why(run: CaseRun) -> str:
 
 
 def _criteria(task: Task, runs: Sequence[CaseRun], in_process: bool) -> GradingCriteria:
-    return GradingCriteria(tuple(_criterion(task, index, run) for index, run in enumerate(runs)), in_process)
+    tests = tuple(_criterion(task, index, run) for index, run in enumerate(runs))
+    return GradingCriteria(tests, in_process, Cost.of(runs))
 
 
 def _criterion(task: Task, index: int, reference: CaseRun | None) -> Criterion:

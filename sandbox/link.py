@@ -87,7 +87,7 @@ class Link:
         sizes = protocol.REQUEST.pack(len(head), len(payload), len(given))
         self._send(sizes + head + payload + given)
         limit = int(header["limits"]["out_bytes"]) + protocol.RESULT_SLACK
-        room = limit * (int(header["results"]) + 1) + 2 * protocol.CHUNK
+        room = min(limit * (int(header["results"]) + 1), header["budget"][2]) + 2 * protocol.CHUNK
         parts = {kind: bytearray() for kind in (protocol.STDOUT, protocol.STDERR, protocol.RESULT)}
         deadline = time.monotonic() + deadline_s
         while True:
@@ -105,10 +105,12 @@ class Link:
         if end.why == "setup":
             reason = bytes(parts[protocol.STDERR][-protocol.NOTE_BYTES :]).decode(errors="replace")
             raise SetupError(reason or "setup failed")
+        if end.why == "left":
+            raise SlotError("the program left something that could not be swept")
         return Answer(
             stdout=bytes(parts[protocol.STDOUT]),
             stderr=bytes(parts[protocol.STDERR]),
-            results=protocol.split_results(bytes(parts[protocol.RESULT])),
+            results=protocol.split_results(parts[protocol.RESULT]),
             end=end,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -11,11 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from sandbox import outcomes, wire
+from sandbox.account import Account
+from sandbox.cancellation import Cancellation
+from sandbox.inside import protocol
 from sandbox.link import START_S, Answer, LateError, SetupError, Slot, SlotError
-from sandbox.types import Case, CaseRun, Limits, Outcome, Program
+from sandbox.types import Budget, Case, CaseRun, Limits, Outcome, Program
 
 _ATTEMPTS = 2
 _CLOSE_S = 2 * START_S
+_CANCELLED = "nobody waits for it any more"
 
 
 @dataclass
@@ -23,6 +28,17 @@ class _Place:
     """A seat for one slot; empty until first used and after its slot broke."""
 
     slot: Slot | None = None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a caller of :meth:`SlotPool.run` asked for."""
+
+    program: Program
+    limits: Limits
+    budget: Budget
+    stop_on: Callable[[CaseRun], bool] | None
+    cancellation: Cancellation
 
 
 class SlotPool:
@@ -60,15 +76,22 @@ class SlotPool:
         return {"slots": self._size, "slots_live": len(self.live_slots()), "slot_restarts": self._restarts}
 
     def run(
-        self, program: Program, limits: Limits, *, stop_on: Callable[[CaseRun], bool] | None = None
+        self,
+        program: Program,
+        limits: Limits,
+        *,
+        stop_on: Callable[[CaseRun], bool] | None = None,
+        budget: Budget | None = None,
+        cancellation: Cancellation | None = None,
     ) -> list[CaseRun]:
+        asked = _Asked(program, limits, budget or Budget(), stop_on, cancellation or Cancellation())
         try:
             place = self._free.get(timeout=self._slot_wait_s)
         except queue.Empty:
             note = f"no free slot in {self._slot_wait_s} s"
             return [CaseRun(case.id, Outcome.INFRA, note=note) for case in program.cases]
         try:
-            done = self._run_on(place, program, limits, stop_on)
+            done = self._run_on(place, asked)
         finally:
             self._free.put(place)
         return [replace(done[index], id=case.id) for index, case in enumerate(program.cases)]
@@ -95,41 +118,56 @@ class SlotPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run_on(
-        self, place: _Place, program: Program, limits: Limits, stop_on: Callable[[CaseRun], bool] | None
-    ) -> dict[int, CaseRun]:
+    def _run_on(self, place: _Place, asked: _Asked) -> dict[int, CaseRun]:
         done: dict[int, CaseRun] = {}
-        waiting = _batches(program)
+        waiting = _batches(asked.program)
+        account = Account(asked.budget)
         broken = 0
         while waiting:
+            if asked.cancellation.cancelled:
+                return done | _rest(waiting, Outcome.INFRA, _CANCELLED)
+            if (exhausted := account.exhausted()) is not None:
+                return done | _rest(waiting, *exhausted)
             batch = waiting[0]
+            started = time.monotonic()
             try:
-                runs = self._fork(place, program, [program.cases[index] for index in batch], limits)
+                runs = self._fork(place, asked, [asked.program.cases[index] for index in batch], account)
             except SlotError as error:
                 self._retire(place)
                 broken += 1
-                if broken < _ATTEMPTS and not self._closed:
-                    continue
                 ours = self._closed or isinstance(error, (LateError, SetupError, _StartError))
+                if not ours:
+                    account.charge_lost(time.monotonic() - started)
+                if asked.cancellation.cancelled or (broken < _ATTEMPTS and not self._closed):
+                    continue
                 return done | _rest(waiting, Outcome.INFRA if ours else Outcome.CRASH, str(error))
             done |= dict(zip(batch, runs, strict=False))
             waiting[0] = batch[len(runs) :]
             if not waiting[0]:
                 waiting.popleft()
-            if stop_on is not None and any(map(stop_on, runs)):
+            if asked.stop_on is not None and any(map(asked.stop_on, runs)):
                 return done | _rest(waiting, Outcome.SKIPPED, "")
         return done
 
-    def _fork(self, place: _Place, program: Program, cases: list[Case], limits: Limits) -> list[CaseRun]:
+    def _fork(self, place: _Place, asked: _Asked, cases: list[Case], account: Account) -> list[CaseRun]:
         slot = self._slot(place)
-        request = wire.request(program, cases, limits, str(slot.hello["byte_code"]))
-        answer: Answer = slot.ask(request.header, request.payload, request.given, request.deadline_s)
-        # The chunk that broke the output limit was counted but not passed on.
-        if answer.end.why != "output" and len(answer.results) != len(answer.end.marks):
+        limits, budget, program = asked.limits, asked.budget, asked.program
+        if program.language not in slot.hello.get("languages", ("python",)):
+            note = f"nothing here runs {program.language}; see the languages that couplet sandbox info tells"
+            return [CaseRun(case.id, Outcome.INFRA, note=note) for case in cases]
+        request = wire.request(program, cases, limits, account.left(), str(slot.hello["byte_code"]))
+        with asked.cancellation.ending_by(slot.terminate):
+            answer: Answer = slot.ask(request.header, request.payload, request.given, request.deadline_s)
+        # The chunk that broke a limit of bytes was counted but not passed on.
+        cut = answer.end.why in ("output", protocol.BUDGET_BYTES)
+        if not cut and len(answer.results) != len(answer.end.marks):
             raise SlotError("runner and host count different results")
         if cases[0].kind == "stdin":
-            return [outcomes.script_run(cases[0], answer, limits)]
-        return outcomes.call_runs(cases, answer, limits)
+            runs = [outcomes.script_run(cases[0], answer, limits, budget)]
+        else:
+            runs = outcomes.call_runs(cases, answer, limits, budget)
+        account.charge(runs, answer.end)
+        return runs
 
     def _slot(self, place: _Place) -> Slot:
         if self._closed:
@@ -171,15 +209,21 @@ def _kill_late(starting: Future[Slot]) -> None:
 
 
 def _batches(program: Program) -> deque[list[int]]:
-    """Group the indices of cases that share a process: all calls, all scripts, each input on its own."""
+    """Group the indices of cases that share a process: all calls and all scripts without files of their own."""
     batches: deque[list[int]] = deque()
     for kind in ("call", "script", "stdin"):
         indices = [index for index, case in enumerate(program.cases) if case.kind == kind]
-        if kind == "stdin" or program.own_process:
-            batches.extend([index] for index in indices)
-        elif indices:
-            batches.append(indices)
+        alone = [index for index in indices if _is_alone(program, index)]
+        together = [index for index in indices if not _is_alone(program, index)]
+        batches.extend([index] for index in alone)
+        if together:
+            batches.append(together)
     return batches
+
+
+def _is_alone(program: Program, index: int) -> bool:
+    case = program.cases[index]
+    return case.kind == "stdin" or program.own_process or case.has_files
 
 
 def _rest(waiting: Iterable[list[int]], outcome: Outcome, note: str) -> dict[int, CaseRun]:

@@ -76,15 +76,6 @@ def is_literal(node: ast.expr) -> bool:
     return True
 
 
-def is_literal_source(text: str) -> bool:
-    """Tell whether ``text`` is one Python literal, as an expected value must be."""
-    try:
-        ast.literal_eval(text)
-    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError):
-        return False
-    return True
-
-
 def _literal_call(condition: ast.expr) -> LiteralCall | None:
     if not isinstance(condition, ast.Compare) or len(condition.ops) != 1:
         return None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
 
 #: Wall-clock time beside the CPU time, so that load on the machine does not turn into a verdict.
 WALL_SLACK_S = 2.0
-LONGEST_RUN_S = 300.0
-_LARGEST_MB = 65_536
+SHORTEST_RUN_S, LONGEST_RUN_S = 0.01, 300.0
+_SMALLEST_MB, _LARGEST_MB = 16, 65_536
 
 
 class RunCode(BaseModel):
@@ -25,10 +25,17 @@ class RunCode(BaseModel):
     language: str
     stdin: str | None = None
     compile_timeout: float = 10.0
-    run_timeout: Annotated[float, Field(gt=0, le=LONGEST_RUN_S)] = 10.0
-    memory_limit_MB: Annotated[int, Field(ge=-1, le=_LARGEST_MB)] = -1  # noqa: N815 - their name
+    run_timeout: Annotated[float, Field(ge=SHORTEST_RUN_S, le=LONGEST_RUN_S)] = 10.0
+    memory_limit_MB: Annotated[int, Field(le=_LARGEST_MB)] = -1  # noqa: N815 - their name
     files: dict[str, Any] = {}
     fetch_files: list[str] = []
+
+    @field_validator("memory_limit_MB")
+    @classmethod
+    def _memory_is_enough_to_start(cls, value: int) -> int:
+        if value not in (-1, 0) and value < _SMALLEST_MB:
+            raise ValueError(f"is {value}; give {_SMALLEST_MB} at least, or -1 for the service's own limit")
+        return value
 
 
 class RunResult(BaseModel):

@@ -6,6 +6,8 @@ Their reports are claims about values, never verdicts: the host compares.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import gc
 import linecache
 import marshal
 import os
@@ -13,19 +15,27 @@ import sys
 import threading
 import traceback
 import types
+import typing
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sandbox.inside import lockdown, protocol, reports, served, tester, values
+from sandbox.inside import lockdown, node, protocol, reports, served, tester, values
 from sandbox.inside.channel import Channel, ClosedError
+from sandbox.inside.files import Files
 from sandbox.inside.remote import Remote
 
 _SOURCE = "solution.py"
+# Sources without these words need no file of their own, and nothing of them has to be finalized, which costs time.
+_OWN_FILE = ("__file__", "argv")
+_FINALIZED = ("__del__", "weakref", "yield", "open", "File", "Writer", "TextIO")
 _CHANNEL_FD = reports.RESULT_FD  # of the solution in a split judge, which has no result pipe
 _TESTS_CHANNEL_FD = reports.RESULT_FD + 1
 _MESSAGE_SLACK = 1 << 12
+_NO_FILES = Files()
+_ALIVE = "__couplet_alive__"
 
 Job = Callable[[], None]
 Prepared = tuple[list[int], Job]  # descriptors for 0, 1, 2 and so on; what to do once isolated
@@ -44,6 +54,10 @@ class ForkRequest:
         return str(self.header["mode"])
 
     @property
+    def language(self) -> str:
+        return str(self.header["language"])
+
+    @property
     def out_bytes(self) -> int:
         return int(self.header["limits"]["out_bytes"])
 
@@ -58,13 +72,19 @@ def become_program(request: ForkRequest, sizes: tuple[int, int], pipes: list[int
         payload = marshal.loads(_read_exactly(sizes[0]))
         given = _read_exactly(sizes[1])
         source = payload["source"]
+        files = Files(payload.get("files", {}), payload.get("collected", []), request.isolation.folder)
         job: Job
+        if request.language == "javascript":
+            if request.isolation.node is None:
+                raise OSError("nothing here runs javascript")
+            job = partial(_run_node, source, files, int(request.header["limits"]["memory_mb"]))
+            return [_memory_file(given), *pipes, request.isolation.node.program], job
         if request.mode == "stdin":
-            return [_memory_file(given), *pipes], partial(_run_script, source)
+            return [_memory_file(given), *pipes], partial(_run_script, source, files, request.out_bytes)
         if request.mode == "forge":
             job = partial(_run_inside, source, tester.Tests(**marshal.loads(given)), request.out_bytes)
         else:
-            job = partial(_run_calls, source, payload["calls"], request.out_bytes)
+            job = partial(_run_calls, source, payload["calls"], files, request.out_bytes)
         return [_memory_file(b""), *pipes], job
 
     job = _isolated(request, prepare, request.isolation.child_uid)
@@ -118,7 +138,7 @@ def _isolated(request: ForkRequest, prepare: Callable[[], Prepared], uid: int) -
     try:
         descriptors, job = prepare()
         _place(descriptors)
-        lockdown.apply(request.isolation, request.limits, uid, kept=len(descriptors))
+        lockdown.apply(request.isolation, request.limits, uid, len(descriptors), request.language)
         return job
     except (OSError, ValueError, EOFError, ClosedError) as error:
         os.write(2, f"setup: {error}".encode())
@@ -153,34 +173,73 @@ def _place(descriptors: list[int]) -> None:
         os.dup2(fd, target, inheritable=True)
 
 
-def _module(name: str) -> types.ModuleType:
+class _Loader:
+    """The loader of a program's module: tracebacks and the module inspect ask it for the source."""
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def get_source(self, _name: str) -> str:
+        return self._source
+
+
+def _module(name: str, source: str) -> types.ModuleType:
+    """Make the module that a source will be run as; only ``sys.modules`` holds it."""
     module = types.ModuleType(name)
+    module.__dict__.update(__file__=os.path.abspath(_SOURCE), __loader__=_Loader(source))
     sys.modules[name] = module
     return module
 
 
-def _load(source: str) -> types.ModuleType:
+def _compiled(source: str) -> types.CodeType:
+    """Compile a source, and write the file that it finds under its own name where it may look for that."""
+    code = compile(source, _SOURCE, "exec", dont_inherit=True)
+    if any(word in source for word in _OWN_FILE):
+        # Where the limits leave no room for the file the program is none the worse for it.
+        with contextlib.suppress(OSError), open(_SOURCE, "w", encoding="utf-8") as file:
+            file.write(source)
+    return code
+
+
+def _load(source: str, files: Files = _NO_FILES) -> types.ModuleType:
     """Run the source as a module; when it fails, report that and exit."""
-    module = _module("solution")  # not __main__: a script's main block must not wait for input
+    module = _module("solution", source)  # not __main__: a script's main block must not wait for input
     try:
-        exec(compile(source, _SOURCE, "exec", dont_inherit=True), module.__dict__)
+        files.write()
+        exec(_compiled(source), module.__dict__)
     except BaseException as error:  # noqa: BLE001 - the boundary to hostile code
         reports.report(reports.failure(error))
         os._exit(0)
     return module
 
 
-def _run_script(source: str) -> None:
-    os.close(reports.RESULT_FD)
+def _run_script(source: str, files: Files, out_bytes: int) -> None:
+    if not files.collected:
+        os.close(reports.RESULT_FD)
     code = 0
     try:
-        exec(compile(source, _SOURCE, "exec", dont_inherit=True), _module("__main__").__dict__)
+        files.write()
+        exec(_compiled(source), _module("__main__", source).__dict__)
     except SystemExit as error:
         code = _exit_code(error)
     except BaseException as error:  # noqa: BLE001
         code = protocol.MEMORY_EXIT if isinstance(error, MemoryError) else 1
         _print_error(error)
-    _finish(code)
+    code = _finish(code, finalizing=any(word in source for word in _FINALIZED))
+    files.report(out_bytes)
+    os._exit(code)
+
+
+def _run_node(source: str, files: Files, heap_mb: int) -> None:
+    os.close(reports.RESULT_FD)
+    try:
+        files.write()
+        node.become(source, files.folder, heap_mb)
+    except OSError as error:
+        os.write(2, f"node: {error}".encode())
+        os._exit(1)
 
 
 def _exit_code(error: SystemExit) -> int:
@@ -203,26 +262,65 @@ def _print_error(error: BaseException) -> None:
         os.write(2, b"error\n")
 
 
-def _finish(code: int) -> None:
-    """Do what the interpreter does at exit, without tearing the runner's modules down."""
+def _finish(code: int, finalizing: bool) -> int:
+    """Do what the interpreter does at exit, without tearing the runner's modules down; return the exit code."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
+        if finalizing:
+            _finalize()
+            _flush()
     except BaseException:  # noqa: BLE001 - hostile code may run here as well
         code = code or 1
-    os._exit(code)
+    return code
 
 
-def _run_calls(source: str, calls: list[types.CodeType | str], out_bytes: int) -> None:
-    module = _load(source)
+def _flush() -> None:
+    """Flush the standard streams, those that the program put something else in place of as well."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        if stream is not None and not getattr(stream, "closed", False):
+            stream.flush()
+
+
+class _Alive:
+    """Lives as long as the names of the program that it is put among."""
+
+
+def _finalize() -> None:
+    """Finalize what the program's names held last: it may have a ``__del__``, or be a file not written yet.
+
+    As the interpreter does: first what is garbage already, which also has files found before their buffers; then
+    the rest, with all names still there for those that ask; and where something else keeps the names, without.
+    """
+    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
+    for forget in typing._cleanups:  # type: ignore[attr-defined]  # what List[Mine] was made of
+        forget()
+    gc.collect()
+    alive = sys.modules["__main__"].__dict__[_ALIVE] = _Alive()
+    kept = weakref.ref(alive)
+    del sys.modules["__main__"], alive
+    gc.collect()
+    if kept() is not None:
+        (names,) = (each for each in gc.get_referrers(kept()) if type(each) is dict)
+        for name in sorted(names.keys() - {"__builtins__"}, key=_clears_later):
+            names[name] = None
+        gc.collect()
+
+
+def _clears_later(name: str) -> bool:
+    return not name.startswith("_") or name.startswith("__")
+
+
+def _run_calls(source: str, calls: list[types.CodeType | str], files: Files, out_bytes: int) -> None:
+    module = _load(source, files)
     reports.report(protocol.LOADED)
     for call in calls:
         try:
             reports.report(protocol.VALUE + values.encode(eval(call, module.__dict__), out_bytes))
         except BaseException as error:  # noqa: BLE001
             reports.report(reports.failure(error))
+    files.report(out_bytes)
 
 
 def _run_inside(source: str, tests: tester.Tests, out_bytes: int) -> None:
@@ -232,9 +330,9 @@ def _run_inside(source: str, tests: tester.Tests, out_bytes: int) -> None:
 def _serve(source: str, out_bytes: int) -> None:
     limit = out_bytes + _MESSAGE_SLACK
     channel = Channel(_CHANNEL_FD, limit)
-    module = _module("solution")
+    module = _module("solution", source)
     try:
-        exec(compile(source, _SOURCE, "exec", dont_inherit=True), module.__dict__)
+        exec(_compiled(source), module.__dict__)
     except BaseException as error:  # noqa: BLE001
         channel.send(reports.failure(error))
         os._exit(0)

@@ -5,16 +5,20 @@ The order of the steps in :func:`apply` matters.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.inside import kernel, landlock, seccomp
+from sandbox.inside import kernel, landlock, node, seccomp
+from sandbox.inside.node import Node
 from sandbox.inside.protocol import CHILD_ID
 
 _QUIET = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
 _STACK = 64 << 20
+_NODE_STACK = 8 << 20  # each of its threads gets as much
 _TASKS = 64
 _OPEN_FILES = 64
 _FIXED_LIMITS = {
@@ -22,19 +26,27 @@ _FIXED_LIMITS = {
     resource.RLIMIT_NOFILE: (_OPEN_FILES, _OPEN_FILES),
     resource.RLIMIT_MEMLOCK: (0, 0),
     resource.RLIMIT_MSGQUEUE: (0, 0),
-    resource.RLIMIT_STACK: (_STACK, _STACK),
+    # What the stack takes is address space, which has a limit of its own; programs that recurse deeply raise this.
+    resource.RLIMIT_STACK: (_STACK, resource.RLIM_INFINITY),
     resource.RLIMIT_NPROC: (_TASKS, _TASKS),
 }
 # Address space last: setting the others may need some.
-_LIMITED = (*_FIXED_LIMITS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
+_LIMITED = (
+    *_FIXED_LIMITS,
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_AS,
+)
 
 
 @dataclass(frozen=True)
 class Isolation:
     """The part of the isolation that the runner prepares once for all its children.
 
-    ``rules``: file descriptor of a Landlock ruleset. ``proc``: whether /proc may be mounted. ``base_bytes``: the
-    address space of the runner itself. ``ceilings``: the runner's hard resource limits, by ``resource.RLIMIT_*``.
+    ``rules``: file descriptor of a Landlock ruleset. ``proc``: whether /proc may be mounted. ``node``: what is
+    different for JavaScript, where it can run. ``base_bytes``: the address space of the runner itself.
+    ``ceilings``: the runner's hard resource limits, by ``resource.RLIMIT_*``.
     """
 
     level: str
@@ -44,8 +56,14 @@ class Isolation:
     rules: int | None
     proc: bool
     filter: kernel.Filter
+    node: Node | None
     base_bytes: int
     ceilings: dict[int, int]
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages whose programs can run here."""
+        return ["python", *(["javascript"] if self.node is not None else [])]
 
 
 @dataclass(frozen=True)
@@ -69,12 +87,15 @@ def prepare(config: dict[str, Any]) -> Isolation:
         rules=_landlock(config, folder),
         proc=bool(config.get("proc")),
         filter=kernel.Filter(seccomp.threads_only()),
+        node=_node(config, folder),
         base_bytes=_address_space(),
         ceilings={kind: resource.getrlimit(kind)[1] for kind in _LIMITED},
     )
 
 
-def child_limits(isolation: Isolation, items: tuple[tuple[str, Any], ...], results: int) -> ChildLimits:
+def child_limits(
+    isolation: Isolation, items: tuple[tuple[str, Any], ...], results: int, language: str
+) -> ChildLimits:
     """Compute the limits of a request's children from the ``items`` of its limits, which a cache can hash."""
     limits = dict(items)
     mounts = []
@@ -91,13 +112,24 @@ def child_limits(isolation: Isolation, items: tuple[tuple[str, Any], ...], resul
         resource.RLIMIT_AS: (memory, memory),
         **_FIXED_LIMITS,
     }
-    return ChildLimits(mounts, [(kind, _below(isolation.ceilings[kind], *wanted[kind])) for kind in _LIMITED])
+    if language == "javascript":
+        # Node reserves addresses by the terabyte and takes few of them: what counts is what it can write to.
+        data = node.OWN_BYTES + (limits["memory_mb"] << 20)
+        wanted |= {
+            resource.RLIMIT_AS: (resource.RLIM_INFINITY,) * 2,
+            resource.RLIMIT_DATA: (data, data),
+            resource.RLIMIT_STACK: (_NODE_STACK, _NODE_STACK),
+        }
+    return ChildLimits(
+        mounts, [(kind, _below(isolation.ceilings[kind], *wanted[kind])) for kind in _LIMITED if kind in wanted]
+    )
 
 
-def apply(isolation: Isolation, limits: ChildLimits, uid: int, kept: int) -> None:
+def apply(isolation: Isolation, limits: ChildLimits, uid: int, kept: int, language: str = "python") -> None:
     """Isolate this process as the user ``uid`` and close its file descriptors from ``kept`` up.
 
-    Raises OSError when a step fails; nothing hostile has run by then.
+    ``language``: of the program that it will run. Raises OSError when a step fails; nothing hostile has run by
+    then.
     """
     os.setsid()
     if limits.mounts:
@@ -116,27 +148,38 @@ def apply(isolation: Isolation, limits: ChildLimits, uid: int, kept: int) -> Non
     if isolation.level == "uid":
         kernel.die_with_parent()
     kernel.no_new_privileges()
-    if isolation.rules is not None:
-        landlock.restrict(isolation.rules)
+    walls = isolation if language == "python" else isolation.node
+    if walls is None:
+        raise OSError(errno.ENOEXEC, f"nothing here runs {language}")
+    if walls.rules is not None:
+        landlock.restrict(walls.rules)
     os.closerange(kept, 1 << 20)
-    isolation.filter.install()
+    walls.filter.install()
 
 
 def _below(ceiling: int, soft: int, hard: int) -> tuple[int, int]:
-    return (soft, hard) if ceiling == resource.RLIM_INFINITY else (min(soft, ceiling), min(hard, ceiling))
+    if ceiling == resource.RLIM_INFINITY:
+        return soft, hard
+    return min(soft, ceiling), ceiling if hard == resource.RLIM_INFINITY else min(hard, ceiling)
 
 
-def _landlock(config: dict[str, Any], folder: str) -> int | None:
+def _landlock(config: dict[str, Any], folder: str, executable: Sequence[str] = ()) -> int | None:
     """Make the Landlock rules: the only protection of files at level ``uid``, a second one where mounts exist."""
     try:
         if config["level"] == "uid":
-            return landlock.ruleset(config["readable"], [folder, "/dev/null"])
-        return landlock.without_files()
+            return landlock.ruleset(config["readable"], [folder, "/dev/null"], executable)
+        return landlock.without_files(executable)
     except OSError:
         # A container has an image of its own, with nothing in it to be kept from.
         if config["level"] == "uid" and not config.get("container"):
             raise
         return None
+
+
+def _node(config: dict[str, Any], folder: str) -> Node | None:
+    if not config["node"]:
+        return None
+    return node.prepare(config["node"], _landlock(config, folder, node.executed(config["node"])))
 
 
 def _address_space() -> int:

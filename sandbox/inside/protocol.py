@@ -23,7 +23,9 @@ HELLO, STDOUT, STDERR, RESULT, END = 1, 2, 3, 4, 5
 MAX_CONTROL = 1 << 20  # bytes of a HELLO or END frame, or of a request header
 CHUNK = 1 << 16
 
-_REASONS = ("exit", "cpu", "wall", "output", "setup")
+BUDGET_TIME, BUDGET_BYTES = "budget-time", "budget-bytes"
+_REASONS = ("exit", "cpu", "wall", "output", "setup", "left", BUDGET_TIME, BUDGET_BYTES)
+SETUP_S = 10.0  # for a child to be isolated, before anything hostile runs
 _END = struct.Struct("<BiddQI")
 _MARK = struct.Struct("<dd")
 
@@ -32,9 +34,10 @@ _MARK = struct.Struct("<dd")
 class End:
     """How one request ended, as reported by the runner.
 
-    ``why``: a limit that was broken, ``setup`` when a child could not be isolated, else ``exit``. ``status``: exit
-    code, negative for a signal. ``cpu``, ``wall``: seconds. ``marks``: (cpu, wall) of each result since the one
-    before.
+    ``why``: a limit that was broken; ``BUDGET_TIME`` or ``BUDGET_BYTES`` for what all tests of the program may
+    take together; ``setup`` when a child could not be isolated, ``left`` when what it left could not be swept;
+    else ``exit``. ``status``: exit code, negative for a signal. ``cpu``, ``wall``: seconds. ``marks``: (cpu, wall)
+    of each result since the one before.
     """
 
     why: str
@@ -67,6 +70,7 @@ READY, LOADED, VALUE, FAILED, NO_MEMORY = b"R", b"L", b"V", b"E", b"M"
 DENIED = b"A"  # a test's assertion does not hold
 # In a split judge: the tests ask, the solution answers, or has a function of theirs called, which returns.
 ASK, ANSWER, CALL_BACK, RETURNED = b"Q", b"A", b"C", b"R"
+FILES = b"F"  # after everything else: the contents of the files that were asked for
 CLOCKS = "<dd"  # of READY: CPU seconds of the child and the monotonic clock
 RESULT_SLACK = 1024  # bytes a result may have beyond Limits.out_bytes
 NOTE_BYTES = 400
@@ -75,7 +79,7 @@ COUNT = "__couplet_check__"  # in the namespace of the tests: the function that 
 GONE_EXIT = 96  # exit code of the tests' process when the solution's process ended under it
 
 
-def split_results(data: bytes) -> list[tuple[bytes, bytes]]:
+def split_results(data: bytes | bytearray) -> list[tuple[bytes, bytes]]:
     """Split a result stream into (tag, body) pairs and drop a cut-off last one."""
     results = []
     position = 0
@@ -84,8 +88,7 @@ def split_results(data: bytes) -> list[tuple[bytes, bytes]]:
         position += RESULT_LENGTH.size
         if position + length > len(data):
             break
-        body = data[position : position + length]
-        results.append((body[:1], body[1:]))
+        results.append((bytes(data[position : position + 1]), bytes(data[position + 1 : position + length])))
         position += length
     return results
 

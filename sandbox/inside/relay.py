@@ -60,6 +60,8 @@ class _Run:
         self.alive = list(pids)
         self.cpu_limit, self.wall_limit = float(limits["cpu_s"]), float(limits["wall_s"])
         self.out_limit = int(limits["out_bytes"])
+        budget: tuple[float, float, int] = header["budget"]
+        self.cpu_budget, self.wall_budget, self.bytes_budget = budget
         self.max_results = int(header["results"])
         self.keep_output = header["mode"] == "stdin"
         self.results = ResultCounter(self.out_limit + protocol.RESULT_SLACK)
@@ -67,8 +69,8 @@ class _Run:
         self.out_used = 0
         self.peak_kb = 0
         self.marks: list[tuple[float, float]] = []
-        self.started = self.mark_wall = time.monotonic()
-        self.mark_cpu = 0.0
+        self.started = self.mark_wall = self.ready_wall = time.monotonic()
+        self.mark_cpu = self.ready_cpu = 0.0
         self._reaped_cpu = 0.0
 
     def cpu(self) -> float:
@@ -83,6 +85,7 @@ class _Run:
         """Record the first result, READY, which carries its own time: until then nothing hostile ran."""
         cpu, wall = struct.unpack(protocol.CLOCKS, clocks)
         self._mark_at(cpu, wall, 1)
+        self.ready_cpu, self.ready_wall = cpu, wall
 
     def _mark_at(self, cpu: float, wall: float, count: int) -> None:
         share = (round((cpu - self.mark_cpu) / count, 6), round((wall - self.mark_wall) / count, 6))
@@ -90,13 +93,22 @@ class _Run:
         self.mark_cpu, self.mark_wall = cpu, wall
 
     def time_left(self) -> float:
-        cpu = self.cpu_limit - (self.cpu() - self.mark_cpu)
-        wall = self.wall_limit - (time.monotonic() - self.mark_wall)
+        used, now = self.cpu(), time.monotonic()
+        if not self.marks:  # its limits are for what comes after READY
+            setup = protocol.SETUP_S - (now - self.started)
+            if setup <= 0:
+                self.why = "setup"
+            return setup
+        cpu = self.cpu_limit - (used - self.mark_cpu)
+        wall = self.wall_limit - (now - self.mark_wall)
+        budget = min(self.cpu_budget - (used - self.ready_cpu), self.wall_budget - (now - self.ready_wall))
         if cpu <= 0:
             self.why = "cpu"
         elif wall <= 0:
             self.why = "wall"
-        return min(cpu, wall)
+        elif budget <= 0:
+            self.why = protocol.BUDGET_TIME
+        return min(cpu, wall, budget)
 
     def reap(self, pid: int, flags: int = 0) -> int | None:
         """Wait for a process and return its exit code, negative for a signal; None when WNOHANG finds it alive."""
@@ -145,7 +157,8 @@ class Relay:
                 pass
             os.close(fd)
         os.close(death)
-        if run.results.complete == 0:
+        # Before READY nothing hostile runs, but for a solution beside the tests, which may flood.
+        if run.results.complete == 0 and run.why not in ("output", protocol.BUDGET_BYTES):
             run.why = "setup"
         wall = time.monotonic() - run.started
         return protocol.End(run.why or "exit", status, run.cpu(), wall, run.peak_kb, run.marks)
@@ -191,6 +204,10 @@ class Relay:
                 return False
             if not run.keep_output and run.results.complete:
                 return True
+        run.bytes_budget -= size
+        if run.bytes_budget < 0:
+            run.why = protocol.BUDGET_BYTES
+            return False
         protocol.FRAME.pack_into(self._map, self._used, kind, size)
         self._used = offset + size
         return True

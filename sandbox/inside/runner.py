@@ -34,14 +34,13 @@ _LIMITS_CACHED = 64
 
 
 def main() -> None:
-    """Run the server with the launcher's configuration, which is the second argument of the process."""
+    """Run the server with the launcher's configuration, in the file whose descriptor is the second argument."""
     sys.path.remove(sys.argv[1])
-    config: dict[str, Any] = json.loads(sys.argv[2])
+    config = _configuration(int(sys.argv[2]))
     sys.argv[:] = [""]
     try:
-        if config["libraries"]["folder"]:
-            sys.path.append(config["libraries"]["folder"])
-        for name in (*PRELOAD.split(), *config["libraries"]["preload"]):
+        sys.path += config["packages"]
+        for name in (*PRELOAD.split(), *config["preload"]):
             importlib.import_module(name)
         for name in ("exit", "quit"):  # what the site module, left out here, gives every script
             setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
@@ -56,11 +55,14 @@ def main() -> None:
     except (OSError, ImportError) as error:
         protocol.refuse(str(error))
     random.seed(0)  # for every program: a verdict should not depend on luck
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
     gc.collect()
     gc.freeze()
     hello = {
         "level": isolation.level,
         "proc": isolation.proc,
+        "languages": isolation.languages,
         "python": sys.version.split()[0],
         "byte_code": importlib.util.MAGIC_NUMBER.hex(),
     }
@@ -68,6 +70,12 @@ def main() -> None:
     job = _serve(isolation, relay, self_fd)
     # Only a child gets here, with the server's frames gone from its stack.
     child.run(job)
+
+
+def _configuration(given: int) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(os.pread(given, os.fstat(given).st_size, 0))
+    os.close(given)
+    return config
 
 
 def _serve(isolation: lockdown.Isolation, relay: Relay, self_fd: int) -> child.Job:
@@ -87,7 +95,7 @@ def _serve(isolation: lockdown.Isolation, relay: Relay, self_fd: int) -> child.J
     for _ in range(_MAX_REQUESTS):
         sizes = protocol.REQUEST.unpack(_read_exactly(protocol.REQUEST.size))
         header: dict[str, Any] = marshal.loads(_read_exactly(min(sizes[0], protocol.MAX_CONTROL)))
-        limits = limits_of(tuple(header["limits"].items()), header["results"])
+        limits = limits_of(tuple(header["limits"].items()), header["results"], header["language"])
         request = child.ForkRequest(isolation, limits, header)
         pipes = [os.pipe() for _ in range(3)]
         writes = [write for _, write in pipes]
@@ -111,9 +119,9 @@ def _serve(isolation: lockdown.Isolation, relay: Relay, self_fd: int) -> child.J
         end = relay.follow(pid, solution, [read for read, _ in pipes], header)
         uids = [isolation.child_uid] if solution is None else [isolation.child_uid, isolation.judge_uid]
         if isolation.level == "uid" and not sweep.clean(uids, isolation.folder):
-            end.why = "setup"
+            end.why = "left"
         relay.send(protocol.END, end.encode())
-        if end.why == "setup":
+        if end.why in ("setup", "left"):
             break  # the request stream may be out of step: a fresh slot is cheaper than finding out
     os._exit(0)
 

@@ -15,9 +15,10 @@ from sandbox.inside import syscalls
 
 _LOAD, _AND, _JUMP, _JEQ, _JGT, _JGE, _JSET, _RET = 0x20, 0x54, 0x05, 0x15, 0x25, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24
+_NR, _ARCH, _ARG0, _ARG1, _ARG4 = 0, 4, 16, 24, 48
 _CLONE_THREAD, _CLONE_NAMESPACES = 0x10000, 0x7E020080
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPE_MASK = 1, 1, 0xF
+_AT_EMPTY_PATH = 0x1000
 _PRCTL = (15, 16, 0x53564D41)  # SET_NAME, GET_NAME, SET_VMA
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, GWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
 
@@ -55,8 +56,11 @@ def _one_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
     return [_op(_LOAD, offset), *tests, _deny(), _op(_RET, _ALLOW)]
 
 
-def threads_only(machine: str | None = None) -> bytes:
-    """Assemble the filter for ``machine`` (default: this one). Raises OSError where no table exists."""
+def threads_only(machine: str | None = None, *, executes: int | None = None) -> bytes:
+    """Assemble the filter for ``machine`` (default: this one). Raises OSError where no table exists.
+
+    ``executes``: the one descriptor whose file may be executed.
+    """
     name = machine or os.uname().machine
     if name not in _MACHINES:
         raise OSError(errno.ENOSYS, f"no system call table for {name}")
@@ -77,6 +81,14 @@ def threads_only(machine: str | None = None) -> bytes:
         _deny(),
         _op(_RET, _ALLOW),
     ]
+    execute = [
+        _op(_LOAD, _ARG4),
+        _op(_JEQ, _AT_EMPTY_PATH, 0, 2),
+        _op(_LOAD, _ARG0),
+        _op(_JEQ, executes or 0, 1, 0),
+        _deny(),
+        _op(_RET, _ALLOW),
+    ]
     program = [
         _op(_LOAD, _ARCH),
         _op(_JEQ, arch, 1, 0),
@@ -87,6 +99,7 @@ def threads_only(machine: str | None = None) -> bytes:
         *_when(special["clone3"], [_deny(errno.ENOSYS)]),
         *_when(special["clone"], clone),
         *_when(special["socketpair"], socketpair),
+        *_when(special["execveat"], [_deny()] if executes is None else execute),
         *_when(special["prctl"], _one_of(_ARG0, _PRCTL)),
         *_when(special["ioctl"], _one_of(_ARG1, _IOCTL)),
     ]

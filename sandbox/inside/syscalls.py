@@ -1,7 +1,8 @@
 """System call numbers that a jailed program may use, by machine.
 
 Generated from the kernel's ``unistd`` headers. Absent on purpose: everything that starts a process, opens a
-socket, mounts, traces, changes identity, or reaches the kernel's larger surfaces (bpf, io_uring, keys, perf).
+socket, mounts, traces, changes identity, or reaches the kernel's larger surfaces (bpf, io_uring, keys, perf); and
+``setsockopt``, which takes memory that no limit counts and programs for the kernel's packet filter.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ X86_64 = _table(
     fgetxattr:193 listxattr:194 llistxattr:195 flistxattr:196 poll:7 ppoll:271 select:23 pselect6:270
     epoll_create:213 epoll_create1:291 epoll_ctl:233 epoll_wait:232 epoll_pwait:281 epoll_pwait2:441
     eventfd:284 eventfd2:290 shutdown:48 sendto:44 recvfrom:45 getsockname:51 getpeername:52
-    getsockopt:55 setsockopt:54 mmap:9 munmap:11 mprotect:10 mremap:25 madvise:28 brk:12 msync:26
+    getsockopt:55 mmap:9 munmap:11 mprotect:10 mremap:25 madvise:28 brk:12 msync:26
     mincore:27 membarrier:324 rt_sigaction:13 rt_sigprocmask:14 rt_sigreturn:15 rt_sigpending:127
     rt_sigtimedwait:128 rt_sigsuspend:130 sigaltstack:131 restart_syscall:219 kill:62 tkill:200
     tgkill:234 pause:34 alarm:37 setitimer:38 getitimer:36 nanosleep:35 clock_nanosleep:230
@@ -38,7 +39,7 @@ X86_64 = _table(
     """
 )
 # Allowed or answered by argument.
-X86_64_SPECIAL = {"clone": 56, "clone3": 435, "socketpair": 53, "prctl": 157, "ioctl": 16}
+X86_64_SPECIAL = {"clone": 56, "clone3": 435, "socketpair": 53, "prctl": 157, "ioctl": 16, "execveat": 322}
 
 AARCH64 = _table(
     """
@@ -50,7 +51,7 @@ AARCH64 = _table(
     pipe2:59 fcntl:25 flock:32 sendfile:71 fadvise64:223 getxattr:8 lgetxattr:9 fgetxattr:10
     listxattr:11 llistxattr:12 flistxattr:13 ppoll:73 pselect6:72 epoll_create1:20 epoll_ctl:21
     epoll_pwait:22 epoll_pwait2:441 eventfd2:19 shutdown:210 sendto:206 recvfrom:207 getsockname:204
-    getpeername:205 getsockopt:209 setsockopt:208 mmap:222 munmap:215 mprotect:226 mremap:216
+    getpeername:205 getsockopt:209 mmap:222 munmap:215 mprotect:226 mremap:216
     madvise:233 brk:214 msync:227 mincore:232 membarrier:283 rt_sigaction:134 rt_sigprocmask:135
     rt_sigreturn:139 rt_sigpending:136 rt_sigtimedwait:137 rt_sigsuspend:133 sigaltstack:132
     restart_syscall:128 kill:129 tkill:130 tgkill:131 setitimer:103 getitimer:102 nanosleep:101
@@ -64,4 +65,4 @@ AARCH64 = _table(
     """
 )
 # Allowed or answered by argument.
-AARCH64_SPECIAL = {"clone": 220, "clone3": 435, "socketpair": 199, "prctl": 167, "ioctl": 29}
+AARCH64_SPECIAL = {"clone": 220, "clone3": 435, "socketpair": 199, "prctl": 167, "ioctl": 29, "execveat": 281}

@@ -25,6 +25,7 @@ MAX_NODES = 2_000_000
 MAX_SHARED_HASH = 128
 _SMALL = 1 << 53
 _SCALARS = (type(None), bool, str, int, float)
+_SCALAR_TYPES = frozenset(_SCALARS)
 _FOREIGN = "h"
 # Characters of a number that is no int: arithmetic with a Fraction is quadratic in them.
 _MAX_WRITTEN = 10_000
@@ -144,6 +145,9 @@ def decode(data: bytes, foreign: Callable[[Any], object] | None = None) -> objec
     Raises :class:`ValueRefusedError`.
     """
     try:
+        # Reading builds every node before one of them can be counted.
+        if data.count(b",") >= MAX_NODES:
+            raise ValueRefusedError("value too large")
         tree = _PARSER.decode(data.decode("ascii"))
         return _Unpacker(foreign).unpack(tree, 0)
     except ValueRefusedError:
@@ -156,7 +160,11 @@ def _refuse_constant(name: str) -> object:
     raise ValueRefusedError(f"not an encoded value: {name}")
 
 
-_PARSER = json.JSONDecoder(parse_constant=_refuse_constant)
+def _refuse_object(_: list[tuple[str, Any]]) -> object:
+    raise ValueRefusedError("not an encoded value")
+
+
+_PARSER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_refuse_object)
 
 
 class _Unpacker:
@@ -177,7 +185,7 @@ class _Unpacker:
             return _unpack_text(tag, items)
         if tag == _FOREIGN and self._foreign is not None and len(items) == 1:
             return self._foreign(self.unpack(items[0], depth + 1))
-        parts = [self.unpack(item, depth + 1) for item in items]
+        parts = self._parts(items, depth + 1)
         match tag:
             case "l":
                 return parts
@@ -201,6 +209,14 @@ class _Unpacker:
             case "r" if len(parts) == 3 and all(type(part) is int for part in parts):
                 return range(*parts)
         raise ValueRefusedError(f"not an encoded value: tag {tag[:10]!r}")
+
+    def _parts(self, items: list[Any], depth: int) -> list[Any]:
+        if not _SCALAR_TYPES.issuperset(map(type, items)):
+            return [self.unpack(item, depth) for item in items]
+        self._budget -= len(items)
+        if self._budget < 0:
+            raise ValueRefusedError("value too large")
+        return items
 
 
 def _unpack_text(tag: str, items: list[Any]) -> object:

@@ -11,6 +11,7 @@ from sandbox.inside import values
 from sandbox.inside.claims import Claim
 from sandbox.inside.places import IN_PLACE, unexpected
 from sandbox.judge.comparison import same_text, same_value
+from sandbox.judge.files import has_files
 from sandbox.types import Case, CaseRun, Outcome, Program
 
 _NOT_OK = {
@@ -50,12 +51,22 @@ def program_for(
     return Program(
         source=source,
         cases=tuple(
-            Case(str(index), test.kind, call=test.call, stdin=test.stdin, script=test.script, changes=may_change)
+            Case(
+                str(index),
+                test.kind,
+                call=test.call,
+                stdin=test.stdin,
+                script=test.script,
+                changes=may_change,
+                files=test.files,
+                collected=tuple(test.expected_files),
+            )
             for index, (test, may_change) in enumerate(zip(task.tests, changes, strict=True))
         ),
         test_setup=task.test_setup,
         exports=task.exports,
         in_process=in_process or task.in_process,
+        language=task.language,
     )
 
 
@@ -95,6 +106,7 @@ def judge(run: CaseRun, test: TestCase, criterion: Criterion) -> Verdict:
                 enough = claim.checks >= max(criterion.checks, 1) and claim.calls >= 1
                 honest = claim.uses <= criterion.uses and not unexpected(claim.changes, criterion.changes)
                 passed = claim.passed and enough and honest
+        passed = passed and has_files(run, test)
     except (ValueError, RecursionError, ArithmeticError, TypeError):
         return Verdict.ERROR
     return Verdict.PASSED if passed else Verdict.FAILED
