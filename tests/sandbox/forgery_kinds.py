@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -32,11 +31,12 @@ def variants(kind: str, count: int = COUNT, seed: int = 0) -> list[Forged]:
 
 
 def _scripted(
-    name: str, exports: str, script: str, reference: str, wrong: str, *, refused: bool = False
+    name: str, exports: str, script: str, reference: str, wrong: str, *, refused: bool = False, setup: str = ""
 ) -> Forged:
-    reference, wrong = textwrap.dedent(reference), textwrap.dedent(wrong)
-    test = TestCase(kind="script", script=textwrap.dedent(script).strip())
-    task = Task(id=name, prompt=name, tests=(test,), exports=tuple(exports.split()), reference=reference)
+    """Make a task of one script, or of two that use what the set-up leaves."""
+    tests = (TestCase(kind="script", script=script.strip()),) * (2 if setup else 1)
+    names = tuple(exports.split())
+    task = Task(id=name, prompt=name, tests=tests, test_setup=setup, exports=names, reference=reference)
     return Forged(name, task, wrong, refused)
 
 
@@ -162,8 +162,8 @@ _SHAPES = (
     "spare = {{'a': Part(), 'b': [Part()]}}\nx = plain(spare['a'])\nassert {}",
     "assert len(PARTS) == 2\nx = plain(PARTS[0])\nassert {}",
     "import unittest\nclass Tests(unittest.TestCase):\n    def setUp(self):\n"
-    "        self.spare, self.kind = Part(), Kind()\n    def test(self):\n"
-    "        x = self.kind.answer()\n        self.assertTrue({})\n"
+    "        self.spare, self.kind = Part(), Kind()\n"
+    "    def test(self):\n        x = self.kind.answer()\n        self.assertTrue({})\n"
     "unittest.TestSuite([Tests('test')]).debug()",
     "import copy\nkind = copy.deepcopy(Kind(Part()))\nx = kind.answer()\nassert {}",
 )
@@ -330,6 +330,11 @@ def mutations() -> Iterator[Forged]:
                 continue
             source = f"def f(given):\n    {how}\n    return {wrong}\n"
             yield _scripted(f"{number} {asked} {how}", "f", script, reference, source)
+        if number == 0:
+            for how in ("given.clear()", "given[:] = []"):
+                source = f"def f(given):\n    {how}\n    return {wrong}\n"
+                name, script = f"set up {asked} {how}", f"assert f(x) == {asked}"
+                yield _scripted(name, "f", script, reference, source, setup="x = [3, 1, 2]\n")
     kept = "x = [3, 1, 2]\nassert f(x) == [1, 2, 3]\nassert x == [3, 1, 2]"
     yield _scripted(
         "changes what it must not",
