@@ -73,6 +73,41 @@ def test_answers_by_argument(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", TABLES)
+def test_signals_and_limits_are_for_oneself(machine: str) -> None:
+    arch, _, special = TABLES[machine]
+    program = seccomp.threads_only(machine)
+
+    def ask(name: str, *arguments: int) -> int:
+        return decide(program, special[name], arch, *arguments)
+
+    everybody, own_group = 2**64 - 1, 0
+    for name in ("kill", "tkill", "tgkill"):
+        assert ask(name, seccomp.OWN_ID, 9) == ALLOW
+        assert {ask(name, target, 9) for target in (1, 2, 4711, own_group, everybody)} == {EPERM}
+    assert [ask("prlimit64", target) for target in (0, seccomp.OWN_ID, 1, 2)] == [ALLOW, ALLOW, EPERM, EPERM]
+    duplicate, set_flags, set_owner, set_signal, set_owner_ex = 0, 4, 8, 10, 15
+    assert {ask("fcntl", 0, action) for action in (duplicate, set_flags)} == {ALLOW}
+    assert {ask("fcntl", 0, action) for action in (set_owner, set_signal, set_owner_ex)} == {EPERM}
+
+
+@pytest.mark.parametrize("machine", TABLES)
+def test_a_fork_server_may_fork_and_its_forks_filters_take_that_away(machine: str) -> None:
+    arch, allowed, special = TABLES[machine]
+    server, program = seccomp.fork_server(machine), seccomp.threads_only(machine)
+
+    def ask(filter: bytes, name: str, *arguments: int) -> int:
+        return decide(filter, special[name], arch, *arguments)
+
+    fork, new_user = 0x1200011, 0x10000000
+    for name, argument in (("clone", fork), ("recvmsg", 0), ("memfd_create", 0), ("prctl", 22)):
+        assert (ask(server, name, argument), ask(program, name, argument)) == (ALLOW, EPERM)
+    assert ask(server, "clone", fork | new_user) == EPERM
+    assert ask(server, "kill", 4711) == ALLOW  # as the id of a fork
+    numbers = set(range(600)) - set(special.values())
+    assert {n for n in numbers if decide(server, n, arch) == ALLOW} == set(allowed.values())
+
+
+@pytest.mark.parametrize("machine", TABLES)
 def test_foreign_calls_are_killed(machine: str) -> None:
     arch, _, _ = TABLES[machine]
     program = seccomp.threads_only(machine)
