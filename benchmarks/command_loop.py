@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from benchmarks import loop as measurement
+from benchmarks.contention import slowdown
 from benchmarks.measure import describe, headline
 from orchestrator.commands.new_folder import new_folder
 from orchestrator.commands.recipes import shipped_recipe
@@ -20,7 +21,7 @@ _BALANCES = ("balanced", "learner-bound", "rollout-bound")
 @click.command()
 @click.option(
     "--steps",
-    default=30,
+    default=15,
     show_default=True,
     type=click.IntRange(min=5),
     help="Measured steps of each run.",
@@ -63,24 +64,27 @@ def loop(
 
     Makes runs of small steps with several max_staleness, as many rollout workers as learner ranks, and rollouts
     that take as long as updates, less or longer; and one run in which one group in 80 takes ten steps' time to
-    be scored. The default is 19 runs, of about a minute each on two cores.
+    be scored. Says first how far two processes slow each other down on this machine, which no overlap can undo.
+    The default is 19 runs, of one to two minutes each on two cores.
     """
     console = Console()
     folder = new_folder(output, "bench-loop")
     folder.mkdir(parents=True)
     console.print(headline(describe(torch.device("cpu"))))
+    factor = slowdown(2)
+    console.print(f"two processes that compute at once take {factor:.2f} times as long as one alone")
     wanted = list(measurement.cases(balances or _BALANCES, processes or (1, 2), bounds or (0, 1, 2)))
 
-    def said(one: measurement.Measured) -> None:
-        case = one.case
-        console.print(
-            f"{case.processes}+{case.processes} {case.balance}, K={case.staleness}: "
-            f"{one.samples_per_second:.1f} samples/s, staleness {one.staleness:.2f}"
-        )
+    def starting(case: measurement.Case) -> None:
+        status.update(f"{case.name}: a run of {steps} steps and those before them")
 
-    found = measurement.run(wanted, steps, shipped_recipe("quickstart"), folder, said)
+    def done(one: measurement.Measured) -> None:
+        console.print(f"{one.case.name}: {one.samples_per_second:.1f} samples/s, staleness {one.staleness:.2f}")
+
+    with console.status("starting") as status:
+        found = measurement.run(wanted, steps, shipped_recipe("quickstart"), folder, starting, done)
     console.print(measurement.view(found))
-    record = measurement.as_json(found)
+    record = {"slowdown": factor, **measurement.as_json(found)}
     (folder / "loop.json").write_text(json.dumps(record, indent=2) + "\n")
     if as_json:
         click.echo(json.dumps(record))

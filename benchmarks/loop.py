@@ -28,8 +28,8 @@ from orchestrator.run_folder import read_records
 #: Steps at the start that are left out: caches are cold, and the pipeline fills up.
 _WARM_UP_STEPS = 4
 _DEADLINE_SECONDS = 900.0
-#: Denoising steps that make rollouts as long as updates, on two cores, or a third or thrice of that.
-_DENOISING_STEPS = {"balanced": 9, "learner-bound": 3, "rollout-bound": 27}
+#: Denoising steps and inner iterations: rollouts take as long as updates on two cores, or a third or thrice of it.
+_WORK = {"balanced": (22, 2), "learner-bound": (7, 2), "rollout-bound": (27, 1)}
 #: A slow group takes so many times as long as a step does, and one in so many groups is slow.
 _SLOW_FACTOR, _SLOW_EVERY = 10, 80
 _SETTINGS = (
@@ -39,7 +39,6 @@ _SETTINGS = (
     "rollout.group_size=8",
     "rollout.batch_tokens=1700",
     "learner.groups_per_step=8",
-    "learner.inner_iterations=1",
     "learner.checkpoint_steps=100",
     "admission.max_in_flight=64",
     "evaluation.every_steps=0",
@@ -59,8 +58,15 @@ class Case:
     staleness: int
     slow_seconds: float = 0.0
 
+    @property
+    def name(self) -> str:
+        """The case in a few words."""
+        slow = ", slow groups" if self.slow_seconds else ""
+        return f"{self.processes}+{self.processes} {self.balance}{slow}, K={self.staleness}"
+
     def settings(self, steps: int, folder: Path) -> list[str]:
         """Return the overrides of the quick start for a run of ``steps`` steps in ``folder``."""
+        denoising_steps, iterations = _WORK[self.balance]
         slow = '[{path: "benchmarks.slow_reward:slow", weight: 0.0, scope: group, timeout_seconds: 600}]'
         return [
             *_SETTINGS,
@@ -69,7 +75,8 @@ class Case:
             f"rollout.workers={self.processes}",
             f"learner.ranks={self.processes}",
             f"learner.zero_stage={0 if self.processes == 1 else 2}",
-            f"rollout.denoising_steps={_DENOISING_STEPS[self.balance]}",
+            f"rollout.denoising_steps={denoising_steps}",
+            f"learner.inner_iterations={iterations}",
             f"admission.max_staleness={self.staleness}",
             *([f"reward.functions={slow}", "reward.workers=3"] if self.slow_seconds else []),
         ]
@@ -103,29 +110,36 @@ def cases(balances: Sequence[str], processes: Sequence[int], bounds: Sequence[in
 
 
 def run(
-    wanted: Sequence[Case], steps: int, recipe: Path, folder: Path, said: Callable[[Measured], None]
+    wanted: Sequence[Case],
+    steps: int,
+    recipe: Path,
+    folder: Path,
+    starting: Callable[[Case], None],
+    done: Callable[[Measured], None],
 ) -> list[Measured]:
     """Make the runs in ``folder``, and one more with slow groups of the last balanced case of one process each.
 
-    ``said`` is told of each. Raises RunFailedError where a run fails.
+    ``starting`` and ``done`` are told of each. Raises RunFailedError where a run fails.
     """
     found: list[Measured] = []
     synchronous: dict[tuple[str, int], Path] = {}
     for case in wanted:
+        starting(case)
         key = (case.balance, case.processes)
         place = _make(case, steps, recipe, folder)
         if case.staleness == 0:
             synchronous[key] = place
         found.append(_measure(case, place, synchronous.get(key)))
-        said(found[-1])
+        done(found[-1])
     fast = [
         one for one in found if one.case.processes == 1 and one.case.staleness and one.case.balance == "balanced"
     ]
     if fast:
         last = fast[-1]
         slow = Case("balanced", 1, last.case.staleness, slow_seconds=_SLOW_FACTOR * last.step_seconds)
+        starting(slow)
         found.append(_measure(slow, _make(slow, steps, recipe, folder), None))
-        said(found[-1])
+        done(found[-1])
     return found
 
 

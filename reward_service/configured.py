@@ -72,6 +72,10 @@ def make_sandbox(config: RewardConfig) -> Sandbox:
         from sandbox.docker.backend import DockerSandbox
 
         return DockerSandbox(
-            slots, image=config.docker_image, runtime=config.docker_runtime, memory_mb=config.memory_mb
+            slots,
+            image=config.docker_image,
+            runtime=config.docker_runtime,
+            memory_mb=config.memory_mb,
+            preload=config.preload,
         )
-    return JailSandbox(slots, minimum_level=config.sandbox_level, packages=config.packages)
+    return JailSandbox(slots, minimum_level=config.sandbox_level, packages=config.packages, preload=config.preload)

@@ -143,6 +143,7 @@ class Scorer:
         self._deadline_s = deadline_s * groups_at_once
         self._on_scored = on_scored
         facts = sandbox.describe()
+        self._languages = facts.get("languages", ["python"])
         self._circumstances = [asdict(self._limits), own_process, facts.get("backend"), facts.get("level")]
         self._pool = ThreadPoolExecutor(sandbox.slots, thread_name_prefix="scorer")
         waited = partial(self.metrics.time, "scoring/queue_wait")
@@ -214,6 +215,12 @@ class Scorer:
         """Run the task's tests on the completions. Raises MalformedTaskError; AbandonedError once cancelled."""
         cancellation = cancellation or Cancellation()
         deadline = time.monotonic() + self._deadline_s
+        if task.language not in self._languages:
+            self.metrics.lost(Lost.TASK)
+            raise MalformedTaskError(
+                f"task {task.id!r}, language: this sandbox runs no {task.language}; install Node.js where its "
+                "programs run, or leave the task out"
+            )
         prepared = self._prepare(task)
         programs = [extract(task, text) for text in completions]
         try:
@@ -274,7 +281,7 @@ class Scorer:
         reference = reference_program(task) if asked else None
         first_counted = self._rule.first_counted(task)
         plain = [
-            task.model_dump(include={"tests", "test_setup", "exports", "in_process"}),
+            task.model_dump(include={"tests", "test_setup", "exports", "in_process", "language"}),
             reference,
             self._rule.tests,
             first_counted,
@@ -358,7 +365,7 @@ class Scorer:
             return int(run.id) >= prepared.first_counted and verdict(run) is not Verdict.PASSED
 
         runs = self._execute(
-            program_for(source, task, in_process=criteria.in_process),
+            program_for(source, task, criteria.tests, in_process=criteria.in_process),
             stop_on=decides if self._rule.tests == "all_or_nothing" else None,
             budget=budget,
             cancellation=cancellation,

@@ -46,6 +46,8 @@ class StaticCheck:
     imports: Imports
 
     def __call__(self, task: Task, completion: Completion, /) -> float:
+        if task.language != "python":
+            raise ValueError(f"task {task.id!r} is in {task.language}; static_check reads Python, leave it out")
         if completion.program is None or len(completion.program) > MAX_PROGRAM_CHARS:
             return 0.0
         found = readers.ask("program_names", completion.program)

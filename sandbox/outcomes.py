@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sandbox.account import time_note
-from sandbox.inside import protocol, values
+from sandbox.inside import protocol
+from sandbox.inside.claims import NOT_PASSED
 from sandbox.link import Answer
 from sandbox.types import Budget, Case, CaseRun, Limits, Outcome
 
 _NEAR_LIMIT = 0.9
-_NOT_PASSED = values.encode((False, 0, 0, 0), 100)
 
 
 def script_run(case: Case, answer: Answer, limits: Limits, budget: Budget) -> CaseRun:
@@ -22,12 +23,15 @@ def script_run(case: Case, answer: Answer, limits: Limits, budget: Budget) -> Ca
         outcome = {0: Outcome.OK, protocol.MEMORY_EXIT: Outcome.MEMORY}.get(end.status, Outcome.ERROR)
         note = "" if outcome is Outcome.OK else _last_line(answer.stderr) or f"exit code {end.status}"
     setup_cpu, setup_wall = _clock(end, 0)
+    if case.collected and end.cpu - setup_cpu > limits.cpu_s:  # whoever reports files has the clocks start anew
+        outcome, note = Outcome.TIMEOUT, f"more than {limits.cpu_s} s of CPU time"
     return CaseRun(
         id=case.id,
         outcome=outcome,
         stdout=answer.stdout,
         stderr=answer.stderr,
         exit_code=_exit_code(end),
+        files=_files(case, answer.results[1:]),
         cpu_s=end.cpu - setup_cpu,
         wall_s=end.wall - setup_wall,
         note=note,
@@ -53,14 +57,21 @@ def call_runs(cases: Sequence[Case], answer: Answer, limits: Limits, budget: Bud
             runs.append(CaseRun(case.id, Outcome.OK, value=body, cpu_s=cpu, wall_s=wall))
         elif tag == protocol.DENIED and case.kind == "script":
             note = body[: protocol.NOTE_BYTES].decode(errors="replace")
-            runs.append(CaseRun(case.id, Outcome.OK, value=_NOT_PASSED, cpu_s=cpu, wall_s=wall, note=note))
+            runs.append(CaseRun(case.id, Outcome.OK, value=NOT_PASSED, cpu_s=cpu, wall_s=wall, note=note))
         else:
             outcome, text = _failure(tag, body)
             runs.append(CaseRun(case.id, outcome, cpu_s=cpu, wall_s=wall, note=text))
+    if cases[0].collected and runs:  # then it is the only one
+        runs[0] = replace(runs[0], files=_files(cases[0], results[2:]))
     if len(runs) < len(cases):
         cpu, wall = end.cpu - _sum(end, 0), end.wall - _sum(end, 1)
         runs.append(CaseRun(cases[len(runs)].id, ended, cpu_s=cpu, wall_s=wall, note=note))
     return runs
+
+
+def _files(case: Case, results: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+    """Return the report of the files that were collected, which comes first in ``results`` if it is there."""
+    return results[0][1] if case.collected and results and results[0][0] == protocol.FILES else None
 
 
 def _failure(tag: bytes, body: bytes) -> tuple[Outcome, str]:

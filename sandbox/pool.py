@@ -154,6 +154,10 @@ class SlotPool:
     ) -> None:
         """Run the cases, which are of one kind; add what became of the first one or more of them to ``runs``."""
         slot = self._slot(place)
+        if asked.program.language not in slot.hello.get("languages", ("python",)):
+            note = f"nothing here runs {asked.program.language}; see the languages that couplet sandbox info tells"
+            runs.extend(CaseRun(case.id, Outcome.INFRA, note=note) for case in cases)
+            return
         byte_code, stepwise = str(slot.hello["byte_code"]), asked.stop_on is not None
         request = wire.request(asked.program, cases, asked.limits, account.left(), byte_code, stepwise)
         work = request.header, request.payload, request.given, request.deadline_s
@@ -232,23 +236,31 @@ def _kill_late(starting: Future[Slot]) -> None:
 
 
 def _batches(program: Program) -> deque[list[int]]:
-    """Group the indices of cases that are asked for at once: all calls, all scripts, inputs up to a total size."""
+    """Group the indices of cases that are asked for at once: all calls, all scripts, inputs up to a total size.
+
+    Those that need a process or a folder for themselves are asked for alone.
+    """
     batches: deque[list[int]] = deque()
     for kind in ("call", "script"):
         indices = [index for index, case in enumerate(program.cases) if case.kind == kind]
-        if program.own_process:
-            batches.extend([index] for index in indices)
-        elif indices:
-            batches.append(indices)
+        alone = [index for index in indices if program.own_process or program.cases[index].has_files]
+        together = [index for index in indices if index not in alone]
+        batches.extend([index] for index in alone)
+        if together:
+            batches.append(together)
     inputs: list[int] = []
     size = 0
     for index, case in enumerate(program.cases):
-        if case.kind == "stdin":
-            size += len(case.stdin)
-            if inputs and size > _INPUTS:
-                batches.append(inputs)
-                inputs, size = [], len(case.stdin)
-            inputs.append(index)
+        if case.kind != "stdin":
+            continue
+        if case.has_files or program.language != "python":  # another language's interpreter is not forked
+            batches.append([index])
+            continue
+        size += len(case.stdin)
+        if inputs and size > _INPUTS:
+            batches.append(inputs)
+            inputs, size = [], len(case.stdin)
+        inputs.append(index)
     if inputs:
         batches.append(inputs)
     return batches

@@ -35,7 +35,7 @@ def request(
     byte_code: str,
     stepwise: bool = False,
 ) -> Request:
-    """Encode ``cases`` of one kind.
+    """Encode ``cases`` of one kind: several only where they need no folder of their own.
 
     ``stepwise``: whether the runner waits, after each input but the last, to hear whether to go on.
     ``left``: seconds of CPU and of wall time, and bytes, of the program's budget. ``byte_code`` is the magic
@@ -58,15 +58,20 @@ def request(
             "setup": _tests(program.test_setup, "test_setup.py", ready),
             "exports": list(program.exports),
             "scripts": [_tests(case.script, "test.py", ready) for case in cases],
+            "changes": [case.changes for case in cases],
         }
         given = marshal.dumps(tests)
+    if cases[0].has_files:
+        solution |= {"files": dict(cases[0].files), "collected": list(cases[0].collected)}
     results = 1 if kind == "stdin" else 2 + len(cases)  # READY, and LOADED before the answers
+    results += bool(cases[0].collected)
     return Request(
         header={
             "limits": asdict(limits),
             "budget": left,
             "results": results,
             "mode": mode,
+            "language": program.language,
             "inputs": [len(each) for each in inputs],
             "stepwise": stepwise,
         },

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 if TYPE_CHECKING:
     from common.models.transformer import MaskedDiffusionModel
 
+
+# Two processes of tests share two cores: threads of one that wait for each other would spin on those of the other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TESTS = Path(__file__).parent
 #: Files and folders that take minutes: they get the marker ``slow``, and ``make test-fast`` leaves them out.

@@ -22,6 +22,9 @@ TOKENS_PER_FORWARD = "tokens_per_forward"
 BUILT_IN_REWARDS = (STATIC_CHECK, TOKENS_PER_FORWARD)
 
 
+ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]
+
+
 class RewardFunctionConfig(Section):
     """A reward function: takes (task, completion), gives a finite number; it may be ``async``."""
 
@@ -92,6 +95,9 @@ class RewardConfig(Section):
     packages: Path | None = None
     """A site-packages folder that programs in the ``jail`` may import from; without one they have the standard
     library only. A ``docker_image`` has its own."""
+    preload: tuple[ModuleName, ...] = ()
+    """Modules of ``packages`` or of the ``docker_image``, such as ``[numpy]``, that are imported once, before any
+    program: those that import them then start some 80 ms earlier."""
     own_process: bool = False
     """Give each test a process of its own, so that no state is carried from one to the next; slower."""
     cpu_seconds: Rate = 2.0
@@ -133,6 +139,8 @@ class RewardConfig(Section):
                 raise ValueError(f"functions: {name!r} is the name of a metric of ours; rename the function")
             if names.count(name) > 1:
                 raise ValueError(f"functions: two are named {name!r}; rename one, its name names its component")
+        if self.preload and self.packages is None and self.docker_image is None:
+            raise ValueError("preload: names modules of packages or of a docker_image; set one of them")
         if self.backend == "docker" and self.packages is not None:
             raise ValueError("packages: belongs to the jail; name a docker_image that has them, or leave it out")
         if self.backend == "jail" and (self.docker_image or self.docker_runtime):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from common.tasks.source import NotPythonError, check_expression, is_literal_source, parse
@@ -17,6 +17,10 @@ class _Test(Protocol):
     def script(self) -> str: ...
     @property
     def expected(self) -> str | None: ...
+    @property
+    def files(self) -> Mapping[str, str]: ...
+    @property
+    def expected_files(self) -> Mapping[str, str]: ...
 
 
 class Tested(Protocol):
@@ -34,6 +38,12 @@ class Tested(Protocol):
     def shown_tests(self) -> int: ...
     @property
     def reference(self) -> str | None: ...
+    @property
+    def completion(self) -> str: ...
+    @property
+    def suffix(self) -> str: ...
+    @property
+    def language(self) -> str: ...
 
 
 class UnusableTaskError(ValueError):
@@ -53,6 +63,10 @@ def check_tests(task: Tested) -> None:
         raise UnusableTaskError(
             "shown_tests", f"is {task.shown_tests} of {len(task.tests)} tests; show no more than there are"
         )
+    if task.suffix and task.completion.startswith("asserted"):
+        raise UnusableTaskError("suffix", f"does not go with completion {task.completion}; leave it out")
+    if task.language != "python":
+        _check_other_language(task)
     for number, test in enumerate(task.tests):
         _check_test(f"tests.{number}", test, has_reference=task.reference is not None)
     if task.test_setup:
@@ -64,9 +78,27 @@ def check_tests(task: Tested) -> None:
         raise UnusableTaskError("exports", "is empty; list the names of the solution that the scripts use")
 
 
+def _check_other_language(task: Tested) -> None:
+    """Only what a program prints is asked of those that are not in Python."""
+    if task.completion.startswith("asserted"):
+        raise UnusableTaskError("completion", f"{task.completion} is for Python; write fenced or continuation")
+    for number, test in enumerate(task.tests):
+        name = f"tests.{number}"
+        if test.kind != "stdin":
+            raise UnusableTaskError(
+                f"{name}.kind", f"{test.kind} is for Python; {task.language} has stdin tests only"
+            )
+        if test.expected_files:
+            raise UnusableTaskError(f"{name}.expected_files", "is for Python; have the program print what counts")
+
+
 def _check_test(name: str, test: _Test, *, has_reference: bool) -> None:
     if test.kind == "script":
         _check_python(f"{name}.script", test.script, "give the test's source")
+        if test.files or test.expected_files:
+            raise UnusableTaskError(
+                f"{name}.files", "goes with call and stdin; let the script write what it needs"
+            )
         return
     if test.kind == "call":
         _check_python(f"{name}.call", test.call, "give the expression to evaluate")

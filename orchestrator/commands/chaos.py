@@ -126,7 +126,10 @@ def chaos(
         if compare:
             console.print("making the run once more, undisturbed")
             allowed = result.seconds + plan.patience
-            result.wrong.extend(compare_with_undisturbed(config, undisturbed, folder / "undisturbed", allowed))
+            differences = compare_with_undisturbed(config, undisturbed, folder / "undisturbed", allowed)
+            result.wrong.extend(differences)
+            if not differences:
+                console.print("it ends with the same weights, bit for bit")
     record = asdict(result)
     (folder / "chaos.json").write_text(json.dumps(record, indent=2) + "\n")
     console.print(_view(result))

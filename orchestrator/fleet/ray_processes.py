@@ -6,6 +6,9 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
 
 from common.config import RunSettings
 from common.errors import UserError
@@ -30,16 +33,26 @@ class RayProcesses:
         self._stopped: dict[int, float] = {}
 
     def check(self) -> None:
-        """Raise RayLostError where one of them is gone."""
+        """Raise RayLostError where one of them is gone, and end what it has left."""
         now = time.monotonic()
         for pid, name in self._found.items():
             if program(pid) != name:  # a process that has ended has no command line
+                self._end_agents()
                 raise RayLostError(_lost(pid, name, "has died, killed or out of memory perhaps"))
             if state(pid) != "stopped":
                 self._stopped.pop(pid, None)
             elif now - self._stopped.setdefault(pid, now) >= self._patience:
                 os.kill(pid, signal.SIGKILL)
+                self._end_agents()
                 raise RayLostError(_lost(pid, name, f"was stopped for {self._patience:.0f} s, and was killed"))
+
+    def _end_agents(self) -> None:
+        """Kill what the node manager has started: its agents wait a minute for a control store that is gone."""
+        for pid in self._found:
+            with suppress(psutil.NoSuchProcess):
+                for process in psutil.Process(pid).children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
 
 
 def _lost(pid: int, name: str, how: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import signal
@@ -51,6 +52,9 @@ class ServiceProcess:
     async def serve(self, listener: socket.socket) -> None:
         """Serve until a signal, and then until all is finished. Raises the error that ended the stream worker."""
         loop = asyncio.get_running_loop()
+        # What was imported stays for good: looking through it for garbage would hold every answer up.
+        gc.collect()
+        gc.freeze()
         server = _Server(
             uvicorn.Config(
                 create_app(self._service),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -22,7 +22,8 @@ class DockerSandbox(SlotPool):
 
     ``base_url``: the engine's socket (default: DOCKER_HOST, or Docker's usual one). ``image``: see
     :func:`sandbox.docker.image.ensure_image`. ``runtime``: another than the engine's default, such as ``runsc``.
-    ``memory_mb``: the most that a program's limits may allow it. Raises SandboxUnavailable with the remedy.
+    ``memory_mb``: the most that a program's limits may allow it. ``preload``: modules of the image to import once,
+    before any program runs. Raises SandboxUnavailable with the remedy.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class DockerSandbox(SlotPool):
         image: str | None = None,
         runtime: str | None = None,
         memory_mb: int = 1024,
+        preload: Sequence[str] = (),
         slot_wait_s: float = 600.0,
     ) -> None:
         super().__init__(lambda: self._spare.take(), slots, slot_wait_s=slot_wait_s)
@@ -41,7 +43,7 @@ class DockerSandbox(SlotPool):
         try:
             owner.remove_orphans(self._engine)
             self._image = ensure_image(self._engine, image)
-            options = ContainerOptions(self._image, memory_mb, runtime)
+            options = ContainerOptions(self._image, memory_mb, runtime, tuple(preload))
             first = _checked(DockerSlot(self._engine, options))
         except SandboxUnavailable:
             self._engine.client.close()

@@ -33,11 +33,12 @@ _ATTACH = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
 
 @dataclass(frozen=True)
 class ContainerOptions:
-    """``memory_mb``: the most that one program may be allowed to take."""
+    """``memory_mb``: the most that one program may be allowed to take. ``preload``: modules to import once."""
 
     image: str
     memory_mb: int
     runtime: str | None = None
+    preload: tuple[str, ...] = ()
 
     @property
     def container_mb(self) -> int:
@@ -166,6 +167,7 @@ class DockerSlot:
             "parent": 0,  # outside the container's PID namespace
             "runner_uid": self._claim.runner_uid,
             "child_uid": self._claim.child_uid,
+            "preload": options.preload,
         }
         boot = launcher.BOOT.format("launcher")
         api.create_container(

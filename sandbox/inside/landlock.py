@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from collections.abc import Sequence
 
 from sandbox.inside import kernel
 
@@ -25,20 +26,30 @@ def _handled(version: int) -> int:
     return (1 << bits) - 1
 
 
-def ruleset(readable: list[str], writable: list[str]) -> int:
-    """Create a ruleset that allows reading ``readable`` and all but execution in ``writable``; return its fd."""
+def ruleset(readable: list[str], writable: list[str], executable: Sequence[str] = ()) -> int:
+    """Create a ruleset that allows reading ``readable`` and all but execution in ``writable``; return its fd.
+
+    Of ``executable``, files, reading and execution are allowed.
+    """
     version = abi()
     handled = _handled(version)
     rules = _create(version, handled)
-    for paths, access in ((readable, _READ), (writable, handled & ~_EXECUTE)):
+    allowed = ((readable, _READ), (writable, handled & ~_EXECUTE), (executable, _READ_FILE | _EXECUTE))
+    for paths, access in allowed:
         for path in paths:
             _allow(rules, path, access & handled)
     return rules
 
 
-def without_files() -> int:
-    """Create a ruleset against execution, TCP, abstract sockets and signals, for files that mounts protect."""
-    return _create(abi(), _EXECUTE)
+def without_files(executable: Sequence[str] = ()) -> int:
+    """Create a ruleset against execution, TCP, abstract sockets and signals, for files that mounts protect.
+
+    The files ``executable`` may be executed.
+    """
+    rules = _create(abi(), _EXECUTE)
+    for path in executable:
+        _allow(rules, path, _EXECUTE)
+    return rules
 
 
 def _create(version: int, handled: int) -> int:

@@ -72,6 +72,9 @@ CHILD_ID = 1000  # uid and gid of a program, as seen inside
 
 READY, LOADED, VALUE, FAILED, NO_MEMORY = b"R", b"L", b"V", b"E", b"M"
 DENIED = b"A"  # a test's assertion does not hold
+# In a split judge: the tests ask, the solution answers, or has a function of theirs called, which returns.
+ASK, ANSWER, CALL_BACK, RETURNED = b"Q", b"A", b"C", b"R"
+FILES = b"F"  # after everything else: the contents of the files that were asked for
 CLOCKS = "<ddI"  # of READY: CPU seconds of the child, the monotonic clock and the process id
 RESULT_SLACK = 1024  # bytes a result may have beyond Limits.out_bytes
 NOTE_BYTES = 400

@@ -44,9 +44,8 @@ def main() -> None:
     config = _configuration(int(sys.argv[2]))
     sys.argv[:] = [""]
     try:
-        if config["libraries"]["folder"]:
-            sys.path.append(config["libraries"]["folder"])
-        for name in (*PRELOAD.split(), *config["libraries"]["preload"]):
+        sys.path += config["packages"]
+        for name in (*PRELOAD.split(), *config["preload"]):
             importlib.import_module(name)
         for name in ("exit", "quit"):  # what the site module, left out here, gives every script
             setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
@@ -62,11 +61,14 @@ def main() -> None:
     except (OSError, ImportError) as error:
         protocol.refuse(str(error))
     random.seed(0)  # for every program: a verdict should not depend on luck
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
     gc.collect()
     gc.freeze()
     hello = {
         "level": isolation.level,
         "proc": isolation.proc,
+        "languages": isolation.languages,
         "python": sys.version.split()[0],
         "byte_code": importlib.util.MAGIC_NUMBER.hex(),
     }
@@ -97,7 +99,7 @@ class _Server:
             sizes = protocol.REQUEST.unpack(_read_exactly(protocol.REQUEST.size))
             header: dict[str, Any] = marshal.loads(_read_exactly(min(sizes[0], protocol.MAX_CONTROL)))
             results = max(header["results"], len(header["inputs"]))
-            limits = self._limits_of(tuple(header["limits"].items()), results)
+            limits = self._limits_of(tuple(header["limits"].items()), results, header["language"])
             request = child.ForkRequest(self._isolation, limits, header)
             self._renew_tmp(limits)
             job = (self._each_input if len(header["inputs"]) > 1 else self._one)(request, sizes)
@@ -138,7 +140,7 @@ class _Server:
         pid = os.fork()
         if pid == 0:
             ours.close()
-            each = self._limits_of(tuple(header["limits"].items()), header["results"])
+            each = self._limits_of(tuple(header["limits"].items()), header["results"], request.language)
             return child.become_fork_server(request, sizes[1], theirs.detach(), each)
         theirs.close()
         server, budget = ForkServer(pid, ours), Budget(*header["budget"])

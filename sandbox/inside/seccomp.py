@@ -16,9 +16,10 @@ from sandbox.inside import syscalls
 
 _LOAD, _AND, _JUMP, _JEQ, _JGT, _JGE, _JSET, _RET = 0x20, 0x54, 0x05, 0x15, 0x25, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24
+_NR, _ARCH, _ARG0, _ARG1, _ARG4 = 0, 4, 16, 24, 48
 _CLONE_THREAD, _CLONE_NAMESPACES = 0x10000, 0x7E020080
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPE_MASK = 1, 1, 0xF
+_AT_EMPTY_PATH = 0x1000
 _PRCTL = (15, 16, 0x53564D41)  # SET_NAME, GET_NAME, SET_VMA
 _PRCTL_OF_SERVERS = (1, 22)  # SET_PDEATHSIG, SET_SECCOMP
 _FCNTL_OF_OTHERS = (8, 10, 15)  # SETOWN, SETSIG, SETOWN_EX: to have the kernel signal another process
@@ -66,12 +67,23 @@ def _none_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
     return [_op(_LOAD, offset), *tests, _op(_RET, _ALLOW), _deny()]
 
 
-def threads_only(machine: str | None = None) -> bytes:
+def threads_only(machine: str | None = None, *, executes: int | None = None) -> bytes:
     """Assemble the filter for ``machine`` (default: this one), with ``OWN_ID`` in place of the process's own id.
 
-    Raises OSError where no table exists.
+    ``executes``: the one descriptor whose file may be executed. Raises OSError where no table exists.
     """
-    return _assembled(machine, {})
+    return _assembled(machine, {} if executes is None else {"execveat": _executing(executes)})
+
+
+def _executing(descriptor: int) -> list[bytes]:
+    return [
+        _op(_LOAD, _ARG4),
+        _op(_JEQ, _AT_EMPTY_PATH, 0, 2),
+        _op(_LOAD, _ARG0),
+        _op(_JEQ, descriptor, 1, 0),
+        _deny(),
+        _op(_RET, _ALLOW),
+    ]
 
 
 def fork_server(machine: str | None = None) -> bytes:

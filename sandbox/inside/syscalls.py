@@ -38,11 +38,11 @@ X86_64 = _table(
     sched_get_priority_min:147 sched_rr_get_interval:148 wait4:61 waitid:247 exit:60 exit_group:231
     """
 )
-# Answered by argument, or allowed only to fork servers.
+# Answered by argument, or allowed only to what becomes Node or to fork servers.
 X86_64_SPECIAL = _table(
     """
     clone:56 clone3:435 socketpair:53 prctl:157 ioctl:16 fcntl:72 kill:62 tkill:200 tgkill:234
-    prlimit64:302 recvmsg:47 memfd_create:319
+    prlimit64:302 execveat:322 recvmsg:47 memfd_create:319
     """
 )
 
@@ -69,10 +69,10 @@ AARCH64 = _table(
     sched_get_priority_min:126 sched_rr_get_interval:127 wait4:260 waitid:95 exit:93 exit_group:94
     """
 )
-# Answered by argument, or allowed only to fork servers.
+# Answered by argument, or allowed only to what becomes Node or to fork servers.
 AARCH64_SPECIAL = _table(
     """
     clone:220 clone3:435 socketpair:199 prctl:167 ioctl:29 fcntl:25 kill:129 tkill:130 tgkill:131
-    prlimit64:261 recvmsg:212 memfd_create:279
+    prlimit64:261 execveat:281 recvmsg:212 memfd_create:279
     """
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -26,23 +25,6 @@ def run(*arguments: str) -> str:
     done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def test_a_run_times_both_backends_on_the_same_completions() -> None:
-    sizes = ["--vocab", "300", "--repeats", "1", "--steps", "2", "--prompt", "12", "--completion", "8"]
-    shown = run(
-        "orchestrator.commands.main", "bench", "rollout", "--backend", "vllm", "--threads", "1", "--json", *sizes
-    )
-    found = json.loads(shown.splitlines()[-1])
-    assert (found["backend"], found["settings"]["compile"]) == ("vllm", False)
-    (case,) = found["cases"]
-    assert (case["vocabulary"], case["dtype"], case["completions"]) == (300, "float32", 4)
-    assert case["same"] + case["near_ties"] == 4
-    for side in ("torch", "vllm"):
-        assert len(case[side]["step_seconds"]) == 1
-        for number in (case[side]["start_seconds"], case[side]["first_seconds"], *case[side]["step_seconds"]):
-            assert math.isfinite(number)
-            assert number > 0
 
 
 def test_the_script_for_gpus_runs_on_cpus(tmp_path: Path) -> None:

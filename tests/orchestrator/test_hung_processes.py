@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from common.heartbeat import Beat
@@ -71,6 +72,25 @@ def test_a_process_of_the_runs_own_ray_that_dies_is_named(start_sleep: StartSlee
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # Ray does not wait for it either
     with pytest.raises(RayLostError, match=rf"\({name}\), process {process.pid}, has died.*--resume auto"):
         watched.check()
+
+
+def test_what_the_node_manager_started_ends_with_the_runs_own_ray(start_sleep: StartSleep) -> None:
+    """Its agents would wait for the control store, and outlive the run."""
+    store = start_sleep("/ray/gcs_server")
+    with subprocess.Popen(["/ray/raylet", "-c", "sleep 100 & wait"], executable="/bin/sh") as manager:
+        try:
+            parent = psutil.Process(manager.pid)
+            end = time.monotonic() + LONG
+            while not (agents := parent.children()):
+                assert time.monotonic() < end
+            watched = RayProcesses(patience=0.0)
+            store.kill()
+            os.waitid(os.P_PID, store.pid, os.WEXITED | os.WNOWAIT)
+            with pytest.raises(RayLostError):
+                watched.check()
+            assert psutil.wait_procs(agents, timeout=LONG)[1] == []
+        finally:
+            manager.kill()
 
 
 def test_a_process_of_the_runs_own_ray_that_is_stopped_for_long_is_named_and_killed(

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from common.config import Config
+from common.disk import DiskError
+from common.errors import UserError
+from common.streams import StreamError
 from learner.learner_loop import StepReport
 from learner.progress import Progress
 from orchestrator.admission import Ledger
@@ -289,6 +292,17 @@ def test_an_evaluation_that_fails_while_a_run_ends_keeps_it_from_no_checkpoint(t
     with pytest.raises(Interrupted):
         run(parts, tmp_path, steps=9)
     assert parts.events[-2:] == ["checkpoint 1", "checkpoint of step 1; go on with --resume auto"]
+
+
+@pytest.mark.parametrize("error", [StreamError("XADD is denied"), DiskError("metrics.jsonl: the disk is full")])
+def test_a_run_that_gives_up_leaves_all_steps_in_a_checkpoint(error: UserError, tmp_path: Path) -> None:
+    def fail() -> None:
+        raise error
+
+    parts = Parts(at={"begin 3": fail})
+    with pytest.raises(type(error), match=str(error)):
+        run(parts, tmp_path, steps=9)
+    assert parts.events[-2:] == ["checkpoint 2", "checkpoint of step 2; go on with --resume auto"]
 
 
 def test_the_weights_that_are_kept_are_those_that_were_evaluated(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ from sandbox.types import Budget, CaseRun, Limits, Program, SandboxUnavailable
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent.parent / "sandbox"
-ERRORS = HERE.parent.parent / "common/errors.py"  # all that the package's jail needs of other rooms
+COMMON = HERE.parent.parent / "common"
+NEEDED = ("errors.py", "language.py")  # all that the package's jail needs of other rooms
 ORDINARY_ID = 54321
 DEADLINE_S = 120
 _SERVE = "import sys; sys.path.insert(0, sys.argv[1]); import other_user; other_user.serve(sys.argv[2])"
@@ -40,7 +41,8 @@ class OrdinaryUser:
         os.chmod(self.folder, 0o755)
         shutil.copytree(PACKAGE, f"{self.folder}/sandbox", ignore=shutil.ignore_patterns("__pycache__"))
         os.mkdir(f"{self.folder}/common")
-        shutil.copy(ERRORS, f"{self.folder}/common")
+        for name in NEEDED:
+            shutil.copy(COMMON / name, f"{self.folder}/common")
         shutil.copy(__file__, self.folder)
         for path in Path(self.folder).rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)

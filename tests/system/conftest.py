@@ -73,7 +73,9 @@ class Run:
         """The exit code."""
         try:
             code = self.process.wait(deadline)
-            assert "*** SIGTERM received" not in self.output, "Ray's handler took the signal, and would abort the run"
+            assert "*** SIGTERM received" not in self.output, (
+                "Ray's handler took the signal, and would abort the run"
+            )
             return code
         except subprocess.TimeoutExpired:
             pytest.fail(f"the run did not end within {deadline:.0f} s:\n{self.output[-4000:]}")

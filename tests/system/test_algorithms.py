@@ -1,10 +1,13 @@
-"""Whole runs of other algorithms, samplers and data than the quick start's, from rollouts to weights."""
+"""Runs of other algorithms, samplers and data than the quick start's, from rollouts to weights."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
+
+from tests.system.conftest import REPOSITORY
+from tests.system.in_process import make_run
 
 
 def test_adapters_learn_by_a_preset_from_stale_rollouts_and_recorded_steps(start_run):
@@ -47,7 +50,7 @@ def test_adapters_learn_by_a_preset_from_stale_rollouts_and_recorded_steps(start
     run.assert_nothing_left()
 
 
-def test_mbpp_and_humaneval_in_a_chat_go_through_the_same_path(start_run, tmp_path):
+def test_mbpp_and_humaneval_in_a_chat_go_through_the_same_path(tmp_path):
     """Answers begin with a program that solves two of the held-out tasks, one of each benchmark."""
     mbpp = [
         {
@@ -72,7 +75,7 @@ def test_mbpp_and_humaneval_in_a_chat_go_through_the_same_path(start_run, tmp_pa
     held_out.write_text("".join(json.dumps(record) + "\n" for record in [*mbpp[8:], *humaneval[8:]]))
     template.write_text("{% for m in messages %}{{ m.content }}\n{% endfor %}")
     answer = "```python\ndef add(x):\n    return x + 8\n```\n"
-    run = start_run(
+    overrides = (
         f"data.train={train}",
         f"data.held_out={held_out}",
         "data.chat_template=true",
@@ -84,11 +87,11 @@ def test_mbpp_and_humaneval_in_a_chat_go_through_the_same_path(start_run, tmp_pa
         "admission.max_in_flight=2",
         "rollout.denoising_steps=8",
         "model.threads=1",
-        recipe="mbpp_cpu",
-        small=False,
     )
-    summary = run.finish()
-    assert summary["updates"] == 1
-    assert summary["pass_rate_after"] == 2 / 8
-    assert run.metrics()[0]["reward/excluded"] == 0
-    run.assert_nothing_left()
+    make_run(REPOSITORY / "recipes/mbpp_cpu.yaml", overrides, tmp_path)
+    evaluations, metrics = (
+        [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("evaluations", "metrics")
+    )
+    assert [one["pass_rate"] for one in evaluations] == [2 / 8, 2 / 8]
+    assert [line["reward/excluded"] for line in metrics] == [0]

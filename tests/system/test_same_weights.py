@@ -19,7 +19,6 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +34,10 @@ from common.config import load_config
 from common.models.loading import load_model
 from examples.one_file import train
 from orchestrator.chaos.comparison import differing_weights
-from orchestrator.reproduction.in_process import in_process_run
 from tests.needs_vllm import need_vllm
 from tests.system import faults
 from tests.system.conftest import REPOSITORY, SMALL, Run
+from tests.system.in_process import make_run
 
 pytestmark = pytest.mark.timeout(900)  # whole runs, one after the other; a busy machine is slow to start them
 
@@ -376,26 +375,10 @@ def test_the_program_in_one_file(finished_run: StartRun) -> None:
     assert [name for name in expected if not torch.equal(trained[name], expected[name])] == []
 
 
-def run_in_process(config_file: Path, output: Path) -> None:
-    """Make the run of a configuration in this process alone."""
-    with in_process_run(load_config(config_file)) as run:
-        evaluations = [run.evaluate()]
-        for _ in range(STEPS):
-            run.step()
-        evaluations.append(run.evaluate())
-        run.export(output / "model")
-    found = [json.dumps(one.as_record()) + "\n" for one in evaluations]
-    (output / "evaluations.jsonl").write_text("".join(found))
-
-
 def test_a_run_in_one_process(finished_run: StartRun, tmp_path: Path) -> None:
     """What `couplet reproduce` trains is what `couplet train` does, bit for bit, with the same evaluations."""
     folder = finished_run(*ONE_RANK).folder
-    # A process of its own: it joins a process group, which this one is not to be left in.
-    process = get_context("spawn").Process(target=run_in_process, args=(folder / "config.yaml", tmp_path))
-    process.start()
-    process.join(DEADLINE)
-    assert process.exitcode == 0
+    make_run(folder / "config.yaml", (), tmp_path)
     ours, theirs = (load_file(one / "model" / "model.safetensors") for one in (tmp_path, folder))
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []

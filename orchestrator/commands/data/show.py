@@ -97,6 +97,7 @@ def _task_view(task: Task) -> Group:
     for title, text in (
         ("prompt", task.prompt),
         ("prefix", "the prompt" if task.prefix == task.prompt else task.prefix),
+        ("suffix", task.suffix),
         ("tests reach", shown),
         ("test set-up", task.test_setup),
         ("reference", task.reference or ""),

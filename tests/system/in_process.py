@@ -1,0 +1,35 @@
+"""A run without Ray and Redis, in a process of its own, as it joins a process group and does not leave it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from multiprocessing import get_context
+from pathlib import Path
+
+from common.config import load_config
+from orchestrator.reproduction.in_process import in_process_run
+
+_SECONDS = 300.0
+
+
+def make_run(recipe: Path, overrides: Sequence[str], output: Path) -> None:
+    """Take all steps of a run, and leave ``model``, ``metrics.jsonl`` and ``evaluations.jsonl`` in ``output``."""
+    process = get_context("spawn").Process(target=_make, args=(recipe, overrides, output))
+    process.start()
+    process.join(_SECONDS)
+    assert process.exitcode == 0
+
+
+def _make(recipe: Path, overrides: Sequence[str], output: Path) -> None:
+    config = load_config(recipe, overrides)
+    with in_process_run(config) as run:
+        evaluations = [run.evaluate()]
+        reports = [run.step() for _ in range(config.run.total_steps)]
+        evaluations.append(run.evaluate())
+        run.export(output / "model")
+    for name, lines in (
+        ("metrics", [report.metrics for report in reports]),
+        ("evaluations", [one.as_record() for one in evaluations]),
+    ):
+        (output / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
