@@ -34,9 +34,9 @@ class AssertLine:
     def test_case(self, exports: Collection[str]) -> TestCase:
         """Make a test of the line; ``exports`` are the names that are the solution's.
 
-        An assert of the form ``name(literals) == literal`` (in either order; also ``is`` None, True or False) leaves
-        its expected value on the host. Whatever else a line says is decided where the tests run, so that nothing of
-        it is the solution's but the exports.
+        An assert of the form ``name(literals) == literal`` (in either order; also ``is`` None, True or False)
+        leaves its expected value on the host. Whatever else a line says is decided where the tests run, so that
+        nothing of it is the solution's but the exports.
         Raises :class:`UnusableTestError` for a line without any of them.
         """
         if self.source.free.isdisjoint(exports):
