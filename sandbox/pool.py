@@ -19,6 +19,7 @@ from sandbox.link import START_S, Answer, LateError, SetupError, Slot, SlotError
 from sandbox.types import Budget, Case, CaseRun, Limits, Outcome, Program
 
 _ATTEMPTS = 2
+_INPUTS = 1 << 20  # characters of the inputs that a program's fork server holds
 _CLOSE_S = 2 * START_S
 _CANCELLED = "nobody waits for it any more"
 
@@ -130,10 +131,12 @@ class SlotPool:
                 return done | _rest(waiting, *exhausted)
             batch = waiting[0]
             started = time.monotonic()
+            runs: list[CaseRun] = []
             try:
-                runs = self._fork(place, asked, [asked.program.cases[index] for index in batch], account)
+                self._fork(place, asked, [asked.program.cases[index] for index in batch], account, runs)
             except SlotError as error:
                 self._retire(place)
+                done |= _take_off(waiting, runs)
                 broken += 1
                 ours = self._closed or isinstance(error, (LateError, SetupError, _StartError))
                 if not ours:
@@ -141,33 +144,35 @@ class SlotPool:
                 if asked.cancellation.cancelled or (broken < _ATTEMPTS and not self._closed):
                     continue
                 return done | _rest(waiting, Outcome.INFRA if ours else Outcome.CRASH, str(error))
-            done |= dict(zip(batch, runs, strict=False))
-            waiting[0] = batch[len(runs) :]
-            if not waiting[0]:
-                waiting.popleft()
+            done |= _take_off(waiting, runs)
             if asked.stop_on is not None and any(map(asked.stop_on, runs)):
                 return done | _rest(waiting, Outcome.SKIPPED, "")
         return done
 
-    def _fork(self, place: _Place, asked: _Asked, cases: list[Case], account: Account) -> list[CaseRun]:
+    def _fork(
+        self, place: _Place, asked: _Asked, cases: list[Case], account: Account, runs: list[CaseRun]
+    ) -> None:
+        """Run the cases, which are of one kind; add what became of the first one or more of them to ``runs``."""
         slot = self._slot(place)
-        limits, budget, program = asked.limits, asked.budget, asked.program
-        if program.language not in slot.hello.get("languages", ("python",)):
-            note = f"nothing here runs {program.language}; see the languages that couplet sandbox info tells"
-            return [CaseRun(case.id, Outcome.INFRA, note=note) for case in cases]
-        request = wire.request(program, cases, limits, account.left(), str(slot.hello["byte_code"]))
+        if asked.program.language not in slot.hello.get("languages", ("python",)):
+            note = f"nothing here runs {asked.program.language}; see the languages that couplet sandbox info tells"
+            runs.extend(CaseRun(case.id, Outcome.INFRA, note=note) for case in cases)
+            return
+        byte_code, stepwise = str(slot.hello["byte_code"]), asked.stop_on is not None
+        request = wire.request(asked.program, cases, asked.limits, account.left(), byte_code, stepwise)
+        work = request.header, request.payload, request.given, request.deadline_s
+
+        def heard(answer: Answer) -> bool:
+            found = _case_runs(cases[len(runs) :], answer, asked)
+            account.charge(found, answer.end)
+            runs.extend(found)
+            return asked.stop_on is None or not any(map(asked.stop_on, found))
+
         with asked.cancellation.ending_by(slot.terminate):
-            answer: Answer = slot.ask(request.header, request.payload, request.given, request.deadline_s)
-        # The chunk that broke a limit of bytes was counted but not passed on.
-        cut = answer.end.why in ("output", protocol.BUDGET_BYTES)
-        if not cut and len(answer.results) != len(answer.end.marks):
-            raise SlotError("runner and host count different results")
-        if cases[0].kind == "stdin":
-            runs = [outcomes.script_run(cases[0], answer, limits, budget)]
-        else:
-            runs = outcomes.call_runs(cases, answer, limits, budget)
-        account.charge(runs, answer.end)
-        return runs
+            if cases[0].kind == "stdin" and len(cases) > 1:
+                slot.ask_each(*work, heard)
+            else:
+                heard(slot.ask(*work))
 
     def _slot(self, place: _Place) -> Slot:
         if self._closed:
@@ -199,6 +204,28 @@ class SlotPool:
                 self._restarts += 1
 
 
+def _case_runs(cases: list[Case], answer: Answer, asked: _Asked) -> list[CaseRun]:
+    """Say what became of the first one or more of the cases. Raises SlotError."""
+    # The chunk that broke a limit of bytes was counted but not passed on.
+    cut = answer.end.why in ("output", protocol.BUDGET_BYTES)
+    if not cut and len(answer.results) != len(answer.end.marks):
+        raise SlotError("runner and host count different results")
+    if not cases:
+        raise SlotError("more answers from the runner than it was asked for")
+    if cases[0].kind == "stdin":
+        return [outcomes.script_run(cases[0], answer, asked.limits, asked.budget)]
+    return outcomes.call_runs(cases, answer, asked.limits, asked.budget)
+
+
+def _take_off(waiting: deque[list[int]], runs: list[CaseRun]) -> dict[int, CaseRun]:
+    """Take the cases that were run off the front of those that wait; return the runs by index."""
+    batch = waiting[0]
+    waiting[0] = batch[len(runs) :]
+    if not waiting[0]:
+        waiting.popleft()
+    return dict(zip(batch, runs, strict=False))
+
+
 class _StartError(SlotError):
     """No slot could be started; the program has no part in it."""
 
@@ -209,21 +236,34 @@ def _kill_late(starting: Future[Slot]) -> None:
 
 
 def _batches(program: Program) -> deque[list[int]]:
-    """Group the indices of cases that share a process: all calls and all scripts without files of their own."""
+    """Group the indices of cases that are asked for at once: all calls, all scripts, inputs up to a total size.
+
+    Those that need a process or a folder for themselves are asked for alone.
+    """
     batches: deque[list[int]] = deque()
-    for kind in ("call", "script", "stdin"):
+    for kind in ("call", "script"):
         indices = [index for index, case in enumerate(program.cases) if case.kind == kind]
-        alone = [index for index in indices if _is_alone(program, index)]
-        together = [index for index in indices if not _is_alone(program, index)]
+        alone = [index for index in indices if program.own_process or program.cases[index].has_files]
+        together = [index for index in indices if index not in alone]
         batches.extend([index] for index in alone)
         if together:
             batches.append(together)
+    inputs: list[int] = []
+    size = 0
+    for index, case in enumerate(program.cases):
+        if case.kind != "stdin":
+            continue
+        if case.has_files or program.language != "python":  # another language's interpreter is not forked
+            batches.append([index])
+            continue
+        size += len(case.stdin)
+        if inputs and size > _INPUTS:
+            batches.append(inputs)
+            inputs, size = [], len(case.stdin)
+        inputs.append(index)
+    if inputs:
+        batches.append(inputs)
     return batches
-
-
-def _is_alone(program: Program, index: int) -> bool:
-    case = program.cases[index]
-    return case.kind == "stdin" or program.own_process or case.has_files
 
 
 def _rest(waiting: Iterable[list[int]], outcome: Outcome, note: str) -> dict[int, CaseRun]:

@@ -66,10 +66,10 @@ class Case:
     ``call``: the value of an expression over its names. ``stdin``: what it prints. ``script``: whether this test
     source ends without an exception, given the names that the program exports.
 
-    ``changes``, of a script: the arguments that a right solution changes, by place
-    (:mod:`sandbox.inside.places`). Where the program changes others too, the script has to pass without seeing that,
-    and with it as well. None: all are seen. ``files`` are in the program's folder when it starts, text by name, and those that ``collected`` names are
-    brought back after its end, but not of a ``script``.
+    ``changes``, of a script: the arguments that a right solution changes, by place (:mod:`sandbox.inside.places`).
+    Where the program changes others too, the script has to pass without seeing that, and with it. None: all are
+    seen. ``files`` are in the program's folder when it starts, text by name, and those that ``collected`` names
+    are brought back after its end, but not of a ``script``.
     """
 
     id: str
@@ -128,8 +128,8 @@ class CaseRun:
 
     ``value`` is an encoded value that :func:`sandbox.inside.values.decode` reads. Only ``call`` and ``script``
     cases that ended ``ok`` have one; a script's is a :class:`sandbox.inside.claims.Claim`, made by the process of
-    the tests, which the program cannot reach unless it ran ``in_process``. ``files`` is such a value too: a list of
-    the contents of those that were ``collected``, None for one that is not there. The output is kept of
+    the tests, which the program cannot reach unless it ran ``in_process``. ``files`` is such a value too: a list
+    of the contents of those that were ``collected``, None for one that is not there. The output is kept of
     ``stdin`` cases only; ``exit_code`` is None where a signal or a limit ended the program.
     """
 

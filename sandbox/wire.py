@@ -28,10 +28,16 @@ class Request:
 
 
 def request(
-    program: Program, cases: Sequence[Case], limits: Limits, left: tuple[float, float, int], byte_code: str
+    program: Program,
+    cases: Sequence[Case],
+    limits: Limits,
+    left: tuple[float, float, int],
+    byte_code: str,
+    stepwise: bool = False,
 ) -> Request:
-    """Encode ``cases`` of one kind: any number of calls or scripts, or one input, or one with files.
+    """Encode ``cases`` of one kind: several only where they need no folder of their own.
 
+    ``stepwise``: whether the runner waits, after each input but the last, to hear whether to go on.
     ``left``: seconds of CPU and of wall time, and bytes, of the program's budget. ``byte_code`` is the magic
     number of the runner's interpreter.
     """
@@ -39,9 +45,11 @@ def request(
     kind = cases[0].kind
     solution: dict[str, Any] = {"source": program.source}
     given = b""
+    inputs: list[bytes] = []
     mode: str = kind
     if kind == "stdin":
-        given = cases[0].stdin.encode("utf-8", "replace")
+        inputs = [case.stdin.encode("utf-8", "replace") for case in cases]
+        given = b"".join(inputs)
     elif kind == "call":
         solution["calls"] = [compiled_call(case.call) if ready else case.call for case in cases]
     else:
@@ -64,6 +72,8 @@ def request(
             "results": results,
             "mode": mode,
             "language": program.language,
+            "inputs": [len(each) for each in inputs],
+            "stepwise": stepwise,
         },
         payload=marshal.dumps(solution),
         given=given,

@@ -89,16 +89,16 @@ def _check_other_language(task: Tested) -> None:
                 f"{name}.kind", f"{test.kind} is for Python; {task.language} has stdin tests only"
             )
         if test.expected_files:
-            raise UnusableTaskError(
-                f"{name}.expected_files", "is for Python; have the program print what counts"
-            )
+            raise UnusableTaskError(f"{name}.expected_files", "is for Python; have the program print what counts")
 
 
 def _check_test(name: str, test: _Test, *, has_reference: bool) -> None:
     if test.kind == "script":
         _check_python(f"{name}.script", test.script, "give the test's source")
         if test.files or test.expected_files:
-            raise UnusableTaskError(f"{name}.files", "goes with call and stdin; let the script write what it needs")
+            raise UnusableTaskError(
+                f"{name}.files", "goes with call and stdin; let the script write what it needs"
+            )
         return
     if test.kind == "call":
         _check_python(f"{name}.call", test.call, "give the expression to evaluate")

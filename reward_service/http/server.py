@@ -52,7 +52,7 @@ class ServiceProcess:
     async def serve(self, listener: socket.socket) -> None:
         """Serve until a signal, and then until all is finished. Raises the error that ended the stream worker."""
         loop = asyncio.get_running_loop()
-        # What was imported lives as long as the process: looking through it for garbage would hold every answer up.
+        # What was imported stays for good: looking through it for garbage would hold every answer up.
         gc.collect()
         gc.freeze()
         server = _Server(

@@ -10,7 +10,10 @@ from collections import OrderedDict
 from common.records import Task
 from reward_service.reading import readers
 
-_FIELDS = {"tests", "test_setup", "exports", "in_process", "shown_tests", "reference", "completion", "suffix", "language"}
+_FIELDS = {
+    *("tests", "test_setup", "exports", "in_process", "shown_tests"),
+    *("reference", "completion", "suffix", "language"),
+}
 _REMEMBERED = 4096
 _known: OrderedDict[bytes, str] = OrderedDict()
 _lock = threading.Lock()

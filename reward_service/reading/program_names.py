@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from common.tasks.source import import_statements, needed_imports, read_untrusted
 
+
 @dataclass(frozen=True)
 class ProgramNames:
     """The names of a program. ``empty``: it has no statement. ``defined``, ``free``: as those of ``Source``.
@@ -26,4 +27,3 @@ def names_of(text: str) -> ProgramNames:
     needed = [statement for _, _, statement in import_statements(needed_imports(source.tree))]
     stars = [statement for _, name, statement in import_statements(source.tree) if name == "*"]
     return ProgramNames(not source.tree.body, sorted(source.defined), sorted(source.free), needed, stars)
-

@@ -8,6 +8,7 @@ import select
 import socket
 import struct
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +124,19 @@ class DockerSlot:
     def ask(self, header: dict[str, Any], payload: bytes, given: bytes, deadline_s: float) -> Answer:
         try:
             return self._link.ask(header, payload, given, deadline_s)
+        except SlotError as error:
+            raise self._explained(error) from error
+
+    def ask_each(
+        self,
+        header: dict[str, Any],
+        payload: bytes,
+        given: bytes,
+        deadline_s: float,
+        heard: Callable[[Answer], bool],
+    ) -> None:
+        try:
+            self._link.ask_each(header, payload, given, deadline_s, heard)
         except SlotError as error:
             raise self._explained(error) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import struct
@@ -15,7 +14,6 @@ _RULE_PATH_BENEATH = 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE, _IOCTL_DEV = 1, 2, 4, 8, 1 << 14, 1 << 15
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _READ = _READ_FILE | _READ_DIR
-_ABOVE_STREAMS = 16  # a child puts its streams on the lowest descriptors
 
 
 def abi() -> int:
@@ -60,10 +58,7 @@ def _create(version: int, handled: int) -> int:
         attributes += struct.pack("<Q", 0b11)  # TCP bind and connect
     if version >= 6:
         attributes += struct.pack("<Q", 0b11)  # abstract unix sockets and signals
-    low = kernel.syscall(_CREATE, attributes, len(attributes), 0, what="Landlock ruleset")
-    rules = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _ABOVE_STREAMS)
-    os.close(low)
-    return rules
+    return kernel.above_streams(kernel.syscall(_CREATE, attributes, len(attributes), 0, what="Landlock ruleset"))
 
 
 def _allow(rules: int, path: str, access: int) -> None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 
-from sandbox.inside import kernel, seccomp
+from sandbox.inside import kernel
 
 PROGRAM_FD = 4  # behind the standard streams and the result pipe
 SOURCE = "solution.js"
@@ -21,19 +20,9 @@ _LOADER = re.compile(rb"/[\w./-]*/ld-[\w.-]+\.so\.\d+")
 OWN_BYTES = 384 << 20
 
 
-@dataclass(frozen=True)
-class Node:
-    """``program``: the descriptor of its executable. ``rules``: that of a Landlock ruleset for it."""
-
-    program: int
-    rules: int | None
-    filter: kernel.Filter
-
-
-def prepare(path: str, rules: int | None) -> Node:
-    """Prepare what all children share. Raises OSError."""
-    program = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    return Node(program, rules, kernel.Filter(seccomp.threads_only(executes=PROGRAM_FD)))
+def opened(path: str) -> int:
+    """Open the program for the children that will execute it; return the descriptor. Raises OSError."""
+    return kernel.above_streams(os.open(path, os.O_PATH | os.O_CLOEXEC))
 
 
 def executed(path: str) -> list[str]:

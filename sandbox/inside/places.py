@@ -2,8 +2,9 @@
 
 ``Circle()#1.area()#2`` is what the second call of the method ``area`` answered with, of the result of the first
 call of ``Circle``. What a test asks of an object has a place too: ``Circle()#1.area()#2 subtract``. An object may
-lie about everything that it is asked. So at each place a solution's objects may be asked what the reference's were,
-and nothing else: where the reference answers with plain data, nothing that a test does is asked of an object.
+lie about everything that it is asked. So a solution's objects may be asked at each place what the reference's
+were, and nothing else: where the reference answers with plain data, nothing that a test does is asked of an
+object.
 """
 
 from __future__ import annotations

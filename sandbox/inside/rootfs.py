@@ -95,10 +95,13 @@ def build(package: str, beside: list[str]) -> None:
 
 
 def mount_proc() -> bool:
-    """Mount procfs of this PID namespace, or an empty folder where that is refused; return whether it worked."""
+    """Mount procfs of this PID namespace, or an empty folder where that is refused; return whether it worked.
+
+    In it a process sees itself, and no other that it may not trace.
+    """
     flags = _QUIET | kernel.MS_NOEXEC
     try:
-        kernel.mount("proc", "/proc", "proc", flags)
+        kernel.mount("proc", "/proc", "proc", flags, "subset=pid,hidepid=ptraceable")
     except OSError:
         kernel.mount("none", "/proc", "tmpfs", flags | kernel.MS_RDONLY, "size=4k,mode=0755")
         return False

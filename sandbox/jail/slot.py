@@ -98,7 +98,9 @@ class JailSlot:
         }
         if level == "uid":
             self._folder = config["folder"] = tempfile.mkdtemp(prefix="couplet-sandbox-")
-            os.chown(self._folder, self._claim.child_uid, self._claim.child_uid)
+            # A program may use the folder, but not set its times, by which the runner sees that nobody did.
+            os.chown(self._folder, -1, self._claim.child_uid)
+            os.chmod(self._folder, 0o1770)
         import_from = str(Path(launcher.__file__).resolve().parents[2])
         boot = launcher.BOOT.format("launcher")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
@@ -127,12 +129,19 @@ class JailSlot:
         return self._process.pid
 
     def ask(self, header: dict[str, Any], payload: bytes, given: bytes, deadline_s: float) -> Answer:
-        if self._cgroup is not None:
-            try:
-                self._cgroup.allow(_memory_bytes(header["limits"]))
-            except OSError as error:
-                raise SlotError(f"cannot bound the slot's memory: {error}") from error
+        self._bound_memory(header)
         return self._link.ask(header, payload, given, deadline_s)
+
+    def ask_each(
+        self,
+        header: dict[str, Any],
+        payload: bytes,
+        given: bytes,
+        deadline_s: float,
+        heard: Callable[[Answer], bool],
+    ) -> None:
+        self._bound_memory(header)
+        self._link.ask_each(header, payload, given, deadline_s, heard)
 
     def terminate(self) -> None:
         if self._process is not None:
@@ -153,6 +162,13 @@ class JailSlot:
             _retry(partial(_remove, self._folder))
         if self._claim is not None:
             self._claim.release()
+
+    def _bound_memory(self, header: dict[str, Any]) -> None:
+        if self._cgroup is not None:
+            try:
+                self._cgroup.allow(_memory_bytes(header["limits"]))
+            except OSError as error:
+                raise SlotError(f"cannot bound the slot's memory: {error}") from error
 
     def _receive_hello(self) -> dict[str, Any]:
         try:

@@ -67,6 +67,14 @@ BUGS = (
         tests=_TEST_ISOLATION,
     ),
     Mutation(
+        "files-kept",
+        "A program finds no file that another one, or the same one for another input, left.",
+        "sandbox/inside/scratch.py",
+        old="if not self.is_as_new():",
+        new="if self._space != (os.statvfs(TMP).f_blocks * os.statvfs(TMP).f_frsize, os.statvfs(TMP).f_files):",
+        tests=("tests/sandbox/test_inputs.py",),
+    ),
+    Mutation(
         "hangs-unbounded",
         "After some tests that ran out of time the rest of a program's tests are not run.",
         "sandbox/account.py",
