@@ -146,11 +146,12 @@ class _Server:
         if id(value) in self._stubs:
             return "theirs", self._stubs[id(value)]
         if isinstance(value, type):
-            if value.__module__ == "builtins" and getattr(builtins, value.__name__, None) is value:
-                return "builtin", value.__name__
+            name = value.__name__
+            if value.__module__ == "builtins" and getattr(builtins, name, None) is value:
+                return "builtin", name
             if issubclass(value, BaseException):
                 bases = tuple(base for base in value.__bases__ if issubclass(base, BaseException))
-                return "exception_class", self._hold(value), value.__name__, bases
+                return "exception_class", self._hold(value), name, bases
         if isinstance(value, BaseException):
             return self._error(value)
         if isinstance(value, Iterator) and not any(hasattr(type(value), name) for name in ("__len__", "__bool__")):

@@ -89,8 +89,8 @@ def _near(actual: complex | Decimal | Fraction, expected: complex | Decimal | Fr
     """
     if isinstance(expected, int):
         whole = _as_whole(actual)
-        apart: Any = abs((actual if whole is None else whole) - expected)
-        return bool(apart <= tolerance)
+        difference: Any = abs((actual if whole is None else whole) - expected)
+        return bool(difference <= tolerance)
     ours, theirs = complex(actual), complex(expected)
     finite = (ours.real, theirs.real), (ours.imag, theirs.imag)
     if not all(_same_special(a, b) for a, b in finite):
