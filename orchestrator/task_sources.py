@@ -16,6 +16,7 @@ from common.tasks.loader import LoadReport, load_tasks
 from common.tasks.questions import posed
 from reward_service.scorable import why_unscorable
 
+_REASONS = 4
 Split = Literal["train", "held_out"]
 
 
@@ -69,8 +70,7 @@ def usable_tasks(
     tasks = [task for task in short if task.id not in unscorable]
     if not tasks:
         raise ConfigError(f"{where}: no usable task: {_why_none(data, report, lengths, unscorable)}")
-    for reason, count in Counter(unscorable.values()).most_common():
-        notes.append(f"{where}: {count} tasks left out: {reason}")
+    notes += [f"{where}: {reason}" for reason in _why_left_out(unscorable)]
     for omissions, what in ((report.skipped, "tasks skipped"), (report.left_out, "tests left out")):
         if omissions:
             line, task_id, reason = omissions[0]
@@ -83,6 +83,15 @@ def usable_tasks(
     return tasks
 
 
+def _why_left_out(unscorable: Mapping[str, str]) -> list[str]:
+    """Say how many tasks are left out for each of the reasons that most of them share."""
+    reasons = Counter(unscorable.values()).most_common()
+    lines = [f"{count} tasks left out: {reason}" for reason, count in reasons[:_REASONS]]
+    if others := sum(count for _, count in reasons[_REASONS:]):
+        lines.append(f"{others} tasks more left out, for {len(reasons) - _REASONS} other reasons of the kind")
+    return lines
+
+
 def _why_none(data: DataConfig, report: LoadReport, lengths: Sequence[int], unscorable: Mapping[str, str]) -> str:
     reasons = []
     if long := [length for length in lengths if length > data.max_prompt_tokens]:
@@ -90,7 +99,7 @@ def _why_none(data: DataConfig, report: LoadReport, lengths: Sequence[int], unsc
             f"{len(long)} have prompts of more than {data.max_prompt_tokens} tokens, the shortest of "
             f"{min(long)}; raise data.max_prompt_tokens"
         )
-    reasons += [f"{count}: {reason}" for reason, count in Counter(unscorable.values()).most_common()]
+    reasons += _why_left_out(unscorable)
     if report.skipped:
         row, task_id, reason = report.skipped[0]
         reasons.append(f"{len(report.skipped)} were skipped, the first, {report.unit} {row} ({task_id}): {reason}")

@@ -21,7 +21,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TextIO
 
 from sandbox.inside import fork_server, kernel, lockdown, node, protocol, reports, served, tester, values
 from sandbox.inside.channel import Channel, ClosedError
@@ -355,18 +355,17 @@ def _finish(code: int, finalizing: bool) -> int:
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-        _flush()
+        _flush(sys.stdout, sys.stderr)
         if finalizing:
             _finalize()
-            _flush()
+        _flush(sys.__stdout__, sys.__stderr__)  # if the program put others in their place, they come last
     except BaseException:  # noqa: BLE001 - hostile code may run here as well
         code = code or 1
     return code
 
 
-def _flush() -> None:
-    """Flush the standard streams, those that the program put something else in place of as well."""
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+def _flush(*streams: TextIO | None) -> None:
+    for stream in streams:
         if stream is not None and not getattr(stream, "closed", False):
             stream.flush()
 

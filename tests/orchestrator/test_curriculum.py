@@ -95,7 +95,7 @@ def test_tasks_that_this_machine_cannot_score_are_left_out_with_the_remedy(tmp_p
     assert len(loaded(**elsewhere)[0]) == 4, "another machine scores"
     (tmp_path / "no_such_library.py").unlink()
     write(tmp_path / "tasks.jsonl", lacking)
-    with pytest.raises(ConfigError, match=r"data\.train: no usable task: 1: needs no_such_library; name a folder"):
+    with pytest.raises(ConfigError, match=r"data\.train: no usable task: 1 tasks left out: needs no_such"):
         loaded()
 
 
