@@ -67,7 +67,7 @@ class Case:
     source ends without an exception, given the names that the program exports.
 
     ``changes``, of a script: the arguments that a right solution changes, by place (:mod:`sandbox.inside.places`).
-    Where the program changes others too, the script has to pass a second time, without seeing that. None: all are
+    Where the program changes others too, the script has to pass without seeing that, and with it. None: all are
     seen. ``files`` are in the program's folder when it starts, text by name, and those that ``collected`` names
     are brought back after its end, but not of a ``script``.
     """

@@ -70,8 +70,8 @@ async def score(batch: ScoreRequest, service: Service) -> LineStream:
 
 @router.post("/run_code")
 async def run_code(asked: RunCode, request: Request, service: Service) -> RunAnswer:
-    """Run one Python program, as SandboxFusion does."""
-    refused = refusal(asked)
+    """Run one program, as SandboxFusion does."""
+    refused = refusal(asked, service.languages)
     if refused is not None:
         return refused
     try:

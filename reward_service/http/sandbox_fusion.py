@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
+from common.language import Language
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
 
+#: Languages by their names.
+LANGUAGES: Mapping[str, Language] = {"python": "python", "nodejs": "javascript"}
 #: Wall-clock time beside the CPU time, so that load on the machine does not turn into a verdict.
 WALL_SLACK_S = 2.0
 SHORTEST_RUN_S, LONGEST_RUN_S = 0.01, 300.0
@@ -59,10 +63,13 @@ class RunAnswer(BaseModel):
     files: dict[str, str] = {}
 
 
-def refusal(request: RunCode) -> RunAnswer | None:
-    """Say why this service will not run it, in their shape; None when it will."""
-    if request.language != "python":
-        return _sandbox_error(f"language: {request.language!r} is not supported here; only 'python' is")
+def refusal(request: RunCode, offered: Collection[Language]) -> RunAnswer | None:
+    """Say why this service, whose sandbox runs the languages ``offered``, will not run it; None when it will."""
+    known = [theirs for theirs, ours in LANGUAGES.items() if ours in offered]
+    if request.language not in known:
+        return _sandbox_error(
+            f"language: {request.language!r} is not supported here; these are: {', '.join(known)}"
+        )
     if request.files:
         return _sandbox_error("files: not supported here; leave it empty and put the data into the code or stdin")
     if request.fetch_files:
@@ -72,7 +79,8 @@ def refusal(request: RunCode) -> RunAnswer | None:
 
 def program_of(request: RunCode) -> Program:
     """Return the program as the sandbox takes it."""
-    return Program(request.code, (Case("run", "stdin", stdin=request.stdin or ""),))
+    case = Case("run", "stdin", stdin=request.stdin or "")
+    return Program(request.code, (case,), language=LANGUAGES[request.language])
 
 
 def limits_of(request: RunCode, defaults: Limits) -> Limits:

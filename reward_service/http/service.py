@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from common.config import ConfigError, RewardConfig
+from common.language import Language
 from common.metrics.metric import PROCESS_LABELS
 from reward_service.configured import make_sandbox, make_scorer
 from reward_service.http.dispatch import Dispatcher
@@ -54,6 +55,7 @@ class RewardService:
         self.limits = Limits(memory_mb=reward.memory_mb)
         self.readiness = Readiness()
         self.sandbox = make_sandbox(reward)
+        self.languages: Collection[Language] = self.sandbox.describe().get("languages", ("python",))
         try:
             self.scorer = make_scorer(reward, self.sandbox, self.readiness.observe)
         except ConfigError:

@@ -342,8 +342,10 @@ def _exit_code(error: SystemExit) -> int:
 
 def _print_error(error: BaseException) -> None:
     try:
-        ours = error.__traceback__
-        traceback.print_exception(error.with_traceback(ours.tb_next if ours else None), limit=-5)
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename != _SOURCE:
+            trace = trace.tb_next  # what is ours says nothing of the program
+        traceback.print_exception(error.with_traceback(trace), limit=-5)
     except BaseException:  # noqa: BLE001 - the exception's own text is hostile code too
         os.write(2, b"error\n")
 

@@ -6,11 +6,13 @@ harmless. The encoding: None, bool, str, small int and finite float as JSON; eve
 whose first item is a tag. Other objects may cross by name where a caller gives a way to (``foreign``).
 
 Plain data is what the language writes as literals, and of its library: ``bytearray``, the views of dictionaries,
-``deque``, ``Decimal``, ``Fraction``, dates, times and time differences.
+``deque``, ``Decimal``, ``Fraction``, dates, times and time differences. Instances of data classes cross as their
+fields, unless they may cross by name.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import math
@@ -33,6 +35,14 @@ _MAX_WRITTEN = 10_000
 
 class ValueRefusedError(ValueError):
     """The value is not plain data, or too large or too deep."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """An instance of a data class, where there is no such class: its name, and the fields that are compared."""
+
+    kind: str
+    fields: dict[str, object]
 
 
 def encode(value: object, max_bytes: int, foreign: Callable[[object], object] | None = None) -> bytes:
@@ -99,6 +109,13 @@ class _Packer:
             return written
         if self._foreign is not None:
             return [_FOREIGN, self.pack(self._foreign(value), depth + 1)]
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = (
+                (field.name, getattr(value, field.name)) for field in dataclasses.fields(value) if field.compare
+            )
+            return self._items(
+                "record", (type(value).__name__, *(part for pair in fields for part in pair)), depth
+            )
         raise ValueRefusedError(f"value of type {type(value).__name__} cannot be returned")
 
     def _items(self, tag: str, items: Iterable[object], depth: int) -> list[Any]:
@@ -197,6 +214,8 @@ class _Unpacker:
             case "d" if len(parts) % 2 == 0:
                 refuse_collisions(parts[::2])
                 return dict(zip(parts[::2], parts[1::2], strict=True))
+            case "record" if len(parts) % 2 == 1 and all(type(name) is str for name in (parts[0], *parts[1::2])):
+                return Record(parts[0], dict(zip(parts[1::2], parts[2::2], strict=True)))
             case "items" if all(type(part) is tuple and len(part) == 2 for part in parts):
                 refuse_collisions([key for key, _ in parts])
                 return dict(parts).items()

@@ -191,3 +191,14 @@ def test_a_program_may_change_an_argument_that_the_test_does_not_look_at(sandbox
     good, changes = Scorer(sandbox).score_group(task, ["    return sorted(x)\n", "    x.sort()\n    return x\n"])
     assert good.passed
     assert changes.verdicts == (Verdict.PASSED, Verdict.FAILED)
+
+
+def test_without_a_reference_only_calls_that_answer_none_change_their_arguments(sandbox: JailSandbox) -> None:
+    changed = TestCase(kind="script", script="x = [3, 1]\norder(x)\nassert x == [1, 3]")
+    compared = TestCase(kind="script", script="x = [3, 1]\nassert (order(x) or x) == sorted(x)")
+    task = Task(id="order", prompt="", prefix="def order(x):\n", tests=(changed, compared), exports=("order",))
+    good, forged = Scorer(sandbox).score_group(
+        task, ["    x.sort()\n", "    x.clear()\n    return [0][1:] or x\n"]
+    )
+    assert good.passed
+    assert forged.verdicts == (Verdict.FAILED, Verdict.FAILED)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import datetime
 import decimal
 import enum
@@ -9,7 +10,7 @@ import math
 
 import pytest
 
-from sandbox.inside.values import ValueRefusedError, decode, encode
+from sandbox.inside.values import Record, ValueRefusedError, decode, encode
 
 PLAIN = [
     None,
@@ -60,6 +61,19 @@ def test_round_trip(value: object) -> None:
 
 def test_nan_comes_back() -> None:
     assert math.isnan(decode(encode(float("nan"), 100)))
+
+
+def test_instances_of_data_classes_come_back_as_their_fields() -> None:
+    @dataclasses.dataclass
+    class Point:
+        x: int
+        seen: list[int] = dataclasses.field(default_factory=list, compare=False)
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+    assert decode(encode([Point(1)], 100)) == [Record("Point", {"x": 1})]
+    assert decode(encode(Point(1), 100)) != decode(encode(Point(2), 100))
 
 
 def test_the_values_of_a_dictionary_come_back_as_a_view() -> None:
@@ -157,6 +171,9 @@ COLLIDING = b",".join(b'["i","%x"]' % (number * (2**61 - 1)) for number in range
         b'["items",["l",1,2]]',
         b'["deque",-1]',
         b'["deque"]',
+        b'["record"]',
+        b'["record","P","x"]',
+        b'["record","P",["l"],1]',
         b'["decimal","1' + b"0" * 10_000 + b'"]',
         b'["decimal","x"]',
         b'["fraction","1/0"]',

@@ -14,8 +14,8 @@ BUGS = (
         "whole-numbers-round",
         "Whole numbers are close only within the tolerance of their test.",
         "sandbox/judge/comparison.py",
-        old="return bool(apart <= tolerance)",
-        new="return bool(apart <= tolerance + _RELATIVE * abs(expected))",
+        old="return bool(difference <= tolerance)",
+        new="return bool(difference <= tolerance + _RELATIVE * abs(expected))",
         tests=("tests/sandbox/test_comparison.py",),
     ),
     Mutation(
