@@ -60,5 +60,8 @@ def test_what_is_left_at_the_end_is_finalized_as_under_plain_python() -> None:
             body = "\n".join(piece.format(n=number) for number, piece in enumerate(pieces))
             source = f"{HEAD}{body}\n{draw.choice(ENDS)}\n"
             plain = subprocess.run([*python, source], capture_output=True, timeout=DEADLINE_S, check=False)
-            (run,) = sandbox.run(Program(source, (Case("0", "stdin"),)), Limits())
-            assert (run.stdout.decode(), run.exit_code) == (plain.stdout.decode(), plain.returncode), source
+            # One input, and several, which run in forks of a process that compiles the program for them.
+            inputs = tuple(Case(str(index), "stdin") for index in range(2))
+            runs = [run for cases in (inputs[:1], inputs) for run in sandbox.run(Program(source, cases), Limits())]
+            found = {(run.stdout.decode(), run.exit_code) for run in runs}
+            assert found == {(plain.stdout.decode(), plain.returncode)}, source
