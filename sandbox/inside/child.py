@@ -114,24 +114,43 @@ def become_fork_server(request: ForkRequest, size: int, channel: int, each: lock
     except (OSError, ValueError, EOFError):
         os._exit(1)
     code: types.CodeType | None = None
+    before = b""  # how the fork before ended, which is said when the next one runs, so that that need not wait
     for given in inputs:
-        pipes = socket.recv_fds(asked, len(fork_server.FORK), _OUTPUTS)[1]
-        if not pipes:
-            break
+        pipes = _asked_for(asked, 0 if not before else socket.MSG_DONTWAIT)
+        if not pipes and before:
+            asked.send(before + fork_server.NEXT.pack(0))
+            before, pipes = b"", _asked_for(asked, 0)
         pid = os.fork()
         if pid == 0:
             inputs.clear()
             asked.close()
             job = partial(_run_script, source, _NO_FILES, request.out_bytes, code)
             return _served(request, each, [_memory_file(given), *pipes], job)
+        if before:
+            asked.send(before + fork_server.NEXT.pack(pid))
         for pipe in pipes:
             os.close(pipe)
         _, status, usage = os.wait4(pid, 0)
-        asked.send(fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss))
+        before = fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
         # The fork has shown that compiling it is quick, so that the next ones need not do it again.
         if code is None and status == 0 and usage.ru_utime + usage.ru_stime < _QUICK_S:
             code = _compiled_early(source)
-    os._exit(0)
+        if lockdown.is_folder_used(request.isolation, request.limits):
+            break
+    asked.send(before + fork_server.NEXT.pack(0))
+    while True:  # the runner would not hear this last message from a process that ends with others unread
+        _asked_for(asked, 0)
+
+
+def _asked_for(channel: socket.socket, flags: int) -> list[int]:
+    """Receive the pipes of the next fork; none where the flags forbid to wait. Exit when the channel ends."""
+    try:
+        message, pipes, _, _ = socket.recv_fds(channel, len(fork_server.FORK), _OUTPUTS, flags)
+    except BlockingIOError:
+        return []
+    if not message:
+        os._exit(0)
+    return pipes
 
 
 def _served(request: ForkRequest, limits: lockdown.ChildLimits, descriptors: list[int], job: Job) -> Job:

@@ -16,7 +16,7 @@ from typing import Any
 from sandbox.inside import kernel, landlock, node, seccomp
 from sandbox.inside.pause import TestsNamespaces
 from sandbox.inside.protocol import CHILD_ID
-from sandbox.inside.scratch import Tmpfs
+from sandbox.inside.scratch import Tmpfs, is_untouched
 
 _FIRST_TMP = Tmpfs(1 << 20, 16)  # until the first program says how much it may have
 _STACK = 64 << 20
@@ -189,9 +189,15 @@ def enter(isolation: Isolation, limits: ChildLimits, role: Role, language: str =
         landlock.restrict(rules)
 
 
+def is_folder_used(isolation: Isolation, limits: ChildLimits) -> bool:
+    """Return whether a program used the folder that it may write to, since it was last clean. Raises OSError."""
+    if limits.tmp is not None:
+        return not limits.tmp.is_as_new()
+    return not is_untouched(isolation.folder)
+
+
 def enter_fork(isolation: Isolation, limits: ChildLimits) -> None:
     """Bound a fork of a process that has entered, by limits of its own. Raises OSError."""
-    os.chdir(isolation.folder)  # the folder may be another than when the server came to it
     for kind, values in limits.resources:
         if kind == resource.RLIMIT_CPU:
             resource.setrlimit(kind, values)

@@ -25,6 +25,7 @@ from sandbox.inside.stand_ins import Handle, Record, RemoteIterator
 
 _OURS = ("tests", "sandbox", "__main__")
 _SHORT = 80
+_STREAMS = ("stdout", "stderr")
 
 
 class SolutionGone(BaseException):
@@ -126,7 +127,7 @@ class Remote:
     ) -> Any:
         if self._gone is not None:
             raise self._gone
-        captured = sys.stdout is not sys.__stdout__, sys.stderr is not sys.__stderr__
+        captured = [name for name in _STREAMS if getattr(sys, name) is not getattr(sys, f"__{name}__")]
         request = self._encode((operation, target, list(args), kwargs, captured))
         try:
             with self._turn:
@@ -135,16 +136,20 @@ class Remote:
         except (ClosedError, values.ValueRefusedError) as error:
             raise self._broken(str(error)) from error
         match answer:
+            case (bool() as ended, result):
+                pass
             case (bool() as ended, result, list() as changes, (str() as out, str() as err)):
                 for change in changes:
                     self._change(place, args, kwargs, change, in_place=ended and result is None)
                 for text, stream in ((out, sys.stdout), (err, sys.stderr)):
                     if text:
                         stream.write(text)
-                if ended:
-                    return result
-                if isinstance(result, BaseException):
-                    raise result
+            case _:
+                raise self._broken("malformed answer")
+        if ended:
+            return result
+        if isinstance(result, BaseException):
+            raise result
         raise self._broken("malformed answer")
 
     def _reply(self, request: bytes, place: str) -> bytes:
@@ -217,7 +222,7 @@ class Remote:
         """Return plain data that stands for an object of the tests, or for one that the solution knows."""
         handle = stand_ins.handle_of(value)
         if handle is not None:
-            return "yours", handle._couplet_number
+            return handle._couplet_number
         if isinstance(value, BaseException):
             return "exception", _nearest_built_in(type(value)), _plain(value.args)
         library = _library_name(value)
@@ -238,7 +243,7 @@ class Remote:
     def _stand_in(self, names: Iterator[str], data: object) -> object:
         """Make the stand-in of an object of the solution; ``names`` are the places of those in one answer."""
         match data:
-            case ("object", int() as number):
+            case int() as number:
                 return Handle(self, number, next(names))
             case ("record", int() as number):
                 return Record(self, number, next(names))

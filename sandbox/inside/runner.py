@@ -12,6 +12,7 @@ import functools
 import gc
 import importlib
 import importlib.util
+import itertools
 import json
 import marshal
 import os
@@ -19,6 +20,7 @@ import posix
 import random
 import socket
 import sys
+from collections import deque
 from typing import Any
 
 from sandbox.inside import child, kernel, lockdown, protocol, scratch, sweep
@@ -33,6 +35,7 @@ PRELOAD = """
 """
 _MAX_REQUESTS = 10_000
 _LIMITS_CACHED = 64
+_AHEAD = 2  # forks that a program's fork server is asked for, the one that runs among them
 
 
 def main() -> None:
@@ -141,21 +144,31 @@ class _Server:
             return child.become_fork_server(request, sizes[1], theirs.detach(), each)
         theirs.close()
         server, budget = ForkServer(pid, ours), Budget(*header["budget"])
+        asked: deque[list[int]] = deque()
+        ahead = 1 if header["stepwise"] else _AHEAD
         for rest in reversed(range(len(header["inputs"]))):
-            reads, writes = _pipes()
-            fork = server.fork(writes)
-            for write in writes:
-                os.close(write)
-            end = self._relay.follow(fork, reads, header, budget)
-            end.last = not rest or end.why != "exit" or end.status < 0 or budget.used_up() or self._is_used()
+            while len(asked) < min(ahead, rest + 1):
+                reads, writes = _pipes()
+                server.ask(writes)
+                for write in writes:
+                    os.close(write)
+                asked.append(reads)
+            end = self._relay.follow(server.fork(), asked.popleft(), header, budget)
+            end.last = (
+                not rest
+                or end.why != "exit"
+                or budget.used_up()
+                or lockdown.is_folder_used(self._isolation, request.limits)
+            )
             if end.last:
                 server.close()
                 self._clean(end, split=False)
             self._answer(end)
             if end.last or (header["stepwise"] and _read_exactly(1) != protocol.GO_ON):
                 break
-            self._renew_tmp(request.limits)
         server.close()
+        for read in itertools.chain.from_iterable(asked):
+            os.close(read)
         if not sweep.is_nobody_left():  # where the host was answered before it stopped
             os._exit(0)
         return None
@@ -168,16 +181,12 @@ class _Server:
             self._relay.send(protocol.STDERR, str(error).encode())
             self._answer(protocol.End("setup", 0, 0.0, 0.0, 0, []))
 
-    def _is_used(self) -> bool:
-        """Return whether the folder of programs has to be swept, which needs them to be gone."""
-        return self._isolation.level == "uid" and not scratch.is_untouched(self._isolation.folder)
-
     def _clean(self, end: protocol.End, split: bool) -> None:
         """Sweep where a program may have left something; where something is left, say so in ``end``."""
         isolation, alone = self._isolation, sweep.is_nobody_left()
         if isolation.level != "uid":
             clean = alone
-        elif alone and not self._is_used():
+        elif alone and scratch.is_untouched(isolation.folder):
             clean = True
         else:
             uids = [isolation.child_uid, isolation.judge_uid] if split else [isolation.child_uid]

@@ -29,8 +29,8 @@ def is_untouched(folder: str) -> bool:
 class Tmpfs:
     """``/tmp`` in memory, of so many bytes and files, in a mount namespace that outlives programs.
 
-    Where the program has the folder owner's uid and could set the mark, what it leaves still shows in the
-    folder's size.
+    Where the program has the folder owner's uid and could set the mark, what it leaves still shows in the number
+    of files.
     """
 
     def __init__(self, size: int, files: int) -> None:
@@ -44,14 +44,17 @@ class Tmpfs:
 
     def renew(self) -> None:
         """Mount it anew, unless what is there is as new and of this size. Raises OSError."""
-        if not self._is_as_new():
+        if not self.is_as_new():
             kernel.detach(TMP)
             self.begin()
 
-    def _is_as_new(self) -> bool:
+    def is_as_new(self) -> bool:
+        """Return whether what is mounted has this size and nothing was ever in it. Raises OSError."""
         folder, space = os.stat(TMP), os.statvfs(TMP)
+        only_the_folder = space.f_files - 1
         return (
             (space.f_blocks * space.f_frsize, space.f_files) == self._space
-            and (folder.st_mtime_ns, folder.st_size) == (0, 0)
+            and space.f_ffree == only_the_folder
+            and folder.st_mtime_ns == 0
             and folder.st_mode == stat.S_IFDIR | _MODE
         )

@@ -64,21 +64,28 @@ class _Server:
             self._asked -= 1
 
     def _answer(self, request: bytes) -> bytes:
-        output = ("", "")
-        changes: list[tuple[Key, object]] = []
         try:
             operation, target, args, kwargs, captured = self._decode(request)
             before = self._contents(args, kwargs)
-            with _captured(captured) as streams:
+            output = ("", "")
+            if captured:
+                with _captured(captured) as streams:
+                    ended, result = self._attempt(operation, target, args, kwargs)
+                output = streams[0].getvalue(), streams[1].getvalue()
+            else:
                 ended, result = self._attempt(operation, target, args, kwargs)
-            output = streams[0].getvalue(), streams[1].getvalue()
-            after = self._contents(args, kwargs)
-            changes = [(key, arg) for key, arg in _arguments(args, kwargs) if after.get(key) != before.get(key)]
-            return protocol.ANSWER + self._encode((ended, result, changes, output))
+            changes = []
+            if before:
+                after = self._contents(args, kwargs)
+                changes = [
+                    (key, arg) for key, arg in _arguments(args, kwargs) if after.get(key) != before.get(key)
+                ]
+            beside = (changes, output) if changes or any(output) else ()
+            return protocol.ANSWER + self._encode((ended, result, *beside))
         except values.ValueRefusedError as error:
-            return protocol.ANSWER + self._encode((False, ValueError(str(error)), [], ("", "")))
+            return protocol.ANSWER + self._encode((False, ValueError(str(error))))
         except BaseException as error:  # noqa: BLE001 - of hostile code, which an answer may run
-            return protocol.ANSWER + self._encode((False, RuntimeError(reports.describe(error)), [], ("", "")))
+            return protocol.ANSWER + self._encode((False, RuntimeError(reports.describe(error))))
 
     def _attempt(
         self, operation: str, target: Any, args: list[Any], kwargs: dict[str, Any]
@@ -148,7 +155,8 @@ class _Server:
             return self._error(value)
         if isinstance(value, Iterator) and not any(hasattr(type(value), name) for name in ("__len__", "__bool__")):
             return "iterator", self._hold(value)
-        return ("record" if _is_record(value) else "object"), self._hold(value)
+        number = self._hold(value)
+        return ("record", number) if _is_record(value) else number
 
     def _error(self, error: BaseException) -> object:
         """Return what stands for an exception: its class, its arguments as far as they are plain, and its text."""
@@ -171,7 +179,7 @@ class _Server:
     def _resolve(self, data: object) -> object:
         """Return what data from the tests stands for."""
         match data:
-            case ("yours", int() as number):
+            case int() as number:
                 return self._held[number]
             case ("function", int() as number, str() as name):
                 return self._function(number, name)
@@ -229,13 +237,13 @@ def _arguments(args: list[Any], kwargs: dict[str, Any]) -> list[tuple[Key, Any]]
 
 
 @contextlib.contextmanager
-def _captured(which: tuple[bool, bool]) -> Iterator[tuple[io.StringIO, io.StringIO]]:
+def _captured(which: tuple[str, ...]) -> Iterator[tuple[io.StringIO, io.StringIO]]:
     """Keep what is written to stdout and stderr, where the tests have put something else in their place."""
     streams = io.StringIO(), io.StringIO()
     with contextlib.ExitStack() as redirected:
-        if which[0]:
+        if "stdout" in which:
             redirected.enter_context(contextlib.redirect_stdout(streams[0]))
-        if which[1]:
+        if "stderr" in which:
             redirected.enter_context(contextlib.redirect_stderr(streams[1]))
         yield streams
 

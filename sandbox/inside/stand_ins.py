@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 from sandbox.inside.operations import OPERATIONS
 
 #: Special attributes that tests read; libraries ask objects for others, numpy for memory addresses.
-_READABLE = frozenset({"__name__", "__qualname__", "__doc__", "__wrapped__", "__dict__"})
+_READABLE = frozenset({"__name__", "__qualname__", "__wrapped__", "__dict__"})
 _ONE_BY_ONE = 16
 _MAX_BATCH = 1024
 
@@ -109,6 +109,9 @@ for _operation, (_special, _) in OPERATIONS.items():
     setattr(Handle, _special, _forward(_operation))
 del _operation, _special
 
+# The docstrings of these classes would be found before that of the solution's object.
+_DOCUMENTED = property(lambda self: self._couplet_remote.ask("get", self, ("__doc__",)))
+
 
 class Record(Handle):
     """An instance of a data class: equal to another one of that class with equal fields."""
@@ -173,6 +176,11 @@ class RemoteIterator(Handle):
         object.__setattr__(self, "_couplet_items", items)
         if not more:
             object.__setattr__(self, "_couplet_ended", error or StopIteration())
+
+
+for _class in (Handle, Record, RemoteIterator):
+    setattr(_class, "__doc__", _DOCUMENTED)  # noqa: B010 - the type of a docstring is another
+del _class
 
 
 class RemoteExceptionClass(type):

@@ -34,10 +34,10 @@ def empty(folder: str) -> None:
     A hostile tree may be deeper than any path or stack is long, so folders are moved up before they are taken
     apart.
     """
+    if os.lstat(folder).st_uid == os.geteuid():  # a container's /tmp is root's, whom nothing locks out
+        os.chmod(folder, 0o700)
     top = os.open(folder, _OPEN_FOLDER)
     try:
-        if os.fstat(top).st_uid == os.geteuid():  # a container's /tmp is root's, whom nothing locks out
-            os.fchmod(top, 0o700)
         while names := os.listdir(top):
             for name in names:
                 if not _unlinked(name, top):

@@ -95,9 +95,9 @@ def _near(actual: complex | Decimal | Fraction, expected: complex | Decimal | Fr
     finite = (ours.real, theirs.real), (ours.imag, theirs.imag)
     if not all(_same_special(a, b) for a, b in finite):
         return False
-    apart = abs(complex(*(a - b if math.isfinite(b) else 0.0 for a, b in finite)))
+    distance = abs(complex(*(a - b if math.isfinite(b) else 0.0 for a, b in finite)))
     size = abs(complex(*(b if math.isfinite(b) else 0.0 for _, b in finite)))
-    return apart <= tolerance + _RELATIVE * size
+    return distance <= tolerance + _RELATIVE * size
 
 
 def _as_whole(number: complex | Decimal | Fraction) -> int | None:

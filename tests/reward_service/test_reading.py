@@ -11,7 +11,7 @@ import pytest
 
 from common.records import Task, TestCase
 from reward_service.extraction import MAX_PROGRAM_CHARS, format_score, parses, program_of
-from reward_service.reading import readers
+from reward_service.http.task_check import problem_of
 from reward_service.static_check import StaticCheck
 from reward_service.user_rewards import Completion
 
@@ -69,14 +69,9 @@ def test_a_process_that_is_killed_is_replaced() -> None:
 
 
 def test_a_task_is_read_within_bounds_too() -> None:
-    test = {"kind": "script", "call": "", "script": "assert f()", "expected": None}
-    task = {
-        "tests": [test],
-        "test_setup": "",
-        "exports": [],
-        "in_process": False,
-        "shown_tests": 0,
-        "reference": "",
-    }
-    assert "exports: is empty" in readers.ask("task_problem", task)
-    assert readers.ask("task_problem", task | {"exports": ["f"]}) == ""
+    script = TestCase(kind="script", script="assert f()")
+    task = Task(id="t", prompt="", tests=(script,), reference="")
+    assert "exports: is empty" in problem_of(task)
+    assert problem_of(task.model_copy(update={"exports": ("f",)})) == ""
+    deep = TestCase(call="f(" + "-" * 200_000 + "1)", expected="1")
+    assert "tests" in problem_of(task.model_copy(update={"tests": (deep,)}))

@@ -30,6 +30,9 @@ DEEDS = {
     "leaves deep folders": (
         "import os\nfor _ in range(3000):\n    os.mkdir('d' * 200)\n    os.chdir('d' * 200)\nwhile True: pass"
     ),
+    "makes many files": "import os\nfor number in range(10 ** 7): open(str(number), 'w').close()",
+    "locks its folder": "import os\nos.mkdir('a')\nos.chmod('a', 0)\nos.chmod('.', 0)\nos._exit(0)",
+    "fills a pipe": "import os\nos.set_blocking(2, False)\nwhile True: os.write(2, b'x')",
     "closes everything": "import os\nos.closerange(0, 64)\nwhile True: pass",
     "is killed": "import os\nos.kill(os.getpid(), 11)\nos.abort()",
 }

@@ -484,12 +484,13 @@ RIGHT = (
             count.append(x)
             return x
         assert h(1) == 1 and h(1) == 1 and (count == [1])
-        assert g.__name__ == 'g'
+        assert g.__name__ == 'g' and deco.__doc__ == 'Doubles.' and memo.__doc__ is None
         """,
         """
         import functools
 
         def deco(f):
+            '''Doubles.'''
 
             @functools.wraps(f)
             def w(*a):

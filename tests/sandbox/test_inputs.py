@@ -156,3 +156,31 @@ def test_more_input_than_a_fork_server_holds(backend_at: Callable[[str], levels.
     sizes = (400_000, 400_000, 400_000, 3_000_000, 1)
     runs = sandbox.run(program("print(len(input()))", *("x" * size for size in sizes)), LIMITS)
     assert [int(run.stdout) for run in runs] == list(sizes)
+
+
+def test_what_scripts_rely_on_is_there_for_each_input(backend_at: Callable[[str], levels.Backend]) -> None:
+    source = """
+import inspect, sys
+
+class Parting:
+    def __del__(self):
+        print("goodbye")
+
+def marker(): return "found"
+
+kept = Parting()
+print(input(), "marker" in open(__file__).read(), inspect.getsource(marker).strip())
+"""
+    sandbox = backend_at(levels.STRONGEST).sandbox
+    runs = sandbox.run(program(source, *"123"), LIMITS)
+    expected = [f'{number} True def marker(): return "found"\ngoodbye\n'.encode() for number in "123"]
+    assert [run.stdout for run in runs] == expected
+
+
+def test_inputs_with_files_of_their_own_are_run_alone(backend_at: Callable[[str], levels.Backend]) -> None:
+    source = "import os\nprint(input(), [name for name in os.listdir() if name.endswith('.txt')])"
+    cases = [
+        Case(str(index), "stdin", stdin=str(index), files={"a.txt": ""} if index % 2 else {}) for index in range(4)
+    ]
+    runs = backend_at(levels.STRONGEST).sandbox.run(Program(source, tuple(cases)), LIMITS)
+    assert [run.stdout for run in runs] == [b"0 []\n", b"1 ['a.txt']\n", b"2 []\n", b"3 ['a.txt']\n"]

@@ -108,6 +108,24 @@ def test_a_fork_server_may_fork_and_its_forks_filters_take_that_away(machine: st
 
 
 @pytest.mark.parametrize("machine", TABLES)
+def test_what_becomes_another_interpreter_may_execute_one_descriptor_besides(machine: str) -> None:
+    arch, _, special = TABLES[machine]
+    plain, executes = seccomp.threads_only(machine), seccomp.threads_only(machine, executes=4)
+    empty_path = 0x1000
+
+    def ask(filter: bytes, *arguments: int) -> int:
+        return decide(filter, special["execveat"], arch, *arguments)
+
+    assert [ask(executes, fd, 0, 0, 0, empty_path) for fd in (4, 3, 5)] == [ALLOW, EPERM, EPERM]
+    assert ask(executes, 4, 0, 0, 0, 0) == EPERM  # a path, from that folder
+    assert ask(plain, 4, 0, 0, 0, empty_path) == EPERM
+    others = set(range(600)) - {special["execveat"]}
+    for argument in (0, 1, seccomp.OWN_ID, 4711):
+        decisions = [{n: decide(each, n, arch, argument, argument) for n in others} for each in (plain, executes)]
+        assert decisions[0] == decisions[1]
+
+
+@pytest.mark.parametrize("machine", TABLES)
 def test_foreign_calls_are_killed(machine: str) -> None:
     arch, _, _ = TABLES[machine]
     program = seccomp.threads_only(machine)

@@ -70,7 +70,7 @@ BUGS = (
         "files-kept",
         "A program finds no file that another one, or the same one for another input, left.",
         "sandbox/inside/scratch.py",
-        old="if not self._is_as_new():",
+        old="if not self.is_as_new():",
         new="if self._space != (os.statvfs(TMP).f_blocks * os.statvfs(TMP).f_frsize, os.statvfs(TMP).f_files):",
         tests=("tests/sandbox/test_inputs.py",),
     ),
