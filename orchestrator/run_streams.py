@@ -55,6 +55,7 @@ def run_streams(
         client = connect(url)
         stack.callback(client.close)
         streams = Streams(client, folder.run_id, config.streams, patience)
+        streams.make_while_waiting()
         if checkpoint is None and streams.counters():
             streams.empty()  # of an attempt that left none, whose settings may have been others
         if checkpoint is not None:

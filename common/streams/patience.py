@@ -91,6 +91,11 @@ class Patience:
 
         self.meanwhile = meanwhile
 
+    @property
+    def lacks_streams(self) -> bool:
+        """Whether Redis answers, and what it lacks are the streams."""
+        return self.problem is not None and self.problem.endswith(_LATER["NOGROUP"])
+
     def end(self) -> None:
         """Wait no more, now and later: every operation is tried once."""
         self._seconds = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -99,6 +100,20 @@ class Streams:
         """
         if not self._look()[1]:
             self.create()
+
+    def make_while_waiting(self) -> None:
+        """Have an operation that waits for streams which are gone make them itself: for the run's main process.
+
+        Nobody else would, and it waits. What they have lost, :meth:`whole` tells all the same.
+        """
+
+        def make() -> None:
+            if self.patience.lacks_streams:
+                with suppress(redis.RedisError):  # the operation that waits meets it too
+                    for name, group in CONSUMER_GROUPS.items():
+                        self._create_group(self.key(name), group)
+
+        self.patience.also(make)
 
     def whole(self) -> bool:
         """Tell whether nothing was lost since :meth:`vouch`: emptied, evicted, or a new server in its place."""

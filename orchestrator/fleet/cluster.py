@@ -132,6 +132,18 @@ def lacking(need: Mapping[str, float], have: Mapping[str, float]) -> str:
     )
 
 
+#: Settings of a local Ray, which has no other way to take them than the environment of what it starts.
+_LOCAL_SETTINGS = {
+    # Ray starts a worker for each core in advance, but our actors have an environment of their own and use none.
+    "RAY_prestart_worker_first_driver": "0",
+    # A control store of this machine that is gone stays gone; by default Ray's agents wait a minute for it, and
+    # outlive the run by that.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+    # Each call of an actor leaves a record, for Ray's dashboard: a long run would fill 100,000 of them.
+    "RAY_task_events_max_num_task_in_gcs": "1000",
+}
+
+
 @contextmanager
 def local_ray(
     folder: Path, dashboard: bool, object_store_bytes: int | None, namespace: str | None = None
@@ -150,8 +162,8 @@ def local_ray(
         token_file.write_text(secrets.token_hex(32))
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_file.resolve())
     redirect_ray_messages(keep)
-    # Ray starts a worker for each core in advance, but our actors have an environment of their own and use none.
-    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+    for name, value in _LOCAL_SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
         with signal_handlers_kept():
             context = ray.init(
