@@ -122,7 +122,8 @@ class Run:
                 continue
         return found
 
-    def assert_nothing_left(self, deadline: float = 30.0) -> None:
+    def assert_nothing_left(self, deadline: float = 90.0) -> None:
+        """Agents of Ray may try for a minute to report that the main process was killed."""
         end = time.monotonic() + deadline
         while self.processes():
             assert time.monotonic() < end, f"left behind: {self.processes()}"

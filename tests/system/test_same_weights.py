@@ -247,7 +247,7 @@ def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupt
         runs.append(Run(folder, *settings, "--resume", "auto"))
         kill_whole_run(runs[-1])
         runs.append(Run(folder, *settings, "--resume", "auto"))
-        wait_for(runs[-1], lambda: "] training\n" in runs[-1].output, "training")
+        wait_for(runs[-1], (folder / "checkpoints/step-000004").exists, "the second checkpoint")
         faults.kill_ray(runs[-1], "raylet")
         damaged = faults.damage_checkpoint(runs[-1], np.random.default_rng(4))
         runs.append(Run(folder, *settings, "--resume", "auto"))
