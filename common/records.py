@@ -63,10 +63,10 @@ class TestCase(Record):
     """One test of a task. What is expected stays on the host and never enters the solution's process.
 
     - ``call``: the Python expression ``call`` over the program's names must have the value ``expected``, a
-    literal. - ``stdin``: the program is fed ``stdin`` and must print ``expected``.
+      literal.
+    - ``stdin``: the program is fed ``stdin`` and must print ``expected``.
     - ``script``: Python source that raises unless the solution is right (asserts, ``check(candidate)``, unittest).
-    It
-      runs in a process of its own, after the task's ``test_setup``, and reaches the solution by the task's
+      It runs in a process of its own, after the task's ``test_setup``, and reaches the solution by the task's
       ``exports``.
 
     ``expected`` None, of ``call`` and ``stdin``, means: what the task's reference gives. ``comparison`` of
