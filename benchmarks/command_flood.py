@@ -21,7 +21,7 @@ from rich.table import Table
 from benchmarks.flood import FloodResult, Target, flood
 from common.errors import UserError
 from common.processes import die_with_parent
-from orchestrator.commands.numbers import FiniteRange
+from orchestrator.commands.numbers import SEED, FiniteRange
 
 _START_S = 60.0
 _ANNOUNCED = "reward service: "
@@ -30,7 +30,7 @@ _ANNOUNCED = "reward service: "
 @click.command("flood")
 @click.option("--clients", default=200, show_default=True, type=click.IntRange(min=2), help="Half are hostile.")
 @click.option("--seconds", default=60.0, show_default=True, type=FiniteRange(min=1), help="How long they send.")
-@click.option("--seed", default=0, show_default=True, help="Of what they send.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Keys what they send.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")
 @click.argument("overrides", nargs=-1)
 def flood_command(clients: int, seconds: float, seed: int, as_json: bool, overrides: tuple[str, ...]) -> None:
