@@ -9,6 +9,10 @@ bench = LazyGroup(
     help="Measure parts of the project on this machine.",
     lazy={
         "agreement": ("benchmarks.command_agreement:agreement", "Compare an approximate sampler with the exact."),
+        "flood": (
+            "benchmarks.command_flood:flood_command",
+            "Flood a reward service with clients, half of them hostile.",
+        ),
         "flops": ("benchmarks.command_flops:flops", "Count the operations of training on a token."),
         "learn": (
             "benchmarks.command_learn:learn",

@@ -29,6 +29,7 @@ _START_S = 60.0
 #: What one program of each kind is.
 PROGRAMS = {
     "script": Program(SCRIPT, (Case("0", "stdin", stdin=STDIN),)),
+    "inputs": Program(SCRIPT, tuple(Case(str(i), "stdin", stdin=f"{i}\n1\n") for i in range(20))),
     "calls": Program(_SUM, tuple(Case(str(i), call=f"add({i}, 1)") for i in range(20))),
     "many calls": Program(_SUM, tuple(Case(str(i), call=f"add({i}, 1)") for i in range(100))),
     "split judge": Program(
@@ -77,6 +78,10 @@ class BackendRates:
     @property
     def rate(self) -> float:
         return statistics.median(self.rates)
+
+    def share_of(self, floor: BackendRates) -> float:
+        """Return the median of this rate over another's, round by round, as the load differs between rounds."""
+        return statistics.median(own / bare for own, bare in zip(self.rates, floor.rates, strict=True))
 
 
 def run(
@@ -178,9 +183,11 @@ def view(found: dict[str, Any], settings: SandboxBenchSettings, cases: list[Back
     table = Table(
         title=f"{settings.slots} slots on {found['cores']} cores, Python {found['python']}, "
         f"load {found['load']:.1f} at the start",
-        caption="median of the rounds, with the slowest and the fastest; milliseconds for one program",
+        caption="median of the rounds, with the slowest and the fastest, and as a share of the forks in the same "
+        "round; milliseconds for one program",
     )
-    for name in ("", "program", "programs/s", "", "tests/s", "p50 ms", "p99 ms"):
+    forks = cases[0]
+    for name in ("", "program", "programs/s", "", "of forks", "tests/s", "p50 ms", "p99 ms"):
         table.add_column(name, justify="left" if name in ("program",) else "right")
     for case in cases:
         cuts = statistics.quantiles(case.latencies, n=100) if len(case.latencies) > 1 else None
@@ -189,6 +196,7 @@ def view(found: dict[str, Any], settings: SandboxBenchSettings, cases: list[Back
             f"{case.kind}, {case.tests} tests" if case.tests > 1 else case.kind,
             f"{case.rate:,.0f}",
             f"{min(case.rates):,.0f}-{max(case.rates):,.0f}",
+            f"{case.share_of(forks):.2f}",
             f"{case.rate * case.tests:,.0f}",
             f"{cuts[49]:.1f}" if cuts else "",
             f"{cuts[98]:.1f}" if cuts else "",
@@ -203,6 +211,7 @@ def as_json(found: dict[str, Any], settings: SandboxBenchSettings, cases: list[B
             "kind": case.kind,
             "tests": case.tests,
             "programs_per_second": case.rate,
+            "share_of_forks": case.share_of(cases[0]),
             "rounds": case.rates,
         }
         for case in cases

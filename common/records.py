@@ -16,7 +16,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 import msgpack
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError
 
+from common.language import Language
 from common.numbers import LARGEST_COUNT, not_a_boolean
+from common.program_files import ProgramFiles
 from common.sampler import SamplerFields
 
 
@@ -29,7 +31,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    SCHEMA: ClassVar[int] = 6
+    SCHEMA: ClassVar[int] = 7
 
     def encode(self) -> bytes:
         body = self.model_dump(mode="python")
@@ -54,24 +56,28 @@ class Record(BaseModel):
             raise RecordError(f"{cls.__name__}: {error}") from error
 
 
-Comparison = Literal["equal", "close", "as_set", "presence", "contest", "contest_item"]
+Comparison = Literal["equal", "identical", "close", "as_set", "presence", "contest", "contest_item"]
 
 
 class TestCase(Record):
     """One test of a task. What is expected stays on the host and never enters the solution's process.
 
     - ``call``: the Python expression ``call`` over the program's names must have the value ``expected``, a
-    literal. - ``stdin``: the program is fed ``stdin`` and must print ``expected``.
+      literal.
+    - ``stdin``: the program is fed ``stdin`` and must print ``expected``.
     - ``script``: Python source that raises unless the solution is right (asserts, ``check(candidate)``, unittest).
-    It
-      runs in a process of its own, after the task's ``test_setup``, and reaches the solution by the task's
+      It runs in a process of its own, after the task's ``test_setup``, and reaches the solution by the task's
       ``exports``.
 
     ``expected`` None, of ``call`` and ``stdin``, means: what the task's reference gives. ``comparison`` of
-    ``call``: Python's ``==``; ``close``, equal up to ``tolerance`` wherever a number stands (also of ``stdin``);
+    ``call``: Python's ``==``; ``identical``, the same and of one type, as ``is True`` asks; ``close``, equal up to
+    ``tolerance`` wherever a number stands (also of ``stdin``), and a little more where that is a fraction;
     ``as_set``, the same elements; ``presence``, both None or neither; ``contest``, as judges of contests compare
     (also of ``stdin``): data as JSON has it, and numbers by value; ``contest_item``, the same, and where a list of
     one item is expected, the item will do.
+
+    ``files`` are in the program's folder when it starts, text by name; afterwards, those of ``expected_files``
+    must be there, compared as printed text is. Neither of ``script``.
     """
 
     __test__: ClassVar[bool] = False  # not a pytest class
@@ -83,6 +89,8 @@ class TestCase(Record):
     expected: str | None = None
     comparison: Comparison = "equal"
     tolerance: Annotated[float, BeforeValidator(not_a_boolean), Field(ge=0, allow_inf_nan=False)] = 0.0
+    files: ProgramFiles = {}
+    expected_files: ProgramFiles = {}
 
 
 class Task(Record):
@@ -92,7 +100,8 @@ class Task(Record):
     is usually the prompt itself), ``fenced`` is a chat answer with one fenced Python block. Of an answer with
     ``assert entry_point(...) == value``, ``asserted_call`` and ``asserted_value`` append one side to ``prefix``.
 
-    ``reference``, a right solution, follows ``prefix``: the whole program is ``prefix + reference``.
+    ``suffix`` is what stands behind the completion. ``reference``, a right solution, stands between them: the
+    whole program is ``prefix + reference + suffix``, in ``language``.
     ``test_setup`` runs before every script test, where the tests run; ``exports`` are the names of the solution
     that tests may use. ``in_process``: the scripts need the solution's very objects, so they run in its process
     and their verdicts are forgeable. The first ``shown_tests`` tests are part of the prompt. ``metadata``: columns
@@ -103,6 +112,8 @@ class Task(Record):
     family: str = ""
     prompt: str
     prefix: str = ""
+    suffix: str = ""
+    language: Language = "python"
     completion: Literal["continuation", "fenced", "asserted_call", "asserted_value"] = "continuation"
     entry_point: str | None = None
     tests: tuple[TestCase, ...]

@@ -32,6 +32,7 @@ _OPENING = re.compile(
 )
 # Bounds of what is tried on an answer, which may be hostile.
 _MAX_CLOSINGS, _MAX_LINES, _MAX_PARSES = 20, 1000, 1000
+_MAX_GAP_PARSES = 100
 
 
 class Extraction(Section):
@@ -39,7 +40,8 @@ class Extraction(Section):
 
     rule: Literal["lenient", "reward"] = "lenient"
     """``reward``: as the reward of training, which reads a block only if its fence says Python. ``lenient``: a
-    block of any fence, those that say Python before others, or without a fence the lines that make a program."""
+    block of any fence, those that say Python before others, or without a fence the lines that make a program; of
+    other languages than Python, the same as ``reward``."""
     block: Literal["first", "last"] = "first"
     """Which of several blocks the lenient rule takes."""
     trimmed: bool = False
@@ -49,6 +51,8 @@ class Extraction(Section):
         """Return the Python source to test, or None when the answer holds none or is too long."""
         if len(text) > MAX_PROGRAM_CHARS:
             return None
+        if task.language != "python":  # lenience is to look for what parses
+            return program_of(task, text)
         if task.completion == "fenced" and self.rule == "lenient":
             written = self._answered(task, text)
         elif task.completion == "continuation" and self.trimmed:
@@ -126,6 +130,10 @@ def _continued(task: Task, text: str) -> str:
 
 def _trimmed(task: Task, text: str) -> str:
     lines = _lines(text)
+    if task.suffix:  # a mistake shows behind the gap, so there is no line to go back to
+        ends = range(len(lines), max(0, len(lines) - _MAX_GAP_PARSES), -1)
+        fitting = (end for end in ends if parses(task.prefix + "".join(lines[:end]) + task.suffix))
+        return "".join(lines[: next(fitting, 0)])
     return "".join(lines[: _end_of_program(task.prefix, lines, range(_MAX_PARSES))])
 
 

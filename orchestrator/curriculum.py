@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from common import rng
-from common.config import Config, ConfigError
+from common.config import Config, ConfigError, RewardConfig
 from common.mixture import Mixture
 from common.models.loading import MissingTokenizerError, local_model_folder
 from common.models.prompts import PromptEncoder
@@ -122,8 +122,10 @@ def count_tasks(config: Config) -> TaskCounts:
             f"data.train: counted with the prompts of more than {data.max_prompt_tokens} tokens, which are left "
             f"out later: {config.model.path} and its tokenizer are not on this machine"
         )
+    scoring = _scoring_here(config)
     train, held_out = (
-        sum(len(usable_tasks(data, split, source, encoder, notes)) for source in read[split]) for split in _SPLITS
+        sum(len(usable_tasks(data, split, source, encoder, scoring, notes)) for source in read[split])
+        for split in _SPLITS
     )
     return TaskCounts(train, held_out, tuple(notes))
 
@@ -136,7 +138,13 @@ def _load(config: Config, notes: list[str]) -> tuple[list[list[Task]], list[Task
         return [[t.task for t in made.train]], [t.task for t in made.held_out]
     read = {split: read_sources(data, split) for split in _SPLITS}
     encoder = PromptEncoder(config.model.path, data)
+    scoring = _scoring_here(config)
     train, held_out = (
-        [usable_tasks(data, split, source, encoder, notes) for source in read[split]] for split in _SPLITS
+        [usable_tasks(data, split, source, encoder, scoring, notes) for source in read[split]] for split in _SPLITS
     )
     return train, [task for tasks in held_out for task in tasks]
+
+
+def _scoring_here(config: Config) -> RewardConfig | None:
+    """Return the settings of scoring if this machine scores: what another one has installed is not known here."""
+    return config.reward if config.reward.workers and config.ray.address == "local" else None

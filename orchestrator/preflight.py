@@ -24,6 +24,7 @@ from reward_service.built_in import check_reward_functions
 from rollout_workers.backends.vllm_backend.installation import INSTALL, VllmUnusableError, find_installation
 from rollout_workers.backends.vllm_backend.limits import check_limits
 from sandbox.jail.probe import Level, probe
+from sandbox.jail.slot import Libraries
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ def check_run(config: Config, resume: str) -> RunInputs:
     check_model(config, model_folder(config.model.path))
     check_loggers(config.telemetry)
     if config.reward.workers and config.ray.address == "local":  # on a cluster, they run elsewhere
-        probe().require(Level(config.reward.sandbox_level))
+        if config.reward.backend == "jail":
+            libraries = Libraries.at(config.reward.packages, config.reward.preload)
+            probe(libraries=libraries).require(Level(config.reward.sandbox_level))
         check_reward_functions(config.reward.functions)
     if config.streams.url != "embedded":
         _check_redis(config)

@@ -24,11 +24,13 @@ def make_scorer(
     on_scored: Callable[[Sequence[Scored]], None] | None = None,
     functions_output: Path | None = None,
     note: Callable[[str], None] = _log.warning,
+    groups_at_once: int = 1,
 ) -> Scorer:
     """Make a scorer over ``sandbox``, by default a new one; ``on_scored`` is called with each group's results.
 
     ``functions_output``: the folder of files to which reward functions of the user's print, by default this
-    process's standard error; ``note`` is told of processes of theirs that had to be replaced.
+    process's standard error; ``note`` is told of processes of theirs that had to be replaced. ``groups_at_once``:
+    groups that will be scored at the same time.
     Raises SandboxUnavailable where the machine's isolation is too weak, ConfigError for a reward function.
     """
     sandbox = sandbox or make_sandbox(config)
@@ -55,7 +57,10 @@ def make_scorer(
         allow_forgeable=config.allow_forgeable,
         own_process=config.own_process,
         hacking_probe=config.hacking_probe,
+        timeouts=config.timeouts,
+        program_s=config.program_seconds,
         deadline_s=config.group_seconds,
+        groups_at_once=groups_at_once,
         on_scored=on_scored,
     )
 
@@ -67,6 +72,10 @@ def make_sandbox(config: RewardConfig) -> Sandbox:
         from sandbox.docker.backend import DockerSandbox
 
         return DockerSandbox(
-            slots, image=config.docker_image, runtime=config.docker_runtime, memory_mb=config.memory_mb
+            slots,
+            image=config.docker_image,
+            runtime=config.docker_runtime,
+            memory_mb=config.memory_mb,
+            preload=config.preload,
         )
-    return JailSandbox(slots, minimum_level=config.sandbox_level, packages=config.packages)
+    return JailSandbox(slots, minimum_level=config.sandbox_level, packages=config.packages, preload=config.preload)

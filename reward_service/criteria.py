@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from common.records import Task, TestCase, Verdict
+from reward_service.program_budget import Cost
 from sandbox.judge.verdict import Criterion, criterion_of, judge, program_for
 from sandbox.types import CaseRun, Outcome, Program
-
-# A reference may answer with whatever objects it needs.
-_ANY_OBJECTS = Criterion(handles=sys.maxsize)
 
 
 class MalformedTaskError(ValueError):
@@ -26,11 +23,13 @@ class ReferenceUnavailableError(RuntimeError):
 class GradingCriteria:
     """The criteria by which the programs of one task are judged, one for each of ``tests``.
 
-    ``in_process``: scripts run in the program's own process, where it could forge what they say.
+    ``in_process``: scripts run in the program's own process, where it could forge what they say. ``cost``: what
+    the reference took, None where it was not run.
     """
 
     tests: tuple[Criterion, ...]
     in_process: bool = False
+    cost: Cost | None = None
 
 
 def asks_reference(task: Task) -> bool:
@@ -106,9 +105,17 @@ def _run_reference(
 
 def _failed_script(task: Task, runs: Sequence[CaseRun]) -> str | None:
     for index, (test, run) in enumerate(zip(task.tests, runs, strict=True)):
-        if test.kind == "script" and judge(run, test, _ANY_OBJECTS) is not Verdict.PASSED:
+        if test.kind == "script" and not _passes_by_itself(run, test):
             return f"tests.{index}: the reference does not pass it ({_why(run)})"
     return None
+
+
+def _passes_by_itself(run: CaseRun, test: TestCase) -> bool:
+    """Tell whether a script passes where whatever objects it needs, and whatever it changes, are right."""
+    try:
+        return judge(run, test, criterion_of(test, run)) is Verdict.PASSED
+    except ValueError:  # it claims nothing
+        return False
 
 
 def _why(run: CaseRun) -> str:
@@ -117,7 +124,8 @@ def _why(run: CaseRun) -> str:
 
 
 def _criteria(task: Task, runs: Sequence[CaseRun], in_process: bool) -> GradingCriteria:
-    return GradingCriteria(tuple(_criterion(task, index, run) for index, run in enumerate(runs)), in_process)
+    tests = tuple(_criterion(task, index, run) for index, run in enumerate(runs))
+    return GradingCriteria(tests, in_process, Cost.of(runs))
 
 
 def _criterion(task: Task, index: int, reference: CaseRun | None) -> Criterion:

@@ -75,9 +75,11 @@ def naive_program(
 ) -> Program | None:
     """Build what a naive grader would run.
 
-    None where no failed test can be made a statement, and where the script would be of more than a million
-    characters.
+    None where no failed test can be made a statement, for other languages than Python, and where the script would
+    be of more than a million characters.
     """
+    if task.language != "python":
+        return None
     statements = [_statement(test, criterion) for test, criterion in zip(task.tests, criteria, strict=True)]
     failed = (verdict not in _NO_EVIDENCE for verdict in verdicts)
     if Verdict.INFRA in verdicts or not any(
@@ -93,7 +95,7 @@ def _statement(test: TestCase, criterion: Criterion) -> str:
     """Empty where the test cannot be one."""
     if test.kind == "script":
         return test.script
-    if test.kind == "stdin" or test.comparison not in ("equal", "close"):
+    if test.kind == "stdin" or test.comparison not in ("equal", "identical", "close"):
         return ""
     try:
         return f"assert ({test.call}) == ({criterion.value!r})"

@@ -26,10 +26,11 @@ class ScoringPool:
         self._sandbox = make_sandbox(config)
         with ExitStack() as failed:
             failed.callback(self._sandbox.close)
-            self._scorer = make_scorer(config, self._sandbox)
+            # One group more than there are slots: a slot that falls idle finds the next program waiting.
+            at_once = self._sandbox.slots + 1
+            self._scorer = make_scorer(config, self._sandbox, groups_at_once=at_once)
             failed.pop_all()
-        # One group more than there are slots: a slot that falls idle finds the next program waiting.
-        self._threads = ThreadPoolExecutor(self._sandbox.slots + 1, thread_name_prefix="score")
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="score")
 
     @property
     def executions(self) -> int:

@@ -51,6 +51,21 @@ class Slot(Protocol):
         """Run one request. Raises SlotError when the slot is late, gone or incoherent; then it must be killed."""
         ...
 
+    def ask_each(
+        self,
+        header: dict[str, Any],
+        payload: bytes,
+        given: bytes,
+        deadline_s: float,
+        heard: Callable[[Answer], bool],
+    ) -> None:
+        """Run a request of several inputs, and hand the answer to each as it comes to ``heard``.
+
+        The last one may come before the last input. Where the request is stepwise, no further process is started
+        once ``heard`` returns False. ``deadline_s`` is that of each answer. Raises SlotError as :meth:`ask` does.
+        """
+        ...
+
     def terminate(self) -> None:
         """End the runner and all it started; an :meth:`ask` in progress raises SlotError. Any thread may."""
         ...
@@ -83,11 +98,37 @@ class Link:
 
     def ask(self, header: dict[str, Any], payload: bytes, given: bytes, deadline_s: float) -> Answer:
         """Run one request. Raises SlotError when the slot is late, gone or incoherent; then it must be killed."""
+        self._request(header, payload, given)
+        return self._answer(header, deadline_s)
+
+    def ask_each(
+        self,
+        header: dict[str, Any],
+        payload: bytes,
+        given: bytes,
+        deadline_s: float,
+        heard: Callable[[Answer], bool],
+    ) -> None:
+        """Run a request of several inputs as :meth:`Slot.ask_each` says."""
+        self._request(header, payload, given)
+        while True:
+            answer = self._answer(header, deadline_s)
+            goes_on = heard(answer)
+            if answer.end.last:
+                return
+            if header["stepwise"]:
+                self._send(protocol.GO_ON if goes_on else protocol.STOP)
+                if not goes_on:
+                    return
+
+    def _request(self, header: dict[str, Any], payload: bytes, given: bytes) -> None:
         head = marshal.dumps(header)
         sizes = protocol.REQUEST.pack(len(head), len(payload), len(given))
         self._send(sizes + head + payload + given)
+
+    def _answer(self, header: dict[str, Any], deadline_s: float) -> Answer:
         limit = int(header["limits"]["out_bytes"]) + protocol.RESULT_SLACK
-        room = limit * (int(header["results"]) + 1) + 2 * protocol.CHUNK
+        room = min(limit * (int(header["results"]) + 1), header["budget"][2]) + 2 * protocol.CHUNK
         parts = {kind: bytearray() for kind in (protocol.STDOUT, protocol.STDERR, protocol.RESULT)}
         deadline = time.monotonic() + deadline_s
         while True:
@@ -105,10 +146,12 @@ class Link:
         if end.why == "setup":
             reason = bytes(parts[protocol.STDERR][-protocol.NOTE_BYTES :]).decode(errors="replace")
             raise SetupError(reason or "setup failed")
+        if end.why == "left":
+            raise SlotError("the program left something that could not be swept")
         return Answer(
             stdout=bytes(parts[protocol.STDOUT]),
             stderr=bytes(parts[protocol.STDERR]),
-            results=protocol.split_results(bytes(parts[protocol.RESULT])),
+            results=protocol.split_results(parts[protocol.RESULT]),
             end=end,
         )
 

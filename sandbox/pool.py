@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -11,11 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from sandbox import outcomes, wire
+from sandbox.account import Account
+from sandbox.cancellation import Cancellation
+from sandbox.inside import protocol
 from sandbox.link import START_S, Answer, LateError, SetupError, Slot, SlotError
-from sandbox.types import Case, CaseRun, Limits, Outcome, Program
+from sandbox.types import Budget, Case, CaseRun, Limits, Outcome, Program
 
 _ATTEMPTS = 2
+_INPUTS = 1 << 20  # characters of the inputs that a program's fork server holds
 _CLOSE_S = 2 * START_S
+_CANCELLED = "nobody waits for it any more"
 
 
 @dataclass
@@ -23,6 +29,17 @@ class _Place:
     """A seat for one slot; empty until first used and after its slot broke."""
 
     slot: Slot | None = None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a caller of :meth:`SlotPool.run` asked for."""
+
+    program: Program
+    limits: Limits
+    budget: Budget
+    stop_on: Callable[[CaseRun], bool] | None
+    cancellation: Cancellation
 
 
 class SlotPool:
@@ -60,15 +77,22 @@ class SlotPool:
         return {"slots": self._size, "slots_live": len(self.live_slots()), "slot_restarts": self._restarts}
 
     def run(
-        self, program: Program, limits: Limits, *, stop_on: Callable[[CaseRun], bool] | None = None
+        self,
+        program: Program,
+        limits: Limits,
+        *,
+        stop_on: Callable[[CaseRun], bool] | None = None,
+        budget: Budget | None = None,
+        cancellation: Cancellation | None = None,
     ) -> list[CaseRun]:
+        asked = _Asked(program, limits, budget or Budget(), stop_on, cancellation or Cancellation())
         try:
             place = self._free.get(timeout=self._slot_wait_s)
         except queue.Empty:
             note = f"no free slot in {self._slot_wait_s} s"
             return [CaseRun(case.id, Outcome.INFRA, note=note) for case in program.cases]
         try:
-            done = self._run_on(place, program, limits, stop_on)
+            done = self._run_on(place, asked)
         finally:
             self._free.put(place)
         return [replace(done[index], id=case.id) for index, case in enumerate(program.cases)]
@@ -95,41 +119,60 @@ class SlotPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run_on(
-        self, place: _Place, program: Program, limits: Limits, stop_on: Callable[[CaseRun], bool] | None
-    ) -> dict[int, CaseRun]:
+    def _run_on(self, place: _Place, asked: _Asked) -> dict[int, CaseRun]:
         done: dict[int, CaseRun] = {}
-        waiting = _batches(program)
+        waiting = _batches(asked.program)
+        account = Account(asked.budget)
         broken = 0
         while waiting:
+            if asked.cancellation.cancelled:
+                return done | _rest(waiting, Outcome.INFRA, _CANCELLED)
+            if (exhausted := account.exhausted()) is not None:
+                return done | _rest(waiting, *exhausted)
             batch = waiting[0]
+            started = time.monotonic()
+            runs: list[CaseRun] = []
             try:
-                runs = self._fork(place, program, [program.cases[index] for index in batch], limits)
+                self._fork(place, asked, [asked.program.cases[index] for index in batch], account, runs)
             except SlotError as error:
                 self._retire(place)
+                done |= _take_off(waiting, runs)
                 broken += 1
-                if broken < _ATTEMPTS and not self._closed:
-                    continue
                 ours = self._closed or isinstance(error, (LateError, SetupError, _StartError))
+                if not ours:
+                    account.charge_lost(time.monotonic() - started)
+                if asked.cancellation.cancelled or (broken < _ATTEMPTS and not self._closed):
+                    continue
                 return done | _rest(waiting, Outcome.INFRA if ours else Outcome.CRASH, str(error))
-            done |= dict(zip(batch, runs, strict=False))
-            waiting[0] = batch[len(runs) :]
-            if not waiting[0]:
-                waiting.popleft()
-            if stop_on is not None and any(map(stop_on, runs)):
+            done |= _take_off(waiting, runs)
+            if asked.stop_on is not None and any(map(asked.stop_on, runs)):
                 return done | _rest(waiting, Outcome.SKIPPED, "")
         return done
 
-    def _fork(self, place: _Place, program: Program, cases: list[Case], limits: Limits) -> list[CaseRun]:
+    def _fork(
+        self, place: _Place, asked: _Asked, cases: list[Case], account: Account, runs: list[CaseRun]
+    ) -> None:
+        """Run the cases, which are of one kind; add what became of the first one or more of them to ``runs``."""
         slot = self._slot(place)
-        request = wire.request(program, cases, limits, str(slot.hello["byte_code"]))
-        answer: Answer = slot.ask(request.header, request.payload, request.given, request.deadline_s)
-        # The chunk that broke the output limit was counted but not passed on.
-        if answer.end.why != "output" and len(answer.results) != len(answer.end.marks):
-            raise SlotError("runner and host count different results")
-        if cases[0].kind == "stdin":
-            return [outcomes.script_run(cases[0], answer, limits)]
-        return outcomes.call_runs(cases, answer, limits)
+        if asked.program.language not in slot.hello.get("languages", ("python",)):
+            note = f"nothing here runs {asked.program.language}; see the languages that couplet sandbox info tells"
+            runs.extend(CaseRun(case.id, Outcome.INFRA, note=note) for case in cases)
+            return
+        byte_code, stepwise = str(slot.hello["byte_code"]), asked.stop_on is not None
+        request = wire.request(asked.program, cases, asked.limits, account.left(), byte_code, stepwise)
+        work = request.header, request.payload, request.given, request.deadline_s
+
+        def heard(answer: Answer) -> bool:
+            found = _case_runs(cases[len(runs) :], answer, asked)
+            account.charge(found, answer.end)
+            runs.extend(found)
+            return asked.stop_on is None or not any(map(asked.stop_on, found))
+
+        with asked.cancellation.ending_by(slot.terminate):
+            if cases[0].kind == "stdin" and len(cases) > 1:
+                slot.ask_each(*work, heard)
+            else:
+                heard(slot.ask(*work))
 
     def _slot(self, place: _Place) -> Slot:
         if self._closed:
@@ -161,6 +204,28 @@ class SlotPool:
                 self._restarts += 1
 
 
+def _case_runs(cases: list[Case], answer: Answer, asked: _Asked) -> list[CaseRun]:
+    """Say what became of the first one or more of the cases. Raises SlotError."""
+    # The chunk that broke a limit of bytes was counted but not passed on.
+    cut = answer.end.why in ("output", protocol.BUDGET_BYTES)
+    if not cut and len(answer.results) != len(answer.end.marks):
+        raise SlotError("runner and host count different results")
+    if not cases:
+        raise SlotError("more answers from the runner than it was asked for")
+    if cases[0].kind == "stdin":
+        return [outcomes.script_run(cases[0], answer, asked.limits, asked.budget)]
+    return outcomes.call_runs(cases, answer, asked.limits, asked.budget)
+
+
+def _take_off(waiting: deque[list[int]], runs: list[CaseRun]) -> dict[int, CaseRun]:
+    """Take the cases that were run off the front of those that wait; return the runs by index."""
+    batch = waiting[0]
+    waiting[0] = batch[len(runs) :]
+    if not waiting[0]:
+        waiting.popleft()
+    return dict(zip(batch, runs, strict=False))
+
+
 class _StartError(SlotError):
     """No slot could be started; the program has no part in it."""
 
@@ -171,14 +236,33 @@ def _kill_late(starting: Future[Slot]) -> None:
 
 
 def _batches(program: Program) -> deque[list[int]]:
-    """Group the indices of cases that share a process: all calls, all scripts, each input on its own."""
+    """Group the indices of cases that are asked for at once: all calls, all scripts, inputs up to a total size.
+
+    Those that need a process or a folder for themselves are asked for alone.
+    """
     batches: deque[list[int]] = deque()
-    for kind in ("call", "script", "stdin"):
+    for kind in ("call", "script"):
         indices = [index for index, case in enumerate(program.cases) if case.kind == kind]
-        if kind == "stdin" or program.own_process:
-            batches.extend([index] for index in indices)
-        elif indices:
-            batches.append(indices)
+        alone = [index for index in indices if program.own_process or program.cases[index].has_files]
+        together = [index for index in indices if index not in alone]
+        batches.extend([index] for index in alone)
+        if together:
+            batches.append(together)
+    inputs: list[int] = []
+    size = 0
+    for index, case in enumerate(program.cases):
+        if case.kind != "stdin":
+            continue
+        if case.has_files or program.language != "python":  # another language's interpreter is not forked
+            batches.append([index])
+            continue
+        size += len(case.stdin)
+        if inputs and size > _INPUTS:
+            batches.append(inputs)
+            inputs, size = [], len(case.stdin)
+        inputs.append(index)
+    if inputs:
+        batches.append(inputs)
     return batches
 
 

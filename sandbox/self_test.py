@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from sandbox import wire
+from sandbox.account import Account
 from sandbox.inside import protocol, values
 from sandbox.link import Slot, SlotError
-from sandbox.types import Case, Limits, Program
+from sandbox.types import Budget, Case, Limits, Program
 
 _DEADLINE_S = 30.0
 _SOURCE = """
@@ -28,7 +29,8 @@ _CALLS = (
 def check(slot: Slot) -> None:
     """Run the self-test. Raises SlotError when a part of the isolation is missing."""
     cases = [Case(str(index), call=call) for index, call in enumerate(_CALLS)]
-    request = wire.request(Program(_SOURCE, tuple(cases)), cases, Limits(), str(slot.hello["byte_code"]))
+    program, whole = Program(_SOURCE, tuple(cases)), Account(Budget()).left()
+    request = wire.request(program, cases, Limits(), whole, str(slot.hello["byte_code"]))
     answer = slot.ask(request.header, request.payload, request.given, _DEADLINE_S)
     expected = [(protocol.VALUE, values.encode(True, 100))] * len(_CALLS)
     if answer.results[2:] != expected:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from common.errors import UserError
+from common.language import Language
+from sandbox.cancellation import Cancellation
 
 
 class SandboxUnavailable(UserError, RuntimeError):  # noqa: N818
@@ -37,11 +40,36 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """Bound all cases of a program together, so that one that hangs costs no more than a few of them.
+
+    ``timeouts``: cases that may run out of time. ``cpu_s``, ``wall_s``: seconds, set-up not counted.
+    ``kept_bytes``: values and output that the host holds of them. Once one is used up, no further case is run: the
+    rest ends as ``timeout`` or, of bytes, as ``output``.
+    """
+
+    timeouts: int = 3
+    cpu_s: float = math.inf
+    wall_s: float = math.inf
+    kept_bytes: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"budget {name} must be positive")
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One question to a program.
 
     ``call``: the value of an expression over its names. ``stdin``: what it prints. ``script``: whether this test
     source ends without an exception, given the names that the program exports.
+
+    ``changes``, of a script: the arguments that a right solution changes, by place (:mod:`sandbox.inside.places`).
+    Where the program changes others too, the script has to pass without seeing that, and with it. None: all are
+    seen. ``files`` are in the program's folder when it starts, text by name, and those that ``collected`` names
+    are brought back after its end, but not of a ``script``.
     """
 
     id: str
@@ -49,11 +77,19 @@ class Case:
     call: str = ""
     stdin: str = ""
     script: str = ""
+    changes: frozenset[str] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    collected: tuple[str, ...] = ()
+
+    @property
+    def has_files(self) -> bool:
+        """Whether it needs a folder for itself."""
+        return bool(self.files or self.collected)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Python source and the cases to run it on.
+    """Source, in Python unless ``language`` says otherwise, and the cases to run it on.
 
     Of ``script`` cases: ``test_setup`` runs before them; ``exports`` are the names of the program that they may
     use; ``in_process`` runs them in the program's own process, which then may forge what they say.
@@ -67,6 +103,7 @@ class Program:
     exports: tuple[str, ...] = ()
     in_process: bool = False
     own_process: bool = False
+    language: Language = "python"
 
 
 class Outcome(StrEnum):
@@ -87,13 +124,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CaseRun:
-    """The result of one case. ``stdout`` and ``value`` were written by the program: treat them as hostile.
+    """The result of one case. The program wrote ``stdout``, ``value`` and ``files``: treat them as hostile.
 
     ``value`` is an encoded value that :func:`sandbox.inside.values.decode` reads. Only ``call`` and ``script``
-    cases that ended ``ok`` have one; a script's is ``(passed, checks that ran, calls of the solution, objects it
-    answered with)``, said by the process of the tests, which the program cannot reach unless it ran
-    ``in_process``. The output is kept of ``stdin`` cases only; ``exit_code`` is None where a signal or a limit
-    ended the program.
+    cases that ended ``ok`` have one; a script's is a :class:`sandbox.inside.claims.Claim`, made by the process of
+    the tests, which the program cannot reach unless it ran ``in_process``. ``files`` is such a value too: a list
+    of the contents of those that were ``collected``, None for one that is not there. The output is kept of
+    ``stdin`` cases only; ``exit_code`` is None where a signal or a limit ended the program.
     """
 
     id: str
@@ -102,6 +139,7 @@ class CaseRun:
     stderr: bytes = b""
     exit_code: int | None = None
     value: bytes | None = None
+    files: bytes | None = None
     cpu_s: float = 0.0
     wall_s: float = 0.0
     note: str = ""
@@ -116,11 +154,19 @@ class Sandbox(Protocol):
         ...
 
     def run(
-        self, program: Program, limits: Limits, *, stop_on: Callable[[CaseRun], bool] | None = None
+        self,
+        program: Program,
+        limits: Limits,
+        *,
+        stop_on: Callable[[CaseRun], bool] | None = None,
+        budget: Budget | None = None,
+        cancellation: Cancellation | None = None,
     ) -> list[CaseRun]:
         """Run every case and return one result per case, in order. Never raises for anything the program does.
 
-        Once ``stop_on`` is true of a result, no further process is started: the remaining cases are ``skipped``.
+        ``budget`` bounds all cases together [default: ``Budget()``]. Once ``stop_on`` is true of a result, no
+        further process is started: the remaining cases are ``skipped``. Once it is cancelled, what has not ended
+        is ``infra``.
         """
         ...
 

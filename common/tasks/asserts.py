@@ -6,7 +6,7 @@ import ast
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from common.records import TestCase
+from common.records import Comparison, TestCase
 from common.tasks.source import NotPythonError, Source, read_source
 
 
@@ -16,11 +16,12 @@ class UnusableTestError(ValueError):
 
 @dataclass(frozen=True)
 class LiteralCall:
-    """A call of one name with literal arguments, and the literal that it must equal."""
+    """A call of one name with literal arguments, and the literal that it must equal, or be (``identical``)."""
 
     name: str
     call: str
     expected: str
+    comparison: Comparison
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,16 @@ class AssertLine:
     def test_case(self, exports: Collection[str]) -> TestCase:
         """Make a test of the line; ``exports`` are the names that are the solution's.
 
-        An assert of the form ``name(literals) == literal`` (in either order; also ``is`` None, True or False,
-        whose identity becomes equality) leaves its expected value on the host. Whatever else a line says is
-        decided where the tests run, so that nothing of it is the solution's but the exports.
+        An assert of the form ``name(literals) == literal`` (in either order; also ``is`` None, True or False)
+        leaves its expected value on the host. Whatever else a line says is decided where the tests run, so that
+        nothing of it is the solution's but the exports.
         Raises :class:`UnusableTestError` for a line without any of them.
         """
         if self.source.free.isdisjoint(exports):
             raise UnusableTestError("tests nothing: it uses no name of the solution")
         if self.literal_call is not None and self.literal_call.name in exports:
-            return TestCase(call=self.literal_call.call, expected=self.literal_call.expected)
+            of_call = self.literal_call
+            return TestCase(call=of_call.call, expected=of_call.expected, comparison=of_call.comparison)
         return TestCase(kind="script", script=self.source.text)
 
 
@@ -74,28 +76,20 @@ def is_literal(node: ast.expr) -> bool:
     return True
 
 
-def is_literal_source(text: str) -> bool:
-    """Tell whether ``text`` is one Python literal, as an expected value must be."""
-    try:
-        ast.literal_eval(text)
-    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError):
-        return False
-    return True
-
-
 def _literal_call(condition: ast.expr) -> LiteralCall | None:
     if not isinstance(condition, ast.Compare) or len(condition.ops) != 1:
         return None
     sides = (condition.left, condition.comparators[0])
     for call, expected in (sides, sides[::-1]):
-        if isinstance(condition.ops[0], ast.Eq):
+        comparison: Comparison = "equal" if isinstance(condition.ops[0], ast.Eq) else "identical"
+        if comparison == "equal":
             comparable = is_literal(expected)
         else:
             singleton = isinstance(expected, ast.Constant) and expected.value in (None, True, False)
             comparable = isinstance(condition.ops[0], ast.Is) and singleton
         name = _plainly_called(call)
         if comparable and name is not None:
-            return LiteralCall(name, ast.unparse(call), ast.unparse(expected))
+            return LiteralCall(name, ast.unparse(call), ast.unparse(expected), comparison)
     return None
 
 

@@ -6,7 +6,7 @@ import ast
 
 from common.records import Task, TestCase
 from common.tasks.rows import ParsedRow, SkippedRowError, TaskRow
-from common.tasks.source import NotPythonError, import_statements, parse
+from common.tasks.source import NotPythonError, import_statements, parse, without_function
 
 
 def bigcodebench_task(row: TaskRow, *, instruct: bool = False) -> ParsedRow:
@@ -36,7 +36,7 @@ def bigcodebench_task(row: TaskRow, *, instruct: bool = False) -> ParsedRow:
             TestCase(kind="script", script=f"unittest.TestSuite([{owner}({method!r})]).debug()")
             for owner, method in methods
         ),
-        test_setup=f"{_without(entry_point, code + body)}\nimport unittest\n\n{test.strip()}\n",
+        test_setup=f"{without_function(entry_point, code + body)}\nimport unittest\n\n{test.strip()}\n",
         exports=(entry_point,),
         in_process=any(
             module.startswith(("unittest.mock", "mock")) or name in ("mock", "patch")
@@ -52,17 +52,6 @@ def _parse(row: TaskRow, field: str, text: str) -> ast.Module:
         return parse(text)
     except NotPythonError as error:
         raise row.error(field, f"is {error}; mend it") from error
-
-
-def _without(entry_point: str, program: str) -> str:
-    """Return the top level of a program less one function."""
-    tree = parse(program)
-    tree.body = [
-        node
-        for node in tree.body
-        if not (isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == entry_point)
-    ]
-    return ast.unparse(tree)
 
 
 def _test_methods(tree: ast.Module) -> list[tuple[str, str]]:

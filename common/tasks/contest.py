@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.records import Comparison, TestCase
-from common.tasks.asserts import UnusableTestError, is_literal_source
+from common.tasks.asserts import UnusableTestError
 from common.tasks.literals import MAX_CALL_CHARS, source_of
+from common.tasks.source import is_literal_source
 
 # The names of ``builtins`` and ``typing`` come last: ``math.pow`` and ``io.open`` are other functions.
 _STARS = (

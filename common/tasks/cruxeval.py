@@ -6,9 +6,8 @@ import ast
 from typing import Literal
 
 from common.records import Task, TestCase
-from common.tasks.asserts import is_literal_source
 from common.tasks.rows import ParsedRow, TaskRow
-from common.tasks.source import NotPythonError, check_expression, parse
+from common.tasks.source import NotPythonError, check_expression, is_literal_source, parse
 
 _FUNCTION = "f"
 _EXAMPLES = (

@@ -18,6 +18,7 @@ from common.tasks.bigcodebench import bigcodebench_task
 from common.tasks.cruxeval import cruxeval_task
 from common.tasks.evalplus import humaneval_plus_task, mbpp_plus_task
 from common.tasks.humaneval import humaneval_task
+from common.tasks.humaneval_infilling import humaneval_infilling_task
 from common.tasks.livecodebench import livecodebench_task
 from common.tasks.mbpp_script import mbpp_script_task
 from common.tasks.open_r1 import open_r1_task
@@ -44,6 +45,7 @@ FORMATS: dict[str, TaskFormat] = {
     "mbpp+": TaskFormat(("base_input", "assertion"), mbpp_plus_task),
     "humaneval+": TaskFormat(("base_input", "canonical_solution"), humaneval_plus_task),
     "bigcodebench": TaskFormat(("complete_prompt", "test"), bigcodebench_task),
+    "humaneval-infilling": TaskFormat(("suffix", "canonical_solution", "test"), humaneval_infilling_task),
     "humaneval": TaskFormat(("canonical_solution", "test"), humaneval_task),
     "acecode": TaskFormat(("test_cases",), assert_task),
     "mbpp+hub": TaskFormat(("test_list", "test", "code"), mbpp_script_task),

@@ -31,7 +31,7 @@ def humaneval_task(row: TaskRow) -> ParsedRow:
         prefix=prompt,
         completion="continuation",
         entry_point=entry_point,
-        tests=tuple(TestCase(kind="script", script=script) for script in _scripts(row, test, entry_point)),
+        tests=check_tests(row, test, entry_point),
         test_setup=f"{stub}\n{test.strip()}\n",
         exports=(entry_point,),
         reference=reference,
@@ -39,8 +39,8 @@ def humaneval_task(row: TaskRow) -> ParsedRow:
     return ParsedRow(task)
 
 
-def _scripts(row: TaskRow, test: str, entry_point: str) -> list[str]:
-    """Write a test for each statement of ``check`` that asserts something, after those before it that do not.
+def check_tests(row: TaskRow, test: str, entry_point: str) -> tuple[TestCase, ...]:
+    """Make a test of each statement of ``check`` that asserts something, after those before it that do not.
 
     Where ``check`` is not such a list, all of it is one test.
     """
@@ -48,7 +48,8 @@ def _scripts(row: TaskRow, test: str, entry_point: str) -> list[str]:
     if not checks or len(checks[-1].args.args) != 1:
         raise row.error("test", "defines no check(candidate); define it")
     check = checks[-1]
-    return _split(check, entry_point) or [f"check({entry_point})"]
+    scripts = _split(check, entry_point) or [f"check({entry_point})"]
+    return tuple(TestCase(kind="script", script=script) for script in scripts)
 
 
 def _split(check: ast.FunctionDef, entry_point: str) -> list[str]:

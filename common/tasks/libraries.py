@@ -7,23 +7,30 @@ import sys
 from pathlib import Path
 
 from common.records import Task
-from common.tasks.source import NotPythonError, import_statements, parse
+from common.tasks.source import NotPythonError, as_program, import_statements, needed_imports, parse
 
 
 def third_party(task: Task) -> tuple[str, ...]:
-    """List the top-level names of modules outside the standard library that the task imports; sorted.
+    """List the top-level names of modules outside the standard library that the task cannot do without; sorted.
 
     Names as in an import statement, which may differ from those that pip takes. A source that does not parse
-    counts for nothing.
+    counts for nothing, and neither does another language.
     """
-    sources = [task.prefix + (task.reference or ""), task.test_setup, *(test.script for test in task.tests)]
+    if task.language != "python":
+        return ()
+    sources = [
+        as_program(task.prefix),
+        task.prefix + (task.reference or "") + task.suffix,
+        task.test_setup,
+        *(test.script for test in task.tests),
+    ]
     found = set()
     for source in sources:
         try:
             tree = parse(source)
         except NotPythonError:
             continue
-        found |= {module.split(".")[0] for module, _, _ in import_statements(tree)}
+        found |= {module.split(".")[0] for module, _, _ in import_statements(needed_imports(tree))}
     return tuple(sorted(found - sys.stdlib_module_names - {"", "__future__"}))
 
 

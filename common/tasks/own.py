@@ -7,11 +7,10 @@ import re
 from pydantic import ValidationError
 
 from common.records import Task
-from common.tasks.asserts import is_literal_source
+from common.tasks.checks import UnusableTaskError, check_tests
 from common.tasks.conversations import MESSAGES, asked, is_conversation
 from common.tasks.json_fields import parsed
 from common.tasks.rows import ParsedRow, TaskRow
-from common.tasks.source import NotPythonError, check_expression, parse
 
 #: Fields that a table, which knows no lists of anything, has as JSON.
 _PACKED = ("tests", "exports", "metadata")
@@ -44,50 +43,8 @@ def own_task(row: TaskRow) -> ParsedRow:
         raise row.error(field, f"{first['msg']}; the fields of a task are in docs/tasks.md") from error
     if not task.prompt:
         raise row.error("prompt", "is empty; the model needs at least one token before the completion")
-    if not task.tests:
-        raise row.error("tests", "is empty; a task needs at least one test")
-    if task.shown_tests > len(task.tests):
-        raise row.error(
-            "shown_tests", f"is {task.shown_tests} of {len(task.tests)} tests; show no more than there are"
-        )
-    _check_tests(row, task)
-    _check_scripts(row, task)
-    return ParsedRow(task)
-
-
-def _check_tests(row: TaskRow, task: Task) -> None:
-    for number, test in enumerate(task.tests):
-        name = f"tests.{number}"
-        if test.kind == "script":
-            _check_python(row, f"{name}.script", test.script, "give the test's source")
-            continue
-        if test.kind == "call":
-            _check_python(row, f"{name}.call", test.call, "give the expression to evaluate")
-        if test.expected is None and task.reference is None:
-            raise row.error(
-                f"{name}.expected", "is missing; give it, or give the task a reference to take it from"
-            )
-        if test.kind == "call" and test.expected is not None and not is_literal_source(test.expected):
-            raise row.error(f"{name}.expected", "is not a Python literal; write the value out")
-
-
-def _check_scripts(row: TaskRow, task: Task) -> None:
-    if task.test_setup:
-        _check_python(row, "test_setup", task.test_setup, "leave it out")
-    for name in task.exports:
-        if not name.isidentifier():
-            raise row.error("exports", f"{name!r} is no name; list names that the solution defines")
-    if any(test.kind == "script" for test in task.tests) and not task.exports and not task.in_process:
-        raise row.error("exports", "is empty; list the names of the solution that the scripts use")
-
-
-def _check_python(row: TaskRow, field: str, text: str, remedy: str) -> None:
-    if not text.strip():
-        raise row.error(field, f"is empty; {remedy}")
     try:
-        if field.endswith(".call"):
-            check_expression(text)
-        else:
-            parse(text)
-    except NotPythonError as error:
-        raise row.error(field, f"is {error}; mend it") from error
+        check_tests(task)
+    except UnusableTaskError as error:
+        raise row.error(error.field, error.problem) from error
+    return ParsedRow(task)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from common.config import PromptSettings
 from common.records import Task
-from common.tasks.source import NotPythonError, parse
+from common.tasks.source import as_program
 
 _PROMPT = "{prompt}"
+_GAP = "<FILL_ME>"  # as Code Llama has it
 
 
 def posed(task: Task, settings: PromptSettings) -> Task:
@@ -15,7 +16,8 @@ def posed(task: Task, settings: PromptSettings) -> Task:
     With a chat template a ``continuation`` becomes a ``fenced`` question, worded by ``complete_prompt``: what a
     chat model answers is a program, not the rest of its prompt. What the prefix defines stays in front of the
     answer, so that its imports and helpers are there; what the answer defines again replaces it, and an answer
-    that is a body alone goes on with it. ``question_prompt`` words what is a question already.
+    that is a body alone goes on with it. Where code is to be filled in, the question shows both sides of the gap,
+    and the answer is the whole program. ``question_prompt`` words what is a question already.
     """
     if task.completion == "fenced":
         return task.model_copy(update={"prompt": settings.question_prompt.replace(_PROMPT, task.prompt)})
@@ -25,26 +27,21 @@ def posed(task: Task, settings: PromptSettings) -> Task:
 
 
 def _as_question(task: Task, wording: str) -> Task:
-    reference = None if task.reference is None else task.prefix + task.reference
+    reference = None if task.reference is None else task.prefix + task.reference + task.suffix
+    shown = f"{task.prefix}{_GAP}{task.suffix}" if task.suffix else task.prompt
     return task.model_copy(
         update={
-            "prompt": wording.replace(_PROMPT, task.prompt.strip()),
-            "prefix": _program(task.prefix),
+            "prompt": wording.replace(_PROMPT, shown.strip()),
+            "prefix": _longest_program(task.prefix) if task.suffix else as_program(task.prefix),
+            "suffix": "",
             "completion": "fenced",
             "reference": reference,
         }
     )
 
 
-def _program(prefix: str) -> str:
-    """Return a prefix as a program, with an empty body where it ends without one; none where that is none."""
-    stub = prefix.rstrip() + "\n"
-    last = stub.rstrip("\n").rpartition("\n")[2]
-    indent = " " * (len(last) - len(last.lstrip()) + 4)
-    for program in (stub, f"{stub}{indent}pass\n"):
-        try:
-            parse(program)
-        except NotPythonError:
-            continue
-        return program
-    return ""
+def _longest_program(prefix: str) -> str:
+    """Return the first lines of a prefix, as many as make a program as :func:`as_program` does."""
+    lines = prefix.splitlines(keepends=True)
+    programs = (as_program("".join(lines[:end])) for end in range(len(lines), 0, -1))
+    return next(filter(None, programs), "")

@@ -7,8 +7,10 @@ import symtable
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
+# Handlers after which a failed import is no error.
+_CATCHES_IMPORT_ERRORS = frozenset({"ImportError", "ModuleNotFoundError", "Exception", "BaseException"})
 #: What the parser and the compiler raise of text that they cannot handle.
 _NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
@@ -51,6 +53,15 @@ def parse(text: str) -> ast.Module:
 def check_expression(text: str) -> None:
     """Check that the text is one expression. Raises :class:`NotPythonError`."""
     _compiled(text, "eval")
+
+
+def is_literal_source(text: str) -> bool:
+    """Tell whether ``text`` is one Python literal, as an expected value must be."""
+    try:
+        ast.literal_eval(text)
+    except (SyntaxError, TypeError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 def _compiled(text: str, mode: Literal["exec", "eval"]) -> ast.AST:
@@ -108,6 +119,64 @@ def import_statements(tree: ast.AST) -> Iterator[tuple[str, str, str]]:
             for alias in node.names:
                 statement = ast.unparse(ast.ImportFrom(node.module, [alias], node.level))
                 yield module, alias.asname or alias.name, statement
+
+
+def needed_imports(tree: ast.Module) -> ast.Module:
+    """Return the import statements of a module, wherever they stand, but for those whose failure is handled."""
+    return ast.Module([node for node in _unguarded(tree) if isinstance(node, ast.Import | ast.ImportFrom)], [])
+
+
+def _unguarded(tree: ast.AST) -> Iterator[ast.AST]:
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        children = list(ast.iter_child_nodes(node))
+        if _guards_imports(node):
+            guarded = set(map(id, node.body))
+            children = [child for child in children if id(child) not in guarded]
+        waiting += children
+
+
+def _guards_imports(node: ast.AST) -> TypeGuard[ast.Try | ast.TryStar | ast.If]:
+    """Tell whether imports of the body need not resolve: their failure is handled, or type checkers read them."""
+    if isinstance(node, ast.If):
+        test = node.test
+        name = test.attr if isinstance(test, ast.Attribute) else test.id if isinstance(test, ast.Name) else None
+        return name == "TYPE_CHECKING"
+    return isinstance(node, ast.Try | ast.TryStar) and any(map(_handles_import_errors, node.handlers))
+
+
+def _handles_import_errors(handler: ast.ExceptHandler) -> bool:
+    if handler.type is None:
+        return True
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(isinstance(kind, ast.Name) and kind.id in _CATCHES_IMPORT_ERRORS for kind in kinds)
+
+
+def as_program(prefix: str) -> str:
+    """Return a prefix as a program, with an empty body where it ends without one; none where that is none."""
+    stub = prefix.rstrip() + "\n"
+    last = stub.rstrip("\n").rpartition("\n")[2]
+    indent = " " * (len(last) - len(last.lstrip()) + 4)
+    for program in (stub, f"{stub}{indent}pass\n"):
+        try:
+            parse(program)
+        except NotPythonError:
+            continue
+        return program
+    return ""
+
+
+def without_function(name: str, program: str) -> str:
+    """Return the top level of a program less one function. Raises :class:`NotPythonError`."""
+    tree = parse(program)
+    tree.body = [
+        node
+        for node in tree.body
+        if not (isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name)
+    ]
+    return ast.unparse(tree)
 
 
 def _globals_read(table: symtable.SymbolTable) -> Iterator[str]:

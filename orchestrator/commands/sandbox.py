@@ -12,6 +12,7 @@ from rich.text import Text
 
 from common.config import RewardConfig
 from common.errors import UserError
+from common.language import Language
 from orchestrator.commands.numbers import FiniteRange
 from orchestrator.report.text import clean
 from reward_service.configured import make_sandbox
@@ -60,15 +61,20 @@ def run(
 ) -> None:
     """Run one program, and say what became of it.
 
-    PROGRAM is a Python file, or - for standard input. Its output goes to standard output, the rest to standard
-    error. Exit code: 0 it ended well, 1 it did not, 2 it could not be run, 3 the sandbox failed.
+    PROGRAM is a Python file, or - for standard input; a file named .js is run by Node.js. Its output goes to
+    standard output, the rest to standard error. Exit code: 0 it ended well, 1 it did not, 2 it could not be run, 3
+    the sandbox failed.
     """
     source = _text(program, "PROGRAM")
     case = Case("run", "stdin", stdin="" if stdin_file is None else _text(stdin_file, "--stdin"))
     box = _open(backend, level, memory_mb)
     try:
-        (done,) = box.run(Program(source, (case,)), Limits(cpu_seconds, wall_seconds, memory_mb))
+        language: Language = "javascript" if program.suffix == ".js" else "python"
         facts = box.describe()
+        if language not in facts.get("languages", ["python"]):
+            raise UserError(f"PROGRAM {program}: the sandbox runs no {language} here; install Node.js (nodejs)")
+        limits = Limits(cpu_seconds, wall_seconds, memory_mb)
+        (done,) = box.run(Program(source, (case,), language=language), limits)
     finally:
         box.close()
     where = {"backend": str(facts.get("backend", backend)), "level": str(facts.get("level", ""))}

@@ -43,6 +43,14 @@ _TOKEN_VARIABLE = "COUPLET_REWARD_TOKEN"
 @click.option(
     "--max-body-mb", default=64, show_default=True, type=click.IntRange(min=1), help="Of a request, MiB."
 )
+@click.option("--max-connections", default=512, show_default=True, type=click.IntRange(min=1), help="At a time.")
+@click.option(
+    "--header-seconds",
+    default=10.0,
+    show_default=True,
+    type=FiniteRange(min=0, min_open=True),
+    help="For the header of a request.",
+)
 @click.option(
     "--drain-seconds",
     default=60.0,
@@ -61,6 +69,8 @@ def serve_rewards(
     queue: int,
     deadline_seconds: float,
     max_body_mb: int,
+    max_connections: int,
+    header_seconds: float,
     drain_seconds: float,
     streams_url: str | None,
     run_id: str | None,
@@ -89,12 +99,20 @@ def serve_rewards(
     service = RewardService(
         chosen.reward,
         ServiceSettings(
-            queue, deadline_seconds, max_body_mb << 20, token, metrics_token, socket.gethostname(), run_id or ""
+            queue,
+            deadline_seconds,
+            max_body_mb << 20,
+            max_connections,
+            header_seconds,
+            token,
+            metrics_token,
+            socket.gethostname(),
+            run_id or "",
         ),
         worker.problem if worker is not None else lambda: None,
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # strangers can cause its warnings
     facts = service.sandbox.describe()
     address = f"[{host}]" if ":" in host else host
     click.echo(f"sandbox: {facts.get('backend')}, level {facts.get('level')}, {service.sandbox.slots} slots")

@@ -60,7 +60,8 @@ Service = Annotated[RewardService, Depends(_service_of)]
 async def score(batch: ScoreRequest, service: Service) -> LineStream:
     """Score groups of completions; newline-delimited JSON, a line for each group and then a summary."""
     seconds = min(batch.deadline_s or service.settings.deadline_s, service.settings.deadline_s)
-    scoring = Batch(batch.groups, service.scorer)
+    # What a model wrote is looked for the program in, which takes its time.
+    scoring = await asyncio.to_thread(Batch, batch.groups, service.scorer, seconds)
     submission = service.dispatcher.submit(scoring.jobs())
     deadline = asyncio.get_running_loop().time() + seconds
     lines = scoring.lines(submission, deadline, seconds, service.metrics.late)
@@ -69,8 +70,8 @@ async def score(batch: ScoreRequest, service: Service) -> LineStream:
 
 @router.post("/run_code")
 async def run_code(asked: RunCode, request: Request, service: Service) -> RunAnswer:
-    """Run one Python program, as SandboxFusion does."""
-    refused = refusal(asked)
+    """Run one program, as SandboxFusion does."""
+    refused = refusal(asked, service.languages)
     if refused is not None:
         return refused
     try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from common.records import Task, Verdict
+from reward_service.criteria import MalformedTaskError
 from reward_service.extraction import program_of
 from reward_service.http.dispatch import Done, Submission
 from reward_service.http.models import (
@@ -20,8 +21,11 @@ from reward_service.http.models import (
     Summary,
     SummaryLine,
 )
+from reward_service.http.task_check import problem_of
+from reward_service.program_budget import share
 from reward_service.scoring import Judged, Scored, Scorer
 from reward_service.user_rewards import Decoding
+from sandbox.cancellation import Cancellation
 
 log = logging.getLogger(__name__)
 _LATE = "not scored by the deadline"
@@ -50,6 +54,16 @@ class _GroupProgress:
         self._scores: list[SampleScore | None] = [None] * len(request.completions)
         self._judged: dict[int, Judged] = {}
         self._lock = threading.Lock()
+        self._checked = threading.Lock()
+        self._problem: str | None = None
+
+    def check(self) -> None:
+        """Check the task, once for all its programs. Raises MalformedTaskError."""
+        with self._checked:
+            if self._problem is None:
+                self._problem = problem_of(self.request.task)
+        if self._problem:
+            raise MalformedTaskError(self._problem)
 
     def whole(self, places: Sequence[int], judged: Sequence[Judged]) -> list[Judged] | None:
         """Add what was judged; return all of the group to whoever adds the last of it, None to the others.
@@ -80,18 +94,20 @@ class _GroupProgress:
 class Batch:
     """Jobs, one for each distinct program of each group, and the answer made of their outcomes.
 
-    Where a reward function sees whole groups, the job that ends last in a group has all of its scores.
+    Its programs share ``deadline_s``. Where a reward function sees whole groups, the job that ends last in a group
+    has all of its scores.
     """
 
-    def __init__(self, groups: Sequence[GroupRequest], scorer: Scorer) -> None:
+    def __init__(self, groups: Sequence[GroupRequest], scorer: Scorer, deadline_s: float) -> None:
         self._scorer = scorer
         self._parts = [part for index, group in enumerate(groups) for part in _parts(index, group)]
+        self._share_s = share(deadline_s, len(self._parts), scorer.slots)
         counts = [0] * len(groups)
         for part in self._parts:
             counts[part.group] += 1
         self._groups = [_GroupProgress(group, count) for group, count in zip(groups, counts, strict=True)]
 
-    def jobs(self) -> list[Callable[[], Placed]]:
+    def jobs(self) -> list[Callable[[Cancellation], Placed]]:
         """Return what is to be run, in the order of the groups."""
         return [partial(self._examine, part) for part in self._parts]
 
@@ -135,16 +151,21 @@ class Batch:
         )
         yield SummaryLine(summary=summary).model_dump_json()
 
-    def _examine(self, part: SameProgram) -> Placed:
+    def _examine(self, part: SameProgram, cancellation: Cancellation) -> Placed:
         group = self._groups[part.group]
         if group.error is not None:
             return (), []
+        group.check()
         asked = group.request
         texts = [asked.completions[place] for place in part.places]
         decodings = None if asked.decodings is None else [_decoding(asked.decodings[i]) for i in part.places]
         if not self._scorer.sees_groups:
-            return part.places, self._scorer.examine(asked.task, texts, decodings)
-        whole = group.whole(part.places, self._scorer.judge(asked.task, texts, decodings))
+            scored = self._scorer.examine(
+                asked.task, texts, decodings, share_s=self._share_s, cancellation=cancellation
+            )
+            return part.places, scored
+        judged = self._scorer.judge(asked.task, texts, decodings, share_s=self._share_s, cancellation=cancellation)
+        whole = group.whole(part.places, judged)
         if whole is None:
             return (), []
         scored = self._scorer.reward(asked.task, whole)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -18,6 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from reward_service.http.errors import RefusedError
 from reward_service.http.queue import FairQueue, QueueFullError, TooManyError
+from sandbox.cancellation import Cancellation
 
 Result = TypeVar("Result")
 _LONGEST_RETRY_S = 60
@@ -73,6 +75,8 @@ class Submission(Generic[Result]):
 
     def __init__(self, dispatcher: Dispatcher, count: int) -> None:
         self._dispatcher = dispatcher
+        #: Tells the jobs that run that nobody waits for them.
+        self.cancellation = Cancellation()
         self._left = count
         self._done: asyncio.Queue[Done[Result] | None] = asyncio.Queue()
 
@@ -105,7 +109,7 @@ class Submission(Generic[Result]):
         self._done.put_nowait(None)
 
     def close(self) -> None:
-        """Drop the jobs that have not started, and ignore how the others end."""
+        """Drop the jobs that have not started, and cancel the others."""
         self._dispatcher.forget(self)
 
 
@@ -113,14 +117,15 @@ class Submission(Generic[Result]):
 class _Job:
     submission: Submission[Any]
     index: int
-    call: Callable[[], Any]
+    call: Callable[[Cancellation], Any]
     queued: float
 
 
 class Dispatcher:
     """Runs the jobs of submissions.
 
-    ``threads``: jobs at the same time. ``capacity``: jobs that may wait, of all requests together.
+    ``threads``: jobs at the same time. ``capacity``: jobs that may wait, of all requests together. A job is called
+    with what tells it that nobody waits any more.
     """
 
     def __init__(
@@ -129,9 +134,12 @@ class Dispatcher:
         self._threads = threads
         self._queue: FairQueue[_Job] = FairQueue(capacity)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="reward-service")
+        # Cancelling may ask a container engine, which the event loop must not wait for.
+        self._canceller = ThreadPoolExecutor(1, thread_name_prefix="reward-service-cancel")
         self._metrics = metrics
         self._clock = clock
         self._running = 0
+        self._busy: Counter[Submission[Any]] = Counter()
         self._mean_seconds = 0.0
         self._open: set[Submission[Any]] = set()
         self._idle = asyncio.Event()
@@ -148,7 +156,7 @@ class Dispatcher:
         """Whether new work is refused."""
         return self._draining
 
-    def submit(self, jobs: Sequence[Callable[[], Result]]) -> Submission[Result]:
+    def submit(self, jobs: Sequence[Callable[[Cancellation], Result]]) -> Submission[Result]:
         """Queue all of them. Raises OverloadedError, DrainingError and BatchTooLargeError, with nothing queued."""
         if self._draining:
             raise DrainingError
@@ -166,9 +174,11 @@ class Dispatcher:
         return submission
 
     def forget(self, submission: Submission[Any]) -> None:
-        """Drop what a submission has waiting; it is open no longer."""
+        """Drop what a submission has waiting, and cancel what it has running; it is open no longer."""
         self._queue.drop(submission)
         self._open.discard(submission)
+        if submission in self._busy:
+            self._canceller.submit(submission.cancellation.cancel)
         if not self._open:
             self._idle.set()
 
@@ -192,19 +202,24 @@ class Dispatcher:
 
     def close(self) -> None:
         """Wait for the jobs that run; the caller has seen to it that they end."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._canceller, self._pool):
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _pump(self) -> None:
         loop = asyncio.get_running_loop()
         while self._running < self._threads and (job := self._queue.take()) is not None:
             self._running += 1
+            self._busy[job.submission] += 1
             started = self._clock()
             self._metrics.waited(started - job.queued)
-            future = loop.run_in_executor(self._pool, job.call)
+            future = loop.run_in_executor(self._pool, job.call, job.submission.cancellation)
             future.add_done_callback(partial(self._finish, job, started))
 
     def _finish(self, job: _Job, started: float, future: asyncio.Future[Any]) -> None:
         self._running -= 1
+        self._busy[job.submission] -= 1
+        if not self._busy[job.submission]:
+            del self._busy[job.submission]
         if future.cancelled():
             return
         seconds = self._clock() - started

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
+from common.language import Language
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
 
+#: Languages by their names.
+LANGUAGES: Mapping[str, Language] = {"python": "python", "nodejs": "javascript"}
 #: Wall-clock time beside the CPU time, so that load on the machine does not turn into a verdict.
 WALL_SLACK_S = 2.0
-LONGEST_RUN_S = 300.0
-_LARGEST_MB = 65_536
+SHORTEST_RUN_S, LONGEST_RUN_S = 0.01, 300.0
+_SMALLEST_MB, _LARGEST_MB = 16, 65_536
 
 
 class RunCode(BaseModel):
@@ -25,10 +29,17 @@ class RunCode(BaseModel):
     language: str
     stdin: str | None = None
     compile_timeout: float = 10.0
-    run_timeout: Annotated[float, Field(gt=0, le=LONGEST_RUN_S)] = 10.0
-    memory_limit_MB: Annotated[int, Field(ge=-1, le=_LARGEST_MB)] = -1  # noqa: N815 - their name
+    run_timeout: Annotated[float, Field(ge=SHORTEST_RUN_S, le=LONGEST_RUN_S)] = 10.0
+    memory_limit_MB: Annotated[int, Field(le=_LARGEST_MB)] = -1  # noqa: N815 - their name
     files: dict[str, Any] = {}
     fetch_files: list[str] = []
+
+    @field_validator("memory_limit_MB")
+    @classmethod
+    def _memory_is_enough_to_start(cls, value: int) -> int:
+        if value not in (-1, 0) and value < _SMALLEST_MB:
+            raise ValueError(f"is {value}; give {_SMALLEST_MB} at least, or -1 for the service's own limit")
+        return value
 
 
 class RunResult(BaseModel):
@@ -52,10 +63,13 @@ class RunAnswer(BaseModel):
     files: dict[str, str] = {}
 
 
-def refusal(request: RunCode) -> RunAnswer | None:
-    """Say why this service will not run it, in their shape; None when it will."""
-    if request.language != "python":
-        return _sandbox_error(f"language: {request.language!r} is not supported here; only 'python' is")
+def refusal(request: RunCode, offered: Collection[Language]) -> RunAnswer | None:
+    """Say why this service, whose sandbox runs the languages ``offered``, will not run it; None when it will."""
+    known = [theirs for theirs, ours in LANGUAGES.items() if ours in offered]
+    if request.language not in known:
+        return _sandbox_error(
+            f"language: {request.language!r} is not supported here; these are: {', '.join(known)}"
+        )
     if request.files:
         return _sandbox_error("files: not supported here; leave it empty and put the data into the code or stdin")
     if request.fetch_files:
@@ -65,7 +79,8 @@ def refusal(request: RunCode) -> RunAnswer | None:
 
 def program_of(request: RunCode) -> Program:
     """Return the program as the sandbox takes it."""
-    return Program(request.code, (Case("run", "stdin", stdin=request.stdin or ""),))
+    case = Case("run", "stdin", stdin=request.stdin or "")
+    return Program(request.code, (case,), language=LANGUAGES[request.language])
 
 
 def limits_of(request: RunCode, defaults: Limits) -> Limits:

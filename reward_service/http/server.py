@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import logging
 import signal
@@ -15,6 +16,7 @@ import uvicorn
 
 from common.records import TrajectoryGroup
 from reward_service.http.app import create_app
+from reward_service.http.connections import bounded_to
 from reward_service.http.service import RewardService
 from reward_service.http.stream_worker import AbandonedError, StreamWorker
 
@@ -50,9 +52,14 @@ class ServiceProcess:
     async def serve(self, listener: socket.socket) -> None:
         """Serve until a signal, and then until all is finished. Raises the error that ended the stream worker."""
         loop = asyncio.get_running_loop()
+        # What was imported stays for good: looking through it for garbage would hold every answer up.
+        gc.collect()
+        gc.freeze()
         server = _Server(
             uvicorn.Config(
                 create_app(self._service),
+                http=bounded_to(self._service.settings.connections, self._service.settings.header_s),
+                ws="none",
                 lifespan="off",
                 access_log=False,
                 log_config=None,

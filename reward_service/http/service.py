@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from common.config import ConfigError, RewardConfig
+from common.language import Language
 from common.metrics.metric import PROCESS_LABELS
 from reward_service.configured import make_sandbox, make_scorer
 from reward_service.http.dispatch import Dispatcher
 from reward_service.http.health import Prober, Readiness
 from reward_service.http.metrics import ServiceMetrics
+from sandbox.cancellation import Cancellation
 from sandbox.types import CaseRun, Limits, Program
 
 
 @dataclass(frozen=True)
 class ServiceSettings:
     """``queue``: programs that may wait. ``deadline_s``: no batch gets more. ``max_body``: bytes of a request.
+    ``connections``: at a time, and ``header_s``: seconds for each to send the header of a request.
 
     ``token`` None lets everybody in; with ``metrics_need_token`` it is asked for ``/metrics`` as well.
     ``name`` and ``run_id``, of the run whose streams it serves too, are labels of its metrics.
@@ -25,6 +28,8 @@ class ServiceSettings:
     queue: int = 4096
     deadline_s: float = 600.0
     max_body: int = 64 << 20
+    connections: int = 512
+    header_s: float = 10.0
     token: str | None = None
     metrics_need_token: bool = False
     name: str = "reward-service"
@@ -50,6 +55,7 @@ class RewardService:
         self.limits = Limits(memory_mb=reward.memory_mb)
         self.readiness = Readiness()
         self.sandbox = make_sandbox(reward)
+        self.languages: Collection[Language] = self.sandbox.describe().get("languages", ("python",))
         try:
             self.scorer = make_scorer(reward, self.sandbox, self.readiness.observe)
         except ConfigError:
@@ -66,10 +72,11 @@ class RewardService:
             return "the service is shutting down"
         return self.readiness.problem() or self._problem_elsewhere()
 
-    def run(self, program: Program, limits: Limits) -> CaseRun:
+    def run(self, program: Program, limits: Limits, cancellation: Cancellation) -> CaseRun:
         """Run a program of one case, whose end is a sign of the sandbox's health; blocks."""
-        (run,) = self.sandbox.run(program, limits)
-        self.readiness.observe_run(run)
+        (run,) = self.sandbox.run(program, limits, cancellation=cancellation)
+        if not cancellation.cancelled:
+            self.readiness.observe_run(run)
         return run
 
     def close(self) -> None:

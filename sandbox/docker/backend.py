@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from sandbox import self_test
+from sandbox.cancellation import Cancellation
 from sandbox.docker import owner
 from sandbox.docker.engine import ENGINE_ERRORS, connect
 from sandbox.docker.image import ensure_image
 from sandbox.docker.slot import ContainerOptions, DockerSlot
 from sandbox.link import START_S, SlotError
 from sandbox.pool import SlotPool
-from sandbox.types import CaseRun, Limits, Program, SandboxUnavailable
+from sandbox.types import Budget, CaseRun, Limits, Program, SandboxUnavailable
 
 
 class DockerSandbox(SlotPool):
@@ -21,7 +22,8 @@ class DockerSandbox(SlotPool):
 
     ``base_url``: the engine's socket (default: DOCKER_HOST, or Docker's usual one). ``image``: see
     :func:`sandbox.docker.image.ensure_image`. ``runtime``: another than the engine's default, such as ``runsc``.
-    ``memory_mb``: the most that a program's limits may allow it. Raises SandboxUnavailable with the remedy.
+    ``memory_mb``: the most that a program's limits may allow it. ``preload``: modules of the image to import once,
+    before any program runs. Raises SandboxUnavailable with the remedy.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class DockerSandbox(SlotPool):
         image: str | None = None,
         runtime: str | None = None,
         memory_mb: int = 1024,
+        preload: Sequence[str] = (),
         slot_wait_s: float = 600.0,
     ) -> None:
         super().__init__(lambda: self._spare.take(), slots, slot_wait_s=slot_wait_s)
@@ -40,7 +43,7 @@ class DockerSandbox(SlotPool):
         try:
             owner.remove_orphans(self._engine)
             self._image = ensure_image(self._engine, image)
-            options = ContainerOptions(self._image, memory_mb, runtime)
+            options = ContainerOptions(self._image, memory_mb, runtime, tuple(preload))
             first = _checked(DockerSlot(self._engine, options))
         except SandboxUnavailable:
             self._engine.client.close()
@@ -52,7 +55,13 @@ class DockerSandbox(SlotPool):
         self._spare = SpareSlot(lambda: DockerSlot(self._engine, options), first)
 
     def run(
-        self, program: Program, limits: Limits, *, stop_on: Callable[[CaseRun], bool] | None = None
+        self,
+        program: Program,
+        limits: Limits,
+        *,
+        stop_on: Callable[[CaseRun], bool] | None = None,
+        budget: Budget | None = None,
+        cancellation: Cancellation | None = None,
     ) -> list[CaseRun]:
         """Run a program as every sandbox does. Raises ValueError for limits above those of the containers."""
         if limits.memory_mb > self._memory_mb:
@@ -60,7 +69,7 @@ class DockerSandbox(SlotPool):
                 f"limit memory_mb is {limits.memory_mb}, but the containers were started for {self._memory_mb}: "
                 "give the sandbox a larger memory_mb"
             )
-        return super().run(program, limits, stop_on=stop_on)
+        return super().run(program, limits, stop_on=stop_on, budget=budget, cancellation=cancellation)
 
     def close(self) -> None:
         super().close()

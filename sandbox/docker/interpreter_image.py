@@ -53,7 +53,7 @@ def write(file: BinaryIO) -> None:
 
 def _standard_library() -> set[str]:
     found = {os.path.realpath(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
-    return found | {path for path in ("/usr/share/zoneinfo",) if os.path.isdir(path)}
+    return found | {path for path in ("/usr/share/zoneinfo", "/usr/lib/locale") if os.path.isdir(path)}
 
 
 def _files_below(folder: str) -> Iterator[str]:

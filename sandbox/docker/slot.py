@@ -8,6 +8,7 @@ import select
 import socket
 import struct
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,11 +33,12 @@ _ATTACH = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
 
 @dataclass(frozen=True)
 class ContainerOptions:
-    """``memory_mb``: the most that one program may be allowed to take."""
+    """``memory_mb``: the most that one program may be allowed to take. ``preload``: modules to import once."""
 
     image: str
     memory_mb: int
     runtime: str | None = None
+    preload: tuple[str, ...] = ()
 
     @property
     def container_mb(self) -> int:
@@ -125,6 +127,19 @@ class DockerSlot:
         except SlotError as error:
             raise self._explained(error) from error
 
+    def ask_each(
+        self,
+        header: dict[str, Any],
+        payload: bytes,
+        given: bytes,
+        deadline_s: float,
+        heard: Callable[[Answer], bool],
+    ) -> None:
+        try:
+            self._link.ask_each(header, payload, given, deadline_s, heard)
+        except SlotError as error:
+            raise self._explained(error) from error
+
     def terminate(self) -> None:
         self._disconnect()
         self._engine.end(self._name)
@@ -152,6 +167,7 @@ class DockerSlot:
             "parent": 0,  # outside the container's PID namespace
             "runner_uid": self._claim.runner_uid,
             "child_uid": self._claim.child_uid,
+            "preload": options.preload,
         }
         boot = launcher.BOOT.format("launcher")
         api.create_container(

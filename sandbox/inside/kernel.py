@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import struct
 import time
@@ -14,10 +15,18 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
 MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 MNT_DETACH = 2
 
-_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 22, 36, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = (
+    1,
+    4,
+    22,
+    36,
+    38,
+)
+_CLONE = {"x86_64": 56, "aarch64": 220}
 _SECCOMP_MODE_FILTER = 2
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _CAPABILITY_VERSION = 0x20080522
+_ABOVE_STREAMS = 16
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
@@ -37,8 +46,24 @@ def syscall(number: int, *args: int | bytes | None, what: str) -> int:
     return _check(int(_libc.syscall(ctypes.c_long(number), *converted)), what)
 
 
+def above_streams(fd: int) -> int:
+    """Move a descriptor off the lowest numbers, on which a child puts its streams; return the new one."""
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _ABOVE_STREAMS)
+    os.close(fd)
+    return moved
+
+
 def unshare(flags: int) -> None:
     _check(_libc.unshare(flags), f"unshare({flags:#x})")
+
+
+def fork_unwaited(flags: int) -> int:
+    """Fork into the new namespaces of ``flags``; return the child's id, and 0 in the child.
+
+    The child sends no signal when it ends, so waiting for any child passes over it. Python and the C library do
+    not learn of the fork: it may do nothing but call the kernel.
+    """
+    return syscall(_CLONE[os.uname().machine], flags, None, None, None, None, what=f"clone({flags:#x})")
 
 
 def setns(fd: int, flags: int) -> None:
@@ -84,6 +109,11 @@ def die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, 9, "prctl PDEATHSIG")
 
 
+def hide_memory() -> None:
+    """Keep processes without capabilities, even of the same user, from tracing this one or reading its /proc."""
+    _prctl(_PR_SET_DUMPABLE, 0, "prctl DUMPABLE")
+
+
 def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, "prctl CHILD_SUBREAPER")
 
@@ -97,9 +127,11 @@ def drop_capabilities() -> None:
 
 
 class Filter:
-    """A seccomp program in the form that the kernel takes."""
+    """A seccomp program in the form that the kernel takes. ``own_id`` stands in it for the id of its process."""
 
-    def __init__(self, program: bytes) -> None:
+    def __init__(self, program: bytes, own_id: int) -> None:
+        constants = range(4, len(program), 8)
+        self._own_ids = [at for at in constants if struct.unpack_from("I", program, at)[0] == own_id]
         self._code = ctypes.create_string_buffer(program, len(program))
         self._descriptor = ctypes.create_string_buffer(
             struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(self._code))
@@ -108,6 +140,8 @@ class Filter:
 
     def install(self) -> None:
         """Apply the program to this thread, irrevocably."""
+        for at in self._own_ids:
+            struct.pack_into("I", self._code, at, os.getpid())
         _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._address, 0, 0), "prctl SECCOMP")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import struct
+from collections.abc import Sequence
 
 from sandbox.inside import kernel
 
@@ -14,7 +14,6 @@ _RULE_PATH_BENEATH = 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR, _TRUNCATE, _IOCTL_DEV = 1, 2, 4, 8, 1 << 14, 1 << 15
 _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _READ = _READ_FILE | _READ_DIR
-_ABOVE_STREAMS = 16  # a child puts its streams on the lowest descriptors
 
 
 def abi() -> int:
@@ -27,20 +26,30 @@ def _handled(version: int) -> int:
     return (1 << bits) - 1
 
 
-def ruleset(readable: list[str], writable: list[str]) -> int:
-    """Create a ruleset that allows reading ``readable`` and all but execution in ``writable``; return its fd."""
+def ruleset(readable: list[str], writable: list[str], executable: Sequence[str] = ()) -> int:
+    """Create a ruleset that allows reading ``readable`` and all but execution in ``writable``; return its fd.
+
+    Of ``executable``, files, reading and execution are allowed.
+    """
     version = abi()
     handled = _handled(version)
     rules = _create(version, handled)
-    for paths, access in ((readable, _READ), (writable, handled & ~_EXECUTE)):
+    allowed = ((readable, _READ), (writable, handled & ~_EXECUTE), (executable, _READ_FILE | _EXECUTE))
+    for paths, access in allowed:
         for path in paths:
             _allow(rules, path, access & handled)
     return rules
 
 
-def without_files() -> int:
-    """Create a ruleset against execution, TCP, abstract sockets and signals, for files that mounts protect."""
-    return _create(abi(), _EXECUTE)
+def without_files(executable: Sequence[str] = ()) -> int:
+    """Create a ruleset against execution, TCP, abstract sockets and signals, for files that mounts protect.
+
+    The files ``executable`` may be executed.
+    """
+    rules = _create(abi(), _EXECUTE)
+    for path in executable:
+        _allow(rules, path, _EXECUTE)
+    return rules
 
 
 def _create(version: int, handled: int) -> int:
@@ -49,10 +58,7 @@ def _create(version: int, handled: int) -> int:
         attributes += struct.pack("<Q", 0b11)  # TCP bind and connect
     if version >= 6:
         attributes += struct.pack("<Q", 0b11)  # abstract unix sockets and signals
-    low = kernel.syscall(_CREATE, attributes, len(attributes), 0, what="Landlock ruleset")
-    rules = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _ABOVE_STREAMS)
-    os.close(low)
-    return rules
+    return kernel.above_streams(kernel.syscall(_CREATE, attributes, len(attributes), 0, what="Landlock ruleset"))
 
 
 def _allow(rules: int, path: str, access: int) -> None:

@@ -22,6 +22,7 @@ BOOT = (
     "import os, sys; sys.path.insert(0, sys.argv[1]); os.register_at_fork = lambda **_: None; "
     "from sandbox.inside.{0} import main; main()"
 )
+_NODE_OF_AN_IMAGE = ("/usr/local/bin/node", "/usr/bin/node")
 _PERSONAL = kernel.NEWNS | kernel.NEWPID | kernel.NEWNET | kernel.NEWIPC | kernel.NEWUTS
 
 
@@ -31,7 +32,6 @@ def main() -> None:
     kernel.die_with_parent()
     if os.getppid() != config["parent"]:
         os._exit(1)
-    config.setdefault("libraries", {"folder": "", "preload": []})
     os.umask(0o022)
     config["program"] = os.path.realpath(sys.executable)  # a virtual environment's link is not in the jail
     try:
@@ -39,6 +39,8 @@ def main() -> None:
             _write(procs_file, "0")
         if config.get("container"):
             _reserve_tmp(config["child_uid"])
+            config["packages"] = rootfs.installed_packages()
+            config["node"] = next(filter(os.path.exists, _NODE_OF_AN_IMAGE), "")
         if config["level"] == "uid":
             _become_runner(config, sys.argv[1])
         _enter(config)
@@ -72,13 +74,18 @@ def _become_runner(config: dict[str, Any], import_from: str) -> None:
         "OMP_NUM_THREADS": "1",
     }
     if config["level"] == "uid":
-        libraries = [folder] if (folder := config["libraries"]["folder"]) else []
-        config["readable"] = [*rootfs.interpreter_paths(), *libraries, "/dev/zero", "/dev/urandom", "/dev/random"]
+        if config["node"] and not _is_public(config["node"]):
+            config["node"] = ""  # JavaScript is an extra
+        devices = ("/dev/zero", "/dev/urandom", "/dev/random")
+        extra = rootfs.node_paths(config["node"])
+        config["readable"] = [*rootfs.interpreter_paths(), *config["packages"], *extra, *devices]
         _require_public(config["readable"])
     program = config["program"]
     boot = BOOT.format("runner")
-    arguments = [program, *INTERPRETER_FLAGS, "-c", boot, import_from, json.dumps(config)]
-    os.execve(program, arguments, environment)
+    # Not as an argument: programs read those of the server that they are forks of.
+    given = os.memfd_create("configuration", 0)
+    os.write(given, json.dumps(config).encode())
+    os.execve(program, [program, *INTERPRETER_FLAGS, "-c", boot, import_from, str(given)], environment)
 
 
 def _reserve_tmp(child_uid: int) -> None:
@@ -90,6 +97,14 @@ def _reserve_tmp(child_uid: int) -> None:
     os.chown("/tmp", -1, child_uid)
     os.setgroups([])
     os.chmod("/tmp", 0o1770)
+
+
+def _is_public(path: str) -> bool:
+    try:
+        _require_public([path])
+    except OSError:
+        return False
+    return True
 
 
 def _require_public(paths: list[str]) -> None:
@@ -107,7 +122,7 @@ def _enter(config: dict[str, Any]) -> None:
     if config["level"] == "jail":
         write_maps = _start_mapper(os.getpid(), config["runner_uid"], config["child_uid"])
         kernel.unshare(kernel.NEWNS)
-        rootfs.build(package, config["libraries"]["folder"])
+        rootfs.build(package, [*config["packages"], *rootfs.node_paths(config["node"])])
         kernel.unshare(kernel.NEWUSER | _PERSONAL)
         write_maps()
         os.setgroups([])
@@ -119,7 +134,7 @@ def _enter(config: dict[str, Any]) -> None:
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"0 {uid} 1")
         _write("/proc/self/gid_map", f"0 {gid} 1")
-        rootfs.build(package, config["libraries"]["folder"])
+        rootfs.build(package, [*config["packages"], *rootfs.node_paths(config["node"])])
     socket.sethostname("sandbox")
     kernel.die_with_parent()
     if os.getppid() != config["parent"]:

@@ -1,20 +1,26 @@
 """Isolation of one child: from a fresh fork of the runner to a process that may run hostile code.
 
-The order of the steps in :func:`apply` matters.
+The order of the steps in :func:`enter` and :func:`close` matters.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
-from sandbox.inside import kernel, landlock, seccomp
+from sandbox.inside import kernel, landlock, node, seccomp
+from sandbox.inside.pause import TestsNamespaces
 from sandbox.inside.protocol import CHILD_ID
+from sandbox.inside.scratch import Tmpfs, is_untouched
 
-_QUIET = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
+_FIRST_TMP = Tmpfs(1 << 20, 16)  # until the first program says how much it may have
 _STACK = 64 << 20
+_NODE_STACK = 8 << 20  # each of its threads gets as much
 _TASKS = 64
 _OPEN_FILES = 64
 _FIXED_LIMITS = {
@@ -22,37 +28,77 @@ _FIXED_LIMITS = {
     resource.RLIMIT_NOFILE: (_OPEN_FILES, _OPEN_FILES),
     resource.RLIMIT_MEMLOCK: (0, 0),
     resource.RLIMIT_MSGQUEUE: (0, 0),
-    resource.RLIMIT_STACK: (_STACK, _STACK),
+    # What the stack takes is address space, which has a limit of its own; programs that recurse deeply raise this.
+    resource.RLIMIT_STACK: (_STACK, resource.RLIM_INFINITY),
     resource.RLIMIT_NPROC: (_TASKS, _TASKS),
 }
 # Address space last: setting the others may need some.
-_LIMITED = (*_FIXED_LIMITS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
+_LIMITED = (
+    *_FIXED_LIMITS,
+    resource.RLIMIT_CPU,
+    resource.RLIMIT_FSIZE,
+    resource.RLIMIT_DATA,
+    resource.RLIMIT_AS,
+)
+
+
+class Role(Enum):
+    """What a child is: a program, the solution of a split judge among them, or the tests of a split judge."""
+
+    PROGRAM = "program"
+    TESTS = "tests"
+
+
+@dataclass(frozen=True)
+class Walls:
+    """What one language needs differently. ``rules``: file descriptor of a Landlock ruleset."""
+
+    rules: int | None
+    filter: kernel.Filter
 
 
 @dataclass(frozen=True)
 class Isolation:
     """The part of the isolation that the runner prepares once for all its children.
 
-    ``rules``: file descriptor of a Landlock ruleset. ``proc``: whether /proc may be mounted. ``base_bytes``: the
-    address space of the runner itself. ``ceilings``: the runner's hard resource limits, by ``resource.RLIMIT_*``.
+    ``tests``: where the tests of a split judge run, None where there are no namespaces. ``walls``: by language of
+    the program. ``node``: file descriptor of the interpreter for JavaScript. ``proc``: whether /proc is mounted.
+    ``base_bytes``: the address space of the runner itself. ``ceilings``: the runner's hard resource limits, by
+    ``resource.RLIMIT_*``.
     """
 
     level: str
     child_uid: int
     judge_uid: int  # of the tests' process in a split judge
     folder: str
-    rules: int | None
+    tests: TestsNamespaces | None
+    walls: dict[str, Walls]
     proc: bool
-    filter: kernel.Filter
+    server_filter: kernel.Filter  # of a fork server, whose forks add that of their language
+    node: int | None
     base_bytes: int
     ceilings: dict[int, int]
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages whose programs can run here."""
+        return list(self.walls)
+
+    def walls_of(self, language: str) -> Walls:
+        """Return the walls around a program in that language. Raises OSError where nothing here runs it."""
+        if language not in self.walls:
+            raise OSError(errno.ENOEXEC, f"nothing here runs {language}")
+        return self.walls[language]
 
 
 @dataclass(frozen=True)
 class ChildLimits:
-    """Mounts and resource limits of the children of one request, computed before the fork."""
+    """``/tmp`` and resource limits of the children of one request, computed before the fork.
 
-    mounts: list[kernel.Mount]
+    ``tmp``: None where there are no namespaces.
+    """
+
+    tmp: Tmpfs | None
     resources: list[tuple[int, tuple[int, int]]]
 
 
@@ -60,29 +106,39 @@ def prepare(config: dict[str, Any]) -> Isolation:
     """Prepare what all children share from the launcher's configuration. Raises OSError."""
     uid_level = config["level"] == "uid"
     folder = config.get("folder", "/tmp")
+    proc = bool(config.get("proc"))
+    tests = None
+    if not uid_level:
+        _FIRST_TMP.begin()
+        tests = TestsNamespaces(_FIRST_TMP, proc)
+    walls = {"python": Walls(_landlock(config, folder), kernel.Filter(seccomp.threads_only(), seccomp.OWN_ID))}
+    interpreter = None
+    if config["node"]:
+        interpreter = node.opened(config["node"])
+        only_node = kernel.Filter(seccomp.threads_only(executes=node.PROGRAM_FD), seccomp.OWN_ID)
+        walls["javascript"] = Walls(_landlock(config, folder, node.executed(config["node"])), only_node)
     return Isolation(
         level=config["level"],
         child_uid=config["child_uid"] if uid_level else CHILD_ID,
         # With namespaces the two cannot see each other, whatever their ids.
         judge_uid=config["runner_uid"] if uid_level else CHILD_ID,
         folder=folder,
-        rules=_landlock(config, folder),
-        proc=bool(config.get("proc")),
-        filter=kernel.Filter(seccomp.threads_only()),
+        tests=tests,
+        proc=proc,
+        walls=walls,
+        server_filter=kernel.Filter(seccomp.fork_server(), seccomp.OWN_ID),
+        node=interpreter,
         base_bytes=_address_space(),
         ceilings={kind: resource.getrlimit(kind)[1] for kind in _LIMITED},
     )
 
 
-def child_limits(isolation: Isolation, items: tuple[tuple[str, Any], ...], results: int) -> ChildLimits:
+def child_limits(
+    isolation: Isolation, items: tuple[tuple[str, Any], ...], results: int, language: str
+) -> ChildLimits:
     """Compute the limits of a request's children from the ``items`` of its limits, which a cache can hash."""
     limits = dict(items)
-    mounts = []
-    if isolation.level != "uid":
-        size = f"size={limits['file_mb']}m,nr_inodes={limits['files']},mode=1777"
-        mounts.append(kernel.Mount("tmp", "/tmp", "tmpfs", _QUIET, size))
-        if isolation.proc:
-            mounts.append(kernel.Mount("proc", "/proc", "proc", _QUIET, "subset=pid"))
+    tmp = None if isolation.level == "uid" else Tmpfs(limits["file_mb"] << 20, limits["files"])
     cpu = int(limits["cpu_s"] * results) + 2  # the runner enforces the exact limit; this holds if it is starved
     memory = isolation.base_bytes + (limits["memory_mb"] << 20)
     wanted = {
@@ -91,20 +147,32 @@ def child_limits(isolation: Isolation, items: tuple[tuple[str, Any], ...], resul
         resource.RLIMIT_AS: (memory, memory),
         **_FIXED_LIMITS,
     }
-    return ChildLimits(mounts, [(kind, _below(isolation.ceilings[kind], *wanted[kind])) for kind in _LIMITED])
+    if language == "javascript":
+        # Node reserves addresses by the terabyte and takes few of them: what counts is what it can write to.
+        data = node.OWN_BYTES + (limits["memory_mb"] << 20)
+        wanted |= {
+            resource.RLIMIT_AS: (resource.RLIM_INFINITY,) * 2,
+            resource.RLIMIT_DATA: (data, data),
+            resource.RLIMIT_STACK: (_NODE_STACK, _NODE_STACK),
+        }
+    return ChildLimits(
+        tmp, [(kind, _below(isolation.ceilings[kind], *wanted[kind])) for kind in _LIMITED if kind in wanted]
+    )
 
 
-def apply(isolation: Isolation, limits: ChildLimits, uid: int, kept: int) -> None:
-    """Isolate this process as the user ``uid`` and close its file descriptors from ``kept`` up.
+def enter(isolation: Isolation, limits: ChildLimits, role: Role, language: str = "python") -> None:
+    """Bound this process and give up its rights, all that it does not need for :func:`close`.
 
-    Raises OSError when a step fails; nothing hostile has run by then.
+    ``language``: of the program that it will run. Raises OSError when a step fails; nothing hostile has run by
+    then.
     """
+    uid = isolation.judge_uid if role is Role.TESTS else isolation.child_uid
     os.setsid()
-    if limits.mounts:
-        kernel.unshare(kernel.NEWNS | kernel.NEWIPC)
-        for mount in limits.mounts:
-            mount.do()
-    # The folder belongs to programs; tests find their own in no other place than theirs.
+    if role is Role.TESTS and isolation.tests is not None:
+        isolation.tests.join()
+        if limits.tmp is not None:
+            limits.tmp.renew()
+    # At level uid the folder is the programs' alone.
     os.chdir(isolation.folder if uid == isolation.child_uid else "/")
     for kind, values in limits.resources:
         resource.setrlimit(kind, values)
@@ -116,22 +184,45 @@ def apply(isolation: Isolation, limits: ChildLimits, uid: int, kept: int) -> Non
     if isolation.level == "uid":
         kernel.die_with_parent()
     kernel.no_new_privileges()
-    if isolation.rules is not None:
-        landlock.restrict(isolation.rules)
+    rules = isolation.walls_of(language).rules
+    if rules is not None:
+        landlock.restrict(rules)
+
+
+def is_folder_used(isolation: Isolation, limits: ChildLimits) -> bool:
+    """Return whether a program used the folder that it may write to, since it was last clean. Raises OSError."""
+    if limits.tmp is not None:
+        return not limits.tmp.is_as_new()
+    return not is_untouched(isolation.folder)
+
+
+def enter_fork(isolation: Isolation, limits: ChildLimits) -> None:
+    """Bound a fork of a process that has entered, by limits of its own. Raises OSError."""
+    for kind, values in limits.resources:
+        if kind == resource.RLIMIT_CPU:
+            resource.setrlimit(kind, values)
+    if isolation.level == "uid":
+        kernel.die_with_parent()
+
+
+def close(isolation: Isolation, kept: int, language: str = "python") -> None:
+    """Close the descriptors of this process from ``kept`` up, and install the filter. Raises OSError."""
     os.closerange(kept, 1 << 20)
-    isolation.filter.install()
+    isolation.walls_of(language).filter.install()
 
 
 def _below(ceiling: int, soft: int, hard: int) -> tuple[int, int]:
-    return (soft, hard) if ceiling == resource.RLIM_INFINITY else (min(soft, ceiling), min(hard, ceiling))
+    if ceiling == resource.RLIM_INFINITY:
+        return soft, hard
+    return min(soft, ceiling), ceiling if hard == resource.RLIM_INFINITY else min(hard, ceiling)
 
 
-def _landlock(config: dict[str, Any], folder: str) -> int | None:
+def _landlock(config: dict[str, Any], folder: str, executable: Sequence[str] = ()) -> int | None:
     """Make the Landlock rules: the only protection of files at level ``uid``, a second one where mounts exist."""
     try:
         if config["level"] == "uid":
-            return landlock.ruleset(config["readable"], [folder, "/dev/null"])
-        return landlock.without_files()
+            return landlock.ruleset(config["readable"], [folder, "/dev/null"], executable)
+        return landlock.without_files(executable)
     except OSError:
         # A container has an image of its own, with nothing in it to be kept from.
         if config["level"] == "uid" and not config.get("container"):

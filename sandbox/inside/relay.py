@@ -6,18 +6,16 @@ import fcntl
 import mmap
 import os
 import select
-import signal
 import struct
 import time
+from dataclasses import dataclass
 from typing import Any
 
-from sandbox.inside import kernel, protocol
+from sandbox.inside import protocol
+from sandbox.inside.processes import Followed
 
-_DEATH_S = 5.0
 _MIN_POLL_MS = 2
 _QUIET_MS = 8
-_CLOSING_S = 1.0
-_CLOSING_STEP_S = 0.002
 
 
 class ResultCounter:
@@ -52,37 +50,48 @@ class ResultCounter:
         return self.complete - before
 
 
+@dataclass
+class Budget:
+    """What all cases of a program may take together, and have left: seconds, and bytes that the host holds."""
+
+    cpu_s: float
+    wall_s: float
+    kept_bytes: int
+
+    def used_up(self) -> bool:
+        """Return whether any of it is."""
+        return min(self.cpu_s, self.wall_s, self.kept_bytes) <= 0
+
+
 class _Run:
     """The state of one program: of its process, or of the tests' and the solution's."""
 
-    def __init__(self, pids: list[int], header: dict[str, Any]) -> None:
+    def __init__(self, processes: Followed, header: dict[str, Any], budget: Budget) -> None:
         limits = header["limits"]
-        self.alive = list(pids)
+        self.processes = processes
         self.cpu_limit, self.wall_limit = float(limits["cpu_s"]), float(limits["wall_s"])
         self.out_limit = int(limits["out_bytes"])
+        self.budget = budget
         self.max_results = int(header["results"])
         self.keep_output = header["mode"] == "stdin"
         self.results = ResultCounter(self.out_limit + protocol.RESULT_SLACK)
         self.why = ""
         self.out_used = 0
-        self.peak_kb = 0
         self.marks: list[tuple[float, float]] = []
-        self.started = self.mark_wall = time.monotonic()
-        self.mark_cpu = 0.0
-        self._reaped_cpu = 0.0
-
-    def cpu(self) -> float:
-        return self._reaped_cpu + sum(map(kernel.process_cpu_s, self.alive))
+        self.started = self.mark_wall = self.ready_wall = time.monotonic()
+        self.mark_cpu = self.ready_cpu = 0.0
 
     def mark(self, count: int) -> None:
         """Record ``count`` more results, which share the time since the last, and restart the clocks."""
-        self._mark_at(self.cpu(), time.monotonic(), count)
+        self._mark_at(self.processes.cpu(), time.monotonic(), count)
         self.out_used = 0
 
     def mark_ready(self, clocks: bytes) -> None:
         """Record the first result, READY, which carries its own time: until then nothing hostile ran."""
-        cpu, wall = struct.unpack(protocol.CLOCKS, clocks)
+        cpu, wall, pid = struct.unpack(protocol.CLOCKS, clocks)
+        self.processes.began(pid)
         self._mark_at(cpu, wall, 1)
+        self.ready_cpu, self.ready_wall = cpu, wall
 
     def _mark_at(self, cpu: float, wall: float, count: int) -> None:
         share = (round((cpu - self.mark_cpu) / count, 6), round((wall - self.mark_wall) / count, 6))
@@ -90,23 +99,27 @@ class _Run:
         self.mark_cpu, self.mark_wall = cpu, wall
 
     def time_left(self) -> float:
-        cpu = self.cpu_limit - (self.cpu() - self.mark_cpu)
-        wall = self.wall_limit - (time.monotonic() - self.mark_wall)
+        used, now = self.processes.cpu(), time.monotonic()
+        if not self.marks:  # its limits are for what comes after READY
+            setup = protocol.SETUP_S - (now - self.started)
+            if setup <= 0:
+                self.why = "setup"
+            return setup
+        cpu = self.cpu_limit - (used - self.mark_cpu)
+        wall = self.wall_limit - (now - self.mark_wall)
+        budget = min(self.budget.cpu_s - (used - self.ready_cpu), self.budget.wall_s - (now - self.ready_wall))
         if cpu <= 0:
             self.why = "cpu"
         elif wall <= 0:
             self.why = "wall"
-        return min(cpu, wall)
+        elif budget <= 0:
+            self.why = protocol.BUDGET_TIME
+        return min(cpu, wall, budget)
 
-    def reap(self, pid: int, flags: int = 0) -> int | None:
-        """Wait for a process and return its exit code, negative for a signal; None when WNOHANG finds it alive."""
-        waited, status, usage = os.wait4(pid, flags)
-        if not waited:
-            return None
-        self.alive.remove(pid)
-        self._reaped_cpu += usage.ru_utime + usage.ru_stime
-        self.peak_kb = max(self.peak_kb, usage.ru_maxrss)
-        return os.waitstatus_to_exitcode(status)
+    def charge(self) -> None:
+        """Take what was used since READY off the budget; bytes were when they were passed on."""
+        self.budget.cpu_s -= self.processes.cpu() - self.ready_cpu
+        self.budget.wall_s -= time.monotonic() - self.ready_wall
 
 
 class Relay:
@@ -126,37 +139,44 @@ class Relay:
         self._used += len(frame)
         self._flush()
 
-    def follow(self, pid: int, solution: int | None, pipes: list[int], header: dict[str, Any]) -> protocol.End:
-        """Pass output on until ``pid``, which reports, and the ``solution`` are dead and their pipes are empty.
+    def follow(
+        self, processes: Followed, pipes: list[int], header: dict[str, Any], budget: Budget
+    ) -> protocol.End:
+        """Pass output on until the processes are dead and the ``pipes`` from them are empty.
 
-        Return how they ended.
+        Charge the budget. Return how they ended.
         """
-        pids = [pid] if solution is None else [pid, solution]
-        run = _Run(pids, header)
+        run = _Run(processes, header, budget)
         sources = dict(zip(pipes, (protocol.STDOUT, protocol.STDERR, protocol.RESULT), strict=True))
         for fd in sources:
             fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK)
-        death = os.pidfd_open(pid)
-        if not _wait_quietly(death):
-            self._listen(run, death, sources)
-        status = _end(run, pid, solution, death)
+        if not _wait_quietly(processes.death):
+            self._listen(run, processes.death, sources)
+        status = processes.end(broken=bool(run.why))
         for fd, kind in sources.items():
             while not run.why and self._pass_on(run, fd, kind):
                 pass
             os.close(fd)
-        os.close(death)
-        if run.results.complete == 0:
+        # Before READY nothing hostile runs, but for a solution beside the tests, which may flood.
+        if run.results.complete == 0 and run.why not in ("output", protocol.BUDGET_BYTES):
             run.why = "setup"
+        run.charge()
         wall = time.monotonic() - run.started
-        return protocol.End(run.why or "exit", status, run.cpu(), wall, run.peak_kb, run.marks)
+        return protocol.End(run.why or "exit", status, processes.cpu(), wall, processes.peak_kb, run.marks)
 
     def _listen(self, run: _Run, death: int, sources: dict[int, int]) -> None:
         """Pass output on as it comes, until the reporting process is dead or a limit is broken."""
         poll = select.poll()
-        for fd in (*sources, death):
-            poll.register(fd, select.POLLIN)
+        poll.register(death, select.POLLIN)
         poll.register(0, 0)  # only to hear that the host is gone
+        waiting = dict(sources)
         while True:
+            for fd, kind in list(waiting.items()):
+                # A solution may write before the tests beside it have read their part of the request. That it
+                # floods is heard once they are ready, or the next request would be read from their part.
+                if kind == protocol.RESULT or run.results.complete:
+                    poll.register(fd, select.POLLIN)
+                    del waiting[fd]
             left_ms = int(run.time_left() * 1000)
             if run.why:
                 return
@@ -175,7 +195,7 @@ class Relay:
         try:
             size = os.readv(fd, [self._buffer[offset : offset + protocol.CHUNK]])
         except BlockingIOError:
-            return bool(run.alive)  # alive: more may come
+            return run.processes.alive()  # then more may come
         if size == 0:
             return False
         data = self._buffer[offset : offset + size]
@@ -191,6 +211,10 @@ class Relay:
                 return False
             if not run.keep_output and run.results.complete:
                 return True
+        run.budget.kept_bytes -= size
+        if run.budget.kept_bytes < 0:
+            run.why = protocol.BUDGET_BYTES
+            return False
         protocol.FRAME.pack_into(self._map, self._used, kind, size)
         self._used = offset + size
         return True
@@ -224,34 +248,3 @@ def _wait_quietly(death: int) -> bool:
     poll = select.poll()
     poll.register(death, select.POLLIN)
     return bool(poll.poll(_QUIET_MS))
-
-
-def _end(run: _Run, pid: int, solution: int | None, death: int) -> int:
-    """Kill what still runs. Return the exit code that decides: of a solution that ended first, else of ``pid``."""
-    own_end = None
-    if solution is not None and not run.why and _exited(pid, protocol.GONE_EXIT):
-        own_end = _reap_soon(run, solution)
-    for each in run.alive:
-        os.kill(each, signal.SIGKILL)
-    if not select.select([death], [], [], _DEATH_S)[0]:
-        os._exit(1)
-    status = None
-    for each in list(run.alive):
-        code = run.reap(each)
-        status = code if each == pid else status
-    assert status is not None
-    return status if own_end is None else own_end
-
-
-def _exited(pid: int, code: int) -> bool:
-    """Return whether a process exited by itself with that code; it stays to be reaped."""
-    info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    return info is not None and info.si_code == os.CLD_EXITED and info.si_status == code
-
-
-def _reap_soon(run: _Run, pid: int) -> int | None:
-    """Wait a moment for the exit code of a process that closed its socket; None when it does not end."""
-    deadline = time.monotonic() + _CLOSING_S
-    while (code := run.reap(pid, os.WNOHANG)) is None and time.monotonic() < deadline:
-        time.sleep(_CLOSING_STEP_S)
-    return code

@@ -7,6 +7,7 @@ the directories above it are new ones, and every uid may cross them.
 from __future__ import annotations
 
 import os
+import site
 import sys
 import sysconfig
 from pathlib import Path
@@ -16,6 +17,7 @@ from sandbox.inside import kernel
 RUNNER = "/couplet"  # the folder that the runner imports from
 PACKAGE = "sandbox/inside"  # below it: this package, the only code of ours that a program can see
 _STAGING = "/sys"  # mounted over in a private namespace; nothing we bind can live below it
+_NODE_MODULES = "/usr/share/nodejs"
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _LINKS = {"shm": "/tmp", "fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 _QUIET = kernel.MS_NOSUID | kernel.MS_NODEV
@@ -32,7 +34,7 @@ def interpreter_paths() -> list[str]:
     triplets = [f"/usr/lib/{multiarch}", f"/lib/{multiarch}"] if multiarch else []
     if not any(os.path.isdir(path) for path in triplets):
         triplets = ["/usr/lib", "/lib"]
-    wanted += [*triplets, "/usr/lib64", "/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo"]
+    wanted += [*triplets, "/usr/lib64", "/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo", "/usr/lib/locale"]
     found: list[str] = []
     for path in sorted({os.path.realpath(path) for path in wanted if os.path.exists(path)}):
         if not any(path == other or path.startswith(other + "/") for other in found):
@@ -47,10 +49,21 @@ def site_packages() -> list[str]:
     return [path for path in candidates if os.path.isdir(path)]
 
 
-def build(package: str, libraries: str) -> None:
+def installed_packages() -> list[str]:
+    """List the folders of packages that this interpreter would import from, had it been started with its site."""
+    return [path for path in site.getsitepackages() if os.path.isdir(path)]
+
+
+def node_paths(program: str) -> list[str]:
+    """List what Node needs beside the system's libraries: itself and, from Debian, its own modules."""
+    return [path for path in (program, _NODE_MODULES) if program and os.path.exists(path)]
+
+
+def build(package: str, beside: list[str]) -> None:
     """Build the jail's root file system and make it the root of this process.
 
-    ``package`` is the folder of this package on the machine, ``libraries`` a site-packages folder or empty.
+    ``package`` is the folder of this package on the machine, ``beside`` are the paths that programs see beside
+    the interpreter's.
     Needs a mount namespace of its own and CAP_SYS_ADMIN in it; raises OSError naming the mount that failed.
     """
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
@@ -60,8 +73,8 @@ def build(package: str, libraries: str) -> None:
     for path in site_packages():
         if os.path.isdir(_STAGING + path):
             kernel.mount("none", _STAGING + path, "tmpfs", _QUIET | kernel.MS_RDONLY, "size=4k,mode=0755")
-    if libraries:
-        _bind(libraries, _STAGING + libraries)
+    for path in beside:
+        _bind(path, _STAGING + path)
     for name in ("lib", "lib64", "bin"):
         if os.path.islink("/" + name) and not os.path.lexists(f"{_STAGING}/{name}"):
             os.symlink(os.readlink("/" + name), f"{_STAGING}/{name}")
@@ -82,10 +95,13 @@ def build(package: str, libraries: str) -> None:
 
 
 def mount_proc() -> bool:
-    """Mount procfs of this PID namespace, or an empty folder where that is refused; return whether it worked."""
+    """Mount procfs of this PID namespace, or an empty folder where that is refused; return whether it worked.
+
+    In it a process sees itself, and no other that it may not trace.
+    """
     flags = _QUIET | kernel.MS_NOEXEC
     try:
-        kernel.mount("proc", "/proc", "proc", flags)
+        kernel.mount("proc", "/proc", "proc", flags, "subset=pid,hidepid=ptraceable")
     except OSError:
         kernel.mount("none", "/proc", "tmpfs", flags | kernel.MS_RDONLY, "size=4k,mode=0755")
         return False

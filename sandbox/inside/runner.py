@@ -12,6 +12,7 @@ import functools
 import gc
 import importlib
 import importlib.util
+import itertools
 import json
 import marshal
 import os
@@ -19,10 +20,13 @@ import posix
 import random
 import socket
 import sys
+from collections import deque
 from typing import Any
 
-from sandbox.inside import child, kernel, lockdown, protocol, sweep
-from sandbox.inside.relay import Relay
+from sandbox.inside import child, kernel, lockdown, protocol, scratch, sweep
+from sandbox.inside.fork_server import ForkServer
+from sandbox.inside.processes import Children
+from sandbox.inside.relay import Budget, Relay
 
 # Imported once, so that programs do not pay for it.
 PRELOAD = """
@@ -31,17 +35,17 @@ PRELOAD = """
 """
 _MAX_REQUESTS = 10_000
 _LIMITS_CACHED = 64
+_AHEAD = 2  # forks that a program's fork server is asked for, the one that runs among them
 
 
 def main() -> None:
-    """Run the server with the launcher's configuration, which is the second argument of the process."""
+    """Run the server with the launcher's configuration, in the file whose descriptor is the second argument."""
     sys.path.remove(sys.argv[1])
-    config: dict[str, Any] = json.loads(sys.argv[2])
+    config = _configuration(int(sys.argv[2]))
     sys.argv[:] = [""]
     try:
-        if config["libraries"]["folder"]:
-            sys.path.append(config["libraries"]["folder"])
-        for name in (*PRELOAD.split(), *config["libraries"]["preload"]):
+        sys.path += config["packages"]
+        for name in (*PRELOAD.split(), *config["preload"]):
             importlib.import_module(name)
         for name in ("exit", "quit"):  # what the site module, left out here, gives every script
             setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D (i.e. EOF)"))
@@ -50,72 +54,158 @@ def main() -> None:
         if config["level"] == "uid":
             kernel.die_with_parent()
             kernel.adopt_orphans()
+            scratch.mark(config.get("folder", scratch.TMP))
+        kernel.hide_memory()
         isolation = lockdown.prepare(config)
         relay = Relay()
-        self_fd = os.pidfd_open(os.getpid())
     except (OSError, ImportError) as error:
         protocol.refuse(str(error))
     random.seed(0)  # for every program: a verdict should not depend on luck
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
     gc.collect()
     gc.freeze()
     hello = {
         "level": isolation.level,
         "proc": isolation.proc,
+        "languages": isolation.languages,
         "python": sys.version.split()[0],
         "byte_code": importlib.util.MAGIC_NUMBER.hex(),
     }
     relay.send(protocol.HELLO, json.dumps(hello).encode())
-    job = _serve(isolation, relay, self_fd)
+    job = _Server(isolation, relay).serve()
     # Only a child gets here, with the server's frames gone from its stack.
     child.run(job)
 
 
-def _serve(isolation: lockdown.Isolation, relay: Relay, self_fd: int) -> child.Job:
-    """Serve requests until the host goes away, then exit. Return only in a child, with the job to run."""
+def _configuration(given: int) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(os.pread(given, os.fstat(given).st_size, 0))
+    os.close(given)
+    return config
 
-    limits_of = functools.lru_cache(_LIMITS_CACHED)(functools.partial(lockdown.child_limits, isolation))
 
-    def fork() -> int:
-        if isolation.level == "uid":
-            return os.fork()
-        kernel.unshare(kernel.NEWPID)
-        pid = os.fork()
-        if pid:
-            kernel.setns(self_fd, kernel.NEWPID)  # without it the next unshare is refused
-        return pid
+class _Server:
+    """Serves requests until the host goes away."""
 
-    for _ in range(_MAX_REQUESTS):
-        sizes = protocol.REQUEST.unpack(_read_exactly(protocol.REQUEST.size))
-        header: dict[str, Any] = marshal.loads(_read_exactly(min(sizes[0], protocol.MAX_CONTROL)))
-        limits = limits_of(tuple(header["limits"].items()), header["results"])
-        request = child.ForkRequest(isolation, limits, header)
-        pipes = [os.pipe() for _ in range(3)]
-        writes = [write for _, write in pipes]
+    def __init__(self, isolation: lockdown.Isolation, relay: Relay) -> None:
+        self._isolation = isolation
+        self._relay = relay
+        self._limits_of = functools.lru_cache(_LIMITS_CACHED)(functools.partial(lockdown.child_limits, isolation))
+        self._fork_tests = os.fork if isolation.tests is None else isolation.tests.fork
+
+    def serve(self) -> child.Job:
+        """Serve, then exit. Return only in a child, with the job to run."""
+        for _ in range(_MAX_REQUESTS):
+            sizes = protocol.REQUEST.unpack(_read_exactly(protocol.REQUEST.size))
+            header: dict[str, Any] = marshal.loads(_read_exactly(min(sizes[0], protocol.MAX_CONTROL)))
+            results = max(header["results"], len(header["inputs"]))
+            limits = self._limits_of(tuple(header["limits"].items()), results, header["language"])
+            request = child.ForkRequest(self._isolation, limits, header)
+            self._renew_tmp(limits)
+            job = (self._each_input if len(header["inputs"]) > 1 else self._one)(request, sizes)
+            if job is not None:
+                return job
+        os._exit(0)
+
+    def _one(self, request: child.ForkRequest, sizes: tuple[int, int, int]) -> child.Job | None:
+        """Run a program in one process, or a split judge in two. Return only a child's job."""
+        reads, writes = _pipes()
         solution = None
-        if header["mode"] == "split":
+        if request.mode == "split":
             ours, theirs = (end.detach() for end in socket.socketpair())
-            solution = fork()
+            solution = os.fork()
             if solution == 0:
                 return child.become_solution(request, sizes[1], writes[:2], theirs)
             os.close(theirs)
-            pid = fork()
+            pid = self._fork_tests()
             if pid == 0:
                 return child.become_tests(request, sizes[2], writes, ours)
             os.close(ours)
         else:
-            pid = fork()
+            pid = os.fork()
             if pid == 0:
                 return child.become_program(request, (sizes[1], sizes[2]), writes)
         for write in writes:
             os.close(write)
-        end = relay.follow(pid, solution, [read for read, _ in pipes], header)
-        uids = [isolation.child_uid] if solution is None else [isolation.child_uid, isolation.judge_uid]
-        if isolation.level == "uid" and not sweep.clean(uids, isolation.folder):
-            end.why = "setup"
-        relay.send(protocol.END, end.encode())
-        if end.why == "setup":
-            break  # the request stream may be out of step: a fresh slot is cheaper than finding out
-    os._exit(0)
+        budget = Budget(*request.header["budget"])
+        end = self._relay.follow(Children(pid, solution), reads, request.header, budget)
+        self._clean(end, solution is not None)
+        self._answer(end)
+        return None
+
+    def _each_input(self, request: child.ForkRequest, sizes: tuple[int, int, int]) -> child.Job | None:
+        """Run a program on each input, in forks of one isolated process. Return only a child's job."""
+        header = request.header
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            each = self._limits_of(tuple(header["limits"].items()), header["results"], request.language)
+            return child.become_fork_server(request, sizes[1], theirs.detach(), each)
+        theirs.close()
+        server, budget = ForkServer(pid, ours), Budget(*header["budget"])
+        asked: deque[list[int]] = deque()
+        ahead = 1 if header["stepwise"] else _AHEAD
+        for rest in reversed(range(len(header["inputs"]))):
+            while len(asked) < min(ahead, rest + 1):
+                reads, writes = _pipes()
+                server.ask(writes)
+                for write in writes:
+                    os.close(write)
+                asked.append(reads)
+            end = self._relay.follow(server.fork(), asked.popleft(), header, budget)
+            end.last = (
+                not rest
+                or end.why != "exit"
+                or budget.used_up()
+                or lockdown.is_folder_used(self._isolation, request.limits)
+            )
+            if end.last:
+                server.close()
+                self._clean(end, split=False)
+            self._answer(end)
+            if end.last or (header["stepwise"] and _read_exactly(1) != protocol.GO_ON):
+                break
+        server.close()
+        for read in itertools.chain.from_iterable(asked):
+            os.close(read)
+        if not sweep.is_nobody_left():  # where the host was answered before it stopped
+            os._exit(0)
+        return None
+
+    def _renew_tmp(self, limits: lockdown.ChildLimits) -> None:
+        try:
+            if limits.tmp is not None:
+                limits.tmp.renew()
+        except OSError as error:
+            self._relay.send(protocol.STDERR, str(error).encode())
+            self._answer(protocol.End("setup", 0, 0.0, 0.0, 0, []))
+
+    def _clean(self, end: protocol.End, split: bool) -> None:
+        """Sweep where a program may have left something; where something is left, say so in ``end``."""
+        isolation, alone = self._isolation, sweep.is_nobody_left()
+        if isolation.level != "uid":
+            clean = alone
+        elif alone and scratch.is_untouched(isolation.folder):
+            clean = True
+        else:
+            uids = [isolation.child_uid, isolation.judge_uid] if split else [isolation.child_uid]
+            clean = sweep.clean(uids, isolation.folder)
+            scratch.mark(isolation.folder)
+        if not clean and end.why != "setup":
+            end.why = "left"
+
+    def _answer(self, end: protocol.End) -> None:
+        """Send the end; after some, a fresh slot is cheaper than finding out what this one is still good for."""
+        self._relay.send(protocol.END, end.encode())
+        if end.why in ("setup", "left"):
+            os._exit(0)
+
+
+def _pipes() -> tuple[list[int], list[int]]:
+    """Make pipes for stdout, stderr and results; return their ends to read and to write."""
+    reads, writes = zip(*(os.pipe() for _ in range(3)), strict=True)
+    return list(reads), list(writes)
 
 
 def _read_exactly(size: int) -> bytes:

@@ -2,7 +2,8 @@
 
 Default answer EPERM. ``clone`` may only make threads, so there is no process bomb and no daemon to clean up;
 ``clone3`` answers ENOSYS because only that makes libc fall back to ``clone``. A foreign architecture is
-killed. ``socketpair`` is stream only: a datagram pair could send to any named unix socket of the host.
+killed. ``socketpair`` is stream only: a datagram pair could send to any named unix socket of the host. Signals
+and limits are for the process itself: others of the same user may be in sight.
 """
 
 from __future__ import annotations
@@ -15,16 +16,22 @@ from sandbox.inside import syscalls
 
 _LOAD, _AND, _JUMP, _JEQ, _JGT, _JGE, _JSET, _RET = 0x20, 0x54, 0x05, 0x15, 0x25, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24
+_NR, _ARCH, _ARG0, _ARG1, _ARG4 = 0, 4, 16, 24, 48
 _CLONE_THREAD, _CLONE_NAMESPACES = 0x10000, 0x7E020080
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPE_MASK = 1, 1, 0xF
+_AT_EMPTY_PATH = 0x1000
 _PRCTL = (15, 16, 0x53564D41)  # SET_NAME, GET_NAME, SET_VMA
+_PRCTL_OF_SERVERS = (1, 22)  # SET_PDEATHSIG, SET_SECCOMP
+_FCNTL_OF_OTHERS = (8, 10, 15)  # SETOWN, SETSIG, SETOWN_EX: to have the kernel signal another process
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, GWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
 
 _MACHINES = {
     "x86_64": (0xC000003E, syscalls.X86_64, syscalls.X86_64_SPECIAL),
     "aarch64": (0xC00000B7, syscalls.AARCH64, syscalls.AARCH64_SPECIAL),
 }
+
+
+OWN_ID = 0x7FFFFFFF  # stands in the program for the id of the process that installs it
 
 
 def _op(code: int, k: int, jt: int = 0, jf: int = 0) -> bytes:
@@ -55,28 +62,77 @@ def _one_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
     return [_op(_LOAD, offset), *tests, _deny(), _op(_RET, _ALLOW)]
 
 
-def threads_only(machine: str | None = None) -> bytes:
-    """Assemble the filter for ``machine`` (default: this one). Raises OSError where no table exists."""
+def _none_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
+    tests = [_op(_JEQ, value, len(values) - index, 0) for index, value in enumerate(values)]
+    return [_op(_LOAD, offset), *tests, _op(_RET, _ALLOW), _deny()]
+
+
+def threads_only(machine: str | None = None, *, executes: int | None = None) -> bytes:
+    """Assemble the filter for ``machine`` (default: this one), with ``OWN_ID`` in place of the process's own id.
+
+    ``executes``: the one descriptor whose file may be executed. Raises OSError where no table exists.
+    """
+    return _assembled(machine, {} if executes is None else {"execveat": _executing(executes)})
+
+
+def _executing(descriptor: int) -> list[bytes]:
+    return [
+        _op(_LOAD, _ARG4),
+        _op(_JEQ, _AT_EMPTY_PATH, 0, 2),
+        _op(_LOAD, _ARG0),
+        _op(_JEQ, descriptor, 1, 0),
+        _deny(),
+        _op(_RET, _ALLOW),
+    ]
+
+
+def fork_server(machine: str | None = None) -> bytes:
+    """Assemble the filter of a process that forks programs, which install theirs on top of it.
+
+    It may fork, receive descriptors, make files in memory and install a filter; and it allows what it cannot tell
+    of its forks, their own ids. Raises OSError where no table exists.
+    """
+    allow = [_op(_RET, _ALLOW)]
+    more = ("recvmsg", "memfd_create", "kill", "tkill", "tgkill", "prlimit64")
+    clone = [_op(_LOAD, _ARG0), _op(_JSET, _CLONE_NAMESPACES, 0, 1), _deny(), *allow]
+    return _assembled(
+        machine,
+        {**dict.fromkeys(more, allow), "clone": clone, "prctl": _one_of(_ARG0, _PRCTL + _PRCTL_OF_SERVERS)},
+    )
+
+
+def _assembled(machine: str | None, instead: dict[str, list[bytes]]) -> bytes:
+    """Assemble the filter of programs, with other answers ``instead`` to some calls."""
     name = machine or os.uname().machine
     if name not in _MACHINES:
         raise OSError(errno.ENOSYS, f"no system call table for {name}")
     arch, allowed, special = _MACHINES[name]
-    clone = [
-        _op(_LOAD, _ARG0),
-        _op(_JSET, _CLONE_NAMESPACES, 1, 0),
-        _op(_JSET, _CLONE_THREAD, 1, 0),
-        _deny(),
-        _op(_RET, _ALLOW),
-    ]
-    socketpair = [
-        _op(_LOAD, _ARG0),
-        _op(_JEQ, _AF_UNIX, 0, 3),
-        _op(_LOAD, _ARG1),
-        _op(_AND, _SOCK_TYPE_MASK),
-        _op(_JEQ, _SOCK_STREAM, 1, 0),
-        _deny(),
-        _op(_RET, _ALLOW),
-    ]
+    answers = {
+        "clone3": [_deny(errno.ENOSYS)],
+        "clone": [
+            _op(_LOAD, _ARG0),
+            _op(_JSET, _CLONE_NAMESPACES, 1, 0),
+            _op(_JSET, _CLONE_THREAD, 1, 0),
+            _deny(),
+            _op(_RET, _ALLOW),
+        ],
+        "socketpair": [
+            _op(_LOAD, _ARG0),
+            _op(_JEQ, _AF_UNIX, 0, 3),
+            _op(_LOAD, _ARG1),
+            _op(_AND, _SOCK_TYPE_MASK),
+            _op(_JEQ, _SOCK_STREAM, 1, 0),
+            _deny(),
+            _op(_RET, _ALLOW),
+        ],
+        "prctl": _one_of(_ARG0, _PRCTL),
+        "ioctl": _one_of(_ARG1, _IOCTL),
+        "fcntl": _none_of(_ARG1, _FCNTL_OF_OTHERS),
+        "prlimit64": _one_of(_ARG0, (0, OWN_ID)),
+        # The C library signals itself by tgkill, or by tkill with the id of its first thread.
+        **dict.fromkeys(("kill", "tkill", "tgkill"), _one_of(_ARG0, (OWN_ID,))),
+        **instead,
+    }
     program = [
         _op(_LOAD, _ARCH),
         _op(_JEQ, arch, 1, 0),
@@ -84,14 +140,10 @@ def threads_only(machine: str | None = None) -> bytes:
         _op(_LOAD, _NR),
         _op(_JGE, 0x40000000, 0, 1),  # x32
         _op(_RET, _KILL),
-        *_when(special["clone3"], [_deny(errno.ENOSYS)]),
-        *_when(special["clone"], clone),
-        *_when(special["socketpair"], socketpair),
-        *_when(special["prctl"], _one_of(_ARG0, _PRCTL)),
-        *_when(special["ioctl"], _one_of(_ARG1, _IOCTL)),
     ]
-    program += _search(_ranges(list(allowed.values())))
-    return b"".join(program)
+    for call, body in answers.items():
+        program += _when(special[call], body)
+    return b"".join(program + _search(_ranges(list(allowed.values()))))
 
 
 def _search(ranges: list[tuple[int, int]]) -> list[bytes]:

@@ -18,16 +18,26 @@ def clean(uids: list[int], folder: str) -> bool:
     return all(swept)
 
 
+def is_nobody_left() -> bool:
+    """Return whether this process has no child any more, which adopts the orphans of its children."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return True
+    return False
+
+
 def empty(folder: str) -> None:
     """Remove everything in a folder that nobody else uses any more. Raises OSError.
 
     A hostile tree may be deeper than any path or stack is long, so folders are moved up before they are taken
     apart.
     """
+    if os.lstat(folder).st_uid == os.geteuid():  # a container's /tmp is root's, whom nothing locks out
+        os.chmod(folder, 0o700)
     top = os.open(folder, _OPEN_FOLDER)
     try:
-        if os.fstat(top).st_uid == os.geteuid():  # a container's /tmp is root's, whom nothing locks out
-            os.fchmod(top, 0o700)
         while names := os.listdir(top):
             for name in names:
                 if not _unlinked(name, top):

@@ -9,90 +9,169 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import CodeType
-from typing import Any
+from typing import Any, Protocol
 
-from sandbox.inside import protocol, reports, values
-from sandbox.inside.remote import Remote, SolutionGone
-
-_CLAIM_BYTES = 200
+from sandbox.inside import protocol, reports
+from sandbox.inside.claims import Claim
+from sandbox.inside.no_new_code import refuse_new_code
+from sandbox.inside.places import unexpected
+from sandbox.inside.remote import Account, Remote, SolutionGone
+from sandbox.inside.values import ValueRefusedError
 
 
 @dataclass(frozen=True)
 class Tests:
-    """``setup`` runs first; each of ``exports`` is a name of the solution that tests may use."""
+    """``setup`` runs first; each of ``exports`` is a name of the solution that tests may use.
+
+    ``changes``: for each script the changes of arguments that are expected, None where nothing is known of them.
+    """
 
     setup: CodeType | str
     exports: list[str]
     scripts: list[CodeType | str]
+    changes: list[frozenset[str] | None]
 
 
-def run_beside(tests: Tests, remote: Remote) -> None:
+class Solution(Protocol):
+    """What runs the scripts' calls of the solution, and keeps account of them."""
+
+    answering: int
+    denied: AssertionError | None
+
+    def name(self, name: str) -> object: ...
+
+    def start(self, expected: frozenset[str] | None, *, shown: bool = True) -> None: ...
+
+    def undo(self) -> None: ...
+
+    def account(self) -> Account: ...
+
+
+def run_beside(tests: Tests, remote: Remote, out_bytes: int) -> None:
     """Run every script and report on it; exit without a report on the current one when the solution is gone."""
     try:
-        _run(tests, {"__name__": "tests"}, remote.name, remote.calls, remote.handles)
+        runner = _Runner(remote, {"__name__": "tests"}, out_bytes)
+        taken = runner.load(tests)
+        refuse_new_code()
+        runner.run(tests, taken)
     except SolutionGone:
         os._exit(protocol.GONE_EXIT)
 
 
-def run_inside(tests: Tests, namespace: dict[str, Any]) -> None:
+def run_inside(tests: Tests, namespace: dict[str, Any], out_bytes: int) -> None:
     """Run the scripts in the solution's own namespace: whatever this reports may be forged."""
-    solution = dict(namespace)
-    _run(tests, namespace, solution.__getitem__, itertools.count().__next__, lambda: 0)
+    runner = _Runner(_Inside(namespace), namespace, out_bytes)
+    runner.run(tests, runner.load(tests))
 
 
-def _run(
-    tests: Tests,
-    namespace: dict[str, Any],
-    export: Callable[[str], object],
-    calls: Callable[[], int],
-    handles: Callable[[], int],
-) -> None:
-    """Run the scripts. ``calls`` and ``handles`` count the calls of the solution and its objects so far."""
-    checks = itertools.count()
-    namespace[protocol.COUNT] = lambda: next(checks) and None
-    try:
-        exec(tests.setup, namespace)
-        taken = _bind(tests.exports, namespace, export)
-    except SolutionGone:
-        raise
-    except BaseException as error:  # noqa: BLE001 - also what the solution raised
-        reports.report(reports.failure(error))
-        os._exit(0)
-    reports.report(protocol.LOADED)
-    for script in tests.scripts:
-        checks_before, calls_before, handles_before = next(checks), calls(), handles()
-        result = _outcome(script, namespace)
-        claim = (
-            True,
-            next(checks) - checks_before - 1,
-            calls() - calls_before + taken,
-            handles() - handles_before,
-        )
-        reports.report(result or protocol.VALUE + values.encode(claim, _CLAIM_BYTES))
-    os._exit(0)
+class _Inside:
+    """A solution in the process of the tests, of which nothing is known but its names."""
+
+    answering = 0
+    denied: AssertionError | None = None
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        self._names = dict(namespace)
+
+    def name(self, name: str) -> object:
+        return self._names[name]
+
+    def start(self, expected: frozenset[str] | None, *, shown: bool = True) -> None: ...
+
+    def undo(self) -> None: ...
+
+    def account(self) -> Account:
+        return Account(1, frozenset(), frozenset())
 
 
-def _bind(exports: list[str], namespace: dict[str, Any], export: Callable[[str], object]) -> int:
-    """Bind the exports in the namespace; return how many are plain values, which tests use without a call."""
-    for name in exports:
+class _Runner:
+    def __init__(self, solution: Solution, namespace: dict[str, Any], out_bytes: int) -> None:
+        self._solution = solution
+        self._namespace = namespace
+        self._out_bytes = out_bytes
+        self._checks = itertools.count()
+        namespace[protocol.COUNT] = self._count
+
+    def load(self, tests: Tests) -> int:
+        """Run the set-up and bind the exports; when that fails, report it and exit.
+
+        Return how many exports are plain values, which tests use without asking.
+        """
         try:
-            namespace[name] = export(name)
+            exec(tests.setup, self._namespace)
+            for name in tests.exports:
+                self._namespace[name] = self._export(name)
+        except SolutionGone:
+            raise
+        except BaseException as error:  # noqa: BLE001 - also what the solution raised
+            reports.report(reports.failure(error))
+            os._exit(0)
+        return sum(not callable(self._namespace[name]) for name in tests.exports)
+
+    def run(self, tests: Tests, taken: int) -> None:
+        """Run and report every script, then exit; ``taken`` plain exports count as calls of the solution."""
+        reports.report(protocol.LOADED)
+        for script, changes in zip(tests.scripts, tests.changes, strict=True):
+            reports.report(self._result(script, changes, taken))
+        os._exit(0)
+
+    def _count(self) -> None:
+        """Count a check that is reached. The solution may call a test's functions as often as it likes."""
+        if not self._solution.answering:
+            next(self._checks)
+
+    def _export(self, name: str) -> object:
+        try:
+            return self._solution.name(name)
         except KeyError:
             raise NameError(f"the solution defines no {name}") from None
-    return sum(not callable(namespace[name]) for name in exports)
+
+    def _result(self, script: CodeType | str, changes: frozenset[str] | None, taken: int) -> bytes:
+        """Run a script and encode what to report.
+
+        A solution may change an argument that others leave alone, as if it were its own. But then it may neither
+        pass by that, nor where the test asks that it does not: the script has to pass whether it sees that or not.
+        """
+        self._solution.start(changes, shown=False)
+        claim = self._attempt(script)
+        if isinstance(claim, Claim) and changes is not None and unexpected(claim.changes, changes):
+            self._solution.start(changes)
+            seen = self._attempt(script)
+            self._solution.undo()
+            claim = seen if isinstance(seen, bytes) else _both(claim, seen, changes)
+        if isinstance(claim, bytes):
+            return claim
+        try:
+            claimed = replace(claim, calls=claim.calls + taken)
+            return protocol.VALUE + claimed.encode(self._out_bytes)
+        except ValueRefusedError as error:
+            return reports.failure(error)
+
+    def _attempt(self, script: CodeType | str) -> Claim | bytes:
+        """Run a script: return the claim that it passed, or the report of why it did not."""
+        before = next(self._checks)
+        try:
+            exec(script, self._namespace)
+        except SolutionGone:
+            raise
+        except AssertionError as error:
+            return reports.failure(error, protocol.DENIED)
+        except BaseException as error:  # noqa: BLE001 - whatever the tests or the solution raised
+            return reports.failure(error)
+        if self._solution.denied is not None:
+            return reports.failure(self._solution.denied, protocol.DENIED)
+        account = self._solution.account()
+        return Claim(True, next(self._checks) - before - 1, account.asked, account.uses, account.changes)
 
 
-def _outcome(script: CodeType | str, namespace: dict[str, Any]) -> bytes | None:
-    """Run a script; return the report of why it did not pass, or None when it passed."""
-    try:
-        exec(script, namespace)
-    except SolutionGone:
-        raise
-    except AssertionError as error:
-        return reports.failure(error, protocol.DENIED)
-    except BaseException as error:  # noqa: BLE001 - whatever the tests or the solution raised
-        return reports.failure(error)
-    return None
+def _both(unseen: Claim, seen: Claim, expected: frozenset[str]) -> Claim:
+    """Join the claims of a script that passed whether or not it saw the changes that were not expected."""
+    return Claim(
+        passed=True,
+        checks=min(unseen.checks, seen.checks),
+        calls=min(unseen.calls, seen.calls),
+        uses=unseen.uses | seen.uses,
+        changes=unseen.changes - unexpected(unseen.changes, expected),
+    )

@@ -4,31 +4,49 @@ The encoder runs next to hostile code and the decoder on the host, so the decode
 bounded depth and size. Subclasses collapse to their base type, which is what makes always-equal objects
 harmless. The encoding: None, bool, str, small int and finite float as JSON; everything else as a JSON list
 whose first item is a tag. Other objects may cross by name where a caller gives a way to (``foreign``).
+
+Plain data is what the language writes as literals, and of its library: ``bytearray``, the views of dictionaries,
+``deque``, ``Decimal``, ``Fraction``, dates, times and time differences. Instances of data classes cross as their
+fields, unless they may cross by name.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 MAX_DEPTH = 48
 MAX_NODES = 2_000_000
-# Items of sets and keys of dictionaries: ints with equal hashes make building them quadratic.
-MAX_HASHED = 10_000
+# Distinct items of a set, or keys of a dictionary, with one hash: building either is quadratic in them.
+MAX_SHARED_HASH = 128
 _SMALL = 1 << 53
 _SCALARS = (type(None), bool, str, int, float)
+_SCALAR_TYPES = frozenset(_SCALARS)
 _FOREIGN = "h"
+# Characters of a number that is no int: arithmetic with a Fraction is quadratic in them.
+_MAX_WRITTEN = 10_000
 
 
 class ValueRefusedError(ValueError):
     """The value is not plain data, or too large or too deep."""
 
 
-def encode(value: object, max_bytes: int, foreign: Callable[[object], Any] | None = None) -> bytes:
-    """Encode a value in at most ``max_bytes``; ``foreign`` gives the JSON data for other objects than plain data.
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """An instance of a data class, where there is no such class: its name, and the fields that are compared."""
+
+    kind: str
+    fields: dict[str, object]
+
+
+def encode(value: object, max_bytes: int, foreign: Callable[[object], object] | None = None) -> bytes:
+    """Encode a value in at most ``max_bytes``; ``foreign`` gives what stands for another object than plain data.
 
     Raises :class:`ValueRefusedError` for what cannot cross.
     """
@@ -40,7 +58,7 @@ def encode(value: object, max_bytes: int, foreign: Callable[[object], Any] | Non
 
 
 class _Packer:
-    def __init__(self, foreign: Callable[[object], Any] | None) -> None:
+    def __init__(self, foreign: Callable[[object], object] | None) -> None:
         self._foreign = foreign
         self._budget = MAX_NODES
 
@@ -61,6 +79,8 @@ class _Packer:
                 return str.__str__(value)
             case bytes():
                 return ["b", bytes.__bytes__(value).hex()]
+            case bytearray():
+                return ["bytearray", bytes(bytearray.__iter__(value)).hex()]
             case complex():
                 plain = complex.__complex__(value)
                 return ["c", self.pack(plain.real, depth), self.pack(plain.imag, depth)]
@@ -76,14 +96,39 @@ class _Packer:
                 return self._items("z", frozenset.__iter__(value), depth)
             case dict():
                 return self._items("d", (part for pair in dict.items(value) for part in pair), depth)
+            case deque():
+                bound = self.pack(deque.maxlen.__get__(value), depth)
+                return ["deque", bound, *self._items("l", deque.__iter__(value), depth)[1:]]
+        view = _VIEWS.get(type(value))
+        if view is not None:
+            return self._items(view, value, depth)  # type: ignore[arg-type]
         if _is_numpy(value):
             return self.pack(value.tolist(), depth)  # type: ignore[attr-defined]
+        written = _written(value)
+        if written is not None:
+            return written
         if self._foreign is not None:
-            return [_FOREIGN, self._foreign(value)]
+            return [_FOREIGN, self.pack(self._foreign(value), depth + 1)]
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = (
+                (field.name, getattr(value, field.name)) for field in dataclasses.fields(value) if field.compare
+            )
+            return self._items(
+                "record", (type(value).__name__, *(part for pair in fields for part in pair)), depth
+            )
         raise ValueRefusedError(f"value of type {type(value).__name__} cannot be returned")
 
     def _items(self, tag: str, items: Iterable[object], depth: int) -> list[Any]:
         return [tag, *(self.pack(item, depth + 1) for item in items)]
+
+
+def _written(value: object) -> list[Any] | None:
+    """Write a number or a time of the standard library, which the program has loaded if it has one; else None."""
+    for tag, (module, name, write, _) in _WRITTEN.items():
+        kind = getattr(sys.modules.get(module), name, None)
+        if isinstance(kind, type) and isinstance(value, kind):
+            return [tag, write(kind, value)]
+    return None
 
 
 def _is_numpy(value: object) -> bool:
@@ -92,17 +137,39 @@ def _is_numpy(value: object) -> bool:
     return numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic))
 
 
+def refuse_collisions(items: Sequence[Hashable]) -> None:
+    """Check that a set of these items takes about linear time: hostile data can give many of them one hash.
+
+    Raises :class:`ValueRefusedError` where more than ``MAX_SHARED_HASH`` distinct items share one.
+    """
+    if len(items) <= MAX_SHARED_HASH:
+        return
+    counts: dict[int, int] = {}
+    for item in items:
+        counts[hash(item)] = counts.get(hash(item), 0) + 1
+    crowded: dict[int, set[Hashable]] = {key: set() for key, count in counts.items() if count > MAX_SHARED_HASH}
+    for item in items if crowded else ():
+        distinct = crowded.get(hash(item))
+        if distinct is not None:
+            distinct.add(item)
+            if len(distinct) > MAX_SHARED_HASH:
+                raise ValueRefusedError(f"more than {MAX_SHARED_HASH} items share a hash")
+
+
 def decode(data: bytes, foreign: Callable[[Any], object] | None = None) -> object:
     """Decode a value into exact built-in types only; ``foreign`` makes the stand-ins for other objects.
 
     Raises :class:`ValueRefusedError`.
     """
     try:
+        # Reading builds every node before one of them can be counted.
+        if data.count(b",") >= MAX_NODES:
+            raise ValueRefusedError("value too large")
         tree = _PARSER.decode(data.decode("ascii"))
         return _Unpacker(foreign).unpack(tree, 0)
     except ValueRefusedError:
         raise
-    except (ValueError, TypeError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, RecursionError, ArithmeticError) as error:
         raise ValueRefusedError(f"not an encoded value: {error}") from error
 
 
@@ -110,14 +177,17 @@ def _refuse_constant(name: str) -> object:
     raise ValueRefusedError(f"not an encoded value: {name}")
 
 
-_PARSER = json.JSONDecoder(parse_constant=_refuse_constant)
+def _refuse_object(_: list[tuple[str, Any]]) -> object:
+    raise ValueRefusedError("not an encoded value")
+
+
+_PARSER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_refuse_object)
 
 
 class _Unpacker:
     def __init__(self, foreign: Callable[[Any], object] | None) -> None:
         self._foreign = foreign
         self._budget = MAX_NODES
-        self._hashed = MAX_HASHED
 
     def unpack(self, tree: Any, depth: int) -> Any:
         self._budget -= 1
@@ -128,41 +198,114 @@ class _Unpacker:
         if not isinstance(tree, list) or not tree or not isinstance(tree[0], str):
             raise ValueRefusedError("not an encoded value")
         tag, items = tree[0], tree[1:]
-        if tag in ("i", "f", "b"):
+        if tag in ("i", "f", "b", "bytearray") or tag in _WRITTEN:
             return _unpack_text(tag, items)
         if tag == _FOREIGN and self._foreign is not None and len(items) == 1:
-            return self._foreign(items[0])
-        if tag in ("s", "z", "d"):
-            self._hashed -= len(items)
-            if self._hashed < 0:
-                raise ValueRefusedError("value too large: too many set items or dictionary keys")
-        parts = [self.unpack(item, depth + 1) for item in items]
+            return self._foreign(self.unpack(items[0], depth + 1))
+        parts = self._parts(items, depth + 1)
         match tag:
             case "l":
                 return parts
             case "t":
                 return tuple(parts)
-            case "s":
-                return set(parts)
-            case "z":
-                return frozenset(parts)
+            case "s" | "z" | "keys":
+                refuse_collisions(parts)
+                return _UNIQUE[tag](parts)
             case "d" if len(parts) % 2 == 0:
+                refuse_collisions(parts[::2])
                 return dict(zip(parts[::2], parts[1::2], strict=True))
+            case "record" if len(parts) % 2 == 1 and all(type(name) is str for name in (parts[0], *parts[1::2])):
+                return Record(parts[0], dict(zip(parts[1::2], parts[2::2], strict=True)))
+            case "items" if all(type(part) is tuple and len(part) == 2 for part in parts):
+                refuse_collisions([key for key, _ in parts])
+                return dict(parts).items()
+            case "values":
+                return dict(enumerate(parts)).values()
+            case "deque" if parts and (parts[0] is None or (type(parts[0]) is int and parts[0] >= 0)):
+                return deque(parts[1:], parts[0])
             case "c" if len(parts) == 2 and all(type(part) is float for part in parts):
                 return complex(*parts)
             case "r" if len(parts) == 3 and all(type(part) is int for part in parts):
                 return range(*parts)
         raise ValueRefusedError(f"not an encoded value: tag {tag[:10]!r}")
 
+    def _parts(self, items: list[Any], depth: int) -> list[Any]:
+        if not _SCALAR_TYPES.issuperset(map(type, items)):
+            return [self.unpack(item, depth) for item in items]
+        self._budget -= len(items)
+        if self._budget < 0:
+            raise ValueRefusedError("value too large")
+        return items
 
-def _unpack_text(tag: str, items: list[Any]) -> int | float | bytes:
+
+def _unpack_text(tag: str, items: list[Any]) -> object:
     if len(items) != 1 or not isinstance(items[0], str):
         raise ValueRefusedError("not an encoded value")
     text = items[0]
-    if tag == "b":
-        return bytes.fromhex(text)
+    if tag in _WRITTEN:
+        if len(text) > _MAX_WRITTEN:
+            raise ValueRefusedError(f"value too large: a {tag} of {len(text)} characters")
+        module, name, _, read = _WRITTEN[tag]
+        return read(getattr(importlib.import_module(module), name), text)
+    if tag in ("b", "bytearray"):
+        return bytes.fromhex(text) if tag == "b" else bytearray.fromhex(text)
     if tag == "i":
         return int(text, 16)
     if text not in ("nan", "inf", "-inf"):
         raise ValueRefusedError("not an encoded value")
     return float(text)
+
+
+def _write_fraction(kind: Any, value: Any) -> str:
+    return f"{int(value.numerator):x}/{int(value.denominator):x}"
+
+
+def _read_fraction(kind: Any, text: str) -> object:
+    numerator, _, denominator = text.partition("/")
+    if int(denominator, 16) <= 0:
+        raise ValueRefusedError("not an encoded value")
+    return kind(int(numerator, 16), int(denominator, 16))
+
+
+def _write_difference(kind: Any, value: Any) -> str:
+    return f"{int(value.days)} {int(value.seconds)} {int(value.microseconds)}"
+
+
+def _read_difference(kind: Any, text: str) -> object:
+    days, seconds, microseconds = map(int, text.split())
+    return kind(days, seconds, microseconds)
+
+
+def _write_iso(kind: Any, value: Any) -> str:
+    return str(kind.isoformat(value))
+
+
+def _read_iso(kind: Any, text: str) -> object:
+    return kind.fromisoformat(text)
+
+
+# What of the library crosses as a text: its tag, module and class, and how it is written and read. The first that
+# a value is an instance of counts: a datetime is a date too.
+_WRITTEN: dict[str, tuple[str, str, Callable[[Any, Any], str], Callable[[Any, str], object]]] = {
+    "decimal": ("decimal", "Decimal", lambda kind, value: str(kind.__str__(value)), lambda kind, text: kind(text)),
+    "fraction": ("fractions", "Fraction", _write_fraction, _read_fraction),
+    "datetime": ("datetime", "datetime", _write_iso, _read_iso),
+    "date": ("datetime", "date", _write_iso, _read_iso),
+    "time": ("datetime", "time", _write_iso, _read_iso),
+    "timedelta": ("datetime", "timedelta", _write_difference, _read_difference),
+}
+_PLAIN: dict[str, str] = {}
+_ORDERED: OrderedDict[str, str] = OrderedDict()
+_VIEWS: dict[type, str] = {
+    type(_PLAIN.keys()): "keys",
+    type(_ORDERED.keys()): "keys",
+    type(_PLAIN.values()): "values",
+    type(_ORDERED.values()): "values",
+    type(_PLAIN.items()): "items",
+    type(_ORDERED.items()): "items",
+}
+_UNIQUE: dict[str, Callable[[list[Any]], object]] = {
+    "s": set,
+    "z": frozenset,
+    "keys": lambda items: dict.fromkeys(items).keys(),
+}

@@ -10,7 +10,6 @@ from typing import Any
 from sandbox.jail.probe import STRONGEST_FIRST, Level, probe
 from sandbox.jail.slot import JailSlot, Libraries
 from sandbox.pool import SlotPool
-from sandbox.types import SandboxUnavailable
 
 
 class JailSandbox(SlotPool):
@@ -32,11 +31,7 @@ class JailSandbox(SlotPool):
         levels: Sequence[Level] = STRONGEST_FIRST,
         slot_wait_s: float = 600.0,
     ) -> None:
-        if packages is not None and not packages.is_dir():
-            raise SandboxUnavailable(f"packages: {packages} is no folder; name a site-packages folder")
-        if packages is not None and packages.resolve().is_relative_to("/tmp"):
-            raise SandboxUnavailable(f"packages: {packages} is under /tmp, where programs see theirs; copy it")
-        libraries = Libraries("" if packages is None else str(packages.resolve()), tuple(preload))
+        libraries = Libraries.at(packages, preload)
         self._probe = probe(python, levels, libraries)
         self._level = self._probe.require(Level(minimum_level))
         self._python = python or sys.executable

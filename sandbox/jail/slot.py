@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import itertools
 import json
 import logging
 import os
+import shutil
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from sandbox import identity
 from sandbox.inside import launcher, sweep
 from sandbox.jail.cgroups import Cgroup, CgroupsUnavailable
 from sandbox.link import START_S, Answer, Link, SlotError
+from sandbox.types import SandboxUnavailable
 
 _TASKS = 256  # of the launcher, the runner and two programs with 64 each
 _RUNNER_MB = 128
@@ -34,6 +38,28 @@ class Libraries:
 
     folder: str = ""
     preload: tuple[str, ...] = ()
+
+    @classmethod
+    def at(cls, packages: Path | None, preload: Sequence[str]) -> Self:
+        """Take them from a folder. Raises SandboxUnavailable for what programs could not see."""
+        folder = "" if packages is None else str(packages.resolve())
+        if packages is not None and not packages.is_dir():
+            raise SandboxUnavailable(f"packages: {packages} is no folder; name a site-packages folder")
+        if packages is not None and packages.resolve().is_relative_to("/tmp"):
+            raise SandboxUnavailable(f"packages: {packages} is under /tmp, where programs see theirs; copy it")
+        for name in preload:
+            top = name.partition(".")[0]
+            if top in sys.stdlib_module_names:
+                continue
+            if not folder or importlib.machinery.PathFinder.find_spec(top, [folder]) is None:
+                where = f"in {packages}" if folder else "in the standard library; name packages that have it"
+                raise SandboxUnavailable(f"preload: there is no module {name} {where}")
+        return cls(folder, tuple(preload))
+
+
+def node_program() -> str:
+    """Find the Node of this machine, for programs in JavaScript; empty where there is none."""
+    return os.path.realpath(found) if (found := shutil.which("node")) else ""
 
 
 class JailSlot:
@@ -65,12 +91,16 @@ class JailSlot:
             "parent": os.getpid(),
             "runner_uid": self._claim.runner_uid,
             "child_uid": self._claim.child_uid,
-            "libraries": asdict(libraries),
+            "packages": [libraries.folder] if libraries.folder else [],
+            "preload": libraries.preload,
+            "node": node_program(),
             "cgroups": [] if self._cgroup is None else self._cgroup.procs_files(),
         }
         if level == "uid":
             self._folder = config["folder"] = tempfile.mkdtemp(prefix="couplet-sandbox-")
-            os.chown(self._folder, self._claim.child_uid, self._claim.child_uid)
+            # A program may use the folder, but not set its times, by which the runner sees that nobody did.
+            os.chown(self._folder, -1, self._claim.child_uid)
+            os.chmod(self._folder, 0o1770)
         import_from = str(Path(launcher.__file__).resolve().parents[2])
         boot = launcher.BOOT.format("launcher")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by kill()
@@ -99,12 +129,19 @@ class JailSlot:
         return self._process.pid
 
     def ask(self, header: dict[str, Any], payload: bytes, given: bytes, deadline_s: float) -> Answer:
-        if self._cgroup is not None:
-            try:
-                self._cgroup.allow(_memory_bytes(header["limits"]))
-            except OSError as error:
-                raise SlotError(f"cannot bound the slot's memory: {error}") from error
+        self._bound_memory(header)
         return self._link.ask(header, payload, given, deadline_s)
+
+    def ask_each(
+        self,
+        header: dict[str, Any],
+        payload: bytes,
+        given: bytes,
+        deadline_s: float,
+        heard: Callable[[Answer], bool],
+    ) -> None:
+        self._bound_memory(header)
+        self._link.ask_each(header, payload, given, deadline_s, heard)
 
     def terminate(self) -> None:
         if self._process is not None:
@@ -125,6 +162,13 @@ class JailSlot:
             _retry(partial(_remove, self._folder))
         if self._claim is not None:
             self._claim.release()
+
+    def _bound_memory(self, header: dict[str, Any]) -> None:
+        if self._cgroup is not None:
+            try:
+                self._cgroup.allow(_memory_bytes(header["limits"]))
+            except OSError as error:
+                raise SlotError(f"cannot bound the slot's memory: {error}") from error
 
     def _receive_hello(self) -> dict[str, Any]:
         try:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.records import Task, TestCase, Verdict
 from sandbox.inside import values
+from sandbox.inside.claims import Claim
+from sandbox.inside.places import IN_PLACE, unexpected
 from sandbox.judge.comparison import same_text, same_value
+from sandbox.judge.files import has_files
 from sandbox.types import Case, CaseRun, Outcome, Program
 
 _NOT_OK = {
@@ -25,25 +29,44 @@ _NOT_OK = {
 class Criterion:
     """What passing one test takes: the value or text to give or, of a script, what the reference did.
 
-    ``checks``: that must have run, at least. ``handles``: objects in place of plain data, at most.
+    ``checks``: that must have run, at least. ``uses``: what may be asked of objects of the solution, by their
+    places (:mod:`sandbox.inside.places`); ``changes``: the arguments that it may change, of calls that answer
+    None where nothing else is known.
     """
 
     value: object = None
     checks: int = 1
-    handles: int = 0
+    uses: frozenset[str] = frozenset()
+    changes: frozenset[str] = frozenset({IN_PLACE})
 
 
-def program_for(source: str, task: Task, *, in_process: bool = False) -> Program:
-    """The source with the part of the task's tests that may enter the sandbox."""
+def program_for(
+    source: str, task: Task, criteria: Sequence[Criterion] | None = None, *, in_process: bool = False
+) -> Program:
+    """Return the source with the part of the task's tests that may enter the sandbox.
+
+    ``criteria``, one for each test, are left out for the task's reference, from which they are made.
+    """
+    changes = [None] * len(task.tests) if criteria is None else [one.changes for one in criteria]
     return Program(
         source=source,
         cases=tuple(
-            Case(str(index), test.kind, call=test.call, stdin=test.stdin, script=test.script)
-            for index, test in enumerate(task.tests)
+            Case(
+                str(index),
+                test.kind,
+                call=test.call,
+                stdin=test.stdin,
+                script=test.script,
+                changes=may_change,
+                files=test.files,
+                collected=tuple(test.expected_files),
+            )
+            for index, (test, may_change) in enumerate(zip(task.tests, changes, strict=True))
         ),
         test_setup=task.test_setup,
         exports=task.exports,
         in_process=in_process or task.in_process,
+        language=task.language,
     )
 
 
@@ -55,8 +78,8 @@ def criterion_of(test: TestCase, reference: CaseRun | None = None) -> Criterion:
     if test.kind == "script":
         if reference is None:
             return Criterion()
-        _, checks, _, handles = _script_claim(reference)
-        return Criterion(checks=checks, handles=handles)
+        claim = _script_claim(reference)
+        return Criterion(checks=claim.checks, uses=claim.uses, changes=claim.changes)
     if test.expected is None:
         return Criterion(_reference_value(test, reference))
     return Criterion(test.expected if test.kind == "stdin" else _literal(test))
@@ -66,7 +89,8 @@ def judge(run: CaseRun, test: TestCase, criterion: Criterion) -> Verdict:
     """Judge one run of one test.
 
     A script passes when its process says so, after the checks that the criterion asks for (one at least) and a
-    call. The solution may answer with no more objects than the reference: what is asked of an object may be a lie.
+    call. What is asked of the solution's objects may be answered with a lie, and changed arguments may be what the
+    test compares with: neither may go beyond what the reference does.
     """
     if run.outcome is not Outcome.OK:
         return _NOT_OK[run.outcome]
@@ -78,10 +102,12 @@ def judge(run: CaseRun, test: TestCase, criterion: Criterion) -> Verdict:
             case "call":
                 passed = same_value(_value(run), criterion.value, test.comparison, test.tolerance)
             case "script":
-                claimed, checks, calls, handles = _script_claim(run)
-                enough = checks >= max(criterion.checks, 1) and calls >= 1
-                passed = claimed and enough and handles <= criterion.handles
-    except (ValueError, RecursionError, OverflowError, TypeError):
+                claim = _script_claim(run)
+                enough = claim.checks >= max(criterion.checks, 1) and claim.calls >= 1
+                honest = claim.uses <= criterion.uses and not unexpected(claim.changes, criterion.changes)
+                passed = claim.passed and enough and honest
+        passed = passed and has_files(run, test)
+    except (ValueError, RecursionError, ArithmeticError, TypeError):
         return Verdict.ERROR
     return Verdict.PASSED if passed else Verdict.FAILED
 
@@ -92,11 +118,10 @@ def _value(run: CaseRun) -> object:
     return values.decode(run.value)
 
 
-def _script_claim(run: CaseRun) -> tuple[bool, int, int, int]:
-    claim = _value(run)
-    if not (type(claim) is tuple and [type(part) for part in claim] == [bool, int, int, int]):
-        raise values.ValueRefusedError("not the result of a script")
-    return claim
+def _script_claim(run: CaseRun) -> Claim:
+    if run.value is None:
+        raise values.ValueRefusedError("no value")
+    return Claim.decode(run.value)
 
 
 def _reference_value(test: TestCase, reference: CaseRun | None) -> object:

@@ -42,6 +42,14 @@ _TIMES = (
 _BIGCODEBENCH = BIGCODEBENCH | {
     "test": BIGCODEBENCH["test"].replace("import numpy as np\n", "").replace("def test_three", "def no_test")
 }
+_INFILLING: Fields = {
+    "task_id": "SingleLineInfilling/HumanEval/900/L1",
+    "prompt": "def total(numbers):\n    found = 0\n    for number in numbers:\n",
+    "suffix": "    return found\n",
+    "canonical_solution": "        found += number\n",
+    "entry_point": "total",
+    "test": "def check(candidate):\n    assert candidate([1, 2]) == 3\n",
+}
 #: A row of each format, a right solution where the row has none, and a wrong one.
 ROWS: list[tuple[str, Fields, str | None, str]] = [
     ("mbpp", MBPP, None, "def inc(x):\n    return 2\n"),
@@ -52,6 +60,7 @@ ROWS: list[tuple[str, Fields, str | None, str]] = [
     ("humaneval", HUMANEVAL_SCRIPT, None, "    return 2.0\n"),
     ("humaneval+", HUMANEVAL_PLUS, None, "    return 2\n"),
     ("humaneval+base", HUMANEVAL_PLUS, None, "    return 2\n"),
+    ("humaneval-infilling", _INFILLING, None, "        found -= number\n"),
     ("bigcodebench", _BIGCODEBENCH, None, "    return x\n"),
     ("bigcodebench-instruct", _BIGCODEBENCH, None, "def task_func(x):\n    return x\n"),
     ("cruxeval-o", CRUXEVAL, None, "{'a': 1, 'b': 1, 'c': 1}"),
@@ -81,6 +90,8 @@ def answer_to(task: Task, template: Template, solution: str) -> str:
 
 def passed(scorer: Scorer, task: Task, template: Template, *solutions: str) -> list[bool]:
     asked = posed(task, template.prompts)
+    if task.suffix and not asked.suffix:  # a chat is asked for the whole program
+        solutions = tuple(f"{task.prefix}{solution}{task.suffix}" for solution in solutions)
     answers = [answer_to(asked, template, solution) for solution in solutions]
     scored = scorer.examine(asked, answers, extract=template.extraction.program)
     assert not any(one.score.excluded for one in scored)

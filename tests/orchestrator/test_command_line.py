@@ -85,6 +85,7 @@ def test_the_shell_completes_names_and_options() -> None:
     assert completed("tr") == ["train"]
     assert completed("bench", "") == [
         "agreement",
+        "flood",
         "flops",
         "learn",
         "loop",

@@ -67,6 +67,38 @@ def test_tasks_left_out_are_counted_in_the_notes(tmp_path: Path) -> None:
     assert any("more than 64 tokens" in note for note in notes)
 
 
+def test_tasks_that_this_machine_cannot_score_are_left_out_with_the_remedy(tmp_path: Path) -> None:
+    plain = {
+        "id": "plain",
+        "prompt": "def f():",
+        "prefix": "def f():",
+        "tests": [{"call": "f()", "expected": "1"}],
+    }
+    lacking = {**plain, "id": "lacking", "test_setup": "import no_such_library"}
+    guarded = {**plain, "id": "guarded", "test_setup": "try:\n import no_such_library\nexcept ImportError: pass"}
+    patched = {**plain, "id": "patched", "in_process": True}
+    file = write(tmp_path / "tasks.jsonl", plain, lacking, guarded, patched)
+
+    def loaded(**changes: object) -> tuple[list[str], list[str]]:
+        fields = {"model": {"path": "builtin:quickstart"}, "data": {"train": file, "held_out": file}, **changes}
+        notes: list[str] = []
+        return [task.id for task in load_data(Config.model_validate(fields), notes)[1]], notes
+
+    tasks, notes = loaded()
+    assert tasks == ["plain", "guarded"]
+    assert any("1 tasks left out: needs no_such_library; name a folder that has it with" in note for note in notes)
+    assert any("can be forged; accept that with reward.allow_forgeable: true" in note for note in notes)
+    (tmp_path / "no_such_library.py").touch()
+    able = {"packages": tmp_path, "allow_forgeable": True}
+    assert len(loaded(reward=able)[0]) == 4
+    elsewhere = {"reward": {"workers": 0}, "run": {"id": "r"}, "streams": {"url": "redis://127.0.0.1:1/0"}}
+    assert len(loaded(**elsewhere)[0]) == 4, "another machine scores"
+    (tmp_path / "no_such_library.py").unlink()
+    write(tmp_path / "tasks.jsonl", lacking)
+    with pytest.raises(ConfigError, match=r"data\.train: no usable task: 1 tasks left out: needs no_such"):
+        loaded()
+
+
 def test_synthetic_data_is_the_seed_s_own() -> None:
     def made(seed: int) -> list[str]:
         config = Config.model_validate(

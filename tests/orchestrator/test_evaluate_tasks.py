@@ -78,9 +78,9 @@ def test_what_cannot_be_scored_is_left_out_before_it_is_completed(tmp_path: Path
     (found,) = load_benchmarks([str(file)], None, None, RewardConfig(), notes)
     assert [task.id for task in found.tasks] == ["q"]
     assert notes == [
-        f"{file}: 1 of 3 tasks left out: they need numpy; name a folder that has it with --packages",
-        f"{file}: 1 of 3 tasks left out: their tests run in the solution's own process, which can forge them; "
-        "give --allow-forgeable",
+        f"{file}: 1 of 3 tasks left out: needs numpy; name a folder that has it with reward.packages (--packages)",
+        f"{file}: 1 of 3 tasks left out: tests that run in the solution's own process can be forged; accept that "
+        "with reward.allow_forgeable: true (--allow-forgeable)",
     ]
     (tmp_path / "packages" / "numpy").mkdir(parents=True)
     (tmp_path / "packages" / "numpy" / "__init__.py").touch()
@@ -89,7 +89,7 @@ def test_what_cannot_be_scored_is_left_out_before_it_is_completed(tmp_path: Path
     solved = write(tmp_path / "apps.jsonl", APPS | {"solutions": json.dumps(["import numpy\nprint(1)"])})
     assert len(load_benchmarks([str(solved)], None, None, RewardConfig(), [])[0].tasks) == 1
     lacking = write(tmp_path / "other.jsonl", BIGCODEBENCH)
-    with pytest.raises(ConfigError, match=r"other\.jsonl: no usable task; they need numpy"):
+    with pytest.raises(ConfigError, match=r"other\.jsonl: no usable task; needs numpy"):
         load_benchmarks([str(lacking)], None, None, RewardConfig(), [])
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +185,22 @@ def test_our_own_failures_are_excluded_and_the_exit_code_says_so(
     assert "which are excluded" in result.stderr
     assert "10 infra" in result.stdout
     assert "excluded" in result.stdout
+
+
+def test_what_packages_lack_is_said_and_what_they_have_is_used(tmp_path: Path) -> None:
+    fields = {"prompt": "from lib import one\n\ndef f():\n", "prefix": "from lib import one\n\ndef f():\n"}
+    tasks = write(tmp_path / "tasks.jsonl", {"id": "uses", **fields, "tests": [{"call": "f()", "expected": "1"}]})
+    completions = write(tmp_path / "completions.jsonl", {"task_id": "uses", "completion": "    return one\n"})
+    lacking = run(tasks, completions)
+    assert lacking.exit_code == 2
+    assert "task 'uses': needs lib; name a folder that has it with reward.packages (--packages)" in lacking.output
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as packages:  # the jail has a /tmp of its own
+        os.chmod(packages, 0o755)
+        (Path(packages) / "lib.py").write_text("import sys\none = int(not sys.argv[0])\n")
+        imported = run(tasks, completions, "--packages", packages)
+        preloaded = run(tasks, completions, "--packages", packages, "--preload", "lib")
+        unknown = run(tasks, completions, "--packages", packages, "--preload", "lib2")
+    assert "1 failed" in imported.output, "imported by the program, which has a name"
+    assert "1 passed" in preloaded.output
+    assert f"preload: there is no module lib2 in {packages}" in unknown.output
+    assert "--preload: names modules of packages" in run(tasks, completions, "--preload", "lib").output

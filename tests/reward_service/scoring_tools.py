@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from common.records import Task, TestCase
+from sandbox.cancellation import Cancellation
 from sandbox.inside.values import encode
-from sandbox.types import Case, CaseRun, Limits, Outcome, Program
+from sandbox.types import Budget, Case, CaseRun, Limits, Outcome, Program
 
 TASK = Task(
     id="add",
@@ -33,7 +34,13 @@ class FakeSandbox:
         self._lock = threading.Lock()
 
     def run(
-        self, program: Program, limits: Limits, *, stop_on: Callable[[CaseRun], bool] | None = None
+        self,
+        program: Program,
+        limits: Limits,
+        *,
+        stop_on: Callable[[CaseRun], bool] | None = None,
+        budget: Budget | None = None,
+        cancellation: Cancellation | None = None,
     ) -> list[CaseRun]:
         with self._lock:
             self.programs.append(program)

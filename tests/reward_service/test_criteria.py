@@ -6,7 +6,7 @@ import pytest
 
 from common.records import Task, TestCase, Verdict
 from reward_service.scoring import Scorer
-from sandbox.inside.values import encode
+from sandbox.inside.claims import Claim
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Case, CaseRun, Outcome, Program
 from tests.reward_service.scoring_tools import GOOD, FakeSandbox, outcome, value
@@ -33,7 +33,7 @@ SCRIPTED = Task(
 WRONG = "    return 7\n"
 
 
-def claims(**by_mode: object) -> FakeSandbox:
+def claims(**by_mode: Claim | None) -> FakeSandbox:
     """Scripts of the reference's program say ``split`` or ``own``; those of others the ``other`` claim."""
 
     def answer(program: Program, case: Case) -> CaseRun:
@@ -41,7 +41,7 @@ def claims(**by_mode: object) -> FakeSandbox:
         claim = by_mode[mode] if GOOD in program.source else by_mode["other"]
         if claim is None:
             return CaseRun(case.id, Outcome.ERROR, note="TypeError: a proxy is no number")
-        return CaseRun(case.id, Outcome.OK, value=encode(claim, 100))
+        return CaseRun(case.id, Outcome.OK, value=claim.encode(1000))
 
     return FakeSandbox(answer)
 
@@ -94,23 +94,27 @@ def test_a_script_that_looks_into_the_solution_is_forgeable(sandbox: JailSandbox
 
 @pytest.mark.parametrize(
     ("claim", "verdict"),
-    [((True, 2, 3, 0), Verdict.PASSED), ((True, 1, 3, 0), Verdict.FAILED), ((True, 2, 0, 0), Verdict.FAILED)],
+    [
+        (Claim(True, 2, 3), Verdict.PASSED),
+        (Claim(True, 1, 3), Verdict.FAILED),
+        (Claim(True, 2, 0), Verdict.FAILED),
+    ],
 )
-def test_a_script_passes_with_as_many_checks_as_the_reference(claim: object, verdict: Verdict) -> None:
-    (score,) = Scorer(claims(split=(True, 2, 2, 0), other=claim)).score_group(SCRIPTED, [WRONG])
+def test_a_script_passes_with_as_many_checks_as_the_reference(claim: Claim, verdict: Verdict) -> None:
+    (score,) = Scorer(claims(split=Claim(True, 2, 2), other=claim)).score_group(SCRIPTED, [WRONG])
     assert score.verdicts == (verdict,)
     assert not score.forgeable
 
 
 def test_a_script_without_a_reference_needs_one_check() -> None:
     task = SCRIPTED.model_copy(update={"reference": None})
-    (score,) = Scorer(claims(other=(True, 1, 1, 0))).score_group(task, [WRONG])
+    (score,) = Scorer(claims(other=Claim(True, 1, 1))).score_group(task, [WRONG])
     assert score.passed
 
 
-@pytest.mark.parametrize("split", [None, (False, 1, 1, 0), (True, 0, 1, 0), (True, 1, 0, 0)])
-def test_scripts_that_need_the_very_objects_are_judged_in_process_if_allowed(split: object) -> None:
-    fake = claims(split=split, own=(True, 2, 2, 0), other=(True, 2, 2, 0))
+@pytest.mark.parametrize("split", [None, Claim(False, 1, 1), Claim(True, 0, 1), Claim(True, 1, 0)])
+def test_scripts_that_need_the_very_objects_are_judged_in_process_if_allowed(split: Claim | None) -> None:
+    fake = claims(split=split, own=Claim(True, 2, 2), other=Claim(True, 2, 2))
     scorer = Scorer(fake, allow_forgeable=True)
     (score,) = scorer.score_group(SCRIPTED, [WRONG])
     assert score.passed
@@ -118,14 +122,14 @@ def test_scripts_that_need_the_very_objects_are_judged_in_process_if_allowed(spl
     assert [program.in_process for program in fake.programs] == [False, True, True]
     assert scorer.metrics.collect()["scoring/forgeable_passes"] == 1
     with pytest.raises(ValueError, match=r"'scripted', tests\.0: .*reward\.allow_forgeable: true"):
-        Scorer(claims(split=split, own=(True, 2, 2, 0))).score_group(SCRIPTED, [WRONG])
+        Scorer(claims(split=split, own=Claim(True, 2, 2))).score_group(SCRIPTED, [WRONG])
 
 
 def test_a_task_that_asks_for_its_own_process_needs_permission() -> None:
     task = SCRIPTED.model_copy(update={"in_process": True})
     with pytest.raises(ValueError, match=r"in_process: .*reward\.allow_forgeable: true"):
         Scorer(claims()).score_group(task, [WRONG])
-    (score,) = Scorer(claims(own=(True, 2, 2, 0), other=(True, 2, 2, 0)), allow_forgeable=True).score_group(
+    (score,) = Scorer(claims(own=Claim(True, 2, 2), other=Claim(True, 2, 2)), allow_forgeable=True).score_group(
         task, [GOOD]
     )
     assert score.forgeable
@@ -162,3 +166,39 @@ def test_our_failure_on_the_reference_masks_the_group_and_is_not_remembered() ->
     assert [score.excluded for score in scorer.score_group(ASKING, [WRONG, GOOD])] == [True, True]
     assert len(fake.programs) == 2
     assert [score.excluded for score in scorer.score_group(ASKING, [WRONG, GOOD])] == [False, False]
+
+
+def test_a_test_that_evaluates_an_answer_is_forgeable(sandbox: JailSandbox) -> None:
+    evaluates = TestCase(kind="script", script="assert eval(f'{add(1, 2)}') == 3")
+    task = SCRIPTED.model_copy(update={"tests": (evaluates,)})
+    with pytest.raises(ValueError, match=r"makes code at run time.*reward\.allow_forgeable: true"):
+        Scorer(sandbox).score_group(task, [GOOD])
+    good, wrong = Scorer(sandbox, allow_forgeable=True).score_group(task, [GOOD, WRONG])
+    assert [(score.passed, score.forgeable) for score in (good, wrong)] == [(True, True), (False, True)]
+
+
+def test_a_program_may_change_an_argument_that_the_test_does_not_look_at(sandbox: JailSandbox) -> None:
+    sorts = TestCase(kind="script", script="x = [3, 1]\nassert order(x) == [1, 3]")
+    keeps = TestCase(kind="script", script="x = [3, 1]\nassert order(x) == [1, 3]\nassert x == [3, 1]")
+    task = Task(
+        id="order",
+        prompt="",
+        prefix="def order(x):\n",
+        tests=(sorts, keeps),
+        exports=("order",),
+        reference="    return sorted(x)\n",
+    )
+    good, changes = Scorer(sandbox).score_group(task, ["    return sorted(x)\n", "    x.sort()\n    return x\n"])
+    assert good.passed
+    assert changes.verdicts == (Verdict.PASSED, Verdict.FAILED)
+
+
+def test_without_a_reference_only_calls_that_answer_none_change_their_arguments(sandbox: JailSandbox) -> None:
+    changed = TestCase(kind="script", script="x = [3, 1]\norder(x)\nassert x == [1, 3]")
+    compared = TestCase(kind="script", script="x = [3, 1]\nassert (order(x) or x) == sorted(x)")
+    task = Task(id="order", prompt="", prefix="def order(x):\n", tests=(changed, compared), exports=("order",))
+    good, forged = Scorer(sandbox).score_group(
+        task, ["    x.sort()\n", "    x.clear()\n    return [0][1:] or x\n"]
+    )
+    assert good.passed
+    assert forged.verdicts == (Verdict.FAILED, Verdict.FAILED)

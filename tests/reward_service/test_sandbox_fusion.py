@@ -9,6 +9,7 @@ import pytest
 
 from reward_service.http.sandbox_fusion import RunCode, answer_of, limits_of
 from sandbox.types import CaseRun, Limits, Outcome
+from tests.sandbox import node
 from tests.service_process import ServiceUnderTest
 
 
@@ -75,6 +76,14 @@ def test_a_program_that_a_signal_ends_or_that_prints_too_much(running: ServiceUn
         assert (found["status"], found["run_result"]["status"]) == ("Failed", "Error")
 
 
+def test_javascript(running: ServiceUnderTest) -> None:
+    node.require()
+    found = run_code(
+        running, "console.log(require('fs').readFileSync(0, 'utf8') * 2)", language="nodejs", stdin="21"
+    )
+    assert (found["status"], found["run_result"]["stdout"]) == ("Success", "42\n")
+
+
 def test_the_service_environment_is_not_the_programs(running: ServiceUnderTest) -> None:
     found = run_code(running, "import os; print(sorted(os.environ), os.path.exists('/etc/passwd'))")
     assert "PYTEST_CURRENT_TEST" not in found["run_result"]["stdout"]
@@ -84,7 +93,7 @@ def test_the_service_environment_is_not_the_programs(running: ServiceUnderTest) 
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"language": "cpp"}, "language: 'cpp' is not supported"),
+        ({"language": "cpp"}, "language: 'cpp' is not supported here; these are: python"),
         ({"files": {"a.txt": "aGk="}}, "files: not supported"),
         ({"fetch_files": ["out.txt"]}, "fetch_files: not supported"),
     ],

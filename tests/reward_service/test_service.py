@@ -128,7 +128,8 @@ def test_a_killed_slot_in_the_middle_of_a_batch_changes_no_score(running: Servic
     restarts = running.metric("couplet_scoring_slot_restarts")
     body = {"groups": [sleepers("a", 3, first=400), sleepers("b", 3, first=500)]}
     with running.client.stream("POST", "/v1/score", json=body) as answer:
-        slots = psutil.Process(running.process.pid).children()
+        children = psutil.Process(running.process.pid).children()
+        slots = [child for child in children if "sandbox.inside.launcher" in " ".join(child.cmdline())]
         assert len(slots) == 2
         slots[0].send_signal(signal.SIGKILL)
         answer.read()

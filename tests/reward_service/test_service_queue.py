@@ -9,6 +9,7 @@ import pytest
 
 from reward_service.http.dispatch import Dispatcher, Done, DrainingError, OverloadedError, Submission
 from reward_service.http.queue import FairQueue, QueueFullError, TooManyError
+from sandbox.cancellation import Cancellation
 
 
 def taken(queue: FairQueue[str]) -> list[str]:
@@ -62,8 +63,8 @@ class Gate:
         self.began: list[str] = []
         self._open = threading.Event()
 
-    def job(self, name: str) -> Callable[[], str]:
-        def run() -> str:
+    def job(self, name: str) -> Callable[[Cancellation], str]:
+        def run(_: Cancellation) -> str:
             self.began.append(name)
             assert self._open.wait(30)
             return name
@@ -131,8 +132,27 @@ def test_closing_a_request_takes_its_jobs_out_of_the_queue() -> None:
     dispatched(test)
 
 
+def test_closing_a_request_tells_its_jobs_that_run() -> None:
+    told = threading.Event()
+
+    def until_told(cancellation: Cancellation) -> str:
+        with cancellation.ending_by(told.set):
+            assert told.wait(30)
+        return "ended"
+
+    async def test(dispatcher: Dispatcher, gate: Gate) -> None:
+        leaves = dispatcher.submit([until_told])
+        stays = dispatcher.submit([gate.job("stays")])
+        gate.open()
+        leaves.close()
+        assert [done.result for done in await all_of(stays)] == ["stays"]
+        assert told.is_set()
+
+    dispatched(test)
+
+
 def test_an_error_of_a_job_is_told_and_the_others_go_on() -> None:
-    def fails() -> str:
+    def fails(_: Cancellation) -> str:
         raise ValueError("malformed")
 
     async def test(dispatcher: Dispatcher, gate: Gate) -> None:

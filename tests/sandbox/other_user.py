@@ -18,13 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sandbox.cancellation import Cancellation
 from sandbox.jail.backend import JailSandbox
 from sandbox.jail.probe import Level
-from sandbox.types import CaseRun, Limits, Program, SandboxUnavailable
+from sandbox.types import Budget, CaseRun, Limits, Program, SandboxUnavailable
 
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent.parent / "sandbox"
-ERRORS = HERE.parent.parent / "common/errors.py"  # all that the package's jail needs of other rooms
+COMMON = HERE.parent.parent / "common"
+NEEDED = ("errors.py", "language.py")  # all that the package's jail needs of other rooms
 ORDINARY_ID = 54321
 DEADLINE_S = 120
 _SERVE = "import sys; sys.path.insert(0, sys.argv[1]); import other_user; other_user.serve(sys.argv[2])"
@@ -39,7 +41,8 @@ class OrdinaryUser:
         os.chmod(self.folder, 0o755)
         shutil.copytree(PACKAGE, f"{self.folder}/sandbox", ignore=shutil.ignore_patterns("__pycache__"))
         os.mkdir(f"{self.folder}/common")
-        shutil.copy(ERRORS, f"{self.folder}/common")
+        for name in NEEDED:
+            shutil.copy(COMMON / name, f"{self.folder}/common")
         shutil.copy(__file__, self.folder)
         for path in Path(self.folder).rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
@@ -83,11 +86,17 @@ class OrdinaryUsersSandbox:
         return pids
 
     def run(
-        self, program: Program, limits: Limits, *, stop_on: Callable[[CaseRun], bool] | None = None
+        self,
+        program: Program,
+        limits: Limits,
+        *,
+        stop_on: Callable[[CaseRun], bool] | None = None,
+        budget: Budget | None = None,
+        cancellation: Cancellation | None = None,
     ) -> list[CaseRun]:
         assert stop_on is None, "a function does not cross"
         assert self._process.stdin is not None
-        pickle.dump((program, limits), self._process.stdin)
+        pickle.dump((program, limits, budget), self._process.stdin)
         self._process.stdin.flush()
         runs, self._described = self._receive()
         return list(runs)
@@ -130,10 +139,10 @@ def serve(level: str) -> None:
         _send(sandbox.describe() | {"pids": []})
         while True:
             try:
-                program, limits = pickle.load(sys.stdin.buffer)
+                program, limits, budget = pickle.load(sys.stdin.buffer)
             except EOFError:
                 return
-            runs = sandbox.run(program, limits)
+            runs = sandbox.run(program, limits, budget=budget)
             _send((runs, sandbox.describe() | {"pids": slot_pids(sandbox)}))
 
 

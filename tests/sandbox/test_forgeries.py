@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 import pytest
 
-from common.records import Task, Verdict
-from sandbox.judge.verdict import criterion_of, judge, program_for
-from sandbox.types import CaseRun, Limits, Sandbox
-from tests.sandbox import kinds, levels, programs
+from common.records import Verdict
+from sandbox.judge.verdict import program_for
+from sandbox.types import Limits
+from tests.sandbox import forgery_kinds, kinds, levels, programs
+from tests.sandbox.judged import LIMITS, criteria, verdicts
 
-LIMITS = Limits(cpu_s=2.0, wall_s=20.0, memory_mb=256, out_bytes=1 << 16)
 SHORT = Limits(cpu_s=0.2, wall_s=0.5, memory_mb=256, out_bytes=1 << 16)
 
 
@@ -27,38 +27,52 @@ KINDS = dict.fromkeys(levels.NAMES, SPLIT_JUDGE) | {
 PAIRS = [pytest.param(level, kind, id=f"{level}-{kind}") for level in levels.NAMES for kind in KINDS[level]]
 
 
-def run(
-    sandbox: Sandbox, source: str, task: Task, *, in_process: bool = False, limits: Limits = LIMITS
-) -> list[CaseRun]:
-    return sandbox.run(program_for(source, task, in_process=in_process), limits)
-
-
-def verdicts(runs: list[CaseRun], task: Task, reference: list[CaseRun]) -> list[Verdict]:
-    return [
-        judge(run, test, criterion_of(test, of_reference))
-        for run, test, of_reference in zip(runs, task.tests, reference, strict=True)
-    ]
-
-
 @pytest.mark.parametrize(("level", "kind"), PAIRS)
 def test_a_right_solution_passes(backend_at: Callable[[str], levels.Backend], level: str, kind: str) -> None:
     task = kinds.TASKS[kind]
-    runs = run(backend_at(level).sandbox, kinds.SOLUTION, task)
+    sandbox = backend_at(level).sandbox
+    runs = sandbox.run(program_for(kinds.SOLUTION, task), LIMITS)
     assert [run.note for run in runs] == [""] * len(runs)
-    assert set(verdicts(runs, task, runs)) == {Verdict.PASSED}
+    assert set(verdicts(sandbox, kinds.SOLUTION, task, criteria(sandbox, task))) == {Verdict.PASSED}
 
 
 @pytest.mark.parametrize(("level", "kind"), PAIRS)
 def test_no_forgery_passes(backend_at: Callable[[str], levels.Backend], level: str, kind: str) -> None:
     task = kinds.TASKS[kind]
     sandbox = backend_at(level).sandbox
-    reference = run(sandbox, kinds.SOLUTION, task)
+    right = criteria(sandbox, task)
     complaints = []
     for forgery in programs.forgeries():
-        runs = run(sandbox, forgery.source, task, limits=SHORT if forgery.hangs else LIMITS)
-        for test, verdict in zip(task.tests, verdicts(runs, task, reference), strict=True):
+        found = verdicts(sandbox, forgery.source, task, right, limits=SHORT if forgery.hangs else LIMITS)
+        for test, verdict in zip(task.tests, found, strict=True):
             if verdict is Verdict.INFRA or (verdict is Verdict.PASSED and kind not in forgery.passes):
                 complaints.append(f"{forgery.name} ({forgery.hack}): {verdict} on {test.script or test.call!r}")
+    assert complaints == []
+
+
+# Which of them the sandbox has a part in: comparing is the host's alone.
+BY_SCRIPT = ("objects", "constants", "evaluated", "mutations")
+VARIANTS = [
+    pytest.param(level, kind, 24 if level == levels.STRONGEST else 20, id=f"{level}-{kind}")
+    for level in levels.NAMES
+    for kind in (forgery_kinds.KINDS if level == levels.STRONGEST else BY_SCRIPT)
+]
+
+
+@pytest.mark.parametrize(("level", "kind", "count"), VARIANTS)
+def test_no_variant_of_a_kind_passes(
+    backend_at: Callable[[str], levels.Backend], level: str, kind: str, count: int
+) -> None:
+    sandbox = backend_at(level).sandbox
+    complaints = []
+    for forged in forgery_kinds.variants(kind, count):
+        right = criteria(sandbox, forged.task)
+        of_reference = verdicts(sandbox, forged.task.reference or "", forged.task, right)
+        if (set(of_reference) == {Verdict.PASSED}) is forged.refused:
+            complaints.append(f"{forged.name}: the reference ends {of_reference}")
+        found = verdicts(sandbox, forged.wrong, forged.task, right)
+        if Verdict.PASSED in found or Verdict.INFRA in found:
+            complaints.append(f"{forged.name}: {found}")
     assert complaints == []
 
 
@@ -67,11 +81,10 @@ def test_the_forgeries_are_real(backend_at: Callable[[str], levels.Backend]) -> 
     task = kinds.TASKS["assert"]
     fooled = set()
     sandbox = backend_at(levels.STRONGEST).sandbox
-    reference = run(sandbox, kinds.SOLUTION, task, in_process=True)
+    right = criteria(sandbox, task, in_process=True)
     for forgery in programs.forgeries():
         limits = SHORT if forgery.hangs else LIMITS
-        runs = run(sandbox, forgery.source, task, in_process=True, limits=limits)
-        if Verdict.PASSED in verdicts(runs, task, reference):
+        if Verdict.PASSED in verdicts(sandbox, forgery.source, task, right, in_process=True, limits=limits):
             fooled.add(forgery.name)
     assert {"always_equal_int", "always_equal_object", "agrees_with_everything"} <= fooled
     assert len(fooled) >= 15

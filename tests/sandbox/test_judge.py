@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from common.records import Task, TestCase, Verdict
+from sandbox.inside.claims import Claim
 from sandbox.inside.values import encode
 from sandbox.judge.verdict import criterion_of, judge, program_for
 from sandbox.types import CaseRun, Outcome
+
+NAN = float("nan")
 
 
 @pytest.mark.parametrize(
@@ -28,12 +33,14 @@ from sandbox.types import CaseRun, Outcome
         (-1, "-1", True),
         (2j, "2j", True),
         (b"a", "b'a'", True),
+        (Decimal("1.50"), "1.5", True),
+        (Decimal("sNaN"), "1.5", None),
     ],
 )
-def test_calls(value: object, expected: str, passed: bool) -> None:
+def test_calls(value: object, expected: str, passed: bool | None) -> None:
     test = TestCase(kind="call", call="f()", expected=expected)
     verdict = judge(CaseRun("0", Outcome.OK, value=encode(value, 1000)), test, criterion_of(test))
-    assert verdict is (Verdict.PASSED if passed else Verdict.FAILED)
+    assert verdict is {True: Verdict.PASSED, False: Verdict.FAILED, None: Verdict.ERROR}[passed]
 
 
 @pytest.mark.parametrize(
@@ -90,38 +97,55 @@ def test_the_expected_value_stays_outside() -> None:
     assert "the answer" not in repr(program)
 
 
+OBJECTS, ARGUMENTS = frozenset({"f()#1 length", "f()#1.x"}), frozenset({"f()#1 changes 0"})
+
+
+def claimed(claim: Claim) -> CaseRun:
+    return CaseRun("0", Outcome.OK, value=claim.encode(1000))
+
+
 @pytest.mark.parametrize(
     ("claim", "verdict"),
     [
-        ((True, 2, 1, 3), Verdict.PASSED),
-        ((True, 3, 9, 0), Verdict.PASSED),
-        ((True, 1, 1, 3), Verdict.FAILED),  # a check was skipped
-        ((True, 2, 0, 3), Verdict.FAILED),  # a test that never called the solution says nothing
-        ((True, 2, 1, 4), Verdict.FAILED),  # an object where the reference gave data: it may say anything
-        ((False, 2, 1, 3), Verdict.FAILED),
-        ((1, 2, 1, 3), Verdict.ERROR),
-        ([True, 2, 1, 3], Verdict.ERROR),
-        ((True, 2, 1), Verdict.ERROR),
+        (Claim(True, 2, 1, OBJECTS, ARGUMENTS), Verdict.PASSED),
+        (Claim(True, 3, 9), Verdict.PASSED),
+        (Claim(True, 1, 1, OBJECTS), Verdict.FAILED),  # a check was skipped
+        (Claim(True, 2, 0, OBJECTS), Verdict.FAILED),  # a test that never called the solution says nothing
+        # An object where the reference gave data: it may say anything.
+        (Claim(True, 2, 1, OBJECTS | {"f()#2 length"}), Verdict.FAILED),
+        # An argument that the reference leaves alone: the test may compare with it.
+        (Claim(True, 2, 1, OBJECTS, frozenset({"f()#1 changes 1"})), Verdict.FAILED),
+        (Claim(False, 2, 1, OBJECTS), Verdict.FAILED),
     ],
 )
-def test_scripts(claim: object, verdict: Verdict) -> None:
+def test_scripts(claim: Claim, verdict: Verdict) -> None:
+    test = TestCase(kind="script", script="assert f()")
+    criterion = criterion_of(test, claimed(Claim(True, 2, 1, OBJECTS, ARGUMENTS)))
+    assert judge(claimed(claim), test, criterion) is verdict
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [(1, 2, 1, [], []), (True, 2, 1), (True, True, 1, [], []), (True, 2, 1, [3], []), 5],
+)
+def test_a_malformed_claim_of_a_script_is_an_error(claim: object) -> None:
     test = TestCase(kind="script", script="assert f()")
     run = CaseRun("0", Outcome.OK, value=encode(claim, 100))
-    reference = CaseRun("0", Outcome.OK, value=encode((True, 2, 1, 3), 100))
-    assert judge(run, test, criterion_of(test, reference)) is verdict
+    assert judge(run, test, criterion_of(test, claimed(Claim(True, 2, 1)))) is Verdict.ERROR
 
 
 @pytest.mark.parametrize(
     ("claim", "verdict"),
     [
-        ((True, 1, 1, 0), Verdict.PASSED),
-        ((True, 0, 1, 0), Verdict.FAILED),  # a test without checks says nothing
-        ((True, 1, 1, 1), Verdict.FAILED),
+        (Claim(True, 1, 1), Verdict.PASSED),
+        (Claim(True, 0, 1), Verdict.FAILED),  # a test without checks says nothing
+        (Claim(True, 1, 1, OBJECTS), Verdict.FAILED),
+        (Claim(True, 1, 1, changes=ARGUMENTS), Verdict.FAILED),
     ],
 )
-def test_scripts_without_a_reference(claim: object, verdict: Verdict) -> None:
+def test_scripts_without_a_reference(claim: Claim, verdict: Verdict) -> None:
     test = TestCase(kind="script", script="assert f()")
-    assert judge(CaseRun("0", Outcome.OK, value=encode(claim, 100)), test, criterion_of(test)) is verdict
+    assert judge(claimed(claim), test, criterion_of(test)) is verdict
 
 
 def test_a_reference_gives_what_is_not_written_down() -> None:
@@ -129,6 +153,9 @@ def test_a_reference_gives_what_is_not_written_down() -> None:
     criterion = criterion_of(test, CaseRun("0", Outcome.OK, value=encode([1], 100)))
     assert judge(CaseRun("0", Outcome.OK, value=encode([1], 100)), test, criterion) is Verdict.PASSED
     assert judge(CaseRun("0", Outcome.OK, value=encode([2], 100)), test, criterion) is Verdict.FAILED
+    undefined = criterion_of(test, CaseRun("0", Outcome.OK, value=encode({"a": [NAN]}, 100)))
+    assert judge(CaseRun("0", Outcome.OK, value=encode({"a": [NAN]}, 100)), test, undefined) is Verdict.PASSED
+    assert judge(CaseRun("0", Outcome.OK, value=encode({"a": [1.0]}, 100)), test, undefined) is Verdict.FAILED
     with pytest.raises(ValueError, match="no reference"):
         criterion_of(test)
     with pytest.raises(ValueError, match="ended in timeout"):

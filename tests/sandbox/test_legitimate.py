@@ -19,6 +19,9 @@ ELSEWHERE = {
     "sockets_of_its_own",
     "opens_dev_stdin",
     "database_on_disk",
+    "reads_its_own_file",
+    "sets_the_locale",
+    "raises_its_stack",
 }
 PROGRAMS = {program.name: program for program in programs.legitimate()}
 PAIRS = [

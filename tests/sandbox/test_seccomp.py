@@ -73,6 +73,59 @@ def test_answers_by_argument(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", TABLES)
+def test_signals_and_limits_are_for_oneself(machine: str) -> None:
+    arch, _, special = TABLES[machine]
+    program = seccomp.threads_only(machine)
+
+    def ask(name: str, *arguments: int) -> int:
+        return decide(program, special[name], arch, *arguments)
+
+    everybody, own_group = 2**64 - 1, 0
+    for name in ("kill", "tkill", "tgkill"):
+        assert ask(name, seccomp.OWN_ID, 9) == ALLOW
+        assert {ask(name, target, 9) for target in (1, 2, 4711, own_group, everybody)} == {EPERM}
+    assert [ask("prlimit64", target) for target in (0, seccomp.OWN_ID, 1, 2)] == [ALLOW, ALLOW, EPERM, EPERM]
+    duplicate, set_flags, set_owner, set_signal, set_owner_ex = 0, 4, 8, 10, 15
+    assert {ask("fcntl", 0, action) for action in (duplicate, set_flags)} == {ALLOW}
+    assert {ask("fcntl", 0, action) for action in (set_owner, set_signal, set_owner_ex)} == {EPERM}
+
+
+@pytest.mark.parametrize("machine", TABLES)
+def test_a_fork_server_may_fork_and_its_forks_filters_take_that_away(machine: str) -> None:
+    arch, allowed, special = TABLES[machine]
+    server, program = seccomp.fork_server(machine), seccomp.threads_only(machine)
+
+    def ask(filter: bytes, name: str, *arguments: int) -> int:
+        return decide(filter, special[name], arch, *arguments)
+
+    fork, new_user = 0x1200011, 0x10000000
+    for name, argument in (("clone", fork), ("recvmsg", 0), ("memfd_create", 0), ("prctl", 22)):
+        assert (ask(server, name, argument), ask(program, name, argument)) == (ALLOW, EPERM)
+    assert ask(server, "clone", fork | new_user) == EPERM
+    assert ask(server, "kill", 4711) == ALLOW  # as the id of a fork
+    numbers = set(range(600)) - set(special.values())
+    assert {n for n in numbers if decide(server, n, arch) == ALLOW} == set(allowed.values())
+
+
+@pytest.mark.parametrize("machine", TABLES)
+def test_what_becomes_another_interpreter_may_execute_one_descriptor_besides(machine: str) -> None:
+    arch, _, special = TABLES[machine]
+    plain, executes = seccomp.threads_only(machine), seccomp.threads_only(machine, executes=4)
+    empty_path = 0x1000
+
+    def ask(filter: bytes, *arguments: int) -> int:
+        return decide(filter, special["execveat"], arch, *arguments)
+
+    assert [ask(executes, fd, 0, 0, 0, empty_path) for fd in (4, 3, 5)] == [ALLOW, EPERM, EPERM]
+    assert ask(executes, 4, 0, 0, 0, 0) == EPERM  # a path, from that folder
+    assert ask(plain, 4, 0, 0, 0, empty_path) == EPERM
+    others = set(range(600)) - {special["execveat"]}
+    for argument in (0, 1, seccomp.OWN_ID, 4711):
+        decisions = [{n: decide(each, n, arch, argument, argument) for n in others} for each in (plain, executes)]
+        assert decisions[0] == decisions[1]
+
+
+@pytest.mark.parametrize("machine", TABLES)
 def test_foreign_calls_are_killed(machine: str) -> None:
     arch, _, _ = TABLES[machine]
     program = seccomp.threads_only(machine)

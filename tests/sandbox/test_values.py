@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import datetime
+import decimal
 import enum
+import fractions
 import math
 
 import pytest
 
-from sandbox.inside.values import ValueRefusedError, decode, encode
+from sandbox.inside.values import Record, ValueRefusedError, decode, encode
 
 PLAIN = [
     None,
@@ -32,6 +36,19 @@ PLAIN = [
     1 + 2j,
     complex(float("inf"), -0.0),
     range(1, 10, 3),
+    bytearray(b"\0\xff"),
+    collections.deque([1, [2]], maxlen=5),
+    {"a": 1}.keys(),
+    {"a": [1]}.items(),
+    decimal.Decimal("-1.50"),
+    decimal.Decimal("Infinity"),
+    fractions.Fraction(-7, 3),
+    datetime.date(2024, 2, 29),
+    datetime.time(23, 59, 1, 5),
+    datetime.datetime(2024, 2, 29, 1, 2, 3, 4, tzinfo=datetime.UTC),
+    datetime.timedelta(days=-1, microseconds=3),
+    set(range(12_000)),
+    {number: number for number in range(5_001)},
 ]
 
 
@@ -46,6 +63,25 @@ def test_nan_comes_back() -> None:
     assert math.isnan(decode(encode(float("nan"), 100)))
 
 
+def test_instances_of_data_classes_come_back_as_their_fields() -> None:
+    @dataclasses.dataclass
+    class Point:
+        x: int
+        seen: list[int] = dataclasses.field(default_factory=list, compare=False)
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+    assert decode(encode([Point(1)], 100)) == [Record("Point", {"x": 1})]
+    assert decode(encode(Point(1), 100)) != decode(encode(Point(2), 100))
+
+
+def test_the_values_of_a_dictionary_come_back_as_a_view() -> None:
+    back = decode(encode({"a": [1], "b": 2}.values(), 100))
+    assert type(back) is type({}.values())
+    assert list(back) == [[1], 2]
+
+
 class Liar(int):
     def __eq__(self, other: object) -> bool:
         return True
@@ -55,6 +91,11 @@ class Liar(int):
 
     def __int__(self) -> int:
         return 99
+
+
+class Exact(decimal.Decimal):
+    def __str__(self) -> str:
+        return "99"
 
 
 class Color(enum.IntEnum):
@@ -69,6 +110,8 @@ class Color(enum.IntEnum):
         (collections.OrderedDict(a=1), {"a": 1}),
         (collections.Counter("aa"), {"a": 2}),
         (collections.namedtuple("P", "x y")(1, 2), (1, 2)),
+        (collections.OrderedDict(a=1).keys(), {"a": 1}.keys()),
+        (Exact("1.5"), decimal.Decimal("1.5")),
     ],
 )
 def test_subclasses_collapse(value: object, base: object) -> None:
@@ -77,7 +120,7 @@ def test_subclasses_collapse(value: object, base: object) -> None:
     assert type(back) is type(base)
 
 
-@pytest.mark.parametrize("value", [object(), len, iter([]), collections.deque(), [object()], type])
+@pytest.mark.parametrize("value", [object(), len, iter([]), collections.UserList(), [object()], type])
 def test_other_types_are_refused(value: object) -> None:
     with pytest.raises(ValueRefusedError, match="cannot be returned"):
         encode(value, 1000)
@@ -93,6 +136,9 @@ def test_size_and_depth_are_bounded() -> None:
         encode("x" * 1000, 100)
     with pytest.raises(ValueRefusedError, match="large"):
         encode([None] * 2_000_001, 1 << 30)
+
+
+COLLIDING = b",".join(b'["i","%x"]' % (number * (2**61 - 1)) for number in range(1 << 60, (1 << 60) + 258))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +165,22 @@ def test_size_and_depth_are_bounded() -> None:
         b"9" * 10_000,
         b"\xff",
         b"[1] trailing",
-        b'["s",' + b",".join(b"%d" % i for i in range(20_000)) + b"]",
+        b'["s",' + COLLIDING + b"]",
+        b'["keys",' + COLLIDING + b"]",
+        b'["d",' + COLLIDING + b"]",
+        b'["items",["l",1,2]]',
+        b'["deque",-1]',
+        b'["deque"]',
+        b'["record"]',
+        b'["record","P","x"]',
+        b'["record","P",["l"],1]',
+        b'["decimal","1' + b"0" * 10_000 + b'"]',
+        b'["decimal","x"]',
+        b'["fraction","1/0"]',
+        b'["fraction","1/-3"]',
+        b'["date","2024-13-01"]',
+        b'["timedelta","1 2"]',
+        b'["timedelta","9999999999 0 0"]',
     ],
     ids=lambda data: repr(data[:20]),
 )

@@ -37,6 +37,12 @@ _COLUMNS = (*Progress.get_default_columns()[:-1], MofNCompleteColumn(), TimeElap
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A site-packages folder for tasks that need libraries [default: those are not run].",
 )
+@click.option(
+    "--preload",
+    multiple=True,
+    metavar="MODULE",
+    help="Import a module of --packages once, before any program; may be given several times.",
+)
 @click.option("--cpu-seconds", default=10.0, show_default=True, type=FiniteRange(min=0, min_open=True))
 @click.option("--memory-mb", default=1024, show_default=True, type=click.IntRange(min=1))
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON per file.")
@@ -45,6 +51,7 @@ def check(
     name: str | None,
     slots: int | None,
     packages: Path | None,
+    preload: tuple[str, ...],
     cpu_seconds: float,
     memory_mb: int,
     as_json: bool,
@@ -61,7 +68,7 @@ def check(
     )
     found: dict[Path, list[TaskReport]] = {}
     tasks = {file: load_tasks(task_file(str(file)), name).tasks for file in files}
-    with JailSandbox(slots or len(os.sched_getaffinity(0)), packages=packages) as sandbox:
+    with JailSandbox(slots or len(os.sched_getaffinity(0)), packages=packages, preload=preload) as sandbox:
         scorer = Scorer(sandbox, limits=limits, allow_forgeable=True, deadline_s=3600)
         try:
             with Progress(*_COLUMNS, console=Console(stderr=True)) as bar:

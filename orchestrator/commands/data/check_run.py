@@ -12,8 +12,10 @@ from common.tasks.libraries import missing
 from orchestrator.commands.data.mutants import (
     Mutant,
     changed_answers,
+    changed_javascript,
     constant_mutants,
     fixed_answers,
+    fixed_javascript,
     fixed_mutants,
 )
 from reward_service.extraction import reference_program
@@ -63,7 +65,7 @@ def _check(scorer: Scorer, task: Task, packages: Path | None) -> TaskReport:
     needs = missing(task, packages)
     if needs:
         return TaskReport(task.id, "left", f"needs {', '.join(needs)}")
-    text = f"```python\n{task.reference}\n```\n" if task.completion == "fenced" else task.reference
+    text = f"```{task.language}\n{task.reference}\n```\n" if task.completion == "fenced" else task.reference
     try:
         (own,) = scorer.examine(task, [text])
     except ValueError as error:
@@ -71,7 +73,7 @@ def _check(scorer: Scorer, task: Task, packages: Path | None) -> TaskReport:
     if not own.score.passed:
         return TaskReport(task.id, "failed", _why_not(task, own), forgeable=own.score.forgeable)
     # The same task with whole programs for completions, which a mutant is.
-    bare = task.model_copy(update={"prefix": "", "completion": "continuation", "reference": whole})
+    bare = task.model_copy(update={"prefix": "", "suffix": "", "completion": "continuation", "reference": whole})
     fixed, changed = _wrong_versions(task, task.reference, whole)
     killed, survived, unnoticed = [], {}, 0
     for kind, mutant in fixed.items():
@@ -97,6 +99,8 @@ def _wrong_versions(task: Task, reference: str, whole: str) -> tuple[dict[str, M
     if task.completion.startswith("asserted"):
         only_one = task.completion == "asserted_value"
         return fixed_answers(task.prefix), changed_answers(task.prefix, reference, only_one=only_one)
+    if task.language != "python":
+        return fixed_javascript(), changed_javascript(whole)
     names = {*task.exports, *([task.entry_point] if task.entry_point else [])}
     return fixed_mutants(whole, names), constant_mutants(whole, names)
 

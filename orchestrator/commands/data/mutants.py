@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 #: At most so many places of one program are changed, one at a time, until the tests notice.
 MAX_CONSTANTS = 16
@@ -35,6 +37,7 @@ _SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.BitXor: ast.BitOr,
 }
 
+_WHOLE_NUMBER = re.compile(r"\b\d{1,15}\b", re.ASCII)
 _EMPTY = "return None"
 _EXITS = "__import__('sys').exit(0)"
 _EQUAL = "return __couplet_equal__()"
@@ -97,6 +100,22 @@ def changed_answers(prefix: str, answer: str, *, only_one: bool) -> Iterator[Mut
     mutants = [*constant_mutants(answer, ())] if only_one else []
     for mutant in mutants or [Mutant(f"[{answer}]", f"{answer} -> [{answer}]")]:
         yield Mutant(f"{prefix}{mutant.source}\n", mutant.change)
+
+
+def fixed_javascript() -> dict[str, Mutant]:
+    """Do what :func:`fixed_mutants` does for a script in JavaScript."""
+    return {
+        "empty": Mutant("", "an empty program"),
+        "exit": Mutant("process.exit(0);\n", "exits at once"),
+        "equal": Mutant("console.log({});\n", "prints an object"),
+    }
+
+
+def changed_javascript(source: str) -> Iterator[Mutant]:
+    """Change one whole number of the source, one after the other, which is read as text."""
+    for found in islice(_WHOLE_NUMBER.finditer(source), MAX_CONSTANTS):
+        other = str(int(found[0]) + 1)
+        yield Mutant(source[: found.start()] + other + source[found.end() :], f"{found[0]} -> {other}")
 
 
 def constant_mutants(source: str, names: Collection[str]) -> Iterator[Mutant]:

@@ -9,7 +9,7 @@ import click
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
-from common.records import Task
+from common.records import Task, TestCase
 from common.tasks.hub import task_file
 from common.tasks.libraries import third_party
 from common.tasks.loader import LoadReport, Omission, TaskFileError, load_tasks
@@ -97,6 +97,7 @@ def _task_view(task: Task) -> Group:
     for title, text in (
         ("prompt", task.prompt),
         ("prefix", "the prompt" if task.prefix == task.prompt else task.prefix),
+        ("suffix", task.suffix),
         ("tests reach", shown),
         ("test set-up", task.test_setup),
         ("reference", task.reference or ""),
@@ -108,11 +109,17 @@ def _task_view(task: Task) -> Group:
         wanted = "what the reference gives" if test.expected is None else test.expected
         how = "" if test.comparison == "equal" else f" ({test.comparison}, {test.tolerance:g})"
         said = {"call": f"{test.call} -> {wanted}{how}", "stdin": f"{test.stdin!r} -> {wanted!r}{how}"}
-        line = f"{test.kind}: {said.get(test.kind, test.script)}"
+        given, left = (f", {word} {', '.join(names)}" if names else "" for word, names in _files_of(test))
+        line = f"{test.kind}: {said.get(test.kind, test.script)}{given}{left}"
         parts.append(Text(line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ... ({len(line):,} characters)"))
     if len(task.tests) > _LISTED:
         parts.append(Text(f"and {len(task.tests) - _LISTED:,} more"))
-    return Group(Text(f"\ntask {task.id}, {task.completion}", style="bold"), *parts)
+    language = "" if task.language == "python" else f", {task.language}"
+    return Group(Text(f"\ntask {task.id}, {task.completion}{language}", style="bold"), *parts)
+
+
+def _files_of(test: TestCase) -> tuple[tuple[str, dict[str, str]], ...]:
+    return (("given", test.files), ("leaves", test.expected_files))
 
 
 def _listed(counts: object) -> str:

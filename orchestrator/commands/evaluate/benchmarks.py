@@ -11,11 +11,10 @@ from pathlib import Path
 from common.config import ConfigError, DataConfig, RewardConfig, source_name
 from common.records import Task
 from common.tasks.hub import task_file
-from common.tasks.libraries import missing
 from common.tasks.loader import load_tasks
 from evaluation.benchmark import Benchmark
 from learner.warm_start.synthetic import generate
-from reward_service.criteria import asks_reference
+from reward_service.scorable import why_unscorable
 
 #: The held-out tasks of the quick start, which are made, not read.
 QUICKSTART = "builtin:quickstart"
@@ -67,7 +66,7 @@ class TaskSource:
             if omissions:
                 line, task_id, reason = omissions[0]
                 notes.append(f"{self.text}: {len(omissions)} {what}; the first: row {line} ({task_id}): {reason}")
-        reasons = {task.id: reason for task in report.tasks if (reason := _why_unscored(task, scoring))}
+        reasons = {task.id: reason for task in report.tasks if (reason := why_unscorable(task, scoring))}
         for reason, count in Counter(reasons.values()).most_common():
             notes.append(f"{self.text}: {count} of {len(report.tasks)} tasks left out: {reason}")
         tasks = [task for task in report.tasks if task.id not in reasons]
@@ -93,16 +92,6 @@ def load_benchmarks(
                 f"{sources[number]}: another file is named {name} too, and so would be its results; rename one"
             )
     return [Benchmark(source.name, source.text, tuple(source.tasks(scoring, notes)[:limit])) for source in read]
-
-
-def _why_unscored(task: Task, scoring: RewardConfig) -> str:
-    """Say why a task's tests cannot run, if that can be told; a Docker image may have any library."""
-    if task.in_process and not scoring.allow_forgeable:
-        return "their tests run in the solution's own process, which can forge them; give --allow-forgeable"
-    run = task if asks_reference(task) else task.model_copy(update={"reference": None})
-    if scoring.backend == "jail" and (needs := missing(run, scoring.packages)):
-        return f"they need {', '.join(needs)}; name a folder that has it with --packages"
-    return ""
 
 
 def _name(where: str) -> str:

@@ -53,11 +53,11 @@ def read_samples(path: Path, tasks: LoadReport) -> list[Sample]:
 
 
 def as_program_task(task: Task) -> Task:
-    """The same task, for completions that are whole programs: nothing is taken out of them, and of the prefix only
-    a fenced task's, which holds what its programs may rely on, goes before them."""
+    """The same task, for completions that are whole programs: nothing is taken out of them, and only a fenced
+    task's prefix and suffix, which hold what its programs may rely on, go around them."""
     if task.completion == "fenced":
         return task.model_copy(update={"completion": "continuation"})
-    return task.model_copy(update={"prefix": "", "reference": reference_program(task)})
+    return task.model_copy(update={"prefix": "", "suffix": "", "reference": reference_program(task)})
 
 
 def by_task(samples: Sequence[Sample]) -> Iterator[list[int]]:

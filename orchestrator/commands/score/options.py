@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+from pydantic import ValidationError
 
 from common.config import RewardConfig
+from common.errors import UserError
 from orchestrator.commands.numbers import FiniteRange
 
 _GROUP_S = 3600.0
@@ -54,6 +56,12 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
         help="A site-packages folder that programs in the jail may import from [default: none].",
     ),
     click.option(
+        "--preload",
+        multiple=True,
+        metavar="MODULE",
+        help="Import a module of --packages once, before any program; may be given several times.",
+    ),
+    click.option(
         "--allow-forgeable",
         is_flag=True,
         help="Run tests that need it in the solution's own process, where a solution could forge their verdict.",
@@ -70,6 +78,7 @@ SANDBOX_PARAMETERS = (
     "memory_mb",
     "output_mb",
     "packages",
+    "preload",
     "allow_forgeable",
 )
 
@@ -91,22 +100,27 @@ def reward_config(
     memory_mb: int,
     output_mb: int,
     packages: Path | None,
+    preload: tuple[str, ...],
     allow_forgeable: bool,
 ) -> RewardConfig:
-    """Return the configuration of scoring that these options ask for."""
-    return RewardConfig.model_validate(
-        {
-            "tests": tests,
-            "backend": backend,
-            "sandbox_level": level,
-            "sandbox_slots": slots or 0,
-            "cpu_seconds": cpu_seconds,
-            "wall_seconds": max(3 * cpu_seconds, cpu_seconds + 2),
-            "memory_mb": memory_mb,
-            "output_mb": output_mb,
-            "packages": packages,
-            "allow_forgeable": allow_forgeable,
-            "hacking_probe": 0.0,
-            "group_seconds": _GROUP_S,
-        }
-    )
+    """Return the configuration of scoring that these options ask for. Raises UserError where two do not agree."""
+    fields = {
+        "tests": tests,
+        "backend": backend,
+        "sandbox_level": level,
+        "sandbox_slots": slots or 0,
+        "cpu_seconds": cpu_seconds,
+        "wall_seconds": max(3 * cpu_seconds, cpu_seconds + 2),
+        "memory_mb": memory_mb,
+        "output_mb": output_mb,
+        "packages": packages,
+        "preload": preload,
+        "allow_forgeable": allow_forgeable,
+        "hacking_probe": 0.0,
+        "group_seconds": _GROUP_S,
+    }
+    try:
+        return RewardConfig.model_validate(fields)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"--{problem}") from error

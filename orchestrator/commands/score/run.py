@@ -8,6 +8,7 @@ from concurrent.futures import Future, as_completed
 from common.config import RewardConfig
 from orchestrator.commands.score.completions import Sample, by_task
 from orchestrator.commands.score.view import Result
+from reward_service.scorable import why_unscorable
 from reward_service.scoring import Scored
 from reward_service.scoring_pool import ScoringPool
 
@@ -21,10 +22,14 @@ def score_samples(
     """
     results: dict[int, Result] = {}
     with ScoringPool(config) as pool:
-        groups = {
-            pool.submit(samples[places[0]].task, [samples[place].text for place in places]): places
-            for places in by_task(samples)
-        }
+        groups: dict[Future[list[Scored]], list[int]] = {}
+        for places in by_task(samples):
+            task = samples[places[0]].task
+            if reason := why_unscorable(task, config):
+                results |= {place: Result(samples[place], None, f"task {task.id!r}: {reason}") for place in places}
+                advance(len(places))
+            else:
+                groups[pool.submit(task, [samples[place].text for place in places])] = places
         for future in as_completed(groups):
             results |= _results(future, samples, groups[future])
             advance(len(groups[future]))

@@ -283,7 +283,7 @@ def test_libraries_are_found_wherever_they_are_imported():
         tests=(),
     )
     assert third_party(task) == ("numpy", "pandas", "sklearn")
-    assert third_party(task.model_copy(update={"reference": "def ("})) == ("numpy",)
+    assert third_party(task.model_copy(update={"reference": "def ("})) == ("numpy", "pandas")
 
 
 @pytest.mark.parametrize(

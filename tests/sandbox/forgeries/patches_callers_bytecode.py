@@ -1,5 +1,6 @@
 # /// forgery
 # hack = "jumps over the check in the caller's frame"
+# hangs = true
 # ///
 import sys
 

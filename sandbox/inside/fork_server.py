@@ -1,0 +1,126 @@
+"""The runner's end of a program's fork server, a child that is isolated once and forked for each input.
+
+See :func:`sandbox.inside.child.become_fork_server` for the server itself. Neither trusts what was forked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import struct
+
+from sandbox.inside import kernel
+
+#: Asks for a fork that writes to the pipes sent along.
+FORK = b"f"
+#: Says how a fork ended: its wait status, CPU seconds and peak memory in KiB;
+ENDED = struct.Struct("<idQ")
+#: and, in the same message, the id of the next one, 0 where none runs yet.
+NEXT = struct.Struct("<I")
+
+
+class ForkServer:
+    """``pid``: of the server, a child of this process; ``channel``: a socket that keeps messages apart.
+
+    It may be asked for the next fork before the one that runs has ended, and then starts it at once. It ends by
+    itself, with forks still asked for, when one has used the folder of programs.
+    """
+
+    def __init__(self, pid: int, channel: socket.socket) -> None:
+        self._pid = pid
+        self.channel = channel
+        self.next_pid: int | None = None
+        self._alive = True
+
+    def ask(self, pipes: list[int]) -> None:
+        """Ask it to fork for its next input. The fork writes to ``pipes``: stdout, stderr and results."""
+        with contextlib.suppress(OSError):  # it is gone, which the wait for the fork's end will find
+            socket.send_fds(self.channel, [FORK], pipes)
+
+    def fork(self) -> ServedFork:
+        """Return the fork that runs or is about to."""
+        pid, self.next_pid = self.next_pid, None
+        return ServedFork(self, pid)
+
+    def kill(self) -> None:
+        """Kill the server and wait for it, once."""
+        self._alive = False
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+    def close(self) -> None:
+        """End the server, and a fork that it has started since, and close the channel."""
+        if self._alive:
+            self.kill()
+        if self.next_pid is not None:
+            end_orphan(self.next_pid)
+        self.channel.close()
+
+
+def end_orphan(pid: int) -> tuple[int, resource.struct_rusage] | None:
+    """Kill a fork whose server is gone, and wait for it; None where the server had.
+
+    Only now is it this process's own to wait for, and its id certain.
+    """
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        os.kill(pid, signal.SIGKILL)
+        _, status, usage = os.wait4(pid, 0)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status), usage
+
+
+class ServedFork:
+    """Implements :class:`sandbox.inside.processes.Followed` for a fork, which the server waits for."""
+
+    def __init__(self, server: ForkServer, pid: int | None) -> None:
+        self._server = server
+        self._pid = pid
+        self._ended = False
+        self._cpu = 0.0
+        self.death = server.channel.fileno()
+        self.peak_kb = 0
+
+    def began(self, pid: int) -> None:
+        self._pid = pid
+
+    def cpu(self) -> float:
+        if not self._ended and self._pid is not None:
+            try:
+                self._cpu = kernel.process_cpu_s(self._pid)
+            except OSError:
+                return self._cpu  # the server has waited for it, and its message says more
+        return self._cpu
+
+    def alive(self) -> bool:
+        return not self._ended
+
+    def end(self, broken: bool) -> int:
+        """Hear how the fork ended; where a limit was broken or the server is gone, kill both."""
+        self._ended = True
+        if broken:
+            self._server.channel.setblocking(False)
+        try:
+            message = self._server.channel.recv(ENDED.size + NEXT.size)
+        except OSError:
+            message = b""
+        if len(message) != ENDED.size + NEXT.size:
+            return self._kill()
+        status, self._cpu, self.peak_kb = ENDED.unpack_from(message)
+        (next_pid,) = NEXT.unpack_from(message, ENDED.size)
+        self._server.next_pid = next_pid or None
+        return os.waitstatus_to_exitcode(status)
+
+    def _kill(self) -> int:
+        self._server.kill()
+        ended = None if self._pid is None else end_orphan(self._pid)
+        if ended is None:
+            return -signal.SIGKILL
+        status, usage = ended
+        self._cpu = usage.ru_utime + usage.ru_stime
+        self.peak_kb = usage.ru_maxrss
+        return status

@@ -1,0 +1,76 @@
+"""Places: where an object of the solution came from, as text that is the same for every right solution.
+
+``Circle()#1.area()#2`` is what the second call of the method ``area`` answered with, of the result of the first
+call of ``Circle``. What a test asks of an object has a place too: ``Circle()#1.area()#2 subtract``. An object may
+lie about everything that it is asked. So a solution's objects may be asked at each place what the reference's
+were, and nothing else: where the reference answers with plain data, nothing that a test does is asked of an
+object.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+#: Functions that change an argument in place return None, by convention: what is expected without a reference.
+IN_PLACE = " in place"
+# What loops and long chains lead to is not told apart for ever: a claim about it must end.
+_MAX_COUNTED = 100
+_MAX_CHARS = 160
+
+
+def asked(place: str, operation: str, name: str) -> str:
+    """Return the place of an operation on the object at ``place``; ``name``: the attribute, where it is of one."""
+    match operation:
+        case "call":
+            return _cut(f"{place}()")
+        case "get":
+            return _cut(f"{place}.{name}")
+        case "set" | "delete":
+            return _cut(f"{place}.{name} {operation}")
+    return _cut(f"{place} {operation}")
+
+
+def changed(place: str, argument: int | str, *, in_place: bool) -> str:
+    """Return the place of a change of an argument; ``in_place``: by a call whose answer is None."""
+    return f"{place} changes {argument}{IN_PLACE if in_place else ''}"
+
+
+def unexpected(changes: Iterable[str], expected: frozenset[str]) -> frozenset[str]:
+    """Return the changes that are not expected. ``IN_PLACE`` expects all of calls whose answers are None."""
+    known = {change.removesuffix(IN_PLACE) for change in expected}
+    return frozenset(
+        change
+        for change in changes
+        if change.removesuffix(IN_PLACE) not in known and not (IN_PLACE in expected and change.endswith(IN_PLACE))
+    )
+
+
+def is_export(place: str) -> bool:
+    """Tell whether the place is that of a name which the solution exports."""
+    return place.isidentifier()
+
+
+def inside(place: str) -> Iterator[str]:
+    """Yield the places of the objects of one answer, in order."""
+    yield place
+    for number in range(1, _MAX_COUNTED):
+        yield _cut(f"{place}:{number}")
+    while True:
+        yield _cut(f"{place}:{_MAX_COUNTED}")
+
+
+class Answers:
+    """Numbers the answers at each place."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def next(self, place: str) -> str:
+        """Return the place of the next answer to what was asked at ``place``."""
+        self._counts[place] += 1
+        return _cut(f"{place}#{min(self._counts[place], _MAX_COUNTED)}")
+
+
+def _cut(place: str) -> str:
+    return place if len(place) <= _MAX_CHARS else f"…{place[-_MAX_CHARS // 2 :]}"

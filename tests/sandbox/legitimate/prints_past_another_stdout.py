@@ -1,0 +1,9 @@
+# /// program
+# prints = "printed first"
+# ///
+import io
+import sys
+
+print("printed first")
+sys.stdout = io.StringIO()
+print("to nobody")

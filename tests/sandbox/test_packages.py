@@ -1,0 +1,76 @@
+"""Libraries for programs: from a folder, imported once where asked for, and missing ones named at the start."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.config import RewardConfig
+from reward_service.configured import make_sandbox
+from sandbox.inside import values
+from sandbox.jail.backend import JailSandbox
+from sandbox.types import Case, Limits, Program, SandboxUnavailable
+
+NUMPY = """
+import sys
+imported_by = sys.argv[0]
+class ndarray: pass
+generic = ndarray
+class random:
+    @classmethod
+    def seed(cls, number): cls.seeded = number
+"""
+
+
+@pytest.fixture(scope="module")
+def packages() -> Iterator[Path]:
+    """A folder outside of /tmp, where a jail has its own, with something of numpy's name."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        os.chmod(folder, 0o755)
+        (Path(folder) / "numpy.py").write_text(NUMPY)
+        (Path(folder) / "broken.py").write_text("import no_such_module\n")
+        yield Path(folder)
+
+
+def test_a_preloaded_library_is_imported_before_any_program_and_its_luck_is_fixed(packages: Path) -> None:
+    config = RewardConfig(sandbox_slots=1, sandbox_level="uid", packages=packages, preload=("numpy",))
+    calls = ("numpy.imported_by", "numpy.random.seeded")
+    program = Program("import numpy", tuple(Case(call, call=call) for call in calls))
+    sandbox = make_sandbox(config)
+    found = [values.decode(run.value or b"") for run in sandbox.run(program, Limits())]
+    sandbox.close()
+    assert found == ["", 0]
+
+
+def test_without_preload_a_program_imports_for_itself(packages: Path) -> None:
+    with JailSandbox(packages=packages) as sandbox:
+        (run,) = sandbox.run(Program("import numpy", (Case("0", call="numpy.imported_by"),)), Limits())
+    assert values.decode(run.value or b"") == "solution.py"
+
+
+@pytest.mark.parametrize(
+    ("preload", "problem"),
+    [
+        (("pandas",), "preload: there is no module pandas in "),
+        (("numpy", "a.b"), "preload: there is no module a.b in "),
+        (("broken",), "No module named 'no_such_module'"),
+    ],
+)
+def test_what_cannot_be_preloaded_is_told_at_the_start(
+    packages: Path, preload: tuple[str, ...], problem: str
+) -> None:
+    with pytest.raises(SandboxUnavailable, match=problem):
+        JailSandbox(packages=packages, preload=preload)
+    with pytest.raises(SandboxUnavailable, match="in the standard library; name packages that have it"):
+        JailSandbox(preload=("numpy",))
+
+
+def test_preload_needs_somewhere_to_come_from() -> None:
+    with pytest.raises(ValueError, match="preload: names modules of packages or of a docker_image; set one"):
+        RewardConfig(preload=("numpy",))
+    with pytest.raises(ValueError, match="should match pattern"):
+        RewardConfig.model_validate({"preload": ["os; import sys"], "packages": "/usr"})
