@@ -37,9 +37,12 @@ SLOW = (
     "orchestrator/test_analyze_evaluation_command.py",
     "orchestrator/test_weight_updates.py",
     "packaging/test_wheel.py",
+    "reward_service/test_connections.py",
+    "reward_service/test_hangs.py",
     "rollout_workers/test_vllm_backend.py",
     "sandbox/test_differential.py",
     "sandbox/test_docker.py",
+    "sandbox/test_forgeries.py",
     "sandbox/test_isolation.py",
 )
 #: What is handed out first: the file that takes longest, and to run beside it those whose tests mostly wait; then

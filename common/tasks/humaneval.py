@@ -31,7 +31,7 @@ def humaneval_task(row: TaskRow) -> ParsedRow:
         prefix=prompt,
         completion="continuation",
         entry_point=entry_point,
-        tests=check_tests(row, test, entry_point),
+        tests=tests_of_check(row, test, entry_point),
         test_setup=f"{stub}\n{test.strip()}\n",
         exports=(entry_point,),
         reference=reference,
@@ -39,7 +39,7 @@ def humaneval_task(row: TaskRow) -> ParsedRow:
     return ParsedRow(task)
 
 
-def check_tests(row: TaskRow, test: str, entry_point: str) -> tuple[TestCase, ...]:
+def tests_of_check(row: TaskRow, test: str, entry_point: str) -> tuple[TestCase, ...]:
     """Make a test of each statement of ``check`` that asserts something, after those before it that do not.
 
     Where ``check`` is not such a list, all of it is one test.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from common.records import Task
-from common.tasks.humaneval import check_tests
+from common.tasks.humaneval import tests_of_check
 from common.tasks.rows import ParsedRow, TaskRow
 from common.tasks.source import NotPythonError, parse, without_function
 
@@ -39,7 +39,7 @@ def humaneval_infilling_task(row: TaskRow) -> ParsedRow:
         suffix=suffix,
         completion="continuation",
         entry_point=entry_point,
-        tests=check_tests(row, test, entry_point),
+        tests=tests_of_check(row, test, entry_point),
         test_setup=f"{helpers}\n{test.strip()}\n",
         exports=(entry_point,),
         reference=middle,
