@@ -17,7 +17,7 @@ quickstart: install
 test: install
 	$(PYTEST) $(ARGS)
 
-# For developing: in at most four minutes, without what takes minutes by itself; it says what it left out.
+# For developing: in about five minutes, without what takes minutes by itself; it says what it left out.
 test-fast: install
 	$(PYTEST) -m "not slow" $(ARGS)
 
