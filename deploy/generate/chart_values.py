@@ -93,7 +93,8 @@ class Ray(Part):
     autoscaling: Autoscaling = Autoscaling()
     gcsFaultTolerance: GcsFaultTolerance = GcsFaultTolerance()
     stopSeconds: Positive = 600
-    """How long a stopped run may take to write a checkpoint (`ray job stop`, or the end of the head's pod)."""
+    """How long a stopped run may take to write a checkpoint (`ray job stop`, or the end of a pod of the head or the
+    learner)."""
     schedulerName: Reference = ""
     """Scheduler of the Ray pods; empty takes the cluster's default."""
     env: list[Open] = []
@@ -149,6 +150,9 @@ class ChartValues(Part):
     """In place of the release's full name."""
     commonLabels: Labels = {}
     """Labels of every object."""
+    fixedIds: bool = True
+    """Run pods under the users of their images. false leaves user and groups to the cluster, such as to OpenShift's
+    restricted-v2, which gives every namespace ids of its own."""
     imagePullSecrets: list[dict[Literal["name"], ExistingName]] = []
     """Secrets with which images are pulled."""
     run: Run = Run()
