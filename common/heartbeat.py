@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from common.reasons import is_power_of_ten
 
-#: Names a file that appears when the pod of this process is about to be taken away (a preStop hook of the Helm chart).
+#: Environment variable: a file that appears when this process' pod is about to go (a preStop hook of the chart).
 LEAVING = "COUPLET_LEAVING"
 #: Different lines that an actor may leave; of those beyond, the user learns that there are some.
 _MOST_LINES = 50
@@ -30,8 +30,8 @@ class Beat:
 
     It has done ``what`` without progress for ``seconds``, or ``waits`` for it; longer than ``limit`` seconds is
     late. Waits have no limit as a rule, as others have to come up with what is waited for. ``notes`` are lines for
-    the user, left since the last beat, and ``measures`` are what it has measured last, by name. ``leaving``: its pod is
-    about to be taken away, and waits for what has to be saved.
+    the user, left since the last beat, and ``measures`` are what it has measured last, by name. ``leaving``: its
+    pod is about to be taken away, and waits for what has to be saved.
     """
 
     pid: int

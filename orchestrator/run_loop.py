@@ -52,8 +52,8 @@ class RunLoop:
     def run(self) -> None:
         """Train to the last step.
 
-        A request to stop (a signal, or a pod of the learner that is about to be taken away), a Redis that cannot be
-        used, or records that cannot be written, leave all that was trained in a checkpoint, where that can be
+        A request to stop (a signal, or a pod of the learner that is about to be taken away), a Redis that cannot
+        be used, or records that cannot be written, leave all that was trained in a checkpoint, where that can be
         written. Raises Interrupted, TooManyRestartsError,
         RunDeadlineError, StreamError, DivergedError, CheckpointError or DiskError.
         """

@@ -107,8 +107,8 @@ class RayPods(Pod):
     extraResources: Labels = {}
     """More resources of the container, such as `rdma/hca: "1"`."""
     hostNetwork: bool = False
-    """Use the node's network, which some RDMA set-ups need. Ray's ports are then the node's: one such pod of Ray on
-    a node, and nothing else on them."""
+    """Use the node's network, which some RDMA set-ups need. Ray's ports are then the node's: one such pod of Ray
+    on a node, and nothing else on them."""
     hostIPC: bool = False
     """Use the node's shared memory and semaphores."""
 

@@ -80,8 +80,8 @@ class Rewards(Pod):
     """false: a user namespace for the pod, so that its root is nobody on the node (Kubernetes 1.33, containerd
     2.0 or CRI-O 1.25; older clusters ignore it). Set it to true where a node refuses such pods."""
     runtimeClassName: Reference = ""
-    """RuntimeClass of the pods, such as `gvisor`: a kernel of its own for each pod. gVisor has no Landlock, so it takes
-    isolation namespaces. Not tried."""
+    """RuntimeClass of the pods, such as `gvisor`: a kernel of its own for each pod. gVisor has no Landlock, so it
+    takes isolation namespaces. Not tried."""
     seccompProfile: Open = {}
     """The pod's seccomp profile; empty takes RuntimeDefault for `uid` and Unconfined for `namespaces`. Better
     for the latter is the profile deploy/docker/reward-seccomp.json on every node: `{type: Localhost,
@@ -115,8 +115,8 @@ class UrlSecret(SecretKey):
 
 class CertificateSecret(SecretKey):
     name: Reference = ""
-    """A Secret with the certificate (PEM) of the authority that signed the server's, for `rediss://`; empty trusts
-    those of the image."""
+    """A Secret with the certificate (PEM) of the authority that signed the server's, for `rediss://`; empty
+    trusts those of the image."""
     key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$")] = "ca.crt"
     """The key in it."""
 
@@ -200,6 +200,9 @@ class Rules(Part):
     """Make a PrometheusRule of the alerts; it needs the Prometheus operator."""
     labels: Labels = {}
     """Labels by which your Prometheus selects it."""
+    runbooks: Url = ""
+    """Where your readers find these docs, such as `https://docs.example.com/couplet`: each alert then has a
+    `runbook_url`, in place of a path in the repository."""
 
 
 class Dashboards(Part):

@@ -93,8 +93,8 @@ class Ray(Part):
     autoscaling: Autoscaling = Autoscaling()
     gcsFaultTolerance: GcsFaultTolerance = GcsFaultTolerance()
     stopSeconds: Positive = 600
-    """How long a stopped run may take to write a checkpoint (`ray job stop`, or the end of a pod of the head or the
-    learner)."""
+    """How long a stopped run may take to write a checkpoint (`ray job stop`, or the end of a pod of the head or
+    the learner)."""
     schedulerName: Reference = ""
     """Scheduler of the Ray pods; empty takes the cluster's default."""
     env: list[Open] = []
@@ -151,8 +151,8 @@ class ChartValues(Part):
     commonLabels: Labels = {}
     """Labels of every object."""
     fixedIds: bool = True
-    """Run pods under the users of their images. false leaves user and groups to the cluster, such as to OpenShift's
-    restricted-v2, which gives every namespace ids of its own."""
+    """Run pods under the users of their images. false leaves user and groups to the cluster, such as to
+    OpenShift's restricted-v2, which gives every namespace ids of its own."""
     imagePullSecrets: list[dict[Literal["name"], ExistingName]] = []
     """Secrets with which images are pulled."""
     run: Run = Run()

@@ -43,7 +43,8 @@ def test_a_learner_pod_tells_its_ranks_and_stays_while_they_live(tmp_path: Path)
     assert LEAVING in {variable["name"] for variable in pod["containers"][0]["env"]}
     (tmp_path / "hook.py").write_text(_hook(pod)[2])
     shell = (
-        "bash -c 'exec -a ray::LearnerRank.step sleep 60' & rank=$!; while ! grep -q ^ray:: /proc/$rank/cmdline; do sleep 0.05; done;"
+        "bash -c 'exec -a ray::LearnerRank.step sleep 60' & rank=$!;"
+        "while ! grep -q ^ray:: /proc/$rank/cmdline; do sleep 0.05; done;"
         f"{sys.executable} hook.py 60 & hook=$!; while [ ! -e leaving ]; do sleep 0.05; done;"
         "[ -e /proc/$hook ] || exit 1; kill $rank; wait $hook"
     )

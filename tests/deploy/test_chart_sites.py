@@ -1,4 +1,4 @@
-"""What sites ask of the chart: each file of values renders right, or is refused with a message that says what to do."""
+"""What sites ask of the chart: values that render right, and values that are refused with a clear message."""
 
 from __future__ import annotations
 

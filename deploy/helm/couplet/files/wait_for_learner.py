@@ -1,8 +1,8 @@
 """Of a learner pod's preStop hook: have the run stop with a checkpoint, and keep the pod while its ranks live.
 
-`ray start`, the pod's first process, ends all of Ray at once when it is told to stop, in the middle of a checkpoint if
-need be. The ranks' heartbeats tell the run of the file COUPLET_LEAVING, and the run ends its ranks after their checkpoint.
-Argument: seconds.
+`ray start`, the pod's first process, ends all of Ray at once when it is told to stop, in the middle of a
+checkpoint if need be. The ranks' heartbeats tell the run of the file COUPLET_LEAVING, and the run ends its ranks
+after their checkpoint. Argument: seconds.
 """
 
 import os
