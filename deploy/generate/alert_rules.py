@@ -193,8 +193,8 @@ ALERTS = (
         "2m",
         "critical",
         "Redis {{ $labels.instance }} does not answer its exporter",
-        "Runs wait for it, and go on where they were once it is back. Look at its pod: out of memory, a lost node, "
-        "or a volume that is full.",
+        "Runs wait for it, and go on where they were once it is back. Look at its pod: out of memory, a lost "
+        "node, or a full volume.",
     ),
     Alert(
         "RedisFull",
