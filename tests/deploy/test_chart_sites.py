@@ -264,6 +264,29 @@ RENDERED: dict[str, tuple[dict[str, Any], Callable[[Documents], object]]] = {
         {"rewards": {"disruptionBudget": {"enabled": False}}},
         lambda d: len([one for one in d if one["kind"] == "PodDisruptionBudget"]) == 3,
     ),
+    "reward functions of their own": (
+        {"code": {"files": {"mine.py": "def short(task, completion):\n    return 1.0\n"}}},
+        lambda d: (
+            all(
+                _env(d, name)["PYTHONPATH"]["value"] == "/opt/couplet-code"
+                and {"name": "demo-couplet-code"}
+                in [volume.get("configMap") for volume in _pod(d, name)["volumes"]]
+                for name in ("head", "learner", "rewards")
+            )
+            and "mine.py" in only(d, "ConfigMap", "-code")["data"]
+        ),
+    ),
+    "code that git-sync brings": (
+        {
+            "code": {"enabled": True, "path": "/code/current"},
+            "rewards": {
+                "extraVolumes": [{"name": "git", "emptyDir": {}}],
+                "extraVolumeMounts": [{"name": "git", "mountPath": "/code"}],
+                "initContainers": [{"name": "git-sync", "image": "git-sync:v4.4.0"}],
+            },
+        },
+        lambda d: _env(d, "rewards")["PYTHONPATH"]["value"] == "/code/current",
+    ),
     "one node": (
         {"storage": {"accessModes": ["ReadWriteOnce"]}},
         lambda d: only(d, "PersistentVolumeClaim")["spec"]["accessModes"] == ["ReadWriteOnce"],
@@ -297,6 +320,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an amount in words": ({"redis": {"memory": "4 gigabytes"}}, "memory"),
     "a field of another chart": ({"ray": {"learner": {"volumes": []}}}, "volumes"),
     "a negative number of pods": ({"ray": {"rollout": {"minReplicas": -1}}}, "minReplicas"),
+    "code of two kinds": ({"code": {"files": {"a.py": ""}, "existingConfigMap": "b"}}, "code: give files or"),
+    "code that is no module": ({"code": {"files": {"../a.py": ""}}}, "files"),
     "a port that is none": ({"redis": {"external": {"port": 70000}}}, "port"),
 }
 

@@ -6,6 +6,9 @@
 {{ include "couplet.redisEnv" .root }}
 - {name: HF_HOME, value: {{ printf "%s/huggingface" $values.storage.mountPath | quote }}}
 - {name: PYTHONUNBUFFERED, value: "1"}
+{{- with include "couplet.codeEnv" .root }}
+{{ . }}
+{{- end }}
 {{- with $values.secrets.huggingface }}{{- if .name }}
 - name: HF_TOKEN
   valueFrom:
@@ -135,6 +138,9 @@ spec:
         {{- with include "couplet.redisMount" $ }}
         {{- . | nindent 8 }}
         {{- end }}
+        {{- with include "couplet.codeMount" $ }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- with include "couplet.recipeMount" $ }}
         {{- . | nindent 8 }}
         {{- end }}
@@ -152,6 +158,9 @@ spec:
     - name: runs
       persistentVolumeClaim: {claimName: {{ include "couplet.claimName" $ }}}
     {{- with include "couplet.redisVolume" $ }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- with include "couplet.codeVolume" $ }}
     {{- . | nindent 4 }}
     {{- end }}
     {{- with include "couplet.recipeVolume" $ }}

@@ -150,6 +150,35 @@ reward.sandbox_slots={{ .Values.rewards.slots }}
 {{- end -}}
 {{- end -}}
 
+{{/* The ConfigMap with modules of the user's own, or nothing. */}}
+{{- define "couplet.codeConfigMap" -}}
+{{- with .Values.code -}}
+{{- if and .files .existingConfigMap -}}
+{{- fail "code: give files or existingConfigMap, not both" -}}
+{{- end -}}
+{{- if .files -}}{{ include "couplet.fullname" $ }}-code{{- else -}}{{ .existingConfigMap }}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "couplet.codeEnv" -}}
+{{- if or (include "couplet.codeConfigMap" .) .Values.code.enabled -}}
+- {name: PYTHONPATH, value: {{ .Values.code.path | quote }}}
+{{- end -}}
+{{- end -}}
+
+{{- define "couplet.codeMount" -}}
+{{- if include "couplet.codeConfigMap" . -}}
+- {name: code, mountPath: {{ .Values.code.path | quote }}, readOnly: true}
+{{- end -}}
+{{- end -}}
+
+{{- define "couplet.codeVolume" -}}
+{{- with include "couplet.codeConfigMap" . -}}
+- name: code
+  configMap: {name: {{ . }}}
+{{- end -}}
+{{- end -}}
+
 {{/* Where a recipe written out in the values lies in pods. */}}
 {{- define "couplet.recipeMount" -}}
 {{- if not (kindIs "string" .Values.recipe) -}}
