@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 
 from common.reasons import is_power_of_ten
 
+#: Environment variable: a file that appears when this process' pod is about to go (a preStop hook of the chart).
+LEAVING = "COUPLET_LEAVING"
 #: Different lines that an actor may leave; of those beyond, the user learns that there are some.
 _MOST_LINES = 50
 
@@ -28,7 +30,8 @@ class Beat:
 
     It has done ``what`` without progress for ``seconds``, or ``waits`` for it; longer than ``limit`` seconds is
     late. Waits have no limit as a rule, as others have to come up with what is waited for. ``notes`` are lines for
-    the user, left since the last beat, and ``measures`` are what it has measured last, by name.
+    the user, left since the last beat, and ``measures`` are what it has measured last, by name. ``leaving``: its
+    pod is about to be taken away, and waits for what has to be saved.
     """
 
     pid: int
@@ -39,6 +42,7 @@ class Beat:
     waits: bool
     notes: tuple[str, ...] = ()
     measures: Mapping[str, float] = field(default_factory=dict)
+    leaving: bool = False
 
     @property
     def late(self) -> bool:
@@ -136,6 +140,7 @@ class Heartbeat:
 
     def beat(self) -> Beat:
         """Return the state of the actor, and the notes since the last call."""
+        leaving = os.path.exists(os.environ.get(LEAVING, ""))
         with self._lock:
             notes, self._new = tuple(self._new), []
             now = self._clock()
@@ -149,6 +154,7 @@ class Heartbeat:
                 one.waits,
                 notes,
                 dict(self._measures),
+                leaving,
             )
 
     def _set(self, what: str, limit: float, waits: bool) -> None:

@@ -48,6 +48,7 @@ class StopRequest:
     def __init__(self, noted: Callable[[], None] = lambda: None) -> None:
         self._noted = noted
         self._number = 0
+        self._answered = False
         self._previous: dict[signal.Signals, object] = {}
 
     def check(self) -> None:
@@ -58,6 +59,12 @@ class StopRequest:
     def answer(self) -> None:
         """Begin to answer the request: :meth:`check` raises no more."""
         self._number = 0
+        self._answered = True
+
+    def request(self, number: int) -> None:
+        """Ask as the signal ``number`` does, unless a request is being answered already."""
+        if not self._answered:
+            self._number = number
 
     def install(self) -> None:
         """Take the signals over."""

@@ -9,6 +9,7 @@ Workers complete and score groups beside this loop; records get from one to the 
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,7 +24,7 @@ from learner.divergence import check_metrics
 from learner.learner_loop import StepReport
 from orchestrator.admission import Admission
 from orchestrator.fleet.fleet import Fleet
-from orchestrator.fleet.rank_group import LearnerDiedError
+from orchestrator.fleet.rank_group import LEAVING_NOTE, LearnerDiedError
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.recorder import Recorder
 from orchestrator.recovery import Recovery
@@ -51,8 +52,9 @@ class RunLoop:
     def run(self) -> None:
         """Train to the last step.
 
-        A request to stop, a Redis that cannot be used, or records that cannot be written, leave all that was
-        trained in a checkpoint, where that can be written. Raises Interrupted, TooManyRestartsError,
+        A request to stop (a signal, or a pod of the learner that is about to be taken away), a Redis that cannot
+        be used, or records that cannot be written, leave all that was trained in a checkpoint, where that can be
+        written. Raises Interrupted, TooManyRestartsError,
         RunDeadlineError, StreamError, DivergedError, CheckpointError or DiskError.
         """
         self.recovery.while_away(self._poll_fleet)
@@ -155,6 +157,9 @@ class RunLoop:
 
     def _poll(self) -> None:
         """Keep the workers and the records of the run up to date. Raises Interrupted."""
+        if self.fleet.learner.leaving:
+            self.recorder.note(f"{LEAVING_NOTE}: the run stops with a checkpoint")
+            self.stop.request(signal.SIGTERM)
         self.stop.check()
         self._poll_fleet()
         self.recovery.check()

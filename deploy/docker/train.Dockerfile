@@ -48,7 +48,9 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10001 couplet \
     && useradd --uid 10001 --gid 10001 --no-log-init --create-home --shell /bin/bash couplet \
-    && install -d -o couplet -g couplet /runs /home/couplet/.cache /home/couplet/.cache/huggingface
+    # Group 0 may write too: clusters such as OpenShift run images under a user of their own in that group.
+    && install -d -o couplet -g 0 -m 2775 /runs /home/couplet/.cache /home/couplet/.cache/huggingface \
+    && chgrp 0 /home/couplet && chmod g=u /home/couplet
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/couplet /opt/couplet
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility

@@ -77,6 +77,26 @@ def _seconds(of_step: str, bound: int = 2) -> dict[str, str]:
     }
 
 
+_REDIS = {"namespace": "ml", "instance": "10.0.0.7:9121"}
+
+
+def _redis(name: str) -> str:
+    """A series of redis_exporter."""
+    return f'redis_{name}{{namespace="ml",instance="10.0.0.7:9121",job="redis"}}'
+
+
+def _memory(used: str, most: str) -> dict[str, str]:
+    return {_redis("memory_used_bytes"): f"{used}x60", _redis("memory_max_bytes"): f"{most}x60"}
+
+
+def _gpus(pod: str = "demo-couplet-learner-worker-x1") -> dict[str, str]:
+    """A GPU of a pod as DCGM's exporter tells of it, beside a run."""
+    return {
+        f'DCGM_FI_DEV_GPU_UTIL{{namespace="ml",pod="{pod}",gpu="0"}}': "0x90",
+        'couplet_training_step{namespace="ml",run="mbpp-1"}': "0+1x90",
+    }
+
+
 CASES: dict[str, tuple[Case, Case]] = {
     "RewardFlat": (
         Case("the reward is the same for hours", "4h", _learning("1.2x240"), _RUN),
@@ -154,6 +174,26 @@ CASES: dict[str, tuple[Case, Case]] = {
             "1h",
             {_run("run_step_end_timestamp_seconds"): "0x90", _run("step_seconds"): "1800x90"},
         ),
+    ),
+    "PolicyDrift": (
+        Case("2 nats for an hour", "1h", {_run("policy_kl"): "2x90"}, _RUN, "2"),
+        Case("a tenth of a nat", "1h", {_run("policy_kl"): "0.1x90"}),
+    ),
+    "EntropyCollapse": (
+        Case("from 1 nat to a tenth", "4h", {_run("policy_entropy_nats"): "1x120 0.1x120"}, _RUN, "100m"),
+        Case("to a half", "4h", {_run("policy_entropy_nats"): "1x120 0.5x120"}),
+    ),
+    "RedisDown": (
+        Case("it is gone", "30m", {_redis("up"): "1x10 0x20"}, _REDIS),
+        Case("it is up", "30m", {_redis("up"): "1x30"}),
+    ),
+    "RedisFull": (
+        Case("95 of 100", "30m", _memory("95", "100"), _REDIS, "95%"),
+        Case("there is no limit", "30m", _memory("95", "0")),
+    ),
+    "GpusIdle": (
+        Case("a run, and idle GPUs", "1h", _gpus(), {"namespace": "ml"}, "0"),
+        Case("another workload's are", "1h", _gpus("notebook-0")),
     ),
     "NotFinite": (
         Case(

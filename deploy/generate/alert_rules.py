@@ -38,10 +38,10 @@ class Alert:
 ALERTS = (
     Alert(
         "RewardFlat",
-        "max by (run) (abs(deriv(couplet_reward_mean[3h]))) * 10800\n"
-        "  <= 0.1 * max by (run) (avg_over_time(couplet_reward_std[3h]))\n"
-        "and on (run) max by (run) (delta(couplet_training_step[3h])) >= 50\n"
-        "and on (run) max by (run) (avg_over_time(couplet_reward_solved[3h])) < 0.9",
+        "max by (namespace, run) (abs(deriv(couplet_reward_mean[3h]))) * 10800\n"
+        "  <= 0.1 * max by (namespace, run) (avg_over_time(couplet_reward_std[3h]))\n"
+        "and on (namespace, run) max by (namespace, run) (delta(couplet_training_step[3h])) >= 50\n"
+        "and on (namespace, run) max by (namespace, run) (avg_over_time(couplet_reward_solved[3h])) < 0.9",
         "30m",
         "warning",
         "{{ $labels.run }}: the reward has not moved for three hours",
@@ -52,9 +52,9 @@ ALERTS = (
     ),
     Alert(
         "RewardFalling",
-        "max_over_time(max by (run) (avg_over_time(couplet_reward_mean[30m]))[6h:10m])\n"
-        "  - max by (run) (avg_over_time(couplet_reward_mean[30m]))\n"
-        "  > 0.5 * max by (run) (avg_over_time(couplet_reward_std[6h]))",
+        "max_over_time(max by (namespace, run) (avg_over_time(couplet_reward_mean[30m]))[6h:10m])\n"
+        "  - max by (namespace, run) (avg_over_time(couplet_reward_mean[30m]))\n"
+        "  > 0.5 * max by (namespace, run) (avg_over_time(couplet_reward_std[6h]))",
         "15m",
         "warning",
         "{{ $labels.run }}: the reward is {{ $value | humanize }} below its best of the last six hours",
@@ -65,8 +65,8 @@ ALERTS = (
     ),
     Alert(
         "InfraFailures",
-        "sum by (run, role) (increase(couplet_scoring_excluded_total[15m]))\n"
-        "  / sum by (run, role) (increase(couplet_scoring_completions_total[15m]))\n"
+        "sum by (namespace, run, role) (increase(couplet_scoring_excluded_total[15m]))\n"
+        "  / sum by (namespace, run, role) (increase(couplet_scoring_completions_total[15m]))\n"
         "  > 0.01",
         "10m",
         "warning",
@@ -77,9 +77,9 @@ ALERTS = (
     ),
     Alert(
         "StalenessAtBound",
-        "max by (run) (avg_over_time(couplet_staleness_mean[30m]))\n"
-        "  >= 0.95 * max by (run) (couplet_run_max_staleness)\n"
-        "and on (run) max by (run) (couplet_run_max_staleness) > 0",
+        "max by (namespace, run) (avg_over_time(couplet_staleness_mean[30m]))\n"
+        "  >= 0.95 * max by (namespace, run) (couplet_run_max_staleness)\n"
+        "and on (namespace, run) max by (namespace, run) (couplet_run_max_staleness) > 0",
         "30m",
         "warning",
         "{{ $labels.run }}: groups are as stale as they may be ({{ $value | humanize }} versions)",
@@ -89,8 +89,10 @@ ALERTS = (
     ),
     Alert(
         "QueueStuck",
-        "max by (run, stream) (couplet_stream_messages) - max by (run, stream) (couplet_stream_pending) > 0\n"
-        "and on (run, stream) sum by (run, stream) (increase(couplet_stream_delivered_total[15m])) == 0",
+        "max by (namespace, run, stream) (couplet_stream_messages)\n"
+        "  - max by (namespace, run, stream) (couplet_stream_pending) > 0\n"
+        "and on (namespace, run, stream)\n"
+        "  sum by (namespace, run, stream) (increase(couplet_stream_delivered_total[15m])) == 0",
         "10m",
         "critical",
         "{{ $labels.run }}: {{ $value | humanize }} messages of {{ $labels.stream }} wait, and nobody takes any",
@@ -100,7 +102,7 @@ ALERTS = (
     ),
     Alert(
         "DeadLetters",
-        'sum by (run) (couplet_stream_messages{stream="dead-letters"}) > 0',
+        'sum by (namespace, run) (couplet_stream_messages{stream="dead-letters"}) > 0',
         "0m",
         "warning",
         "{{ $labels.run }}: {{ $value | humanize }} messages could not be read",
@@ -109,7 +111,7 @@ ALERTS = (
     ),
     Alert(
         "WorkerFlapping",
-        "sum by (run, pool) (increase(couplet_fleet_restarts_total[1h])) > 3",
+        "sum by (namespace, run, pool) (increase(couplet_fleet_restarts_total[1h])) > 3",
         "5m",
         "warning",
         "{{ $labels.run }}: {{ $value | humanize }} restarts of {{ $labels.pool }} in an hour",
@@ -118,10 +120,11 @@ ALERTS = (
     ),
     Alert(
         "DiskFilling",
-        "min by (run) (couplet_run_disk_free_bytes / couplet_run_disk_size_bytes) < 0.05\n"
+        "min by (namespace, run) (couplet_run_disk_free_bytes / couplet_run_disk_size_bytes) < 0.05\n"
         "or (\n"
-        "  min by (run) (couplet_run_disk_free_bytes / couplet_run_disk_size_bytes) < 0.3\n"
-        "  and on (run) min by (run) (predict_linear(couplet_run_disk_free_bytes[3h], 21600)) < 0\n"
+        "  min by (namespace, run) (couplet_run_disk_free_bytes / couplet_run_disk_size_bytes) < 0.3\n"
+        "  and on (namespace, run)\n"
+        "  min by (namespace, run) (predict_linear(couplet_run_disk_free_bytes[3h], 21600)) < 0\n"
         ")",
         "15m",
         "critical",
@@ -131,9 +134,9 @@ ALERTS = (
     ),
     Alert(
         "RunGone",
-        "max by (run) (last_over_time(couplet_training_step[1h]))\n"
-        "  < max by (run) (last_over_time(couplet_training_steps_planned[1h]))\n"
-        "unless on (run) max by (run) (couplet_training_step)",
+        "max by (namespace, run) (last_over_time(couplet_training_step[1h]))\n"
+        "  < max by (namespace, run) (last_over_time(couplet_training_steps_planned[1h]))\n"
+        "unless on (namespace, run) max by (namespace, run) (couplet_training_step)",
         "5m",
         "critical",
         "{{ $labels.run }}: gone at step {{ $value | humanize }}, before its last",
@@ -143,9 +146,9 @@ ALERTS = (
     ),
     Alert(
         "RunStalled",
-        "time() - max by (run) (couplet_run_step_end_timestamp_seconds) > 1800\n"
-        "and on (run) time() - max by (run) (couplet_run_step_end_timestamp_seconds)\n"
-        "  > 10 * max by (run) (couplet_step_seconds)",
+        "time() - max by (namespace, run) (couplet_run_step_end_timestamp_seconds) > 1800\n"
+        "and on (namespace, run) time() - max by (namespace, run) (couplet_run_step_end_timestamp_seconds)\n"
+        "  > 10 * max by (namespace, run) (couplet_step_seconds)",
         "5m",
         "critical",
         "{{ $labels.run }}: no step for {{ $value | humanizeDuration }}",
@@ -154,10 +157,10 @@ ALERTS = (
     ),
     Alert(
         "NotFinite",
-        "max by (run) (abs(couplet_denoising_loss)) == Inf\n"
-        "or max by (run) (couplet_denoising_loss != couplet_denoising_loss)\n"
-        "or max by (run) (abs(couplet_optim_grad_norm)) == Inf\n"
-        "or max by (run) (couplet_optim_grad_norm != couplet_optim_grad_norm)",
+        "max by (namespace, run) (abs(couplet_denoising_loss)) == Inf\n"
+        "or max by (namespace, run) (couplet_denoising_loss != couplet_denoising_loss)\n"
+        "or max by (namespace, run) (abs(couplet_optim_grad_norm)) == Inf\n"
+        "or max by (namespace, run) (couplet_optim_grad_norm != couplet_optim_grad_norm)",
         "0m",
         "critical",
         "{{ $labels.run }}: the loss or the gradient is not a number",
@@ -165,8 +168,59 @@ ALERTS = (
         "learner.optimizer.learning_rate, a longer warm-up, or a smaller max_grad_norm.",
     ),
     Alert(
+        "PolicyDrift",
+        "max by (namespace, run) (avg_over_time(couplet_policy_kl[30m])) > 1",
+        "15m",
+        "warning",
+        "{{ $labels.run }}: the policy is {{ $value | humanize }} nats from its reference",
+        "It has left the model that it started from, which costs its general skill before the reward shows it. "
+        "Raise learner.objective.kl_weight or lower learner.optimizer.learning_rate, and resume from a checkpoint "
+        "before the rise.",
+    ),
+    Alert(
+        "EntropyCollapse",
+        "max by (namespace, run) (avg_over_time(couplet_policy_entropy_nats[30m]))\n"
+        "  < 0.2 * max by (namespace, run) (max_over_time(couplet_policy_entropy_nats[1d:10m]))",
+        "30m",
+        "warning",
+        "{{ $labels.run }}: entropy is down to {{ $value | humanize }} nats a token",
+        "The policy writes nearly one program for each task, so that groups have no variance to learn from. Raise "
+        "rollout.temperature or learner.objective.kl_weight, or resume from a checkpoint before the fall.",
+    ),
+    Alert(
+        "RedisDown",
+        "max by (namespace, instance) (redis_up) == 0",
+        "2m",
+        "critical",
+        "Redis {{ $labels.instance }} does not answer its exporter",
+        "Runs wait for it, and go on where they were once it is back. Look at its pod: out of memory, a lost "
+        "node, or a full volume.",
+    ),
+    Alert(
+        "RedisFull",
+        "max by (namespace, instance) (redis_memory_used_bytes)\n"
+        "  / (max by (namespace, instance) (redis_memory_max_bytes) > 0)\n"
+        "  > 0.9",
+        "5m",
+        "warning",
+        "Redis {{ $labels.instance }}: {{ $value | humanizePercentage }} of its memory is used",
+        "At the end of it Redis refuses messages, and runs wait. Raise its memory, or lower streams.capacity and "
+        "learner.checkpoint_steps, and delete the streams of runs that have ended.",
+    ),
+    Alert(
+        "GpusIdle",
+        'avg by (namespace) (DCGM_FI_DEV_GPU_UTIL{pod=~".*-(learner|rollout)-.*"}) < 5\n'
+        "and on (namespace) max by (namespace) (couplet_training_step)",
+        "30m",
+        "warning",
+        "{{ $labels.namespace }}: GPUs of a run are busy for {{ $value | humanize }} % of the time",
+        "Something else is the bottleneck. Look at where a step's time goes: the learner waits where rollouts or "
+        "rewards are slow, and rollout workers wait where admission.max_in_flight or admission.max_staleness is "
+        "low.",
+    ),
+    Alert(
         "RolloutMismatch",
-        "max by (run) (couplet_mismatch_mean_nats) > 0.1",
+        "max by (namespace, run) (couplet_mismatch_mean_nats) > 0.1",
         "5m",
         "critical",
         "{{ $labels.run }}: rollout workers and learner differ by {{ $value | printf `%.2f` }} nats a token",
@@ -177,8 +231,8 @@ ALERTS = (
     ),
     Alert(
         "WeightSyncSlow",
-        "max by (run) (avg_over_time(couplet_step_weights_seconds[30m]))\n"
-        "  / max by (run) (avg_over_time(couplet_step_seconds[30m]))\n"
+        "max by (namespace, run) (avg_over_time(couplet_step_weights_seconds[30m]))\n"
+        "  / max by (namespace, run) (avg_over_time(couplet_step_seconds[30m]))\n"
         "  > 0.2",
         "15m",
         "warning",
@@ -188,10 +242,11 @@ ALERTS = (
     ),
     Alert(
         "RewardHackingSuspected",
-        "sum by (run, role) (increase(couplet_scoring_hacking_detected_total[1h]))\n"
-        "  / sum by (run, role) (increase(couplet_scoring_hacking_probes_total[1h]))\n"
+        "sum by (namespace, run, role) (increase(couplet_scoring_hacking_detected_total[1h]))\n"
+        "  / sum by (namespace, run, role) (increase(couplet_scoring_hacking_probes_total[1h]))\n"
         "  > 0.02\n"
-        "and on (run, role) sum by (run, role) (increase(couplet_scoring_hacking_detected_total[1h])) > 5",
+        "and on (namespace, run, role)\n"
+        "  sum by (namespace, run, role) (increase(couplet_scoring_hacking_detected_total[1h])) > 5",
         "10m",
         "warning",
         "{{ $labels.role }} {{ $labels.run }}: "
@@ -202,10 +257,10 @@ ALERTS = (
     ),
     Alert(
         "LearnerStarved",
-        "max by (run) (avg_over_time(couplet_step_wait_seconds[30m]))\n"
-        "  / max by (run) (avg_over_time(couplet_step_seconds[30m]))\n"
+        "max by (namespace, run) (avg_over_time(couplet_step_wait_seconds[30m]))\n"
+        "  / max by (namespace, run) (avg_over_time(couplet_step_seconds[30m]))\n"
         "  > 0.5\n"
-        "and on (run) max by (run) (couplet_run_max_staleness) > 0",
+        "and on (namespace, run) max by (namespace, run) (couplet_run_max_staleness) > 0",
         "30m",
         "warning",
         "{{ $labels.run }}: the learner waits for {{ $value | humanizePercentage }} of its time",

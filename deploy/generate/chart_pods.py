@@ -30,10 +30,12 @@ class Part(BaseModel):
 
 class Image(Part):
     repository: Annotated[str, Field(min_length=1, pattern=r"^[^\s@]+$")]
-    """Where the image is, without the tag."""
+    """Where the image is, registry included, without the tag."""
     tag: Annotated[str, Field(pattern=r"^([\w][\w.-]{0,127})?$")] = ""
     """Its tag; empty takes the chart's appVersion. `latest` would make a retry run other code than the first
     try."""
+    digest: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")] = ""
+    """Its digest, `sha256:...`, which then says which image it is in place of the tag."""
     pullPolicy: PullPolicy = "IfNotPresent"
     """When nodes pull it."""
 
@@ -47,8 +49,8 @@ class SecretKey(Part):
     """The key in it."""
 
 
-class Placement(Part):
-    """Where a pod may run, and what else is written on it."""
+class Pod(Part):
+    """What Kubernetes lets one say of any pod; templates/_pods.tpl writes it."""
 
     nodeSelector: Labels = {}
     """Labels that a node must have."""
@@ -58,13 +60,41 @@ class Placement(Part):
     """Affinity of nodes and pods."""
     topologySpreadConstraints: list[Open] = []
     """How pods are spread over nodes or zones."""
+    priorityClassName: Reference = ""
+    """PriorityClass of the pods; empty takes the cluster's default."""
+    runtimeClassName: Reference = ""
+    """RuntimeClass of the pods, such as `nvidia` or `gvisor`; empty takes the cluster's default."""
+    serviceAccountName: Reference = ""
+    """A ServiceAccount that exists, such as one that a cloud lets read a bucket; empty takes the chart's for the
+    head and the namespace's `default` for other pods. A token is mounted only for the head under the
+    autoscaler; clouds that hand out identities through tokens mount their own."""
+    podSecurityContext: Open = {}
+    """Added to the pod's security context, and stronger than what the chart says."""
+    securityContext: Open = {}
+    """Added to the container's security context, and stronger than what the chart says; `capabilities: {add:
+    [IPC_LOCK]}` lets RDMA lock memory."""
+    resourceClaims: list[Open] = []
+    """Claims of dynamic resource allocation (Kubernetes 1.34): entries of the pod's `resourceClaims`. The
+    container uses them all."""
     labels: Labels = {}
     """More labels of the pod."""
     annotations: Labels = {}
     """Annotations of the pod."""
+    env: list[Open] = []
+    """More environment variables of the container, as Kubernetes writes them."""
+    envFrom: list[Open] = []
+    """ConfigMaps and Secrets whose keys become environment variables of the container."""
+    initContainers: list[Open] = []
+    """Containers that run before the pod's own."""
+    sidecarContainers: list[Open] = []
+    """Containers beside the pod's own."""
+    extraVolumes: list[Open] = []
+    """More volumes of the pod."""
+    extraVolumeMounts: list[Open] = []
+    """Where the container mounts them."""
 
 
-class RayPods(Placement):
+class RayPods(Pod):
     """Pods of the Ray cluster. Requests equal limits, so that Ray counts what the pod really has."""
 
     cpu: Quantity = "4"
@@ -76,10 +106,11 @@ class RayPods(Placement):
     processes of a rollout worker talk through another 0.25 GB each."""
     extraResources: Labels = {}
     """More resources of the container, such as `rdma/hca: "1"`."""
-    priorityClassName: Reference = ""
-    """PriorityClass of the pods; empty takes the cluster's default."""
-    runtimeClassName: Reference = ""
-    """RuntimeClass of the pods, such as `nvidia`; empty takes the cluster's default."""
+    hostNetwork: bool = False
+    """Use the node's network, which some RDMA set-ups need. Ray's ports are then the node's: one such pod of Ray
+    on a node, and nothing else on them."""
+    hostIPC: bool = False
+    """Use the node's shared memory and semaphores."""
 
 
 class Head(RayPods):

@@ -14,7 +14,7 @@ from deploy.generate.chart_pods import (
     Labels,
     Open,
     Part,
-    Placement,
+    Pod,
     Positive,
     Quantity,
     Reference,
@@ -61,7 +61,7 @@ class RewardNetwork(Part):
     """With an external Redis: its NetworkPolicyPeers. Empty allows its port on every address."""
 
 
-class Rewards(Placement):
+class Rewards(Pod):
     """The reward service: a Deployment that runs the programs that models write."""
 
     image: Image = Image(repository="couplet-reward")
@@ -80,8 +80,8 @@ class Rewards(Placement):
     """false: a user namespace for the pod, so that its root is nobody on the node (Kubernetes 1.33, containerd
     2.0 or CRI-O 1.25; older clusters ignore it). Set it to true where a node refuses such pods."""
     runtimeClassName: Reference = ""
-    """RuntimeClass, such as `gvisor`: a kernel of its own for each pod. gVisor has no Landlock, so it takes
-    isolation namespaces. Not tried."""
+    """RuntimeClass of the pods, such as `gvisor`: a kernel of its own for each pod. gVisor has no Landlock, so it
+    takes isolation namespaces. Not tried."""
     seccompProfile: Open = {}
     """The pod's seccomp profile; empty takes RuntimeDefault for `uid` and Unconfined for `namespaces`. Better
     for the latter is the profile deploy/docker/reward-seccomp.json on every node: `{type: Localhost,
@@ -113,31 +113,53 @@ class UrlSecret(SecretKey):
     """The key in it."""
 
 
+class CertificateSecret(SecretKey):
+    name: Reference = ""
+    """A Secret with the certificate (PEM) of the authority that signed the server's, for `rediss://`; empty
+    trusts those of the image."""
+    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$")] = "ca.crt"
+    """The key in it."""
+
+
 class ExternalRedis(Part):
     url: Annotated[str, Field(pattern=r"^(rediss?://[^\s@]+)?$")] = ""
-    """Address of a Redis without a password, redis://host:port/db; used where `redis.enabled` is false."""
+    """Address of a Redis without a password, redis://host:port/db, or rediss:// with TLS; used where
+    `redis.enabled` is false."""
     secret: UrlSecret = UrlSecret()
-    port: Annotated[int, Field(ge=1, le=65535)] = 6379
-    """Its port, for the NetworkPolicy."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Its port, for the NetworkPolicy, where the address is in a Secret: 6379 unless given. That of `url` is
+    read from it."""
+    certificateAuthority: CertificateSecret = CertificateSecret()
 
 
-class Redis(Placement):
+class RedisExporter(Part):
+    enabled: bool = False
+    """Run redis_exporter beside the server, and let Prometheus scrape it."""
+    image: Image = Image(repository="docker.io/oliver006/redis_exporter", tag="v1.88.0")
+
+
+class Redis(Pod):
     """The streams between rollouts, rewards and learner. What is in them outlives a restart."""
 
     enabled: bool = True
     """Run a Redis-compatible server of the release's own; else `redis.external` names one."""
-    image: Image = Image(repository="docker.io/valkey/valkey", tag="8.1.1")
+    image: Image = Image(repository="docker.io/valkey/valkey", tag="9.1.1")
     password: PasswordSecret = PasswordSecret()
     appendfsync: Literal["always", "everysec", "no"] = "everysec"
     """How often the append-only file is forced to disk."""
     cpu: Quantity = "1"
     """CPUs, requested and at most."""
     memory: Quantity = "4Gi"
-    """Memory. Streams block their producers when full; nothing is evicted."""
+    """Memory. The server stores data in 70 % of it, as rewriting the append-only file takes memory too. Streams
+    block their producers when full; nothing is evicted."""
     size: Quantity = "20Gi"
     """Size of its volume, which outlives `helm uninstall`."""
     storageClassName: Reference = ""
     """StorageClass of the volume; empty takes the cluster's default."""
+    drainSeconds: Count = 900
+    """Seconds that a server whose pod is taken away waits for the run to end, since a run that stops writes its
+    checkpoint first: more than `ray.stopSeconds`."""
+    exporter: RedisExporter = RedisExporter()
     external: ExternalRedis = ExternalRedis()
 
 
@@ -178,6 +200,9 @@ class Rules(Part):
     """Make a PrometheusRule of the alerts; it needs the Prometheus operator."""
     labels: Labels = {}
     """Labels by which your Prometheus selects it."""
+    runbooks: Url = ""
+    """Where your readers find these docs, such as `https://docs.example.com/couplet`: each alert then has a
+    `runbook_url`, in place of a path in the repository."""
 
 
 class Dashboards(Part):

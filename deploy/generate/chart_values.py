@@ -39,6 +39,20 @@ class Run(Part):
     the same one goes on where it stopped."""
 
 
+class Code(Part):
+    """Python modules of your own, such as reward functions, for the run and the reward service."""
+
+    files: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*[.]py$")], str] = {}
+    """Text of each by its file's name; they go into a ConfigMap, which holds 1 MiB."""
+    existingConfigMap: Reference = ""
+    """A ConfigMap with such files, in place of `files`."""
+    path: Annotated[str, Field(pattern=r"^/[^\s:]*[^\s:/]$")] = "/opt/couplet-code"
+    """Where they lie, and what Python's path has: with `enabled`, the `mountPath` of a volume of your own in
+    `ray` and `rewards`, which git-sync fills, or packages that pip installed there."""
+    enabled: bool = False
+    """Put `path` on Python's path though the chart mounts nothing there."""
+
+
 class Job(Part):
     """Of mode job."""
 
@@ -93,7 +107,8 @@ class Ray(Part):
     autoscaling: Autoscaling = Autoscaling()
     gcsFaultTolerance: GcsFaultTolerance = GcsFaultTolerance()
     stopSeconds: Positive = 600
-    """How long a stopped run may take to write a checkpoint (`ray job stop`, or the end of the head's pod)."""
+    """How long a stopped run may take to write a checkpoint (`ray job stop`, or the end of a pod of the head or
+    the learner)."""
     schedulerName: Reference = ""
     """Scheduler of the Ray pods; empty takes the cluster's default."""
     env: list[Open] = []
@@ -149,6 +164,9 @@ class ChartValues(Part):
     """In place of the release's full name."""
     commonLabels: Labels = {}
     """Labels of every object."""
+    fixedIds: bool = True
+    """Run pods under the users of their images. false leaves user and groups to the cluster, such as to
+    OpenShift's restricted-v2, which gives every namespace ids of its own."""
     imagePullSecrets: list[dict[Literal["name"], ExistingName]] = []
     """Secrets with which images are pulled."""
     run: Run = Run()
@@ -157,6 +175,7 @@ class ChartValues(Part):
     workers, their GPUs, run.id, run.folder, streams.url and the like are the chart's to set."""
     overrides: list[Override] = []
     """Settings that replace the recipe's: `section.field=value`."""
+    code: Code = Code()
     job: Job = Job()
     ray: Ray = Ray()
     rewards: Rewards = Rewards()

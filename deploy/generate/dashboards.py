@@ -17,11 +17,11 @@ from deploy.generate import (
     dashboards_system,
 )
 from deploy.generate.dashboards_panels import DATASOURCE, Board
-from deploy.generate.queries import Scope
+from deploy.generate.queries import CHOSEN, WHOSE, Scope
 
 FOLDER = Path("deploy/helm/couplet/files/dashboards")
 
-_RUN = Scope('run=~"$run"', by=("run",))
+_RUN = Scope(CHOSEN, by=WHOSE)
 
 
 def boards() -> list[Board]:
@@ -77,13 +77,15 @@ def _links() -> builders.DashboardLink:
 
 
 def _variables(board: Board) -> list[builders.QueryVariable]:
+    """The value of "All" is given where a list of the values would leave out series without the label: those of a
+    Prometheus that knows no namespaces, and of the service that has no run."""
+    shown = "couplet_scoring_slots" if board.of_services else "couplet_training_step"
+    namespace = _choice("namespace", "Namespace", f"label_values({shown}, namespace)").all_value(".*")
+    run = _choice("run", "Run", f"label_values({shown}, run)")
     if not board.of_services:
-        return [_choice("run", "Run", "label_values(couplet_training_step, run)")]
-    # The value of "All" is given, because a list of the values would leave out the service that has no run.
-    return [
-        _choice("run", "Run", "label_values(couplet_scoring_slots, run)").all_value(".*"),
-        _choice("role", "Scored by", "label_values(couplet_scoring_slots, role)").all_value(".*"),
-    ]
+        return [namespace, run]
+    role = _choice("role", "Scored by", f"label_values({shown}, role)").all_value(".*")
+    return [namespace, run.all_value(".*"), role]
 
 
 def _choice(name: str, label: str, query: str) -> builders.QueryVariable:
@@ -102,7 +104,8 @@ def _choice(name: str, label: str, query: str) -> builders.QueryVariable:
 
 def _annotations() -> list[builders.AnnotationQuery]:
     restarts = f"{_RUN.rate('fleet/restarts', 'pool')} > 0"
-    evaluations = 'max by (run) (changes(couplet_evaluation_pass_rate{run=~"$run"}[$__rate_interval])) > 0'
+    rises = f"changes(couplet_evaluation_pass_rate{{{CHOSEN}}}[$__rate_interval])"
+    evaluations = f"max by ({', '.join(WHOSE)}) ({rises}) > 0"
     return [_annotation("Restarts", restarts, "red"), _annotation("New held-out pass rate", evaluations, "blue")]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from deploy.generate.dashboards_panels import Board, Panel, bars, graph, heat
 from deploy.generate.dashboards_run import STEP
-from deploy.generate.queries import Query, Scope
+from deploy.generate.queries import CHOSEN, WHOSE, Query, Scope
 
-_CHOSEN = 'run=~"$run"'
-_RUN = Scope(_CHOSEN, by=("run",))
+_RUN = Scope(CHOSEN, by=WHOSE)
 _ORDER = "Mean over the chosen runs. Left to right is a slope from 0 to 100 %; no order at all is 50 % all over."
 
 _LEFT_TO_RIGHT = (
@@ -47,7 +46,7 @@ def _ar_ness(of: str, title: str, note: str, at: int) -> Panel:
 
 
 def _order() -> list[Panel]:
-    tenths = Query(Scope(_CHOSEN, by=("tenth",)).mean("diffusion/order/{tenth}"), "tenth {{tenth}}")
+    tenths = Query(Scope(CHOSEN, by=("tenth",)).mean("diffusion/order/{tenth}"), "tenth {{tenth}}")
     return [
         *(_ar_ness(of, title, note, at) for of, title, note in _ORDERS for at in (1, 4)),
         heat("When each tenth of the text is written", tenths, "percentunit", "tenth of the text", note=_ORDER),

@@ -135,7 +135,7 @@ def _dressed(panel: _P, title: str, queries: Sequence[Query], unit: str, width: 
             Dataquery()
             .datasource(DATASOURCE)
             .expr(query.expr)
-            .legend_format(query.legend)
+            .legend_format(query.legend.replace("{{run}}", "{{namespace}} {{run}}"))
             .ref_id(_reference(index))
             .range()
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from deploy.generate.dashboards_panels import Board, Panel, figure, graph
-from deploy.generate.queries import Query, Scope
+from deploy.generate.queries import CHOSEN, WHOSE, Query, Scope
 
 #: The reward service may belong to no run, and then has no label ``run``.
-_ALL = Scope('run=~"$run",role=~"$role"', by=("run", "role"))
+_ALL = Scope(f'{CHOSEN},role=~"$role"', by=(*WHOSE, "role"))
 _WHO = "{{role}} {{run}}"
 _QUANTILES = (0.5, 0.9, 0.99)
 

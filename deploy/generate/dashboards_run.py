@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from deploy.generate.dashboards_panels import Board, Panel, figure, graph, label
-from deploy.generate.queries import Query, Scope
+from deploy.generate.queries import CHOSEN, WHOSE, Query, Scope
 
-_RUN = Scope('run=~"$run"', by=("run",))
+_RUN = Scope(CHOSEN, by=WHOSE)
 _MISMATCH = "Measured every learner.mismatch_steps steps; the last value stays. Equal policies differ by rounding."
 STEP = Query(_RUN.newest("run/step"), "{{run}} step")
 
@@ -23,7 +23,7 @@ def _of(key: str, legend: str = "{{run}}", *by: str, where: str = "") -> Query:
 
 
 def _at_a_glance() -> list[Panel]:
-    firing = 'count(ALERTS{alertstate="firing",alertname=~"Couplet.*",run=~"$run"}) or vector(0)'
+    firing = f'count(ALERTS{{alertstate="firing",alertname=~"Couplet.*",{CHOSEN}}}) or vector(0)'
     left = f"({_RUN.newest('run/steps_planned')} - {_RUN.newest('run/step')}) * {_RUN.newest('seconds/step')}"
     since = f"time() - {_RUN.newest('run/step_end')}"
     progress = f"{_RUN.newest('run/step')} / {_RUN.newest('run/steps_planned')}"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from deploy.generate.dashboards_panels import Board, Panel, bars, figure, graph, heat
 from deploy.generate.dashboards_run import STEP
-from deploy.generate.queries import Query, Scope
+from deploy.generate.queries import CHOSEN, WHOSE, Query, Scope
 
-_CHOSEN = 'run=~"$run"'
-_RUN = Scope(_CHOSEN, by=("run",))
+_RUN = Scope(CHOSEN, by=WHOSE)
 _TENTHS = "Mean over the chosen runs. Tenth 9 has nearly all tokens masked, and tenth 0 hardly any."
 
 
@@ -35,10 +34,8 @@ def _at_a_glance() -> list[Panel]:
 
 
 def _loss() -> list[Panel]:
-    tenths = Query(Scope(_CHOSEN, by=("tenth",)).mean("denoising/loss_at_t/{tenth}"), "tenth {{tenth}}")
-    eighths = Query(
-        Scope(_CHOSEN, by=("eighth",)).mean("denoising/loss_at_position/{eighth}"), "eighth {{eighth}}"
-    )
+    tenths = Query(Scope(CHOSEN, by=("tenth",)).mean("denoising/loss_at_t/{tenth}"), "tenth {{tenth}}")
+    eighths = Query(Scope(CHOSEN, by=("eighth",)).mean("denoising/loss_at_position/{eighth}"), "eighth {{eighth}}")
     at_ratio = _of("held_out/loss_at_t/{ratio}", "{{run}} {{ratio}}", "ratio")
     note = "Of a masked token in nats, always over the same documents with the same masks."
     return [

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from deploy.generate.dashboards_panels import Board, Panel, figure, graph
 from deploy.generate.dashboards_run import STEP
-from deploy.generate.queries import Query, Scope
+from deploy.generate.queries import CHOSEN, WHOSE, Query, Scope
 
 _PHASES = ("wait", "update", "checkpoint", "weights")
-_RUN = Scope('run=~"$run"', by=("run",))
+_RUN = Scope(CHOSEN, by=WHOSE)
 
 
 def board() -> Board:
@@ -44,7 +44,7 @@ def _at_a_glance() -> list[Panel]:
         figure("Restarts", _of("restarts"), bad_from=1),
         figure(
             "Fullest stream",
-            Query(f"max by (run) ({full})", "{{run}}"),
+            Query(f"max by ({', '.join(WHOSE)}) ({full})", "{{run}}"),
             "percentunit",
             bad_from=0.9,
             note="A full stream makes its producer wait.",

@@ -11,6 +11,11 @@ from common.metrics.registry import METRICS
 _BY_KEY = {metric.key: metric for metric in METRICS}
 _BY_SERIES = {name: metric for metric in METRICS for name in metric.series_names}
 _WINDOW = "[$__rate_interval]"
+#: What tells a run from all others: teams that do not know of each other may name theirs alike. A Prometheus that
+#: knows no namespaces has series without that label.
+WHOSE = ("namespace", "run")
+#: Series of the runs that a dashboard's variables choose.
+CHOSEN = 'namespace=~"$namespace",run=~"$run"'
 
 
 @dataclass(frozen=True)

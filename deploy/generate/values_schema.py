@@ -40,6 +40,8 @@ def _simplified(node: Any) -> Any:
     made = {
         key: _simplified(value) for key, value in node.items() if not (key == "title" and isinstance(value, str))
     }
+    if "patternProperties" in made:
+        made["additionalProperties"] = False
     if "oneOf" in made:
         made |= _choice(made.pop("oneOf"))
     if "prefixItems" in made:

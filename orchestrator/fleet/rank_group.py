@@ -22,6 +22,8 @@ from orchestrator.fleet.watch import ActorWatch
 _TICK_SECONDS = 0.2
 #: When a rank fails, its peers fail too, some of them before Ray knows of a dead process.
 _GRACE_SECONDS = 3.0
+#: What a run says of :attr:`RankGroup.leaving`.
+LEAVING_NOTE = "a pod of the learner is about to be taken away"
 
 
 class LearnerDiedError(RunFailedError):
@@ -90,6 +92,11 @@ class RankGroup(Generic[_Report]):
         versions = self._get([rank.start.remote(rendezvous, checkpoint) for rank in self._ranks], deadline, watch)
         self.version = versions[0]
         self.addresses = self._get([rank.metrics_address.remote() for rank in self._ranks], deadline)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the pod of a rank is about to be taken away."""
+        return any(watch.last is not None and watch.last.leaving for watch in self._watches)
 
     def watch(self) -> None:
         """Ask the ranks for their heartbeats. Never waits. Raises LearnerDiedError where one hangs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from learner.checkpoints import CheckpointError, kept_line, saved_line
 from learner.divergence import check_metrics
 from learner.stages.segments import StageReport
 from orchestrator.best_model import BestModel
-from orchestrator.fleet.rank_group import LearnerDiedError
+from orchestrator.fleet.rank_group import LEAVING_NOTE, LearnerDiedError
 from orchestrator.interrupt import Interrupted, StopRequest
 from orchestrator.stages.stage_group import StageGroup
 from orchestrator.stages.stage_recorder import StageRecorder
@@ -90,6 +91,9 @@ class StageRunLoop:
 
     def _watch(self) -> None:
         """Keep the records of the run up to date while ranks work. Raises Interrupted."""
+        if self.ranks.leaving:
+            self.recorder.note(f"{LEAVING_NOTE}: the run stops with a checkpoint")
+            self.stop.request(signal.SIGTERM)
         self.stop.check()
         self.recorder.poll()
 

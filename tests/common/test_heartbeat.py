@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pytest
 import redis
 
-from common.heartbeat import Heartbeat
+from common.heartbeat import LEAVING, Heartbeat
 from common.streams import actor_patience
 
 
@@ -118,3 +119,12 @@ def test_a_wait_for_redis_hides_no_other_thread(beside: bool, late: bool) -> Non
         call()
     clock.now = 11.0
     assert heart.beat().late == late
+
+
+def test_a_beat_tells_that_the_pod_is_about_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heart = Heartbeat(limit=10.0)
+    assert not heart.beat().leaving
+    monkeypatch.setenv(LEAVING, str(tmp_path / "leaving"))
+    assert not heart.beat().leaving
+    (tmp_path / "leaving").touch()
+    assert heart.beat().leaving

@@ -59,6 +59,13 @@ def render(helm: str, case: str, *settings: str) -> tuple[Document, ...]:
     return tuple(document for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document)
 
 
+def render_values(values: Document, *, release: str = RELEASE, chart: Path = CHART) -> tuple[Document, ...]:
+    """The documents of values that are no file."""
+    done = _template(values, release, chart)
+    assert done.returncode == 0, done.stderr
+    return tuple(document for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document)
+
+
 def refusal(*settings: str, helm: str = "helm") -> str:
     """What Helm says of values that it refuses."""
     done = run_helm(
@@ -66,6 +73,22 @@ def refusal(*settings: str, helm: str = "helm") -> str:
     )
     assert done.returncode != 0, done.stdout
     return done.stderr
+
+
+def refusal_of(values: Document) -> str:
+    """What Helm says of values that are no file, which it refuses."""
+    done = _template(values, RELEASE, CHART)
+    assert done.returncode != 0, done.stdout
+    return done.stderr
+
+
+def _template(values: Document, release: str, chart: Path) -> subprocess.CompletedProcess[str]:
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(values, file)
+        file.flush()
+        return run_helm(
+            "helm", "template", release, str(chart), "--kube-version", KUBERNETES, "--values", file.name
+        )
 
 
 def only(documents: tuple[Document, ...], kind: str, name: str = "") -> Document:

@@ -14,6 +14,7 @@ from typing import Any, Self
 import httpx
 import yaml
 
+from common.heartbeat import LEAVING
 from common.processes import die_with_parent
 from tests.deploy.chart_render import Document, only, pod_templates, ray_spec, render, scrape_config
 from tests.ray_cluster import RayCluster, free_port
@@ -32,7 +33,13 @@ class Release:
         self.folder = folder
         self.runs = folder / "runs"
         self.documents = render("helm", CASE, f"storage.mountPath={self.runs}")
-        self._environment = {"COUPLET_REDIS_URL": redis_url, "COUPLET_REWARD_TOKEN": REWARD_TOKEN}
+        #: What the hook of a learner's pod makes before the pod ends; here of all pods.
+        self.leaving = folder / "leaving"
+        self._environment = {
+            "COUPLET_REDIS_URL": redis_url,
+            "COUPLET_REWARD_TOKEN": REWARD_TOKEN,
+            LEAVING: str(self.leaving),
+        }
         self.rewards = f"127.0.0.1:{free_port('127.0.0.1')}"
         self._service: subprocess.Popen[bytes] | None = None
         self.ray = RayCluster(environment=self._environment)

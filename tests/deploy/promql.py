@@ -41,14 +41,16 @@ def panels(dashboard: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield panel
 
 
-def queries(path: Path, run: str = ALL, *, window: str = "30s", whole: str = "1h", role: str = ALL) -> list[Query]:
+def queries(
+    path: Path, run: str = ALL, *, window: str = "30s", whole: str = "1h", role: str = ALL, namespace: str = ALL
+) -> list[Query]:
     """Every query of every panel. ``window``: what a rate looks at; ``whole``: what the dashboard shows."""
     dashboard = json.loads(path.read_text())
     return [
         Query(
             dashboard["title"],
             panel["title"],
-            filled(target["expr"], run, window, whole, role),
+            filled(target["expr"], run, window, whole, role, namespace),
             target["legendFormat"],
         )
         for panel in panels(dashboard)
@@ -65,9 +67,11 @@ def annotations(path: Path, run: str = ALL, *, window: str = "30s") -> list[Quer
     ]
 
 
-def filled(expr: str, run: str = ALL, window: str = "30s", whole: str = "1h", role: str = ALL) -> str:
+def filled(
+    expr: str, run: str = ALL, window: str = "30s", whole: str = "1h", role: str = ALL, namespace: str = ALL
+) -> str:
     """``expr`` with Grafana's variables replaced. Raises KeyError for one that is not known."""
-    values = {"run": run, "role": role, "__rate_interval": window, "__range": whole}
+    values = {"namespace": namespace, "run": run, "role": role, "__rate_interval": window, "__range": whole}
     return re.sub(r"\$(\w+)", lambda found: values[found[1]], expr)
 
 

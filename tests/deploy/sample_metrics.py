@@ -16,6 +16,8 @@ from common.metrics.step import QUANTILES, TENTHS, TOTAL
 from tests.deploy.tools import tool
 
 RUN = "mbpp-1a2b3c4d"
+#: A run of the same name in a namespace of Kubernetes; the other is in none.
+NAMESPACE = "team-b"
 SECONDS = 600
 _EVERY = 10
 _BUCKETS = ("0.1", "1.0", "+Inf")
@@ -62,10 +64,11 @@ def _family(metric: Metric, times: list[float]) -> Iterator[str]:
 
 
 def _processes(metric: Metric) -> Iterator[dict[str, str]]:
-    """Labels of the processes that export it; a reward service of the run, and one of no run."""
+    """Labels of the processes that export it: of two runs, and of a reward service of no run."""
     for role, metrics in BY_ROLE.items():
         if metric in (*PROCESS, *metrics):
             yield {"run": RUN, "role": role, "worker": f"{role}-0"}
+            yield {"namespace": NAMESPACE, "run": RUN, "role": role, "worker": f"{role}-0"}
             if role == "reward-service":
                 yield {"role": role, "worker": f"{role}-1"}
 

@@ -84,7 +84,7 @@ def test_the_learner_is_fixed_and_the_rollouts_are_elastic() -> None:
     cluster = ray_spec(render("helm", "ci/10x8-gpu-values.yaml", "mode=job"))
     learner, rollout = cluster["workerGroupSpecs"]
     assert [learner[size] for size in ("replicas", "minReplicas", "maxReplicas")] == [1, 1, 1]
-    assert [rollout[size] for size in ("replicas", "minReplicas", "maxReplicas")] == [3, 3, 9]
+    assert [rollout.get(size) for size in ("replicas", "minReplicas", "maxReplicas")] == [None, 3, 9]
     assert learner["resources"] == {"learner": "8"}
     assert rollout["resources"] == {"rollout": "8"}
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"

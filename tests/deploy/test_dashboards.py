@@ -26,7 +26,7 @@ from tests.deploy.promql import (
     selectors,
     unanswered,
 )
-from tests.deploy.sample_metrics import RUN, SECONDS, write_sample
+from tests.deploy.sample_metrics import NAMESPACE, RUN, SECONDS, write_sample
 
 _SERIES = {name: metric for metric in METRICS for name in metric.series_names}
 _COLUMNS = 24
@@ -156,6 +156,16 @@ def test_every_query_has_data(path: Path, prometheus: Prometheus) -> None:
     assert unanswered(prometheus, asked, SECONDS) == []
     for query in annotations(path, run=RUN):
         prometheus.query(query.expr)
+
+
+def test_runs_of_one_name_in_two_namespaces_stay_apart(path: Path, prometheus: Prometheus) -> None:
+    both, one = queries(path, run=RUN), queries(path, run=RUN, namespace=NAMESPACE)
+    for query, chosen in zip(both, one, strict=True):
+        if "namespace" not in query.legend:  # of the one run that is chosen
+            continue
+        for asked, expected in ((query, {"", NAMESPACE}), (chosen, {NAMESPACE})):
+            found = {series.labels.get("namespace", "") for series in prometheus.query_range(asked.expr, SECONDS)}
+            assert found == expected, asked
 
 
 def test_what_cannot_be_answered_is_said(prometheus: Prometheus) -> None:

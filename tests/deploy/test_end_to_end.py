@@ -3,7 +3,7 @@
 A Redis, Ray's head and nodes with logical GPUs, the reward service with its Deployment's command, a job with the
 RayJob's entrypoint, and a Prometheus with the rendered scrape configuration. Two more jobs are discovered by the
 files in their run folders: one of a supervised stage, and one that brings the metrics that the first has not,
-which is stopped when all have been scraped.
+which ends when all have been scraped, as one of its learner's pods leaves.
 """
 
 from __future__ import annotations
@@ -109,13 +109,12 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             _wait(
                 lambda: _seen(prometheus) >= _NAMES or client.get_job_status(second).is_terminal(), "all metrics"
             )
-            client.stop_job(second)
-            _wait(lambda: client.get_job_status(second).is_terminal(), "the end of the second job")
-            info = client.get_job_info(second)
-            assert info.status == "STOPPED", f"{info.message}\n{client.get_job_logs(second)[-6000:]}"
             _wait(lambda: client.get_job_status(third).is_terminal(), "the end of the stage's job")
             logs = client.get_job_logs(third)
             assert client.get_job_status(third) == "SUCCEEDED", logs[-6000:]
+            release.leaving.touch()  # as the pod of a learner does that is about to be taken away
+            _wait(lambda: client.get_job_status(second).is_terminal(), "the end of the second job")
+            (folder / "second.log").write_text(client.get_job_logs(second))
             yield Observed(release, prometheus, started)
 
 
@@ -126,6 +125,12 @@ def test_the_job_shows_its_progress_and_what_the_reward_service_scored(observed:
     assert (observed.release.run_folder / "report.html").exists()
     (completions,) = observed.prometheus.query('sum(couplet_scoring_completions_total{role="reward-service"})')
     assert completions.value >= 5 * 4 * 4
+
+
+def test_a_run_whose_learner_is_about_to_be_taken_away_stops_with_a_checkpoint(observed: Observed) -> None:
+    log = (observed.release.folder / "second.log").read_text()
+    assert "a pod of the learner is about to be taken away: the run stops with a checkpoint" in log
+    assert re.search(r"checkpoint of step \d+; go on with --resume auto", log), log[-6000:]
 
 
 def test_every_endpoint_was_scraped(observed: Observed) -> None:

@@ -27,6 +27,17 @@ def test_a_signal_is_raised_at_the_next_check_until_it_is_answered(number: int, 
         stop.check()
 
 
+def test_a_request_by_another_way_is_as_a_signal_and_comes_once() -> None:
+    with StopRequest() as stop:
+        stop.request(signal.SIGTERM)
+        with pytest.raises(Interrupted) as caught:
+            stop.check()
+        assert caught.value.exit_code == 143
+        stop.answer()
+        stop.request(signal.SIGTERM)
+        stop.check()
+
+
 def test_a_second_signal_acts_at_once_and_the_handlers_of_before_come_back() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with StopRequest():

@@ -43,6 +43,7 @@ class Parts:
     half_done: bool = False
     has_weights: bool = True
     late: bool = False
+    leaving: bool = False
     tasks: tuple[int, ...] = (1, 2)
 
     @property
@@ -279,6 +280,17 @@ def test_an_interruption_lets_an_evaluation_end_that_no_resumed_run_would_make(t
     with pytest.raises(Interrupted):
         run(parts, tmp_path, steps=9)
     assert parts.events[-3:] == ["evaluated 0", "checkpoint 1", "checkpoint of step 1; go on with --resume auto"]
+
+
+def test_a_pod_of_the_learner_that_is_about_to_go_stops_the_run_with_a_checkpoint(tmp_path: Path) -> None:
+    parts = Parts()
+    parts.at = {"begin 2": lambda: setattr(parts, "leaving", True)}
+    with pytest.raises(Interrupted) as caught:
+        run(parts, tmp_path, steps=9)
+    assert caught.value.exit_code == 128 + signal.SIGTERM
+    note = "a pod of the learner is about to be taken away: the run stops with a checkpoint"
+    assert parts.events.count(note) == 1
+    assert parts.events[-2:] == ["checkpoint 1", "checkpoint of step 1; go on with --resume auto"]
 
 
 def test_an_evaluation_that_fails_while_a_run_ends_keeps_it_from_no_checkpoint(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class ScriptedRanks:
     on_step: Callable[[int], None] = lambda version: None
     version: int = 0
     restarts: int = 0
+    leaving: bool = False
     states: dict[str, str] = field(default_factory=dict)
     addresses: list[str] = field(default_factory=list)
     _stepping: bool = False
@@ -170,6 +171,14 @@ def test_a_request_to_stop_leaves_a_checkpoint_of_all_that_is_recorded(start: Ca
     assert run.steps() == [1, 2, 3, 4]
     assert run.ranks.calls[-1] == ("checkpoint", 4)
     assert "checkpoint of step 4; go on with --resume auto" in run.output.getvalue()
+
+
+def test_a_pod_that_is_about_to_go_stops_the_stage_with_a_checkpoint(start: Callable[..., Started]) -> None:
+    run = start(on_step=lambda version: setattr(run.ranks, "leaving", version == 3))
+    with pytest.raises(Interrupted):
+        run.loop.run()
+    assert run.ranks.calls[-1] == ("checkpoint", 4)
+    assert "a pod of the learner is about to be taken away" in run.output.getvalue()
 
 
 def test_a_step_that_cannot_be_recorded_ends_the_run_and_no_checkpoint_holds_it(

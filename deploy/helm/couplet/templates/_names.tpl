@@ -30,7 +30,16 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{/* Labels of an object or pod. Of (dict "root" $ "component" NAME). */}}
+{{/* Labels of a pod: nothing that changes with the chart's version, as a changed pod is a restarted one. Of (dict "root" $ "component" NAME). */}}
+{{- define "couplet.podLabels" -}}
+{{ include "couplet.selector" . }}
+app.kubernetes.io/part-of: couplet
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels of an object. Of (dict "root" $ "component" NAME). */}}
 {{- define "couplet.labels" -}}
 {{ include "couplet.selector" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
@@ -39,33 +48,6 @@ app.kubernetes.io/part-of: couplet
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
 {{- with .root.Values.commonLabels }}
 {{ toYaml . }}
-{{- end }}
-{{- end -}}
-
-{{/* Of (dict "root" $ "image" IMAGE). */}}
-{{- define "couplet.image" -}}
-{{- printf "%s:%s" .image.repository (default .root.Chart.AppVersion .image.tag) -}}
-{{- end -}}
-
-{{- define "couplet.imagePullSecrets" -}}
-{{- with .Values.imagePullSecrets }}
-imagePullSecrets: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- end -}}
-
-{{/* Where a pod may run. Of a mapping with the fields of Placement. */}}
-{{- define "couplet.placement" -}}
-{{- with .nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .affinity }}
-affinity: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .topologySpreadConstraints }}
-topologySpreadConstraints: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 

@@ -1,11 +1,14 @@
 {{/* The Ray cluster, the same in a RayJob and a RayCluster. */}}
 
-{{/* Environment of every Ray container. Of (dict "root" $ "head" BOOL). */}}
+{{/* Environment of every Ray container. Of (dict "root" $ "component" NAME "pool" POOL). */}}
 {{- define "couplet.rayEnv" -}}
-{{- $values := .root.Values -}}
+{{- $values := .root.Values -}}{{- $head := eq .component "head" -}}
 {{ include "couplet.redisEnv" .root }}
 - {name: HF_HOME, value: {{ printf "%s/huggingface" $values.storage.mountPath | quote }}}
 - {name: PYTHONUNBUFFERED, value: "1"}
+{{- with include "couplet.codeEnv" .root }}
+{{ . }}
+{{- end }}
 {{- with $values.secrets.huggingface }}{{- if .name }}
 - name: HF_TOKEN
   valueFrom:
@@ -16,7 +19,7 @@
   valueFrom:
     secretKeyRef: {name: {{ .name }}, key: {{ .key }}}
 {{- end }}{{- end }}
-{{- if .head }}
+{{- if $head }}
 - {name: RAY_JOB_STOP_WAIT_TIME_S, value: {{ $values.ray.stopSeconds | quote }}}
 {{- with $values.monitoring.prometheusUrl }}
 - {name: RAY_PROMETHEUS_HOST, value: {{ . | quote }}}
@@ -28,8 +31,11 @@
 - {name: RAY_GRAFANA_IFRAME_HOST, value: {{ . | quote }}}
 {{- end }}
 {{- end }}
-{{- with $values.ray.env }}
-{{ toYaml . }}
+{{- if eq .component "learner" }}
+- {name: COUPLET_LEAVING, value: /tmp/couplet-leaving}
+{{- end }}
+{{- with include "couplet.list" (list $values.ray.env .pool.env) }}
+{{ . }}
 {{- end }}
 {{- end -}}
 
@@ -45,51 +51,56 @@ memory: {{ .pool.memory | quote }}
 {{- end }}
 {{- end -}}
 
+{{/* The hook that a pod runs before Ray is ended. Of (dict "root" $ "script" FILE). */}}
+{{- define "couplet.preStop" -}}
+preStop:
+  exec:
+    command:
+      - python3
+      - -c
+      - {{ .root.Files.Get .script | toJson }}
+      - {{ .root.Values.ray.stopSeconds | quote }}
+{{- end -}}
+
 {{/* Pod template. Of (dict "root" $ "component" NAME "pool" POOL). */}}
 {{- define "couplet.rayPod" -}}
-{{- $ := .root -}}{{- $ray := .root.Values.ray -}}{{- $head := eq .component "head" -}}
+{{- $ := .root -}}{{- $ray := .root.Values.ray -}}{{- $pool := .pool -}}
+{{- $head := eq .component "head" -}}{{- $kept := has .component (list "head" "learner") -}}
 metadata:
   labels:
-    {{- include "couplet.labels" (dict "root" $ "component" .component) | nindent 4 }}
-    {{- with .pool.labels }}
+    {{- include "couplet.podLabels" (dict "root" $ "component" .component) | nindent 4 }}
+    {{- with $pool.labels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- if or .pool.annotations (not (kindIs "string" $.Values.recipe)) }}
+  {{- if or $pool.annotations $kept (not (kindIs "string" $.Values.recipe)) }}
   annotations:
+    {{- if $kept }}
+    {{- include "couplet.undisturbed" . | nindent 4 }}
+    {{- end }}
     {{- if not (kindIs "string" $.Values.recipe) }}
     couplet/recipe: {{ toYaml $.Values.recipe | sha256sum | trunc 16 | quote }}
     {{- end }}
-    {{- with .pool.annotations }}
+    {{- with $pool.annotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   {{- end }}
 spec:
-  {{- if $head }}
-  serviceAccountName: {{ include "couplet.serviceAccountName" $ }}
+  {{- with $pool.serviceAccountName | default (ternary (include "couplet.serviceAccountName" $) "" $head) }}
+  serviceAccountName: {{ . }}
   {{- end }}
   automountServiceAccountToken: {{ and $head $ray.autoscaling.enabled }}
-  # A run that is stopped writes a checkpoint first, and Ray then ends its processes.
-  terminationGracePeriodSeconds: {{ ternary (add $ray.stopSeconds 60) 60 $head }}
+  # A run that is stopped writes a checkpoint first, for which its head and its learner stay; Ray then ends its processes.
+  terminationGracePeriodSeconds: {{ ternary (add $ray.stopSeconds 60) 60 $kept }}
   {{- include "couplet.imagePullSecrets" $ | nindent 2 }}
-  {{- with .pool.priorityClassName }}
-  priorityClassName: {{ . }}
-  {{- end }}
-  {{- with .pool.runtimeClassName }}
-  runtimeClassName: {{ . }}
-  {{- end }}
   {{- with $ray.schedulerName }}
   schedulerName: {{ . }}
   {{- end }}
-  {{- include "couplet.placement" .pool | nindent 2 }}
+  {{- include "couplet.placement" $pool | nindent 2 }}
   securityContext:
-    runAsNonRoot: true
-    runAsUser: 10001
-    runAsGroup: 10001
-    fsGroup: 10001
-    fsGroupChangePolicy: OnRootMismatch
-    seccompProfile: {type: RuntimeDefault}
-  {{- with $ray.initContainers }}
-  initContainers: {{- toYaml . | nindent 4 }}
+    {{- $ids := dict "runAsUser" 10001 "runAsGroup" 10001 "fsGroup" 10001 "fsGroupChangePolicy" "OnRootMismatch" }}
+    {{- include "couplet.podSecurity" (dict "root" $ "ids" $ids "pod" $pool) | nindent 4 }}
+  {{- with include "couplet.list" (list $ray.initContainers $pool.initContainers) }}
+  initContainers: {{- . | nindent 4 }}
   {{- end }}
   containers:
     - name: {{ ternary "ray-head" "ray-worker" $head }}
@@ -104,53 +115,65 @@ spec:
         - {name: dash-metrics, containerPort: 44227, protocol: TCP}
         - {name: driver, containerPort: 9400, protocol: TCP}
         {{- end }}
-      env: {{- include "couplet.rayEnv" (dict "root" $ "head" $head) | nindent 8 }}
-      {{- with $ray.envFrom }}
-      envFrom: {{- toYaml . | nindent 8 }}
+      env: {{- include "couplet.rayEnv" . | nindent 8 }}
+      {{- with include "couplet.list" (list $ray.envFrom $pool.envFrom) }}
+      envFrom: {{- . | nindent 8 }}
       {{- end }}
       resources:
         requests: {{- include "couplet.rayResources" . | nindent 10 }}
         limits: {{- include "couplet.rayResources" . | nindent 10 }}
-      securityContext:
-        allowPrivilegeEscalation: false
-        capabilities: {drop: [ALL]}
-      {{- if $head }}
+        {{- with include "couplet.claims" $pool }}
+        claims: {{- . | nindent 10 }}
+        {{- end }}
+      securityContext: {{- include "couplet.containerSecurity" (dict "pod" $pool) | nindent 8 }}
+      {{- if $kept }}
       lifecycle:
-        preStop:
-          exec:
-            # Ray ends its processes at once when its pod ends: the run is asked first, and waited for.
-            command:
-              - python3
-              - -c
-              - {{ $.Files.Get "files/stop_run.py" | toJson }}
-              - {{ $ray.stopSeconds | quote }}
+        {{- $script := ternary "files/stop_run.py" "files/wait_for_learner.py" $head }}
+        {{- include "couplet.preStop" (dict "root" $ "script" $script) | nindent 8 }}
       {{- end }}
       volumeMounts:
         - {name: shm, mountPath: /dev/shm}
         - {name: ray-logs, mountPath: /tmp/ray}
         - {name: runs, mountPath: {{ $.Values.storage.mountPath | quote }}}
+        {{- with include "couplet.redisMount" $ }}
+        {{- . | nindent 8 }}
+        {{- end }}
+        {{- with include "couplet.codeMount" $ }}
+        {{- . | nindent 8 }}
+        {{- end }}
         {{- with include "couplet.recipeMount" $ }}
         {{- . | nindent 8 }}
         {{- end }}
-        {{- with $ray.extraVolumeMounts }}
-        {{- toYaml . | nindent 8 }}
+        {{- with include "couplet.list" (list $ray.extraVolumeMounts $pool.extraVolumeMounts) }}
+        {{- . | nindent 8 }}
         {{- end }}
-    {{- with $ray.sidecarContainers }}
-    {{- toYaml . | nindent 4 }}
+    {{- with include "couplet.list" (list $ray.sidecarContainers $pool.sidecarContainers) }}
+    {{- . | nindent 4 }}
     {{- end }}
   volumes:
     - name: shm
-      emptyDir: {medium: Memory, sizeLimit: {{ .pool.sharedMemory | quote }}}
+      emptyDir: {medium: Memory, sizeLimit: {{ $pool.sharedMemory | quote }}}
     - name: ray-logs
       emptyDir: {}
     - name: runs
       persistentVolumeClaim: {claimName: {{ include "couplet.claimName" $ }}}
+    {{- with include "couplet.redisVolume" $ }}
+    {{- . | nindent 4 }}
+    {{- end }}
+    {{- with include "couplet.codeVolume" $ }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- with include "couplet.recipeVolume" $ }}
     {{- . | nindent 4 }}
     {{- end }}
-    {{- with $ray.extraVolumes }}
-    {{- toYaml . | nindent 4 }}
+    {{- with include "couplet.list" (list $ray.extraVolumes $pool.extraVolumes) }}
+    {{- . | nindent 4 }}
     {{- end }}
+{{- end -}}
+
+{{/* Ray's object store is four fifths of /dev/shm; by default it is 30 % of the memory, and on disk if that is more than /dev/shm has. */}}
+{{- define "couplet.objectStore" -}}
+object-store-memory: {{ include "couplet.bytes" (list .sharedMemory 80) | quote }}
 {{- end -}}
 
 {{/* Worker group. Of (dict "root" $ "name" NAME "pool" POOL "min" N "max" N "resources" MAPPING). */}}
@@ -159,10 +182,13 @@ spec:
 {{- fail (printf "ray: worker group %s has minReplicas %d above maxReplicas %d; lower one or raise the other" .name (int .min) (int .max)) -}}
 {{- end -}}
 - groupName: {{ .name }}
+  {{- if or (eq (int .min) (int .max)) (not .root.Values.ray.autoscaling.enabled) }}
+  # Left out where the autoscaler decides it: an upgrade would set it back.
   replicas: {{ .min }}
+  {{- end }}
   minReplicas: {{ .min }}
   maxReplicas: {{ .max }}
-  rayStartParams: {}
+  rayStartParams: {{- include "couplet.objectStore" .pool | nindent 4 }}
   {{- with .resources }}
   # Custom resources pin actors to this group; CPUs and GPUs follow from the container's limits.
   resources: {{- toYaml . | nindent 4 }}
@@ -205,6 +231,7 @@ headGroupSpec:
     # No actor on the head: it has no CPU to offer.
     num-cpus: "0"
     dashboard-host: 0.0.0.0
+    {{- include "couplet.objectStore" $ray.head | nindent 4 }}
   template: {{- include "couplet.rayPod" (dict "root" . "component" "head" "pool" $ray.head) | nindent 4 }}
 workerGroupSpecs:
   {{- include "couplet.workerGroup" (dict "root" . "name" "learner" "pool" $learner "min" $learner.replicas "max" $learner.replicas "resources" (dict "learner" ($learner.ranksPerPod | toString))) | nindent 2 }}

@@ -10,25 +10,22 @@
 {{- define "couplet.rewardsPodSecurity" -}}
 {{- $rewards := .Values.rewards -}}
 {{- if eq $rewards.isolation "uid" -}}
-runAsNonRoot: false
-runAsUser: 0
-runAsGroup: 0
-seccompProfile: {{- toYaml (default (dict "type" "RuntimeDefault") $rewards.seccompProfile) | nindent 2 }}
+{{- if not .Values.fixedIds -}}
+{{- fail "fixedIds: rewards.isolation uid runs the reward service as root; set rewards.isolation=namespaces, or leave fixedIds true" -}}
+{{- end -}}
+{{- $root := dict "runAsNonRoot" false "runAsUser" 0 "runAsGroup" 0 "seccompProfile" (default (dict "type" "RuntimeDefault") $rewards.seccompProfile) -}}
+{{- include "couplet.podSecurity" (dict "root" . "ids" dict "security" $root "pod" $rewards) -}}
 {{- else -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-seccompProfile: {{- toYaml (default (dict "type" "Unconfined") $rewards.seccompProfile) | nindent 2 }}
+{{- $profile := dict "seccompProfile" (default (dict "type" "Unconfined") $rewards.seccompProfile) -}}
+{{- include "couplet.podSecurity" (dict "root" . "ids" (dict "runAsUser" 10001 "runAsGroup" 10001) "security" $profile "pod" $rewards) -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "couplet.rewardsContainerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- if eq .Values.rewards.isolation "uid" }}
-  # To give programs ids and folders of their own, and to end them.
-  add: [CHOWN, DAC_OVERRIDE, KILL, SETGID, SETUID]
-{{- end }}
+{{- $made := dict "readOnlyRootFilesystem" true -}}
+{{- if eq .Values.rewards.isolation "uid" -}}
+{{- /* To give programs ids and folders of their own, and to end them. */ -}}
+{{- $_ := set $made "capabilities" (dict "add" (list "CHOWN" "DAC_OVERRIDE" "KILL" "SETGID" "SETUID")) -}}
+{{- end -}}
+{{- include "couplet.containerSecurity" (dict "security" $made "pod" .Values.rewards) -}}
 {{- end -}}

@@ -15,6 +15,8 @@
 {{- div $gpus $actors -}}
 {{- else if gt $gpus $actors -}}
 {{- fail (printf "gpusPerPod: %d GPUs cannot be shared out to %d actors of a pod; Ray gives whole GPUs, or parts of one" $gpus $actors) -}}
+{{- else if ne (mod $actors $gpus) 0 -}}
+{{- fail (printf "gpusPerPod: %d actors of a pod cannot share %d GPUs; Ray gives an actor a part of one GPU, so each GPU takes as many actors: set a number of which %d is a multiple" $actors $gpus $actors) -}}
 {{- else -}}
 {{- divf $gpus $actors -}}
 {{- end -}}
@@ -94,9 +96,41 @@ reward.sandbox_slots={{ .Values.rewards.slots }}
 {{- end -}}
 {{- end -}}
 
+{{/* What the address of a Redis behind TLS ends with: where pods find its authority. */}}
+{{- define "couplet.redisAuthority" -}}
+{{- with .Values.redis.external.certificateAuthority -}}
+{{- if and (not $.Values.redis.enabled) .name -}}?ssl_ca_certs=/etc/couplet-redis/{{ .key }}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "couplet.redisMount" -}}
+{{- if include "couplet.redisAuthority" . -}}
+- {name: redis-authority, mountPath: /etc/couplet-redis, readOnly: true}
+{{- end -}}
+{{- end -}}
+
+{{- define "couplet.redisVolume" -}}
+{{- if include "couplet.redisAuthority" . -}}
+- name: redis-authority
+  secret: {secretName: {{ .Values.redis.external.certificateAuthority.name }}}
+{{- end -}}
+{{- end -}}
+
+{{/* Port of the external Redis: of its address where the values have it. */}}
+{{- define "couplet.externalRedisPort" -}}
+{{- with .Values.redis.external -}}
+{{- if .secret.name -}}
+{{- default 6379 .port -}}
+{{- else -}}
+{{- if .port -}}{{- fail "redis.external.port: it is read from redis.external.url; leave it out" -}}{{- end -}}
+{{- regexFind ":[0-9]+(/|$)" (urlParse .url).host | trimAll ":/" | default 6379 -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Environment that leads to the run's Redis. */}}
 {{- define "couplet.redisEnv" -}}
-{{- $redis := .Values.redis -}}
+{{- $redis := .Values.redis -}}{{- $authority := include "couplet.redisAuthority" . -}}
 {{- if $redis.enabled -}}
 - name: COUPLET_REDIS_PASSWORD
   valueFrom:
@@ -104,12 +138,44 @@ reward.sandbox_slots={{ .Values.rewards.slots }}
 - name: COUPLET_REDIS_URL
   value: redis://:$(COUPLET_REDIS_PASSWORD)@{{ include "couplet.fullname" . }}-redis:6379/0
 {{- else if $redis.external.secret.name -}}
-- name: COUPLET_REDIS_URL
+- name: {{ ternary "COUPLET_REDIS_ADDRESS" "COUPLET_REDIS_URL" (ne $authority "") }}
   valueFrom:
     secretKeyRef: {name: {{ $redis.external.secret.name }}, key: {{ $redis.external.secret.key }}}
+{{- if $authority }}
+- {name: COUPLET_REDIS_URL, value: {{ printf "$(COUPLET_REDIS_ADDRESS)%s" $authority | quote }}}
+{{- end }}
 {{- else -}}
 - name: COUPLET_REDIS_URL
-  value: {{ required "redis.external.url: redis.enabled is false, so give redis.external.url or redis.external.secret" $redis.external.url | quote }}
+  value: {{ printf "%s%s" (required "redis.external.url: redis.enabled is false, so give redis.external.url or redis.external.secret" $redis.external.url) $authority | quote }}
+{{- end -}}
+{{- end -}}
+
+{{/* The ConfigMap with modules of the user's own, or nothing. */}}
+{{- define "couplet.codeConfigMap" -}}
+{{- with .Values.code -}}
+{{- if and .files .existingConfigMap -}}
+{{- fail "code: give files or existingConfigMap, not both" -}}
+{{- end -}}
+{{- if .files -}}{{ include "couplet.fullname" $ }}-code{{- else -}}{{ .existingConfigMap }}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "couplet.codeEnv" -}}
+{{- if or (include "couplet.codeConfigMap" .) .Values.code.enabled -}}
+- {name: PYTHONPATH, value: {{ .Values.code.path | quote }}}
+{{- end -}}
+{{- end -}}
+
+{{- define "couplet.codeMount" -}}
+{{- if include "couplet.codeConfigMap" . -}}
+- {name: code, mountPath: {{ .Values.code.path | quote }}, readOnly: true}
+{{- end -}}
+{{- end -}}
+
+{{- define "couplet.codeVolume" -}}
+{{- with include "couplet.codeConfigMap" . -}}
+- name: code
+  configMap: {name: {{ . }}}
 {{- end -}}
 {{- end -}}
 

@@ -1,0 +1,362 @@
+"""What sites ask of the chart: values that render right, and values that are refused with a clear message."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.chart_render import (
+    CHART,
+    Document,
+    only,
+    pod_templates,
+    ray_spec,
+    refusal_of,
+    render_values,
+)
+from tests.deploy.chart_schemas import validate
+
+Documents = tuple[Document, ...]
+_DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+def _pod(documents: Documents, name: str) -> dict[str, Any]:
+    (pod,) = [pod for key, pod in pod_templates(documents).items() if key == name or key.endswith(f"-{name}")]
+    spec: dict[str, Any] = pod["spec"]
+    return spec
+
+
+def _container(documents: Documents, name: str) -> dict[str, Any]:
+    container: dict[str, Any] = _pod(documents, name)["containers"][0]
+    return container
+
+
+def _env(documents: Documents, name: str) -> dict[str, Any]:
+    return {variable["name"]: variable for variable in _container(documents, name)["env"]}
+
+
+def _no_ids(documents: Documents) -> bool:
+    """Whether no pod asks for a user or a group: the cluster chooses them."""
+    contexts = [pod["spec"]["securityContext"] for pod in pod_templates(documents).values()]
+    return all(not {"runAsUser", "runAsGroup", "fsGroup"} & set(context) for context in contexts)
+
+
+def _egress_ports(documents: Documents) -> set[object]:
+    policy = only(documents, "NetworkPolicy", "-rewards")["spec"]
+    return {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+
+
+def _start(documents: Documents, group: int) -> dict[str, str]:
+    parameters: dict[str, str] = ray_spec(documents)["workerGroupSpecs"][group]["rayStartParams"]
+    return parameters
+
+
+_EVERYWHERE: dict[str, Any] = {
+    "priorityClassName": "high",
+    "runtimeClassName": "kata",
+    "serviceAccountName": "reads-buckets",
+    "podSecurityContext": {"supplementalGroups": [4000]},
+    "securityContext": {"capabilities": {"add": ["IPC_LOCK"]}},
+    "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}],
+    "env": [{"name": "SITE", "value": "a"}],
+    "envFrom": [{"configMapRef": {"name": "site"}}],
+    "initContainers": [{"name": "before", "image": "busybox:1.36"}],
+    "sidecarContainers": [{"name": "beside", "image": "busybox:1.36"}],
+    "extraVolumes": [{"name": "more", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+    "topologySpreadConstraints": [
+        {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {}}
+    ],
+}
+
+
+def _has_all(documents: Documents, name: str) -> bool:
+    """Whether a workload has all that ``_EVERYWHERE`` says."""
+    pod, container = _pod(documents, name), _container(documents, name)
+    names = {variable["name"] for variable in container["env"]}
+    return (
+        all(
+            pod[key] == _EVERYWHERE[key] for key in ("priorityClassName", "runtimeClassName", "serviceAccountName")
+        )
+        and pod["securityContext"]["supplementalGroups"] == [4000]
+        and "IPC_LOCK" in container["securityContext"]["capabilities"]["add"]
+        and container["securityContext"]["capabilities"]["drop"] == ["ALL"]
+        and pod["resourceClaims"] == _EVERYWHERE["resourceClaims"]
+        and container["resources"]["claims"] == [{"name": "gpu"}]
+        and "SITE" in names
+        and container["envFrom"] == _EVERYWHERE["envFrom"]
+        and pod["initContainers"][-1]["name"] == "before"
+        and pod["containers"][-1]["name"] == "beside"
+        and "more" in {volume["name"] for volume in pod["volumes"]}
+        and "/more" in {mount["mountPath"] for mount in container["volumeMounts"]}
+        and pod["topologySpreadConstraints"] == _EVERYWHERE["topologySpreadConstraints"]
+    )
+
+
+#: Name -> values, and what must hold of the documents.
+RENDERED: dict[str, tuple[dict[str, Any], Callable[[Documents], object]]] = {
+    "nothing at all": ({}, lambda d: only(d, "RayJob")),
+    "a long name": (
+        {"fullnameOverride": "a" * 40},
+        lambda d: all(len(one["metadata"]["name"]) <= 63 for one in d),
+    ),
+    "OpenShift, whose namespaces have ids of their own": (
+        {"fixedIds": False, "rewards": {"isolation": "namespaces"}},
+        _no_ids,
+    ),
+    "an arbitrary high uid": (
+        {"ray": {"learner": {"podSecurityContext": {"runAsUser": 1000650000, "runAsGroup": 0}}}},
+        lambda d: (
+            _pod(d, "learner")["securityContext"]["runAsUser"] == 1000650000
+            and _pod(d, "head")["securityContext"]["runAsUser"] == 10001
+        ),
+    ),
+    "Kueue, which suspends jobs itself": (
+        {"kueue": {"queueName": "gpus"}},
+        lambda d: "suspend" not in only(d, "RayJob")["spec"],
+    ),
+    "Kueue and a cluster": (
+        {"mode": "cluster", "kueue": {"queueName": "gpus"}},
+        lambda d: "suspend" not in only(d, "RayCluster")["spec"],
+    ),
+    "an autoscaler, which owns the number of pods": (
+        {"ray": {"rollout": {"minReplicas": 1, "maxReplicas": 4}}},
+        lambda d: (
+            "replicas" not in ray_spec(d)["workerGroupSpecs"][1]
+            and ray_spec(d)["workerGroupSpecs"][0]["replicas"] == 1
+        ),
+    ),
+    "no autoscaler": (
+        {"ray": {"autoscaling": {"enabled": False}}},
+        lambda d: ray_spec(d)["workerGroupSpecs"][1]["replicas"] == 2,
+    ),
+    "gVisor": (
+        {"rewards": {"runtimeClassName": "gvisor", "isolation": "namespaces"}},
+        lambda d: _pod(d, "rewards")["runtimeClassName"] == "gvisor",
+    ),
+    "an image by its digest": (
+        {"ray": {"image": {"repository": "registry.example.com/train", "digest": _DIGEST}}},
+        lambda d: _container(d, "head")["image"] == f"registry.example.com/train@{_DIGEST}",
+    ),
+    "a registry without a way out": (
+        {
+            "imagePullSecrets": [{"name": "mirror"}],
+            "ray": {"image": {"repository": "mirror.example.com:5000/couplet-train"}},
+            "rewards": {"image": {"repository": "mirror.example.com:5000/couplet-reward"}},
+            "redis": {
+                "image": {"repository": "mirror.example.com:5000/valkey"},
+                "exporter": {"enabled": True, "image": {"repository": "mirror.example.com:5000/redis_exporter"}},
+            },
+        },
+        lambda d: all(
+            container["image"].startswith("mirror.example.com:5000/")
+            for pod in pod_templates(d).values()
+            for container in pod["spec"]["containers"]
+        ),
+    ),
+    "a Redis with TLS, whose address is in a Secret": (
+        {
+            "redis": {
+                "enabled": False,
+                "external": {"secret": {"name": "managed"}, "port": 6380, "certificateAuthority": {"name": "ca"}},
+            }
+        },
+        lambda d: (
+            _env(d, "head")["COUPLET_REDIS_URL"]["value"]
+            == "$(COUPLET_REDIS_ADDRESS)?ssl_ca_certs=/etc/couplet-redis/ca.crt"
+            and {"secretName": "ca"} in [v.get("secret") for v in _pod(d, "rewards")["volumes"]]
+            and 6380 in _egress_ports(d)
+        ),
+    ),
+    "a Redis with TLS by its address": (
+        {
+            "redis": {
+                "enabled": False,
+                "external": {"url": "rediss://cache.example.com:6390/2", "certificateAuthority": {"name": "ca"}},
+            }
+        },
+        lambda d: (
+            _env(d, "rewards")["COUPLET_REDIS_URL"]["value"]
+            == "rediss://cache.example.com:6390/2?ssl_ca_certs=/etc/couplet-redis/ca.crt"
+            and 6390 in _egress_ports(d)
+        ),
+    ),
+    "a Redis without a port": (
+        {"redis": {"enabled": False, "external": {"url": "redis://cache.example.com"}}},
+        lambda d: 6379 in _egress_ports(d),
+    ),
+    "a Redis by its IPv6 address": (
+        {"redis": {"enabled": False, "external": {"url": "redis://[fd00::7]:6400/0"}}},
+        lambda d: 6400 in _egress_ports(d),
+    ),
+    "a small Redis": (
+        {"redis": {"memory": "512Mi"}},
+        lambda d: str(512 * 2**20 * 70 // 100) in _container(d, "redis")["args"],
+    ),
+    "memory in other units": (
+        {"redis": {"memory": "1.5G"}, "ray": {"learner": {"sharedMemory": 2000000000}}},
+        lambda d: (
+            "1050000000" in _container(d, "redis")["args"] and _start(d, 0)["object-store-memory"] == "1600000000"
+        ),
+    ),
+    "an object store that fits into /dev/shm": (
+        {"ray": {"rollout": {"sharedMemory": "10Gi"}}},
+        lambda d: _start(d, 1)["object-store-memory"] == str(8 * 2**30),
+    ),
+    "an exporter of Redis": (
+        {"redis": {"exporter": {"enabled": True}}, "monitoring": {"operator": {"enabled": True}}},
+        lambda d: only(d, "PodMonitor", "-redis")["spec"]["podMetricsEndpoints"][0]["port"] == "metrics",
+    ),
+    "InfiniBand": (
+        {
+            "ray": {
+                "learner": {
+                    "hostNetwork": True,
+                    "hostIPC": True,
+                    "extraResources": {"rdma/hca": "1"},
+                    "securityContext": {"capabilities": {"add": ["IPC_LOCK"]}},
+                }
+            }
+        },
+        lambda d: (
+            _pod(d, "learner")["hostNetwork"]
+            and _pod(d, "learner")["hostIPC"]
+            and _pod(d, "learner")["dnsPolicy"] == "ClusterFirstWithHostNet"
+            and _container(d, "learner")["securityContext"]["capabilities"]
+            == {"drop": ["ALL"], "add": ["IPC_LOCK"]}
+        ),
+    ),
+    "slices of a GPU": (
+        {"ray": {"gpuResource": "nvidia.com/mig-3g.40gb.gpu", "learner": {"gpusPerPod": 1}}},
+        lambda d: _container(d, "learner")["resources"]["limits"]["nvidia.com/mig-3g.40gb.gpu"] == "1",
+    ),
+    "three workers on one GPU": (
+        {"ray": {"rollout": {"gpusPerPod": 1, "workersPerPod": 3}}},
+        lambda d: "rollout.gpus_per_worker=0.33" in only(d, "RayJob")["spec"]["entrypoint"],
+    ),
+    "four workers on two GPUs": (
+        {"ray": {"rollout": {"gpusPerPod": 2, "workersPerPod": 4}}},
+        lambda d: "rollout.gpus_per_worker=0.5" in only(d, "RayJob")["spec"]["entrypoint"],
+    ),
+    "one user for all storage": (
+        {"ray": {"head": {"podSecurityContext": {"fsGroup": 5000}}}},
+        lambda d: _pod(d, "head")["securityContext"]["fsGroup"] == 5000,
+    ),
+    "no privilege to keep programs in, and a profile": (
+        {
+            "rewards": {
+                "isolation": "namespaces",
+                "seccompProfile": {"type": "Localhost", "localhostProfile": "profiles/reward.json"},
+            }
+        },
+        lambda d: _pod(d, "rewards")["securityContext"]["seccompProfile"]["type"] == "Localhost",
+    ),
+    "a head on a node of its own": (
+        {"ray": {"head": {"nodeSelector": {"pool": "cpu"}}}},
+        lambda d: _pod(d, "head")["nodeSelector"] == {"pool": "cpu"},
+    ),
+    "no budget for the reward service": (
+        {"rewards": {"disruptionBudget": {"enabled": False}}},
+        lambda d: len([one for one in d if one["kind"] == "PodDisruptionBudget"]) == 3,
+    ),
+    "reward functions of their own": (
+        {"code": {"files": {"mine.py": "def short(task, completion):\n    return 1.0\n"}}},
+        lambda d: (
+            all(
+                _env(d, name)["PYTHONPATH"]["value"] == "/opt/couplet-code"
+                and {"name": "demo-couplet-code"}
+                in [volume.get("configMap") for volume in _pod(d, name)["volumes"]]
+                for name in ("head", "learner", "rewards")
+            )
+            and "mine.py" in only(d, "ConfigMap", "-code")["data"]
+        ),
+    ),
+    "code that git-sync brings": (
+        {
+            "code": {"enabled": True, "path": "/code/current"},
+            "rewards": {
+                "extraVolumes": [{"name": "git", "emptyDir": {}}],
+                "extraVolumeMounts": [{"name": "git", "mountPath": "/code"}],
+                "initContainers": [{"name": "git-sync", "image": "git-sync:v4.4.0"}],
+            },
+        },
+        lambda d: _env(d, "rewards")["PYTHONPATH"]["value"] == "/code/current",
+    ),
+    "one node": (
+        {"storage": {"accessModes": ["ReadWriteOnce"]}},
+        lambda d: only(d, "PersistentVolumeClaim")["spec"]["accessModes"] == ["ReadWriteOnce"],
+    ),
+    **{
+        f"everything in {where}": (
+            {"ray": {where: _EVERYWHERE}} if where in ("head", "learner", "rollout") else {where: _EVERYWHERE},
+            lambda d, where=where: _has_all(d, where),  # type: ignore[misc]
+        )
+        for where in ("head", "learner", "rollout", "rewards", "redis")
+    },
+}
+
+#: Name -> values, and what the message must have.
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "two GPUs for three workers": (
+        {"ray": {"rollout": {"gpusPerPod": 2, "workersPerPod": 3}}},
+        "3 actors of a pod cannot share 2 GPUs",
+    ),
+    "root where ids are the cluster's": ({"fixedIds": False}, "set rewards.isolation=namespaces"),
+    "two ports of one Redis": (
+        {"redis": {"enabled": False, "external": {"url": "redis://cache:6380", "port": 6379}}},
+        "redis.external.port: it is read from redis.external.url",
+    ),
+    "a password in the values": (
+        {"redis": {"enabled": False, "external": {"url": "redis://:word@cache:6379"}}},
+        "url",
+    ),
+    "a digest that is none": ({"ray": {"image": {"digest": "sha256:abc"}}}, "digest"),
+    "a name that is too long": ({"fullnameOverride": "a" * 41}, "fullnameOverride"),
+    "an amount in words": ({"redis": {"memory": "4 gigabytes"}}, "memory"),
+    "a field of another chart": ({"ray": {"learner": {"volumes": []}}}, "volumes"),
+    "a negative number of pods": ({"ray": {"rollout": {"minReplicas": -1}}}, "minReplicas"),
+    "code of two kinds": ({"code": {"files": {"a.py": ""}, "existingConfigMap": "b"}}, "code: give files or"),
+    "code that is no module": ({"code": {"files": {"../a.py": ""}}}, "files"),
+    "a port that is none": ({"redis": {"external": {"port": 70000}}}, "port"),
+}
+
+
+@pytest.mark.parametrize("name", RENDERED)
+def test_it_renders_right(name: str) -> None:
+    values, holds = RENDERED[name]
+    documents = render_values(values)
+    assert holds(documents)
+    for document in documents:
+        validate(document)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused(name: str) -> None:
+    values, message = REFUSED[name]
+    assert message in refusal_of(values)
+
+
+def test_two_releases_of_a_namespace_share_no_name() -> None:
+    documents = [one for release in ("demo", "second") for one in render_values({}, release=release)]
+    names = [(document["kind"], document["metadata"]["name"]) for document in documents]
+    assert len(names) == len(set(names))
+
+
+def test_another_version_of_the_chart_is_the_same_pods_but_for_their_images(tmp_path: Path) -> None:
+    """A changed template of a pod restarts it, Redis' under a run."""
+    chart = tmp_path / "couplet"
+    shutil.copytree(CHART, chart)
+    about = yaml.safe_load((chart / "Chart.yaml").read_text())
+    (chart / "Chart.yaml").write_text(yaml.safe_dump(about | {"version": "9.9.9", "appVersion": "9.9.9"}))
+    images = {part: {"image": {"tag": "1"}} for part in ("ray", "rewards", "redis")}
+    before, after = (pod_templates(render_values(images, chart=one)) for one in (CHART, chart))
+    hook = "demo-couplet-test-score"
+    assert before.keys() == after.keys()
+    assert {name: pod for name, pod in before.items() if name != hook} == {
+        name: pod for name, pod in after.items() if name != hook
+    }
