@@ -120,6 +120,8 @@ def _passes_by_itself(run: CaseRun, test: TestCase) -> bool:
 
 def _why(run: CaseRun) -> str:
     silent = "it makes no check, or never calls the solution" if run.outcome is Outcome.OK else str(run.outcome)
+    if run.note.startswith("NameError: "):
+        return f"{run.note}; if the solution defines it, list it in exports"
     return run.note or silent
 
 

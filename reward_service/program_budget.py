@@ -14,6 +14,8 @@ _PER_REFERENCE_SECOND = 10.0
 #: Bytes for each that the reference gives, and the least, in results of the largest size.
 _PER_REFERENCE_BYTE = 4
 _LARGEST_RESULTS = 4
+#: Results of the largest size that a reference may give: tasks of public sets give 1,000 texts of up to 7 MB.
+_REFERENCE_RESULTS = 16
 #: The part of a deadline that is shared out: starting programs takes time as well.
 _SHARED_OUT = 0.8
 
@@ -74,7 +76,8 @@ class BudgetRule:
 
     def of_reference(self, deadline_s: float) -> Budget:
         """Return what a reference may use of a group's deadline; the rest of it is for the completions."""
-        return Budget(timeouts=self.timeouts, wall_s=deadline_s / 2)
+        kept = _REFERENCE_RESULTS * self.limits.out_bytes
+        return Budget(timeouts=self.timeouts, wall_s=deadline_s / 2, kept_bytes=kept)
 
 
 def share(seconds: float, programs: int, slots: int) -> float:

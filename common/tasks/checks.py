@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from common.tasks.source import NotPythonError, check_expression, is_literal_source, parse
+
+_PRINTED = ("equal", "close", "contest", "contest_item")
+_WITH_TOLERANCE = ("close", "contest", "contest_item")
+_UNITTEST_MAIN = re.compile(r"^[ \t]*unittest\.main\(", re.MULTILINE)
 
 
 class _Test(Protocol):
@@ -14,9 +19,15 @@ class _Test(Protocol):
     @property
     def call(self) -> str: ...
     @property
+    def stdin(self) -> str: ...
+    @property
     def script(self) -> str: ...
     @property
     def expected(self) -> str | None: ...
+    @property
+    def comparison(self) -> str: ...
+    @property
+    def tolerance(self) -> float: ...
     @property
     def files(self) -> Mapping[str, str]: ...
     @property
@@ -93,8 +104,15 @@ def _check_other_language(task: Tested) -> None:
 
 
 def _check_test(name: str, test: _Test, *, has_reference: bool) -> None:
+    _check_unused(name, test)
     if test.kind == "script":
         _check_python(f"{name}.script", test.script, "give the test's source")
+        if _UNITTEST_MAIN.search(test.script):
+            raise UnusableTaskError(
+                f"{name}.script",
+                "calls unittest.main, which ends the process; "
+                "write unittest.TestSuite([MyTest('test_it')]).debug()",
+            )
         if test.files or test.expected_files:
             raise UnusableTaskError(
                 f"{name}.files", "goes with call and stdin; let the script write what it needs"
@@ -108,6 +126,33 @@ def _check_test(name: str, test: _Test, *, has_reference: bool) -> None:
         )
     if test.kind == "call" and test.expected is not None and not is_literal_source(test.expected):
         raise UnusableTaskError(f"{name}.expected", "is not a Python literal; write the value out")
+
+
+def _check_unused(name: str, test: _Test) -> None:
+    """Refuse what a test of this kind would not look at: whoever wrote it believes that it is tested."""
+    given = {
+        "call": test.call,
+        "stdin": test.stdin,
+        "script": test.script,
+        "expected": "" if test.expected is None else "given",
+        "comparison": "" if test.comparison == "equal" else test.comparison,
+        "tolerance": "given" if test.tolerance else "",
+    }
+    others = {"call", "stdin", "script"} - {test.kind}
+    if test.kind == "script":
+        others |= {"expected", "comparison", "tolerance"}
+    for field in sorted(others):
+        if given[field]:
+            owner = field if field in ("call", "stdin", "script") else "call and stdin"
+            raise UnusableTaskError(
+                f"{name}.{field}", f"is of {owner} tests, and kind is {test.kind}; leave it out or change the kind"
+            )
+    if test.kind == "stdin" and test.comparison not in _PRINTED:
+        raise UnusableTaskError(
+            f"{name}.comparison", f"{test.comparison} is for call; stdin has {', '.join(_PRINTED)}"
+        )
+    if test.tolerance and test.comparison not in _WITH_TOLERANCE:
+        raise UnusableTaskError(f"{name}.tolerance", "is for comparison close; write that too, or leave it out")
 
 
 def _check_python(field: str, text: str, remedy: str) -> None:

@@ -18,20 +18,21 @@ def third_party(task: Task) -> tuple[str, ...]:
     """
     if task.language != "python":
         return ()
-    sources = [
-        as_program(task.prefix),
-        task.prefix + (task.reference or "") + task.suffix,
-        task.test_setup,
-        *(test.script for test in task.tests),
-    ]
-    found = set()
-    for source in sources:
-        try:
-            tree = parse(source)
-        except NotPythonError:
-            continue
-        found |= {module.split(".")[0] for module, _, _ in import_statements(needed_imports(tree))}
+    # A prefix by itself may end within a name, as that of a gap does, so it counts only where there is no whole.
+    whole = _imported(task.prefix + (task.reference or "") + task.suffix)
+    found = set(_imported(as_program(task.prefix)) or () if whole is None else whole)
+    for source in (task.test_setup, *(test.script for test in task.tests)):
+        found |= _imported(source) or set()
     return tuple(sorted(found - sys.stdlib_module_names - {"", "__future__"}))
+
+
+def _imported(source: str) -> set[str] | None:
+    """List the top-level modules that a program cannot do without; None where it does not parse."""
+    try:
+        tree = parse(source)
+    except NotPythonError:
+        return None
+    return {module.split(".")[0] for module, _, _ in import_statements(needed_imports(tree))}
 
 
 def missing(task: Task, packages: Path | None) -> tuple[str, ...]:

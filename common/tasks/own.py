@@ -40,7 +40,10 @@ def own_task(row: TaskRow) -> ParsedRow:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        raise row.error(field, f"{first['msg']}; the fields of a task are in docs/tasks.md") from error
+        problem = first["msg"].removeprefix("Value error, ")
+        if field.endswith(".expected"):
+            problem += ", in quotes even where it is a number"
+        raise row.error(field, f"{problem}; the fields of a task are in docs/tasks.md") from error
     if not task.prompt:
         raise row.error("prompt", "is empty; the model needs at least one token before the completion")
     try:

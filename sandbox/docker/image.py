@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from docker.errors import ImageNotFound
 
+from sandbox import languages
 from sandbox.docker import interpreter_image
 from sandbox.docker.engine import ENGINE_ERRORS, Engine
 from sandbox.inside import rootfs
@@ -35,7 +36,7 @@ def ensure_image(engine: Engine, base: str | None = None) -> str:
     """Find or build the image to start slots from, once for each version of its content, and return its id.
 
     ``base`` is an image on the engine with Python 3.11 or newer as ``python3``; without one, this interpreter is
-    taken. Raises SandboxUnavailable where it is missing or the engine refuses.
+    taken, and the Node of this machine. Raises SandboxUnavailable where it is missing or the engine refuses.
     """
     try:
         with _only_builder():
@@ -51,13 +52,14 @@ def ensure_image(engine: Engine, base: str | None = None) -> str:
 
 
 def _interpreter(engine: Engine) -> str:
-    program = interpreter_image.interpreter()
+    program, node = interpreter_image.interpreter(), languages.node_program()
     recipe = Path(interpreter_image.__file__).read_bytes()
-    tag = _digest(sys.version.encode(), platform.machine().encode(), program.encode(), recipe)
+    facts = [sys.version, platform.machine(), program, node, *([str(os.stat(node).st_mtime_ns)] if node else [])]
+    tag = _digest(*(fact.encode() for fact in facts), recipe)
     found = _find(engine, f"{_PYTHON}:{tag}")
     if found is None:
         with tempfile.TemporaryFile() as archive:
-            interpreter_image.write(archive)
+            interpreter_image.write(archive, node)
             archive.seek(0)
             engine.client.api.import_image_from_data(
                 archive, repository=_PYTHON, tag=tag, changes=[f"ENV PATH={os.path.dirname(program)}"]

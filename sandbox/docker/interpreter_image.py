@@ -1,6 +1,7 @@
 """A root file system with this interpreter and nothing else: no shell, no tools, no installed packages.
 
-Files keep their paths, as in the jail, so an interpreter knows itself wherever it was installed.
+Files keep their paths, as in the jail, so an interpreter knows itself wherever it was installed. Only Node, where
+this machine has it, goes to where the launcher looks for that of any image.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sysconfig
 import tarfile
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
+
+from sandbox.inside import node, rootfs
 
 _LDD_S = 60.0
 _LDD_PATH = re.compile(r"(/\S+) \(0x")
@@ -28,8 +31,11 @@ def interpreter() -> str:
     return os.path.realpath(sys.executable)
 
 
-def write(file: BinaryIO) -> None:
-    """Write the file system as a tar archive. Raises OSError when the interpreter's libraries cannot be found."""
+def write(file: BinaryIO, node_program: str = "") -> None:
+    """Write the file system as a tar archive, with ``node_program`` if it is named.
+
+    Raises OSError when the libraries of either cannot be found.
+    """
     files = {path: path for folder in _standard_library() for path in _files_below(folder)}
     program = interpreter()
     files[program] = program
@@ -40,7 +46,11 @@ def write(file: BinaryIO) -> None:
             links[f"/{name}"] = os.readlink(f"/{name}")
     if os.path.basename(program) != "python3":
         links[os.path.join(os.path.dirname(program), "python3")] = os.path.basename(program)
-    _add_libraries([program, *extensions], files, links)
+    if node_program:
+        _, *modules = rootfs.node_paths(node_program)
+        files |= {path: path for folder in modules for path in _files_below(folder)}
+        files[node.OF_AN_IMAGE[0]] = node_program
+    _add_libraries([program, *extensions, *([node_program] if node_program else [])], files, links)
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for folder in [*_folders_of([*files, *links]), *_MOUNT_POINTS]:
             _add(archive, folder, tarfile.DIRTYPE, 0o755)

@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import Any
 
-from sandbox.inside import kernel, protocol, rootfs
+from sandbox.inside import kernel, node, protocol, rootfs
 
 # -S -s -P: no site, no user site, no script folder on sys.path (this package has a module named types).
 INTERPRETER_FLAGS = ("-S", "-s", "-P", "-B")
@@ -22,7 +22,6 @@ BOOT = (
     "import os, sys; sys.path.insert(0, sys.argv[1]); os.register_at_fork = lambda **_: None; "
     "from sandbox.inside.{0} import main; main()"
 )
-_NODE_OF_AN_IMAGE = ("/usr/local/bin/node", "/usr/bin/node")
 _PERSONAL = kernel.NEWNS | kernel.NEWPID | kernel.NEWNET | kernel.NEWIPC | kernel.NEWUTS
 
 
@@ -40,7 +39,7 @@ def main() -> None:
         if config.get("container"):
             _reserve_tmp(config["child_uid"])
             config["packages"] = rootfs.installed_packages()
-            config["node"] = next(filter(os.path.exists, _NODE_OF_AN_IMAGE), "")
+            config["node"] = next(filter(os.path.exists, node.OF_AN_IMAGE), "")
         if config["level"] == "uid":
             _become_runner(config, sys.argv[1])
         _enter(config)

@@ -14,6 +14,8 @@ from sandbox.inside import kernel
 
 PROGRAM_FD = 4  # behind the standard streams and the result pipe
 SOURCE = "solution.js"
+#: Where it is in the image of a container, if it is.
+OF_AN_IMAGE = ("/usr/local/bin/node", "/usr/bin/node")
 _HEAD = 4096
 _LOADER = re.compile(rb"/[\w./-]*/ld-[\w.-]+\.so\.\d+")
 # What it takes beside a program's memory: code, stacks of its threads, and the heap of the young.

@@ -7,7 +7,6 @@ import itertools
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import IO, Any, Self
 from sandbox import identity
 from sandbox.inside import launcher, sweep
 from sandbox.jail.cgroups import Cgroup, CgroupsUnavailable
+from sandbox.languages import node_program
 from sandbox.link import START_S, Answer, Link, SlotError
 from sandbox.types import SandboxUnavailable
 
@@ -55,11 +55,6 @@ class Libraries:
                 where = f"in {packages}" if folder else "in the standard library; name packages that have it"
                 raise SandboxUnavailable(f"preload: there is no module {name} {where}")
         return cls(folder, tuple(preload))
-
-
-def node_program() -> str:
-    """Find the Node of this machine, for programs in JavaScript; empty where there is none."""
-    return os.path.realpath(found) if (found := shutil.which("node")) else ""
 
 
 class JailSlot:

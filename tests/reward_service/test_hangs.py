@@ -97,6 +97,7 @@ def test_a_program_may_take_ten_times_its_reference_and_a_little_more() -> None:
     assert (unknown.cpu_s, unknown.wall_s, unknown.kept_bytes) == (float("inf"), 75.0, 4000)
     assert rule.of_program(None, 10, share_s=0.1).wall_s == 2.0  # one test may take its limit
     assert rule.of_program(Cost(5.0, 6.0, 0), 10, share_s=0.1).wall_s == 12.0  # the task's fault, if it is late
+    assert rule.of_reference(8.0).kept_bytes == 16_000
     assert not rule.asks_cost(15)
     assert rule.asks_cost(16)
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from sandbox.jail.slot import node_program
+from sandbox.languages import node_program
 from tests.sandbox import levels
 
 

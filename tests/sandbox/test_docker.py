@@ -26,6 +26,7 @@ from sandbox.docker.engine import connect
 from sandbox.docker.image import ensure_image
 from sandbox.docker.slot import DockerSlot, StreamDecoder
 from sandbox.inside import values
+from sandbox.languages import node_program
 from sandbox.link import SlotError
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program, SandboxUnavailable
 from tests.sandbox import engine
@@ -117,13 +118,14 @@ def test_only_a_dead_owners_container_is_an_orphan() -> None:
 
 def test_the_interpreters_file_system_has_no_tools_and_no_packages() -> None:
     buffer = io.BytesIO()
-    interpreter_image.write(buffer)
+    interpreter_image.write(buffer, node_program())
     buffer.seek(0)
     with tarfile.open(fileobj=buffer) as archive:
         members = {member.name: member for member in archive.getmembers()}
     programs = {name for name, member in members.items() if member.mode & 0o111 and "/bin/" in f"/{name}"}
     assert {os.path.basename(name) for name in programs if members[name].isfile()} == {
-        os.path.basename(interpreter_image.interpreter())
+        os.path.basename(interpreter_image.interpreter()),
+        *(["node"] if node_program() else []),
     }
     assert not [name for name in members if "site-packages" in name or "dist-packages" in name]
     assert members["tmp"].mode == 0o1777

@@ -11,12 +11,11 @@ from tests.sandbox import levels, node
 
 LIMITS = Limits(cpu_s=5, wall_s=60)
 SHORT = Limits(cpu_s=0.5, wall_s=20)
-LEVELS = [name for name in levels.NAMES if name != "docker"]  # whose image of this interpreter has no Node
 
 Run = Callable[..., CaseRun]
 
 
-@pytest.fixture(params=LEVELS)
+@pytest.fixture(params=levels.NAMES)
 def run(request: pytest.FixtureRequest, backend_at: Callable[[str], levels.Backend]) -> Run:
     backend = backend_at(request.param)
     node.require_at(backend)
@@ -148,8 +147,11 @@ def execute():
     assert (done.outcome, done.value) == (Outcome.OK, b'["s"]')
 
 
-def test_where_nothing_runs_a_language_that_is_said(request: pytest.FixtureRequest) -> None:
-    with levels.opened("docker", request) as backend:
+def test_where_nothing_runs_a_language_that_is_said(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with levels.opened(levels.STRONGEST, request) as backend:
         assert backend.sandbox.describe()["languages"] == ["python"]
         program = Program("1", (Case("0", "stdin"),), language="javascript")
         (done,) = backend.sandbox.run(program, Limits())
