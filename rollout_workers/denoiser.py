@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from common.models.canvas_logprobs import TokenModel
-from common.models.packing import Packing
+from common.models.inference import InferenceModel
+from common.models.packing import Packing, Queries
 from common.models.transformer import MaskedDiffusionModel, Rows
 from common.models.window import Memory, Window
 from common.weights.buckets import overwrite
@@ -27,6 +28,9 @@ class Denoiser(TokenModel, Protocol):
     @property
     def vocabulary(self) -> Vocabulary:
         """The tokens whose logits this process computes."""
+
+    def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
+        """Compute hidden states [N, H] of a packed batch of token ids [N]; with ``queries``, of those rows only."""
 
     def local_logits(self, rows: Tensor) -> Tensor:
         """Compute this process's columns [n, size] of the fp32 logits of hidden rows [n, H].
@@ -48,16 +52,17 @@ class TorchDenoiser:
         self.device = next(model.parameters()).device
         self.vocabulary = Vocabulary.whole(model.config.vocab_size)
         self._hold()
+        self._layers = InferenceModel(model)
 
     @torch.inference_mode()
-    def hidden(self, ids: Tensor, packing: Packing) -> Tensor:
+    def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
         with self._precision():
-            return self._model.hidden(ids, packing)
+            return self._layers.hidden(ids, packing, queries)
 
     @torch.inference_mode()
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
         with self._precision():
-            return self._model.refresh(ids, packing, window, memory)
+            return self._layers.refresh(ids, packing, window, memory)
 
     @torch.inference_mode()
     def logits(self, rows: Tensor) -> Tensor:
