@@ -35,7 +35,7 @@ class Denoiser(TokenModel, Protocol):
     def local_logits(self, rows: Tensor) -> Tensor:
         """Compute this process's columns [n, size] of the fp32 logits of hidden rows [n, H].
 
-        -inf at tokens that are never predicted, and at padding.
+        -inf at tokens that are never predicted, and at padding. They are valid until the next call.
         """
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
@@ -69,8 +69,10 @@ class TorchDenoiser:
         with self._precision():
             return self._model.logits(rows)
 
+    @torch.inference_mode()
     def local_logits(self, rows: Tensor) -> Tensor:
-        return self.logits(rows)
+        with self._precision():
+            return self._layers.logits(rows)
 
     def source_rows(self, target_rows: Rows) -> Rows:
         return self._model.source_rows(target_rows)

@@ -121,7 +121,7 @@ class TokenSampler:
         ends = self.vocabulary.gather(blocks[:, -1]).cumsum(0)
         totals = ends[-1]
         targets = _below(uniforms * totals, totals)
-        owners = (ends <= targets).sum(0)
+        owners = (ends <= targets).sum(0).clamp(max=len(ends) - 1)
         begins = torch.cat([torch.zeros_like(ends[:1]), ends])
         targets = _below(targets - begins[self.vocabulary.rank], blocks[:, -1])
         block = torch.searchsorted(blocks, targets.unsqueeze(-1), right=True).clamp(max=blocks.shape[-1] - 1)

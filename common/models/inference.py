@@ -80,6 +80,13 @@ class InferenceModel:
 
         return self._run(ids[window.rows], (cos, sin), attention, None)
 
+    def logits(self, rows: Tensor) -> Tensor:
+        """Compute fp32 logits [n, V] of hidden rows [n, H], -inf at tokens never predicted: valid until the next."""
+        if torch.is_autocast_enabled(rows.device.type):
+            return self._model.logits(rows)
+        logits = self._product(self._model.lm_head, rows, "logits")
+        return logits.index_fill_(-1, self._model.forbidden, -torch.inf)
+
     def _run(
         self,
         ids: Tensor,

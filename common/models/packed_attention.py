@@ -12,6 +12,9 @@ from torch import Tensor
 from common.models.packing import Packing, Queries
 from common.models.precision import attend
 
+#: Sequences up to this length are attended by tables of all scores on a CPU: torch's blockwise kernel costs more.
+_SHORT = 256
+
 
 def attend_packed(packing: Packing, queries: Queries | None, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Compute attention [m, heads * d] of q [m, heads, d] over k and v [N, kv heads, d].
@@ -38,7 +41,9 @@ def attend_by_length(packing: Packing, queries: Queries | None, q: Tensor, k: Te
         keys, values = (
             t[start : start + count * length].view(count, length, *t.shape[1:]).transpose(1, 2) for t in (k, v)
         )
-        attended.append(attend(asked, keys, values).transpose(1, 2).reshape(count * wanted, -1))
+        short = length <= _SHORT and q.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        out = _attend_by_tables(asked, keys, values) if short else attend(asked, keys, values)
+        attended.append(out.transpose(1, 2).reshape(count * wanted, -1))
         begin += count * wanted
     return attended[0] if len(attended) == 1 else torch.cat(attended)
 
@@ -58,6 +63,17 @@ def attend_at_once(
     if not isinstance(out, Tensor):
         raise TypeError("varlen_attn returned more than the attention, which nobody asked it for")
     return out.flatten(1)
+
+
+def _attend_by_tables(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Compute attention of q [n, heads, queries, d] over k, v [n, kv heads, keys, d], all scores at once."""
+    count, heads, wanted, width = q.shape
+    shared = heads // k.shape[1]
+    # Query heads that share keys are one matrix more of queries.
+    asked = (q * width**-0.5).reshape(-1, shared * wanted, width)
+    keys, values = (t.reshape(-1, *t.shape[2:]) for t in (k, v))
+    scores = torch.bmm(asked, keys.transpose(1, 2)).softmax(-1)
+    return torch.bmm(scores, values).view(count, heads, wanted, width)
 
 
 def _even(packing: Packing, queries: Queries) -> bool:
