@@ -95,7 +95,7 @@ class DenoisingStep:
         return self._denoiser.hidden(canvas.ids, canvas.packing, Queries(rows, places.counts))
 
     def _choose(self, batch: Batch, candidates: Places, confidence: Tensor) -> tuple[Places, Tensor]:
-        """Choose k positions to commit, given the confidence [m] of the candidates; which of these they are [k]."""
+        """Choose k positions to commit, given the confidence [m] of candidates; which of these they are [k]."""
         sampler = self._sampler
         table = torch.full((len(batch.rows), sampler.completion_length), -torch.inf, device=confidence.device)
         table.view(-1)[candidates.flat] = confidence.float()

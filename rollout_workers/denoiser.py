@@ -30,7 +30,7 @@ class Denoiser(TokenModel, Protocol):
         """The tokens whose logits this process computes."""
 
     def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
-        """Compute hidden states [N, H] of a packed batch of token ids [N]; with ``queries``, of those rows only."""
+        """Compute hidden states [N, H] of a packed batch of token ids [N]; with ``queries``, of those rows."""
 
     def local_logits(self, rows: Tensor) -> Tensor:
         """Compute this process's columns [n, size] of the fp32 logits of hidden rows [n, H].

@@ -40,7 +40,10 @@ class DenoisingEngine:
         kernels: Kernels | None = None,
         deferred: bool | None = None,
     ) -> None:
-        """``deferred``, by default on a GPU: learn one step late what is finished, so that no step is waited for."""
+        """Make an idle engine.
+
+        ``deferred``, by default on a GPU: learn one step late what is finished, so that no step is waited for.
+        """
         self._denoiser = denoiser
         self._deferred = denoiser.device.type == "cuda" if deferred is None else deferred
         self._batch_tokens = batch_tokens

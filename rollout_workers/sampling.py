@@ -46,7 +46,7 @@ class TokenSampler:
     vocabulary: Vocabulary
 
     def filtered(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute unnormalized probabilities [n, V] of logits [n, V], and the smallest [n] that the filters keep."""
+        """Compute unnormalized probabilities [n, V] of logits [n, V], and the smallest [n] that filters keep."""
         vocabulary = self.vocabulary
         weights, sums = self._weights(logits)
         totals = vocabulary.sum(sums)

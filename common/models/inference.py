@@ -41,7 +41,7 @@ class _Products:
 
 
 class _Workspace:
-    """Tensors that every pass writes anew. Taken from the system each time, their pages cost more than the sums."""
+    """Tensors that every pass writes anew. Taken anew too, their pages would cost more than many of the sums."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -81,7 +81,7 @@ class InferenceModel:
         return self._run(ids[window.rows], (cos, sin), attention, None)
 
     def logits(self, rows: Tensor) -> Tensor:
-        """Compute fp32 logits [n, V] of hidden rows [n, H], -inf at tokens never predicted: valid until the next."""
+        """Compute fp32 logits [n, V] of hidden rows [n, H], as the model does; they are valid until the next call."""
         if torch.is_autocast_enabled(rows.device.type):
             return self._model.logits(rows)
         logits = self._product(self._model.lm_head, rows, "logits")
@@ -144,7 +144,7 @@ class InferenceModel:
         """Return x [N, out], to which y [N, in] through a linear layer without bias is added in place."""
         if torch.is_autocast_enabled(x.device.type):
             return x.add_(linear(y))
-        return x.addmm_(y, linear.weight.T)
+        return torch.addmm(x, y, linear.weight.T, out=x)
 
     def _norm(self, norm: RMSNorm, x: Tensor) -> Tensor:
         """Normalize x [N, H]: valid until the next."""

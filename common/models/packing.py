@@ -70,7 +70,7 @@ class Packing:
 
 @dataclass(frozen=True)
 class Queries:
-    """The rows of a packed batch whose hidden states are wanted, all others being seen but not computed to the end.
+    """The rows of a packed batch whose hidden states are wanted; the others are seen, but not computed to the end.
 
     ``rows`` [m] are flat places, ascending; ``counts`` says how many of them each sequence has, in the order in
     which the sequences lie in the row.

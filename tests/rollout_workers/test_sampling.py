@@ -113,7 +113,9 @@ def test_narrow_and_wide_rows_mix_in_one_batch(kernels: Kernels) -> None:
     covered = logits.softmax(-1).topk(64).values.sum(-1) >= 0.95
     assert 0 < int(covered.sum()) < 16  # both ways of sorting run
     expected = torch.tensor([entropy_by_definition(row, 0.95) for row in logits])
-    torch.testing.assert_close(entropies(sampler(300, kernels, top_p=0.95), logits), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        entropies(sampler(300, kernels, top_p=0.95), logits), expected, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_certain_row_has_no_entropy_and_full_margin(kernels: Kernels) -> None:

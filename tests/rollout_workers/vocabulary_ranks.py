@@ -159,4 +159,3 @@ def _statistics(tokens: TokenSampler, table: Tensor, uniforms: Tensor) -> dict[s
         "margins": tokens.margins(*tokens.filtered(logits)),
         **draws._asdict(),
     }
-
