@@ -81,7 +81,7 @@ class InferenceModel:
         return self._run(ids[window.rows], (cos, sin), attention, None)
 
     def logits(self, rows: Tensor) -> Tensor:
-        """Compute fp32 logits [n, V] of hidden rows [n, H] as the model does; they are valid until the next call."""
+        """Compute fp32 logits [n, V] of hidden rows [n, H]; they are valid until the next call."""
         if torch.is_autocast_enabled(rows.device.type):
             return self._model.logits(rows)
         logits = self._product(self._model.lm_head, rows, "logits")
