@@ -21,7 +21,7 @@ from benchmarks.shapes import SHAPES
 
 Case = TypeVar("Case")
 #: A vocabulary, or the name of a shape.
-Size = TypeVar("Size", int, int | str)
+Size = TypeVar("Size", bound=int | str)
 #: What is shown, and the same as plain data.
 Shown = tuple[Group, dict[str, Any]]
 

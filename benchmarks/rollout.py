@@ -197,14 +197,14 @@ def model_config(shape: int | str, settings: Settings) -> ModelConfig:
         "num_key_value_heads": 2,
     }
     fields = SHAPES[shape] if isinstance(shape, str) else small | {"vocab_size": shape}
-    return ModelConfig(
-        **fields,
-        max_position_embeddings=max(settings.prompt_lengths) + settings.completion,
-        tie_word_embeddings=False,
-        mask_token_id=fields["vocab_size"] - 1,
-        eos_token_id=_END,
-        pad_token_id=_PAD,
-    )
+    others = {
+        "max_position_embeddings": max(settings.prompt_lengths) + settings.completion,
+        "tie_word_embeddings": False,
+        "mask_token_id": fields["vocab_size"] - 1,
+        "eos_token_id": _END,
+        "pad_token_id": _PAD,
+    }
+    return ModelConfig.model_validate(fields | others)
 
 
 def peaked_model(config: ModelConfig, seed: int) -> MaskedDiffusionModel:

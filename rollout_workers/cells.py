@@ -52,7 +52,7 @@ class HostCopy:
         if tensor.is_cuda:
             self._copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             self._copy.copy_(tensor, non_blocking=True)
-            self._copied: torch.cuda.Event | None = torch.cuda.Event()
+            self._copied: torch.Event | None = torch.Event(tensor.device)
             self._copied.record()
         else:
             self._copy, self._copied = tensor, None

@@ -42,7 +42,8 @@ class Scores(NamedTuple):
 
     def select(self, among: Tensor) -> Scores:
         """Take some of them, by their numbers."""
-        return Scores(*(None if known is None else known[among] for known in self))
+        floors, logits = (None if known is None else known[among] for known in (self.floors, self.logits))
+        return Scores(self.confidence[among], floors, logits)
 
 
 class DenoisingStep:
@@ -117,9 +118,13 @@ class DenoisingStep:
     def _score(self, hidden: Tensor, positions: Tensor) -> Scores:
         """Score the candidates with hidden rows [m, H] at ``positions`` [m] of their completions."""
         confidences, floors, logits = [], [], None
-        for rows, places in zip(hidden.split(self._chunk_rows), positions.split(self._chunk_rows), strict=True):
+        for rows, places in zip(
+            torch.split(hidden, self._chunk_rows), torch.split(positions, self._chunk_rows), strict=True
+        ):
             logits = self._denoiser.local_logits(rows)
-            for some, where in zip(logits.split(self._pass_rows), places.split(self._pass_rows), strict=True):
+            for some, where in zip(
+                torch.split(logits, self._pass_rows), torch.split(places, self._pass_rows), strict=True
+            ):
                 candidates = Candidates(some, where, self._tokens)
                 confidences.append(self._confidence_of(candidates))
                 floors.append(candidates.floor)

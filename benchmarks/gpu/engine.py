@@ -57,14 +57,8 @@ _WAITS = ("aten::_local_scalar_dense", "aten::nonzero", "cudaStreamSynchronize",
 
 def measure(device: torch.device, settings: rollout.Settings, shape: dict[str, int]) -> dict[str, float]:
     """Denoise with and without compiled passes over the vocabulary; return what is found, by its label."""
-    config = ModelConfig(
-        **shape,
-        max_position_embeddings=4096,
-        tie_word_embeddings=False,
-        mask_token_id=shape["vocab_size"] - 1,
-        eos_token_id=0,
-        pad_token_id=1,
-    )
+    ids = {"mask_token_id": shape["vocab_size"] - 1, "eos_token_id": 0, "pad_token_id": 1}
+    config = ModelConfig.model_validate(shape | ids | {"tie_word_embeddings": False})
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     with torch.device(device):
         model = MaskedDiffusionModel(config)
@@ -90,7 +84,8 @@ def measure(device: torch.device, settings: rollout.Settings, shape: dict[str, i
             f"{name}: share of peak": flops / meter.median / peak,
             f"{name}: memory above the model, GiB": (meter.peak or 0) / _GIB,
         }
-    return found | _counted(work, settings.steps) | _attention(config, requests, settings, device, dtype)
+    found |= _counted(work, settings.steps)
+    return found | _attention(config, requests, settings, device, dtype)
 
 
 def _prompts(config: ModelConfig, settings: rollout.Settings) -> list[tuple[int, ...]]:
@@ -103,7 +98,7 @@ def _prompts(config: ModelConfig, settings: rollout.Settings) -> list[tuple[int,
 
 
 def _counted(work: Callable[[], object], steps: int) -> dict[str, float]:
-    """Count operators and waits for the device per step; the first step and the last of a decode are among them."""
+    """Count operators and waits for the device per step, those of the first and the last among them."""
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
     with profile(activities=activities) as profiler:
         work()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from common.models.packed_attention import attend_packed
 from common.models.packing import Packing, Queries
 from common.models.precision import Linear, RMSNorm
-from common.models.transformer import Attend, Layer, MaskedDiffusionModel, rotary_tables
+from common.models.transformer import Attend, MaskedDiffusionModel, rotary_tables
 from common.models.window import Memory, Window
 
 
@@ -33,7 +33,7 @@ class _Products:
     gate_up: Linear
 
     @classmethod
-    def of(cls, layer: Layer) -> _Products:
+    def of(cls, layer: Any) -> _Products:
         attention, block = layer.self_attn, layer.mlp
         qkv = _side_by_side([attention.q_proj, attention.k_proj, attention.v_proj])
         queries = attention.q_proj.out_features
@@ -182,7 +182,7 @@ def _side_by_side(parts: Sequence[Linear]) -> Linear:
     for name, parameter in whole.named_parameters():
         own = [part.get_parameter(name) for part in parts]
         parameter.data = _joined([one.data for one in own])
-        for one, rows in zip(own, parameter.data.split([len(one) for one in own]), strict=True):
+        for one, rows in zip(own, torch.split(parameter.data, [len(one) for one in own]), strict=True):
             one.data = rows
     return whole
 

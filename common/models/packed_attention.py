@@ -57,9 +57,8 @@ def attend_at_once(
 
     asked, most = (packing.ends, packing.longest) if queries is None else (queries.ends, max(queries.counts))
     grouped = q.shape[1] != k.shape[1]
-    out = varlen_attn(
-        *(t.to(dtype) for t in (q, k, v)), asked, packing.ends, most, packing.longest, enable_gqa=grouped
-    )
+    q, k, v = (t.to(dtype) for t in (q, k, v))
+    out = varlen_attn(q, k, v, asked, packing.ends, most, packing.longest, enable_gqa=grouped)
     if not isinstance(out, Tensor):
         raise TypeError("varlen_attn returned more than the attention, which nobody asked it for")
     return out.flatten(1)
