@@ -17,8 +17,11 @@ from rich.progress import Progress
 from benchmarks import backends, measure
 from benchmarks import rollout as samplers
 from benchmarks.command_options import choose_device, parse_dtypes, parse_vocabularies
+from benchmarks.shapes import SHAPES
 
 Case = TypeVar("Case")
+#: A vocabulary, or the name of a shape.
+Size = TypeVar("Size", bound=int | str)
 #: What is shown, and the same as plain data.
 Shown = tuple[Group, dict[str, Any]]
 
@@ -39,6 +42,13 @@ Shown = tuple[Group, dict[str, Any]]
     default="32000,152064",
     show_default=True,
     help="Vocabularies.",
+)
+@click.option(
+    "--shape",
+    "shapes",
+    type=click.Choice(tuple(SHAPES)),
+    multiple=True,
+    help="In place of --vocab, a model of this shape; may be given several times.",
 )
 @click.option(
     "--dtype",
@@ -67,6 +77,7 @@ Shown = tuple[Group, dict[str, Any]]
 def rollout(
     backend: str,
     vocabularies: Sequence[int],
+    shapes: Sequence[str],
     dtypes: Sequence[str] | None,
     repeats: int,
     steps: int,
@@ -87,19 +98,21 @@ def rollout(
         raise click.BadParameter(
             f"{steps} is more than the {completion} tokens of --completion.", param_hint="'--steps'"
         )
+    if shapes and backend == "vllm":
+        raise click.BadParameter("is of the published sampler's comparison: leave it out.", param_hint="'--shape'")
     if compiled and backend == "torch":
         raise click.BadParameter("is of vLLM's model: give --backend vllm too.", param_hint="'--compile'")
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     show = _backends if backend == "vllm" else _samplers
     batch = samplers.Settings(rows, prompt, completion, steps, repeats)
-    view, record = show(batch, compiled, device, vocabularies, dtypes)
+    view, record = show(batch, compiled, device, shapes or vocabularies, dtypes)
     Console().print(view)
     if as_json:
         click.echo(json.dumps(record))
 
 
 def _samplers(
-    settings: samplers.Settings, _: bool, device: str, vocabularies: Sequence[int], dtypes: Sequence[str] | None
+    settings: samplers.Settings, _: bool, device: str, shapes: Sequence[int | str], dtypes: Sequence[str] | None
 ) -> Shown:
     """Compare the engine with the published sampler."""
     where = choose_device(device)
@@ -107,7 +120,7 @@ def _samplers(
     cases = _each(
         lambda size, dtype, said: samplers.run(size, dtype, where, settings, said),
         samplers.EXTRA_STAGES + 2 * settings.repeats,
-        vocabularies,
+        shapes,
         dtypes or samplers.DTYPES,
     )
     return samplers.view(machine, settings, cases), samplers.as_json(machine, settings, cases)
@@ -117,7 +130,7 @@ def _backends(
     batch: samplers.Settings,
     compiled: bool,
     device: str,
-    vocabularies: Sequence[int],
+    sizes: Sequence[int | str],
     dtypes: Sequence[str] | None,
 ) -> Shown:
     """Compare the vllm backend with the torch backend."""
@@ -129,26 +142,26 @@ def _backends(
     cases = _each(
         lambda size, dtype, said: backends.run(size, dtype, where, settings, said),
         backends.EXTRA_STAGES + 2 * settings.repeats,
-        vocabularies,
+        [size for size in sizes if isinstance(size, int)],
         dtypes or backends.DTYPES,
     )
     return backends.view(machine, settings, cases), backends.as_json(machine, settings, cases)
 
 
 def _each(
-    run: Callable[[int, torch.dtype, Callable[[str], None]], Case],
+    run: Callable[[Size, torch.dtype, Callable[[str], None]], Case],
     stages: int,
-    vocabularies: Sequence[int],
+    sizes: Sequence[Size],
     dtypes: Sequence[str],
 ) -> list[Case]:
-    """Run a comparison of so many ``stages`` for each vocabulary and dtype, with a bar of its progress."""
+    """Run a comparison of so many ``stages`` for each model and dtype, with a bar of its progress."""
     cases = []
     with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=len(vocabularies) * len(dtypes) * stages)
-        for vocabulary, dtype in product(vocabularies, dtypes):
+        task = bar.add_task("", total=len(sizes) * len(dtypes) * stages)
+        for size, dtype in product(sizes, dtypes):
 
-            def said(stage: str, case: str = f"{vocabulary:,} {dtype}") -> None:
+            def said(stage: str, case: str = f"{size} {dtype}") -> None:
                 bar.update(task, advance=1, description=f"{case}: {stage}")
 
-            cases.append(run(vocabulary, getattr(torch, dtype), said))
+            cases.append(run(size, getattr(torch, dtype), said))
     return cases

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from common.models.packing import Packing
+from common.models.packing import Packing, Queries
 from common.models.transformer import Rows
 from common.models.window import Memory, Window
 from common.records import NOT_COMMITTED, Completion, Sampler
@@ -170,8 +170,9 @@ def _batch_before(model: Denoiser, request: Request, sampler: Sampler, completio
         chosen = torch.zeros_like(tokens, dtype=torch.bool)
         for place, token in written(completion, batch.rows[0].step):
             tokens[0, place], chosen[0, place] = token, True
+        places = batch.places(chosen, [int(chosen.sum())])
         nothing = batch.cells.logprobs[chosen]  # what a step records does not bear on later ones
-        batch.commit(chosen, tokens[chosen], nothing, nothing)
+        batch.commit(places, tokens[chosen], nothing, nothing)
         batch.advance(0, 0.0)
     return batch
 
@@ -187,8 +188,8 @@ class _Changed:
         self.device = model.device
         self.vocabulary = model.vocabulary
 
-    def hidden(self, ids: Tensor, packing: Packing) -> Tensor:
-        return self._model.hidden(ids, packing)
+    def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
+        return self._model.hidden(ids, packing, queries)
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
         return self._model.refresh(ids, packing, window, memory)

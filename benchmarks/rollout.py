@@ -19,8 +19,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.measure import Meter, headline, product_share
+from benchmarks.measure import Meter, describe, headline, product_share
 from benchmarks.naive_denoise import denoise, stock_model
+from benchmarks.shapes import SHAPES, operations, product_peak
 from common.models.config import ModelConfig
 from common.models.transformer import MaskedDiffusionModel, initialize
 from common.records import Completion, NoiseKey, Sampler
@@ -31,7 +32,7 @@ from rollout_workers.kernels import Kernels
 from rollout_workers.requests import Request
 
 #: What a case does beside the timed decodes, for the progress display.
-EXTRA_STAGES = 6
+EXTRA_STAGES = 7
 #: The types of the model's computation that are compared unless others are asked for.
 DTYPES = ("float32", "bfloat16")
 
@@ -46,7 +47,8 @@ _MIB = 2**20
 
 _LEGEND = (
     "One run, the same weights, the sides in turns: medians; the range is that of the pairs. "
-    "matmul: share of the time in matrix products and attention. MiB: peak memory above the loaded model. "
+    "matmul: share of the time in matrix products and attention. peak: operations a second of these products, as "
+    "a share of those of one large product, measured beside the decodes. MiB: peak memory above the loaded model. "
     "greedy: tokens on which the sides agree at temperature 0, top-p 1; all in fp32, but for near-ties. In bf16 "
     "the published sampler rounds logits, probabilities and entropies to bf16, where the engine samples in fp32: "
     "near-ties about which positions go first are decided otherwise, and what is committed later depends on it."
@@ -85,10 +87,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Side:
-    """One sampler: seconds per denoising step, share of the time in matrix products, peak memory in bytes."""
+    """One sampler: seconds per denoising step, share of the time in matrix products, peak memory in bytes.
+
+    ``peak_share`` compares the rate of its products with that of one large product.
+    """
 
     step_seconds: float
     product_share: float
+    peak_share: float
     peak_bytes: int | None
 
 
@@ -96,6 +102,7 @@ class Side:
 class Case:
     """Both samplers on one model. Ratios are naive time over engine time: of the medians, and of the pairs."""
 
+    shape: str
     vocabulary: int
     dtype: str
     nucleus_tokens: float
@@ -108,10 +115,19 @@ class Case:
 
 
 def run(
-    vocabulary: int, dtype: torch.dtype, device: torch.device, settings: Settings, said: Callable[[str], None]
+    shape: int | str,
+    dtype: torch.dtype,
+    device: torch.device,
+    settings: Settings,
+    said: Callable[[str], None],
 ) -> Case:
-    """Compare the samplers on one model. ``said`` hears of every stage before it begins."""
-    model = peaked_model(model_config(vocabulary, settings), seed=0).to(device)
+    """Compare the samplers on one model: of a shape, or a small one with a vocabulary of that size.
+
+    ``said`` hears of every stage before it begins.
+    """
+    config = model_config(shape, settings)
+    vocabulary = config.vocab_size
+    model = peaked_model(config, seed=0).to(device)
     # First, as the denoiser may round the weights in place.
     stock = stock_model(model, dtype)
     denoiser = TorchDenoiser(model, dtype)
@@ -143,41 +159,52 @@ def run(
     naive_share = product_share(lambda: naive(sampler), device)
     said("engine, profiled")
     engine_share = product_share(lambda: engine(sampler), device)
+    said("counting")
+    naive_work, engine_work = operations(lambda: naive(sampler)), operations(lambda: engine(sampler))
     slow, fast = Meter(device), Meter(device)
+    # On a CPU that emulates bf16 products, the type that they are computed in.
+    native = dtype if describe(device)["bf16_instructions"] else torch.float32
+    peaks = [product_peak(device, native)]
     for seed in range(settings.repeats):
         said(f"naive, {seed + 1} of {settings.repeats}")
         slow.measure(partial(naive, sampler, seed))
         said(f"engine, {seed + 1} of {settings.repeats}")
         fast.measure(partial(engine, sampler, seed))
+        peaks.append(product_peak(device, native))
     ratios = [one / other for one, other in zip(slow.times, fast.times, strict=True)]
+    peak = statistics.median(peaks)
     return Case(
+        shape=shape if isinstance(shape, str) else "small",
         vocabulary=vocabulary,
         dtype=str(dtype).removeprefix("torch."),
         nucleus_tokens=_nucleus_tokens(denoiser, kernels, prompts, settings),
         greedy_agreement=agreement,
-        naive=Side(slow.median / settings.steps, naive_share, slow.peak),
-        engine=Side(fast.median / settings.steps, engine_share, fast.peak),
+        naive=Side(slow.median / settings.steps, naive_share, naive_work / slow.median / peak, slow.peak),
+        engine=Side(fast.median / settings.steps, engine_share, engine_work / fast.median / peak, fast.peak),
         ratio=slow.median / fast.median,
         ratio_min=min(ratios),
         ratio_max=max(ratios),
     )
 
 
-def model_config(vocabulary: int, settings: Settings) -> ModelConfig:
-    """Return a model so small that its vocabulary is a good part of a step."""
-    return ModelConfig(
-        vocab_size=vocabulary,
-        hidden_size=256,
-        intermediate_size=1024,
-        num_hidden_layers=8,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=max(settings.prompt_lengths) + settings.completion,
-        tie_word_embeddings=False,
-        mask_token_id=vocabulary - 1,
-        eos_token_id=_END,
-        pad_token_id=_PAD,
-    )
+def model_config(shape: int | str, settings: Settings) -> ModelConfig:
+    """Return a model of one of :data:`SHAPES`, or one so small that this vocabulary is a good part of a step."""
+    small = {
+        "hidden_size": 256,
+        "intermediate_size": 1024,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    fields = SHAPES[shape] if isinstance(shape, str) else small | {"vocab_size": shape}
+    others = {
+        "max_position_embeddings": max(settings.prompt_lengths) + settings.completion,
+        "tie_word_embeddings": False,
+        "mask_token_id": fields["vocab_size"] - 1,
+        "eos_token_id": _END,
+        "pad_token_id": _PAD,
+    }
+    return ModelConfig.model_validate(fields | others)
 
 
 def peaked_model(config: ModelConfig, seed: int) -> MaskedDiffusionModel:
@@ -232,15 +259,15 @@ def batch_line(settings: Settings) -> str:
 def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> Group:
     """The header, the table and what its columns mean."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("vocabulary", "dtype", "sampler"):
+    for title in ("model", "vocabulary", "dtype", "sampler"):
         table.add_column(title)
-    for title in ("s/step", "ratio", "range", "matmul", "MiB", "greedy"):
+    for title in ("s/step", "ratio", "range", "matmul", "peak", "MiB", "greedy"):
         table.add_column(title, justify="right")
     for case in cases:
         spread = f"{case.ratio_min:.1f}-{case.ratio_max:.1f}"
-        table.add_row(f"{case.vocabulary:,}", case.dtype, "naive", *_cells(case.naive, "", "", ""))
+        table.add_row(case.shape, f"{case.vocabulary:,}", case.dtype, "naive", *_cells(case.naive, "", "", ""))
         agreed = f"{case.greedy_agreement:.0%}"
-        table.add_row("", "", "engine", *_cells(case.engine, f"{case.ratio:.1f}x", spread, agreed))
+        table.add_row("", "", "", "engine", *_cells(case.engine, f"{case.ratio:.1f}x", spread, agreed))
     return Group(Text(_header(machine, settings, cases)), Text(), table, Text(), Text(_LEGEND))
 
 
@@ -253,7 +280,15 @@ def _header(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) 
 
 def _cells(side: Side, ratio: str, spread: str, agreed: str) -> tuple[str, ...]:
     peak = "unknown" if side.peak_bytes is None else f"{side.peak_bytes / _MIB:,.0f}"
-    return f"{side.step_seconds:.3f}", ratio, spread, f"{side.product_share:.0%}", peak, agreed
+    return (
+        f"{side.step_seconds:.3f}",
+        ratio,
+        spread,
+        f"{side.product_share:.0%}",
+        f"{side.peak_share:.0%}",
+        peak,
+        agreed,
+    )
 
 
 def _nucleus_tokens(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from common.models.config import ModelConfig
 from common.models.packing import Packing
 from common.records import NOT_COMMITTED, Completion, NoiseKey, Sampler
 from common.sampler import DRAW_FIRST_DECODERS, RANDOM_DECODERS
+from rollout_workers.cells import Cells, HostCopy, to_device
 from rollout_workers.requests import Request
 from rollout_workers.schedule import budgets, random_steps
 
@@ -40,58 +41,74 @@ class Canvas:
 
 @dataclass
 class Row:
-    """The host's side of a row: its steps (those that commit nothing are left out), and how many it has made."""
+    """The host's side of a row: its steps (those that commit nothing are left out), and those it has made.
+
+    ``counts`` are the tokens that its steps commit, ``number`` its place in the order of admission, ``versions``
+    those of the weights of every step made, and ``committed`` counts the tokens that these have written.
+    """
 
     request: Request
+    number: int
     steps: tuple[int, ...]
-    forwards: int = 0
-    versions: tuple[int, int] = (-1, -1)
+    counts: tuple[int, ...]
+    versions: list[int] = field(default_factory=list)
+    committed: int = 0
     seconds: float = 0.0
 
     @property
     def step(self) -> int:
         """The denoising step that the next forward pass makes."""
-        return self.steps[self.forwards]
+        return self.steps[len(self.versions)]
 
-    def advance(self, version: int, seconds: float) -> None:
-        """Count a forward pass with weights of ``version``, and the row's share of the time it took."""
-        self.versions = (self.versions[0] if self.forwards else version, version)
-        self.forwards += 1
-        self.seconds += seconds
+    @property
+    def count(self) -> int:
+        """The tokens that the schedule commits at the next step."""
+        return self.counts[len(self.versions)]
+
+    @property
+    def is_through(self) -> bool:
+        """Whether all its steps are made."""
+        return len(self.versions) == len(self.steps)
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt."""
+        return len(self.request.prompt_ids)
 
 
-@dataclass
-class Cells:
-    """The device's side of n rows, all [n, L]. ``planned`` is the step of each position under random order."""
+@dataclass(frozen=True)
+class Places:
+    """Positions of completions: ``flat`` [m] places in [n, L], ascending, and how many of them each row has."""
 
-    tokens: Tensor
-    step_map: Tensor
-    logprobs: Tensor
-    model_logprobs: Tensor
-    uniforms: Tensor
-    planned: Tensor
-
-    def select(self, keep: Tensor) -> Self:
-        """Keep the rows that are set in ``keep`` [n]."""
-        return type(self)(*(getattr(self, field.name)[keep] for field in fields(self)))
-
-    def join(self, other: Self) -> Self:
-        """Append the rows of another."""
-        both = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
-        return type(self)(*(torch.cat(pair) for pair in both))
+    flat: Tensor
+    counts: tuple[int, ...]
 
 
 class Batch:
-    """Rows that share a sampler, together at most ``tokens`` long, prompts included; a longer row runs alone."""
+    """Rows that share a sampler, together at most ``tokens`` long, prompts included; a longer row runs alone.
 
-    def __init__(self, sampler: Sampler, config: ModelConfig, device: torch.device, tokens: int) -> None:
+    Where positions are is known on the device alone, and how many they are on the host too: no step waits for the
+    device to be told a size. ``deferred`` also lets the host learn one step late that a text is complete, while
+    the device makes the next step, which leaves such a row as it is.
+    """
+
+    def __init__(
+        self, sampler: Sampler, config: ModelConfig, device: torch.device, tokens: int, deferred: bool = False
+    ) -> None:
         self.sampler = sampler
         self._config = config
         self._device = device
         self._room = tokens
+        self._deferred = deferred
+        self._verdict: HostCopy | None = None
         self._waiting: deque[Request] = deque()
-        self._budgets = budgets(sampler)
-        self._totals = tuple(accumulate(self._budgets))
+        self._admitted = 0
+        counts = budgets(sampler)
+        self._steps = tuple(step for step, count in enumerate(counts) if count)
+        self._counts = tuple(counts[step] for step in self._steps)
+        self._is_random = sampler.decoder in RANDOM_DECODERS
+        self._table = torch.tensor([self._steps, self._counts, [*accumulate(self._counts)]], device=device)
+        self._ending = torch.tensor(config.end_token_ids, device=device)
         self.rows: list[Row] = []
         self.cells = self._start(())
         self.canvas: Canvas  # of the rows; there is none while there are no rows
@@ -118,7 +135,7 @@ class Batch:
         if not new:
             return
         cells = self._start(new)
-        self.rows += [Row(request, steps) for request, steps in zip(new, self._steps(cells), strict=True)]
+        self.rows += self._rows(new, cells)
         self.cells = self.cells.join(cells)
         self._lay_out()
 
@@ -131,18 +148,39 @@ class Batch:
         length = self.sampler.completion_length
         return torch.where(self.masked(), torch.arange(length, device=self._device), length).amin(1)
 
+    def candidates(self) -> Places:
+        """Find the masked positions of each row's first unfinished block."""
+        masked, block = self.masked(), self.sampler.block_length
+        if not block:
+            length = self.sampler.completion_length
+            return self.places(masked, [length - row.committed for row in self.rows])
+        blocks = torch.arange(masked.shape[1], device=self._device) // block
+        within = masked & (blocks == self.first_open().unsqueeze(1) // block)
+        return self.places(within, [block - row.committed % block for row in self.rows])
+
+    def planned(self) -> Places:
+        """Find the positions that are committed next under random order."""
+        due = self.cells.planned == self.next_steps().unsqueeze(1)
+        return self.places(due, [row.count for row in self.rows])
+
+    def places(self, marked: Tensor, counts: Sequence[int]) -> Places:
+        """List the positions that are set in ``marked`` [n, L]; the host knows how many each row has."""
+        flat = torch.nonzero_static(marked.view(-1), size=sum(counts)).squeeze(1)
+        return Places(flat, tuple(counts))
+
     def next_steps(self) -> Tensor:
         """Return the step that each row makes next: [n]."""
-        return torch.tensor([row.step for row in self.rows], device=self._device)
+        if self._is_random:
+            return torch.where(self.masked(), self.cells.planned, self.sampler.denoising_steps).amin(1)
+        return self._table[0][self.cells.made]
 
     def scheduled(self) -> Tensor:
         """Count the tokens that the schedule commits at each row's next step: [n]."""
-        return torch.tensor([self._budgets[row.step] for row in self.rows], device=self._device)
+        return self._table[1][self.cells.made]
 
     def due(self) -> Tensor:
         """Count the tokens that each row must commit next so as not to fall behind the schedule: [n]."""
-        totals = torch.tensor([self._totals[row.step] for row in self.rows], device=self._device)
-        return totals - (~self.masked()).sum(1)
+        return self._table[2][self.cells.made] - (~self.masked()).sum(1)
 
     def uniforms(self) -> Tensor:
         """Return the fp64 numbers in [0, 1) for the draws of the next step: [n, L].
@@ -154,41 +192,66 @@ class Batch:
             return self.cells.uniforms
         length = self.sampler.completion_length
         numbers = [_stream(row.request.key, "", row.step).random(length) for row in self.rows]
-        return torch.from_numpy(np.stack(numbers)).to(self._device)
+        return to_device(np.stack(numbers), self._device)
 
-    def commit(self, chosen: Tensor, tokens: Tensor, logprobs: Tensor, model_logprobs: Tensor) -> None:
-        """Write what was drawn [m] to the m positions that are set in ``chosen`` [n, L], in row-major order."""
-        self.cells.tokens[chosen] = tokens
-        self.cells.logprobs[chosen] = logprobs
-        self.cells.model_logprobs[chosen] = model_logprobs
-        self.cells.step_map[chosen] = self.next_steps().unsqueeze(1).expand_as(chosen)[chosen]
+    def commit(self, chosen: Places, tokens: Tensor, logprobs: Tensor, model_logprobs: Tensor) -> None:
+        """Write what was drawn [m] to the m positions ``chosen``."""
+        steps = self.next_steps()[chosen.flat // self.sampler.completion_length]
+        self.cells.write(
+            chosen.flat, tokens=tokens, logprobs=logprobs, model_logprobs=model_logprobs, step_map=steps
+        )
+        self.cells.made += ~self.cells.done
         self.canvas.write(self.cells.tokens)
+        for row, count in zip(self.rows, chosen.counts, strict=True):
+            row.committed += count
 
     def advance(self, version: int, seconds: float) -> None:
         """Count a forward pass of every row with weights of ``version``, which took ``seconds``."""
         for row in self.rows:
-            row.advance(version, seconds / len(self.rows))
+            row.versions.append(version)
+            row.seconds += seconds / len(self.rows)
 
     def retire(self) -> list[tuple[Row, Completion]]:
-        """Remove and return the rows in which every position up to the end of the text is committed."""
+        """Remove and return the rows in which every position up to the end of the text is committed.
+
+        With ``deferred``, those of the step before; but those of this one where a row has no further step to make.
+        Raises FloatingPointError for a model whose logits are not finite.
+        """
+        verdict, self._verdict = self._verdict, self._judge()
+        if not self._deferred or any(row.is_through for row in self.rows):
+            verdict, self._verdict = self._verdict, None
+        if verdict is None:
+            return []
+        finished, ends, sound = verdict.read()
+        if not sound.all():
+            raise FloatingPointError("the model's logits are not finite: its weights have diverged or are damaged")
+        if not finished.any():
+            return []
+        return self._remove(finished.nonzero()[0].tolist(), ends)
+
+    def _judge(self) -> HostCopy:
+        """Mark the rows that are done; have a copy made of them, the ends of texts, and which rows are finite."""
         length = self.sampler.completion_length
         places = torch.arange(length, device=self._device)
-        ending = torch.tensor(self._config.end_token_ids, device=self._device)
         first_open = self.first_open()
-        first_end = torch.where(torch.isin(self.cells.tokens, ending), places, length).amin(1)
+        first_end = torch.where(torch.isin(self.cells.tokens, self._ending), places, length).amin(1)
         done = (first_end < first_open) | (first_open == length)
-        finished = done.tolist()
-        if not any(finished):
-            return []
-        gone = [row for row, is_done in zip(self.rows, finished, strict=True) if is_done]
-        completions = _completions(
-            gone, self.cells.select(done), first_end[done].tolist(), self._config.pad_token_id
-        )
-        self.rows = [row for row, is_done in zip(self.rows, finished, strict=True) if not is_done]
-        self.cells = self.cells.select(~done)
-        self._room += sum(self._size(row.request) for row in gone)
+        self.cells.done = done
+        sound = self.cells.model_logprobs.isfinite().all(1)
+        return HostCopy(torch.stack([done.long(), first_end, sound.long()]))
+
+    def _remove(self, gone: list[int], ends: npt.NDArray[np.int64]) -> list[tuple[Row, Completion]]:
+        """Take rows out, and make records of them in the order in which they were admitted."""
+        gone = sorted(gone, key=lambda place: self.rows[place].number)
+        rows = [self.rows[place] for place in gone]
+        cells = self.cells.select(torch.tensor(gone, device=self._device))
+        completions = _completions(rows, cells, ends[gone].tolist(), self._config.pad_token_id)
+        left = [place for place in range(len(self.rows)) if place not in set(gone)]
+        self.rows = [self.rows[place] for place in left]
+        self.cells = self.cells.select(torch.tensor(left, dtype=torch.long, device=self._device))
+        self._room += sum(self._size(row.request) for row in rows)
         self._lay_out()
-        return list(zip(gone, completions, strict=True))
+        return list(zip(rows, completions, strict=True))
 
     def _size(self, request: Request) -> int:
         return len(request.prompt_ids) + self.sampler.completion_length
@@ -199,29 +262,45 @@ class Batch:
         planned = np.zeros(shape, dtype=np.int64)
         for i, request in enumerate(requests):
             uniforms[i] = _stream(request.key, "").random(shape[1])
-            if self.sampler.decoder in RANDOM_DECODERS:
+            if self._is_random:
                 planned[i] = random_steps(self.sampler, _stream(request.key, "-order").random(shape[1]))
         return Cells(
             tokens=torch.full(shape, self._config.mask_token_id, device=self._device),
             step_map=torch.full(shape, NOT_COMMITTED, device=self._device),
             logprobs=torch.zeros(shape, device=self._device),
             model_logprobs=torch.zeros(shape, device=self._device),
-            uniforms=torch.from_numpy(uniforms).to(self._device),
-            planned=torch.from_numpy(planned).to(self._device),
+            uniforms=to_device(uniforms, self._device),
+            planned=to_device(planned, self._device),
+            made=torch.zeros(shape[:1], dtype=torch.long, device=self._device),
+            done=torch.zeros(shape[:1], dtype=torch.bool, device=self._device),
         )
 
-    def _steps(self, cells: Cells) -> list[tuple[int, ...]]:
-        """List the steps that each new row makes."""
-        if self.sampler.decoder in RANDOM_DECODERS:
-            return [tuple(sorted(set(planned))) for planned in cells.planned.tolist()]
-        return [tuple(step for step, count in enumerate(self._budgets) if count)] * len(cells.tokens)
+    def _rows(self, requests: Sequence[Request], cells: Cells) -> list[Row]:
+        """Make the host's side of new rows."""
+        plans = [(self._steps, self._counts)] * len(requests)
+        if self._is_random:
+            tables = (np.unique(planned, return_counts=True) for planned in cells.planned.cpu().numpy())
+            plans = [(tuple(steps.tolist()), tuple(counts.tolist())) for steps, counts in tables]
+        first = self._admitted
+        self._admitted += len(requests)
+        return [
+            Row(request, number, steps, counts)
+            for number, (request, (steps, counts)) in enumerate(zip(requests, plans, strict=True), first)
+        ]
 
     def _lay_out(self) -> None:
+        """Put the rows in the order in which a packing has them, and write them into a canvas."""
+        self._verdict = None
         if not self.rows:
             return
+        order = sorted(range(len(self.rows)), key=lambda place: (self.rows[place].length, self.rows[place].number))
+        self.rows = [self.rows[place] for place in order]
+        self.cells = self.cells.select(torch.tensor(order, device=self._device))
         prompts = [row.request.prompt_ids for row in self.rows]
         self.canvas = Canvas(prompts, self.sampler.completion_length, self._device)
         self.canvas.write(self.cells.tokens)
+        if self._deferred:
+            self._verdict = self._judge()
 
 
 def _stream(key: NoiseKey, use: str, *steps: int) -> np.random.Generator:
@@ -237,10 +316,11 @@ def _completions(rows: Sequence[Row], cells: Cells, ends: Sequence[int], pad: in
         cells.step_map.tolist(),
         cells.logprobs.tolist(),
         cells.model_logprobs.tolist(),
+        cells.made.tolist(),
         strict=True,
     )
     completions = []
-    for row, end, tokens, steps, logprobs, model_logprobs in tables:
+    for row, end, tokens, steps, logprobs, model_logprobs, made in tables:
         tail = max(0, len(tokens) - end - 1)
         completions.append(
             Completion(
@@ -250,8 +330,8 @@ def _completions(rows: Sequence[Row], cells: Cells, ends: Sequence[int], pad: in
                 model_logprobs=(*model_logprobs[: end + 1], *[0.0] * tail),
                 end=end,
                 overwritten=tuple((k, tokens[k], steps[k]) for k in range(end + 1, len(tokens)) if steps[k] >= 0),
-                forwards=row.forwards,
-                versions=row.versions,
+                forwards=made,
+                versions=(row.versions[0], row.versions[made - 1]),
             )
         )
     return completions

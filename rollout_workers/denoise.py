@@ -6,13 +6,16 @@ token.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
+from common.models.packing import Queries
 from common.records import Sampler
 from common.sampler import DECODERS, DRAW_FIRST_DECODERS, RANDOM_DECODERS
 from rollout_workers.approximate import BlockCache
-from rollout_workers.batch import Batch
+from rollout_workers.batch import Batch, Places
 from rollout_workers.decoders import (
     Candidates,
     confidence_of_draws,
@@ -24,8 +27,23 @@ from rollout_workers.denoiser import Denoiser
 from rollout_workers.kernels import Kernels
 from rollout_workers.sampling import Draws, TokenSampler
 
-#: Logits held at once: 32 MiB on a CPU, where a cache should hold most of it; 1 GiB on a GPU.
-CHUNK_LOGITS = {"cpu": 2**23, "cuda": 2**28}
+#: Logits held at once: 128 MiB on a CPU, 1 GiB on a GPU. A product of fewer rows would read the head more often.
+CHUNK_LOGITS = {"cpu": 2**25, "cuda": 2**28}
+#: Of these, as many are gone over together: on a CPU, what a core's cache holds.
+PASS_LOGITS = {"cpu": 2**20, "cuda": 2**28}
+
+
+class Scores(NamedTuple):
+    """Confidence [m] of candidates; where they are known, the smallest weights kept [m] and the logits [m, V]."""
+
+    confidence: Tensor
+    floors: Tensor | None
+    logits: Tensor | None
+
+    def select(self, among: Tensor) -> Scores:
+        """Take some of them, by their numbers."""
+        floors, logits = (None if known is None else known[among] for known in (self.floors, self.logits))
+        return Scores(self.confidence[among], floors, logits)
 
 
 class DenoisingStep:
@@ -42,6 +60,7 @@ class DenoisingStep:
         # A decoder from outside may ask for whole rows of logits.
         width = vocabulary.size if sampler.decoder in DECODERS else vocabulary.total
         self._chunk_rows = max(1, CHUNK_LOGITS[denoiser.device.type] // width)
+        self._pass_rows = max(1, PASS_LOGITS[denoiser.device.type] // width)
         self._cache = BlockCache(denoiser, sampler) if sampler.approximate_cache != "none" else None
         self._by_draws = sampler.decoder in DRAW_FIRST_DECODERS
         self._by_chance = sampler.decoder in RANDOM_DECODERS
@@ -51,73 +70,81 @@ class DenoisingStep:
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> None:
         """Make the next step of every row."""
-        hidden = self._hidden(batch)
-        candidates = self._candidates(batch)
-
-        def draw(where: Tensor) -> Draws:
-            return self._draw(self._rows(batch, hidden, where), batch.uniforms()[where])
-
         if self._by_chance:
-            chosen = batch.cells.planned == batch.next_steps().unsqueeze(1)
-            drawn = draw(chosen)
+            chosen = batch.planned()
+            drawn = self._draw(batch, self._hidden(batch, chosen), chosen)
         elif self._by_draws:
-            every = draw(candidates)
-            chosen = self._choose(batch, candidates, confidence_of_draws(self._sampler.decoder, every))
-            drawn = every.select(chosen[candidates])
+            candidates = batch.candidates()
+            every = self._draw(batch, self._hidden(batch, candidates), candidates)
+            confidence = confidence_of_draws(self._sampler.decoder, every)
+            chosen, among = self._choose(batch, candidates, confidence)
+            drawn = every.select(among)
         else:
-            rows = self._rows(batch, hidden, candidates)
-            chosen = self._choose(batch, candidates, self._confidence(rows, candidates.nonzero()[:, 1]))
-            drawn = draw(chosen)
+            candidates = batch.candidates()
+            hidden = self._hidden(batch, candidates)
+            scored = self._score(hidden, candidates.flat % self._sampler.completion_length)
+            chosen, among = self._choose(batch, candidates, scored.confidence)
+            drawn = self._draw(batch, hidden[among], chosen, scored.select(among))
         batch.commit(chosen, drawn.tokens, drawn.logprobs, drawn.model_logprobs)
 
-    def _hidden(self, batch: Batch) -> Tensor:
-        """Hidden states [N, H] of the batch."""
+    def _hidden(self, batch: Batch, places: Places) -> Tensor:
+        """Hidden rows [m, H] that predict the tokens at m positions of completions."""
+        canvas = batch.canvas
+        rows = self._denoiser.source_rows(canvas.positions.view(-1)[places.flat])
         if self._cache is not None:
-            return self._cache.hidden(batch)
-        return self._denoiser.hidden(batch.canvas.ids, batch.canvas.packing)
+            return self._cache.hidden(batch)[rows]
+        return self._denoiser.hidden(canvas.ids, canvas.packing, Queries(rows, places.counts))
 
-    def _rows(self, batch: Batch, hidden: Tensor, where: Tensor) -> Tensor:
-        """Hidden rows [m, H] that predict the tokens at the m positions that are set in ``where`` [n, L]."""
-        return hidden[self._denoiser.source_rows(batch.canvas.positions[where])]
-
-    def _candidates(self, batch: Batch) -> Tensor:
-        """[n, L] masked positions of each row's first unfinished block."""
-        masked = batch.masked()
-        if not self._sampler.block_length:
-            return masked
-        blocks = torch.arange(masked.shape[1], device=masked.device) // self._sampler.block_length
-        return masked & (blocks == batch.first_open().unsqueeze(1) // self._sampler.block_length)
-
-    def _choose(self, batch: Batch, candidates: Tensor, confidence: Tensor) -> Tensor:
-        """[n, L] positions to commit, given the confidence [m] of the m candidates that are set in [n, L]."""
+    def _choose(self, batch: Batch, candidates: Places, confidence: Tensor) -> tuple[Places, Tensor]:
+        """Choose k positions to commit, given the confidence [m] of candidates; which of these they are [k]."""
         sampler = self._sampler
-        table = torch.full(candidates.shape, -torch.inf, device=candidates.device, dtype=confidence.dtype)
-        table[candidates] = confidence
-        counts = batch.scheduled()
+        table = torch.full((len(batch.rows), sampler.completion_length), -torch.inf, device=confidence.device)
+        table.view(-1)[candidates.flat] = confidence.float()
+        counts, known = batch.scheduled(), [row.count for row in batch.rows]
         if sampler.decoder == "threshold":
             counts = torch.maximum((table > sampler.threshold).sum(1), batch.due().clamp(min=1))
+            known = counts.tolist()  # the one decoder whose counts are not known before its step
         if sampler.decoder_temperature:
             rows = batch.rows
             table = perturb(
                 table, sampler.decoder_temperature, [row.request.key for row in rows], [row.step for row in rows]
             )
-        return most_confident(table, counts)
+        marked = most_confident(table, counts)
+        numbers = torch.zeros_like(marked, dtype=torch.long).view(-1)
+        numbers[candidates.flat] = torch.arange(len(candidates.flat), device=numbers.device)
+        chosen = batch.places(marked, known)
+        return chosen, numbers[chosen.flat]
 
-    def _confidence(self, rows: Tensor, positions: Tensor) -> Tensor:
-        """Confidence [m] of the candidates with hidden rows [m, H] at ``positions`` [m] of their completions."""
-        parts = [
-            self._confidence_of(Candidates(self._denoiser.local_logits(part), places, self._tokens))
-            for part, places in zip(self._chunks(rows), self._chunks(positions), strict=True)
-        ]
-        return torch.cat(parts)
+    def _score(self, hidden: Tensor, positions: Tensor) -> Scores:
+        """Score the candidates with hidden rows [m, H] at ``positions`` [m] of their completions."""
+        confidences, floors, logits = [], [], None
+        for rows, places in zip(
+            torch.split(hidden, self._chunk_rows), torch.split(positions, self._chunk_rows), strict=True
+        ):
+            logits = self._denoiser.local_logits(rows)
+            for some, where in zip(
+                torch.split(logits, self._pass_rows), torch.split(places, self._pass_rows), strict=True
+            ):
+                candidates = Candidates(some, where, self._tokens)
+                confidences.append(self._confidence_of(candidates))
+                floors.append(candidates.floor)
+        found = [floor for floor in floors if floor is not None]
+        return Scores(
+            torch.cat(confidences),
+            torch.cat(found) if len(found) == len(floors) else None,
+            logits if len(hidden) <= self._chunk_rows else None,
+        )
 
-    def _draw(self, rows: Tensor, uniforms: Tensor) -> Draws:
-        """Draw a token from each of the hidden rows [m, H] with its number from ``uniforms`` [m]."""
-        parts = [
-            self._tokens.draw(self._denoiser.local_logits(part), numbers)
-            for part, numbers in zip(self._chunks(rows), self._chunks(uniforms), strict=True)
-        ]
+    def _draw(self, batch: Batch, hidden: Tensor, places: Places, scores: Scores | None = None) -> Draws:
+        """Draw a token for each of m positions from its hidden row [m, H], or from what it was scored by."""
+        uniforms = batch.uniforms().view(-1)[places.flat]
+        known = scores or Scores(uniforms, None, None)
+        parts = []
+        for begin in range(0, len(hidden), self._chunk_rows):
+            chunk = slice(begin, begin + self._chunk_rows)
+            logits = self._denoiser.local_logits(hidden[chunk]) if known.logits is None else known.logits[chunk]
+            for at in range(begin, begin + len(logits), self._pass_rows):
+                some = slice(at, min(at + self._pass_rows, begin + len(logits)))
+                floor = None if known.floors is None else known.floors[some]
+                parts.append(self._tokens.draw(logits[at - begin : some.stop - begin], uniforms[some], floor))
         return Draws(*map(torch.cat, zip(*parts, strict=True)))
-
-    def _chunks(self, rows: Tensor) -> tuple[Tensor, ...]:
-        return torch.split(rows, self._chunk_rows)

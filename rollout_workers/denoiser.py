@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from common.models.canvas_logprobs import TokenModel
-from common.models.packing import Packing
+from common.models.inference import InferenceModel
+from common.models.packing import Packing, Queries
 from common.models.transformer import MaskedDiffusionModel, Rows
 from common.models.window import Memory, Window
 from common.weights.buckets import overwrite
@@ -28,10 +29,13 @@ class Denoiser(TokenModel, Protocol):
     def vocabulary(self) -> Vocabulary:
         """The tokens whose logits this process computes."""
 
+    def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
+        """Compute hidden states [N, H] of a packed batch of token ids [N]; with ``queries``, of those rows."""
+
     def local_logits(self, rows: Tensor) -> Tensor:
         """Compute this process's columns [n, size] of the fp32 logits of hidden rows [n, H].
 
-        -inf at tokens that are never predicted, and at padding.
+        -inf at tokens that are never predicted, and at padding. They are valid until the next call.
         """
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
@@ -48,24 +52,27 @@ class TorchDenoiser:
         self.device = next(model.parameters()).device
         self.vocabulary = Vocabulary.whole(model.config.vocab_size)
         self._hold()
+        self._layers = InferenceModel(model)
 
     @torch.inference_mode()
-    def hidden(self, ids: Tensor, packing: Packing) -> Tensor:
+    def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
         with self._precision():
-            return self._model.hidden(ids, packing)
+            return self._layers.hidden(ids, packing, queries)
 
     @torch.inference_mode()
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
         with self._precision():
-            return self._model.refresh(ids, packing, window, memory)
+            return self._layers.refresh(ids, packing, window, memory)
 
     @torch.inference_mode()
     def logits(self, rows: Tensor) -> Tensor:
         with self._precision():
             return self._model.logits(rows)
 
+    @torch.inference_mode()
     def local_logits(self, rows: Tensor) -> Tensor:
-        return self.logits(rows)
+        with self._precision():
+            return self._layers.logits(rows)
 
     def source_rows(self, target_rows: Rows) -> Rows:
         return self._model.source_rows(target_rows)

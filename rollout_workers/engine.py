@@ -33,8 +33,19 @@ class Finished:
 class DenoisingEngine:
     """Denoises requests of one sampler at a time, about ``batch_tokens`` tokens (prompts included) together."""
 
-    def __init__(self, denoiser: Denoiser, batch_tokens: int = 16384, kernels: Kernels | None = None) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        batch_tokens: int = 16384,
+        kernels: Kernels | None = None,
+        deferred: bool | None = None,
+    ) -> None:
+        """Make an idle engine.
+
+        ``deferred``, by default on a GPU: learn one step late what is finished, so that no step is waited for.
+        """
         self._denoiser = denoiser
+        self._deferred = denoiser.device.type == "cuda" if deferred is None else deferred
         self._batch_tokens = batch_tokens
         self._kernels = kernels or Kernels()
         self._batch: Batch | None = None
@@ -73,7 +84,8 @@ class DenoisingEngine:
             raise ValueError("requests of another sampler are unfinished; step until they are done")
         if self._batch is None:
             self._make_step = DenoisingStep(self._denoiser, sampler, self._kernels)
-            self._batch = Batch(sampler, self._denoiser.config, self._denoiser.device, self._batch_tokens)
+            denoiser = self._denoiser
+            self._batch = Batch(sampler, denoiser.config, denoiser.device, self._batch_tokens, self._deferred)
         self._batch.add(requests)
         self._forget_empty_batch()
 

@@ -7,11 +7,11 @@ the number of tokens whose logits this process has; where that is a part of the 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,8 +23,8 @@ _LOG = logging.getLogger(__name__)
 _LARGE_VOCABULARY = 8192
 #: Thresholds tried in one pass of the search; more are no longer free beside the memory traffic.
 _WAYS = 8
-#: Rows whose nucleus lies within this many most likely tokens need no sort of the vocabulary.
-_FAST_WIDTH = 64
+#: The bit pattern of 1.0.
+_BITS_OF_ONE = 0x3F800000
 #: Tokens in one block of the two-level inverse CDF.
 BLOCK = 256
 
@@ -118,11 +118,9 @@ class Kernels:
         # Weights below this cannot add up to what the nucleus may leave out.
         surely = (totals - needed).clamp(min=0) / (2 * vocabulary.total)
         low = surely.view(torch.int32).long()
-        high = torch.full_like(low, _bits(1.0) + 1)
+        high = torch.full_like(low, _BITS_OF_ONE + 1)
         ways = torch.arange(1, _WAYS, device=weights.device)
-        for _ in range(math.ceil(math.log(_bits(1.0) + 1, _WAYS)) + 1):
-            if not bool((high - low > 1).any()):
-                break
+        for _ in range(_passes(top_p, vocabulary.total)):
             grid = low.unsqueeze(-1) + (high - low).unsqueeze(-1) * ways // _WAYS
             found = vocabulary.sum(self.masses(weights, grid.int().view(torch.float32)))
             enough = found >= needed.unsqueeze(-1)
@@ -132,24 +130,31 @@ class Kernels:
         return low.int().view(torch.float32).clamp(min=TINY)
 
 
+def _passes(top_p: float, vocabulary: int) -> int:
+    """Count the passes after which a search has one weight left.
+
+    Known beforehand, so that nobody asks the device whether it is done: the largest weight is 1, so a row's sum is
+    1 at least, and the search begins no lower than this says.
+    """
+    lowest = np.float32((1 - top_p) / (2 * vocabulary) * (1 - 1e-6))
+    width, passes = _BITS_OF_ONE + 1 - int(lowest.view(np.int32)), 0
+    while width > 1:
+        width, passes = -(-width // _WAYS), passes + 1
+    return passes
+
+
 def _by_sort(weights: Tensor, needed: Tensor) -> Tensor:
-    vocabulary = weights.shape[-1]
-    top = weights.topk(min(_FAST_WIDTH, vocabulary)).values
-    floor = _floor_of_sorted(top, needed)
-    wide = (top.sum(-1) < needed).nonzero().squeeze(-1)
-    if wide.numel() and vocabulary > _FAST_WIDTH:
-        floor[wide] = _floor_of_sorted(weights[wide].sort(descending=True).values, needed[wide])
-    return floor
+    """Find the floors by sorting; on a CPU by NumPy, whose sort of values alone takes a fifteenth of torch's."""
+    if weights.is_cuda:
+        return _floor_of_sorted(weights.sort(descending=True).values, needed)
+    return _floor_of_sorted(torch.from_numpy(np.sort(weights.numpy(), axis=-1)).flip(-1), needed)
 
 
 def _floor_of_sorted(ordered: Tensor, needed: Tensor) -> Tensor:
     before = ordered.cumsum(-1) - ordered
     kept = (before < needed.unsqueeze(-1)) & (ordered >= TINY)
-    return ordered.gather(-1, kept.sum(-1, keepdim=True) - 1).squeeze(-1)
-
-
-def _bits(value: float) -> int:
-    return int(torch.tensor(value).view(torch.int32))
+    # Of a row that is not finite, nothing is kept.
+    return ordered.gather(-1, (kept.sum(-1, keepdim=True) - 1).clamp(min=0)).squeeze(-1)
 
 
 def _try_out(kernels: Kernels, vocabulary: Vocabulary, device: torch.device) -> None:

@@ -11,13 +11,16 @@ from common.config import RolloutConfig
 from common.memory import Estimate, Part
 from common.models.config import ModelConfig
 from common.models.shapes import is_operand, parameter_shapes
-from rollout_workers.denoise import CHUNK_LOGITS
+from rollout_workers.denoise import CHUNK_LOGITS, PASS_LOGITS
 
 LOAD, STEP, UPDATE = "loading", "denoising step", "weight update"
 MOMENTS = (LOAD, STEP, UPDATE)
 FP32, BF16 = 4, 2
-#: A step holds logits, their weights at the temperature, what of these is kept, and two temporaries of that size.
-VOCABULARY_TABLES = 5
+#: A step holds logits, and the rows of these that it draws from.
+LOGITS_TABLES = 2
+#: Of so many as it goes over together, it holds the weights at the temperature, what of these is kept, and two
+#: temporaries of that size.
+VOCABULARY_TABLES = 4
 #: Token, step, noise and plan, 8 bytes each, and two log-probabilities of 4.
 CELL_BYTES = 4 * 8 + 2 * 4
 
@@ -39,13 +42,11 @@ def rollout_memory(
     # A layer's feed-forward block at its widest: the state and its norm in fp32, the norm as an operand, then gate
     # and what SiLU makes of it, up, and their product.
     activations = tokens * (2 * width * FP32 + width * operand + 4 * inner * operand)
-    # Every masked position of every row, up to a chunk; each V wide, in fp32.
-    chunk = min(CHUNK_LOGITS["cuda" if on_gpu else "cpu"], tokens * model.vocab_size) * FP32
     parts = [
         Part("weights, fp32 from the file", everything * FP32, frozenset({LOAD})),
         Part("weights", held, frozenset({STEP, UPDATE})),
-        Part("activations", activations, frozenset({STEP})),
-        Part("logits and sampling", VOCABULARY_TABLES * chunk, frozenset({STEP})),
+        Part("activations", activations, frozenset({STEP, UPDATE})),
+        Part("logits and sampling", logits_bytes(tokens * model.vocab_size, on_gpu), frozenset({STEP})),
         Part("rows being sampled", tokens * CELL_BYTES, frozenset({STEP, UPDATE})),
     ]
     if config.approximate_cache != "none":
@@ -62,3 +63,10 @@ def rollout_memory(
     # Where a broadcast arrives; out of the object store, it is shared memory of the host.
     parts.append(Part("weight bucket", bucket, frozenset({UPDATE})))
     return Estimate(MOMENTS, tuple(parts))
+
+
+def logits_bytes(most: int, on_gpu: bool) -> int:
+    """Reckon what scoring and drawing take, where all masked positions of a batch have ``most`` logits at most."""
+    device = "cuda" if on_gpu else "cpu"
+    held, passed = (min(logits[device], most) for logits in (CHUNK_LOGITS, PASS_LOGITS))
+    return (LOGITS_TABLES * held + VOCABULARY_TABLES * passed) * FP32

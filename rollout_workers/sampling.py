@@ -33,7 +33,7 @@ class Draws(NamedTuple):
     model_logprobs: Tensor
 
     def select(self, keep: Tensor) -> Draws:
-        """Keep the rows that are set in ``keep`` [n]."""
+        """Keep the rows ``keep`` [m], by their numbers."""
         return Draws(*(t[keep] for t in self))
 
 
@@ -45,22 +45,38 @@ class TokenSampler:
     kernels: Kernels
     vocabulary: Vocabulary
 
-    def entropies(self, logits: Tensor) -> Tensor:
-        """Compute the entropy [n], in nats, of the filtered distribution of each row of logits [n, V]."""
-        weights, floor = self._filtered(logits)
+    def filtered(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute unnormalized probabilities [n, V] of logits [n, V], and the smallest [n] that filters keep."""
+        vocabulary = self.vocabulary
+        weights, sums = self._weights(logits)
+        totals = vocabulary.sum(sums)
+        floor = torch.full_like(totals, TINY)
+        if self.sampler.top_p < 1:
+            floor = torch.maximum(floor, self.kernels.nucleus(weights, totals, self.sampler.top_p, vocabulary))
+        if 0 < self.sampler.top_k < vocabulary.total:
+            floor = torch.maximum(floor, vocabulary.top(weights, self.sampler.top_k)[:, -1])
+        return weights, floor
+
+    def entropies(self, weights: Tensor, floor: Tensor) -> Tensor:
+        """Compute the entropy [n], in nats, of each distribution that :meth:`filtered` has found."""
         total, spread = map(self.vocabulary.sum, self.kernels.entropy_sums(weights, floor))
         return total.log() + spread / total
 
-    def margins(self, logits: Tensor) -> Tensor:
-        """Compute the gap [n] between the two largest filtered probabilities of each row of logits [n, V]."""
-        weights, floor = self._filtered(logits)
+    def margins(self, weights: Tensor, floor: Tensor) -> Tensor:
+        """Compute the gap [n] between the two largest probabilities that :meth:`filtered` has found."""
         top = self.vocabulary.top(weights, 2)
         top = torch.where(top >= floor.unsqueeze(-1), top, 0.0)
         return (top[:, 0] - top[:, 1]) / self._mass(weights, floor)
 
-    def draw(self, logits: Tensor, uniforms: Tensor) -> Draws:
-        """Sample each row of logits [n, V] with its number in [0, 1) from ``uniforms`` [n] (fp64)."""
-        weights, floor = self._filtered(logits)
+    def draw(self, logits: Tensor, uniforms: Tensor, floor: Tensor | None = None) -> Draws:
+        """Sample each row of logits [n, V] with its number in [0, 1) from ``uniforms`` [n] (fp64).
+
+        ``floor`` [n] is what :meth:`filtered` has found of the same logits, where it was called.
+        """
+        if floor is None:
+            weights, floor = self.filtered(logits)
+        else:
+            weights, _ = self._weights(logits)
         greedy = self.sampler.temperature == 0
         if greedy:
             columns, owners = self._likeliest(logits)
@@ -76,20 +92,11 @@ class TokenSampler:
             vocabulary.pick(_at(logits, columns), owners) - vocabulary.logsumexp(logits.logsumexp(-1)),
         )
 
-    def _filtered(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute unnormalized probabilities [n, V] and the smallest [n] that the filters keep."""
+    def _weights(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute unnormalized probabilities [n, V] of logits [n, V], and this process's sums [n]."""
         vocabulary = self.vocabulary
         largest = None if vocabulary.is_whole else vocabulary.max(logits.amax(-1, keepdim=True))
-        weights, sums = self.kernels.exponentials(logits, self.sampler.temperature or 1.0, largest)
-        totals = vocabulary.sum(sums)
-        if not bool(totals.isfinite().all()):
-            raise FloatingPointError("the model's logits are not finite: its weights have diverged or are damaged")
-        floor = torch.full_like(totals, TINY)
-        if self.sampler.top_p < 1:
-            floor = torch.maximum(floor, self.kernels.nucleus(weights, totals, self.sampler.top_p, vocabulary))
-        if 0 < self.sampler.top_k < vocabulary.total:
-            floor = torch.maximum(floor, vocabulary.top(weights, self.sampler.top_k)[:, -1])
-        return weights, floor
+        return self.kernels.exponentials(logits, self.sampler.temperature or 1.0, largest)
 
     def _mass(self, weights: Tensor, floor: Tensor) -> Tensor:
         """Sum the weights of each row that are at least its ``floor`` [n]: [n]."""
@@ -114,7 +121,7 @@ class TokenSampler:
         ends = self.vocabulary.gather(blocks[:, -1]).cumsum(0)
         totals = ends[-1]
         targets = _below(uniforms * totals, totals)
-        owners = (ends <= targets).sum(0)
+        owners = (ends <= targets).sum(0).clamp(max=len(ends) - 1)
         begins = torch.cat([torch.zeros_like(ends[:1]), ends])
         targets = _below(targets - begins[self.vocabulary.rank], blocks[:, -1])
         block = torch.searchsorted(blocks, targets.unsqueeze(-1), right=True).clamp(max=blocks.shape[-1] - 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, groupby
 
 import numpy as np
@@ -30,6 +31,16 @@ class Packing:
     blocks: tuple[tuple[int, int, int], ...]
     positions: Tensor
     total: int
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence."""
+        return self.blocks[-1][2]
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """Where each sequence begins, in the order of the row, and where the last one ends: [n + 1], int32."""
+        return _ends([length for _, count, length in self.blocks for _ in range(count)], self.positions.device)
 
     @classmethod
     def of(cls, lengths: Sequence[int], device: torch.device | str = "cpu") -> Packing:
@@ -55,3 +66,24 @@ class Packing:
         for start, length, ids in zip(self.starts, self.lengths, sequences, strict=True):
             row[start : start + length] = torch.as_tensor(ids, dtype=torch.long)
         return row.to(self.positions.device)
+
+
+@dataclass(frozen=True)
+class Queries:
+    """The rows of a packed batch whose hidden states are wanted; the others are seen, but not computed to the end.
+
+    ``rows`` [m] are flat places, ascending; ``counts`` says how many of them each sequence has, in the order in
+    which the sequences lie in the row.
+    """
+
+    rows: Tensor
+    counts: tuple[int, ...]
+
+    @cached_property
+    def ends(self) -> Tensor:
+        """Where the rows of each sequence begin in ``rows``, and where the last ones end: [n + 1], int32."""
+        return _ends(self.counts, self.rows.device)
+
+
+def _ends(counts: Sequence[int], device: torch.device) -> Tensor:
+    return torch.tensor([0, *accumulate(counts)], dtype=torch.int32).to(device, non_blocking=True)

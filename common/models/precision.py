@@ -76,7 +76,10 @@ class Linear(nn.Linear):
             return
         native = self.weight.device.type != "cpu" or cpu_multiplies_bf16()
         for parameter in self.parameters():
-            parameter.data = parameter.data.bfloat16() if native else rounded(parameter.data)
+            if native:
+                parameter.data = parameter.data.bfloat16()
+            else:  # in place: the parameter may be a part of a larger one
+                parameter.data.copy_(rounded(parameter.data))
         self.holds_bf16 = True
 
 

@@ -24,8 +24,8 @@ class RoundedDenoiser(TorchDenoiser):
 
     error = 0.0
 
-    def logits(self, rows: Tensor) -> Tensor:
-        logits = super().logits(rows)
+    def local_logits(self, rows: Tensor) -> Tensor:
+        logits = super().local_logits(rows)
         return logits + self.error * torch.sin(1e4 * logits.nan_to_num(neginf=0.0))
 
 

@@ -8,7 +8,7 @@ import pytest
 from torch import Tensor
 
 from common.config import PromptSettings
-from common.models.packing import Packing
+from common.models.packing import Packing, Queries
 from common.models.prompts import PromptEncoder
 from common.models.transformer import MaskedDiffusionModel
 from common.records import PromptGroup, RolloutGroup, Sampler, Task, TestCase
@@ -24,10 +24,10 @@ class WatchedDenoiser(TorchDenoiser):
 
     before_pass: Callable[[], None] | None = None
 
-    def hidden(self, ids: Tensor, packing: Packing) -> Tensor:
+    def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
         if self.before_pass is not None:
             self.before_pass()
-        return super().hidden(ids, packing)
+        return super().hidden(ids, packing, queries)
 
 
 class RecordingEngine(DenoisingEngine):

@@ -122,9 +122,9 @@ def _find(work: Work, vocabulary_of: Callable[[int], Vocabulary], reset: Callabl
                 **_statistics(TokenSampler(sampler, Kernels(), vocabulary), table, work.uniforms),
                 "most numbers": _most(vocabulary),
             }
-    found["damaged"] = _refusal(
-        TokenSampler(work.samplers[0], Kernels(), vocabulary_of(work.damaged.shape[1])), work.damaged
-    )
+    damaged = TokenSampler(work.samplers[0], Kernels(), vocabulary_of(work.damaged.shape[1]))
+    drawn = damaged.draw(_columns(work.damaged, damaged.vocabulary), work.uniforms[: len(work.damaged)])
+    found["damaged"] = (~drawn.model_logprobs.isfinite()).tolist()
     vocabulary = vocabulary_of(work.model.config.vocab_size)
     denoiser = TorchDenoiser(work.model) if vocabulary.is_whole else SplitDenoiser(work.model, vocabulary)
     engine = DenoisingEngine(denoiser)
@@ -155,15 +155,7 @@ def _statistics(tokens: TokenSampler, table: Tensor, uniforms: Tensor) -> dict[s
     logits = _columns(table, tokens.vocabulary)
     draws = tokens.draw(logits, uniforms)
     return {
-        "entropies": tokens.entropies(logits),
-        "margins": tokens.margins(logits),
+        "entropies": tokens.entropies(*tokens.filtered(logits)),
+        "margins": tokens.margins(*tokens.filtered(logits)),
         **draws._asdict(),
     }
-
-
-def _refusal(tokens: TokenSampler, table: Tensor) -> str:
-    try:
-        tokens.entropies(_columns(table, tokens.vocabulary))
-    except FloatingPointError as error:
-        return str(error)
-    return "none"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from common.models.config import ModelConfig
-from common.models.packing import Packing
+from common.models.packing import Packing, Queries
 from common.models.transformer import Rows
 from common.models.window import Memory, Window
 from rollout_workers.backends.vllm_backend.names import (
@@ -39,8 +39,11 @@ class VllmDenoiser:
         self._metadata: dict[str, Any] = {}
 
     @torch.inference_mode()
-    def hidden(self, ids: Tensor, packing: Packing) -> Tensor:
-        """Hidden states [N, H] of a packed batch of token ids [N]; every sequence sees all of itself."""
+    def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
+        """Hidden states [N, H] of a packed batch of token ids [N]; every sequence sees all of itself.
+
+        With ``queries``, only of those rows [m, H], though vLLM's layers compute all of them.
+        """
         if packing is not self._packing:
             self._packing, self._metadata = packing, self._metadata_of(packing)
         # What was compiled is good for no more tokens than this; estimates of many views may be more.
@@ -53,7 +56,7 @@ class VllmDenoiser:
         ):
             # A compiled model checks no types: it was traced with ids of 32 bits, and takes others for garbage.
             hidden: Tensor = self._model(ids.to(torch.int32), packing.positions)
-        return hidden
+        return hidden if queries is None else hidden[queries.rows]
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
         """Raise NotImplementedError: the configuration refuses approximate caches for this backend."""

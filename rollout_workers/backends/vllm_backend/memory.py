@@ -12,8 +12,7 @@ from common.memory import Estimate, Part
 from common.models.config import ModelConfig
 from common.models.shapes import parameter_shapes, part_size
 from rollout_workers.backends.vllm_backend.limits import padded_vocabulary
-from rollout_workers.denoise import CHUNK_LOGITS
-from rollout_workers.memory import CELL_BYTES, FP32, LOAD, MOMENTS, STEP, UPDATE, VOCABULARY_TABLES
+from rollout_workers.memory import CELL_BYTES, FP32, LOAD, MOMENTS, STEP, UPDATE, logits_bytes
 
 _BYTES = {"float32": 4, "bfloat16": 2}
 
@@ -33,8 +32,8 @@ def vllm_memory(
     tokens, inner = config.batch_tokens, part_size(model.intermediate_size, ranks)
     # A layer's feed-forward block at its widest: the state and its norm, gate and up side by side, their product.
     activations = tokens * (2 * model.hidden_size + 3 * inner) * width
-    # Every masked position of every row, up to a chunk; each as wide as this rank's part of V, in fp32.
-    chunk = min(CHUNK_LOGITS["cuda" if on_gpu else "cpu"], tokens * _part_of_vocabulary(model, ranks)) * FP32
+    # Every masked position of every row is as wide as this rank's part of V.
+    logits = logits_bytes(tokens * _part_of_vocabulary(model, ranks), on_gpu)
     # On a CPU, vLLM computes logits in fp32 with a copy of the head, made for each chunk.
     head = 0 if on_gpu or width == FP32 else _part_of_vocabulary(model, ranks) * model.hidden_size * FP32
     # A layer is made anew beside the one that it replaces. Gate and up are one.
@@ -45,7 +44,7 @@ def vllm_memory(
         (
             Part("weights", sum(held.values()) * width, frozenset(MOMENTS)),
             Part("activations", activations, frozenset({STEP})),
-            Part("logits and sampling", VOCABULARY_TABLES * chunk, frozenset({STEP})),
+            Part("logits and sampling", logits, frozenset({STEP})),
             Part("head in fp32", head, frozenset({STEP})),
             Part("rows being sampled", tokens * CELL_BYTES, frozenset({STEP, UPDATE})),
             Part("layer being replaced", layer, frozenset({LOAD, UPDATE})),

@@ -39,11 +39,11 @@ BUGS = (
         tests=_TEST_SAMPLING,
     ),
     Mutation(
-        "wide-nucleus-cut",
-        "A nucleus of more tokens than the fast path looks at is whole.",
+        "search-cut-short",
+        "The search for a nucleus goes on until one weight is left.",
         _KERNELS,
-        old="if wide.numel() and vocabulary > _FAST_WIDTH:",
-        new="if wide.numel() and vocabulary < _FAST_WIDTH:",
+        old="while width > 1:",
+        new="while width > 4096:",
         tests=_TEST_SAMPLING,
     ),
     Mutation(
@@ -74,8 +74,8 @@ BUGS = (
         "step-map-late",
         "The step map names the step that committed a position.",
         _BATCH,
-        old="self.cells.step_map[chosen] = self.next_steps()",
-        new="self.cells.step_map[chosen] = (self.next_steps() + 1)",
+        old="steps = self.next_steps()[",
+        new="steps = (self.next_steps() + 1)[",
         tests=_TEST_DENOISE,
     ),
     Mutation(

@@ -1,0 +1,216 @@
+"""The forward pass of a model without gradients: fewer products, fewer passes over memory, and no fresh memory.
+
+It computes what :class:`~common.models.transformer.MaskedDiffusionModel` computes, up to the order of sums. The
+products of a layer that read the same input are one (:class:`_Products`); their weights lie side by side, and the
+model's parameters are views of them, so that whoever overwrites a parameter in place overwrites the product's.
+The last layer computes queries, feed-forward block and norms only for the rows that are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common.models.packed_attention import attend_packed
+from common.models.packing import Packing, Queries
+from common.models.precision import Linear, RMSNorm
+from common.models.transformer import Attend, MaskedDiffusionModel, rotary_tables
+from common.models.window import Memory, Window
+
+
+@dataclass(frozen=True)
+class _Products:
+    """The products of one layer that are made together."""
+
+    qkv: Linear
+    kv: Linear
+    gate_up: Linear
+
+    @classmethod
+    def of(cls, layer: Any) -> _Products:
+        attention, block = layer.self_attn, layer.mlp
+        qkv = _side_by_side([attention.q_proj, attention.k_proj, attention.v_proj])
+        queries = attention.q_proj.out_features
+        return cls(qkv, _part(qkv, queries), _side_by_side([block.gate_proj, block.up_proj]))
+
+
+class _Workspace:
+    """Tensors that every pass writes anew. Taken anew too, their pages would cost more than many of the sums."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._held: dict[str, Tensor] = {}
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        """Return an fp32 tensor of this shape; what the last one of this name held is lost."""
+        size = torch.Size(shape).numel()
+        held = self._held.get(name)
+        if held is None or held.numel() < size:
+            held = self._held[name] = torch.empty(size, device=self._device)
+        return held[:size].view(shape)
+
+
+class InferenceModel:
+    """Hidden states of packed batches; call it where no gradients are recorded, and autocast says the type."""
+
+    def __init__(self, model: MaskedDiffusionModel) -> None:
+        self._model = model
+        self._products = [_Products.of(layer) for layer in model.model.layers]
+        self._workspace = _Workspace(model.device)
+        self._tables: tuple[Tensor, Tensor] = rotary_tables(model.config, 1, model.device)
+        self._placed: tuple[Packing, tuple[Tensor, Tensor]] | None = None
+
+    def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
+        """Hidden states [N, H] of a packed batch of token ids [N]; with ``queries``, only of those rows [m, H]."""
+        attention = partial(attend_packed, packing)
+        return self._run(ids, self._angles(packing), lambda _: attention, queries)
+
+    def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
+        """Hidden states [A, H] of the window's rows alone, which see the rest of their sequences as remembered."""
+        cos, sin = (table[window.rows] for table in self._angles(packing))
+
+        def attention(layer: int) -> Callable[[Queries | None, Tensor, Tensor, Tensor], Tensor]:
+            return lambda _, q, k, v: memory.attend(window, layer, q, k, v)
+
+        return self._run(ids[window.rows], (cos, sin), attention, None)
+
+    def logits(self, rows: Tensor) -> Tensor:
+        """Compute fp32 logits [n, V] of hidden rows [n, H]; they are valid until the next call."""
+        if torch.is_autocast_enabled(rows.device.type):
+            return self._model.logits(rows)
+        logits = self._product(self._model.lm_head, rows, "logits")
+        return logits.index_fill_(-1, self._model.forbidden, -torch.inf)
+
+    def _run(
+        self,
+        ids: Tensor,
+        angles: tuple[Tensor, Tensor],
+        attention: Callable[[int], Callable[[Queries | None, Tensor, Tensor, Tensor], Tensor]],
+        queries: Queries | None,
+    ) -> Tensor:
+        x = self._model.model.embed_tokens(ids)
+        last = len(self._products) - 1
+        for number, layer in enumerate(self._model.model.layers):
+            wanted = queries if number == last else None
+            x = self._layer(layer, self._products[number], x, angles, wanted, partial(attention(number), wanted))
+        return self._norm(self._model.model.norm, x).clone()
+
+    def _layer(
+        self,
+        layer: Any,
+        products: _Products,
+        x: Tensor,
+        angles: tuple[Tensor, Tensor],
+        queries: Queries | None,
+        attention: Attend,
+    ) -> Tensor:
+        """Hidden states [N, H] after a layer, given those before it, which are overwritten; or of ``queries``."""
+        block = layer.self_attn
+        heads, both = block.heads, block.heads + block.kv_heads
+        normed = self._norm(layer.input_layernorm, x)
+        if queries is None:
+            mixed = self._product(products.qkv, normed, "mixed").view(len(x), -1, block.head_dim)
+            rotated, v = self._rotate(mixed[:, :both], angles, "rotated"), mixed[:, both:]
+            q, k = rotated[:, :heads], rotated[:, heads:]
+        else:
+            mixed = self._product(products.kv, normed, "mixed").view(len(x), -1, block.head_dim)
+            k, v = self._rotate(mixed[:, : block.kv_heads], angles, "rotated"), mixed[:, block.kv_heads :]
+            asked = self._product(block.q_proj, normed.index_select(0, queries.rows), "asked")
+            cos, sin = (table.index_select(0, queries.rows) for table in angles)
+            q = self._rotate(asked.view(len(asked), heads, block.head_dim), (cos, sin), "turned")
+            x = x.index_select(0, queries.rows)
+        x = self._add_product(x, block.o_proj, attention(q, k, v))
+        both_halves = self._product(products.gate_up, self._norm(layer.post_attention_layernorm, x), "inner")
+        gate, up = both_halves.chunk(2, dim=-1)
+        return self._add_product(x, layer.mlp.down_proj, F.silu(gate, inplace=True).mul_(up))
+
+    def _product(self, linear: Linear, x: Tensor, name: str) -> Tensor:
+        """x [N, in] through a linear layer: [N, out], valid until the next of this name."""
+        if torch.is_autocast_enabled(x.device.type):
+            out: Tensor = linear(x)
+            return out
+        into = self._workspace.take(name, len(x), linear.out_features)
+        if linear.bias is None:
+            return torch.mm(x, linear.weight.T, out=into)
+        return torch.addmm(linear.bias, x, linear.weight.T, out=into)
+
+    def _add_product(self, x: Tensor, linear: Linear, y: Tensor) -> Tensor:
+        """Return x [N, out], to which y [N, in] through a linear layer without bias is added in place."""
+        if torch.is_autocast_enabled(x.device.type):
+            return x.add_(linear(y))
+        return torch.addmm(x, y, linear.weight.T, out=x)
+
+    def _norm(self, norm: RMSNorm, x: Tensor) -> Tensor:
+        """Normalize x [N, H]: valid until the next."""
+        if x.is_cuda:  # where it is one kernel
+            normed: Tensor = norm(x)
+            return normed
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        scale = length.square_().div_(x.shape[-1]).add_(norm.eps).rsqrt_()
+        return torch.mul(x, scale, out=self._workspace.take("normed", *x.shape)).mul_(norm.weight)
+
+    def _rotate(self, x: Tensor, angles: tuple[Tensor, Tensor], name: str) -> Tensor:
+        """Turn x [N, heads, d] by the angles' cosines and sines, each [N, 1, d]: fp32, valid until the next."""
+        cos, sin = angles
+        x = x.float()
+        out = torch.mul(x, cos, out=self._workspace.take(name, *x.shape))
+        half = x.shape[-1] // 2
+        out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
+        out[..., half:].addcmul_(x[..., :half], sin[..., half:])
+        return out
+
+    def _angles(self, packing: Packing) -> tuple[Tensor, Tensor]:
+        """Cosines and sines, each [N, 1, d], of a packed batch; computed once for a packing."""
+        if self._placed is not None and self._placed[0] is packing:
+            return self._placed[1]
+        if packing.longest > len(self._tables[0]):
+            self._tables = rotary_tables(self._model.config, packing.longest, self._model.device)
+        cos, sin = (table[packing.positions].unsqueeze(1) for table in self._tables)
+        self._placed = packing, (cos, sin)
+        return cos, sin
+
+
+def _side_by_side(parts: Sequence[Linear]) -> Linear:
+    """Make one product of several of the same input, and make their parameters views of its parameters."""
+    whole = _shell(parts[0].in_features, sum(part.out_features for part in parts), parts[0])
+    for name, parameter in whole.named_parameters():
+        own = [part.get_parameter(name) for part in parts]
+        parameter.data = _joined([one.data for one in own])
+        for one, rows in zip(own, torch.split(parameter.data, [len(one) for one in own]), strict=True):
+            one.data = rows
+    return whole
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Join tensors along their first dimension: without a copy where they are views of one that joins them."""
+    first = parts[0]
+    rows, place = sum(map(len, parts)), first.storage_offset()
+    for part in parts:
+        adjacent = part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
+        if not adjacent or part.storage_offset() != place or not part.is_contiguous():
+            return torch.cat(list(parts))
+        place += part.numel()
+    return first.as_strided((rows, *first.shape[1:]), first.stride())
+
+
+def _part(whole: Linear, begin: int) -> Linear:
+    """Make a product of the outputs from ``begin`` on; its parameters are views."""
+    part = _shell(whole.in_features, whole.out_features - begin, whole)
+    for name, parameter in part.named_parameters():
+        parameter.data = whole.get_parameter(name).data[begin:]
+    return part
+
+
+def _shell(inputs: int, outputs: int, like: Linear) -> Linear:
+    """Make a linear layer that computes as ``like`` does, its parameters still to be set."""
+    made = Linear(inputs, outputs, bias=like.bias is not None, device="meta")
+    for name, parameter in like.named_parameters():
+        setattr(made, name, nn.Parameter(parameter.new_empty(0), requires_grad=False))
+    made.holds_bf16 = like.holds_bf16
+    return made
