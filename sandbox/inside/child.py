@@ -1,43 +1,26 @@
-"""The processes that run one program: set up, lock down, run, report. Everything after READY is hostile.
+"""How a fork of the runner becomes a program: it takes its part of the request, locks itself down, says READY.
 
-Their reports are claims about values, never verdicts: the host compares.
+What it does then is a job (see :mod:`sandbox.inside.sources`). Everything after READY is hostile.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import gc
 import linecache
 import marshal
 import os
 import socket
 import sys
-import threading
-import traceback
 import types
-import typing
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TextIO
+from typing import Any
 
-from sandbox.inside import fork_server, kernel, lockdown, node, protocol, reports, served, tester, values
+from sandbox.inside import fork_server, kernel, lockdown, protocol, reports, sources, tester
 from sandbox.inside.channel import Channel, ClosedError
 from sandbox.inside.files import Files
 from sandbox.inside.lockdown import Role
-from sandbox.inside.remote import Remote
 
-_SOURCE = "solution.py"
-# Sources without these words need no file of their own, and nothing of them has to be finalized, which costs time.
-_OWN_FILE = ("__file__", "argv")
-_FINALIZED = ("__del__", "weakref", "yield", "open", "File", "Writer", "TextIO")
-_CHANNEL_FD = reports.RESULT_FD  # of the solution in a split judge, which has no result pipe
-_TESTS_CHANNEL_FD = reports.RESULT_FD + 1
-_MESSAGE_SLACK = 1 << 12
-_NO_FILES = Files()
-_ALIVE = "__couplet_alive__"
 _QUICK_S = 0.25
 _OUTPUTS = 3  # pipes of a fork: stdout, stderr and results
 
@@ -81,14 +64,14 @@ def become_program(request: ForkRequest, sizes: tuple[int, int], pipes: list[int
         if request.language == "javascript":
             if request.isolation.node is None:
                 raise OSError("nothing here runs javascript")
-            job = partial(_run_node, source, files, int(request.header["limits"]["memory_mb"]))
+            job = partial(sources.run_node, source, files, int(request.header["limits"]["memory_mb"]))
             return [_memory_file(given), *pipes, request.isolation.node], job
         if request.mode == "stdin":
-            return [_memory_file(given), *pipes], partial(_run_script, source, files, request.out_bytes)
+            return [_memory_file(given), *pipes], partial(sources.run_script, source, files, request.out_bytes)
         if request.mode == "forge":
-            job = partial(_run_inside, source, tester.Tests(**marshal.loads(given)), request.out_bytes)
+            job = partial(sources.run_inside, source, tester.Tests(**marshal.loads(given)), request.out_bytes)
         else:
-            job = partial(_run_calls, source, payload["calls"], files, request.out_bytes)
+            job = partial(sources.run_calls, source, payload["calls"], files, request.out_bytes)
         return [_memory_file(b""), *pipes], job
 
     job = _isolated(request, prepare, Role.PROGRAM, request.language)
@@ -124,7 +107,7 @@ def become_fork_server(request: ForkRequest, size: int, channel: int, each: lock
         if pid == 0:
             inputs.clear()
             asked.close()
-            job = partial(_run_script, source, _NO_FILES, request.out_bytes, code)
+            job = partial(sources.run_script, source, sources.NO_FILES, request.out_bytes, code)
             return _served(request, each, [_memory_file(given), *pipes], job)
         if before:
             asked.send(before + fork_server.NEXT.pack(pid))
@@ -134,7 +117,7 @@ def become_fork_server(request: ForkRequest, size: int, channel: int, each: lock
         before = fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
         # The fork has shown that compiling it is quick, so that the next ones need not do it again.
         if code is None and status == 0 and usage.ru_utime + usage.ru_stime < _QUICK_S:
-            code = _compiled_early(source)
+            code = sources.compiled_early(source)
         if lockdown.is_folder_used(request.isolation, request.limits):
             break
     asked.send(before + fork_server.NEXT.pack(0))
@@ -174,10 +157,10 @@ def become_solution(request: ForkRequest, size: int, outputs: list[int], channel
 
     def prepare() -> Prepared:
         source = marshal.loads(_read_exactly(size))["source"]
-        return [_memory_file(b""), *outputs, channel], partial(_serve, source, request.out_bytes)
+        return [_memory_file(b""), *outputs, channel], partial(sources.serve_tests, source, request.out_bytes)
 
     job = _isolated(request, prepare, Role.PROGRAM)
-    Channel(_CHANNEL_FD, 0).send(protocol.READY)
+    Channel(sources.CHANNEL_FD, 0).send(protocol.READY)
     return job
 
 
@@ -189,7 +172,7 @@ def become_tests(request: ForkRequest, size: int, pipes: list[int], channel: int
         if Channel(channel, len(protocol.READY)).receive() != protocol.READY:
             raise OSError("the solution's process was not set up")
         tests = tester.Tests(**marshal.loads(_read_exactly(size)))
-        return [_memory_file(b""), *pipes, channel], partial(_judge, tests, request.out_bytes)
+        return [_memory_file(b""), *pipes, channel], partial(sources.judge, tests, request.out_bytes)
 
     job = _isolated(request, prepare, Role.TESTS)
     reports.ready()
@@ -201,7 +184,7 @@ def run(job: Job) -> None:
 
     The standard streams are the server's own objects: unused so far, and on the child's descriptors by now.
     """
-    sys.argv[:] = [_SOURCE]
+    sys.argv[:] = [sources.SOURCE]
     linecache.clearcache()
     job()
     os._exit(0)
@@ -246,196 +229,3 @@ def _place(descriptors: list[int]) -> None:
     high = [os.dup(fd) for fd in descriptors]
     for target, fd in enumerate(high):
         os.dup2(fd, target, inheritable=True)
-
-
-class _Loader:
-    """The loader of a program's module: tracebacks and the module inspect ask it for the source."""
-
-    __slots__ = ("_source",)
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-
-    def get_source(self, _name: str) -> str:
-        return self._source
-
-
-def _module(name: str, source: str) -> types.ModuleType:
-    """Make the module that a source will be run as; only ``sys.modules`` holds it."""
-    module = types.ModuleType(name)
-    module.__dict__.update(__file__=os.path.abspath(_SOURCE), __loader__=_Loader(source))
-    sys.modules[name] = module
-    return module
-
-
-def _compiled(source: str) -> types.CodeType:
-    return compile(source, _SOURCE, "exec", dont_inherit=True)
-
-
-def _execute(code: types.CodeType, source: str, module: types.ModuleType) -> None:
-    """Run what a source compiles to; first write the file of its own name, where it may look for that."""
-    if any(word in source for word in _OWN_FILE):
-        # Where the limits leave no room for the file the program is none the worse for it.
-        with contextlib.suppress(OSError), open(_SOURCE, "w", encoding="utf-8") as file:
-            file.write(source)
-    exec(code, module.__dict__)
-
-
-def _load(source: str, files: Files = _NO_FILES) -> types.ModuleType:
-    """Run the source as a module; when it fails, report that and exit."""
-    module = _module("solution", source)  # not __main__: a script's main block must not wait for input
-    try:
-        files.write()
-        _execute(_compiled(source), source, module)
-    except BaseException as error:  # noqa: BLE001 - the boundary to hostile code
-        reports.report(reports.failure(error))
-        os._exit(0)
-    return module
-
-
-def _compiled_early(source: str) -> types.CodeType | None:
-    try:
-        return _compiled(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
-        return None
-
-
-def _run_script(source: str, files: Files, out_bytes: int, code: types.CodeType | None = None) -> None:
-    """Run the source as a script; ``code``: what it compiles to, where that is known."""
-    if not files.collected:
-        os.close(reports.RESULT_FD)
-    exit_code = 0
-    try:
-        files.write()
-        _execute(code or _compiled(source), source, _module("__main__", source))
-    except SystemExit as error:
-        exit_code = _exit_code(error)
-    except BaseException as error:  # noqa: BLE001
-        exit_code = protocol.MEMORY_EXIT if isinstance(error, MemoryError) else 1
-        _print_error(error)
-    exit_code = _finish(exit_code, finalizing=any(word in source for word in _FINALIZED))
-    files.report(out_bytes)
-    os._exit(exit_code)
-
-
-def _run_node(source: str, files: Files, heap_mb: int) -> None:
-    os.close(reports.RESULT_FD)
-    try:
-        files.write()
-        node.become(source, files.folder, heap_mb)
-    except OSError as error:
-        os.write(2, f"node: {error}".encode())
-        os._exit(1)
-
-
-def _exit_code(error: SystemExit) -> int:
-    if error.code is None:
-        return 0
-    if isinstance(error.code, int):
-        return error.code & 0xFF
-    try:
-        sys.stderr.write(f"{error.code}\n")
-    except BaseException:  # noqa: BLE001 - its text is hostile code too
-        os.write(2, b"error\n")
-    return 1
-
-
-def _print_error(error: BaseException) -> None:
-    try:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename != _SOURCE:
-            trace = trace.tb_next  # what is ours says nothing of the program
-        traceback.print_exception(error.with_traceback(trace), limit=-5)
-    except BaseException:  # noqa: BLE001 - the exception's own text is hostile code too
-        os.write(2, b"error\n")
-
-
-def _finish(code: int, finalizing: bool) -> int:
-    """Do what the interpreter does at exit, without tearing the runner's modules down; return the exit code."""
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        _flush(sys.stdout, sys.stderr)
-        if finalizing:
-            _finalize()
-        _flush(sys.__stdout__, sys.__stderr__)  # if the program put others in their place, they come last
-    except BaseException:  # noqa: BLE001 - hostile code may run here as well
-        code = code or 1
-    return code
-
-
-def _flush(*streams: TextIO | None) -> None:
-    for stream in streams:
-        if stream is not None and not getattr(stream, "closed", False):
-            stream.flush()
-
-
-class _Alive:
-    """Lives as long as the names of the program that it is put among."""
-
-
-def _finalize() -> None:
-    """Finalize what the program's names held last: it may have a ``__del__``, or be a file not written yet.
-
-    As the interpreter does: first what is garbage already, which also has files found before their buffers; then
-    the rest, with all names still there for those that ask; and where something else keeps the names, without.
-    """
-    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
-    for forget in typing._cleanups:  # type: ignore[attr-defined]  # what List[Mine] was made of
-        forget()
-    gc.collect()
-    alive = sys.modules["__main__"].__dict__[_ALIVE] = _Alive()
-    kept = weakref.ref(alive)
-    del sys.modules["__main__"], alive
-    gc.collect()
-    if kept() is not None:
-        (names,) = (each for each in gc.get_referrers(kept()) if type(each) is dict)
-        for name in sorted(names.keys() - {"__builtins__"}, key=_clears_later):
-            names[name] = None
-        gc.collect()
-
-
-def _clears_later(name: str) -> bool:
-    return not name.startswith("_") or name.startswith("__")
-
-
-def _run_calls(source: str, calls: list[types.CodeType | str], files: Files, out_bytes: int) -> None:
-    module = _load(source, files)
-    reports.report(protocol.LOADED)
-    for call in calls:
-        try:
-            reports.report(protocol.VALUE + values.encode(eval(call, module.__dict__), out_bytes))
-        except BaseException as error:  # noqa: BLE001
-            reports.report(reports.failure(error))
-    files.report(out_bytes)
-
-
-def _run_inside(source: str, tests: tester.Tests, out_bytes: int) -> None:
-    tester.run_inside(tests, _load(source).__dict__, out_bytes)
-
-
-def _serve(source: str, out_bytes: int) -> None:
-    limit = out_bytes + _MESSAGE_SLACK
-    channel = Channel(_CHANNEL_FD, limit)
-    module = _module("solution", source)
-    try:
-        _execute(_compiled(source), source, module)
-    except BaseException as error:  # noqa: BLE001
-        channel.send(reports.failure(error))
-        os._exit(0)
-    channel.send(protocol.LOADED)
-    served.serve(channel, module.__dict__, limit)
-
-
-def _judge(tests: tester.Tests, out_bytes: int) -> None:
-    limit = out_bytes + _MESSAGE_SLACK
-    channel = Channel(_TESTS_CHANNEL_FD, limit)
-    try:
-        loaded = channel.receive()
-    except ClosedError:
-        os._exit(protocol.GONE_EXIT)
-    if loaded != protocol.LOADED:
-        failed = loaded[:1] if loaded[:1] in (protocol.FAILED, protocol.NO_MEMORY) else protocol.FAILED
-        reports.report(failed + loaded[1 : protocol.NOTE_BYTES])
-        os._exit(0)
-    tester.run_beside(tests, Remote(channel, limit), out_bytes)
