@@ -84,12 +84,16 @@ def timeless(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def wait_for(run: Run, condition: Callable[[], bool], what: str) -> None:
-    """As ``Run.wait_for``, but within a millisecond."""
+    """As ``Run.wait_for``, but within a millisecond, which takes a core's time: for waits of seconds."""
     end = time.monotonic() + DEADLINE
     while not condition():
         assert run.process.poll() is None, f"the run ended before {what}:\n{run.output[-4000:]}"
         assert time.monotonic() < end, f"no {what} within {DEADLINE:.0f} s:\n{run.output[-4000:]}"
         time.sleep(0.001)
+
+
+def wait_for_training(run: Run) -> None:
+    run.wait_for(lambda: "] training\n" in run.output, "training", DEADLINE)
 
 
 def in_step(run: Run, step: int, draw: random.Random) -> None:
@@ -105,7 +109,7 @@ def test_rollouts_of_vllm_train_the_same_weights(start_run: StartRun, finished_r
     before = {folder: set(os.listdir(folder)) for folder in ("/dev/shm", tempfile.gettempdir())}
     vllm = ("rollout.backend=vllm", "rollout.verify_weights=true")
     run = start_run(*ONE_RANK, *vllm, "learner.weights_transport=collective")
-    wait_for(run, lambda: "] training\n" in run.output, "training")
+    wait_for_training(run)
     (worker,) = run.actors("RolloutWorker")
     processes = [child for child in worker.children(recursive=True) if "VLLM" in " ".join(child.cmdline())]
     assert len(processes) == 1
@@ -244,6 +248,7 @@ def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupt
         runs.append(Run(folder, *settings, "--resume", "auto"))
         kill_whole_run(runs[-1])
         runs.append(Run(folder, *settings, "--resume", "auto"))
+        wait_for_training(runs[-1])
         wait_for(runs[-1], (folder / "checkpoints/step-000004").exists, "the second checkpoint")
         faults.kill_ray(runs[-1], "raylet")
         damaged = faults.damage_checkpoint(runs[-1], np.random.default_rng(4))
@@ -273,7 +278,7 @@ def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupt
 
 def kill_whole_run(run: Run) -> None:
     """SIGKILL the main process at any moment of a step; everything else, sandboxes included, ends with it."""
-    wait_for(run, lambda: "] training\n" in run.output, "training")
+    wait_for_training(run)
     in_step(run, 3, random.Random(1))
     sandboxes = run.actors("RewardWorker")[0].children(recursive=True)
     assert sandboxes
@@ -285,7 +290,7 @@ def kill_whole_run(run: Run) -> None:
 
 def stop_at_its_start(run: Run) -> int:
     """Send SIGTERM while Ray is starting, and return the exit code."""
-    wait_for(run, lambda: "starting Redis and Ray" in run.output, "the start of Ray")
+    run.wait_for(lambda: "starting Redis and Ray" in run.output, "the start of Ray")
     time.sleep(1.0)
     run.process.send_signal(signal.SIGTERM)
     exit_code = run.wait(faults.BOUND)
