@@ -18,8 +18,6 @@ from orchestrator.report.open_display import open_display
 from orchestrator.report.stage_summary import stage_summary_view
 from orchestrator.report.summary import summary_view
 from orchestrator.run_folder import read_records
-from orchestrator.stages.run import run_stage
-from orchestrator.train import train
 
 
 def run(config: Config, resume: str, plain: bool, as_json: bool) -> None:
@@ -27,6 +25,9 @@ def run(config: Config, resume: str, plain: bool, as_json: bool) -> None:
 
     Raises UserError, RunFailedError and Interrupted.
     """
+    # torch, Ray and the actors' code: not for a help text, nor for settings that are refused.
+    from orchestrator.train import train
+
     _check_rooms()
     console = Console()
     with open_display(console, plain) as display:
@@ -42,6 +43,8 @@ def run_supervised(
     config: StageConfig, resume: str, plain: bool, as_json: bool, following: str | None = None
 ) -> None:
     """Do the same for a stage before reinforcement learning; ``following`` is the recipe of the next stage."""
+    from orchestrator.stages.run import run_stage
+
     _check_rooms()
     console = Console()
     with open_display(console, plain, content=STAGE) as display:

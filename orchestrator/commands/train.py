@@ -8,8 +8,6 @@ import click
 from rich.console import Console
 
 from common.config import load_config
-from orchestrator.commands.dry_run import raise_for
-from orchestrator.commands.plan import plan_view
 from orchestrator.commands.recipes import find_recipe
 from orchestrator.commands.run_options import run_options
 from orchestrator.commands.running import run
@@ -32,6 +30,10 @@ def train(
     """
     config = load_config(find_recipe(recipe), overrides)
     if dry_run:
+        # torch and the checks of all inputs: not for a help text, nor for settings that are refused.
+        from orchestrator.commands.dry_run import raise_for
+        from orchestrator.commands.plan import plan_view
+
         view, checks = plan_view(config, gpu_gb)
         Console().print(view)
         raise_for(checks)
