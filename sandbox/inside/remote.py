@@ -95,7 +95,12 @@ class Remote:
         if not (operation == "call" and places.is_export(target._couplet_place)):
             self._uses.add(place)
         answer = place if operation == "get" else self._answers.next(place)
-        result = self._exchange(answer, places.inside(answer), operation, target, args, kwargs or {})
+        try:
+            result = self._exchange(answer, places.inside(answer), operation, target, args, kwargs or {})
+        except StopIteration:
+            if operation != "next":  # else it ends a loop of the test, such as that of all(map(check, cases))
+                self._uses.add(f"{place} raises StopIteration")
+            raise
         if operation == "fields":
             self._uses.add(f"{place} {self._content(result)}")
         return result
@@ -111,6 +116,10 @@ class Remote:
     def compared(self, target: Handle) -> None:
         """Record that it decides which object this is."""
         self._uses.add(f"{target._couplet_place} equal")
+
+    def resumed(self, target: RemoteIterator) -> None:
+        """Record that a test goes through an iterator that has given items before."""
+        self._uses.add(f"{target._couplet_place} resumed")
 
     def suppressed(self, target: Handle, error: BaseException) -> None:
         """Record that the solution swallows an exception of the tests."""

@@ -32,6 +32,10 @@ class Asking(Protocol):
         """Take note that a test asks which object this is."""
         ...
 
+    def resumed(self, target: RemoteIterator) -> None:
+        """Take note that a test goes through an iterator which has given items before."""
+        ...
+
     def suppressed(self, target: Handle, error: BaseException) -> None:
         """Take note that a context manager of the solution swallows an exception of the tests."""
         ...
@@ -131,10 +135,15 @@ class Record(Handle):
 
 
 class RemoteIterator(Handle):
-    """An iterator of the solution, whose items come over in batches; used up once, it has no further ones."""
+    """An iterator of the solution, whose items come over in batches; used up once, it has no further ones.
 
-    __slots__ = ("_couplet_ended", "_couplet_items", "_couplet_names", "_couplet_taken")
+    A test that goes through it twice, as it may through a list, finds less or nothing the second time, and so
+    nothing wrong. That is taken note of.
+    """
 
+    __slots__ = ("_couplet_begun", "_couplet_ended", "_couplet_items", "_couplet_names", "_couplet_taken")
+
+    _couplet_begun: bool
     _couplet_items: list[object]
     _couplet_ended: BaseException | None
     _couplet_names: Iterator[str]
@@ -142,15 +151,19 @@ class RemoteIterator(Handle):
 
     def __init__(self, remote: Asking, number: int, place: str, names: Iterator[str]) -> None:
         super().__init__(remote, number, place)
+        object.__setattr__(self, "_couplet_begun", False)
         object.__setattr__(self, "_couplet_items", [])
         object.__setattr__(self, "_couplet_ended", None)
         object.__setattr__(self, "_couplet_names", names)
         object.__setattr__(self, "_couplet_taken", 0)
 
     def __iter__(self) -> RemoteIterator:
+        if self._couplet_begun:
+            self._couplet_remote.resumed(self)
         return self
 
     def __next__(self) -> object:
+        object.__setattr__(self, "_couplet_begun", True)
         if not self._couplet_items and self._couplet_ended is None:
             self._couplet_refill()
         if self._couplet_items:

@@ -33,6 +33,10 @@ _FOREIGN = "h"
 _MAX_WRITTEN = 10_000
 
 
+# Comparing an int with a Decimal converts it, in a time quadratic in its bits.
+_MAX_CONVERTED_BITS = 1 << 15
+
+
 class ValueRefusedError(ValueError):
     """The value is not plain data, or too large or too deep."""
 
@@ -156,6 +160,11 @@ def refuse_collisions(items: Sequence[Hashable]) -> None:
                 raise ValueRefusedError(f"more than {MAX_SHARED_HASH} items share a hash")
 
 
+def is_huge(value: object) -> bool:
+    """Tell whether a value is an int that takes long to compare with a Decimal."""
+    return isinstance(value, int) and value.bit_length() > _MAX_CONVERTED_BITS
+
+
 def decode(data: bytes, foreign: Callable[[Any], object] | None = None) -> object:
     """Decode a value into exact built-in types only; ``foreign`` makes the stand-ins for other objects.
 
@@ -188,6 +197,7 @@ class _Unpacker:
     def __init__(self, foreign: Callable[[Any], object] | None) -> None:
         self._foreign = foreign
         self._budget = MAX_NODES
+        self._decimals = self._huge = False
 
     def unpack(self, tree: Any, depth: int) -> Any:
         self._budget -= 1
@@ -199,7 +209,7 @@ class _Unpacker:
             raise ValueRefusedError("not an encoded value")
         tag, items = tree[0], tree[1:]
         if tag in ("i", "f", "b", "bytearray") or tag in _WRITTEN:
-            return _unpack_text(tag, items)
+            return self._text(tag, items)
         if tag == _FOREIGN and self._foreign is not None and len(items) == 1:
             return self._foreign(self.unpack(items[0], depth + 1))
         parts = self._parts(items, depth + 1)
@@ -228,6 +238,14 @@ class _Unpacker:
             case "r" if len(parts) == 3 and all(type(part) is int for part in parts):
                 return range(*parts)
         raise ValueRefusedError(f"not an encoded value: tag {tag[:10]!r}")
+
+    def _text(self, tag: str, items: list[Any]) -> object:
+        value = _unpack_text(tag, items)
+        self._decimals |= tag == "decimal"
+        self._huge |= is_huge(value)
+        if self._decimals and self._huge:
+            raise ValueRefusedError("a Decimal beside an int that is too large to be compared with it")
+        return value
 
     def _parts(self, items: list[Any], depth: int) -> list[Any]:
         if not _SCALAR_TYPES.issuperset(map(type, items)):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any
 
 from common.records import Comparison
-from sandbox.inside.values import refuse_collisions
+from sandbox.inside.values import Record, is_huge, refuse_collisions
 
 _RELATIVE = 1e-7
 _NUMBERS = (int, float, complex, Decimal, Fraction)
@@ -21,6 +22,8 @@ def same_value(actual: object, expected: object, comparison: Comparison, toleran
 
     Raises RecursionError, ValueError, TypeError or ArithmeticError for values that cannot be compared.
     """
+    if _has(expected, _is_decimal) and _has(actual, is_huge):
+        return False
     match comparison:
         case "equal":
             return _equal(actual, expected)
@@ -62,7 +65,7 @@ def same_text(actual: str, expected: str, comparison: Comparison, tolerance: flo
 def _equal(actual: object, expected: object) -> bool:
     if actual == expected:
         return True
-    return _has_nan(expected) and _with_one_nan(actual) == _with_one_nan(expected)
+    return _has(expected, _is_nan) and _with_one_nan(actual) == _with_one_nan(expected)
 
 
 def _close(actual: object, expected: object, tolerance: float) -> bool:
@@ -114,12 +117,20 @@ def _same_special(actual: float, expected: float) -> bool:
     return math.isnan(actual) if math.isnan(expected) else actual == expected
 
 
-def _has_nan(value: object) -> bool:
-    if isinstance(value, dict):
-        return any(_has_nan(key) or _has_nan(item) for key, item in value.items())
-    if isinstance(value, list | tuple | set | frozenset):
-        return any(map(_has_nan, value))
-    return _is_nan(value)
+def _has(value: object, what: Callable[[object], bool]) -> bool:
+    """Tell whether a value, or something in it, is what is asked for."""
+    match value:
+        case dict():
+            return any(_has(key, what) or _has(item, what) for key, item in value.items())
+        case list() | tuple() | set() | frozenset() | deque():
+            return any(_has(item, what) for item in value)
+        case Record():
+            return _has(value.fields, what)
+    return what(value)
+
+
+def _is_decimal(value: object) -> bool:
+    return isinstance(value, Decimal)
 
 
 def _is_nan(value: object) -> bool:

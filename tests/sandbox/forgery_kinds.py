@@ -371,11 +371,46 @@ def slack() -> Iterator[Forged]:
         yield _scripted(f"{script} {wrong}", "f", script, reference, source)
 
 
+# What a test loops over with answers in it, all of which have to be right: f(x) is x + 1.
+_LOOPS = (
+    "assert all(map({}, [1, 2]))",
+    "assert not list(filter(lambda x: not {}(x), [1, 2]))",
+    "assert not any(map(lambda x: not {}(x), [1, 2]))",
+    "assert next(filter(None, map(lambda x: not {}(x), [1, 2])), None) is None",
+    "import itertools\nassert all(itertools.starmap({}, [(1,), (2,)]))",
+    "import itertools\nassert not list(itertools.filterfalse({}, [1, 2]))",
+    "assert set(map({}, [1, 2])) <= {{True}}",
+    "for right in map({}, [1, 2]):\n    assert right\nassert True",
+)
+_AGAIN = (
+    "assert set(x) <= set(range(10))\nassert all(a <= b for a, b in zip(x, list(x)[1:]))",
+    "assert len(set(x)) == 3\nassert all(a % 2 == 0 for a in x)",
+    "assert 3 not in x\nassert 9 not in x",
+    "assert 4 in x\nassert 9 not in x",
+    "assert any(a == 4 for a in x)\nassert not [a for a in x if a > 6]",
+    "assert max(x) < 10\nassert sum(a for a in x if a % 2) == 0",
+)
+
+
+def loops() -> Iterator[Forged]:
+    """End the loop that an answer is asked for in, or answer with items that are there only once."""
+    right = "def f(x):\n    return x + 1\nclass Kind:\n    f = staticmethod(f)\n"
+    ways = ("raise StopIteration", "next(iter(()))", "raise type('Ends', (StopIteration,), {})(True)")
+    for loop, asked, way in itertools.product(_LOOPS, ("f", "Kind().f"), ways):
+        script = loop.format(f"(lambda x: {asked}(x) == x + 1)")
+        source = f"def f(x):\n    {way}\nclass Kind:\n    f = staticmethod(f)\n"
+        yield _scripted(f"{way} {script}", "f Kind", script, right, source)
+    for again, way in itertools.product(_AGAIN, ("iter({})", "(a for a in {})", "map(int, {})")):
+        source = f"def f():\n    return {way.format('[9, 5, 4]')}\n"
+        yield _scripted(f"{way} {again}", "f", f"x = f()\n{again}", "def f():\n    return [2, 4, 6]\n", source)
+
+
 KINDS: dict[str, Callable[[], Iterator[Forged]]] = {
     "infinities": infinities,
     "objects": objects,
     "constants": constants,
     "evaluated": evaluated,
     "mutations": mutations,
+    "loops": loops,
     "slack": slack,
 }

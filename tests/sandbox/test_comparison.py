@@ -136,6 +136,12 @@ def test_items_that_share_a_hash_are_not_compared_for_ever() -> None:
     assert same_value([7] * 10_000, [7], "as_set", 0.0)
 
 
+@pytest.mark.parametrize("comparison", ["equal", "close", "as_set", "contest"])
+def test_a_decimal_is_not_compared_with_a_whole_number_for_ever(comparison) -> None:
+    """Converting this one takes minutes."""
+    assert not same_value([1 << 8_000_000], [Decimal("2.5")], comparison, 1e-6)
+
+
 @pytest.mark.parametrize("tolerance", [float("inf"), "1e999", NAN, -1.0])
 def test_a_tolerance_is_a_finite_number(tolerance: object) -> None:
     with pytest.raises(ValueError, match="tolerance"):

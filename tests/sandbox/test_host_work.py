@@ -24,6 +24,10 @@ FORGED: dict[str, Callable[[], str]] = {
     "a set in a list": lambda: f'["l",["s",{_integers()}]]',
     "floats among them": lambda: f'["s",{_integers()},0.5]',
     "objects of JSON": lambda: "[" + ",".join(f'{{"{n}":1}}' for n in range(1000)) + "]",
+    "a whole number that has the hash of a Decimal": lambda: (
+        f'["s",["decimal","3"],["i","{hex((_MODULUS << 61000) + 3)}"]]'
+    ),
+    "a whole number, and a Decimal in a tuple": lambda: f'["l",["i","{hex(1 << 99999)}"],["t",["decimal","3"]]]',
     "more items than are read": lambda: '["l"' + ",0" * 2_000_001 + "]",
 }
 
