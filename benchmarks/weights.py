@@ -38,7 +38,7 @@ from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
 
 _MIB = 2**20
-_TICK_SECONDS = 0.002
+_TICK_SECONDS = 0.005
 _COLUMNS = 1024  # whole rows make up any number of MiB, in either type
 _PARAMETER_BYTES = 16 * _MIB
 _BUCKET_BYTES = Config.model_fields["learner"].default.bucket_mb * _MIB
@@ -103,6 +103,7 @@ class SendingRank(WatchedActor):
         self, parameters: Mapping[str, Tensor], dtype: torch.dtype, bucket_bytes: int, deadline: float
     ) -> None:
         super().__init__(deadline)
+        torch.set_num_threads(1)
         self._parameters = parameters
         layout = plan_layout(parameters.items(), dict.fromkeys(parameters, dtype), bucket_bytes)
         self._publisher = Publisher(layout, deadline)
@@ -158,6 +159,7 @@ class ReceivingWorker(WatchedActor):
 
     def __init__(self, settings: Settings, deadline: float) -> None:
         super().__init__(deadline)
+        torch.set_num_threads(1)
         self._parameters = _parameters(settings, getattr(torch, settings.dtype))
         weights = LocalWeights(HeldTensors(self._parameters))
         self._loader = WeightsLoader(weights, VersionFence(), deadline, deadline, self.heart)
@@ -184,7 +186,9 @@ class ReceivingWorker(WatchedActor):
         return _digest(self._parameters, getattr(torch, dtype))
 
 
-def run(settings: Settings, transports: Sequence[Transport], folder: Path, said: Callable[[str], None]) -> list[Case]:
+def run(
+    settings: Settings, transports: Sequence[Transport], folder: Path, said: Callable[[str], None]
+) -> list[Case]:
     """Measure every transport. ``folder`` takes what Ray needs while it runs; ``said`` is told of each stage."""
     said("starting Ray")
     copy = PlainCopy(settings.bytes)

@@ -68,9 +68,7 @@ class Layout:
 
     def cut(self, bucket_bytes: int) -> Layout:
         """Lay the same parameters out in buckets of about another size."""
-        return _laid_out(
-            ((e.name, e.shape, e.dtype) for bucket in self.buckets for e in bucket), bucket_bytes
-        )
+        return _laid_out(((e.name, e.shape, e.dtype) for bucket in self.buckets for e in bucket), bucket_bytes)
 
 
 @dataclass(frozen=True)
@@ -121,9 +119,7 @@ def plan_layout(
     return _laid_out(((name, tuple(tensor.shape), types[name]) for name, tensor in parameters), bucket_bytes)
 
 
-def _laid_out(
-    parameters: Iterable[tuple[str, tuple[int, ...], torch.dtype]], bucket_bytes: int
-) -> Layout:
+def _laid_out(parameters: Iterable[tuple[str, tuple[int, ...], torch.dtype]], bucket_bytes: int) -> Layout:
     buckets: list[list[Entry]] = []
     for name, shape, dtype in parameters:
         size = math.prod(shape) * dtype.itemsize

@@ -1,6 +1,6 @@
 """A checksum of bytes that has one value on every device: exact arithmetic of integers modulo 2^64.
 
-The bytes are read as little-endian words of 64 bits, in blocks of ``_BLOCK_WORDS``. A block's sum is that of its
+The bytes are read as little-endian words of 64 bits, in blocks of ``BLOCK_WORDS``. A block's sum is that of its
 words, each times an odd number that belongs to its place; the checksum adds up the blocks' sums, each mixed with
 the block's place. A single wrong word is always found, whatever it was. Words that changed places in a block are
 found unless they differ in their highest bits only, where one such pair in some hundreds is missed.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 #: So few that their multipliers stay in a core's nearest cache.
-_BLOCK_WORDS = 1 << 10
+BLOCK_WORDS = 1 << 10
 #: What a device multiplies at a time, as the products take as much memory again.
 _DEVICE_BLOCKS = 1 << 13
 _BITS = 64
@@ -28,30 +28,29 @@ def checksum(data: Tensor, key: int) -> Tensor:
     On a GPU nothing waits for it.
     """
     words = data.view(torch.int64)
-    sums = _sums_on_cpu(words) if words.device.type == "cpu" else _sums(words)
+    sums = sums_by_numpy(words) if words.device.type == "cpu" else sums_by_torch(words)
     places = torch.arange(sums.numel(), device=sums.device) * _signed(_GOLDEN)
     return (_mixed(sums + places).sum() + _signed(_mix(key))).reshape(())
 
 
-def _sums_on_cpu(words: Tensor) -> Tensor:
+def sums_by_numpy(words: Tensor) -> Tensor:
     """Return the sums [b] of all blocks; numpy multiplies and adds in one pass."""
     values, factors = words.numpy().view(np.uint64), _multipliers()
-    whole = len(values) // _BLOCK_WORDS * _BLOCK_WORDS
-    sums = np.einsum("bw,w->b", values[:whole].reshape(-1, _BLOCK_WORDS), factors)
+    whole = len(values) // BLOCK_WORDS * BLOCK_WORDS
+    sums = np.einsum("bw,w->b", values[:whole].reshape(-1, BLOCK_WORDS), factors)
     rest = values[whole:]
     if len(rest):
         sums = np.append(sums, np.einsum("w,w->", rest, factors[: len(rest)]))
     return torch.from_numpy(sums.view(np.int64))
 
 
-def _sums(words: Tensor) -> Tensor:
+def sums_by_torch(words: Tensor) -> Tensor:
     """Return the sums [b] of all blocks, by operations of the device that holds them."""
     factors = torch.from_numpy(_multipliers().view(np.int64)).to(words.device)
-    whole = words.numel() // _BLOCK_WORDS * _BLOCK_WORDS
+    whole = words.numel() // BLOCK_WORDS * BLOCK_WORDS
     rest = words[whole:]
     parts = [
-        (part.view(-1, _BLOCK_WORDS) * factors).sum(1)
-        for part in words[:whole].split(_BLOCK_WORDS * _DEVICE_BLOCKS)
+        (part.view(-1, BLOCK_WORDS) * factors).sum(1) for part in words[:whole].split(BLOCK_WORDS * _DEVICE_BLOCKS)
     ]
     if rest.numel():
         parts.append((rest * factors[: rest.numel()]).sum(0, keepdim=True))
@@ -60,7 +59,7 @@ def _sums(words: Tensor) -> Tensor:
 
 @cache
 def _multipliers() -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    return np.array([_mix((place + 1) * _GOLDEN) | 1 for place in range(_BLOCK_WORDS)], dtype=np.uint64)
+    return np.array([_mix((place + 1) * _GOLDEN) | 1 for place in range(BLOCK_WORDS)], dtype=np.uint64)
 
 
 def _mix(word: int) -> int:

@@ -15,7 +15,7 @@ class DeviceBuckets:
     def __init__(self, sizes: Sequence[int]) -> None:
         self._sizes = sizes
         self._memory = [torch.zeros(max(sizes), dtype=torch.uint8, device="cuda") for _ in range(2)]
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._copied: list[torch.cuda.Event] = []
 
     def of(self, number: int) -> Tensor:
@@ -29,7 +29,7 @@ class DeviceBuckets:
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             target.copy_(bucket, non_blocking=True)
-            self._copied.append(torch.cuda.Event())
+            self._copied.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
             self._copied[-1].record(self._stream)
 
     def when_copied(self, ready: Callable[[int], None]) -> None:

@@ -247,9 +247,7 @@ def _opened(where: SharedBuckets, size: int) -> tuple[int, Tensor, Any]:
     except OSError as error:
         raise gone from error
     try:
-        memory = mmap.mmap(
-            descriptor, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=mmap.PROT_READ
-        )
+        memory = mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=mmap.PROT_READ)
         header = _header(memory)
         if len(memory) < size or int(header[_KEY]) != where.key:
             raise gone
