@@ -6,7 +6,6 @@ the pool of workers, publisher, broadcast and loader. Only the weights are made 
 
 from __future__ import annotations
 
-import operator
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -49,8 +48,8 @@ STAGES, TRANSPORT_STAGES = 1, 3
 _LEGEND = (
     "Medians of updates, each timed from the order to publish until every worker had loaded it; the first takes "
     "memory that nobody has used, and forms the group of a broadcast. copy: a plain copy of as many bytes from "
-    "memory to memory by one thread, in turns with the updates. copies: an update's time in such copies, and in as "
-    "many of them as there are workers. auto: workers load from shared memory what has been filled while the rest "
+    "memory to memory by one thread, in turns with the updates. copies: an update's time in such copies, and in "
+    "as many of them as there are workers. auto: workers load from shared memory what has been filled while the rest "
     "still comes. The object store takes each bucket first; a broadcast sends it through sockets."
 )
 
@@ -93,7 +92,8 @@ class Case:
     @property
     def copies(self) -> float:
         """The time of an update in plain copies: the median of the pairs."""
-        return statistics.median(map(operator.truediv, self.seconds, self.copy_seconds))
+        pairs = zip(self.seconds, self.copy_seconds, strict=True)
+        return statistics.median(seconds / copy for seconds, copy in pairs)
 
 
 class SendingRank(WatchedActor):

@@ -50,7 +50,8 @@ def sums_by_torch(words: Tensor) -> Tensor:
     whole = words.numel() // BLOCK_WORDS * BLOCK_WORDS
     rest = words[whole:]
     parts = [
-        (part.view(-1, BLOCK_WORDS) * factors).sum(1) for part in words[:whole].split(BLOCK_WORDS * _DEVICE_BLOCKS)
+        (part.view(-1, BLOCK_WORDS) * factors).sum(1)
+        for part in torch.split(words[:whole], BLOCK_WORDS * _DEVICE_BLOCKS)
     ]
     if rest.numel():
         parts.append((rest * factors[: rest.numel()]).sum(0, keepdim=True))

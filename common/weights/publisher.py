@@ -1,4 +1,4 @@
-"""The sending side of a weight update, on rank 0: buckets into shared memory, or the object store, and by broadcast."""
+"""The sending side of a weight update, on rank 0: into shared memory or the object store, and by broadcast."""
 
 from __future__ import annotations
 

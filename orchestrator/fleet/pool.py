@@ -170,7 +170,7 @@ class WorkerPool:
         return notes
 
     def _offered(self, source: WeightsSource, plan: Plan | None, notes: list[str]) -> WeightsUpdate | None:
-        """Return where the source will put its weights; None, said once, where it has no shared memory for them."""
+        """Return where the source will put its weights; None, said once, where there is no shared memory."""
         offer = source.offer(plan, self._published.shared)
         if offer.update is None and not self._no_room:
             self._no_room = offer.reason

@@ -1,4 +1,4 @@
-"""Weights in shared memory: read while they are filled, never written over under a reader, gone with their sender."""
+"""Weights in shared memory: read while they are filled, kept while they are read, gone with their sender."""
 
 from __future__ import annotations
 
