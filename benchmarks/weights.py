@@ -49,8 +49,8 @@ _LEGEND = (
     "Medians of updates, each timed from the order to publish until every worker had loaded it; the first takes "
     "memory that nobody has used, and forms the group of a broadcast. copy: a plain copy of as many bytes from "
     "memory to memory by one thread, in turns with the updates. copies: an update's time in such copies, and in "
-    "as many of them as there are workers. auto: workers load from shared memory what has been filled while the rest "
-    "still comes. The object store takes each bucket first; a broadcast sends it through sockets."
+    "as many of them as there are workers. auto: workers load from shared memory what has been filled while more "
+    "comes. The object store takes each bucket first; a broadcast sends it through sockets."
 )
 
 
