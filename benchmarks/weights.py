@@ -31,26 +31,26 @@ from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
 from common.weights.loader import LocalWeights, WeightsLoader
 from common.weights.planner import Transport
-from common.weights.publisher import Publication, Publisher
+from common.weights.publisher import Offer, Publication, Publisher
 from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT, local_ray
 from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
 
 _MIB = 2**20
-_TICK_SECONDS = 0.002
+_TICK_SECONDS = 0.005
 _COLUMNS = 1024  # whole rows make up any number of MiB, in either type
 _PARAMETER_BYTES = 16 * _MIB
 _BUCKET_BYTES = Config.model_fields["learner"].default.bucket_mb * _MIB
-TRANSPORTS: tuple[Transport, ...] = ("object_store", "collective")
+TRANSPORTS: tuple[Transport, ...] = ("auto", "object_store", "collective")
 #: What :func:`run` does beside transports, and what each transport does beside its timed updates.
-STAGES, TRANSPORT_STAGES = 2, 3
+STAGES, TRANSPORT_STAGES = 1, 3
 
 _LEGEND = (
-    "Medians of updates, each timed from the order to publish until every worker had loaded it; the first update "
-    "of a broadcast also forms its group. copies: the time in plain copies of as many bytes from memory to memory "
-    "by one thread, and in as many of those as there are workers. The object store takes each bucket into shared "
-    "memory, where every worker reads it; a broadcast does that too, for workers that start late, and sends the "
-    "bucket through sockets meanwhile."
+    "Medians of updates, each timed from the order to publish until every worker had loaded it; the first takes "
+    "memory that nobody has used, and forms the group of a broadcast. copy: a plain copy of as many bytes from "
+    "memory to memory by one thread, in turns with the updates. copies: an update's time in such copies, and in "
+    "as many of them as there are workers. auto: workers load from shared memory what has been filled while more "
+    "comes. The object store takes each bucket first; a broadcast sends it through sockets."
 )
 
 
@@ -74,23 +74,26 @@ class Settings:
 
 @dataclass(frozen=True)
 class Case:
-    """Seconds of an update by one transport."""
+    """Seconds of updates by one transport, and of plain copies of the same bytes in turns with them."""
 
     transport: str
     first_seconds: float
     seconds: tuple[float, ...]
+    copy_seconds: tuple[float, ...]
 
     @property
     def median(self) -> float:
         return statistics.median(self.seconds)
 
+    @property
+    def copy_median(self) -> float:
+        return statistics.median(self.copy_seconds)
 
-@dataclass(frozen=True)
-class Result:
-    """``copy_seconds``: of a plain copy of the same bytes, each as often as updates were timed."""
-
-    copy_seconds: float
-    cases: tuple[Case, ...]
+    @property
+    def copies(self) -> float:
+        """The time of an update in plain copies: the median of the pairs."""
+        pairs = zip(self.seconds, self.copy_seconds, strict=True)
+        return statistics.median(seconds / copy for seconds, copy in pairs)
 
 
 class SendingRank(WatchedActor):
@@ -100,6 +103,7 @@ class SendingRank(WatchedActor):
         self, parameters: Mapping[str, Tensor], dtype: torch.dtype, bucket_bytes: int, deadline: float
     ) -> None:
         super().__init__(deadline)
+        torch.set_num_threads(1)
         self._parameters = parameters
         layout = plan_layout(parameters.items(), dict.fromkeys(parameters, dtype), bucket_bytes)
         self._publisher = Publisher(layout, deadline)
@@ -122,6 +126,12 @@ class SendingRank(WatchedActor):
 
     def call_off_broadcast(self, reason: str) -> None:
         self._publisher.call_off(reason)
+
+    def offer_weights(self, plan: Plan | None, keep: Sequence[int]) -> Offer:
+        return self._publisher.offer(self._version, plan, keep, ray.get_runtime_context().current_actor)
+
+    def stored_weights(self, serial: int) -> tuple[Any, ...]:
+        return self._publisher.stored(serial)
 
     def publish(self, plan: Plan | None) -> Publication:
         return self._publisher.publish(self._parameters.items(), self._version, plan)
@@ -149,6 +159,7 @@ class ReceivingWorker(WatchedActor):
 
     def __init__(self, settings: Settings, deadline: float) -> None:
         super().__init__(deadline)
+        torch.set_num_threads(1)
         self._parameters = _parameters(settings, getattr(torch, settings.dtype))
         weights = LocalWeights(HeldTensors(self._parameters))
         self._loader = WeightsLoader(weights, VersionFence(), deadline, deadline, self.heart)
@@ -175,45 +186,43 @@ class ReceivingWorker(WatchedActor):
         return _digest(self._parameters, getattr(torch, dtype))
 
 
-def run(settings: Settings, transports: Sequence[Transport], folder: Path, said: Callable[[str], None]) -> Result:
+def run(
+    settings: Settings, transports: Sequence[Transport], folder: Path, said: Callable[[str], None]
+) -> list[Case]:
     """Measure every transport. ``folder`` takes what Ray needs while it runs; ``said`` is told of each stage."""
-    said("plain copies")
-    copy_seconds = _copy_seconds(settings)
     said("starting Ray")
+    copy = PlainCopy(settings.bytes)
     # Two versions: the memory of one is freed some time after it was let go.
     with local_ray(folder, dashboard=False, object_store_bytes=2 * settings.bytes + (256 << 20)):
-        cases = tuple(_case(settings, transport, said) for transport in transports)
-    return Result(copy_seconds, cases)
+        return [_case(settings, transport, copy, said) for transport in transports]
 
 
-def as_json(machine: dict[str, Any], settings: Settings, result: Result) -> dict[str, Any]:
-    cases = [asdict(case) | {"median_seconds": case.median} for case in result.cases]
+def as_json(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> dict[str, Any]:
+    found = [asdict(case) | {"median_seconds": case.median, "copies": case.copies} for case in cases]
     return {
         "bench": "weights",
         "machine": machine,
         "settings": asdict(settings),
-        "copy_seconds": result.copy_seconds,
-        "cases": cases,
+        "cases": found,
     }
 
 
-def view(machine: dict[str, Any], settings: Settings, result: Result) -> Group:
+def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> Group:
     """The header, the table and what its columns mean."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("transport")
-    for title in ("first s", "s", "range", "GiB/s", "copies", f"copies x {settings.workers}"):
+    for title in ("first s", "s", "range", "GiB/s", "copy s", "copies", f"copies x {settings.workers}"):
         table.add_column(title, justify="right")
-    copy, gib = result.copy_seconds, settings.bytes / 2**30
-    table.add_row("plain copy", "", f"{copy:.3f}", "", f"{gib / copy:.2f}", "1.0", "")
-    for case in result.cases:
+    for case in cases:
         table.add_row(
             case.transport,
             f"{case.first_seconds:.3f}",
             f"{case.median:.3f}",
             f"{min(case.seconds):.3f}-{max(case.seconds):.3f}",
-            f"{gib / case.median:.2f}",
-            f"{case.median / copy:.1f}",
-            f"{case.median / copy / settings.workers:.1f}",
+            f"{settings.bytes / 2**30 / case.median:.2f}",
+            f"{case.copy_median:.3f}",
+            f"{case.copies:.1f}",
+            f"{case.copies / settings.workers:.2f}",
         )
     header = (
         f"{machine['gpu'] or machine['cpu']}, {machine['threads']} threads, torch {machine['torch']}, "
@@ -224,7 +233,7 @@ def view(machine: dict[str, Any], settings: Settings, result: Result) -> Group:
     return Group(Text(header), Text(), table, Text(), Text(_LEGEND))
 
 
-def _case(settings: Settings, transport: Transport, said: Callable[[str], None]) -> Case:
+def _case(settings: Settings, transport: Transport, copy: PlainCopy, said: Callable[[str], None]) -> Case:
     """Actors of one transport, from their start to their end."""
     config = Config.model_validate(
         {"model": {"path": "builtin:quickstart"}, "data": {"source": "synthetic"}, "deadlines": {"restarts": 0}}
@@ -249,17 +258,18 @@ def _case(settings: Settings, transport: Transport, said: Callable[[str], None])
     pool = WorkerPool(spec, spawner(ReceivingWorker), config.deadlines)
     pool.wait_until_started(lambda: None)
     _update(learner, pool, actors)  # a worker's first weights come out of the object store in any case
-    seconds = []
+    seconds, copies = [], []
     for number in range(1 + settings.repeats):
         said(f"{transport}: update {number} of {settings.repeats}" if number else f"{transport}: first update")
         seconds.append(_update(learner, pool, actors))
+        copies.append(copy.seconds())
     said(f"{transport}: comparing")
     digests = set(ray.get([actor.digest.remote(settings.dtype) for actor in actors], timeout=deadline))
     if len(digests) != 1:
         raise BenchmarkError(f"{transport}: the workers do not hold the weights that were sent")
     for actor in actors:
         ray.kill(actor)
-    return Case(transport, seconds[0], tuple(seconds[1:]))
+    return Case(transport, seconds[0], tuple(seconds[1:]), tuple(copies[1:]))
 
 
 def _update(learner: LearnerGroup, pool: WorkerPool, actors: Sequence[Any]) -> float:
@@ -276,17 +286,17 @@ def _update(learner: LearnerGroup, pool: WorkerPool, actors: Sequence[Any]) -> f
     return seconds
 
 
-def _copy_seconds(settings: Settings) -> float:
-    """Median seconds of a copy of the bytes by one thread, into memory that the process has used before."""
-    source = np.ones(settings.bytes, dtype=np.uint8)
-    target = np.zeros_like(source)
-    target.fill(1)
-    seconds = []
-    for _ in range(settings.repeats):
+class PlainCopy:
+    """A copy of bytes by one thread, into memory that the process has used before."""
+
+    def __init__(self, size: int) -> None:
+        self._source = np.ones(size, dtype=np.uint8)
+        self._target = np.full_like(self._source, 2)
+
+    def seconds(self) -> float:
         started = time.perf_counter()
-        np.copyto(target, source)
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+        np.copyto(self._target, self._source)
+        return time.perf_counter() - started
 
 
 def _parameters(settings: Settings, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
+
+import ray
 
 from common.config import Config
 from common.likelihood.registry import make_estimator
@@ -15,7 +18,7 @@ from common.streams import TRAJECTORIES, Consumer, Streams, actor_patience, open
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import plan_layout
-from common.weights.publisher import Publication, Publisher
+from common.weights.publisher import Offer, Publication, Publisher
 from learner.checkpoints import load_progress
 from learner.collector import Collector
 from learner.deepspeed_rank import DeepSpeedRank
@@ -112,6 +115,15 @@ class LearnerRank(DeepSpeedRank):
     def meeting_point(self) -> tuple[str, int]:
         """Return where rank 0 and the rollout workers meet for a broadcast; asked of rank 0."""
         return self._publisher.meeting_point()
+
+    def offer_weights(self, plan: Plan | None, keep: Collection[int]) -> Offer:
+        """Take shared memory for the weights that are published next; asked of rank 0."""
+        owner = ray.get_runtime_context().current_actor
+        return self._publisher.offer(self._progress.version, plan, keep, owner)
+
+    def stored_weights(self, serial: int) -> tuple[Any, ...]:
+        """Return the newest weights' references in the object store; asked of rank 0 at any time."""
+        return self._publisher.stored(serial)
 
     def publish(self, plan: Plan | None) -> Publication | None:
         """Publish the weights, by broadcast too if there is a plan; rank 0 returns the update."""

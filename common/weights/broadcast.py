@@ -169,7 +169,7 @@ def _receive_buckets(group: Group, manifest: Manifest, end: float) -> Iterator[T
     memory = torch.empty(max(sizes), dtype=torch.uint8, device=group.device)
     for number, size in enumerate(sizes):
         bucket = _receive(group, memory[:size], end)
-        check_bucket(manifest, number, bucket.cpu().numpy())
+        check_bucket(manifest, number, bucket)
         yield bucket
 
 

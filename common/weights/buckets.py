@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import xxhash
 from torch import Tensor
+
+from common.weights.checksum import checksum
 
 #: A bucket as the object store holds it: bytes [size].
 Bucket = npt.NDArray[np.uint8]
@@ -53,10 +56,19 @@ class Layout:
 
     buckets: tuple[tuple[Entry, ...], ...]
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Bytes of each bucket, its seal included."""
         return tuple(_aligned(entries[-1].end) + _SEAL_BYTES for entries in self.buckets)
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Where each bucket begins, in bytes, if they lie one after another."""
+        return tuple(accumulate(self.sizes[:-1], initial=0))
+
+    def cut(self, bucket_bytes: int) -> Layout:
+        """Lay the same parameters out in buckets of about another size."""
+        return _laid_out(((e.name, e.shape, e.dtype) for bucket in self.buckets for e in bucket), bucket_bytes)
 
 
 @dataclass(frozen=True)
@@ -86,13 +98,14 @@ class Manifest:
 
 @dataclass(frozen=True)
 class WeightsUpdate:
-    """A manifest and the object-store references of its buckets.
+    """A manifest and where its buckets are: references of the object store, or memory that is shared
+    (:class:`~common.weights.segments.SharedBuckets`).
 
     ``published``: Unix time at which the learner began to publish them.
     """
 
     manifest: Manifest
-    buckets: tuple[Any, ...]
+    buckets: Any
     published: float = 0.0
 
 
@@ -103,30 +116,37 @@ def plan_layout(
 
     ``types`` says, by name, in which type a parameter travels; of the tensors only the shapes matter.
     """
+    return _laid_out(((name, tuple(tensor.shape), types[name]) for name, tensor in parameters), bucket_bytes)
+
+
+def _laid_out(parameters: Iterable[tuple[str, tuple[int, ...], torch.dtype]], bucket_bytes: int) -> Layout:
     buckets: list[list[Entry]] = []
-    for name, tensor in parameters:
-        dtype = types[name]
-        size = tensor.numel() * dtype.itemsize
+    for name, shape, dtype in parameters:
+        size = math.prod(shape) * dtype.itemsize
         offset = _aligned(buckets[-1][-1].end) if buckets else 0
         if not buckets or offset + size > bucket_bytes:
             buckets.append([])
             offset = 0
-        buckets[-1].append(Entry(name, tuple(tensor.shape), dtype, offset))
+        buckets[-1].append(Entry(name, shape, dtype, offset))
     return Layout(tuple(map(tuple, buckets)))
 
 
-def fill_buckets(manifest: Manifest, parameters: Iterable[tuple[str, Tensor]]) -> Iterator[Tensor]:
-    """Yield sealed buckets, each a CPU tensor of bytes [size] that is valid until the next is asked for.
+def fill_buckets(
+    manifest: Manifest,
+    parameters: Iterable[tuple[str, Tensor]],
+    memory_of: Callable[[int], Tensor] | None = None,
+) -> Iterator[Tensor]:
+    """Yield sealed buckets, each a tensor of bytes [size].
 
     Values are rounded once to the type of their entry. ``parameters`` are taken one after another and may reuse
-    their memory; they must be those of the layout, or :class:`WeightsError` is raised.
+    their memory; they must be those of the layout, or :class:`WeightsError` is raised. ``memory_of`` gives the
+    memory of a bucket, by its number; without it they share memory of the CPU, where each is valid until the next
+    is asked for.
     """
     layout, source = manifest.layout, iter(parameters)
-    sizes = layout.sizes
-    # Zeros, so that the gaps between parameters do not carry away whatever the memory held.
-    memory = torch.zeros(max(sizes), dtype=torch.uint8)
+    memory_of = memory_of or _shared_by_all(layout)
     for number, entries in enumerate(layout.buckets):
-        bucket = memory[: sizes[number]]
+        bucket = memory_of(number)
         for entry in entries:
             name, tensor = next(source, ("nothing", torch.empty(0)))
             if name != entry.name or tensor.shape != entry.shape:
@@ -135,17 +155,17 @@ def fill_buckets(manifest: Manifest, parameters: Iterable[tuple[str, Tensor]]) -
                     f"and {name} {list(tensor.shape)} came"
                 )
             _view(bucket, entry).copy_(tensor.detach())
-        bucket[-_SEAL_BYTES:].numpy().view(np.uint64)[0] = _checksum(manifest, number, bucket.numpy())
+        _seal(bucket).copy_(_checksum(manifest, number, bucket))
         yield bucket
     extra = next(source, None)
     if extra is not None:
         raise WeightsError(f"weights of version {manifest.version}: {extra[0]} has no place in the layout")
 
 
-def check_bucket(manifest: Manifest, number: int, bucket: Bucket) -> None:
-    """Check that this is bucket ``number`` as it was sealed. Raises :class:`WeightsError` otherwise."""
-    if bucket.nbytes != manifest.layout.sizes[number] or bucket[-_SEAL_BYTES:].view(np.uint64)[0] != _checksum(
-        manifest, number, bucket
+def check_bucket(manifest: Manifest, number: int, bucket: Tensor) -> None:
+    """Check on its device that this is bucket ``number`` as it was sealed. Raises :class:`WeightsError` if not."""
+    if bucket.numel() != manifest.layout.sizes[number] or not torch.equal(
+        _seal(bucket), _checksum(manifest, number, bucket)
     ):
         raise WeightsError(f"weights of version {manifest.version}: bucket {number} is damaged")
 
@@ -182,11 +202,11 @@ def stored_buckets(manifest: Manifest, buckets: Iterable[Bucket]) -> list[Tensor
     """
     checked = []
     for number, (_, bucket) in enumerate(zip(manifest.layout.buckets, buckets, strict=True)):
-        check_bucket(manifest, number, bucket)
         with warnings.catch_warnings():
             # The object store's memory is read-only, and torch has no read-only tensors; nobody writes to these.
             warnings.simplefilter("ignore", UserWarning)
             checked.append(torch.from_numpy(bucket))
+        check_bucket(manifest, number, checked[-1])
     return checked
 
 
@@ -194,9 +214,19 @@ def _view(bucket: Tensor, entry: Entry) -> Tensor:
     return bucket[entry.offset : entry.end].view(entry.dtype).view(entry.shape)
 
 
-def _checksum(manifest: Manifest, number: int, bucket: Bucket) -> int:
+def _shared_by_all(layout: Layout) -> Callable[[int], Tensor]:
+    # Zeros, so that the gaps between parameters do not carry away whatever the memory held.
+    memory = torch.zeros(max(layout.sizes), dtype=torch.uint8)
+    return lambda number: memory[: layout.sizes[number]]
+
+
+def _seal(bucket: Tensor) -> Tensor:
+    return bucket[-_SEAL_BYTES:].view(torch.int64)[0]
+
+
+def _checksum(manifest: Manifest, number: int, bucket: Tensor) -> Tensor:
     key = (manifest.version << 20) + number
-    return xxhash.xxh3_64_intdigest(bucket[:-_SEAL_BYTES].data, key)
+    return checksum(bucket[:-_SEAL_BYTES], key)
 
 
 def _aligned(offset: int) -> int:

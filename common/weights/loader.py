@@ -1,13 +1,15 @@
-"""The receiving side of a weight update, on a rollout worker: from the object store, or by broadcast."""
+"""The receiving side of a weight update, on a rollout worker: from shared memory or the object store, or by
+broadcast."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Protocol
 
 import ray
+from ray.exceptions import RayActorError
 from torch import Tensor
 
 from common.heartbeat import Heartbeat
@@ -16,6 +18,7 @@ from common.weights.broadcast_group import CalledOffError, Plan
 from common.weights.buckets import WeightsUpdate, read_buckets, stored_buckets
 from common.weights.comparison import Verification
 from common.weights.fence import VersionFence
+from common.weights.segments import SharedBuckets, SharedReader, WeightsGoneError
 
 
 class Weights(Protocol):
@@ -41,6 +44,23 @@ class WeightsHolder(Weights, Protocol):
 
         Yields the version that is being sent, and what receives and loads it, to be called once in the context.
         """
+
+
+class _Update(Protocol):
+    """An update whose buckets can be read, again and again."""
+
+    def buckets(self) -> Iterable[Tensor]:
+        """Return the buckets in order."""
+
+
+class _Stored:
+    """An update that was taken out of the object store, and checked."""
+
+    def __init__(self, buckets: Sequence[Tensor]) -> None:
+        self._buckets = buckets
+
+    def buckets(self) -> Iterable[Tensor]:
+        return self._buckets
 
 
 class LocalWeights:
@@ -79,16 +99,20 @@ class WeightsLoader:
         self._deadline = deadline
         self._patience = patience
         self._heart = heart
+        self._reader = SharedReader()
 
     def from_store(self, update: WeightsUpdate) -> int:
-        """Load an update from the object store and return its version. A damaged one changes nothing.
+        """Load an update from where it was published and return its version.
 
-        Raises WeightsError, Ray's errors, or FenceTimeoutError.
+        One that is damaged in the object store changes nothing; nor does one that is gone (WeightsGoneError). In
+        shared memory it may not have been filled yet: each bucket is loaded when it comes, and BroadcastError says
+        that no more will. Raises WeightsError, Ray's errors, or FenceTimeoutError.
         """
-        buckets = self._fetch(update)
         version = update.manifest.version
-        with self._fence.writing(version, self._patience), self._loading(version):
-            self._holder.load(read_buckets(update.manifest, buckets))
+        opening = self._opening(update)
+        with self._fence.writing(version, self._patience, WeightsGoneError), opening as opened:
+            with self._loading(version):
+                self._holder.load(read_buckets(update.manifest, opened.buckets()))
         return version
 
     def by_broadcast(self, plan: Plan, first_rank: int) -> int:
@@ -102,18 +126,19 @@ class WeightsLoader:
         return version
 
     def verify(self, update: WeightsUpdate, reload: bool) -> Verification:
-        """Compare all weights with an update in the object store, bit for bit.
+        """Compare all weights with a published update, bit for bit.
 
         With ``reload`` they are corrupted first and loaded from there, so that nothing can be right by chance;
         without, they are compared as they are held. Raises what :meth:`from_store` raises.
         """
         began = time.monotonic()
-        manifest, buckets = update.manifest, self._fetch(update)
-        with self._fence.writing(manifest.version, self._patience), self._loading(manifest.version):
-            if reload:
-                self._holder.corrupt()
-                self._holder.load(read_buckets(manifest, buckets))
-            differing = self._holder.differing(read_buckets(manifest, buckets))
+        manifest, opening = update.manifest, self._opening(update)
+        with self._fence.writing(manifest.version, self._patience, WeightsGoneError), opening as opened:
+            with self._loading(manifest.version):
+                if reload:
+                    self._holder.corrupt()
+                    self._holder.load(read_buckets(manifest, opened.buckets()))
+                differing = self._holder.differing(read_buckets(manifest, opened.buckets()))
         entries = [entry for bucket in manifest.layout.buckets for entry in bucket]
         size = sum(entry.end - entry.offset for entry in entries)
         seconds = time.monotonic() - began
@@ -122,5 +147,18 @@ class WeightsLoader:
     def _loading(self, version: int) -> AbstractContextManager[None]:
         return self._heart.during(f"loading weights {version}", self._deadline)
 
-    def _fetch(self, update: WeightsUpdate) -> list[Tensor]:
-        return stored_buckets(update.manifest, ray.get(list(update.buckets), timeout=self._deadline))
+    def _opening(self, update: WeightsUpdate) -> AbstractContextManager[_Update]:
+        """Return what opens an update. The object store's is taken from there and checked at once."""
+        where = update.buckets
+        if not isinstance(where, SharedBuckets):
+            return nullcontext(self._fetch(update, where))
+        if where.node == Location.here().node:
+            return self._reader.reading(where, update.manifest, self._deadline)
+        try:
+            stored = ray.get(where.owner.stored_weights.remote(where.serial), timeout=self._deadline)
+        except RayActorError as error:
+            raise WeightsGoneError("the learner that published the weights has ended") from error
+        return nullcontext(self._fetch(update, stored))
+
+    def _fetch(self, update: WeightsUpdate, references: Sequence[Any]) -> _Stored:
+        return _Stored(stored_buckets(update.manifest, ray.get(list(references), timeout=self._deadline)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
-from common.weights.publisher import Publication
+from common.weights.publisher import Offer, Publication
 
 Transport = Literal["auto", "object_store", "collective"]
 
@@ -30,8 +30,15 @@ class WeightsSource(Protocol):
     def meeting_point(self) -> tuple[str, int]:
         """Return host and port of the store in which the members of a broadcast meet."""
 
+    def offer(self, plan: Plan | None, keep: Collection[int]) -> Offer:
+        """Take shared memory for the current weights, which are published next, under the same plan.
+
+        ``keep`` are serials of shared updates that workers still need.
+        """
+
     def begin_publish(self, plan: Plan | None) -> None:
-        """Start publishing the current weights to the object store and, given a plan, by broadcast."""
+        """Start publishing the current weights to where they were offered, else to the object store, and, given a
+        plan, by broadcast."""
 
     def end_publish(self, failed_member: Callable[[], str | None], /) -> Publication:
         """Wait for the publication; call its broadcast off once ``failed_member`` says that a member was lost."""
@@ -52,21 +59,31 @@ class BroadcastPlanner:
         self._failures = 0
 
     def plan(self, source: WeightsSource, members: Mapping[str, Location]) -> Plan | None:
-        """Plan a broadcast to the members (by name, in the order of ranks); None where the object store serves."""
+        """Plan a broadcast to the members (by name, in the order of ranks).
+
+        None where they read shared memory or the object store instead: on one machine, unless each has a GPU of
+        its own.
+        """
         if not members or self._transport == "object_store":
             return None
         here = source.location
-        if self._transport == "auto" and all(there.node == here.node for there in members.values()):
-            return None
         gpus = [here.gpu, *(there.gpu for there in members.values())]
         # NCCL needs a GPU of its own for each.
         apart = all(gpus) and len(set(gpus)) == len(gpus)
+        together = all(there.node == here.node for there in members.values())
+        if self._transport == "auto" and together and not apart:
+            return None
         return Plan(
             key="/".join([source.name, *members, str(self._failures)]),
             address=source.meeting_point(),
             members=tuple(members),
             backend="nccl" if apart else "gloo",
         )
+
+    @property
+    def shares(self) -> bool:
+        """Whether updates are put into shared memory, rather than into the object store."""
+        return self._transport != "object_store"
 
     def failed(self) -> None:
         """Record that the group of the last plan cannot be used again."""

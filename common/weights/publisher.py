@@ -1,10 +1,14 @@
-"""The sending side of a weight update, on rank 0: buckets into the object store, and by broadcast."""
+"""The sending side of a weight update, on rank 0: into shared memory or the object store, and by broadcast."""
 
 from __future__ import annotations
 
+import os
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from torch import Tensor
@@ -12,6 +16,11 @@ from torch import Tensor
 from common.weights.broadcast import Location, Sender
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import Layout, Manifest, WeightsUpdate, fill_buckets
+from common.weights.device_buckets import DeviceBuckets
+from common.weights.segments import NoRoomError, Segment, Segments, SharedBuckets, SharedReader, WeightsGoneError
+
+#: What receivers that read shared memory wait for at a time; two of it fit a processor's cache.
+_SHARED_BUCKET_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -23,13 +32,40 @@ class Publication:
     failure: str | None = None
 
 
+@dataclass(frozen=True)
+class Offer:
+    """An update that is about to be published, where receivers will find it; None and a reason where there is no
+    shared memory for it."""
+
+    update: WeightsUpdate | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Offered:
+    manifest: Manifest
+    segment: Segment
+    where: SharedBuckets
+    began: float
+
+    @property
+    def update(self) -> WeightsUpdate:
+        return WeightsUpdate(self.manifest, self.where, self.began)
+
+
 class Publisher:
-    """Publishes weights bucket by bucket; this process never holds more than one."""
+    """Publishes weights bucket by bucket; beside shared memory this process never holds more than two."""
 
     def __init__(self, layout: Layout, deadline: float) -> None:
         self._layout = layout
+        self._shared_layout = layout.cut(min(_SHARED_BUCKET_BYTES, max(layout.sizes)))
         self._deadline = deadline
         self._sender: Sender | None = None
+        self._segments = Segments()
+        self._offered: _Offered | None = None
+        self._last: _Offered | None = None
+        self._storing = threading.Lock()
+        self._stored: tuple[int, tuple[Any, ...]] = (0, ())
 
     def meeting_point(self) -> tuple[str, int]:
         """Return host and port of the store in which members of a broadcast meet; open it on the first call."""
@@ -42,21 +78,109 @@ class Publisher:
         if self._sender is not None:
             self._sender.call_off(reason)
 
+    def offer(self, version: int, plan: Plan | None, keep: Collection[int] = (), owner: Any = None) -> Offer:
+        """Take shared memory for what :meth:`publish` publishes next, under the same plan.
+
+        Receivers may begin to read at once. ``keep`` are serials of updates that stay readable; ``owner`` is the
+        actor that answers :meth:`stored`.
+        """
+        self._offered = None
+        layout = self._shared_layout if plan is None else self._layout
+        began = time.time()
+        try:
+            segment = self._segments.begin(layout, keep)
+        except NoRoomError as error:
+            return Offer(None, str(error))
+        where = SharedBuckets(
+            Location.here().node, os.getpid(), segment.descriptor, segment.key, segment.serial, owner
+        )
+        self._offered = _Offered(Manifest(version, layout), segment, where, began)
+        return Offer(self._offered.update)
+
     def publish(
         self, parameters: Iterable[tuple[str, Tensor]], version: int, plan: Plan | None = None
     ) -> Publication:
-        """Put all weights into the object store, and with a plan broadcast them too.
+        """Put all weights where they were offered, or into the object store, and with a plan broadcast them too.
 
         A broadcast that fails or misses the deadline stops nothing: ``parameters`` are taken to their end, as the
-        other ranks may gather them in step, and whoever missed it finds the weights in the object store.
+        other ranks may gather them in step, and whoever missed it finds the weights where they were put. On a GPU
+        they may be on their way there for some time yet.
         """
-        began = time.time()
-        manifest = Manifest(version, self._layout)
-        buckets = fill_buckets(manifest, parameters)
+        offered, self._offered = self._offered, None
         sender = self._sender if plan is not None else None
-        if plan is not None and sender is not None:
-            buckets = sender.send(plan, manifest, buckets, self._deadline)
-        references = tuple(ray.put(bucket.numpy()) for bucket in buckets)
-        return Publication(
-            WeightsUpdate(manifest, references, began), sender.failure if sender is not None else None
-        )
+
+        def sent(manifest: Manifest, buckets: Iterator[Tensor]) -> Iterator[Tensor]:
+            if plan is None or sender is None:
+                return buckets
+            return sender.send(plan, manifest, buckets, self._deadline)
+
+        if offered is None or offered.manifest.version != version:
+            update = self._store(parameters, version, sent)
+        else:
+            with _given_up_on_failure(offered.segment):
+                if plan is not None and plan.backend == "nccl":
+                    self._from_device(offered, parameters, sent)
+                else:
+                    self._share(offered, parameters, sent)
+            update, self._last = offered.update, offered
+        return Publication(update, sender.failure if sender is not None else None)
+
+    def stored(self, serial: int) -> tuple[Any, ...]:
+        """Put the newest update into the object store, and return its references; called by another thread.
+
+        Raises :class:`WeightsGoneError` where it is not the one with this serial any more.
+        """
+        with self._storing:
+            last = self._last
+            if self._stored[0] != serial:
+                if last is None or last.where.serial != serial:
+                    raise WeightsGoneError("these weights are no longer the newest")
+                reader = SharedReader()
+                with reader.reading(last.where, last.manifest, self._deadline) as opened:
+                    self._stored = serial, tuple(ray.put(bucket.numpy()) for bucket in opened.buckets())
+                reader.close()
+            return self._stored[1]
+
+    def _store(
+        self,
+        parameters: Iterable[tuple[str, Tensor]],
+        version: int,
+        sent: Callable[[Manifest, Iterator[Tensor]], Iterator[Tensor]],
+    ) -> WeightsUpdate:
+        began, manifest = time.time(), Manifest(version, self._layout)
+        buckets = sent(manifest, fill_buckets(manifest, parameters))
+        return WeightsUpdate(manifest, tuple(ray.put(bucket.numpy()) for bucket in buckets), began)
+
+    def _share(
+        self,
+        offered: _Offered,
+        parameters: Iterable[tuple[str, Tensor]],
+        sent: Callable[[Manifest, Iterator[Tensor]], Iterator[Tensor]],
+    ) -> None:
+        manifest, segment = offered.manifest, offered.segment
+        filled = fill_buckets(manifest, parameters, lambda number: segment.bucket(manifest.layout, number))
+        for number, _ in enumerate(sent(manifest, filled)):
+            segment.ready(number + 1)
+
+    def _from_device(
+        self,
+        offered: _Offered,
+        parameters: Iterable[tuple[str, Tensor]],
+        sent: Callable[[Manifest, Iterator[Tensor]], Iterator[Tensor]],
+    ) -> None:
+        manifest, segment = offered.manifest, offered.segment
+        memory = DeviceBuckets(manifest.layout.sizes)
+        for number, bucket in enumerate(sent(manifest, fill_buckets(manifest, parameters, memory.of))):
+            memory.copy(bucket, segment.bucket(manifest.layout, number))
+        memory.when_copied(segment.ready)
+
+
+@contextmanager
+def _given_up_on_failure(segment: Segment) -> Iterator[None]:
+    done = False
+    try:
+        yield
+        done = True
+    finally:
+        if not done:
+            segment.give_up()

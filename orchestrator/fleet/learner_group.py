@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from common.config import Config
 from common.streams import StreamError
 from common.weights.broadcast import GRACE_SECONDS, Location
 from common.weights.broadcast_group import Plan
-from common.weights.publisher import Publication
+from common.weights.publisher import Offer, Publication
 from learner.learner_loop import StepReport
 from learner.source import Lacking
 from orchestrator.fleet.rank_group import RankGroup
@@ -51,6 +51,12 @@ class LearnerGroup(RankGroup[StepReport]):
             deadline = self._deadlines.weights_seconds
             self._meeting_point = self._get([self._ranks[0].meeting_point.remote()], deadline)[0]
         return self._meeting_point
+
+    def offer(self, plan: Plan | None, keep: Collection[int]) -> Offer:
+        """Have rank 0 take shared memory for the weights that are published next. Raises LearnerDiedError."""
+        deadline = self._deadlines.weights_seconds
+        offered: Offer = self._get([self._ranks[0].offer_weights.remote(plan, tuple(keep))], deadline)[0]
+        return offered
 
     def begin_publish(self, plan: Plan | None) -> None:
         """Begin to publish the current weights, by broadcast too if there is a plan."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from common.actors import own_node
 from common.config import DeadlinesConfig
+from common.weights.broadcast_group import Plan
+from common.weights.buckets import WeightsUpdate
 from common.weights.planner import BroadcastPlanner, Transport, WeightsSource
 from orchestrator.fleet.failures import FailureAttribution, lost_nodes
 from orchestrator.fleet.health import Health, RestartBudget, StartupBarrier, WorkerHealth
@@ -59,6 +61,7 @@ class WorkerPool:
         self._published = PublishedWeights()
         self._version = -1
         self._planner = BroadcastPlanner(spec.transport)
+        self._no_room = ""
         self._attribution = FailureAttribution(own_node(), lost_nodes, time.monotonic)
         self._check = WeightsCheck() if spec.verify_weights else None
         self._workers = [
@@ -136,7 +139,7 @@ class WorkerPool:
         """Publish the source's weights; workers take them when they can, as they are polled.
 
         The source waits for no worker, but for the receivers of a broadcast, and for them no longer than they
-        need to let go of their weights. Whoever misses a broadcast takes the weights out of the object store. Only
+        need to let go of their weights. Whoever misses a broadcast reads the weights where they were put. Only
         where the weights are older than the last ones, of a learner that has fallen back, does this wait for the
         workers: none may serve a group of the past with weights of the future. ``watch`` is called meanwhile.
         Returns a line for each failure. Raises what the source raises, and TooManyRestartsError.
@@ -146,21 +149,33 @@ class WorkerPool:
         members = [worker for worker in self._workers if worker.healthy and not worker.loading]
         places = {name: place for worker in members for name, place in worker.members.items()}
         plan = None if self._published.held else self._planner.plan(source, places)
+        update = self._offered(source, plan, notes) if self._planner.shares else None
         source.begin_publish(plan)
         if plan is not None:
             for worker in members:
                 worker.receive(plan, number, source.version)
+        elif update is not None:
+            self._published.end(update)
+            notes += self.poll()  # workers load what comes, while the rest is still being filled
         publication = source.end_publish(lambda: _failed_member(members) if plan is not None else None)
         newest = self._published.end(publication.update)
         if publication.failure is not None:
             self._planner.failed()
             why = publication.failure
-            notes.append(f"weights {newest.version}: broadcast failed ({why}); the object store makes up for it")
+            notes.append(f"weights {newest.version}: broadcast failed ({why}); workers read them instead")
         notes += self.poll()
         if newest.version < self._version:
             notes += self._await_target(watch)
         self._version = newest.version
         return notes
+
+    def _offered(self, source: WeightsSource, plan: Plan | None, notes: list[str]) -> WeightsUpdate | None:
+        """Return where the source will put its weights; None, said once, where there is no shared memory."""
+        offer = source.offer(plan, self._published.shared)
+        if offer.update is None and not self._no_room:
+            self._no_room = offer.reason
+            notes.append(f"weights go through Ray's object store: {offer.reason}")
+        return offer.update
 
     def hold(self) -> None:
         """Have workers keep the newest weights, and load no newer ones, until :meth:`release`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.weights.buckets import WeightsUpdate
+from common.weights.segments import SharedBuckets
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class NumberedUpdate:
 class PublishedWeights:
     """Keep the newest update and, while weights are held, the one that workers hold meanwhile.
 
-    Updates lie in the object store for as long as they are kept here, so there are two at most.
+    Updates lie in shared memory or in the object store for as long as they are kept here, so there are two at
+    most.
     """
 
     def __init__(self) -> None:
@@ -40,6 +42,12 @@ class PublishedWeights:
     def held(self) -> bool:
         """Whether workers keep an update though newer ones come."""
         return self._held is not None
+
+    @property
+    def shared(self) -> tuple[int, ...]:
+        """Serials of the updates kept here that lie in shared memory."""
+        kept = (numbered.update.buckets for numbered in (self._held, self._newest) if numbered is not None)
+        return tuple(where.serial for where in kept if isinstance(where, SharedBuckets))
 
     def begin(self) -> int:
         """Return the number of the update that is about to be published, and make room for it.

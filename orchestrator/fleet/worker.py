@@ -11,10 +11,11 @@ from ray.exceptions import ObjectLostError
 
 from common.config import DeadlinesConfig
 from common.weights.broadcast import Location
-from common.weights.broadcast_group import CalledOffError, Plan
+from common.weights.broadcast_group import BroadcastError, CalledOffError, Plan
 from common.weights.comparison import Verification
 from common.weights.fence import FenceTimeoutError
 from common.weights.planner import members_of
+from common.weights.segments import WeightsGoneError
 from orchestrator.fleet.calls import outcome, raised
 from orchestrator.fleet.failures import node_at
 from orchestrator.fleet.health import Health, WorkerHealth
@@ -24,6 +25,8 @@ from orchestrator.fleet.published import NumberedUpdate
 from orchestrator.fleet.watch import ActorWatch
 from orchestrator.fleet.weights_check import WeightsCheck
 
+#: The learner, whose process holds what was published, has died, or has written over it.
+_LOST = (ObjectLostError, WeightsGoneError, BroadcastError)
 #: Makes the actor of a worker: (consumer name, actor name) -> handle.
 Spawn = Callable[[str, str], Any]
 
@@ -298,9 +301,11 @@ class Worker:
             if not isinstance(error, CalledOffError):
                 self._live.holds = 0
             return error is not None
-        if isinstance(error, ObjectLostError):  # the learner, whose process owns the buckets, has died
+        if isinstance(error, BroadcastError):  # some have been overwritten
+            self._live.holds = 0
+        if isinstance(error, _LOST):
             self._live.lost = loading.number
-        return isinstance(error, ObjectLostError | FenceTimeoutError)
+        return isinstance(error, (*_LOST, FenceTimeoutError))
 
     def _record_check(self, call: Any) -> None:
         """Record what a call that has succeeded found, if it was to compare weights."""

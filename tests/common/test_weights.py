@@ -13,7 +13,6 @@ from common.weights.buckets import (
     Bucket,
     Manifest,
     WeightsError,
-    check_bucket,
     fill_buckets,
     plan_layout,
     read_buckets,
@@ -143,7 +142,7 @@ def test_swapped_truncated_missing_or_old_buckets_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         stored_buckets(manifest, buckets[:1])
     with pytest.raises(WeightsError, match="version 8: bucket 0"):
-        check_bucket(Manifest(8, manifest.layout), 0, buckets[0])
+        stored_buckets(Manifest(8, manifest.layout), buckets)
 
 
 def test_parameters_that_do_not_fit_the_layout_are_refused() -> None:

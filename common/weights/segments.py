@@ -1,0 +1,276 @@
+"""Published weights in memory that the processes of one machine share, and that is written again and again.
+
+Fresh memory costs many times what writing to it does, so a sender keeps two segments and fills them in turn. A
+receiver loads what has been filled while the rest is still coming, and whoever comes late reads the same segment.
+Segments have no name in any file system: the system frees them with the last process that holds them, however it
+ends. Who reads one holds a shared lock, which the system takes back likewise, and no sender writes over it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import secrets
+import time
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from common.weights.broadcast_group import BroadcastError
+from common.weights.buckets import Layout, Manifest, check_bucket
+
+#: Bytes before the first bucket: int64 words, of which those below are used.
+_HEADER_BYTES = 4096
+_KEY, _SERIAL, _READY = range(3)
+_GIVEN_UP = -1
+_SEGMENTS = 2
+#: Seconds that a sender waits for receivers of an earlier update to let go of its segment.
+_FREE_SECONDS = 5.0
+_POLL_SECONDS = 0.0002
+_LONGEST_POLL_SECONDS = 0.005
+#: Of the memory that is free, what has to stay so.
+_SPARE_SHARE = 0.1
+
+
+class NoRoomError(RuntimeError):
+    """There is no memory for a segment, or all are in use; the message says which."""
+
+
+class WeightsGoneError(RuntimeError):
+    """An update was written over, or its sender has ended, before the first of it was read."""
+
+
+@dataclass(frozen=True)
+class SharedBuckets:
+    """Where the buckets of an update are: a segment that process ``process`` of machine ``node`` has open.
+
+    ``key`` tells segments apart and ``serial`` the updates that were in one. ``owner`` is the sending actor, or
+    None; it puts them into the object store for a receiver on another machine (``stored_weights``).
+    """
+
+    node: str
+    process: int
+    descriptor: int
+    key: int
+    serial: int
+    owner: Any = None
+
+    @property
+    def path(self) -> str:
+        return f"/proc/{self.process}/fd/{self.descriptor}"
+
+
+class Segment:
+    """A segment as its sender holds it."""
+
+    def __init__(self, size: int) -> None:
+        """Take memory for ``size`` bytes, at once. Raises :class:`NoRoomError`."""
+        room = free_bytes()
+        if size > room * (1 - _SPARE_SHARE):
+            raise NoRoomError(f"{size >> 20} MiB of shared memory are needed, and {room >> 20} MiB are free")
+        self.size = size
+        self.serial = 0
+        self.key = secrets.randbits(63)
+        try:
+            self.descriptor = os.memfd_create("couplet-weights")
+            os.posix_fallocate(self.descriptor, 0, size)
+            memory = mmap.mmap(self.descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
+        except OSError as error:
+            raise NoRoomError(f"{size >> 20} MiB of shared memory cannot be had: {error.strerror}") from error
+        self._memory = torch.frombuffer(memory, dtype=torch.uint8)
+        self._header = _header(memory)
+        self._header[_KEY] = self.key
+
+    def close(self) -> None:
+        """Let go of the segment, which readers may still hold."""
+        os.close(self.descriptor)
+
+    def claim(self, serial: int) -> bool:
+        """Begin an update here, unless somebody still reads the last one."""
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        self._header[_READY] = 0
+        self._header[_SERIAL] = self.serial = serial
+        fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        return True
+
+    def bucket(self, layout: Layout, number: int) -> Tensor:
+        """Return the memory [size] of a bucket."""
+        start, end = _span(layout, number)
+        return self._memory[start:end]
+
+    def ready(self, buckets: int) -> None:
+        """Let receivers take the first ``buckets``."""
+        self._header[_READY] = buckets
+
+    def give_up(self) -> None:
+        """Tell receivers that no further bucket will come."""
+        self._header[_READY] = _GIVEN_UP
+
+
+class Segments:
+    """The segments of a sender."""
+
+    def __init__(self) -> None:
+        self._segments: list[Segment] = []
+        self._serial = 0
+
+    def begin(self, layout: Layout, keep: Collection[int]) -> Segment:
+        """Begin an update in the segment that was filled longest ago, but in none that holds a serial of ``keep``.
+
+        Raises :class:`NoRoomError`.
+        """
+        size = _size(layout)
+        for small in [segment for segment in self._segments if segment.size < size]:
+            self._segments.remove(small)
+            small.close()
+        if len(self._segments) < _SEGMENTS:
+            self._segments.append(Segment(size))
+        self._serial += 1
+        free = sorted(
+            (segment for segment in self._segments if segment.serial not in keep), key=lambda one: one.serial
+        )
+        end = time.monotonic() + _FREE_SECONDS
+        while True:
+            for segment in free:
+                if segment.claim(self._serial):
+                    return segment
+            if time.monotonic() > end:
+                raise NoRoomError("every segment of shared memory is still being read or kept")
+            time.sleep(_LONGEST_POLL_SECONDS)
+
+
+class OpenUpdate:
+    """An update that is being read; the sender does not write over it meanwhile."""
+
+    def __init__(self, memory: Tensor, header: Any, where: SharedBuckets, manifest: Manifest, end: float) -> None:
+        self._memory = memory
+        self._header = header
+        self._where = where
+        self._manifest = manifest
+        self._end = end
+
+    def buckets(self) -> Iterator[Tensor]:
+        """Yield the buckets as they are filled, each checked; not to be written to.
+
+        Raises :class:`BroadcastError` where no more of them come, and :class:`WeightsError` on damage.
+        """
+        layout = self._manifest.layout
+        for number in range(len(layout.buckets)):
+            self._await(number)
+            start, end = _span(layout, number)
+            bucket = self._memory[start:end]
+            check_bucket(self._manifest, number, bucket)
+            yield bucket
+
+    def _await(self, number: int) -> None:
+        pause = _POLL_SECONDS
+        what = f"weights of version {self._manifest.version}: bucket {number}"
+        while (ready := int(self._header[_READY])) <= number:
+            if ready == _GIVEN_UP or not os.path.exists(self._where.path):
+                raise BroadcastError(f"{what} will not come: the learner has given up")
+            if time.monotonic() > self._end:
+                raise BroadcastError(f"{what} has not come in time")
+            time.sleep(pause)
+            pause = min(1.2 * pause, _LONGEST_POLL_SECONDS)
+
+
+class SharedReader:
+    """Reads segments, and keeps those of the sender that it has read last: to map memory anew costs time."""
+
+    def __init__(self) -> None:
+        self._process = 0
+        self._mapped: dict[int, tuple[int, Tensor, Any]] = {}
+
+    @contextmanager
+    def reading(self, where: SharedBuckets, manifest: Manifest, deadline: float) -> Iterator[OpenUpdate]:
+        """Hold an update, whose buckets have to come within ``deadline`` seconds.
+
+        Raises :class:`WeightsGoneError` on entry, before anything was read.
+        """
+        end = time.monotonic() + deadline
+        descriptor, memory, header = self._map(where, _size(manifest.layout))
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                break
+            if time.monotonic() > end:
+                raise WeightsGoneError("the segment of shared memory stays locked")
+            time.sleep(_POLL_SECONDS)
+        try:
+            if int(header[_SERIAL]) != where.serial:
+                raise WeightsGoneError(f"weights of version {manifest.version} have been written over")
+            yield OpenUpdate(memory, header, where, manifest, end)
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Let go of all segments."""
+        for descriptor, _, _ in self._mapped.values():
+            os.close(descriptor)
+        self._mapped = {}
+
+    def _map(self, where: SharedBuckets, size: int) -> tuple[int, Tensor, Any]:
+        if where.process != self._process:
+            self.close()
+            self._process = where.process
+        if where.key not in self._mapped:
+            self._mapped[where.key] = _opened(where, size)
+        return self._mapped[where.key]
+
+
+def free_bytes() -> int:
+    """Return how much memory is free, for the machine and for the control group of this process."""
+    free = int(psutil.virtual_memory().available)
+    group = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):  # no control group, or one without a limit
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        free = min(free, limit - used)
+    return free
+
+
+def _opened(where: SharedBuckets, size: int) -> tuple[int, Tensor, Any]:
+    gone = WeightsGoneError("the process that published the weights has ended")
+    try:
+        descriptor = os.open(where.path, os.O_RDONLY)
+    except OSError as error:
+        raise gone from error
+    try:
+        memory = mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=mmap.PROT_READ)
+        header = _header(memory)
+        if len(memory) < size or int(header[_KEY]) != where.key:
+            raise gone
+    except (OSError, ValueError) as error:
+        os.close(descriptor)
+        raise gone from error
+    except WeightsGoneError:
+        os.close(descriptor)
+        raise
+    with warnings.catch_warnings():
+        # The mapping is read-only, and torch has no read-only tensors; nobody writes to these.
+        warnings.simplefilter("ignore", UserWarning)
+        return descriptor, torch.frombuffer(memory, dtype=torch.uint8), header
+
+
+def _header(memory: mmap.mmap) -> Any:
+    return np.frombuffer(memory, dtype=np.int64, count=_HEADER_BYTES // np.dtype(np.int64).itemsize)
+
+
+def _span(layout: Layout, number: int) -> tuple[int, int]:
+    start = _HEADER_BYTES + layout.starts[number]
+    return start, start + layout.sizes[number]
+
+
+def _size(layout: Layout) -> int:
+    return _HEADER_BYTES + layout.starts[-1] + layout.sizes[-1]

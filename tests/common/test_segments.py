@@ -1,0 +1,221 @@
+"""Weights in shared memory: read while they are filled, kept while they are read, gone with their sender."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from common.heartbeat import Heartbeat
+from common.weights.broadcast_group import BroadcastError
+from common.weights.buckets import Layout, Manifest, WeightsError, WeightsUpdate, fill_buckets, plan_layout
+from common.weights.comparison import HeldTensors
+from common.weights.fence import VersionFence
+from common.weights.loader import LocalWeights, WeightsLoader
+from common.weights.segments import (
+    NoRoomError,
+    OpenUpdate,
+    Segment,
+    Segments,
+    SharedBuckets,
+    SharedReader,
+    WeightsGoneError,
+)
+
+LONG = 30.0
+NAMES = ("a", "b", "c")
+
+
+def weights(version: int) -> dict[str, Tensor]:
+    return {name: torch.full((500,), float(version)) for name in NAMES}
+
+
+def layout() -> Layout:
+    return plan_layout(weights(0).items(), dict.fromkeys(NAMES, torch.float32), 1)
+
+
+class Sender:
+    """Publishes versions, wholly or in part."""
+
+    def __init__(self) -> None:
+        self._segments = Segments()
+
+    def begin(self, version: int, *keep: int) -> tuple[Segment, Manifest, SharedBuckets]:
+        segment = self._segments.begin(layout(), keep)
+        where = SharedBuckets("node", os.getpid(), segment.descriptor, segment.key, segment.serial)
+        return segment, Manifest(version, layout()), where
+
+    def fill(self, segment: Segment, manifest: Manifest, upto: int = len(NAMES)) -> None:
+        memory = segment.bucket
+        filled = fill_buckets(manifest, weights(manifest.version).items(), lambda n: memory(manifest.layout, n))
+        for number, _ in zip(range(upto), filled, strict=False):
+            segment.ready(number + 1)
+
+    def publish(self, version: int, *keep: int) -> tuple[Manifest, SharedBuckets]:
+        segment, manifest, where = self.begin(version, *keep)
+        self.fill(segment, manifest)
+        return manifest, where
+
+
+def values(opened: OpenUpdate) -> list[float]:
+    return [float(bucket[:4].view(torch.float32)) for bucket in opened.buckets()]
+
+
+@pytest.fixture
+def reader() -> Iterator[SharedReader]:
+    reader = SharedReader()
+    yield reader
+    reader.close()
+
+
+def test_buckets_are_read_as_they_are_filled_and_again_by_whoever_comes_late(reader: SharedReader) -> None:
+    sender = Sender()
+    segment, manifest, where = sender.begin(3)
+    with reader.reading(where, manifest, LONG) as opened:
+        sender.fill(segment, manifest, 1)
+        coming = opened.buckets()
+        assert float(next(coming)[:4].view(torch.float32)) == 3.0
+        filling = threading.Thread(target=sender.fill, args=(segment, manifest))
+        filling.start()
+        assert len(list(coming)) == 2
+        filling.join(LONG)
+    with reader.reading(where, manifest, LONG) as opened:
+        assert values(opened) == values(opened) == [3.0] * 3
+
+
+def test_memory_is_used_again_in_turn_and_never_what_is_read_or_kept(reader: SharedReader) -> None:
+    sender = Sender()
+    first, second = sender.publish(1), sender.publish(2)
+    with reader.reading(first[1], first[0], LONG) as opened:
+        third = sender.publish(3)
+        assert values(opened) == [1.0] * 3
+    assert third[1].key == second[1].key
+    with (
+        pytest.raises(WeightsGoneError, match="version 2 have been written over"),
+        reader.reading(second[1], second[0], LONG),
+    ):
+        pass
+    fourth = sender.publish(4, first[1].serial)
+    assert fourth[1].key == second[1].key, "the older one is kept"
+    assert sender.publish(5)[1].key == first[1].key
+
+
+def test_a_damaged_bucket_and_a_sender_that_gives_up_or_is_late_are_errors(reader: SharedReader) -> None:
+    sender = Sender()
+    segment, manifest, where = sender.begin(1)
+    sender.fill(segment, manifest)
+    segment.bucket(manifest.layout, 1)[0] ^= 1
+    with reader.reading(where, manifest, LONG) as opened, pytest.raises(WeightsError, match="bucket 1 is damaged"):
+        values(opened)
+    segment, manifest, where = sender.begin(2)
+    sender.fill(segment, manifest, 1)
+    with reader.reading(where, manifest, 0.05) as opened, pytest.raises(BroadcastError, match="not come in time"):
+        values(opened)
+    segment.give_up()
+    with reader.reading(where, manifest, LONG) as opened, pytest.raises(BroadcastError, match="given up"):
+        values(opened)
+
+
+def test_more_than_there_is_room_for_is_refused_before_anything_is_taken() -> None:
+    huge = plan_layout([("a", torch.empty(1 << 50, device="meta"))], {"a": torch.float32}, 1)
+    with pytest.raises(NoRoomError, match=r"MiB of shared memory are needed, and \d+ MiB are free"):
+        Segments().begin(huge, ())
+
+
+def send_until_killed(pipe: Connection) -> None:
+    sender = Sender()
+    segment, manifest, where = sender.begin(1)
+    sender.fill(segment, manifest, 1)
+    pipe.send((manifest, where))
+    signal.pause()
+
+
+def read_until_killed(pipe: Connection) -> None:
+    manifest, where = pipe.recv()
+    with SharedReader().reading(where, manifest, LONG):
+        pipe.send("reading")
+        signal.pause()
+
+
+@pytest.fixture
+def child() -> Iterator[Callable[..., tuple[mp.process.BaseProcess, Connection]]]:
+    started: list[Any] = []
+
+    def start(target: Callable[[Connection], None], *sent: object) -> tuple[Any, Connection]:
+        context = mp.get_context("spawn")
+        ours, theirs = context.Pipe()
+        started.append(context.Process(target=target, args=(theirs,), daemon=True))
+        started[-1].start()
+        for message in sent:
+            ours.send(message)
+        assert ours.poll(LONG)
+        return started[-1], ours
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join(LONG)
+
+
+def test_a_sender_that_is_killed_leaves_nothing_and_its_receivers_no_half_weights(
+    child: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = set(Path("/dev/shm").iterdir())
+    process, pipe = child(send_until_killed)
+    manifest, where = pipe.recv()
+    assert not {path for path in set(Path("/dev/shm").iterdir()) - before if "couplet" in path.name}
+    monkeypatch.setattr("common.weights.loader.Location.here", lambda: where)
+    fence, held = VersionFence(), {name: torch.zeros(500) for name in NAMES}
+    loader = WeightsLoader(LocalWeights(HeldTensors(held)), fence, LONG, LONG, Heartbeat(LONG))
+    process.kill()
+    process.join(LONG)
+    with pytest.raises(WeightsGoneError, match="has ended"):
+        loader.from_store(WeightsUpdate(manifest, where))
+    assert fence.version == -1
+
+    sender = Sender()
+    loader.from_store(WeightsUpdate(*sender.publish(4)))
+    segment, manifest, where = sender.begin(5)
+    sender.fill(segment, manifest, 2)
+    sender.publish(6)
+    sender.publish(7)
+    with pytest.raises(WeightsGoneError):
+        loader.from_store(WeightsUpdate(manifest, where))
+    assert fence.version == 4, "nothing was overwritten"
+    segment, manifest, where = sender.begin(8)
+    sender.fill(segment, manifest, 2)
+    segment.give_up()
+    with pytest.raises(BroadcastError):
+        loader.from_store(WeightsUpdate(manifest, where))
+    assert fence.version == -1
+
+
+def test_a_sender_killed_in_the_middle_and_a_reader_killed_while_it_reads_hold_nobody_up(
+    child: Callable[..., Any], reader: SharedReader
+) -> None:
+    process, pipe = child(send_until_killed)
+    manifest, where = pipe.recv()
+    with reader.reading(where, manifest, LONG) as opened:
+        process.kill()
+        process.join(LONG)
+        with pytest.raises(BroadcastError, match="bucket 1 will not come"):
+            values(opened)
+
+    sender = Sender()
+    first = sender.publish(1)
+    process, pipe = child(read_until_killed, first)
+    assert pipe.recv() == "reading"
+    assert sender.publish(2)[1].key == sender.publish(3)[1].key != first[1].key
+    process.kill()
+    process.join(LONG)
+    keys = {sender.publish(version)[1].key for version in (4, 5)}
+    assert first[1].key in keys
