@@ -19,7 +19,7 @@ def test_after_so_many_timeouts_the_rest_is_timeout(
 ) -> None:
     tasks, samples, output = tmp_path / "tasks.jsonl", tmp_path / "samples.jsonl", tmp_path / "out.jsonl"
     tests = [{"kind": "stdin", "stdin": text, "expected": text} for text in ("1", "2")]
-    tasks.write_text(json.dumps({"id": "hang", "prompt": "", "tests": tests}))
+    tasks.write_text(json.dumps({"id": "hang", "prompt": "Echo.", "tests": tests}))
     program = "n = int(input())\nwhile n == 1: pass\nprint(n)\n"
     samples.write_text(json.dumps({"task_id": "hang", "completion": program}))
     given = [str(tasks), str(samples), "--slots", "1", "--cpu-seconds", "0.2", "--output", str(output), *options]
