@@ -100,7 +100,7 @@ class DenoisingEngine:
         if self._batch is None:
             return []
         started = time.perf_counter()
-        self._make_step(self._batch)
+        self._make_step(self._batch, version)
         self._batch.advance(version, time.perf_counter() - started)
         finished = [Finished(row.request, completion, row.seconds) for row, completion in self._batch.retire()]
         self._batch.admit()
