@@ -17,7 +17,9 @@ def divergences(model: TokenModel, first: Tensor, second: Tensor) -> Tensor:
     Takes two products with the output layer.
     """
     size = max(1, _LOGITS[first.device.type] // model.config.vocab_size)
-    parts = [divergence(log_probs(model, one), log_probs(model, other)) for one, other in _chunks(first, second, size)]
+    parts = [
+        divergence(log_probs(model, one), log_probs(model, other)) for one, other in _chunks(first, second, size)
+    ]
     return torch.cat(parts) if parts else first.new_zeros(0)
 
 

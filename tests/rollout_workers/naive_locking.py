@@ -41,7 +41,9 @@ def follow(
     model: MaskedDiffusionModel, prompt: tuple[int, ...], done: Completion, bound: float
 ) -> tuple[dict[int, float], list[int]]:
     """Make the steps that a completion records again; return log p of every token, and the rows computed by step."""
-    written = {(k, t): s for k, (t, s) in enumerate(zip(done.completion_ids, done.step_map, strict=True)) if s >= 0}
+    written = {
+        (k, t): s for k, (t, s) in enumerate(zip(done.completion_ids, done.step_map, strict=True)) if s >= 0
+    }
     written |= {(k, t): s for k, t, s in done.overwritten}
     canvas = [*prompt, *[model.config.mask_token_id] * len(done.completion_ids)]
     frozen: dict[int, Pairs] = {}

@@ -46,7 +46,9 @@ def requests() -> list[Request]:
     return [Request(prompt, NoiseKey(5, "noise-train", (0, i, 0))) for i, prompt in enumerate(prompts())]
 
 
-def denoise(denoiser: TorchDenoiser, setting: Sampler, tokens: int = 16384, deferred: bool = False) -> list[Completion]:
+def denoise(
+    denoiser: TorchDenoiser, setting: Sampler, tokens: int = 16384, deferred: bool = False
+) -> list[Completion]:
     return DenoisingEngine(denoiser, tokens, deferred=deferred).run(requests(), setting)
 
 
@@ -88,7 +90,9 @@ def test_a_completion_depends_neither_on_its_batch_nor_on_its_order(make_model: 
         assert [done.step_map for done in again] == [done.step_map for done in whole]
 
 
-@pytest.mark.parametrize("mode", [{"approximate_locking": 1e9}, {"approximate_cache": "prefix", "block_length": 12}])
+@pytest.mark.parametrize(
+    "mode", [{"approximate_locking": 1e9}, {"approximate_cache": "prefix", "block_length": 12}]
+)
 def test_other_weights_make_it_forget_what_it_computed_by_the_old_ones(
     make_model: MakeModel, mode: dict[str, Any]
 ) -> None:
