@@ -7,7 +7,6 @@ the distributions differ from the exact engine's.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from common.models.window import Memory, Window

@@ -61,7 +61,7 @@ class ApproximationMeter:
         return bool(draws.random() < self._share)
 
     def _exact(self, batch: Batch, numbers: list[int], counts: list[int], places: Tensor) -> Tensor:
-        """Compute the exact hidden rows [m, H] of ``places`` [m] in [n, L], of the batch's rows ``numbers`` alone."""
+        """Compute the exact hidden rows [m, H] of ``places`` [m] in [n, L], which are of rows ``numbers``."""
         canvas, length = batch.canvas, batch.sampler.completion_length
         spans = [(canvas.packing.starts[number], canvas.packing.lengths[number]) for number in numbers]
         # A batch has its rows in the order in which a packing lays them, shortest first; so has a part of them.

@@ -54,7 +54,7 @@ class Row:
     versions: list[int] = field(default_factory=list)
     committed: int = 0
     seconds: float = 0.0
-    mismatch: Mismatch = Mismatch()
+    mismatch: Mismatch = field(default_factory=Mismatch)
 
     @property
     def step(self) -> int:

@@ -12,7 +12,7 @@ _LOGITS = {"cpu": 2**22, "cuda": 2**27}
 
 
 def divergences(model: TokenModel, first: Tensor, second: Tensor) -> Tensor:
-    """Compute KL(first || second) [n], in nats and at least 0, of what hidden rows [n, H] predict at temperature 1.
+    """Compute KL(first || second) [n], in nats, of what hidden rows [n, H] predict at temperature 1.
 
     Takes two products with the output layer.
     """
@@ -29,7 +29,7 @@ def log_probs(model: TokenModel, rows: Tensor) -> Tensor:
 
 
 def divergence(first: Tensor, second: Tensor) -> Tensor:
-    """Compute KL(first || second) [n] of log-probabilities [n, V]; a token that the first rules out adds nothing."""
+    """Compute KL(first || second) [n] of log-probabilities [n, V]; a token the first rules out adds nothing."""
     terms = torch.where(first > -torch.inf, first.exp() * (first - second), 0.0)
     return terms.sum(-1).clamp(min=0.0)
 

@@ -2,9 +2,9 @@
 
 A row of the prompt or of a committed token still changes from step to step, as the tokens around it are committed.
 Once the distribution it predicts changes by less than a bound between two steps, the row is locked: it keeps the
-keys and values that it has in every layer, so that others go on seeing it, and is left out of every later pass. As
-in the paper the change is the KL divergence from the earlier distribution to the later one, and a lock is for good.
-The order of decoding does not matter, and there are no blocks.
+keys and values that it has in every layer, so that others go on seeing it, and is left out of every later pass.
+As in the paper the change is a KL divergence of posteriors, here from the earlier to the later one, and a lock is
+for good. The order of decoding does not matter, and there are no blocks.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ class RolloutConfig(SamplerFields, Section):
         for field, exact in (("approximate_cache", "none"), ("approximate_locking", 0)):
             if given.get(field, exact) != exact:
                 raise ValueError(
-                    f"{field}: the vllm backend computes every step in full; set {field}: {exact}, or backend: torch"
+                    f"{field}: the vllm backend computes every step in full; set {field}: {exact}, or "
+                    "backend: torch"
                 )
         return given
 

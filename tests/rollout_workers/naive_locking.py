@@ -1,5 +1,7 @@
-"""Row locking in plain loops: every row is computed at every step, and locked ones put their old keys and values in
-the place of the new ones."""
+"""Row locking in plain loops.
+
+Every row is computed at every step, and locked ones put their old keys and values in the place of the new ones.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ def forward(model: MaskedDiffusionModel, canvas: list[int], frozen: dict[int, Pa
 def follow(
     model: MaskedDiffusionModel, prompt: tuple[int, ...], done: Completion, bound: float
 ) -> tuple[dict[int, float], list[int]]:
-    """Make the steps that a completion records again; return log p of every token, and the rows computed by step."""
+    """Make a completion's steps again; return log p of every token by position, and the rows computed by step."""
     written = {
         (k, t): s for k, (t, s) in enumerate(zip(done.completion_ids, done.step_map, strict=True)) if s >= 0
     }
