@@ -75,7 +75,7 @@ class ApproximationMeter:
     def _compare(self, exact: Tensor, approximate: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Compute log p_exact - log p_approximate of tokens [m], and KL(approximate || exact) [m], both fp64."""
         ratios, kls = [], []
-        for one, other, ids in zip(*(t.split(_AT_ONCE) for t in (exact, approximate, tokens)), strict=True):
+        for one, other, ids in zip(*(torch.split(t, _AT_ONCE) for t in (exact, approximate, tokens)), strict=True):
             right, near = log_probs(self._denoiser, one), log_probs(self._denoiser, other)
             ratios.append((right - near).gather(-1, ids.unsqueeze(-1)).squeeze(-1))
             kls.append(divergence(near, right))

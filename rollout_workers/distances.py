@@ -37,4 +37,4 @@ def divergence(first: Tensor, second: Tensor) -> Tensor:
 def _chunks(first: Tensor, second: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
     if not len(first):
         return []
-    return list(zip(first.split(size), second.split(size), strict=True))
+    return list(zip(torch.split(first, size), torch.split(second, size), strict=True))
