@@ -17,10 +17,8 @@ def divergences(model: TokenModel, first: Tensor, second: Tensor) -> Tensor:
     Takes two products with the output layer.
     """
     size = max(1, _LOGITS[first.device.type] // model.config.vocab_size)
-    parts = [
-        divergence(log_probs(model, one), log_probs(model, other)) for one, other in _chunks(first, second, size)
-    ]
-    return torch.cat(parts) if parts else first.new_zeros(0)
+    pairs = zip(torch.split(first, size), torch.split(second, size), strict=True)
+    return torch.cat([divergence(log_probs(model, one), log_probs(model, other)) for one, other in pairs])
 
 
 def log_probs(model: TokenModel, rows: Tensor) -> Tensor:
@@ -32,9 +30,3 @@ def divergence(first: Tensor, second: Tensor) -> Tensor:
     """Compute KL(first || second) [n] of log-probabilities [n, V]; a token the first rules out adds nothing."""
     terms = torch.where(first > -torch.inf, first.exp() * (first - second), 0.0)
     return terms.sum(-1).clamp(min=0.0)
-
-
-def _chunks(first: Tensor, second: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
-    if not len(first):
-        return []
-    return list(zip(torch.split(first, size), torch.split(second, size), strict=True))
