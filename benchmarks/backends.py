@@ -107,6 +107,7 @@ class TimedBackend:
     def __init__(self, config: Config, device: torch.device) -> None:
         begun = time.perf_counter()
         self._backend = build_backend(config)
+        self._backend.prepare(config.rollout)
         self.close = self._backend.close
         self._start_seconds = time.perf_counter() - begun
         self._device = device

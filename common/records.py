@@ -147,7 +147,7 @@ class Sampler(SamplerFields, Record):
     @property
     def approximate(self) -> bool:
         """Whether rollouts differ from one-step-at-a-time decoding with full forward passes."""
-        return self.decoder == "threshold" or self.approximate_cache != "none"
+        return self.decoder == "threshold" or self.remembers
 
 
 class Purpose(StrEnum):
@@ -189,6 +189,23 @@ class PromptGroup(Record):
 NOT_COMMITTED = -1
 
 
+class Mismatch(Record):
+    """How far approximate distributions were from the exact ones at the ``tokens`` that were measured.
+
+    ``log_ratio`` is the sum of log p_exact - log p_approximate of these tokens, and ``kl`` that of the divergences
+    KL(approximate || exact) of the distributions they were drawn from: of the model at temperature 1, in nats.
+    """
+
+    tokens: int = 0
+    log_ratio: float = 0.0
+    kl: float = 0.0
+
+    def __add__(self, other: Mismatch) -> Mismatch:
+        return Mismatch(
+            tokens=self.tokens + other.tokens, log_ratio=self.log_ratio + other.log_ratio, kl=self.kl + other.kl
+        )
+
+
 class Completion(Record):
     """The L tokens that an engine wrote after a prompt, and how.
 
@@ -198,7 +215,8 @@ class Completion(Record):
     temperature 1 and unfiltered. What comes after the end is defined, not sampled: padding, step -1,
     log-probability 0; ``overwritten`` lists what had been committed there, as (position, token, step): later
     steps saw it. ``forwards`` counts the forward passes taken; ``versions`` are those of the weights at the
-    first and the last one.
+    first and the last one. ``mismatch`` is what the exact passes found that an approximate sampler ran beside its
+    own, tokens after the end included; of no tokens where there were none.
     """
 
     completion_ids: tuple[int, ...]
@@ -209,6 +227,7 @@ class Completion(Record):
     overwritten: tuple[tuple[int, int, int], ...] = ()
     forwards: int
     versions: tuple[int, int]
+    mismatch: Mismatch = Mismatch()
 
     @property
     def text_tokens(self) -> int:

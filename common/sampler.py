@@ -56,6 +56,19 @@ class SamplerFields(BaseModel):
     approximate_cache: Literal["none", "prefix", "dual"] = "none"
     """Approximate: inside a block, reuse the keys and values of the text before it (``prefix``) or of all that is
     outside it (``dual``). Recorded in every rollout; `couplet bench agreement` shows what it changes."""
+    approximate_locking: Annotated[float, Field(ge=0, le=LARGEST_NUMBER)] = 0.0
+    """Approximate: a row of the prompt or of a committed token is locked once what it predicts changes between two
+    steps by a KL divergence below this, in nats (SureLock, arXiv 2602.06412). It keeps its keys and values in
+    every layer and is computed no more. 0 locks nothing. Recorded in every rollout; `couplet bench agreement
+    --locking` shows what it changes and what it saves."""
+    approximate_measured_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of an approximate sampler's denoising steps, drawn by the completion's key, at which the exact pass
+    runs as well. Every rollout records how much likelier the exact model finds the tokens committed there."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether passes are computed on remembered keys and values, which makes them approximate."""
+        return self.approximate_cache != "none" or self.approximate_locking > 0
 
     @model_validator(mode="after")
     def _is_one_sampler(self) -> Self:
@@ -75,4 +88,11 @@ class SamplerFields(BaseModel):
             raise ValueError(f"upstream: the published {self.decoder} decoder has no blocks; use block_length 0")
         if self.approximate_cache != "none" and not block:
             raise ValueError("approximate_cache: is renewed at every block; set block_length")
+        if self.approximate_cache != "none" and self.approximate_locking:
+            raise ValueError("approximate_locking: does not go with approximate_cache; set one of them")
+        if self.approximate_measured_share and not self.remembers:
+            raise ValueError(
+                "approximate_measured_share: every pass is exact; set it to 0, or set approximate_locking or "
+                "approximate_cache"
+            )
         return self

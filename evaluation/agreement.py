@@ -35,7 +35,11 @@ class Agreement:
 
 def exact_counterpart(sampler: Sampler) -> Sampler:
     """The sampler without its approximations: no cache, and one token at a time in place of a threshold."""
-    changes: dict[str, object] = {"approximate_cache": "none"}
+    changes: dict[str, object] = {
+        "approximate_cache": "none",
+        "approximate_locking": 0.0,
+        "approximate_measured_share": 0.0,
+    }
     if sampler.decoder == "threshold":
         changes |= {"decoder": "low_confidence", "denoising_steps": sampler.completion_length}
     return Sampler.model_validate(sampler.model_dump() | changes)

@@ -9,7 +9,7 @@ import numpy as np
 
 from common.ar_ness import decode_order, global_ar_ness, local_ar_ness, never_committed
 from common.metrics.step import QUANTILES, TENTHS, TOTAL
-from common.records import TrajectoryGroup, Verdict
+from common.records import Mismatch, TrajectoryGroup, Verdict
 from learner.advantages import has_variance
 
 
@@ -37,6 +37,7 @@ def batch_metrics(groups: Sequence[TrajectoryGroup], version: int) -> dict[str, 
     ]
     names = sorted({name for score in scores for name in score.components})
     components = {name: [score.components[name] for score in scores] for name in names}
+    measured = sum((rollout.mismatch for rollout in rollouts), Mismatch())
     return {
         "reward/mean": fmean(rewards),
         "reward/std": pstdev(rewards),
@@ -58,10 +59,22 @@ def batch_metrics(groups: Sequence[TrajectoryGroup], version: int) -> dict[str, 
         "diffusion/surprisal": fmean(surprisal or [0.0]),
         **_order_by_tenth([decode_order(step_map) for step_map in step_maps]),
         "diffusion/approximate": fmean([float(group.prompt.sampler.approximate) for group in groups]),
+        **_of_approximation(measured),
         "staleness/mean": fmean(staleness or [0]),
         "staleness/max": float(max(staleness, default=0)),
         "seconds/rollout": sum(rolled_group.seconds for rolled_group in rolled),
         "seconds/reward": sum(group.seconds for group in groups),
+    }
+
+
+def _of_approximation(measured: Mismatch) -> dict[str, float]:
+    """Compute the means of a step's measured tokens: none where none was measured."""
+    if not measured.tokens:
+        return {}
+    return {
+        "approximation/log_ratio": measured.log_ratio / measured.tokens,
+        "approximation/kl": measured.kl / measured.tokens,
+        "approximation/tokens": float(measured.tokens),
     }
 
 

@@ -69,7 +69,7 @@ class MismatchMeter:
 def comparable(groups: Sequence[TrajectoryGroup], version: int) -> list[Comparable]:
     """Find the rollouts whose log-probabilities the weights of ``version`` must give again, up to rounding.
 
-    Those are the ones that these weights alone have denoised, without an approximate cache.
+    Those are the ones that these weights alone have denoised, by exact passes.
     """
     return [
         Comparable(
@@ -79,7 +79,7 @@ def comparable(groups: Sequence[TrajectoryGroup], version: int) -> list[Comparab
             rollout.model_logprobs,
         )
         for group in groups
-        if group.rollouts is not None and group.prompt.sampler.approximate_cache == "none"
+        if group.rollouts is not None and not group.prompt.sampler.remembers
         for rollout in group.rollouts.rollouts
         if rollout.versions == (version, version)
     ]

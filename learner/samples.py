@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from common.config import LearnerConfig
 from common.likelihood.views import SampleKey, Text
 from common.records import TrajectoryGroup
+from learner.approximation import approximation_weight
 from learner.reward_advantages import carries_signal, normalized_over_step, score_advantages
 
 
@@ -35,7 +36,8 @@ def training_samples(groups: Sequence[TrajectoryGroup], config: LearnerConfig) -
 
     Excluded samples are left out; so are groups without a learning signal, unless they are to be scored.
     """
-    samples = []
+    samples: list[TrainingSample] = []
+    weights: list[float] = []
     for group in groups:
         if group.rollouts is None:
             continue
@@ -44,6 +46,7 @@ def training_samples(groups: Sequence[TrajectoryGroup], config: LearnerConfig) -
         advantages = score_advantages(group.scores, config.advantage)
         for rollout, score, advantage in zip(group.rollouts.rollouts, group.scores, advantages, strict=True):
             if not score.excluded:
+                weights.append(approximation_weight(rollout, config.approximation_cap))
                 samples.append(
                     TrainingSample.of(
                         group.rollouts.prompt_ids,
@@ -56,7 +59,10 @@ def training_samples(groups: Sequence[TrajectoryGroup], config: LearnerConfig) -
                         sampling_logprobs=rollout.sampling_logprobs,
                     )
                 )
-    if config.advantage != "per_reward":
-        return samples
-    normalized = normalized_over_step([sample.advantage for sample in samples])
-    return [replace(sample, advantage=one) for sample, one in zip(samples, normalized, strict=True)]
+    if config.advantage == "per_reward":
+        normalized = normalized_over_step([sample.advantage for sample in samples])
+        samples = [replace(sample, advantage=one) for sample, one in zip(samples, normalized, strict=True)]
+    return [
+        replace(sample, advantage=weight * sample.advantage)
+        for sample, weight in zip(samples, weights, strict=True)
+    ]

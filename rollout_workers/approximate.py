@@ -7,31 +7,32 @@ the distributions differ from the exact engine's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
 from common.models.window import Memory, Window
 from common.records import NoiseKey, Sampler
 from rollout_workers.batch import Batch, Row
 from rollout_workers.denoiser import Denoiser
+from rollout_workers.row_places import RowPlaces
 
 
 class BlockCache:
-    """The remembered keys and values of one batch's rows; they follow the rows when the batch changes."""
+    """The remembered keys and values of one batch's rows; they follow the rows when the batch changes.
+
+    Other weights begin every block anew.
+    """
 
     def __init__(self, denoiser: Denoiser, sampler: Sampler) -> None:
         self._denoiser = denoiser
         self._sampler = sampler
         self._memory = Memory(0)
-        self._begins: dict[NoiseKey, tuple[int, int]] = {}
+        self._places = RowPlaces()
         self._blocks: dict[NoiseKey, int] = {}
 
-    def hidden(self, batch: Batch) -> Tensor:
+    def hidden(self, batch: Batch, version: int) -> Tensor:
         """Compute hidden states [N, H] of the batch; those that predict tokens of the current blocks are right."""
         canvas = batch.canvas
-        self._follow(batch.rows, canvas.packing.starts, canvas.packing.lengths)
+        self._follow(batch, version)
         blocks = (batch.first_open() // self._sampler.block_length).tolist()
         spans = [
             self._span(row, length, block)
@@ -54,17 +55,12 @@ class BlockCache:
         first = self._denoiser.source_rows(begin)
         return first, begin + width if self._sampler.approximate_cache == "dual" else length
 
-    def _follow(self, rows: Sequence[Row], starts: Sequence[int], lengths: Sequence[int]) -> None:
+    def _follow(self, batch: Batch, version: int) -> None:
         """Move what is remembered to the places that the rows have now."""
-        places = zip(starts, lengths, strict=True)
-        begins = {row.request.key: place for row, place in zip(rows, places, strict=True)}
-        if begins == self._begins:
+        origins = self._places.moved(batch, version)
+        if origins is None:
             return
-        origins = torch.full((sum(lengths),), -1)
-        for key, (start, length) in begins.items():
-            if key in self._begins:
-                old = self._begins[key][0]
-                origins[start : start + length] = torch.arange(old, old + length)
-        self._memory = self._memory.moved(origins.to(self._denoiser.device))
-        self._blocks = {key: block for key, block in self._blocks.items() if key in begins}
-        self._begins = begins
+        self._memory = self._memory.moved(origins)
+        starts = zip(batch.rows, batch.canvas.packing.starts, strict=True)
+        kept = {row.request.key for row, start in starts if origins[start] >= 0}
+        self._blocks = {key: block for key, block in self._blocks.items() if key in kept}

@@ -15,7 +15,7 @@ from torch import Tensor
 from common import rng
 from common.models.config import ModelConfig
 from common.models.packing import Packing
-from common.records import NOT_COMMITTED, Completion, NoiseKey, Sampler
+from common.records import NOT_COMMITTED, Completion, Mismatch, NoiseKey, Sampler
 from common.sampler import DRAW_FIRST_DECODERS, RANDOM_DECODERS
 from rollout_workers.cells import Cells, HostCopy, to_device
 from rollout_workers.requests import Request
@@ -54,6 +54,7 @@ class Row:
     versions: list[int] = field(default_factory=list)
     committed: int = 0
     seconds: float = 0.0
+    mismatch: Mismatch = field(default_factory=Mismatch)
 
     @property
     def step(self) -> int:
@@ -332,6 +333,7 @@ def _completions(rows: Sequence[Row], cells: Cells, ends: Sequence[int], pad: in
                 overwritten=tuple((k, tokens[k], steps[k]) for k in range(end + 1, len(tokens)) if steps[k] >= 0),
                 forwards=made,
                 versions=(row.versions[0], row.versions[made - 1]),
+                mismatch=row.mismatch,
             )
         )
     return completions

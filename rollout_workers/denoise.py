@@ -15,6 +15,7 @@ from common.models.packing import Queries
 from common.records import Sampler
 from common.sampler import DECODERS, DRAW_FIRST_DECODERS, RANDOM_DECODERS
 from rollout_workers.approximate import BlockCache
+from rollout_workers.approximation_meter import ApproximationMeter
 from rollout_workers.batch import Batch, Places
 from rollout_workers.decoders import (
     Candidates,
@@ -25,6 +26,7 @@ from rollout_workers.decoders import (
 )
 from rollout_workers.denoiser import Denoiser
 from rollout_workers.kernels import Kernels
+from rollout_workers.locking import LockedRows
 from rollout_workers.sampling import Draws, TokenSampler
 
 #: Logits held at once: 128 MiB on a CPU, 1 GiB on a GPU. A product of fewer rows would read the head more often.
@@ -61,38 +63,45 @@ class DenoisingStep:
         width = vocabulary.size if sampler.decoder in DECODERS else vocabulary.total
         self._chunk_rows = max(1, CHUNK_LOGITS[denoiser.device.type] // width)
         self._pass_rows = max(1, PASS_LOGITS[denoiser.device.type] // width)
-        self._cache = BlockCache(denoiser, sampler) if sampler.approximate_cache != "none" else None
+        self._cache = _cache(denoiser, sampler)
+        share = sampler.approximate_measured_share
+        self._meter = ApproximationMeter(denoiser, share) if share else None
         self._by_draws = sampler.decoder in DRAW_FIRST_DECODERS
         self._by_chance = sampler.decoder in RANDOM_DECODERS
         if not self._by_draws and not self._by_chance:
             self._confidence_of = find_confidence(sampler.decoder)
 
     @torch.inference_mode()
-    def __call__(self, batch: Batch) -> None:
-        """Make the next step of every row."""
+    def __call__(self, batch: Batch, version: int = 0) -> None:
+        """Make the next step of every row, with weights of ``version``."""
         if self._by_chance:
             chosen = batch.planned()
-            drawn = self._draw(batch, self._hidden(batch, chosen), chosen)
+            hidden = self._hidden(batch, chosen, version)
+            drawn = self._draw(batch, hidden, chosen)
         elif self._by_draws:
             candidates = batch.candidates()
-            every = self._draw(batch, self._hidden(batch, candidates), candidates)
+            every_hidden = self._hidden(batch, candidates, version)
+            every = self._draw(batch, every_hidden, candidates)
             confidence = confidence_of_draws(self._sampler.decoder, every)
             chosen, among = self._choose(batch, candidates, confidence)
-            drawn = every.select(among)
+            hidden, drawn = every_hidden[among], every.select(among)
         else:
             candidates = batch.candidates()
-            hidden = self._hidden(batch, candidates)
-            scored = self._score(hidden, candidates.flat % self._sampler.completion_length)
+            every_hidden = self._hidden(batch, candidates, version)
+            scored = self._score(every_hidden, candidates.flat % self._sampler.completion_length)
             chosen, among = self._choose(batch, candidates, scored.confidence)
-            drawn = self._draw(batch, hidden[among], chosen, scored.select(among))
+            hidden = every_hidden[among]
+            drawn = self._draw(batch, hidden, chosen, scored.select(among))
+        if self._meter is not None:
+            self._meter.measure(batch, chosen, hidden, drawn.tokens)
         batch.commit(chosen, drawn.tokens, drawn.logprobs, drawn.model_logprobs)
 
-    def _hidden(self, batch: Batch, places: Places) -> Tensor:
+    def _hidden(self, batch: Batch, places: Places, version: int) -> Tensor:
         """Hidden rows [m, H] that predict the tokens at m positions of completions."""
         canvas = batch.canvas
         rows = self._denoiser.source_rows(canvas.positions.view(-1)[places.flat])
         if self._cache is not None:
-            return self._cache.hidden(batch)[rows]
+            return self._cache.hidden(batch, version)[rows]
         return self._denoiser.hidden(canvas.ids, canvas.packing, Queries(rows, places.counts))
 
     def _choose(self, batch: Batch, candidates: Places, confidence: Tensor) -> tuple[Places, Tensor]:
@@ -148,3 +157,10 @@ class DenoisingStep:
                 floor = None if known.floors is None else known.floors[some]
                 parts.append(self._tokens.draw(logits[at - begin : some.stop - begin], uniforms[some], floor))
         return Draws(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _cache(denoiser: Denoiser, sampler: Sampler) -> BlockCache | LockedRows | None:
+    """Make what an approximate sampler remembers of a batch; an exact one remembers nothing."""
+    if sampler.approximate_locking:
+        return LockedRows(denoiser, sampler)
+    return BlockCache(denoiser, sampler) if sampler.approximate_cache != "none" else None

@@ -51,6 +51,12 @@ class DenoisingEngine:
         self._batch: Batch | None = None
         self._make_step: DenoisingStep
 
+    def use(self, kernels: Kernels) -> None:
+        """Go over the vocabulary with these kernels. Raises ValueError beside unfinished requests."""
+        if self._batch is not None:
+            raise ValueError("requests are unfinished; step until they are done")
+        self._kernels = kernels
+
     @property
     def has_unfinished(self) -> bool:
         """Whether requests are being denoised or wait."""
@@ -94,7 +100,7 @@ class DenoisingEngine:
         if self._batch is None:
             return []
         started = time.perf_counter()
-        self._make_step(self._batch)
+        self._make_step(self._batch, version)
         self._batch.advance(version, time.perf_counter() - started)
         finished = [Finished(row.request, completion, row.seconds) for row, completion in self._batch.retire()]
         self._batch.admit()
@@ -119,12 +125,16 @@ class DenoisingEngine:
             self._batch = None
 
 
+def load_denoiser(config: Config) -> TorchDenoiser:
+    """Load the model onto this process's device. Raises ModelError."""
+    model = load_model(config.model.path, runtime.configure(config.model))
+    return TorchDenoiser(model, runtime.compute_dtype(config.model))
+
+
 def build_denoiser(config: Config) -> tuple[TorchDenoiser, Kernels]:
     """Load the model onto this process's device, and choose its kernels. Raises ModelError."""
-    device = runtime.configure(config.model)
-    model = load_model(config.model.path, device)
-    denoiser = TorchDenoiser(model, runtime.compute_dtype(config.model))
-    return denoiser, Kernels.choose(denoiser.vocabulary, device, config.rollout.compile)
+    denoiser = load_denoiser(config)
+    return denoiser, Kernels.choose(denoiser.vocabulary, denoiser.device, config.rollout.compile)
 
 
 def build_engine(config: Config) -> tuple[TorchDenoiser, DenoisingEngine]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rollout_workers.compilation import WORTH_LOGITS, keep_compiled
 from rollout_workers.vocabulary import Vocabulary
 
 _LOG = logging.getLogger(__name__)
@@ -73,11 +74,24 @@ class Kernels:
 
     @classmethod
     def choose(
-        cls, vocabulary: Vocabulary, device: torch.device, mode: Literal["auto", "never"] = "auto"
+        cls,
+        vocabulary: Vocabulary,
+        device: torch.device,
+        mode: Literal["auto", "never"] = "auto",
+        logits: int | None = None,
+        said: Callable[[str], None] = _LOG.info,
     ) -> Kernels:
-        """Compile and try kernels for a large vocabulary; plain ones otherwise, or without a compiler."""
+        """Compile and try kernels for a large vocabulary; plain ones otherwise, or without a compiler.
+
+        ``logits`` are how many they will go over, where that is known: few are not worth compiling for. ``said``
+        hears of it before the compiler begins, which may take minutes.
+        """
         if mode == "never" or vocabulary.size < _LARGE_VOCABULARY:
             return cls()
+        if logits is not None and logits < WORTH_LOGITS:
+            return cls()
+        kept = keep_compiled() or "the temporary folder"
+        said(f"compiling the passes over the vocabulary: minutes at first, seconds once they are in {kept}")
         # The compiler takes seconds to import; with a small vocabulary nobody should wait for it.
         from torch._dynamo.exc import TorchDynamoException
         from torch._inductor import config as inductor

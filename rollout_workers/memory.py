@@ -49,7 +49,7 @@ def rollout_memory(
         Part("logits and sampling", logits_bytes(tokens * model.vocab_size, on_gpu), frozenset({STEP})),
         Part("rows being sampled", tokens * CELL_BYTES, frozenset({STEP, UPDATE})),
     ]
-    if config.approximate_cache != "none":
+    if config.remembers:
         # Keys in fp32 and values in the type of products, of every layer and token; twice while rows move.
         kv = model.num_key_value_heads * model.head_dim
         parts.append(
@@ -59,6 +59,8 @@ def rollout_memory(
                 frozenset({STEP, UPDATE}),
             )
         )
+    if config.approximate_locking:
+        parts.append(Part("last states of rows", 2 * tokens * width * FP32, frozenset({STEP, UPDATE})))
     bucket = max(bucket_bytes, max(map(prod, shapes.values())) * operand)
     # Where a broadcast arrives; out of the object store, it is shared memory of the host.
     parts.append(Part("weight bucket", bucket, frozenset({UPDATE})))

@@ -20,6 +20,7 @@ from common.weights.fence import VersionFence
 from common.weights.loader import WeightsLoader
 from rollout_workers.backends.interface import Backend
 from rollout_workers.backends.registry import build_backend
+from rollout_workers.compilation import expected_completions
 from rollout_workers.rollout_engine import Estimate, RolloutEngine
 from rollout_workers.rollout_loop import RolloutLoop
 from rollout_workers.weights_delay import WeightsDelay
@@ -31,6 +32,8 @@ class RolloutWorker(WatchedActor):
     def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
         super().__init__(config.deadlines.progress_seconds)
         self._backend = build_backend(config)
+        self._rollout, self._completions = config.rollout, expected_completions(config)
+        self._starting = config.deadlines.start_seconds
         fence = VersionFence()
         loading, batch = config.deadlines.weights_seconds, config.deadlines.step_seconds
         self._loader = WeightsLoader(self._backend, fence, loading, batch, self.heart)
@@ -64,6 +67,8 @@ class RolloutWorker(WatchedActor):
     def run(self) -> None:
         """Work until :meth:`stop`."""
         try:
+            self.heart.doing("preparing the model", self._starting)
+            self._backend.prepare(self._rollout, self._completions, self.heart.note)
             self._loop.run(self._stopping.is_set)
         finally:
             self._backend.close()

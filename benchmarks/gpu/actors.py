@@ -99,7 +99,9 @@ class EngineActor:
         self._backend.close()
 
     def _build(self, config: Config) -> Backend:
-        return build_backend(config)
+        backend = build_backend(config)
+        backend.prepare(config.rollout)
+        return backend
 
     def _available(self) -> int:
         if not self._on_gpu:

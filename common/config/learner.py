@@ -86,6 +86,10 @@ class LearnerConfig(EngineConfig):
     off_policy_cap: Rate | None = None
     """Truncated importance weights against staleness: rollouts also carry the token likelihoods of the weights
     that sampled, and a token of ``grpo`` counts min(cap, old / sampling). Without a value nothing is corrected."""
+    approximation_cap: Rate | None = None
+    """Truncated importance weights against approximate sampling: the advantage of a completion counts
+    min(cap, exact / approximate likelihood), as far as its rollout has measured it, which takes
+    ``rollout.approximate_measured_share``. Without a value nothing is corrected."""
     zero_variance_groups: Literal["score", "skip", "replace"] = "score"
     """Groups whose samples all have one reward: ``score`` them like others, so that with advantages of 0 they
     count in the average of the loss and in the KL (as released); ``skip`` them, so that the loss is that of the
@@ -142,6 +146,8 @@ class LearnerConfig(EngineConfig):
                 )
             if self.positions == "all":
                 raise ValueError("off_policy_cap: rollouts record it for their text alone; set positions: text")
+        if self.approximation_cap and not isinstance(self.objective, GrpoConfig | PluginConfig):
+            raise ValueError("approximation_cap: only the grpo objective takes weighed advantages; leave it out")
         if self.positions == "all" and isinstance(self.estimator, TraceConfig):
             raise ValueError("positions: no step of a rollout commits what follows its end; set positions: text")
         if isinstance(self.objective, _OF_BOUNDS) and not isinstance(self.estimator, _BOUNDS | PluginConfig):

@@ -52,13 +52,14 @@ class RolloutConfig(SamplerFields, Section):
     @classmethod
     def _is_exact_with_vllm(cls, given: Any) -> Any:
         """Refuse a cache before anything else: what a cache demands of other fields is of no use here."""
-        if not isinstance(given, Mapping) or given.get("approximate_cache", "none") == "none":
+        if not isinstance(given, Mapping) or kind_of(with_kind(given.get("backend"), "torch")) != "vllm":
             return given
-        if kind_of(with_kind(given.get("backend"), "torch")) == "vllm":
-            raise ValueError(
-                "approximate_cache: the vllm backend computes every step in full; set approximate_cache: none, or "
-                "backend: torch"
-            )
+        for field, exact in (("approximate_cache", "none"), ("approximate_locking", 0)):
+            if given.get(field, exact) != exact:
+                raise ValueError(
+                    f"{field}: the vllm backend computes every step in full; set {field}: {exact}, or "
+                    "backend: torch"
+                )
         return given
 
     @model_validator(mode="after")

@@ -78,6 +78,11 @@ class Config(Section):
                 "learner.estimator: left_to_right scores what was decoded from left to right; set "
                 "rollout.block_length: 1 and rollout.denoising_steps to rollout.completion_length"
             )
+        if self.learner.approximation_cap and not self.rollout.approximate_measured_share:
+            raise ValueError(
+                "learner.approximation_cap: weighs completions by what their rollouts measure, and these measure "
+                "nothing; set rollout.approximate_measured_share, or leave the cap out"
+            )
         paid = [function.path for function in self.reward.functions]
         if TOKENS_PER_FORWARD in paid and self.rollout.decoder not in ADAPTIVE_DECODERS:
             raise ValueError(

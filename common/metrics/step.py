@@ -12,6 +12,8 @@ QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 #: Parts of a text whose place in the decoding order is followed.
 TENTHS = 10
 
+_APPROXIMATE = "rollout.approximate_measured_share is above 0"
+
 REWARD = (
     Metric("reward/mean", "Mean reward of the step's samples"),
     Metric("reward/std", "Standard deviation of the reward"),
@@ -56,6 +58,19 @@ DIFFUSION = (
     Metric("diffusion/tokens_per_forward", "Text tokens per forward pass of a completion"),
     Metric("diffusion/surprisal", "Mean of -log p of a text token under the model at temperature 1", "nats"),
     Metric("diffusion/approximate", "Share of groups denoised by an approximate sampler"),
+    Metric(
+        "approximation/log_ratio",
+        "Mean log p_exact - log p_approximate of the committed tokens that were measured",
+        "nats",
+        when=_APPROXIMATE,
+    ),
+    Metric(
+        "approximation/kl",
+        "Mean KL from the approximate to the exact distribution of the committed tokens that were measured",
+        "nats",
+        when=_APPROXIMATE,
+    ),
+    Metric("approximation/tokens", "Committed tokens that were measured", when=_APPROXIMATE),
     Metric(
         "diffusion/order/{tenth}",
         "Mean rank in the decoding order, 0 first to 1 last, of the tokens in a tenth of the text",

@@ -66,4 +66,11 @@ def _denoising() -> list[Panel]:
             note="Over masks; coupled masks are there to keep it low.",
         ),
         graph("Groups by an approximate sampler", _of("diffusion/approximate"), unit="percentunit", width=12),
+        graph(
+            "Approximate against exact, nats a token",
+            _of("approximation/log_ratio", "{{run}} log ratio"),
+            _of("approximation/kl", "{{run}} KL"),
+            note="Only with rollout.approximate_measured_share.",
+        ),
+        graph("Tokens measured against the exact sampler", _of("approximation/tokens")),
     ]

@@ -32,6 +32,7 @@ class DiffusionCompleter:
         self._path = settings.model.path
         self._batch_tokens = config.rollout.batch_tokens
         self._backend = build_backend(config, loading.check)
+        self._backend.prepare(config.rollout)
 
     def batches(self, requests: Sequence[Request], sampler: AnySampler) -> list[Batch]:
         """Fill each batch with as many tokens as the engine denoises together."""

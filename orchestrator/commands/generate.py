@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -66,6 +67,7 @@ def complete(config: Config, prompt: str | None, samples: int) -> RolloutGroup:
     with fence.writing(0, 1.0):
         pass  # the loaded weights are version 0
     with closing(build_backend(config)) as backend:
+        backend.prepare(config.rollout, samples, partial(click.echo, err=True))
         engine = RolloutEngine(
             "generate",
             backend.engine,

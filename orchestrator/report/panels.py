@@ -69,6 +69,8 @@ DIFFUSION = (
     Panel("Surprisal", ("diffusion/surprisal",)),
     Panel("Estimator variance", ("policy/estimator_variance",)),
     Panel("Approximate sampling", ("diffusion/approximate",)),
+    Panel("Approximate against exact", ("approximation/log_ratio", "approximation/kl")),
+    Panel("Tokens measured against exact", ("approximation/tokens",)),
 )
 POLICY = (
     Panel("KL to the reference", ("policy/kl",)),

@@ -37,6 +37,7 @@ from reward_service.reward_loop import score_rollouts
 from reward_service.scoring import Scorer
 from rollout_workers.backends.interface import Backend
 from rollout_workers.backends.registry import build_backend
+from rollout_workers.compilation import expected_completions
 from rollout_workers.rollout_engine import RolloutEngine
 
 _NAME = "in-process"
@@ -243,6 +244,7 @@ def group_maker(config: Config) -> Iterator[GroupMaker]:
         scorer = make_scorer(config.reward, sandbox)
         backend = build_backend(config)
         try:
+            backend.prepare(config.rollout, expected_completions(config))
             yield GroupMaker(config, backend, scorer)
         finally:
             backend.close()

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from common.config import RolloutConfig
 from common.likelihood.views import Text, Views
 from common.records import Sampler
 from common.weights.broadcast import Location
@@ -61,6 +62,17 @@ class Backend(Protocol):
     @property
     def engine(self) -> Engine:
         """The engine on this model."""
+
+    def prepare(
+        self,
+        rollout: RolloutConfig,
+        completions: int | None = None,
+        said: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Compile what pays for so many completions, None where that is not known; before the first request.
+
+        It may take minutes, of which ``said`` hears first.
+        """
 
     def locations(self) -> tuple[Location, ...]:
         """Return where the processes are that take part in a broadcast, each as a member of its own, by rank."""

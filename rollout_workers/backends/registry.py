@@ -17,6 +17,7 @@ def build_backend(config: Config, check: Callable[[], None] = lambda: None) -> B
     """Load the model of ``config`` into the backend that it names.
 
     ``check`` is called while processes of another start, within ``deadlines.start_seconds``, and may raise.
+    The caller prepares the backend (:meth:`Backend.prepare`), or goes without what is compiled.
     Raises ModelError, VllmError, or VllmUnusableError, and PluginError for a decoder that cannot be loaded: here
     rather than at the first batch.
     """

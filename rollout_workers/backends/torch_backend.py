@@ -7,13 +7,15 @@ from contextlib import AbstractContextManager
 
 from torch import Tensor
 
-from common.config import Config
+from common.config import Config, RolloutConfig
 from common.likelihood.views import Text, Views
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.loader import LocalWeights
+from rollout_workers.compilation import scored_logits
 from rollout_workers.denoiser import TorchDenoiser
-from rollout_workers.engine import DenoisingEngine, build_engine
+from rollout_workers.engine import DenoisingEngine, load_denoiser
+from rollout_workers.kernels import Kernels
 from rollout_workers.token_estimates import token_estimates
 
 
@@ -28,7 +30,18 @@ class TorchBackend:
     @classmethod
     def build(cls, config: Config) -> TorchBackend:
         """Load the model of ``config``. Raises ModelError."""
-        return cls(*build_engine(config))
+        denoiser = load_denoiser(config)
+        return cls(denoiser, DenoisingEngine(denoiser, config.rollout.batch_tokens))
+
+    def prepare(
+        self,
+        rollout: RolloutConfig,
+        completions: int | None = None,
+        said: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        vocabulary = self._denoiser.vocabulary
+        logits = None if completions is None else scored_logits(rollout.sampler(), vocabulary.size, completions)
+        self.engine.use(Kernels.choose(vocabulary, self._denoiser.device, rollout.compile, logits, said))
 
     def locations(self) -> tuple[Location, ...]:
         return (Location.here(),)

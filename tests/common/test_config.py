@@ -143,6 +143,7 @@ def test_unknown_key_names_the_known_keys_of_its_section(recipe: Path, key: str,
         ("rollout.approximate_cache=full", "rollout.approximate_cache"),
         ("rollout.approximate_cache=prefix", "approximate_cache: is renewed at every block"),
         ("rollout.batch_tokens=0", "rollout.batch_tokens"),
+        ("learner.approximation_cap=2", "learner.approximation_cap: .* set rollout.approximate_measured_share"),
         ("rollout.batch_tokens=767", "rollout.batch_tokens: smaller than one row, .* = 768"),
         ("rollout.update_between=tokens", "rollout.update_between"),
         ("rollout.compile=always", "rollout.compile"),
@@ -201,6 +202,7 @@ def test_bf16_weights_need_shards_for_the_fp32_ones_and_bf16_passes(recipe: Path
             ["backend=vllm", "approximate_cache=dual", "block_length=0"],
             "approximate_cache: the vllm backend .*; set approximate_cache: none, or backend: torch",
         ),
+        (["backend=vllm", "approximate_locking=0.1"], "approximate_locking: the vllm backend .*: 0, or backend"),
         (["backend={kind: vllm, tensor_parallel_size: 2}", "gpus_per_worker=1"], "gpus_per_worker: .* 2, or 0"),
         (["backend=vllm", "gpus_per_worker=0.5"], "gpu_memory_utilization: .*; set it to 0.5 or less"),
         (["completion_length=128"], "denoising_steps: more steps than tokens"),
@@ -260,12 +262,16 @@ def test_the_sampler_carries_every_setting_over(recipe: Path) -> None:
         "threshold": 0.6,
         "upstream": True,
         "approximate_cache": "dual",
+        "approximate_measured_share": 0.25,
     }
-    assert settings.keys() == Sampler.model_fields.keys()
+    # Locking does not go with a cache.
+    assert settings.keys() == Sampler.model_fields.keys() - {"approximate_locking"}
     default = load_config(recipe).rollout.sampler()
     assert all(getattr(default, name) != value for name, value in settings.items())
     config = load_config(recipe, [f"rollout.{name}={value}" for name, value in settings.items()])
-    assert config.rollout.sampler().model_dump() == settings
+    assert config.rollout.sampler().model_dump() == settings | {"approximate_locking": 0.0}
+    locking = load_config(recipe, ["rollout.approximate_locking=0.01"])
+    assert locking.rollout.sampler().approximate_locking == 0.01
 
 
 @pytest.mark.parametrize("override", ["learner.ranks", "=1", "learner.ranks=[1", "learner.ranks.deep=1"])

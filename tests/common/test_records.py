@@ -198,6 +198,15 @@ def sampler_body(**settings: object) -> dict[str, Any]:
         ),
         ({"approximate_cache": "prefix"}, "approximate_cache: is renewed at every block"),
         ({"approximate_cache": "dual"}, "approximate_cache: is renewed at every block"),
+        (
+            {"approximate_cache": "dual", "block_length": 4, "approximate_locking": 0.1},
+            "approximate_locking: does not go with approximate_cache",
+        ),
+        ({"approximate_measured_share": 0.5}, "approximate_measured_share: every pass is exact"),
+        (
+            {"decoder": "threshold", "approximate_measured_share": 0.5},
+            "approximate_measured_share: every pass is exact",
+        ),
     ],
 )
 def test_a_sampler_that_contradicts_itself_is_refused(settings: dict[str, object], message: str) -> None:
@@ -219,6 +228,7 @@ def test_a_sampler_that_contradicts_itself_is_refused(settings: dict[str, object
         {"decoder": "threshold", "block_length": 4},
         {"decoder": "threshold", "block_length": 4, "approximate_cache": "dual"},
         {"approximate_cache": "prefix", "block_length": 12},
+        {"approximate_locking": 0.001, "block_length": 4, "approximate_measured_share": 1.0},
     ],
 )
 def test_a_consistent_sampler_survives_the_wire(settings: dict[str, object]) -> None:
@@ -235,6 +245,7 @@ def test_a_consistent_sampler_survives_the_wire(settings: dict[str, object]) -> 
         ({"decoder": "threshold"}, True),
         ({"approximate_cache": "prefix", "block_length": 4}, True),
         ({"approximate_cache": "dual", "block_length": 4}, True),
+        ({"approximate_locking": 1e-6}, True),
         ({"decoder": "threshold", "approximate_cache": "dual", "block_length": 4}, True),
     ],
 )

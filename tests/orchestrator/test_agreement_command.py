@@ -29,3 +29,13 @@ def test_an_exact_recipe_has_nothing_to_compare() -> None:
     result = agreement()
     assert result.exit_code == 2
     assert "approximates nothing" in result.output
+
+
+def test_bounds_of_locking_are_laid_out_with_what_they_cost_and_save() -> None:
+    result = agreement("rollout.denoising_steps=28", "--locking", "0.001", "--locking", "1000", "--json")
+    assert result.exit_code == 0, result.output
+    near, far = json.loads(result.output.splitlines()[-1])["samplers"]
+    assert [each["sampler"]["approximate_locking"] for each in (near, far)] == [0.001, 1000]
+    assert 0 <= near["kl"] < far["kl"]
+    for shape, saving in near["saving"].items():
+        assert saving < far["saving"][shape]

@@ -254,6 +254,8 @@ def test_without_a_compiler_the_plain_kernels_serve(
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (str(tmp_path / "no-such-compiler"),))
     torch.compiler.reset()
-    kernels = Kernels.choose(Vocabulary.whole(9000), torch.device("cpu"))
+    said: list[str] = []
+    kernels = Kernels.choose(Vocabulary.whole(9000), torch.device("cpu"), said=said.append)
+    assert len(said) == 1, "it is announced before it begins"
     assert not kernels.compiled
     assert "uncompiled" in caplog.text

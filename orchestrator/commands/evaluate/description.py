@@ -18,7 +18,13 @@ LEGEND = (
 LEGEND_OF_TIMES = "seconds is the time that completing took."
 _OPTIONS = {"completion_length": "max_tokens", "seed": "seeds"}
 #: Settings of a sampler that no option changes; settings.json has them.
-_FIXED = ("decoder_temperature", "upstream", "approximate_cache")
+_FIXED = (
+    "decoder_temperature",
+    "upstream",
+    "approximate_cache",
+    "approximate_locking",
+    "approximate_measured_share",
+)
 
 
 def describe(settings: EvaluationSettings) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.config import Config, VllmBackendConfig
+from common.config import Config, RolloutConfig, VllmBackendConfig
 from common.likelihood.views import Text, Views
 from common.models.config import ModelConfig
 from common.models.families import ModelError, family_named
@@ -78,6 +78,14 @@ class VllmBackend:
             starting.pop_all()
         most = 1 if config.takes_weights_between == "steps" else _MOST_STEPS
         self.engine = RemoteEngine(self._step, self._config, config.rollout.batch_tokens, most)
+
+    def prepare(
+        self,
+        rollout: RolloutConfig,
+        completions: int | None = None,
+        said: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Do nothing: its processes have compiled when they began."""
 
     def locations(self) -> tuple[Location, ...]:
         return tuple(Location.here(gpu) for gpu in self._call("gpu"))

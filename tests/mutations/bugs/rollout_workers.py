@@ -110,4 +110,20 @@ BUGS = (
         new="first = begin",
         tests=("tests/rollout_workers/test_approximate.py",),
     ),
+    Mutation(
+        "row-that-predicts-a-mask-is-locked",
+        "With shifted logits the row before a masked position is computed at every step.",
+        "rollout_workers/locking.py",
+        old="free[self._denoiser.source_rows(masked)] = False",
+        new="free[masked] = False",
+        tests=("tests/rollout_workers/test_locking.py",),
+    ),
+    Mutation(
+        "old-weights-remembered",
+        "New weights make an approximate sampler forget what it computed by the old ones.",
+        "rollout_workers/row_places.py",
+        old="before = self._spans if version == self._version else {}",
+        new="before = self._spans",
+        tests=("tests/rollout_workers/test_locking.py",),
+    ),
 )

@@ -1,0 +1,54 @@
+"""Compiling the passes over the vocabulary: only where counts say that it pays, announced, and kept for later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.records import Sampler
+from rollout_workers.compilation import WORTH_LOGITS, keep_compiled, scored_logits
+from rollout_workers.kernels import Kernels
+from rollout_workers.vocabulary import Vocabulary
+
+VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+@pytest.mark.parametrize(
+    ("fields", "positions"),
+    [
+        ({}, 8 + 6 + 4 + 2),
+        ({"block_length": 4}, 4 + 2 + 4 + 2),
+        ({"decoder": "random"}, 8),
+        ({"upstream": True}, 8 + 7 + 5 + 3),
+    ],
+)
+def test_logits_are_counted_as_the_steps_score_them(fields: dict[str, object], positions: int) -> None:
+    sampler = Sampler.model_validate({"denoising_steps": 4, "completion_length": 8} | fields)
+    assert scored_logits(sampler, 100, 3) == 3 * 100 * positions
+
+
+def test_few_logits_are_not_worth_compiling_for() -> None:
+    said: list[str] = []
+    vocabulary = Vocabulary.whole(100_000)
+    kernels = Kernels.choose(vocabulary, torch.device("cpu"), logits=WORTH_LOGITS - 1, said=said.append)
+    assert not kernels.compiled
+    assert said == [], "nothing is compiled, so there is nothing to wait for"
+
+
+def test_compiled_code_is_kept_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = keep_compiled()
+    assert kept == tmp_path / "couplet" / "compiled"
+    assert kept.is_dir()
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "chosen"))
+    assert keep_compiled() == tmp_path / "chosen", "whoever names a folder has it"
+
+
+def test_without_a_cache_folder_the_compilers_own_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert keep_compiled() is None
