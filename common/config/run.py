@@ -136,6 +136,9 @@ class DataConfig(PromptSettings):
             _check_sources(field, sources)
         if any(source.weight is not None for source in self.held_out):
             raise ValueError("held_out: is evaluated on as a whole; leave the weights out")
+        unread = next((name for name in ("train", "held_out") if getattr(self, name)), None)
+        if self.source == "synthetic" and unread is not None:
+            raise ValueError(f"{unread}: not read where tasks are generated; leave it out, or set source: file")
         if self.source == "synthetic" and self.metadata:
             raise ValueError("metadata: generated tasks have no columns; leave it out, or set source: file")
         return self

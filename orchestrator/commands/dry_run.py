@@ -21,6 +21,8 @@ from orchestrator.loggers import check_loggers
 from orchestrator.preflight import check_adapters, check_algorithm, check_model
 from orchestrator.report.text import clean
 from reward_service.built_in import check_reward_functions
+from sandbox.jail.slot import Libraries
+from sandbox.types import SandboxUnavailable
 
 _WEIGHTS = "*.safetensors"
 
@@ -56,6 +58,7 @@ def check_rest(config: Config) -> list[Check]:
     return [
         _checked("model", lambda: _model(config)),
         _checked("reward functions", lambda: _reward_functions(config)),
+        _checked("libraries", lambda: _libraries(config)),
         _checked("loggers", lambda: _loggers(config.telemetry)),
     ]
 
@@ -125,6 +128,19 @@ def _reward_functions(config: Config) -> str:
             raise
         raise NotHereError(f"{error}; the machines of the reward workers need it") from error
     return ", ".join(function.path for function in functions) or "none"
+
+
+def _libraries(config: Config) -> str:
+    reward = config.reward
+    if reward.backend == "docker":
+        return f"those of {reward.docker_image or 'an image of this interpreter'}"
+    try:
+        Libraries.at(reward.packages, reward.preload)
+    except SandboxUnavailable as error:
+        if reward.workers and config.ray.address == "local":
+            raise
+        raise NotHereError(f"reward.{error}; the machines of the reward workers need it") from error
+    return str(reward.packages or "the standard library")
 
 
 def _loggers(telemetry: TelemetryConfig) -> str:

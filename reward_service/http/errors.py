@@ -12,6 +12,12 @@ from starlette.exceptions import HTTPException
 
 from reward_service.http.models import ErrorAnswer, ErrorBody
 
+#: What the framework refuses by itself, in two words.
+_UNROUTED: dict[int, str] = {
+    HTTPStatus.NOT_FOUND: "there is no such path; /openapi.json lists the paths",
+    HTTPStatus.METHOD_NOT_ALLOWED: "this path has another method; /openapi.json lists them",
+}
+
 
 class RefusedError(HTTPException):
     """A request that gets no answer but this one.
@@ -37,9 +43,11 @@ def answer_error(error: Exception) -> JSONResponse:
         return _answer(HTTPStatus.UNPROCESSABLE_ENTITY, body)
     if not isinstance(error, HTTPException):
         raise error
-    kind = error.type if isinstance(error, RefusedError) else None
+    kind, message = None, _UNROUTED.get(error.status_code, str(error.detail))
+    if isinstance(error, RefusedError):
+        kind, message = error.type, str(error.detail)
     in_words = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    answer = _answer(error.status_code, ErrorBody(type=kind or in_words, message=str(error.detail)))
+    answer = _answer(error.status_code, ErrorBody(type=kind or in_words, message=message))
     answer.headers.update(error.headers or {})
     return answer
 
@@ -64,7 +72,9 @@ def _first_problem(problems: Any) -> tuple[str, str | None]:
     if first["type"] == "json_invalid":
         return f"the body is not JSON: {first['ctx']['error']}", None
     field = ".".join(map(str, first["loc"][1:])) or None
+    if field is None:
+        return "the body is not a JSON object; /openapi.json describes it", None
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown field; leave it out"
-    return f"{field}: {message}" if field else message, field
+    return f"{field}: {message}", field

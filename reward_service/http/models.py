@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from common.records import Task, Verdict
 
@@ -49,14 +49,15 @@ class ScoreRequest(_Closed):
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     """Seconds from now; what is not scored by then is excluded. The service has an upper limit of its own."""
 
-    @model_validator(mode="after")
-    def _ids_differ(self) -> Self:
+    @field_validator("groups")
+    @classmethod
+    def _ids_differ(cls, groups: list[GroupRequest]) -> list[GroupRequest]:
         seen: set[str] = set()
-        for index, group in enumerate(self.groups):
+        for group in groups:
             if group.id in seen:
-                raise ValueError(f"groups.{index}.id: {group.id!r} is there already; give each group its own")
+                raise ValueError(f"two have the id {group.id!r}; give each its own")
             seen.add(group.id)
-        return self
+        return groups
 
 
 class SampleScore(_Closed):

@@ -46,7 +46,7 @@ class Libraries:
         if packages is not None and not packages.is_dir():
             raise SandboxUnavailable(f"packages: {packages} is no folder; name a site-packages folder")
         if packages is not None and packages.resolve().is_relative_to("/tmp"):
-            raise SandboxUnavailable(f"packages: {packages} is under /tmp, where programs see theirs; copy it")
+            raise SandboxUnavailable(f"packages: {packages} is under /tmp, where programs see theirs; move it")
         for name in preload:
             top = name.partition(".")[0]
             if top in sys.stdlib_module_names:

@@ -203,6 +203,8 @@ def test_several_sources_keep_their_tasks_apart(tmp_path: Path) -> None:
             "held_out: is evaluated on as a whole; leave the",
         ),
         ({"train": []}, "train: missing; name a file of tasks"),
+        ({"source": "synthetic", "train": "a"}, "train: not read where tasks are generated"),
+        ({"source": "synthetic", "train": [], "held_out": "a"}, "held_out: not read where tasks are generated"),
         ({"train": None}, "train: missing; name a file of tasks"),
         ({"train": [{"path": "a", "wieght": 1}]}, r"train\.0\.wieght"),
         ({"train": [{"path": ""}]}, r"train\.0\.path"),

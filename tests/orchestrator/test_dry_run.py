@@ -76,6 +76,7 @@ def test_everything_that_is_there_is_read_and_nothing_is_written() -> None:
         (["reward.functions=[{path: 'dry_rewards:odd'}]"], "reward.functions.0"),
         (["reward.functions=[{path: 'gone_rewards:f'}]"], "reward.functions.0.path: gone_rewards:f"),
         (["telemetry.loggers=[wandb]"], "telemetry.loggers: wandb: nobody is logged in here"),
+        (["reward.packages=absent"], "packages: absent is no folder"),
     ],
 )
 @pytest.mark.usefixtures("folder")

