@@ -28,9 +28,9 @@ class GroupRequest(_Closed):
     id: str
     """Names the group in the answer; anything that no other group of the batch has."""
     task: Task
-    completions: Annotated[list[str], Field(min_length=1)]
+    completions: Annotated[list[str], Field(min_length=1, fail_fast=True)]
     """What the model wrote, up to its end of text."""
-    decodings: list[DecodingRequest] | None = None
+    decodings: Annotated[list[DecodingRequest], Field(fail_fast=True)] | None = None
     """One a completion; the reward ``tokens_per_forward`` needs them."""
 
     @model_validator(mode="after")
@@ -43,9 +43,12 @@ class GroupRequest(_Closed):
 
 
 class ScoreRequest(_Closed):
-    """A batch."""
+    """A batch.
 
-    groups: Annotated[list[GroupRequest], Field(min_length=1)]
+    Its lists are refused at their first bad item: telling of millions would hold up every other request.
+    """
+
+    groups: Annotated[list[GroupRequest], Field(min_length=1, fail_fast=True)]
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     """Seconds from now; what is not scored by then is excluded. The service has an upper limit of its own."""
 

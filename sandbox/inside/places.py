@@ -14,6 +14,10 @@ from collections.abc import Iterable, Iterator
 
 #: Functions that change an argument in place return None, by convention: what is expected without a reference.
 IN_PLACE = " in place"
+#: What is free without a reference: a test may want an exception, and what an exported constant is, nobody knows.
+RAISES = " raises"
+IS = " is "
+UNKNOWN = frozenset({RAISES, IS})
 # What loops and long chains lead to is not told apart for ever: a claim about it must end.
 _MAX_COUNTED = 100
 _MAX_CHARS = 160
@@ -46,6 +50,22 @@ def unexpected(changes: Iterable[str], expected: frozenset[str]) -> frozenset[st
     )
 
 
+def raising(answer: str, *, ends_loops: bool) -> str:
+    """Return the place of an exception in place of an answer; ``ends_loops``: any loop of the language."""
+    return f"{answer} stops" if ends_loops else f"{answer}{RAISES}"
+
+
+def constant(name: str, content: str) -> str:
+    """Return the place of plain data that the solution exports, with what it is."""
+    return f"{name}{IS}{content}"
+
+
+def beyond(uses: Iterable[str], expected: frozenset[str]) -> frozenset[str]:
+    """Return the uses that are not expected. ``UNKNOWN`` expects all of its kinds."""
+    free = expected >= UNKNOWN
+    return frozenset(use for use in uses if use not in expected and not (free and _is_unknown(use)))
+
+
 def is_export(place: str) -> bool:
     """Tell whether the place is that of a name which the solution exports."""
     return place.isidentifier()
@@ -70,6 +90,10 @@ class Answers:
         """Return the place of the next answer to what was asked at ``place``."""
         self._counts[place] += 1
         return _cut(f"{place}#{min(self._counts[place], _MAX_COUNTED)}")
+
+
+def _is_unknown(use: str) -> bool:
+    return use.endswith(RAISES) or is_export(use.partition(IS)[0])
 
 
 def _cut(place: str) -> str:

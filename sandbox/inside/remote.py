@@ -6,7 +6,6 @@ takes its place on the other side.
 
 from __future__ import annotations
 
-import binascii
 import builtins
 import copy
 import importlib
@@ -21,11 +20,14 @@ from typing import Any
 
 from sandbox.inside import places, protocol, stand_ins, values
 from sandbox.inside.channel import Channel, ClosedError
+from sandbox.inside.contents import content
 from sandbox.inside.stand_ins import Handle, Record, RemoteIterator
 
 _OURS = ("tests", "sandbox", "__main__")
-_SHORT = 80
 _STREAMS = ("stdout", "stderr")
+# What ends a loop (of iterators, and of classes with __getitem__ alone), or makes getattr, hasattr and the get and
+# "in" of mappings go on as if nothing was there.
+_SWALLOWED = (StopIteration, StopAsyncIteration, LookupError, AttributeError)
 
 
 class SolutionGone(BaseException):
@@ -51,6 +53,7 @@ class Remote:
         self._functions: list[Any] = []  # of the tests, which the solution calls by number
         self._classes: dict[int, type[BaseException]] = {}
         self._turn = threading.RLock()
+        self._constants: set[str] = set()
         self.answering = 0  # calls of the tests' functions by the solution that are under way
         self.start(None)
 
@@ -77,11 +80,14 @@ class Remote:
         """Return the account so far. Raises SolutionGone once it ended, even if a test caught that."""
         if self._gone is not None:
             raise self._gone
-        return Account(self._asked, frozenset(self._uses), frozenset(self._changes))
+        return Account(self._asked, frozenset(self._uses | self._constants), frozenset(self._changes))
 
     def name(self, name: str) -> object:
         """Look up an object of the solution by its name. Raises KeyError where there is none."""
-        return self._exchange(name, places.inside(name), "name", name, (), {})
+        found = self._exchange(name, places.inside(name), "name", name, (), {})
+        if not (callable(found) or stand_ins.is_stand_in(found)):
+            self._constants.add(places.constant(name, content(found)))
+        return found
 
     def ask(self, operation: str, target: Handle, args: tuple[object, ...] = (), kwargs: object = None) -> object:
         """Have the solution do an operation: return its result and change arguments that it changed.
@@ -97,12 +103,14 @@ class Remote:
         answer = place if operation == "get" else self._answers.next(place)
         try:
             result = self._exchange(answer, places.inside(answer), operation, target, args, kwargs or {})
-        except StopIteration:
-            if operation != "next":  # else it ends a loop of the test, such as that of all(map(check, cases))
-                self._uses.add(f"{place} raises StopIteration")
+        except SolutionGone:
+            raise
+        except BaseException as error:
+            if not (operation == "next" and isinstance(error, StopIteration)):
+                self.raised(answer, error)
             raise
         if operation == "fields":
-            self._uses.add(f"{place} {self._content(result)}")
+            self._uses.add(f"{place} {content(result)}")
         return result
 
     def pull(self, target: RemoteIterator, count: int) -> tuple[list[object], bool, BaseException | None]:
@@ -116,6 +124,22 @@ class Remote:
     def compared(self, target: Handle) -> None:
         """Record that it decides which object this is."""
         self._uses.add(f"{target._couplet_place} equal")
+
+    def raised(self, place: str, error: BaseException) -> None:
+        """Record an exception that the language itself may swallow: then a test goes on without an answer.
+
+        Of the reference, of which nothing is expected yet, all are recorded: where it raises one, others may raise
+        another.
+        """
+        if self._expected is None or isinstance(error, _SWALLOWED) or not isinstance(error, Exception):
+            self._uses.add(places.raising(place, ends_loops=isinstance(error, StopIteration)))
+
+    def unheard(self, error: BaseException | None) -> None:
+        """Record an exception that ends a thread or a finalizer of the tests, and so fails nothing by itself."""
+        if isinstance(error, AssertionError):
+            self.denied = self.denied or error
+        else:
+            self._uses.add(places.raising("unheard", ends_loops=False))
 
     def resumed(self, target: RemoteIterator) -> None:
         """Record that a test goes through an iterator that has given items before."""
@@ -273,11 +297,6 @@ class Remote:
             case ("exception", type() as kind, int() as number, tuple() as args, str() as text):
                 return stand_ins.exception(kind, Handle(self, number, next(names)), args, text)
         raise values.ValueRefusedError("not an object of the solution")
-
-    def _content(self, fields: object) -> str:
-        """Describe the fields of a record, without the numbers of objects in them."""
-        text = values.encode(fields, self._max, lambda _: None).decode()
-        return text if len(text) <= _SHORT else f"{binascii.crc32(text.encode()):x}"
 
 
 def _copy_into(old: Any, new: object) -> None:

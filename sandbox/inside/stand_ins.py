@@ -32,6 +32,10 @@ class Asking(Protocol):
         """Take note that a test asks which object this is."""
         ...
 
+    def raised(self, place: str, error: BaseException) -> None:
+        """Take note of what the solution raises in place of an answer."""
+        ...
+
     def resumed(self, target: RemoteIterator) -> None:
         """Take note that a test goes through an iterator which has given items before."""
         ...
@@ -138,14 +142,23 @@ class RemoteIterator(Handle):
     """An iterator of the solution, whose items come over in batches; used up once, it has no further ones.
 
     A test that goes through it twice, as it may through a list, finds less or nothing the second time, and so
-    nothing wrong. That is taken note of.
+    nothing wrong. That is taken note of, and so is an end that a test does not loop up to, but runs into with
+    ``next``: it ends a loop of the test, such as that of ``all(map(check, cases))``.
     """
 
-    __slots__ = ("_couplet_begun", "_couplet_ended", "_couplet_items", "_couplet_names", "_couplet_taken")
+    __slots__ = (
+        "_couplet_begun",
+        "_couplet_ended",
+        "_couplet_items",
+        "_couplet_looped",
+        "_couplet_names",
+        "_couplet_taken",
+    )
 
     _couplet_begun: bool
     _couplet_items: list[object]
     _couplet_ended: BaseException | None
+    _couplet_looped: bool
     _couplet_names: Iterator[str]
     _couplet_taken: int
 
@@ -153,6 +166,7 @@ class RemoteIterator(Handle):
         super().__init__(remote, number, place)
         object.__setattr__(self, "_couplet_begun", False)
         object.__setattr__(self, "_couplet_items", [])
+        object.__setattr__(self, "_couplet_looped", False)
         object.__setattr__(self, "_couplet_ended", None)
         object.__setattr__(self, "_couplet_names", names)
         object.__setattr__(self, "_couplet_taken", 0)
@@ -160,6 +174,7 @@ class RemoteIterator(Handle):
     def __iter__(self) -> RemoteIterator:
         if self._couplet_begun:
             self._couplet_remote.resumed(self)
+        object.__setattr__(self, "_couplet_looped", True)
         return self
 
     def __next__(self) -> object:
@@ -170,6 +185,8 @@ class RemoteIterator(Handle):
             return self._couplet_items.pop(0)
         ended = self._couplet_ended
         object.__setattr__(self, "_couplet_ended", StopIteration())
+        if ended is not None and not (self._couplet_looped and isinstance(ended, StopIteration)):
+            self._couplet_remote.raised(f"{self._couplet_place}[]", ended)
         raise ended or StopIteration
 
     def __contains__(self, item: object) -> bool:

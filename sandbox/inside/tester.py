@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
+import threading
 from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any, Protocol
@@ -51,6 +53,8 @@ class Solution(Protocol):
 
 def run_beside(tests: Tests, remote: Remote, out_bytes: int) -> None:
     """Run every script and report on it; exit without a report on the current one when the solution is gone."""
+    threading.excepthook = lambda lost: remote.unheard(lost.exc_value)
+    sys.unraisablehook = lambda lost: remote.unheard(lost.exc_value)
     try:
         runner = _Runner(remote, {"__name__": "tests"}, out_bytes)
         taken = runner.load(tests)

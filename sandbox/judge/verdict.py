@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from common.records import Task, TestCase, Verdict
 from sandbox.inside import values
 from sandbox.inside.claims import Claim
-from sandbox.inside.places import IN_PLACE, unexpected
+from sandbox.inside.places import IN_PLACE, UNKNOWN, beyond, unexpected
 from sandbox.judge.comparison import same_text, same_value
 from sandbox.judge.files import has_files
 from sandbox.types import Case, CaseRun, Outcome, Program
@@ -30,13 +30,13 @@ class Criterion:
     """What passing one test takes: the value or text to give or, of a script, what the reference did.
 
     ``checks``: that must have run, at least. ``uses``: what may be asked of objects of the solution, by their
-    places (:mod:`sandbox.inside.places`); ``changes``: the arguments that it may change, of calls that answer
-    None where nothing else is known.
+    places (:mod:`sandbox.inside.places`), where it may raise, and what plain data it exports; ``changes``: the
+    arguments that it may change, of calls that answer None where nothing else is known.
     """
 
     value: object = None
     checks: int = 1
-    uses: frozenset[str] = frozenset()
+    uses: frozenset[str] = UNKNOWN
     changes: frozenset[str] = frozenset({IN_PLACE})
 
 
@@ -104,7 +104,7 @@ def judge(run: CaseRun, test: TestCase, criterion: Criterion) -> Verdict:
             case "script":
                 claim = _script_claim(run)
                 enough = claim.checks >= max(criterion.checks, 1) and claim.calls >= 1
-                honest = claim.uses <= criterion.uses and not unexpected(claim.changes, criterion.changes)
+                honest = not (beyond(claim.uses, criterion.uses) or unexpected(claim.changes, criterion.changes))
                 passed = claim.passed and enough and honest
         passed = passed and has_files(run, test)
     except (ValueError, RecursionError, ArithmeticError, TypeError):

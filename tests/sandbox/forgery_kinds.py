@@ -237,6 +237,13 @@ def constants() -> Iterator[Forged]:
     ):
         script = f"assert {question.format(place)}"
         yield _scripted(f"{how} {script}", "EPS Config LIMITS TABLE eps f", script, right, source)
+    # Plain data lies as well: a bound that everything is within.
+    for place, question, bound in itertools.product(
+        ("EPS", "LIMITS[0]", "TABLE['eps']"), asked, ("float('inf')", "1e300", "10 ** 400", "7", "float('nan')")
+    ):
+        script = f"assert {question.format(place)}"
+        source = f"EPS = {bound}\nLIMITS = (EPS, 1)\nTABLE = {{'eps': EPS}}\ndef f(x):\n    return 7.0\n"
+        yield _scripted(f"{bound} {script}", "EPS LIMITS TABLE f", script, right, source)
 
 
 _TAKES_OVER = "type('Agrees', (int,), {'__eq__': lambda *_: True, '__hash__': None})(0)"
@@ -392,6 +399,50 @@ _AGAIN = (
 )
 
 
+# Where the language takes an exception for the end of a loop, or for nothing being there.
+_SWALLOWING = (
+    "class Cases:\n    def __getitem__(self, i):\n        return (i < 2 or ()[0]) and {f}(i) == i + 1\n"
+    "assert all(Cases())",
+    "class Cases:\n    def __getitem__(self, i):\n        return (i < 2 or ()[0]) and {f}(i) - i\n"
+    "assert set(Cases()) <= {{1}}",
+    "class Cases:\n    def __getitem__(self, i):\n        return (i < 2 or ()[0]) and {f}(i) == i + 1\n"
+    "assert False not in Cases()",
+    "class Case:\n    @property\n    def wrong(self):\n        return {f}(1) != 2\n"
+    "assert not getattr(Case(), 'wrong', False)",
+    "class Case:\n    @property\n    def wrong(self):\n        return {f}(1) == 2 or 1 / 0\n"
+    "hasattr(Case(), 'wrong')\nassert True",
+    "from collections.abc import Mapping\nclass Cases(Mapping):\n    __iter__ = __len__ = None\n"
+    "    def __getitem__(self, x):\n        return {f}(x) != x + 1\nassert not Cases().get(1)",
+    "from string import Template\nclass Cases:\n    def __getitem__(self, name):\n"
+    "        return {f}(1) == 2\nassert Template('$x').safe_substitute(Cases()) != 'False'",
+    "import threading\ndef check():\n    assert {f}(1) == 2\n"
+    "one = threading.Thread(target=check)\none.start()\none.join()\nassert True",
+    "class Case:\n    def __del__(self):\n        assert {f}(1) == 2\nCase()\nassert True",
+)
+# What a thread or a finalizer of the test raises goes nowhere, whatever it is.
+_UNHEARD = (7, 8)
+_IGNORED = ("IndexError", "KeyError", "AttributeError", "LookupError", "StopIteration", "SystemExit")
+
+
+def swallowed() -> Iterator[Forged]:
+    """Raise what the test's own protocols swallow, where the reference answers."""
+    right = "def f(x):\n    return x + 1\nclass Kind:\n    f = staticmethod(f)\n"
+    for (number, script), asked, error in itertools.product(enumerate(_SWALLOWING), ("f", "Kind().f"), _IGNORED):
+        for way in (f"raise {error}", f"raise type('Own', ({error},), {{}})(x)"):
+            source = f"def f(x):\n    {way}\nclass Kind:\n    f = staticmethod(f)\n"
+            yield _scripted(f"{number} {asked} {way}", "f Kind", script.format(f=asked), right, source)
+    for number, way in itertools.product(
+        _UNHEARD, ("raise ValueError", "assert False", "return 7", "return 1 / 0")
+    ):
+        source = f"def f(x):\n    {way}\n"
+        yield _scripted(f"{number} {way}", "f", _SWALLOWING[number].format(f="f"), right, source)
+    taken = "items = f()\nassert all(map(lambda x: next(items) == x, [1, 2, 3]))"
+    for way in ("iter(())", "(x for x in ())", "map(int, '1')"):
+        yield _scripted(
+            f"taken {way}", "f", taken, "def f():\n    yield from (1, 2, 3)\n", f"def f():\n    return {way}\n"
+        )
+
+
 def loops() -> Iterator[Forged]:
     """End the loop that an answer is asked for in, or answer with items that are there only once."""
     right = "def f(x):\n    return x + 1\nclass Kind:\n    f = staticmethod(f)\n"
@@ -412,5 +463,6 @@ KINDS: dict[str, Callable[[], Iterator[Forged]]] = {
     "evaluated": evaluated,
     "mutations": mutations,
     "loops": loops,
+    "swallowed": swallowed,
     "slack": slack,
 }

@@ -864,4 +864,67 @@ RIGHT = (
             return '[1]'
         """,
     ),
+    _right(
+        "raises something, where anything will do",
+        "f Stack LIMIT",
+        """
+        import unittest
+        class Tests(unittest.TestCase):
+            def test(self):
+                with self.assertRaises(Exception):
+                    f(None)
+                with self.assertRaises(LookupError):
+                    Stack()[LIMIT]
+                self.assertFalse(hasattr(Stack(), 'size'))
+                self.assertEqual([*Stack()], [])
+        unittest.TestSuite([Tests('test')]).debug()
+        """,
+        """
+        LIMIT = 3
+
+        def f(x):
+            raise ValueError(x)
+
+        class Stack:
+            def __getitem__(self, i):
+                return ()[i]
+        """,
+        """
+        LIMIT = 3.0 + 0
+
+        def f(x):
+            return x[0]
+
+        class Stack:
+            def __getitem__(self, i):
+                raise KeyError(i) if i else IndexError(i)
+        """,
+        """
+        LIMIT = int('3')
+
+        def f(x):
+            return x.size
+
+        class Stack:
+            def __getitem__(self, i):
+                return [][i]
+        """,
+    ),
+    _right(
+        "tables",
+        "NAMES SIZES f",
+        """
+        assert all(f(name) == SIZES[name] for name in NAMES)
+        """,
+        """
+        NAMES = {'a', 'bb', 'ccc', 'dddd'}
+        SIZES = {name: len(name) for name in NAMES}
+        f = len
+        """,
+        """
+        SIZES = dict(dddd=4, ccc=3, bb=2.0, a=True)
+        NAMES = {*SIZES}
+        f = SIZES.get
+        """,
+    ),
 )

@@ -51,7 +51,7 @@ def test_no_forgery_passes(backend_at: Callable[[str], levels.Backend], level: s
 
 
 # Which of them the sandbox has a part in: comparing is the host's alone.
-BY_SCRIPT = ("objects", "constants", "evaluated", "mutations", "loops")
+BY_SCRIPT = ("objects", "constants", "evaluated", "mutations", "loops", "swallowed")
 VARIANTS = [
     pytest.param(level, kind, 24 if level == levels.STRONGEST else 20, id=f"{level}-{kind}")
     for level in levels.NAMES
