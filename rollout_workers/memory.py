@@ -59,6 +59,6 @@ def rollout_memory(
             )
         )
     bucket = max(bucket_bytes, max(map(prod, shapes.values())) * operand)
-    # Where a broadcast arrives; out of the object store, it is shared memory of the host.
+    # Where a broadcast arrives; otherwise, it is shared memory of the host.
     parts.append(Part("weight bucket", bucket, frozenset({UPDATE})))
     return Estimate(MOMENTS, tuple(parts))
