@@ -155,7 +155,7 @@ class Segments:
         for small in [segment for segment in self._segments if segment.size < size]:
             self._segments.remove(small)
             small.close()
-        if len(self._segments) < _SEGMENTS:
+        if len(self._segments) < _SEGMENTS and all(segment.serial for segment in self._segments):
             self._segments.append(Segment(size))
         self._serial += 1
         free = sorted(
