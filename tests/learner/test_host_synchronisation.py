@@ -1,4 +1,4 @@
-"""A micro-batch of a loss by token asks its device for no value, and sends it none: the host can go ahead of it."""
+"""A micro-batch of a loss by token asks its device for no value, and sends it none, so the host can go ahead."""
 
 from __future__ import annotations
 
