@@ -2,8 +2,8 @@
 in turns, in one run.
 
 The model is random, of the quick start's shape in the width and depth asked for. The larger it is, the smaller the
-share of the output layer, where the sides differ most. Every token of a completion is valid, which leaves the learner
-nothing to skip but what no loss reads.
+share of the output layer, where the sides differ most. Every token of a completion is valid, which leaves the
+learner nothing to skip but what no loss reads.
 """
 
 from __future__ import annotations
@@ -335,7 +335,8 @@ def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> 
         f"{headline(machine)}\n"
         f"{settings.group} completions of {settings.completion} tokens to a prompt of {settings.prompt}, "
         f"{settings.micro_batch} at a time in {_VIEWS} views, {settings.dtype}, "
-        f"{settings.layers} layers of {width} {'with' if settings.checkpointing else 'without'} gradient checkpointing on both sides; "
+        f"{settings.layers} layers of {width} {'with' if settings.checkpointing else 'without'} gradient "
+        f"checkpointing on both sides; "
         f"clip {_CLIP}, KL weight {_KL_WEIGHT}"
     )
     return Group(Text(header), Text(), table, Text(), Text(_LEGEND))
