@@ -306,4 +306,4 @@ def _span(layout: Layout, number: int) -> tuple[int, int]:
 
 
 def _address(header: Any) -> int:
-    return int(header.ctypes.data) + _READY * header.itemsize
+    return int(header[_READY:].ctypes.data)
