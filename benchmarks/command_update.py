@@ -36,6 +36,7 @@ from benchmarks.command_options import DTYPES, choose_device, parse_vocabularies
     "--micro-batch", default=5, show_default=True, type=click.IntRange(min=1), help="Of these at a time."
 )
 @click.option("--layers", default=2, show_default=True, type=click.IntRange(min=1), help="Of the model.")
+@click.option("--hidden", type=click.IntRange(min=1), help="Width of the model.  [default: the quick start's]")
 @click.option(
     "--checkpointing/--no-checkpointing",
     default=True,
@@ -54,6 +55,7 @@ def update(
     group: int,
     micro_batch: int,
     layers: int,
+    hidden: int | None,
     checkpointing: bool,
     repeats: int,
     threads: int | None,
@@ -67,7 +69,9 @@ def update(
     """
     where = choose_device(device)
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-    settings = comparison.Settings(prompt, completion, group, micro_batch, repeats, dtype, layers, checkpointing)
+    settings = comparison.Settings(
+        prompt, completion, group, micro_batch, repeats, dtype, layers, checkpointing, hidden
+    )
     widest = max(vocabularies)
     needed, available = settings.naive_bytes(widest), measure.available_bytes(where)
     if available is not None and needed > available:
@@ -85,7 +89,10 @@ def update(
             def said(stage: str, case: str = f"{vocabulary:,}") -> None:
                 bar.update(task, advance=1, description=f"{case}: {stage}")
 
-            cases.append(comparison.run(vocabulary, where, settings, said))
+            try:
+                cases.append(comparison.run(vocabulary, where, settings, said))
+            except comparison.WidthError as error:
+                raise click.BadParameter(str(error), param_hint="--hidden") from error
     Console().print(comparison.view(machine, settings, cases))
     if as_json:
         click.echo(json.dumps(comparison.as_json(machine, settings, cases)))

@@ -1,9 +1,9 @@
 """The learner's forward and backward pass beside the naive one: the same weights, masks, micro-batches and loss,
 in turns, in one run.
 
-The model is random, of the quick start's width. The deeper it is, the smaller the share of the output layer, where
-the sides differ most. Every token of a completion is valid, which leaves the learner
-nothing to skip but what no loss reads.
+The model is random, of the quick start's shape in the width and depth asked for. The larger it is, the smaller the
+share of the output layer, where the sides differ most. Every token of a completion is valid, which leaves the
+learner nothing to skip but what no loss reads.
 """
 
 from __future__ import annotations
@@ -62,11 +62,16 @@ _LEGEND = (
 )
 
 
+class WidthError(ValueError):
+    """A width that the model cannot have; the message says which it can."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """One group of ``group`` completions, of which ``micro_batch`` are scored at a time.
 
-    ``checkpointing``: both sides keep one hidden state a layer for the backward pass, as in the released runs.
+    ``hidden`` is the model's width, None for the quick start's. ``checkpointing``: both sides keep one hidden
+    state a layer for the backward pass, as in the released runs.
     """
 
     prompt: int
@@ -77,6 +82,7 @@ class Settings:
     dtype: str
     layers: int = 2
     checkpointing: bool = True
+    hidden: int | None = None
 
     @property
     def batch_tokens(self) -> int:
@@ -219,15 +225,26 @@ def run(vocabulary: int, device: torch.device, settings: Settings, said: Callabl
 
 
 def random_model(vocabulary: int, settings: Settings) -> MaskedDiffusionModel:
-    """Random weights in the quick start's width."""
+    """Random weights in the quick start's shape; heads keep their width, so a wider model has more of them.
+
+    Raises :class:`WidthError` for a width that whole groups of heads do not make up.
+    """
     shape = ModelConfig.from_folder(model_folder("builtin:quickstart"))
     length = settings.prompt + settings.completion
+    hidden = settings.hidden or shape.hidden_size
+    unit = shape.hidden_size // shape.num_key_value_heads
+    if hidden % unit:
+        raise WidthError(f"a width of {hidden} is no multiple of {unit}, that of a group of heads")
     changes = {
         "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "intermediate_size": shape.intermediate_size * hidden // shape.hidden_size,
+        "num_attention_heads": hidden // shape.head_dim,
+        "num_key_value_heads": hidden // unit,
         "max_position_embeddings": length,
         "num_hidden_layers": settings.layers,
     }
-    config = shape.model_copy(update=changes)
+    config = ModelConfig.model_validate(shape.model_dump() | changes)
     model = MaskedDiffusionModel(config)
     initialize(model, torch.Generator().manual_seed(_SEED))
     return model
@@ -313,11 +330,13 @@ def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> 
             memory = "unknown" if part.memory_ratio is None else f"{part.memory_ratio:.1f}x"
             off = f"{case.gradient_difference:.0e}" if first else ""
             table.add_row("", "", "learner", seconds, f"{part.ratio:.1f}x", spread, peak, memory, off)
+    width = f"width {settings.hidden}" if settings.hidden else "the quick start's width"
     header = (
         f"{headline(machine)}\n"
         f"{settings.group} completions of {settings.completion} tokens to a prompt of {settings.prompt}, "
-        f"{settings.micro_batch} at a time in {_VIEWS} views, {settings.dtype}, {settings.layers} layers "
-        f"{'with' if settings.checkpointing else 'without'} gradient checkpointing on both sides; "
+        f"{settings.micro_batch} at a time in {_VIEWS} views, {settings.dtype}, "
+        f"{settings.layers} layers of {width} {'with' if settings.checkpointing else 'without'} gradient "
+        f"checkpointing on both sides; "
         f"clip {_CLIP}, KL weight {_KL_WEIGHT}"
     )
     return Group(Text(header), Text(), table, Text(), Text(_LEGEND))

@@ -113,6 +113,7 @@ class SendingRank(WatchedActor):
         pass
 
     def start(self, rendezvous: None, checkpoint: None) -> int:
+        self._publisher.prepare()
         return self._version
 
     def metrics_address(self) -> str:
@@ -257,7 +258,7 @@ def _case(settings: Settings, transport: Transport, copy: PlainCopy, said: Calla
     spec = PoolSpec("receiver", settings.workers, needs_weights=True, transport=transport)
     pool = WorkerPool(spec, spawner(ReceivingWorker), config.deadlines)
     pool.wait_until_started(lambda: None)
-    _update(learner, pool, actors)  # a worker's first weights come out of the object store in any case
+    _update(learner, pool, actors)  # a worker's first weights never come by broadcast
     seconds, copies = [], []
     for number in range(1 + settings.repeats):
         said(f"{transport}: update {number} of {settings.repeats}" if number else f"{transport}: first update")

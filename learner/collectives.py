@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import deepspeed
@@ -15,6 +14,7 @@ from deepspeed.utils import safe_get_full_fp32_param
 from torch import Tensor, nn
 
 from common.records import TrajectoryGroup
+from learner.phase_clock import PhaseClock
 
 
 def broadcast_groups(groups: Sequence[TrajectoryGroup] | None) -> Sequence[TrajectoryGroup] | None:
@@ -91,21 +91,21 @@ class MetricAccumulator:
     def __init__(self, names: Sequence[str], device: torch.device) -> None:
         self._names = {name: number for number, name in enumerate(names)}
         self._sums = torch.zeros(2, len(names), dtype=torch.float64, device=device)
-        self.seconds: dict[str, float] = {}
+        self._clock = PhaseClock(device)
 
     def add(self, name: str, total: Tensor | float, units: Tensor | float) -> None:
         """Add the sum ``total`` over so many units."""
         self._sums[0, self._names[name]] += total
         self._sums[1, self._names[name]] += units
 
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> AbstractContextManager[None]:
         """Add the seconds that the block takes, the work of the device included."""
-        started = time.perf_counter()
-        yield
-        if self._sums.is_cuda:
-            torch.cuda.synchronize()
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+        return self._clock.phase(name)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of every phase so far; waits for the device."""
+        return self._clock.seconds()
 
     def means(self) -> dict[str, float]:
         """Return sums divided by units, both over all ranks, of the names that have any; a collective call."""

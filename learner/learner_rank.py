@@ -70,6 +70,8 @@ class LearnerRank(DeepSpeedRank):
             measure=MismatchMeter(settings.mismatch_steps, config.run.seed, self._engine.token_estimates).measure,
             save_checkpoint=self._saver(self._engine),
         )
+        if self._rank == 0 and settings.weights_transport != "object_store":
+            self._publisher.prepare()
         self.heart.waiting("the next step")
         return self._progress.version
 

@@ -62,7 +62,7 @@ class Recorder(RunRecorder):
     def verified(self, found: Verified) -> None:
         """Record that rollout workers hold the published weights bit for bit."""
         self._folder.append("verifications", asdict(found))
-        way = "out of the object store" if found.reloaded else "by broadcast"
+        way = "loaded again" if found.reloaded else "by broadcast"
         self.note(
             f"weights {found.version}, {way}: {found.tensors} tensors, {found.bytes / 1e6:.1f} MB, are bit for "
             f"bit the learner's in {', '.join(found.workers)} ({found.seconds:.1f} s)"

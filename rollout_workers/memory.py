@@ -62,7 +62,7 @@ def rollout_memory(
     if config.approximate_locking:
         parts.append(Part("last states of rows", 2 * tokens * width * FP32, frozenset({STEP, UPDATE})))
     bucket = max(bucket_bytes, max(map(prod, shapes.values())) * operand)
-    # Where a broadcast arrives; out of the object store, it is shared memory of the host.
+    # Where a broadcast arrives; otherwise, it is shared memory of the host.
     parts.append(Part("weight bucket", bucket, frozenset({UPDATE})))
     return Estimate(MOMENTS, tuple(parts))
 

@@ -99,8 +99,9 @@ class LearnerConfig(EngineConfig):
     learner's, each with forward passes over at most 16 canvases of one rollout. 0: never."""
     weights_transport: Literal["auto", "object_store", "collective"] = "auto"
     """How rollout workers get new weights: each out of Ray's ``object_store``, or by ``collective`` broadcast from
-    rank 0 (NCCL between GPUs, gloo otherwise), which a worker that starts late makes up for in the object store.
-    ``auto`` broadcasts where some worker is on another machine than rank 0."""
+    rank 0 (NCCL between GPUs, gloo otherwise). ``auto`` broadcasts where some worker is on another machine than
+    rank 0, or each process has a GPU of its own, and else goes through shared memory. A worker that missed a
+    broadcast loads the weights out of shared memory or, on another machine, the object store."""
 
     @property
     def updates_per_step(self) -> int:

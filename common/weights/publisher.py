@@ -17,7 +17,15 @@ from common.weights.broadcast import Location, Sender
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import Layout, Manifest, WeightsUpdate, fill_buckets
 from common.weights.device_buckets import DeviceBuckets
-from common.weights.segments import NoRoomError, Segment, Segments, SharedBuckets, SharedReader, WeightsGoneError
+from common.weights.segments import (
+    NoRoomError,
+    Segment,
+    Segments,
+    SharedBuckets,
+    SharedReader,
+    WeightsGoneError,
+    segment_bytes,
+)
 
 #: What receivers that read shared memory wait for at a time; two of it fit a processor's cache.
 _SHARED_BUCKET_BYTES = 8 << 20
@@ -66,6 +74,10 @@ class Publisher:
         self._last: _Offered | None = None
         self._storing = threading.Lock()
         self._stored: tuple[int, tuple[Any, ...]] = (0, ())
+
+    def prepare(self) -> None:
+        """Take shared memory for the next update in the background: to take it costs far more than to fill it."""
+        self._segments.prepare(max(segment_bytes(layout) for layout in (self._layout, self._shared_layout)))
 
     def meeting_point(self) -> tuple[str, int]:
         """Return host and port of the store in which members of a broadcast meet; open it on the first call."""
@@ -123,6 +135,7 @@ class Publisher:
                 else:
                     self._share(offered, parameters, sent)
             update, self._last = offered.update, offered
+            self.prepare()
         return Publication(update, sender.failure if sender is not None else None)
 
     def stored(self, serial: int) -> tuple[Any, ...]:

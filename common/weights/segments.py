@@ -12,6 +12,7 @@ import fcntl
 import mmap
 import os
 import secrets
+import threading
 import time
 import warnings
 from collections.abc import Collection, Iterator
@@ -25,6 +26,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from common.weights import futex
 from common.weights.broadcast_group import BroadcastError
 from common.weights.buckets import Layout, Manifest, check_bucket
 
@@ -35,8 +37,10 @@ _GIVEN_UP = -1
 _SEGMENTS = 2
 #: Seconds that a sender waits for receivers of an earlier update to let go of its segment.
 _FREE_SECONDS = 5.0
-_POLL_SECONDS = 0.0002
-_LONGEST_POLL_SECONDS = 0.005
+#: Between tries to lock a segment.
+_POLL_SECONDS = 0.001
+#: How often a receiver that waits for a bucket sees whether the sender is still there.
+_ALIVE_SECONDS = 0.1
 #: Of the memory that is free, what has to stay so.
 _SPARE_SHARE = 0.1
 
@@ -112,11 +116,15 @@ class Segment:
 
     def ready(self, buckets: int) -> None:
         """Let receivers take the first ``buckets``."""
-        self._header[_READY] = buckets
+        self._tell(buckets)
 
     def give_up(self) -> None:
         """Tell receivers that no further bucket will come."""
-        self._header[_READY] = _GIVEN_UP
+        self._tell(_GIVEN_UP)
+
+    def _tell(self, ready: int) -> None:
+        self._header[_READY] = ready
+        futex.wake(_address(self._header))
 
 
 class Segments:
@@ -125,17 +133,29 @@ class Segments:
     def __init__(self) -> None:
         self._segments: list[Segment] = []
         self._serial = 0
+        self._preparing: threading.Thread | None = None
+
+    def prepare(self, size: int) -> None:
+        """Take memory for one update more, of ``size`` bytes, in the background, unless there is enough for two.
+
+        Where there is no room, the :meth:`begin` that needs it says so.
+        """
+        self._await_memory()
+        if len(self._segments) < _SEGMENTS:
+            self._preparing = threading.Thread(target=self._take, args=(size,), name="shared-memory", daemon=True)
+            self._preparing.start()
 
     def begin(self, layout: Layout, keep: Collection[int]) -> Segment:
         """Begin an update in the segment that was filled longest ago, but in none that holds a serial of ``keep``.
 
         Raises :class:`NoRoomError`.
         """
-        size = _size(layout)
+        self._await_memory()
+        size = segment_bytes(layout)
         for small in [segment for segment in self._segments if segment.size < size]:
             self._segments.remove(small)
             small.close()
-        if len(self._segments) < _SEGMENTS:
+        if len(self._segments) < _SEGMENTS and all(segment.serial for segment in self._segments):
             self._segments.append(Segment(size))
         self._serial += 1
         free = sorted(
@@ -148,7 +168,16 @@ class Segments:
                     return segment
             if time.monotonic() > end:
                 raise NoRoomError("every segment of shared memory is still being read or kept")
-            time.sleep(_LONGEST_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)
+
+    def _take(self, size: int) -> None:
+        with suppress(NoRoomError):
+            self._segments.append(Segment(size))
+
+    def _await_memory(self) -> None:
+        if self._preparing is not None:
+            self._preparing.join()
+            self._preparing = None
 
 
 class OpenUpdate:
@@ -175,15 +204,14 @@ class OpenUpdate:
             yield bucket
 
     def _await(self, number: int) -> None:
-        pause = _POLL_SECONDS
         what = f"weights of version {self._manifest.version}: bucket {number}"
         while (ready := int(self._header[_READY])) <= number:
             if ready == _GIVEN_UP or not os.path.exists(self._where.path):
                 raise BroadcastError(f"{what} will not come: the learner has given up")
-            if time.monotonic() > self._end:
+            left = self._end - time.monotonic()
+            if left <= 0:
                 raise BroadcastError(f"{what} has not come in time")
-            time.sleep(pause)
-            pause = min(1.2 * pause, _LONGEST_POLL_SECONDS)
+            futex.wait(_address(self._header), ready, min(left, _ALIVE_SECONDS))
 
 
 class SharedReader:
@@ -200,7 +228,7 @@ class SharedReader:
         Raises :class:`WeightsGoneError` on entry, before anything was read.
         """
         end = time.monotonic() + deadline
-        descriptor, memory, header = self._map(where, _size(manifest.layout))
+        descriptor, memory, header = self._map(where, segment_bytes(manifest.layout))
         while True:
             with suppress(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -240,6 +268,11 @@ def free_bytes() -> int:
     return free
 
 
+def segment_bytes(layout: Layout) -> int:
+    """Return the size of a segment that takes an update of this layout."""
+    return _HEADER_BYTES + layout.starts[-1] + layout.sizes[-1]
+
+
 def _opened(where: SharedBuckets, size: int) -> tuple[int, Tensor, Any]:
     gone = WeightsGoneError("the process that published the weights has ended")
     try:
@@ -272,5 +305,5 @@ def _span(layout: Layout, number: int) -> tuple[int, int]:
     return start, start + layout.sizes[number]
 
 
-def _size(layout: Layout) -> int:
-    return _HEADER_BYTES + layout.starts[-1] + layout.sizes[-1]
+def _address(header: Any) -> int:
+    return int(header[_READY:].ctypes.data)

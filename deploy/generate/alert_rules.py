@@ -237,8 +237,10 @@ ALERTS = (
         "15m",
         "warning",
         "{{ $labels.run }}: {{ $value | humanizePercentage }} of a step is weights on their way to the workers",
-        "Look at learner.weights_transport and at the run's notes: after a failed broadcast the weights go "
-        "through the object store, which is slower. Between GPUs check that NCCL uses the fast network.",
+        "Look at learner.weights_transport and at the run's notes. Workers that miss a broadcast load the weights "
+        "again, out of shared memory or, on another machine, the object store. Weights for which there is no "
+        "shared memory go through the object store, which is slower: leave room for two versions of them. Between "
+        "GPUs check that NCCL uses the fast network.",
     ),
     Alert(
         "RewardHackingSuspected",

@@ -18,7 +18,8 @@ class WeightsDifferError(RunFailedError):
 class Verified:
     """``tensors`` of a version that ``workers`` hold bit for bit, ``bytes`` in all; the slowest took ``seconds``.
 
-    ``reloaded``: they came out of the object store, after all had been overwritten; else by broadcast.
+    ``reloaded``: they were loaded from where the learner had put them, after all had been overwritten; else they
+    came by broadcast.
     """
 
     workers: tuple[str, ...]
@@ -60,7 +61,7 @@ class WeightsCheck:
 def _difference(worker: str, found: Verification) -> str:
     shown = ", ".join(found.differing[:_NAMES_SHOWN])
     more = len(found.differing) - _NAMES_SHOWN
-    way = "loading them out of the object store" if found.reloaded else "a broadcast of them"
+    way = "loading them" if found.reloaded else "a broadcast of them"
     return (
         f"rollout.verify_weights: {worker} does not hold the weights {found.version} that the learner published, "
         f"after {way}: {len(found.differing)} of {found.tensors} tensors differ: {shown}"

@@ -285,7 +285,7 @@ class Worker:
         return None
 
     def _load(self, target: NumberedUpdate, compare: bool, reload: bool) -> None:
-        """Have the actor load an update out of the object store, or with ``compare`` compare it, loaded or not."""
+        """Have the actor load an update from where it was put, or with ``compare`` compare it, loaded or not."""
         handle = self._live.handle
         if compare:
             call = handle.verify_weights.remote(target.update, reload=reload)

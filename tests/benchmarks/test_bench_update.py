@@ -117,3 +117,18 @@ def test_a_naive_side_beyond_memory_is_refused() -> None:
     assert result.stderr.count("Error: ") == 1
     assert "smaller --micro-batch" in " ".join(result.stderr.split())
     assert "152,064" in result.stderr
+
+
+def test_a_wider_model_has_more_heads_of_the_same_width() -> None:
+    narrow, wide = (random_model(300, Settings(7, 9, 1, 1, 1, "float32", hidden=h)).config for h in (None, 512))
+    assert wide.hidden_size == 512
+    assert wide.head_dim == narrow.head_dim
+    ratios = [
+        (wide.num_attention_heads, narrow.num_attention_heads),
+        (wide.intermediate_size, narrow.intermediate_size),
+    ]
+    assert all(more * narrow.hidden_size == fewer * wide.hidden_size for more, fewer in ratios)
+    refused = bench(*tiny(vocab="300", hidden="100"))
+    assert refused.exit_code == 2
+    assert "--hidden" in refused.output
+    assert "multiple of" in refused.output

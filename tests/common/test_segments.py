@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from common.heartbeat import Heartbeat
+from common.weights import futex
 from common.weights.broadcast_group import BroadcastError
 from common.weights.buckets import Layout, Manifest, WeightsError, WeightsUpdate, fill_buckets, plan_layout
 from common.weights.comparison import HeldTensors
@@ -29,6 +31,7 @@ from common.weights.segments import (
     SharedBuckets,
     SharedReader,
     WeightsGoneError,
+    segment_bytes,
 )
 
 LONG = 30.0
@@ -219,3 +222,43 @@ def test_a_sender_killed_in_the_middle_and_a_reader_killed_while_it_reads_hold_n
     process.join(LONG)
     keys = {sender.publish(version)[1].key for version in (4, 5)}
     assert first[1].key in keys
+
+
+def test_memory_that_was_prepared_is_what_the_next_update_takes() -> None:
+    segments, size, others = Segments(), segment_bytes(layout()), _open_segments()
+    keys = []
+    for serial in (1, 2, 3):
+        segments.prepare(size)
+        keys.append(segments.begin(layout(), ()).key)
+        assert len(set(keys)) == min(serial, 2) == _open_segments() - others
+    assert keys[2] == keys[0]
+
+
+def test_memory_that_cannot_be_prepared_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    segments = Segments()
+    with monkeypatch.context() as patch:
+        patch.setattr("common.weights.segments.free_bytes", lambda: 0)
+        segments.prepare(segment_bytes(layout()))
+        with pytest.raises(NoRoomError, match="are needed"):
+            segments.begin(layout(), ())
+    segments.begin(layout(), ())
+
+
+def test_who_waits_for_a_word_of_shared_memory_is_woken_by_its_change() -> None:
+    word = torch.zeros(1, dtype=torch.int64)
+    waiting = threading.Thread(target=futex.wait, args=(word.data_ptr(), 0, 100 * LONG), daemon=True)
+    waiting.start()
+    word[0] = 1
+    futex.wake(word.data_ptr())
+    waiting.join(LONG)
+    assert not waiting.is_alive()
+    futex.wait(word.data_ptr(), 0, 100 * LONG)
+
+
+def _open_segments() -> int:
+    found = set()
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the listing's own
+            if "couplet-weights" in os.readlink(link):
+                found.add(link.stat().st_ino)
+    return len(found)

@@ -153,7 +153,7 @@ class Worker(ReceivingWorker):
         return super().load_weights(update)
 
     def begun(self) -> list[int]:
-        """The versions that it has begun to load out of the object store."""
+        """The versions that it has begun to load from where they were put."""
         return self._begun
 
     def receive_weights(self, plan: Plan, first_rank: int, version: int) -> int:
@@ -294,7 +294,7 @@ def test_a_missed_broadcast_is_made_up_for_and_a_worker_that_dies_of_one_is_repl
     fleet.workers["rollout-0"].come_to_grief.remote("raise")
     (failed,) = fleet.update()
     assert "broadcast failed" in failed
-    assert fleet.hold_the_learners_weights(), "both, out of the object store"
+    assert fleet.hold_the_learners_weights(), "both, from where they were put"
     assert fleet.pool.restarts == 0
 
     fleet.workers["rollout-1"].come_to_grief.remote("SIGKILL")
@@ -352,7 +352,7 @@ def test_a_newcomer_loads_what_is_held_and_newer_weights_that_come_meanwhile_aft
     fleet = start("auto")
     assert fleet.update() == []
     assert fleet.hold_the_learners_weights()
-    assert fleet.received() == [0, 0], "on one machine, out of the object store"
+    assert fleet.received() == [0, 0], "on one machine, out of shared memory"
 
     fleet.pool.hold()
     assert fleet.update() == []
