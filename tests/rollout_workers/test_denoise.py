@@ -16,6 +16,7 @@ from common.records import Completion, NoiseKey, Sampler
 from common.weights.buckets import WeightsError
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.engine import DenoisingEngine
+from rollout_workers.kernels import Kernels
 from rollout_workers.replay import replay
 from rollout_workers.requests import Request, RequestError
 
@@ -318,3 +319,10 @@ def test_weights_of_another_model_are_refused(make_model: MakeModel) -> None:
     for wrong in ({"extra": torch.zeros(1)}, {"model.norm.weight": torch.zeros(1)}):
         with pytest.raises(WeightsError, match="do not fit"):
             denoiser.load((weights | wrong).items())
+
+
+def test_kernels_are_not_changed_beside_unfinished_requests(make_model: MakeModel) -> None:
+    busy = engine(make_model())
+    busy.add(requests(4), sampler())
+    with pytest.raises(ValueError, match="unfinished"):
+        busy.use(Kernels())
