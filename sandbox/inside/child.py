@@ -103,7 +103,7 @@ def become_fork_server(request: ForkRequest, size: int, channel: int, each: lock
         if not pipes and before:
             asked.send(before + fork_server.NEXT.pack(0))
             before, pipes = b"", _asked_for(asked, 0)
-        pid = os.fork()
+        pid = request.isolation.core.fork()
         if pid == 0:
             inputs.clear()
             asked.close()

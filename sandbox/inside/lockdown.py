@@ -63,6 +63,7 @@ class Isolation:
 
     ``tests``: where the tests of a split judge run, None where there are no namespaces. ``walls``: by language of
     the program. ``node``: file descriptor of the interpreter for JavaScript. ``proc``: whether /proc is mounted.
+    ``core``: where forks start.
     ``base_bytes``: the address space of the runner itself. ``ceilings``: the runner's hard resource limits, by
     ``resource.RLIMIT_*``.
     """
@@ -76,6 +77,7 @@ class Isolation:
     proc: bool
     server_filter: kernel.Filter  # of a fork server, whose forks add that of their language
     node: int | None
+    core: kernel.Core
     base_bytes: int
     ceilings: dict[int, int]
 
@@ -128,6 +130,7 @@ def prepare(config: dict[str, Any]) -> Isolation:
         walls=walls,
         server_filter=kernel.Filter(seccomp.fork_server(), seccomp.OWN_ID),
         node=interpreter,
+        core=kernel.Core(),
         base_bytes=_address_space(),
         ceilings={kind: resource.getrlimit(kind)[1] for kind in _LIMITED},
     )
@@ -168,6 +171,7 @@ def enter(isolation: Isolation, limits: ChildLimits, role: Role, language: str =
     """
     uid = isolation.judge_uid if role is Role.TESTS else isolation.child_uid
     os.setsid()
+    isolation.core.leave()
     if role is Role.TESTS and isolation.tests is not None:
         isolation.tests.join()
         if limits.tmp is not None:
@@ -198,6 +202,7 @@ def is_folder_used(isolation: Isolation, limits: ChildLimits) -> bool:
 
 def enter_fork(isolation: Isolation, limits: ChildLimits) -> None:
     """Bound a fork of a process that has entered, by limits of its own. Raises OSError."""
+    isolation.core.leave()
     for kind, values in limits.resources:
         if kind == resource.RLIMIT_CPU:
             resource.setrlimit(kind, values)

@@ -113,16 +113,16 @@ class _Server:
         solution = None
         if request.mode == "split":
             ours, theirs = (end.detach() for end in socket.socketpair())
-            solution = os.fork()
+            solution = self._isolation.core.fork()
             if solution == 0:
                 return child.become_solution(request, sizes[1], writes[:2], theirs)
             os.close(theirs)
-            pid = self._fork_tests()
+            pid = self._isolation.core.fork(self._fork_tests)
             if pid == 0:
                 return child.become_tests(request, sizes[2], writes, ours)
             os.close(ours)
         else:
-            pid = os.fork()
+            pid = self._isolation.core.fork()
             if pid == 0:
                 return child.become_program(request, (sizes[1], sizes[2]), writes)
         for write in writes:
@@ -137,7 +137,7 @@ class _Server:
         """Run a program on each input, in forks of one isolated process. Return only a child's job."""
         header = request.header
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = os.fork()
+        pid = self._isolation.core.fork()
         if pid == 0:
             ours.close()
             each = self._limits_of(tuple(header["limits"].items()), header["results"], request.language)

@@ -89,11 +89,11 @@ def _executing(descriptor: int) -> list[bytes]:
 def fork_server(machine: str | None = None) -> bytes:
     """Assemble the filter of a process that forks programs, which install theirs on top of it.
 
-    It may fork, receive descriptors, make files in memory and install a filter; and it allows what it cannot tell
-    of its forks, their own ids. Raises OSError where no table exists.
+    It may fork, choose its core, receive descriptors, make files in memory and install a filter; and it allows
+    what it cannot tell of its forks, their own ids. Raises OSError where no table exists.
     """
     allow = [_op(_RET, _ALLOW)]
-    more = ("recvmsg", "memfd_create", "kill", "tkill", "tgkill", "prlimit64")
+    more = ("recvmsg", "memfd_create", "sched_setaffinity", "kill", "tkill", "tgkill", "prlimit64")
     clone = [_op(_LOAD, _ARG0), _op(_JSET, _CLONE_NAMESPACES, 0, 1), _deny(), *allow]
     return _assembled(
         machine,

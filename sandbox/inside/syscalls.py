@@ -42,7 +42,7 @@ X86_64 = _table(
 X86_64_SPECIAL = _table(
     """
     clone:56 clone3:435 socketpair:53 prctl:157 ioctl:16 fcntl:72 kill:62 tkill:200 tgkill:234
-    prlimit64:302 execveat:322 recvmsg:47 memfd_create:319
+    prlimit64:302 execveat:322 recvmsg:47 memfd_create:319 sched_setaffinity:203
     """
 )
 
@@ -73,6 +73,6 @@ AARCH64 = _table(
 AARCH64_SPECIAL = _table(
     """
     clone:220 clone3:435 socketpair:199 prctl:167 ioctl:29 fcntl:25 kill:129 tkill:130 tgkill:131
-    prlimit64:261 execveat:281 recvmsg:212 memfd_create:279
+    prlimit64:261 execveat:281 recvmsg:212 memfd_create:279 sched_setaffinity:122
     """
 )

@@ -99,7 +99,8 @@ def test_a_fork_server_may_fork_and_its_forks_filters_take_that_away(machine: st
         return decide(filter, special[name], arch, *arguments)
 
     fork, new_user = 0x1200011, 0x10000000
-    for name, argument in (("clone", fork), ("recvmsg", 0), ("memfd_create", 0), ("prctl", 22)):
+    more = (("clone", fork), ("recvmsg", 0), ("memfd_create", 0), ("prctl", 22), ("sched_setaffinity", 0))
+    for name, argument in more:
         assert (ask(server, name, argument), ask(program, name, argument)) == (ALLOW, EPERM)
     assert ask(server, "clone", fork | new_user) == EPERM
     assert ask(server, "kill", 4711) == ALLOW  # as the id of a fork
