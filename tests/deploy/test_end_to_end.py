@@ -50,7 +50,7 @@ _OTHER = (
 #: Of the stage's job: enough steps, slow enough, for several scrapes between the first and the last.
 _STAGE = (
     "run.id=stage",
-    "run.steps=24",
+    "run.steps=16",
     "learner.sequences_per_step=96",
     "learner.peak_tflops=1",
     "evaluation.every_steps=4",

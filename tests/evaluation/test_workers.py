@@ -17,7 +17,7 @@ from orchestrator.commands.main import main
 #: Three batches, two full ones and one of a few rows.
 _WORDS = shlex.split(
     "evaluate builtin:quickstart builtin:quickstart --limit 20 --samples 8 --temperature 0.7 --max-tokens 200 "
-    "--denoising-steps 8 --threads 1 --slots 1 --output"
+    "--denoising-steps 4 --threads 1 --slots 1 --output"
 )
 
 

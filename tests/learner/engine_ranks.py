@@ -44,7 +44,8 @@ TOTAL_UPDATES = 2 * STEPS * CONFIG.inner_iterations
 class Case:
     """One run of ``steps`` learner steps, of so many samples each, or of scored groups (None).
 
-    ``reload_after``: save after that step and go on in a fresh engine. ``settings`` change :data:`CONFIG`.
+    ``resume_after``: save after that step too, and in the end go on from there once more, in a fresh engine: what
+    that finds has the name ``NAME-resumed``. ``settings`` change :data:`CONFIG`.
     ``sgd``: plain gradient descent in place of AdamW, which would hide the scale of a gradient.
     ``metered``: measure, before the first step and after the last one, the mismatch of :func:`sampled_groups`.
     """
@@ -53,7 +54,7 @@ class Case:
     samples: int | None = 8
     steps: int = STEPS
     zero_stage: int = 0
-    reload_after: int = 0
+    resume_after: int = 0
     chunk_rows: int = 1000
     sgd: bool = False
     computes_bf16: bool = False
@@ -64,27 +65,44 @@ class Case:
 def run_cases(world: int, cases: Sequence[Case], folder: Path, deadline: float = 500.0) -> dict[str, Any]:
     """Run the cases one after another in ``world`` processes; case name -> what rank 0 found."""
     run_ranks(world, _run_all, (cases, folder), deadline)
-    return {case.name: torch.load(folder / f"{case.name}.pt") for case in cases}
+    names = [*(case.name for case in cases), *(f"{case.name}-resumed" for case in cases if case.resume_after)]
+    return {name: torch.load(folder / f"{name}.pt") for name in names}
 
 
 def _run_all(rank: int, cases: Sequence[Case], folder: Path) -> None:
     for case in cases:
-        found = _run(case, folder / case.name)
-        if rank == 0:
-            torch.save(found, folder / f"{case.name}.pt")
+        found = {case.name: _run(case, folder / case.name)}
+        if case.resume_after:
+            name = f"{case.name}-resumed"
+            found[name] = _run(case, folder / name, _on_the_way(folder / case.name))
+        for name, one in found.items() if rank == 0 else ():
+            torch.save(one, folder / f"{name}.pt")
 
 
-def _run(case: Case, folder: Path) -> dict[str, Any]:
+def _on_the_way(folder: Path) -> Path:
+    """Where a case with ``resume_after`` saves after that step."""
+    return folder / "on-the-way"
+
+
+def _run(case: Case, folder: Path, checkpoint: Path | None = None) -> dict[str, Any]:
+    """From a ``checkpoint`` of the case's first steps on, or from the start."""
     import torch.distributed as dist
 
     folder.mkdir(exist_ok=True)
-    engine = _engine(case, seed=0)
     config = config_of(case)
+    first = 0
+    if checkpoint is None:
+        engine = _engine(case, seed=0)
+    else:
+        # A checkpoint replaces all weights; but for adapters, whose base stays that of the model.
+        engine = _engine(case, seed=0 if "lora" in case.settings else 99)
+        engine.load(checkpoint)
+        first = case.resume_after
     meter = MismatchMeter(1, SEED, engine.token_estimates)
     groups = sampled_groups() if case.metered else []
     mismatches = [meter.measure(groups, VERSION)]
-    updates, metrics = 0, []
-    for step in range(case.steps):
+    updates, metrics = first * config.inner_iterations * config.minibatches, []
+    for step in range(first, case.steps):
         if case.samples is None:
             samples = training_samples(make_step(step), config)
         else:
@@ -92,12 +110,10 @@ def _run(case: Case, folder: Path) -> dict[str, Any]:
         training = engine.train(samples, updates)
         metrics.append(training.metrics)
         updates += training.updates
-        if step + 1 == case.reload_after:
-            engine.save(folder)
+        if step + 1 == case.resume_after and checkpoint is None:
+            _on_the_way(folder).mkdir(exist_ok=True)
+            engine.save(_on_the_way(folder))
             dist.barrier()
-            # A checkpoint replaces all weights; but for adapters, whose base stays that of the model.
-            engine = _engine(case, seed=0 if "lora" in case.settings else 99)
-            engine.load(folder)
     mismatches.append(meter.measure(groups, VERSION))
     weights = {name: tensor.detach().clone() for name, tensor in engine.parameters()}
     masters = {name: tensor.detach().clone() for name, tensor in engine.masters()}

@@ -27,6 +27,7 @@ _TINY = (
     "rollout.group_size=4",
     "learner.groups_per_step=2",
     "reward.sandbox_level=uid",
+    "ray.dashboard=false",
 )
 _WHERE = f"""
 import importlib, json

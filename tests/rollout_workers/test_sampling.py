@@ -8,19 +8,27 @@ import torch
 from torch import Tensor
 
 from common.records import Sampler
+from orchestrator.commands.doctor import machine
 from rollout_workers.kernels import Kernels
 from rollout_workers.sampling import Draws, TokenSampler
 from rollout_workers.vocabulary import Vocabulary
+from tests.deploy.tools import missing
 
 EXACT = torch.float64
 
 
 @pytest.fixture(scope="module")
 def compiled() -> Kernels:
-    """Compiled kernels; a machine without a compiler would silently test the plain ones twice."""
+    """Compiled kernels, or no test: those that serve without a compiler would only be the plain ones again.
+
+    Whatever torch.compile fails of, the kernels are the plain ones. Only a missing compiler is a reason to skip.
+    """
     kernels = Kernels.choose(Vocabulary.whole(8192), torch.device("cpu"))
     if not kernels.compiled:
-        pytest.skip("torch.compile needs a C++ compiler, and there is none")
+        found = machine.compiler()
+        if found.status != "ok":
+            missing(f"torch.compile needs a C++ compiler with Python's headers; here: {found.detail}")
+        pytest.fail(f"torch.compile failed though there is {found.detail}; the log of this fixture says of what")
     return kernels
 
 

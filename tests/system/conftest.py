@@ -102,8 +102,16 @@ class Run:
     def wait_for_step(self, step: int) -> None:
         self.wait_for(lambda: len(self.metrics()) >= step, f"step {step}")
 
-    def processes(self) -> list[psutil.Process]:
-        """All live processes of the run, the main one included."""
+    def actors(self, title: str) -> list[psutil.Process]:
+        """The processes of one kind of actor of a run that goes on, by the title Ray gives them."""
+        try:
+            family = psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return [process for process in family if _is_actor(process, title)]
+
+    def marked(self) -> list[psutil.Process]:
+        """All live processes of the run, by a look at every process of the machine."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -113,36 +121,29 @@ class Run:
                 continue
         return found
 
-    def actors(self, title: str) -> list[psutil.Process]:
-        """The processes of one kind of actor, by the title Ray gives them."""
-        found = []
-        for process in self.processes():
-            try:
-                if " ".join(process.cmdline()).startswith(f"ray::{title}"):
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.ZombieProcess):
-                continue
-        return found
-
     def assert_nothing_left(self, agents: bool = True) -> None:
         """Without ``agents``, those of Ray may live: they try for a minute to report a Ray that was killed."""
         end = time.monotonic() + _CLEAN_SECONDS
-        while left := self.processes():
-            ours = {process.pid for process in left}
-            if not agents:
-                ours -= {agent.pid for title in _AGENTS for agent in self.actors(title)}
-            if not ours:
+        while left := self.marked():
+            if not agents and all(any(_is_actor(process, title) for title in _AGENTS) for process in left):
                 return
             assert time.monotonic() < end, f"left behind: {left}"
             time.sleep(0.2)
 
     def kill(self) -> None:
         """End what is left of it."""
-        for process in self.processes():
+        for process in self.marked():
             try:
                 process.send_signal(signal.SIGKILL)
             except psutil.NoSuchProcess:
                 continue
+
+
+def _is_actor(process: psutil.Process, title: str) -> bool:
+    try:
+        return " ".join(process.cmdline()).startswith(f"ray::{title}")
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
 
 
 @pytest.fixture

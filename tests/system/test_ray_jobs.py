@@ -46,7 +46,7 @@ import time
 import common
 
 def submitted(task, completion):
-    time.sleep(0.1)
+    time.sleep(0.25)
     return float("working_dir_files" in common.__file__)
 """
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from common.models.loading import load_model, load_tokenizer
 from common.processes import die_with_parent
+from orchestrator.commands.main import main
 
 _SECONDS = 240.0
 _SHORT = ("ray.dashboard=false", "--plain")
@@ -42,15 +44,23 @@ def couplet(folder: Path, *words: str) -> str:
     return output
 
 
+def here(*words: str) -> str:
+    """Run a command that starts no processes in this one, and return what it printed."""
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, f"{words}:\n{result.output[-4000:]}"
+    return result.output
+
+
 def summary(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run / "summary.json").read_text())
     return found
 
 
 @pytest.mark.timeout(900)
-def test_a_causal_model_goes_through_the_stages(tmp_path: Path) -> None:
+def test_a_causal_model_goes_through_the_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     chain = tmp_path / "runs/tiny-chain"
-    made = couplet(tmp_path, "data", "tiny-chain", "--steps", "12")
+    made = here("data", "tiny-chain", "--steps", "12")
     assert made.splitlines()[-1] == "next: couplet adapt tiny_chain/adapt"
 
     adapted = couplet(
@@ -69,7 +79,7 @@ def test_a_causal_model_goes_through_the_stages(tmp_path: Path) -> None:
     assert len(load_tokenizer(str(chain / "adapt/model"))) == len(causal) + 1, "the mask token"
 
     # Stage 2 is a whole run in tests/system/test_stages.py; here it is planned, and stage 3 goes on from stage 1.
-    couplet(tmp_path, "pretrain", "tiny_chain/pretrain", "--dry-run")
+    here("pretrain", "tiny_chain/pretrain", "--dry-run")
     from_adapt = "model.path=runs/tiny-chain/adapt/model"
     couplet(tmp_path, "sft", "tiny_chain/sft", from_adapt, "run.epochs=0.5", *_SHORT)
     tuned = load_tokenizer(str(chain / "sft/model"))
@@ -77,9 +87,9 @@ def test_a_causal_model_goes_through_the_stages(tmp_path: Path) -> None:
     losses = [summary(chain / "sft")[f"held_out_loss_{when}"] for when in ("before", "after")]
     assert losses[1] < losses[0]
     model = "model.path=runs/tiny-chain/sft/model"
-    assert "forward passes" in couplet(tmp_path, "generate", "tiny_chain/train", model, "--samples", "1")
+    assert "forward passes" in here("generate", "tiny_chain/train", model, "--samples", "1")
 
     # Training by rewards is planned too: tests/system has whole runs of it, from such folders.
-    couplet(tmp_path, "train", "tiny_chain/train", "--dry-run")
+    here("train", "tiny_chain/train", "--dry-run")
     for stage in ("adapt", "sft"):
         assert "</html>" in (chain / stage / "report.html").read_text()
