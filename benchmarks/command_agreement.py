@@ -20,6 +20,7 @@ from common.models.published import PUBLISHED
 from common.records import PromptGroup, Purpose, Sampler
 from evaluation.agreement import Agreement, exact_counterpart, measure_agreement
 from evaluation.calibration import Calibrated, calibrate
+from orchestrator.commands.numbers import FiniteRange
 from orchestrator.commands.recipes import find_recipe
 from orchestrator.curriculum import load_data
 from rollout_workers.engine import build_denoiser, build_engine
@@ -43,7 +44,7 @@ _LEGEND = (
     "--locking",
     "bounds",
     multiple=True,
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Try this rollout.approximate_locking; may be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON.")

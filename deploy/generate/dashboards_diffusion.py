@@ -70,7 +70,8 @@ def _denoising() -> list[Panel]:
             "Approximate against exact, nats a token",
             _of("approximation/log_ratio", "{{run}} log ratio"),
             _of("approximation/kl", "{{run}} KL"),
+            width=12,
             note="Only with rollout.approximate_measured_share.",
         ),
-        graph("Tokens measured against the exact sampler", _of("approximation/tokens")),
+        graph("Tokens measured against the exact sampler", _of("approximation/tokens"), width=12),
     ]

@@ -65,5 +65,6 @@ def test_a_run_names_the_columns(tmp_path: Path) -> None:
     config = Config.model_validate({"model": {"path": "builtin:quickstart"}, "data": data})
     train, held_out = load_data(config, [])
     assert [task.metadata for task in train + held_out] == [{"level": 2}, {"level": 2}]
+    synthetic = {"source": "synthetic", "metadata": ["level"]}
     with pytest.raises(ValidationError, match="metadata: generated tasks have no columns"):
-        Config.model_validate({"model": {"path": "builtin:quickstart"}, "data": data | {"source": "synthetic"}})
+        Config.model_validate({"model": {"path": "builtin:quickstart"}, "data": synthetic})
