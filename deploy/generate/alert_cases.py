@@ -36,13 +36,12 @@ def _run(name: str, **labels: str) -> str:
     return f"couplet_{name}{{{text}}}"
 
 
-def _learning(reward: str, solved: str = "0.4x240") -> dict[str, str]:
-    return {
-        _run("reward_mean"): reward,
-        _run("reward_std"): "0.5x240",
-        _run("reward_solved"): solved,
-        _run("training_step"): "0+1x240",
-    }
+def _learning(reward: str) -> dict[str, str]:
+    return {_run("reward_mean"): reward, _run("reward_std"): "0.5x240"}
+
+
+def _plateau(steps: str) -> dict[str, str]:
+    return {_run("reward_plateau_steps"): steps, _run("reward_solved"): "0.4x900"}
 
 
 def _scored(part: str, growth: int, whole: str, of: int = 100) -> dict[str, str]:
@@ -99,8 +98,8 @@ def _gpus(pod: str = "demo-couplet-learner-worker-x1") -> dict[str, str]:
 
 CASES: dict[str, tuple[Case, Case]] = {
     "RewardFlat": (
-        Case("the reward is the same for hours", "4h", _learning("1.2x240"), _RUN),
-        Case("it rises slowly", "4h", _learning("1+0.001x240")),
+        Case("no rise for 115 steps of a minute each", "115m", _plateau("0+1x120"), _RUN, "115"),
+        Case("long steps: the 30th of half an hour each", "15h", _plateau(" ".join(f"{n}x29" for n in range(31)))),
     ),
     "RewardFalling": (
         Case("it falls by 1 with a spread of 0.5", "4h", _learning("2x120 1x120"), _RUN, "1"),

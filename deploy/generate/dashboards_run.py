@@ -67,6 +67,7 @@ def _reward() -> list[Panel]:
             ),
         ),
         graph("Standard deviation of the reward", _of("reward/std")),
+        graph("Steps without a rise of the reward", _of("reward/plateau"), note="An alert fires at 100."),
         graph(
             "Pass rate",
             _of("reward/solved", "{{run}} samples that pass all tests"),
