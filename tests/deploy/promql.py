@@ -69,7 +69,7 @@ def annotations(path: Path, run: str = ALL, *, window: str = "30s") -> list[Quer
     dashboard = json.loads(path.read_text())
     return [
         Query(dashboard["title"], annotation["name"], filled(annotation["expr"], run, window))
-        for annotation in dashboard["annotations"]["list"]
+        for annotation in dashboard["annotations"].get("list", [])
     ]
 
 
