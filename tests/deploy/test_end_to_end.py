@@ -3,7 +3,8 @@
 A Redis, Ray's head and nodes with logical GPUs, the reward service with its Deployment's command, a job with the
 RayJob's entrypoint, a node exporter, and a Prometheus with the rendered scrape configuration. Two more jobs, in a
 namespace of their own, are discovered by the files in their run folders: one of a supervised stage, and one that
-brings the metrics that the first has not, and ends when all have been scraped, as one of its learner's pods leaves.
+brings the metrics that the first has not, and ends when all have been scraped, as one of its learner's pods
+leaves.
 """
 
 from __future__ import annotations
