@@ -50,9 +50,9 @@ def _ray() -> list[Panel]:
         ),
         _panel(
             "Tasks that wait or run",
-            Query(f"sum by (namespace, State) ({waiting})", "{{namespace}} {{State}}"),
+            Query(f"clamp_min(sum by (namespace, State) ({waiting}), 0)", "{{namespace}} {{State}}"),
             _NO_RAY,
-            note="Calls of actors' methods too.",
+            note="Calls of actors' methods too. Ray's count of a state may fall below 0 for a moment.",
         ),
         _panel(
             "Logical CPUs and GPUs",
@@ -131,11 +131,11 @@ def _gpu(title: str, field: str, unit: str, note: str, family: str = "DEV") -> P
 def _nodes() -> list[Panel]:
     idle = f'avg by (instance) (rate(node_cpu_seconds_total{{mode="idle"}}{_WINDOW}))'
     memory = (f"max by (instance) (node_memory_{what}_bytes)" for what in ("MemAvailable", "MemTotal"))
-    space = (f"min by (instance, mountpoint) (node_filesystem_{w}_bytes{{{_DISKS}}})" for w in ("avail", "size"))
+    space = (f"min by (instance, device) (node_filesystem_{w}_bytes{{{_DISKS}}})" for w in ("avail", "size"))
     return [
         _panel("CPUs", _node(f"1 - {idle}"), _NO_NODES, "percentunit", note="Busy."),
         _panel("Memory", _node(f"1 - {' / '.join(memory)}"), _NO_NODES, "percentunit", note="Used."),
-        _panel("Disks", _node(f"1 - {' / '.join(space)}", "mountpoint"), _NO_NODES, "percentunit", note="Used."),
+        _panel("Disks", _node(f"1 - {' / '.join(space)}", "device"), _NO_NODES, "percentunit", note="Used."),
         graph(
             "Network",
             _node(_rate("node_network_receive_bytes_total", _NETWORKS), said="received"),

@@ -116,7 +116,11 @@ def _queues() -> list[Panel]:
 
 def _actors() -> list[Panel]:
     return [
-        graph("Actors by state", _of("fleet/workers", "{{run}} {{pool}} {{state}}", "pool", "state")),
+        graph(
+            "Actors by state",
+            Query(f"{_RUN.newest('fleet/workers', 'pool', 'state')} > 0", "{{run}} {{pool}} {{state}}"),
+            note="States in which there are any.",
+        ),
         graph("Restarts of actors", Query(_RUN.newest("fleet/restarts", "pool"), "{{run}} {{pool}}")),
         graph(
             "Weights version",
