@@ -12,7 +12,7 @@ from grafana_foundation_sdk.builders.dashboard import FieldColor, ThresholdsConf
 from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models import heatmap as heat_models
-from grafana_foundation_sdk.models import prometheus as queries
+from grafana_foundation_sdk.models import prometheus as prometheus_models
 from grafana_foundation_sdk.models import xychart as xy_models
 
 from deploy.generate.queries import Query, metrics_in
@@ -155,7 +155,7 @@ def against_step(title: str, query: Query, width: int, note: str = "") -> xychar
     panel = xychart.Panel().title(title).description(_description([query], note)).unit("none")
     panel.span(width).height(_GRAPH_HEIGHT).datasource(DATASOURCE).max_data_points(500)
     target = Dataquery().datasource(DATASOURCE).expr(query.expr).legend_format(_named(query)).ref_id(_reference(0))
-    panel.with_target(target.format(queries.PromQueryFormat.TABLE).instant())
+    panel.with_target(target.format(prometheus_models.PromQueryFormat.TABLE).instant())
     for name, settings in (
         ("convertFieldType", {"conversions": [{"targetField": "step", "destinationType": "number"}]}),
         ("sortBy", {"sort": [{"field": "step"}]}),
