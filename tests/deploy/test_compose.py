@@ -184,7 +184,8 @@ def test_prometheus_takes_its_configuration_and_finds_the_services(
     (started,) = [word for word in services["train"]["entrypoint"][2].split() if "metrics-export-port" in word]
     assert targets["targets"] == [f"train:{started.rpartition('=')[2]}"]
     assert jobs["couplet-rewards"]["static_configs"][0]["targets"] == ["reward:8080"]
-    for name in ("train", "reward"):
+    assert jobs["couplet-redis"]["static_configs"][0]["targets"] == ["redis-exporter:9121"]
+    for name in ("train", "reward", "redis-exporter"):
         assert set(services[name]["networks"]) & set(services["prometheus"]["networks"])
 
 
