@@ -17,6 +17,11 @@ _APPROXIMATE = "rollout.approximate_measured_share is above 0"
 REWARD = (
     Metric("reward/mean", "Mean reward of the step's samples"),
     Metric("reward/std", "Standard deviation of the reward"),
+    Metric(
+        "reward/plateau",
+        "Steps since the mean reward of ten steps last rose by a tenth of the reward's standard deviation",
+        "steps",
+    ),
     Metric("reward/solved", "Share of samples that pass all tests"),
     Metric("reward/pass_rate", "Share of tests passed"),
     Metric("reward/excluded", "Samples left out because the sandbox failed"),

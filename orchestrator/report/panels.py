@@ -47,6 +47,7 @@ class Chart:
 
 LEARNING = (
     Panel("Reward spread", ("reward/std",)),
+    Panel("Steps without a rise of the reward", ("reward/plateau",)),
     Panel("Tests passed", ("reward/pass_rate",)),
     Panel("Groups that teach nothing", ("groups/zero_variance",)),
     Panel("Response length", ("response/length_mean",)),

@@ -96,7 +96,7 @@ class Release:
             self.documents,
             driver=f"{self.ray.head.address}:9400",
             rewards=self.rewards,
-            ray=[f"127.0.0.1:{self.ray.metrics_port}"],
+            ray=[f"127.0.0.1:{port}" for port in self.ray.metrics_ports],
         )
         config["scrape_configs"] += more
         config["rule_files"] = [str(ROOT / "deploy/helm/couplet/files/rules.yaml")]
