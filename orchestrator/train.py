@@ -73,7 +73,7 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
             admission = Admission(config, folder.run_id, streams, inputs.curriculum)
             evaluator = Evaluator(config, folder.run_id, streams, inputs.held_out)
             evaluation = SideEvaluation(config, fleet, evaluator, recorder)
-            recovery = Recovery(streams, admission, fleet.learner, recorder.note)
+            recovery = Recovery(streams, admission, fleet.learner, recorder.note, opened.terms.check)
             output.totals.add_seconds("start", time.monotonic() - began)
             RunLoop(config, fleet, admission, evaluation, recovery, recorder, stop).run()
             export_model(fleet.learner, folder.path.resolve() / "model", output.note)

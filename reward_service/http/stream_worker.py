@@ -11,9 +11,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from common.config import RewardConfig, StreamsConfig
 from common.heartbeat import Heartbeat
 from common.records import TrajectoryGroup
-from common.streams import ROLLOUTS, Consumer, Delivery, Patience, Streams, connect
+from common.streams import ROLLOUTS, Consumer, Delivery, Patience, ScorersTerms, Streams, connect
 from reward_service.reward_loop import RewardLoop
 from reward_service.scoring import Scorer
+from reward_service.terms import reward_terms
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class StreamWorker:
         connected = Streams(connect(url), run_id, streams, self._patience)
         connected.create()
         self._consumer = Consumer(connected, ROLLOUTS, name)
+        self._terms = ScorersTerms(connected, name, reward_terms(reward), f"the reward service {name}")
         self._name = name
         self._deliveries = streams.deliveries
         self._shuffle = reward.shuffle
@@ -50,6 +52,7 @@ class StreamWorker:
             self._name,
             self._consumer,
             self._publish,
+            self._terms.agreed,
             scorer,
             Heartbeat(self._publish_s),
             log.warning,
