@@ -78,7 +78,7 @@ def _digests(path: str) -> dict[str, str]:
 
 
 def _file_of(module: Sequence[str], folder: Path) -> Path | None:
-    """Return the file of a module, ``package, module``, under a folder of Python's path; None where it has none."""
+    """Return the file of a module, ``package, module``, in a folder of Python's path; None where it has none."""
     places = [str(folder)]
     file = None
     for end in range(1, len(module) + 1):

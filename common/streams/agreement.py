@@ -52,9 +52,7 @@ class StatedTerms:
     :meth:`check` ends the run.
     """
 
-    def __init__(
-        self, streams: Streams, terms: Terms, note: Callable[[str], None], patience_s: float
-    ) -> None:
+    def __init__(self, streams: Streams, terms: Terms, note: Callable[[str], None], patience_s: float) -> None:
         self._streams = streams
         self._terms = terms
         self._note = note
@@ -151,12 +149,12 @@ class ScorersTerms:
         )
         more = f"; and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
         return (
-            f"{self._here} would score otherwise than the run asks: {told}{more}; start the reward service with the "
-            "recipe, overrides and code of the run, or the run with those of the service"
+            f"{self._here} would score otherwise than the run asks: {told}{more}; start the reward service with "
+            "the recipe, overrides and code of the run, or the run with those of the service"
         )
 
     def _add_code_that_the_run_has_not(self) -> None:
-        """Add digests that nobody has stated. A server whose memory is full takes none, and only groups free it."""
+        """Add digests that nobody has stated. A server whose memory is full takes none; scored groups free it."""
         key = self._streams.key(TERMS)
 
         def add() -> None:

@@ -27,7 +27,8 @@ class StreamWorker:
     """Scores the groups of one run's rollout stream.
 
     ``publish_s``: how long a full trajectory stream may hold it up. It waits for a Redis that is away later on for
-    as long as it takes. Raises StreamError where none answers now.
+    as long as it takes. Raises StreamError where none answers now, DisagreementError where the run wants other
+    rewards.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class StreamWorker:
         connected.create()
         self._consumer = Consumer(connected, ROLLOUTS, name)
         self._terms = ScorersTerms(connected, name, reward_terms(reward), f"the reward service {name}")
+        self._terms.agreed()  # where the run has begun, what differs is known before anything else starts
         self._name = name
         self._deliveries = streams.deliveries
         self._shuffle = reward.shuffle

@@ -45,7 +45,7 @@ def test_nobody_agrees_before_the_run_has_stated_its_terms(streams: Streams) -> 
 @pytest.mark.parametrize(
     ("other", "told"),
     [
-        (Terms({"reward.tests": '"all_or_nothing"'}, TERMS.code), 'reward.tests is "pass_rate" for the run and "all_'),
+        (Terms({"reward.tests": "1"}, TERMS.code), 'reward.tests is "pass_rate" for the run and 1 here'),
         (Terms(TERMS.settings, {"code of rewards": "xyz"}), "code of rewards is abc for the run and xyz here"),
         (Terms({}, TERMS.code), 'reward.tests is "pass_rate" for the run and missing here'),
         (Terms({**TERMS.settings, "reward.new": "1"}, {}), "reward.new is missing for the run and 1 here"),

@@ -28,7 +28,16 @@ from common.records import (
     TestCase,
     TrajectoryGroup,
 )
-from common.streams import CONSUMER_GROUPS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, StatedTerms, Streams, connect
+from common.streams import (
+    CONSUMER_GROUPS,
+    ROLLOUTS,
+    TRAJECTORIES,
+    Consumer,
+    Delivery,
+    StatedTerms,
+    Streams,
+    connect,
+)
 from reward_service.configured import make_scorer
 from reward_service.reward_actor import RewardWorker
 from reward_service.reward_loop import RewardLoop, score_rollouts

@@ -11,7 +11,7 @@ from reward_service.terms import reward_terms
 
 FILES = {
     "team/__init__.py": "",
-    "team/rewards.py": "import json\nimport numpy\nfrom . import words\nfrom helpers.length import size\nimport common\n",
+    "team/rewards.py": "import json, numpy, common\nfrom . import words\nfrom helpers.length import size\n",
     "team/words.py": "GOOD = 1\n",
     "helpers/length.py": "import broken\nsize = len\n",
     "broken.py": "def (\n",
@@ -58,7 +58,5 @@ def test_code_that_is_not_here_and_functions_of_ours_have_no_digest() -> None:
 )
 def test_what_changes_no_score_may_differ(changed: dict[str, object], counts: set[str]) -> None:
     function = {"functions": [{"path": "static_check"}]}
-    one, other = (
-        reward_terms(RewardConfig.model_validate(fields)).settings for fields in (function, {**function, **changed})
-    )
+    one, other = (reward_terms(RewardConfig.model_validate(function | more)).settings for more in ({}, changed))
     assert {name for name in one if one[name] != other.get(name)} == counts
