@@ -11,13 +11,13 @@ from orchestrator.admission import Admission
 from orchestrator.attempt import attempt
 from orchestrator.evaluator import Evaluator
 from orchestrator.fleet.cluster import (
-    await_resources,
     check_embedded_redis,
     object_store_bytes,
     ray_cluster,
     required_resources,
 )
 from orchestrator.fleet.fleet import FleetSetup, running_fleet
+from orchestrator.fleet.free_resources import await_resources
 from orchestrator.fleet.rank_group import export_model
 from orchestrator.interrupt import StopRequest
 from orchestrator.preflight import RunInputs, check_run

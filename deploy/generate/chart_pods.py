@@ -49,7 +49,24 @@ class SecretKey(Part):
     """The key in it."""
 
 
-class Pod(Part):
+class Additions(Part):
+    """What is added to a pod and its container."""
+
+    env: list[Open] = []
+    """More environment variables of the container, as Kubernetes writes them."""
+    envFrom: list[Open] = []
+    """ConfigMaps and Secrets whose keys become environment variables of the container."""
+    initContainers: list[Open] = []
+    """Containers that run before the pod's own."""
+    sidecarContainers: list[Open] = []
+    """Containers beside the pod's own."""
+    extraVolumes: list[Open] = []
+    """More volumes of the pod."""
+    extraVolumeMounts: list[Open] = []
+    """Where the container mounts them."""
+
+
+class Pod(Additions):
     """What Kubernetes lets one say of any pod; templates/_pods.tpl writes it."""
 
     nodeSelector: Labels = {}
@@ -80,18 +97,6 @@ class Pod(Part):
     """More labels of the pod."""
     annotations: Labels = {}
     """Annotations of the pod."""
-    env: list[Open] = []
-    """More environment variables of the container, as Kubernetes writes them."""
-    envFrom: list[Open] = []
-    """ConfigMaps and Secrets whose keys become environment variables of the container."""
-    initContainers: list[Open] = []
-    """Containers that run before the pod's own."""
-    sidecarContainers: list[Open] = []
-    """Containers beside the pod's own."""
-    extraVolumes: list[Open] = []
-    """More volumes of the pod."""
-    extraVolumeMounts: list[Open] = []
-    """Where the container mounts them."""
 
 
 class RayPods(Pod):

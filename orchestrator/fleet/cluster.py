@@ -9,7 +9,7 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,29 +224,6 @@ def _joined(config: RunSettings, run_id: str) -> Iterator[Access]:
         ray.shutdown()
 
 
-def await_resources(
-    config: RunSettings, need: Mapping[str, float], note: Callable[[str], None], check_stop: Callable[[], None]
-) -> None:
-    """Wait until the cluster that was joined has what the run starts with: its nodes may be on their way.
-
-    ``need``: amounts by Ray's names. Raises ClusterError where it has not within ``deadlines.start_seconds``.
-    """
-    deadline = config.deadlines.start_seconds
-    end = time.monotonic() + deadline
-    told = False
-    while lack := lacking(need, _resources()):
-        if time.monotonic() > end:
-            raise ClusterError(
-                f"the run needs more than the cluster has: {lack} after {deadline:.0f} s "
-                "(deadlines.start_seconds); add nodes, or ask for less"
-            )
-        if not told:
-            note(f"the cluster lacks {lack}; waiting up to {deadline:.0f} s for nodes")
-            told = True
-        check_stop()
-        time.sleep(0.5)
-
-
 def check_embedded_redis(config: Config) -> None:
     """Raise ClusterError where a Redis on this machine alone is to serve actors on several."""
     machines = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
@@ -255,11 +232,6 @@ def check_embedded_redis(config: Config) -> None:
             f"streams.url embedded: the cluster has {machines} machines, and only this one would reach the "
             "server; set streams.url to a Redis that all of them reach"
         )
-
-
-def _resources() -> dict[str, float]:
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return found
 
 
 def _await_predecessor(run_id: str) -> None:

@@ -99,7 +99,11 @@ spec:
   securityContext:
     {{- $ids := dict "runAsUser" 10001 "runAsGroup" 10001 "fsGroup" 10001 "fsGroupChangePolicy" "OnRootMismatch" }}
     {{- include "couplet.podSecurity" (dict "root" $ "ids" $ids "pod" $pool) | nindent 4 }}
-  {{- with include "couplet.list" (list $ray.initContainers $pool.initContainers) }}
+  {{- $env := include "couplet.list" (list $ray.env $pool.env) }}{{- $envFrom := include "couplet.list" (list $ray.envFrom $pool.envFrom) }}
+  {{- $mounts := include "couplet.list" (list $ray.extraVolumeMounts $pool.extraVolumeMounts) }}
+  {{- $more := include "couplet.list" (list $ray.initContainers $pool.initContainers) }}
+  {{- $security := include "couplet.containerSecurity" (dict "pod" $pool) }}
+  {{- with include "couplet.initContainers" (dict "root" $ "image" $ray.image "security" $security "env" $env "envFrom" $envFrom "mounts" $mounts "more" $more) | trim }}
   initContainers: {{- . | nindent 4 }}
   {{- end }}
   containers:
@@ -116,7 +120,7 @@ spec:
         - {name: driver, containerPort: 9400, protocol: TCP}
         {{- end }}
       env: {{- include "couplet.rayEnv" . | nindent 8 }}
-      {{- with include "couplet.list" (list $ray.envFrom $pool.envFrom) }}
+      {{- with $envFrom }}
       envFrom: {{- . | nindent 8 }}
       {{- end }}
       resources:
@@ -125,7 +129,7 @@ spec:
         {{- with include "couplet.claims" $pool }}
         claims: {{- . | nindent 10 }}
         {{- end }}
-      securityContext: {{- include "couplet.containerSecurity" (dict "pod" $pool) | nindent 8 }}
+      securityContext: {{- $security | nindent 8 }}
       {{- if $kept }}
       lifecycle:
         {{- $script := ternary "files/stop_run.py" "files/wait_for_learner.py" $head }}
@@ -138,13 +142,13 @@ spec:
         {{- with include "couplet.redisMount" $ }}
         {{- . | nindent 8 }}
         {{- end }}
-        {{- with include "couplet.codeMount" $ }}
+        {{- with include "couplet.codeMount" $ | trim }}
         {{- . | nindent 8 }}
         {{- end }}
         {{- with include "couplet.recipeMount" $ }}
         {{- . | nindent 8 }}
         {{- end }}
-        {{- with include "couplet.list" (list $ray.extraVolumeMounts $pool.extraVolumeMounts) }}
+        {{- with $mounts }}
         {{- . | nindent 8 }}
         {{- end }}
     {{- with include "couplet.list" (list $ray.sidecarContainers $pool.sidecarContainers) }}
@@ -160,7 +164,7 @@ spec:
     {{- with include "couplet.redisVolume" $ }}
     {{- . | nindent 4 }}
     {{- end }}
-    {{- with include "couplet.codeVolume" $ }}
+    {{- with include "couplet.codeVolume" $ | trim }}
     {{- . | nindent 4 }}
     {{- end }}
     {{- with include "couplet.recipeVolume" $ }}
@@ -242,4 +246,17 @@ workerGroupSpecs:
   {{- $pool := merge (deepCopy $given) (dict "cpu" "4" "memory" "16Gi" "sharedMemory" "4Gi" "minReplicas" 0 "maxReplicas" 1) }}
   {{- include "couplet.workerGroup" (dict "root" $ "name" $name "pool" $pool "min" $pool.minReplicas "max" $pool.maxReplicas "resources" $pool.rayResources) | nindent 2 }}
   {{- end }}
+{{- end -}}
+
+{{/* How long the cluster of a job that has ended stays: idle GPUs are dear. */}}
+{{- define "couplet.ttlSeconds" -}}
+{{- if not (kindIs "invalid" .Values.job.ttlSecondsAfterFinished) -}}
+{{- .Values.job.ttlSecondsAfterFinished -}}
+{{- else -}}
+{{- $gpus := false -}}
+{{- range concat (list .Values.ray.learner .Values.ray.rollout) (values .Values.ray.extraWorkerGroups) -}}
+{{- if or .gpusPerPod .resourceClaims -}}{{- $gpus = true -}}{{- end -}}
+{{- end -}}
+{{- ternary 0 600 $gpus -}}
+{{- end -}}
 {{- end -}}
