@@ -10,6 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 #: Parts of the Kubernetes API that the chart passes on as they are.
 Open = dict[str, Any]
+#: Such parts that Kubernetes tells apart by their names.
+Named = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}}
+    ),
+]
 Labels = dict[str, str]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -52,17 +59,17 @@ class SecretKey(Part):
 class Additions(Part):
     """What is added to a pod and its container."""
 
-    env: list[Open] = []
+    env: list[Named] = []
     """More environment variables of the container, as Kubernetes writes them."""
     envFrom: list[Open] = []
     """ConfigMaps and Secrets whose keys become environment variables of the container."""
-    initContainers: list[Open] = []
+    initContainers: list[Named] = []
     """Containers that run before the pod's own."""
-    sidecarContainers: list[Open] = []
+    sidecarContainers: list[Named] = []
     """Containers beside the pod's own."""
-    extraVolumes: list[Open] = []
+    extraVolumes: list[Named] = []
     """More volumes of the pod."""
-    extraVolumeMounts: list[Open] = []
+    extraVolumeMounts: list[Named] = []
     """Where the container mounts them."""
 
 
@@ -90,7 +97,7 @@ class Pod(Additions):
     securityContext: Open = {}
     """Added to the container's security context, and stronger than what the chart says; `capabilities: {add:
     [IPC_LOCK]}` lets RDMA lock memory."""
-    resourceClaims: list[Open] = []
+    resourceClaims: list[Named] = []
     """Claims of dynamic resource allocation (Kubernetes 1.34): entries of the pod's `resourceClaims`. The
     container uses them all."""
     labels: Labels = {}

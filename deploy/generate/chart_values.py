@@ -17,7 +17,6 @@ from deploy.generate.chart_pods import (
     Image,
     Labels,
     LearnerPool,
-    Open,
     Part,
     Positive,
     Reference,

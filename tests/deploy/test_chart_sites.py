@@ -22,6 +22,7 @@ from tests.deploy.chart_render import (
 from tests.deploy.chart_schemas import validate
 
 Documents = tuple[Document, ...]
+_BLEU = "sacrebleu==2.5.1"
 _DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -54,6 +55,17 @@ def _egress_ports(documents: Documents) -> set[object]:
 def _start(documents: Documents, group: int) -> dict[str, str]:
     parameters: dict[str, str] = ray_spec(documents)["workerGroupSpecs"][group]["rayStartParams"]
     return parameters
+
+
+def _packages(documents: Documents, name: str) -> dict[str, Any]:
+    """The init container that installs packages."""
+    (found,) = [one for one in _pod(documents, name)["initContainers"] if one["name"] == "packages"]
+    return dict(found)
+
+
+def _ending(documents: Documents) -> tuple[bool, int]:
+    spec = only(documents, "RayJob")["spec"]
+    return spec["shutdownAfterJobFinishes"], spec["ttlSecondsAfterFinished"]
 
 
 _EVERYWHERE: dict[str, Any] = {
@@ -287,6 +299,117 @@ RENDERED: dict[str, tuple[dict[str, Any], Callable[[Documents], object]]] = {
         },
         lambda d: _env(d, "rewards")["PYTHONPATH"]["value"] == "/code/current",
     ),
+    "code that a git-sync beside each container brings": (
+        {
+            "code": {"enabled": True, "path": "/code/current"},
+            **{
+                part: {
+                    "extraVolumes": [{"name": "git", "emptyDir": {}}],
+                    "extraVolumeMounts": [{"name": "git", "mountPath": "/code"}],
+                    "initContainers": [{"name": "git-sync", "image": "git-sync:v4.4.0", "args": ["--one-time"]}],
+                }
+                for part in ("ray", "rewards")
+            },
+        },
+        lambda d: all(
+            _pod(d, name)["initContainers"][0]["name"] == "git-sync" for name in ("head", "rollout", "rewards")
+        ),
+    ),
+    "packages from a mirror": (
+        {
+            "code": {
+                "files": {"mine.py": ""},
+                "packages": {"install": ["sacrebleu==2.5.1"], "index": "https://pypi.example.com/simple"},
+            },
+            "rewards": {"networkPolicy": {"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.7/32"}}]}]}},
+        },
+        lambda d: (
+            all(
+                _packages(d, name)["command"][-3:] == ["--index-url=https://pypi.example.com/simple", "--", _BLEU]
+                and _env(d, name)["PYTHONPATH"]["value"] == "/opt/couplet-code:/opt/couplet-packages"
+                for name in ("head", "learner", "rollout", "rewards")
+            )
+            and {"to": [{"ipBlock": {"cidr": "10.0.0.7/32"}}]}
+            in only(d, "NetworkPolicy", "-rewards")["spec"]["egress"]
+        ),
+    ),
+    "packages without a network, from wheels on a volume": (
+        {
+            "code": {"packages": {"install": [_BLEU], "wheels": "/wheels"}},
+            **{
+                part: {
+                    "extraVolumes": [{"name": "wheels", "persistentVolumeClaim": {"claimName": "wheels"}}],
+                    "extraVolumeMounts": [{"name": "wheels", "mountPath": "/wheels"}],
+                }
+                for part in ("ray", "rewards")
+            },
+        },
+        lambda d: all(
+            {"--no-index", "--find-links=/wheels"} <= set(_packages(d, name)["command"])
+            and "/wheels" in {mount["mountPath"] for mount in _packages(d, name)["volumeMounts"]}
+            for name in ("head", "rewards")
+        ),
+    ),
+    "GPUs, which no job that has ended holds": (
+        {"ray": {"learner": {"gpusPerPod": 8, "ranksPerPod": 8}}},
+        lambda d: _ending(d) == (True, 0),
+    ),
+    "GPUs of a further group": (
+        {"ray": {"extraWorkerGroups": {"rerank": {"gpusPerPod": 1}}}},
+        lambda d: _ending(d) == (True, 0),
+    ),
+    "GPUs by claims": (
+        {"ray": {"rollout": {"resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "one"}]}}},
+        lambda d: _ending(d) == (True, 0),
+    ),
+    "no GPUs, and time for a look": ({}, lambda d: _ending(d) == (True, 600)),
+    "GPUs, and time for a look": (
+        {"job": {"ttlSecondsAfterFinished": 60}, "ray": {"learner": {"gpusPerPod": 1}}},
+        lambda d: _ending(d) == (True, 60),
+    ),
+    "no time for a look": ({"job": {"ttlSecondsAfterFinished": 0}}, lambda d: _ending(d) == (True, 0)),
+    "settings in another alphabet, with quotes and dollars": (
+        {"overrides": ["run.about=größer 'als' \"zuvor\" $HOME `x` \\ 模型"]},
+        lambda d: "größer" in only(d, "RayJob")["spec"]["entrypoint"],
+    ),
+    "a setting of ten thousand characters": (
+        {"overrides": ["run.about=" + "a" * 10_000]},
+        lambda d: "a" * 10_000 in only(d, "RayJob")["spec"]["entrypoint"],
+    ),
+    "labels and selectors with dots and slashes": (
+        {
+            "commonLabels": {"team.example.com/cost-centre": "a.b"},
+            "ray": {"head": {"nodeSelector": {"node.kubernetes.io/instance-type": "p5.48xlarge"}}},
+        },
+        lambda d: all(one["metadata"]["labels"]["team.example.com/cost-centre"] == "a.b" for one in d),
+    ),
+    "numbers in the form that people write them": (
+        {"ray": {"head": {"cpu": 1.5, "memory": "6.5Gi"}, "rollout": {"cpu": "250m"}}},
+        lambda d: _container(d, "head")["resources"]["limits"] == {"cpu": "1.5", "memory": "6.5Gi"},
+    ),
+    "a run of its own name": (
+        {"run": {"id": "second-try"}},
+        lambda d: only(d, "RayJob")["metadata"]["name"] == "second-try",
+    ),
+    "an account of a cloud for every kind of pod": (
+        {
+            "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/head"}},
+            "ray": {name: {"serviceAccountName": "bucket"} for name in ("learner", "rollout")},
+            "rewards": {"serviceAccountName": "rewards"},
+        },
+        lambda d: (
+            [_pod(d, name)["serviceAccountName"] for name in ("learner", "rollout", "rewards")]
+            == ["bucket", "bucket", "rewards"]
+            and not any(
+                _pod(d, name)["automountServiceAccountToken"] for name in ("learner", "rollout", "rewards")
+            )
+            and "eks.amazonaws.com/role-arn" in only(d, "ServiceAccount")["metadata"]["annotations"]
+        ),
+    ),
+    "objects of the site's own": (
+        {"extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "site"}}]},
+        lambda d: only(d, "ConfigMap", "site"),
+    ),
     "one node": (
         {"storage": {"accessModes": ["ReadWriteOnce"]}},
         lambda d: only(d, "PersistentVolumeClaim")["spec"]["accessModes"] == ["ReadWriteOnce"],
@@ -322,6 +445,50 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a negative number of pods": ({"ray": {"rollout": {"minReplicas": -1}}}, "minReplicas"),
     "code of two kinds": ({"code": {"files": {"a.py": ""}, "existingConfigMap": "b"}}, "code: give files or"),
     "code that is no module": ({"code": {"files": {"../a.py": ""}}}, "files"),
+    "packages where no index is reached": (
+        {"code": {"packages": {"install": [_BLEU]}}},
+        "allow one in rewards.networkPolicy.egress, name a folder of wheels in code.packages.wheels",
+    ),
+    "an option of pip among packages": ({"code": {"packages": {"install": ["--index-url=x"]}}}, "install"),
+    "a password in an index": (
+        {"code": {"packages": {"index": "https://me:word@pypi.example.com/simple"}}},
+        "index",
+    ),
+    "a negative time": ({"job": {"ttlSecondsAfterFinished": -1}}, "ttlSecondsAfterFinished"),
+    "a mapping for a number": ({"ray": {"rollout": {"maxReplicas": {"a": 1}}}}, "maxReplicas"),
+    "a number for a list": ({"ray": {"head": {"tolerations": 3}}}, "tolerations"),
+    "a list for a mapping": ({"ray": {"head": {"nodeSelector": ["gpu"]}}}, "nodeSelector"),
+    "a word for a switch": ({"redis": {"enabled": "yes please"}}, "enabled"),
+    "a part of a pod": ({"ray": {"learner": {"replicas": 1.5}}}, "replicas"),
+    "nothing for an image": ({"ray": {"image": {"repository": ""}}}, "repository"),
+    "an image with a space": ({"ray": {"image": {"repository": "my registry/train"}}}, "repository"),
+    "no memory": ({"redis": {"memory": ""}}, "memory"),
+    "memory below nothing": ({"redis": {"memory": "-1Gi"}}, "memory"),
+    "a label that is a number": ({"commonLabels": {"a": 1}}, "commonLabels"),
+    "a name in another alphabet": ({"fullnameOverride": "größe"}, "fullnameOverride"),
+    "a name with a dot": ({"run": {"id": "run.2"}}, "id"),
+    "a name that begins with a digit": ({"run": {"id": "2nd"}}, "id"),
+    "a name of ten thousand characters": ({"run": {"id": "a" * 10_000}}, "id"),
+    "a folder that is relative": ({"storage": {"mountPath": "runs"}}, "mountPath"),
+    "code where two paths would be": ({"code": {"enabled": True, "path": "/a:/b"}}, "path"),
+    "a group of workers with a capital": ({"ray": {"extraWorkerGroups": {"Big": {}}}}, "extraWorkerGroups"),
+    "two volumes of one name": (
+        {"ray": {"learner": {"extraVolumes": [{"name": "shm", "emptyDir": {}}]}}},
+        "ray.learner: two volumes are named shm",
+    ),
+    "two mounts at one place": (
+        {"rewards": {"extraVolumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]}},
+        "rewards: two volumes are mounted at /tmp",
+    ),
+    "two environment variables of one name": (
+        {"ray": {"head": {"env": [{"name": "COUPLET_REDIS_URL", "value": "redis://other"}]}}},
+        "ray.head: COUPLET_REDIS_URL is set twice",
+    ),
+    "two containers of one name": (
+        {"redis": {"sidecarContainers": [{"name": "redis", "image": "x"}]}},
+        "redis: two containers are named redis",
+    ),
+    "a volume without a name": ({"rewards": {"extraVolumes": [{"emptyDir": {}}]}}, "extraVolumes"),
     "a port that is none": ({"redis": {"external": {"port": 70000}}}, "port"),
 }
 

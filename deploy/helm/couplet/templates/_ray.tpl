@@ -197,7 +197,8 @@ object-store-memory: {{ include "couplet.bytes" (list .sharedMemory 80) | quote 
   # Custom resources pin actors to this group; CPUs and GPUs follow from the container's limits.
   resources: {{- toYaml . | nindent 4 }}
   {{- end }}
-  template: {{- include "couplet.rayPod" (dict "root" .root "component" .name "pool" .pool) | nindent 4 }}
+  {{- $pod := include "couplet.rayPod" (dict "root" .root "component" .name "pool" .pool) }}
+  template: {{- include "couplet.unique" (list (printf "ray.%s" .name) $pod) | nindent 4 }}
 {{- end -}}
 
 {{- define "couplet.rayCluster" -}}
@@ -236,7 +237,8 @@ headGroupSpec:
     num-cpus: "0"
     dashboard-host: 0.0.0.0
     {{- include "couplet.objectStore" $ray.head | nindent 4 }}
-  template: {{- include "couplet.rayPod" (dict "root" . "component" "head" "pool" $ray.head) | nindent 4 }}
+  {{- $pod := include "couplet.rayPod" (dict "root" . "component" "head" "pool" $ray.head) }}
+  template: {{- include "couplet.unique" (list "ray.head" $pod) | nindent 4 }}
 workerGroupSpecs:
   {{- include "couplet.workerGroup" (dict "root" . "name" "learner" "pool" $learner "min" $learner.replicas "max" $learner.replicas "resources" (dict "learner" ($learner.ranksPerPod | toString))) | nindent 2 }}
   {{- $min := ternary $rollout.minReplicas $rollout.maxReplicas $ray.autoscaling.enabled }}
