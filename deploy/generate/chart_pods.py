@@ -10,13 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 #: Parts of the Kubernetes API that the chart passes on as they are.
 Open = dict[str, Any]
+_NAMED = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}}
 #: Such parts that Kubernetes tells apart by their names.
-Named = Annotated[
-    dict[str, Any],
-    WithJsonSchema(
-        {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}}
-    ),
-]
+Named = Annotated[dict[str, Any], WithJsonSchema(_NAMED)]
 Labels = dict[str, str]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
