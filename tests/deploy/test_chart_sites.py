@@ -23,6 +23,8 @@ from tests.deploy.chart_schemas import validate
 
 Documents = tuple[Document, ...]
 _BLEU = "sacrebleu==2.5.1"
+_INDEX = {"to": [{"ipBlock": {"cidr": "10.0.0.7/32"}}]}
+_WORKERS = ("learner", "rollout", "rewards")
 _DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
@@ -321,7 +323,7 @@ RENDERED: dict[str, tuple[dict[str, Any], Callable[[Documents], object]]] = {
                 "files": {"mine.py": ""},
                 "packages": {"install": ["sacrebleu==2.5.1"], "index": "https://pypi.example.com/simple"},
             },
-            "rewards": {"networkPolicy": {"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.7/32"}}]}]}},
+            "rewards": {"networkPolicy": {"egress": [_INDEX]}},
         },
         lambda d: (
             all(
@@ -329,8 +331,7 @@ RENDERED: dict[str, tuple[dict[str, Any], Callable[[Documents], object]]] = {
                 and _env(d, name)["PYTHONPATH"]["value"] == "/opt/couplet-code:/opt/couplet-packages"
                 for name in ("head", "learner", "rollout", "rewards")
             )
-            and {"to": [{"ipBlock": {"cidr": "10.0.0.7/32"}}]}
-            in only(d, "NetworkPolicy", "-rewards")["spec"]["egress"]
+            and _INDEX in only(d, "NetworkPolicy", "-rewards")["spec"]["egress"]
         ),
     ),
     "packages without a network, from wheels on a volume": (
@@ -398,11 +399,8 @@ RENDERED: dict[str, tuple[dict[str, Any], Callable[[Documents], object]]] = {
             "rewards": {"serviceAccountName": "rewards"},
         },
         lambda d: (
-            [_pod(d, name)["serviceAccountName"] for name in ("learner", "rollout", "rewards")]
-            == ["bucket", "bucket", "rewards"]
-            and not any(
-                _pod(d, name)["automountServiceAccountToken"] for name in ("learner", "rollout", "rewards")
-            )
+            [_pod(d, name)["serviceAccountName"] for name in _WORKERS] == ["bucket", "bucket", "rewards"]
+            and not any(_pod(d, name)["automountServiceAccountToken"] for name in _WORKERS)
             and "eks.amazonaws.com/role-arn" in only(d, "ServiceAccount")["metadata"]["annotations"]
         ),
     ),
