@@ -233,7 +233,7 @@ gcsFaultToleranceOptions:
 headGroupSpec:
   serviceType: ClusterIP
   rayStartParams:
-    # No actor on the head: it has no CPU to offer.
+    # Actors of the run are pinned to other pods by resources of these. This keeps away whatever else asks for a CPU.
     num-cpus: "0"
     dashboard-host: 0.0.0.0
     {{- include "couplet.objectStore" $ray.head | nindent 4 }}
