@@ -84,6 +84,8 @@ class Pod(Additions):
     """PriorityClass of the pods; empty takes the cluster's default."""
     runtimeClassName: Reference = ""
     """RuntimeClass of the pods, such as `nvidia` or `gvisor`; empty takes the cluster's default."""
+    dnsConfig: Open = {}
+    """Name servers, search domains and options of the pods, beside those of the cluster."""
     serviceAccountName: Reference = ""
     """A ServiceAccount that exists, such as one that a cloud lets read a bucket; empty takes the chart's for the
     head and the namespace's `default` for other pods. A token is mounted only for the head under the
@@ -112,6 +114,8 @@ class RayPods(Pod):
     sharedMemory: Quantity = "4Gi"
     """Size of /dev/shm, in memory, where Ray's object store lies. New weights pass through it; with vLLM, the
     processes of a rollout worker talk through another 0.25 GB each."""
+    rayStartParams: dict[Annotated[str, Field(pattern=r"^[a-z][-a-z]*$")], str] = {}
+    """More options of `ray start`, such as `min-worker-port: "10002"`; those that the chart sets are refused."""
     extraResources: Labels = {}
     """More resources of the container, such as `rdma/hca: "1"`."""
     hostNetwork: bool = False

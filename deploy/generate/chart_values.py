@@ -19,6 +19,7 @@ from deploy.generate.chart_pods import (
     LearnerPool,
     Part,
     Positive,
+    Quantity,
     Reference,
     RolloutPool,
     SecretKey,
@@ -97,6 +98,10 @@ class Autoscaling(Part):
     """Let Ray add and remove rollout pods between the pool's bounds."""
     idleTimeoutSeconds: Positive = 300
     """Seconds without an actor after which a pod is removed."""
+    cpu: Quantity = "1"
+    """CPUs of the autoscaler's container beside the head, at most; it asks for a quarter of one."""
+    memory: Quantity = "1Gi"
+    """Memory of the autoscaler's container."""
     upscalingMode: Literal["Default", "Aggressive", "Conservative"] = "Default"
     """How fast pods are added."""
 
@@ -121,6 +126,8 @@ class Ray(Additions):
         "nvidia.com/gpu"
     )
     """The resource by which nodes offer GPUs; KubeRay tells it by its last letters."""
+    annotations: Labels = {}
+    """Annotations of the RayJob or RayCluster, such as those that KubeRay or Kueue read."""
     auth: Auth = Auth()
     autoscaling: Autoscaling = Autoscaling()
     gcsFaultTolerance: GcsFaultTolerance = GcsFaultTolerance()

@@ -39,6 +39,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"code": {"packages": {"index": "https://me:word@pypi.example.com/simple"}}},
         "index",
     ),
+    "an option of Ray that is the chart's": (
+        {"ray": {"head": {"rayStartParams": {"num-cpus": "8"}}}},
+        "rayStartParams: num-cpus is set by the chart",
+    ),
     "a negative time": ({"job": {"ttlSecondsAfterFinished": -1}}, "ttlSecondsAfterFinished"),
     "a mapping for a number": ({"ray": {"rollout": {"maxReplicas": {"a": 1}}}}, "maxReplicas"),
     "a number for a list": ({"ray": {"head": {"tolerations": 3}}}, "tolerations"),

@@ -387,6 +387,24 @@ RENDERED: dict[str, tuple[dict[str, Any], Callable[[Documents], object]]] = {
         {"ray": {"head": {"cpu": 1.5, "memory": "6.5Gi"}, "rollout": {"cpu": "250m"}}},
         lambda d: _container(d, "head")["resources"]["limits"] == {"cpu": "1.5", "memory": "6.5Gi"},
     ),
+    "name servers, options of Ray, annotations and a larger autoscaler": (
+        {
+            "ray": {
+                "annotations": {"kueue.x-k8s.io/podset-required-topology": "block"},
+                "autoscaling": {"memory": "4Gi"},
+                "learner": {
+                    "dnsConfig": {"searches": ["team.svc"]},
+                    "rayStartParams": {"min-worker-port": "10002", "max-worker-port": "10999"},
+                },
+            }
+        },
+        lambda d: (
+            only(d, "RayJob")["metadata"]["annotations"] == {"kueue.x-k8s.io/podset-required-topology": "block"}
+            and ray_spec(d)["autoscalerOptions"]["resources"]["limits"]["memory"] == "4Gi"
+            and _pod(d, "learner")["dnsConfig"] == {"searches": ["team.svc"]}
+            and _start(d, 0)["min-worker-port"] == "10002"
+        ),
+    ),
     "a run of its own name": (
         {"run": {"id": "second-try"}},
         lambda d: only(d, "RayJob")["metadata"]["name"] == "second-try",

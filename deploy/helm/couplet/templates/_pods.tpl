@@ -38,6 +38,9 @@ runtimeClassName: {{ . }}
 {{- with .resourceClaims }}
 resourceClaims: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .dnsConfig }}
+dnsConfig: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- if .hostNetwork }}
 hostNetwork: true
 dnsPolicy: ClusterFirstWithHostNet

@@ -176,8 +176,14 @@ spec:
 {{- end -}}
 
 {{/* Ray's object store is four fifths of /dev/shm; by default it is 30 % of the memory, and on disk if that is more than /dev/shm has. */}}
-{{- define "couplet.objectStore" -}}
+{{- define "couplet.startParams" -}}
 object-store-memory: {{ include "couplet.bytes" (list .sharedMemory 80) | quote }}
+{{- range $name, $value := .rayStartParams }}
+{{- if has $name (list "object-store-memory" "num-cpus" "num-gpus" "resources" "dashboard-host" "metrics-export-port" "temp-dir") }}
+{{- fail (printf "rayStartParams: %s is set by the chart or by KubeRay; change cpu, gpusPerPod, sharedMemory or rayResources" $name) }}
+{{- end }}
+{{ $name }}: {{ $value | quote }}
+{{- end }}
 {{- end -}}
 
 {{/* Worker group. Of (dict "root" $ "name" NAME "pool" POOL "min" N "max" N "resources" MAPPING). */}}
@@ -192,7 +198,7 @@ object-store-memory: {{ include "couplet.bytes" (list .sharedMemory 80) | quote 
   {{- end }}
   minReplicas: {{ .min }}
   maxReplicas: {{ .max }}
-  rayStartParams: {{- include "couplet.objectStore" .pool | nindent 4 }}
+  rayStartParams: {{- include "couplet.startParams" .pool | nindent 4 }}
   {{- with .resources }}
   # Custom resources pin actors to this group; CPUs and GPUs follow from the container's limits.
   resources: {{- toYaml . | nindent 4 }}
@@ -215,8 +221,8 @@ autoscalerOptions:
   idleTimeoutSeconds: {{ $ray.autoscaling.idleTimeoutSeconds }}
   upscalingMode: {{ $ray.autoscaling.upscalingMode }}
   resources:
-    requests: {cpu: 250m, memory: 1Gi}
-    limits: {cpu: "1", memory: 1Gi}
+    requests: {cpu: 250m, memory: {{ $ray.autoscaling.memory | quote }}}
+    limits: {cpu: {{ $ray.autoscaling.cpu | quote }}, memory: {{ $ray.autoscaling.memory | quote }}}
   securityContext:
     allowPrivilegeEscalation: false
     capabilities: {drop: [ALL]}
@@ -236,7 +242,7 @@ headGroupSpec:
     # Actors of the run are pinned to other pods by resources of these. This keeps away whatever else asks for a CPU.
     num-cpus: "0"
     dashboard-host: 0.0.0.0
-    {{- include "couplet.objectStore" $ray.head | nindent 4 }}
+    {{- include "couplet.startParams" $ray.head | nindent 4 }}
   {{- $pod := include "couplet.rayPod" (dict "root" . "component" "head" "pool" $ray.head) }}
   template: {{- include "couplet.unique" (list "ray.head" $pod) | nindent 4 }}
 workerGroupSpecs:
