@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import shlex
@@ -103,8 +104,11 @@ def actor_resources(gpus: float, ray_resource: str | None) -> dict[str, float]:
 
 
 def required_resources(config: Config) -> dict[str, float]:
-    """Return what the cluster must have for the run to start: with ``rollout.min_workers``, for these alone."""
-    rollout, reward = config.rollout, config.reward
+    """Return what the cluster must have for the run to start: with ``rollout.min_workers``, for these alone.
+
+    Parts of GPUs count as whole ones where no two of them fit on one GPU.
+    """
+    rollout, reward, learner = config.rollout, config.reward, config.learner
     total: Counter[str] = Counter()
     for count, gpus, custom in (
         (rollout.min_workers or rollout.workers, rollout.gpus_per_worker, rollout.ray_resource),
@@ -113,7 +117,14 @@ def required_resources(config: Config) -> dict[str, float]:
         for name, amount in actor_resources(gpus, custom).items():
             total[name] += count * amount  # type: ignore[assignment]
     total.update(resources_of_ranks(config))
+    workers = whole_gpus(rollout.min_workers or rollout.workers, rollout.gpus_per_worker)
+    total["GPU"] = max(total["GPU"], workers, whole_gpus(learner.ranks, learner.gpus_per_rank))
     return {name: float(amount) for name, amount in total.items() if amount}
+
+
+def whole_gpus(actors: int, each: float) -> int:
+    """Return the GPUs that actors need which take ``each`` of one: Ray gives none parts of two GPUs."""
+    return math.ceil(actors / math.floor(1 / each)) if 0 < each < 1 else 0
 
 
 def resources_of_ranks(config: RunSettings) -> dict[str, float]:

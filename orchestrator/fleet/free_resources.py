@@ -23,15 +23,17 @@ _LISTED = 1000
 def await_resources(
     config: RunSettings, need: Mapping[str, float], note: Callable[[str], None], check_stop: Callable[[], None]
 ) -> None:
-    """Wait until the cluster that was joined has free what the run starts with.
+    """Wait until the cluster has free what the run starts with.
 
-    Its nodes may be on their way, and others' jobs about to end. ``need``: amounts by Ray's names. Raises
-    ClusterError where it has not within ``deadlines.start_seconds``.
+    The nodes of one that was joined may be on their way, and others' jobs about to end. ``need``: amounts by Ray's
+    names. Raises ClusterError where it has not within ``deadlines.start_seconds``, or at once where it never will.
     """
     deadline = config.deadlines.start_seconds
     began = time.monotonic()
     told = ""
     while problem := _shortage(need):
+        if config.ray.address == "local" and not problem.held:  # to which no nodes come
+            raise ClusterError(f"{problem.what}; {problem.remedy}")
         seconds = time.monotonic() - began
         if seconds > deadline:
             raise ClusterError(
