@@ -49,7 +49,7 @@ def submitted(task, completion):
     time.sleep(0.25)
     return float("working_dir_files" in common.__file__)
 """
-#: Waits for a learner's place, which the first job holds.
+#: Waits for a learner's place, which the first job holds; and asks for what no node of a Ray of its own will bring.
 HELD = """
 from pathlib import Path
 
@@ -59,12 +59,15 @@ from common.config import load_config
 from orchestrator.fleet.cluster import ClusterError
 from orchestrator.fleet.free_resources import await_resources
 
-config = load_config(Path("recipes/quickstart.yaml"), ["deadlines.start_seconds=4"])
 ray.init(address="auto")
-try:
-    await_resources(config, {"learner": 1.0, "reward": 1.0}, print, lambda: None)
-except ClusterError as error:
-    print(error)
+for settings, need in (
+    (["ray.address=auto", "deadlines.start_seconds=4"], {"learner": 1.0, "reward": 1.0}),
+    (["ray.address=local"], {"GPU": 2.0}),
+):
+    try:
+        await_resources(load_config(Path("recipes/quickstart.yaml"), settings), need, print, lambda: None)
+    except ClusterError as error:
+        print(error)
 """
 
 
@@ -211,6 +214,7 @@ def test_jobs(jobs: Jobs, tmp_path: Path) -> None:
     assert "the run needs more than the cluster has: 3 rollout (it has " in logs
     assert logs.count("ended with 2") == 2
     held = "the run needs more than is free: 1 learner (0 of 1 free), 1 reward (0 of 1 free), held by "
+    assert "the run needs more than the cluster has: 2 GPU (it has 0); add nodes, or ask for less" in logs
     assert f"{held}elastic/reward-0, elastic/learner-0; waiting up to 4 s for it" in logs
     assert f"{held}elastic/reward-0, elastic/learner-0 after 4 s (deadlines.start_seconds); stop what" in logs
 
