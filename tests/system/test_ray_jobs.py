@@ -49,7 +49,7 @@ def submitted(task, completion):
     time.sleep(0.25)
     return float("working_dir_files" in common.__file__)
 """
-#: Waits for a learner's place, which the first job holds; and asks for what no node of a Ray of its own will bring.
+#: Waits for places that the first job holds; and asks for what no node of a Ray of its own will bring.
 HELD = """
 from pathlib import Path
 
