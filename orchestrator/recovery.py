@@ -25,15 +25,24 @@ class Learner(Protocol):
 
 
 class Recovery:
-    """Keep the streams of a run whole. ``note`` is told when they had to be made anew."""
+    """Keep the streams of a run whole. ``note`` is told when they had to be made anew.
+
+    ``check_terms`` sees that what scorers must agree on is among what is kept.
+    """
 
     def __init__(
-        self, streams: Streams, admission: Admission, learner: Learner, note: Callable[[str], None]
+        self,
+        streams: Streams,
+        admission: Admission,
+        learner: Learner,
+        note: Callable[[str], None],
+        check_terms: Callable[[], None],
     ) -> None:
         self._streams = streams
         self._admission = admission
         self._learner = learner
         self._note = note
+        self._check_terms = check_terms
         self._server = streams.server()
         self._incomplete = False
 
@@ -46,8 +55,9 @@ class Recovery:
         """See whether data was lost, and complete the streams if so; three round trips if not.
 
         A server process that took the place of another may lack what came just before. Raises StreamError, or what
-        the learner raises, in which case the next call completes them.
+        the learner raises, in which case the next call completes them, or DisagreementError.
         """
+        self._check_terms()
         self._streams.try_write()
         before, self._server = self._server, self._streams.server()
         restarted = self._server != before

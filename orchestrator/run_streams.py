@@ -8,19 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.config import Config
-from common.streams import Patience, Streams, check_access, connect
+from common.streams import Patience, StatedTerms, Streams, check_access, connect
 from learner.checkpoints import adopt
 from orchestrator.fleet.embedded_redis import EmbeddedRedis
 from orchestrator.resume import rewind_streams
 from orchestrator.run_folder import RunFolder
+from reward_service.terms import reward_terms
 
 
 @dataclass(frozen=True)
 class RunStreams:
-    """Hold a run's streams, the address of their server, and the place of its checkpoint in the run's folder."""
+    """Hold a run's streams, the address of their server, and the place of its checkpoint in the run's folder.
+
+    ``terms``: what its scorers must agree on, and have been told.
+    """
 
     url: str
     streams: Streams
+    terms: StatedTerms
     checkpoint: Path | None
 
 
@@ -63,4 +68,6 @@ def run_streams(
             rewind_streams(streams, checkpoint)
         streams.create()
         check_access(streams)
-        yield RunStreams(url, streams, checkpoint)
+        terms = StatedTerms(streams, reward_terms(config.reward), note, config.deadlines.start_seconds)
+        terms.state()
+        yield RunStreams(url, streams, terms, checkpoint)

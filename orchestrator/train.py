@@ -11,13 +11,13 @@ from orchestrator.admission import Admission
 from orchestrator.attempt import attempt
 from orchestrator.evaluator import Evaluator
 from orchestrator.fleet.cluster import (
-    await_resources,
     check_embedded_redis,
     object_store_bytes,
     ray_cluster,
     required_resources,
 )
 from orchestrator.fleet.fleet import FleetSetup, running_fleet
+from orchestrator.fleet.free_resources import await_resources
 from orchestrator.fleet.rank_group import export_model
 from orchestrator.interrupt import StopRequest
 from orchestrator.preflight import RunInputs, check_run
@@ -73,7 +73,7 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
             admission = Admission(config, folder.run_id, streams, inputs.curriculum)
             evaluator = Evaluator(config, folder.run_id, streams, inputs.held_out)
             evaluation = SideEvaluation(config, fleet, evaluator, recorder)
-            recovery = Recovery(streams, admission, fleet.learner, recorder.note)
+            recovery = Recovery(streams, admission, fleet.learner, recorder.note, opened.terms.check)
             output.totals.add_seconds("start", time.monotonic() - began)
             RunLoop(config, fleet, admission, evaluation, recovery, recorder, stop).run()
             export_model(fleet.learner, folder.path.resolve() / "model", output.note)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 
 from common.actors import WatchedActor
 from common.config import Config
 from common.records import TrajectoryGroup
-from common.streams import ROLLOUTS, Consumer, Delivery, Streams, actor_patience, open_client
+from common.streams import ROLLOUTS, Consumer, Delivery, ScorersTerms, Streams, actor_patience, open_client
 from common.telemetry import Telemetry, endpoint_host
 from reward_service.configured import make_sandbox, make_scorer
 from reward_service.metrics import ScoringCollector
 from reward_service.reward_loop import RewardLoop
+from reward_service.terms import reward_terms
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class RewardWorker(WatchedActor):
             name,
             self._consumer,
             self._publish,
+            ScorersTerms(streams, name, reward_terms(config.reward), f"{name} on {socket.gethostname()}").agreed,
             self._scorer,
             self.heart,
             self.heart.note,

@@ -20,6 +20,7 @@ _POLL_SECONDS = 0.5
 class RewardLoop:
     """Scores one group after the other; ``publish`` publishes a result and acknowledges its cause.
 
+    ``agreed`` tells whether the run has said how it wants groups scored, and raises where this would be otherwise.
     ``heart`` is told what it does, and ``note`` the first few reasons why groups are lost or completions excluded.
     """
 
@@ -28,6 +29,7 @@ class RewardLoop:
         name: str,
         consumer: Consumer,
         publish: Callable[[Delivery, TrajectoryGroup], None],
+        agreed: Callable[[], bool],
         scorer: Scorer,
         heart: Heartbeat,
         note: Callable[[str], None],
@@ -37,6 +39,7 @@ class RewardLoop:
         self._name = name
         self._consumer = consumer
         self._publish = publish
+        self._agreed = agreed
         self._scorer = scorer
         self._heart = heart
         self._reasons = FewReasons(note)
@@ -44,12 +47,14 @@ class RewardLoop:
         self._shuffle = shuffle
 
     def run(self, stopping: Callable[[], bool], on_group: Callable[[TrajectoryGroup], None]) -> None:
-        """Work until told to stop; ``on_group`` is told every scored group."""
-        self._heart.waiting("completed groups")
+        """Work until told to stop; ``on_group`` is told every scored group. Raises DisagreementError."""
+        self._await_agreement(stopping)
         while not stopping():
             for delivery, group in self._consumer.decode(RolloutGroup, self._consumer.read(1, _POLL_SECONDS)):
                 # Publishing may wait for room, and nobody else may take the group meanwhile.
                 with self._consumer.holding([delivery]):
+                    if not self._await_agreement(stopping):  # the run may have begun anew while this waited
+                        return
                     longest = self._scorer.longest_seconds(len(group.rollouts))
                     self._heart.doing(f"scoring group {group.prompt.index}", longest)
                     result = self._score(delivery, group)
@@ -58,6 +63,17 @@ class RewardLoop:
                     self._publish(delivery, result)
                 self._heart.waiting("completed groups")
                 on_group(result)
+            self._agreed()
+
+    def _await_agreement(self, stopping: Callable[[], bool]) -> bool:
+        """Wait until the run has said how it wants groups scored; False where told to stop before."""
+        self._heart.waiting("the run to say how it wants groups scored")
+        while not self._agreed():
+            if stopping():
+                return False
+            time.sleep(_POLL_SECONDS)
+        self._heart.waiting("completed groups")
+        return True
 
     def _score(self, delivery: Delivery, group: RolloutGroup) -> TrajectoryGroup:
         if delivery.attempt > self._deliveries:

@@ -16,12 +16,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from ray.job_submission import JobSubmissionClient
 
 from common.processes import die_with_parent
+from tests.started import Started
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
@@ -63,7 +62,7 @@ class RayNode:
         self.process.wait(_STOP_SECONDS)
 
 
-class RayCluster:
+class RayCluster(Started):
     """A head without resources for actors, and the nodes that were added; with ``token``, Ray asks for it.
 
     ``environment`` is what the head's and the nodes' processes have besides this process's own.
@@ -95,18 +94,9 @@ class RayCluster:
             "--num-cpus=0",
         )
 
-    def __enter__(self) -> Self:
-        try:
-            self._wait_for_dashboard()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def start(self) -> None:
+        """Wait for the head, which the constructor has started."""
+        self._wait_for_dashboard()
 
     @property
     def address(self) -> str:

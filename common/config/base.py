@@ -59,6 +59,18 @@ def kind_of(value: Any) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
+#: Ray counts in ten-thousandths.
+_SMALLEST_PART = 1e-4
+
+
+def _whole_or_part(gpus: float) -> float:
+    if gpus > 1 and not gpus.is_integer():
+        raise ValueError("an actor has whole GPUs, or a part of one: Ray gives it no parts of several")
+    if 0 < gpus < _SMALLEST_PART:
+        raise ValueError(f"Ray counts no part of a GPU below {_SMALLEST_PART:g}; set it higher, or to 0")
+    return gpus
+
+
 def _custom_resource(name: str) -> str:
     if name in ("CPU", "GPU", "memory", "object_store_memory"):
         raise ValueError(
@@ -72,9 +84,11 @@ Positive = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
 NonNegative = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Rate = Annotated[float, Field(gt=0, le=LARGEST_NUMBER)]
-#: Not less than nothing, as a weight is, or a share of GPUs.
+#: Not less than nothing, as a weight is.
 Amount = Annotated[float, Field(ge=0, le=LARGEST_NUMBER)]
 Share = Annotated[float, Field(ge=0, le=1)]
 #: What a run or its id may be called: it becomes a folder, a label and a part of Redis keys.
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)]
+#: GPUs of an actor, as Ray can give them.
+Gpus = Annotated[float, Field(ge=0, le=LARGEST_NUMBER), AfterValidator(_whole_or_part)]
 RayResource = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9._/-]*$"), AfterValidator(_custom_resource)]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from common.config.base import Amount, NonNegative, Positive, Rate, RayResource, Section, Share
+from common.config.base import Amount, Gpus, NonNegative, Positive, Rate, RayResource, Section, Share
 
 #: The share of an exponential average that stays at a step.
 Momentum = Annotated[float, Field(ge=0, lt=1)]
@@ -45,7 +45,7 @@ class EngineConfig(Section):
 
     ranks: Positive = 1
     """DeepSpeed ranks, each a Ray actor."""
-    gpus_per_rank: Amount = 0.0
+    gpus_per_rank: Gpus = 0.0
     """GPUs Ray reserves for each rank."""
     ray_resource: RayResource | None = None
     """Custom Ray resource of which each rank takes 1, so that ranks run on the nodes that offer it."""

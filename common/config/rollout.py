@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from common.config.backends import BackendConfig, TorchBackendConfig, VllmBackendConfig
-from common.config.base import Amount, Positive, RayResource, Section, kind_of, with_kind
+from common.config.base import Gpus, Positive, RayResource, Section, kind_of, with_kind
 from common.numbers import LARGEST_COUNT
 from common.plugins import plugin_path
 from common.records import Sampler
@@ -23,7 +23,7 @@ class RolloutConfig(SamplerFields, Section):
     min_workers: Positive | None = None
     """The run starts with this many of the workers; the others join whenever the cluster has room for them.
     Without it the run needs room for all, and starts once all are there."""
-    gpus_per_worker: Amount = 0.0
+    gpus_per_worker: Gpus = 0.0
     """GPUs Ray reserves for each rollout worker."""
     ray_resource: RayResource | None = None
     """Custom Ray resource of which each worker takes 1, so that workers run on the nodes that offer it."""

@@ -19,6 +19,7 @@ after its reply was lost. Where the data is gone as well, the run's main process
 from __future__ import annotations
 
 from common.streams.access import check_access
+from common.streams.agreement import DisagreementError, ScorersTerms, StatedTerms, Terms
 from common.streams.connection import StreamError, connect, open_client
 from common.streams.consumer import Consumer, Delivery
 from common.streams.names import (
@@ -46,11 +47,15 @@ __all__ = [
     "Consumer",
     "Deadline",
     "Delivery",
+    "DisagreementError",
     "Patience",
+    "ScorersTerms",
+    "StatedTerms",
     "StreamError",
     "StreamFullError",
     "Streams",
     "StreamsAwayError",
+    "Terms",
     "actor_patience",
     "check_access",
     "connect",

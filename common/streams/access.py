@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import redis
 
 from common.streams.connection import StreamError
-from common.streams.names import CONSUMER_GROUPS, COUNTERS, DEAD_LETTERS, DECISIONS
+from common.streams.names import CONSUMER_GROUPS, DEAD_LETTERS, HASHES
 from common.streams.streams import Streams
 
 #: A consumer group and a message that no stream has.
@@ -57,7 +57,7 @@ def _commands(streams: Streams) -> Iterator[tuple[str, ...]]:
         yield ("XCLAIM", key, _NOBODY, _NOBODY, "0", _NOTHING)
         yield ("XACK", key, _NOBODY, _NOTHING)
         yield ("XINFO", "GROUPS", key)
-    for name in (COUNTERS, DECISIONS):
+    for name in HASHES:
         key = streams.key(name)
         yield ("HSET", key, ":access", "")
         yield ("HSETNX", key, ":access", "")

@@ -22,6 +22,10 @@ CONSUMER_GROUPS = {
 COUNTERS = "counters"
 #: The hash of the groups that the learner has discarded since its last checkpoint.
 DECISIONS = "decisions"
+#: The hash of what scorers must agree on with the run.
+TERMS = "terms"
+#: The hashes of a run.
+HASHES = (COUNTERS, DECISIONS, TERMS)
 #: The field of a stream's messages that holds the record.
 RECORD = b"record"
 

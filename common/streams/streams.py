@@ -18,7 +18,7 @@ from common.streams.names import (
     CONSUMER_GROUPS,
     COUNTERS,
     DEAD_LETTERS,
-    DECISIONS,
+    HASHES,
     RECORD,
 )
 from common.streams.patience import Deadline, Patience
@@ -80,7 +80,7 @@ class Streams:
         """Create the streams and their consumer groups; keep those that exist, for good."""
         for name, group in CONSUMER_GROUPS.items():
             self._call("XGROUP", name, partial(self._create_group, self.key(name), group))
-        for name in (*CONSUMER_GROUPS, DEAD_LETTERS, COUNTERS, DECISIONS):  # an earlier attempt may have finished
+        for name in (*CONSUMER_GROUPS, DEAD_LETTERS, *HASHES):  # an earlier attempt may have finished
             self._call("PERSIST", name, partial(self.client.persist, self.key(name)))
 
     def renew(self) -> None:
@@ -252,12 +252,12 @@ class Streams:
 
     def empty(self) -> None:
         """Delete the streams and the counters."""
-        keys = [self.key(name) for name in (*CONSUMER_GROUPS, COUNTERS, DECISIONS)]
+        keys = [self.key(name) for name in (*CONSUMER_GROUPS, *HASHES)]
         self.patience.call(f"DEL {' '.join(keys)}", lambda: self.client.delete(*keys))
 
     def expire(self) -> None:
         """Set the run's keys to expire in a day; for a run that has finished."""
-        for name in (*CONSUMER_GROUPS, DEAD_LETTERS, COUNTERS, DECISIONS):
+        for name in (*CONSUMER_GROUPS, DEAD_LETTERS, *HASHES):
             self._call("EXPIRE", name, partial(self.client.expire, self.key(name), _KEPT_AFTER_RUN_SECONDS))
 
     def wait_for_room(self, name: str, deadline: float) -> None:

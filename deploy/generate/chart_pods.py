@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 #: Parts of the Kubernetes API that the chart passes on as they are.
 Open = dict[str, Any]
+_NAMED = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}}
+#: Such parts that Kubernetes tells apart by their names.
+Named = Annotated[dict[str, Any], WithJsonSchema(_NAMED)]
 Labels = dict[str, str]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -49,7 +52,24 @@ class SecretKey(Part):
     """The key in it."""
 
 
-class Pod(Part):
+class Additions(Part):
+    """What is added to a pod and its container."""
+
+    env: list[Named] = []
+    """More environment variables of the container, as Kubernetes writes them."""
+    envFrom: list[Open] = []
+    """ConfigMaps and Secrets whose keys become environment variables of the container."""
+    initContainers: list[Named] = []
+    """Containers that run before the pod's own."""
+    sidecarContainers: list[Named] = []
+    """Containers beside the pod's own."""
+    extraVolumes: list[Named] = []
+    """More volumes of the pod."""
+    extraVolumeMounts: list[Named] = []
+    """Where the container mounts them."""
+
+
+class Pod(Additions):
     """What Kubernetes lets one say of any pod; templates/_pods.tpl writes it."""
 
     nodeSelector: Labels = {}
@@ -64,6 +84,8 @@ class Pod(Part):
     """PriorityClass of the pods; empty takes the cluster's default."""
     runtimeClassName: Reference = ""
     """RuntimeClass of the pods, such as `nvidia` or `gvisor`; empty takes the cluster's default."""
+    dnsConfig: Open = {}
+    """Name servers, search domains and options of the pods, beside those of the cluster."""
     serviceAccountName: Reference = ""
     """A ServiceAccount that exists, such as one that a cloud lets read a bucket; empty takes the chart's for the
     head and the namespace's `default` for other pods. A token is mounted only for the head under the
@@ -73,25 +95,13 @@ class Pod(Part):
     securityContext: Open = {}
     """Added to the container's security context, and stronger than what the chart says; `capabilities: {add:
     [IPC_LOCK]}` lets RDMA lock memory."""
-    resourceClaims: list[Open] = []
+    resourceClaims: list[Named] = []
     """Claims of dynamic resource allocation (Kubernetes 1.34): entries of the pod's `resourceClaims`. The
     container uses them all."""
     labels: Labels = {}
     """More labels of the pod."""
     annotations: Labels = {}
     """Annotations of the pod."""
-    env: list[Open] = []
-    """More environment variables of the container, as Kubernetes writes them."""
-    envFrom: list[Open] = []
-    """ConfigMaps and Secrets whose keys become environment variables of the container."""
-    initContainers: list[Open] = []
-    """Containers that run before the pod's own."""
-    sidecarContainers: list[Open] = []
-    """Containers beside the pod's own."""
-    extraVolumes: list[Open] = []
-    """More volumes of the pod."""
-    extraVolumeMounts: list[Open] = []
-    """Where the container mounts them."""
 
 
 class RayPods(Pod):
@@ -104,6 +114,8 @@ class RayPods(Pod):
     sharedMemory: Quantity = "4Gi"
     """Size of /dev/shm, in memory, where Ray's object store lies. New weights pass through it; with vLLM, the
     processes of a rollout worker talk through another 0.25 GB each."""
+    rayStartParams: dict[Annotated[str, Field(pattern=r"^[a-z][-a-z]*$")], str] = {}
+    """More options of `ray start`, such as `min-worker-port: "10002"`; those that the chart sets are refused."""
     extraResources: Labels = {}
     """More resources of the container, such as `rdma/hca: "1"`."""
     hostNetwork: bool = False

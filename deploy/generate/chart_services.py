@@ -57,6 +57,8 @@ class RewardNetwork(Part):
     takes a network plugin that enforces it."""
     fromNamespaces: list[Reference] = []
     """Namespaces whose pods may reach the service as well: Prometheus', or those of other clients."""
+    egress: list[Open] = []
+    """More rules of where its pods may connect to, such as an index of packages."""
     redisPeers: list[Open] = []
     """With an external Redis: its NetworkPolicyPeers. Empty allows its port on every address."""
 

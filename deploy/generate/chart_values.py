@@ -10,15 +10,16 @@ from pydantic import Field
 
 from common.config import Config
 from deploy.generate.chart_pods import (
+    Additions,
     Count,
     ExistingName,
     Head,
     Image,
     Labels,
     LearnerPool,
-    Open,
     Part,
     Positive,
+    Quantity,
     Reference,
     RolloutPool,
     SecretKey,
@@ -39,6 +40,19 @@ class Run(Part):
     the same one goes on where it stopped."""
 
 
+class Packages(Part):
+    """Packages that pip installs when a pod starts, before Ray or the reward service."""
+
+    install: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][^\s]*$", max_length=200)]] = []
+    """Requirements, such as `sacrebleu==2.5.1`, in an init container with the pod's own image, its `env`,
+    `envFrom` and volumes. Without what they need: name that too, so that nothing of the image is shadowed."""
+    index: Annotated[str, Field(pattern=r"^(https?://[^\s@]+)?$")] = ""
+    """A mirror in place of PyPI. One with a password: `PIP_INDEX_URL` from a Secret, in `env` of `ray` and
+    `rewards`."""
+    wheels: Annotated[str, Field(pattern=r"^(/[^\s:]+)?$")] = ""
+    """A folder with wheels, on a volume of your own: then nothing is asked of an index."""
+
+
 class Code(Part):
     """Python modules of your own, such as reward functions, for the run and the reward service."""
 
@@ -51,6 +65,7 @@ class Code(Part):
     `ray` and `rewards`, which git-sync fills, or packages that pip installed there."""
     enabled: bool = False
     """Put `path` on Python's path though the chart mounts nothing there."""
+    packages: Packages = Packages()
 
 
 class Job(Part):
@@ -61,18 +76,21 @@ class Job(Part):
     activeDeadlineSeconds: Positive | None = None
     """Seconds after which the job is ended; null is never."""
     preRunningDeadlineSeconds: Positive | None = None
-    """Seconds that it may wait for its pods; null is for ever."""
-    ttlSecondsAfterFinished: Count = 600
-    """Seconds that a finished job's cluster stays, for a look at Ray's dashboard."""
+    """Seconds that it may wait for its pods, while those that have come hold their GPUs; null is for ever (KubeRay
+    1.6 or newer)."""
+    ttlSecondsAfterFinished: Count | None = None
+    """Seconds that the cluster of a job that has succeeded, or failed for good, stays for a look at Ray's
+    dashboard. null: none where its pods have GPUs, which would be idle, and 600 elsewhere."""
     suspend: bool = False
     """Make the job suspended. Kueue does that itself."""
 
 
 class Auth(Part):
     mode: Literal["token", "disabled"] = "token"
-    """`token`: Ray's API asks for a token (Ray 2.52, KubeRay 1.5 or newer)."""
+    """`token`: Ray's API asks for a token (Ray 2.52, KubeRay 1.5.1 or newer)."""
     secretName: Reference = ""
-    """A Secret with the key `auth_token`; empty lets KubeRay make one, named as the cluster."""
+    """A Secret with the key `auth_token` (KubeRay 1.6 or newer); empty lets KubeRay make one, named as the
+    cluster."""
 
 
 class Autoscaling(Part):
@@ -80,6 +98,10 @@ class Autoscaling(Part):
     """Let Ray add and remove rollout pods between the pool's bounds."""
     idleTimeoutSeconds: Positive = 300
     """Seconds without an actor after which a pod is removed."""
+    cpu: Quantity = "1"
+    """CPUs of the autoscaler's container beside the head, at most; it asks for a quarter of one."""
+    memory: Quantity = "1Gi"
+    """Memory of the autoscaler's container."""
     upscalingMode: Literal["Default", "Aggressive", "Conservative"] = "Default"
     """How fast pods are added."""
 
@@ -93,8 +115,9 @@ class GcsFaultTolerance(Part):
     password: SecretKey = SecretKey(key="password")
 
 
-class Ray(Part):
-    """The Ray cluster, which KubeRay makes."""
+class Ray(Additions):
+    """The Ray cluster, which KubeRay makes. What is added here, by `env` and the like, is added to all of its
+    pods."""
 
     version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")] = RAY_VERSION
     """Ray in the image; KubeRay asks for it."""
@@ -103,6 +126,8 @@ class Ray(Part):
         "nvidia.com/gpu"
     )
     """The resource by which nodes offer GPUs; KubeRay tells it by its last letters."""
+    annotations: Labels = {}
+    """Annotations of the RayJob or RayCluster, such as those that KubeRay or Kueue read."""
     auth: Auth = Auth()
     autoscaling: Autoscaling = Autoscaling()
     gcsFaultTolerance: GcsFaultTolerance = GcsFaultTolerance()
@@ -111,18 +136,6 @@ class Ray(Part):
     the learner)."""
     schedulerName: Reference = ""
     """Scheduler of the Ray pods; empty takes the cluster's default."""
-    env: list[Open] = []
-    """More environment variables of the Ray containers, as Kubernetes writes them."""
-    envFrom: list[Open] = []
-    """ConfigMaps and Secrets whose keys become environment variables."""
-    initContainers: list[Open] = []
-    """Containers that run before Ray starts, in every Ray pod."""
-    sidecarContainers: list[Open] = []
-    """Containers beside Ray, in every Ray pod."""
-    extraVolumes: list[Open] = []
-    """More volumes of the Ray pods."""
-    extraVolumeMounts: list[Open] = []
-    """Where the Ray containers mount them."""
     head: Head = Head()
     learner: LearnerPool = LearnerPool()
     rollout: RolloutPool = RolloutPool()

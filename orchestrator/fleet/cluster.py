@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,8 +104,11 @@ def actor_resources(gpus: float, ray_resource: str | None) -> dict[str, float]:
 
 
 def required_resources(config: Config) -> dict[str, float]:
-    """Return what the cluster must have for the run to start: with ``rollout.min_workers``, for these alone."""
-    rollout, reward = config.rollout, config.reward
+    """Return what the cluster must have for the run to start: with ``rollout.min_workers``, for these alone.
+
+    Parts of GPUs count as whole ones where no two of them fit on one GPU.
+    """
+    rollout, reward, learner = config.rollout, config.reward, config.learner
     total: Counter[str] = Counter()
     for count, gpus, custom in (
         (rollout.min_workers or rollout.workers, rollout.gpus_per_worker, rollout.ray_resource),
@@ -113,7 +117,14 @@ def required_resources(config: Config) -> dict[str, float]:
         for name, amount in actor_resources(gpus, custom).items():
             total[name] += count * amount  # type: ignore[assignment]
     total.update(resources_of_ranks(config))
+    workers = whole_gpus(rollout.min_workers or rollout.workers, rollout.gpus_per_worker)
+    total["GPU"] = max(total["GPU"], workers, whole_gpus(learner.ranks, learner.gpus_per_rank))
     return {name: float(amount) for name, amount in total.items() if amount}
+
+
+def whole_gpus(actors: int, each: float) -> int:
+    """Return the GPUs that actors need which take ``each`` of one: Ray gives none parts of two GPUs."""
+    return math.ceil(actors / math.floor(1 / each)) if 0 < each < 1 else 0
 
 
 def resources_of_ranks(config: RunSettings) -> dict[str, float]:
@@ -224,29 +235,6 @@ def _joined(config: RunSettings, run_id: str) -> Iterator[Access]:
         ray.shutdown()
 
 
-def await_resources(
-    config: RunSettings, need: Mapping[str, float], note: Callable[[str], None], check_stop: Callable[[], None]
-) -> None:
-    """Wait until the cluster that was joined has what the run starts with: its nodes may be on their way.
-
-    ``need``: amounts by Ray's names. Raises ClusterError where it has not within ``deadlines.start_seconds``.
-    """
-    deadline = config.deadlines.start_seconds
-    end = time.monotonic() + deadline
-    told = False
-    while lack := lacking(need, _resources()):
-        if time.monotonic() > end:
-            raise ClusterError(
-                f"the run needs more than the cluster has: {lack} after {deadline:.0f} s "
-                "(deadlines.start_seconds); add nodes, or ask for less"
-            )
-        if not told:
-            note(f"the cluster lacks {lack}; waiting up to {deadline:.0f} s for nodes")
-            told = True
-        check_stop()
-        time.sleep(0.5)
-
-
 def check_embedded_redis(config: Config) -> None:
     """Raise ClusterError where a Redis on this machine alone is to serve actors on several."""
     machines = sum(node["Alive"] for node in ray.nodes())  # type: ignore[no-untyped-call]
@@ -255,11 +243,6 @@ def check_embedded_redis(config: Config) -> None:
             f"streams.url embedded: the cluster has {machines} machines, and only this one would reach the "
             "server; set streams.url to a Redis that all of them reach"
         )
-
-
-def _resources() -> dict[str, float]:
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return found
 
 
 def _await_predecessor(run_id: str) -> None:

@@ -16,7 +16,8 @@ from learner.checkpoints import adopt, load_progress
 from learner.stages.progress import StageProgress
 from orchestrator.attempt import attempt
 from orchestrator.checkpoint_room import check_room, room_sentence
-from orchestrator.fleet.cluster import SMALL_STORE_BYTES, await_resources, ray_cluster, resources_of_ranks
+from orchestrator.fleet.cluster import SMALL_STORE_BYTES, ray_cluster, resources_of_ranks
+from orchestrator.fleet.free_resources import await_resources
 from orchestrator.fleet.rank_group import export_model
 from orchestrator.interrupt import StopRequest
 from orchestrator.report.display import Display

@@ -11,9 +11,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from common.config import RewardConfig, StreamsConfig
 from common.heartbeat import Heartbeat
 from common.records import TrajectoryGroup
-from common.streams import ROLLOUTS, Consumer, Delivery, Patience, Streams, connect
+from common.streams import ROLLOUTS, Consumer, Delivery, Patience, ScorersTerms, Streams, connect
 from reward_service.reward_loop import RewardLoop
 from reward_service.scoring import Scorer
+from reward_service.terms import reward_terms
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ class StreamWorker:
     """Scores the groups of one run's rollout stream.
 
     ``publish_s``: how long a full trajectory stream may hold it up. It waits for a Redis that is away later on for
-    as long as it takes. Raises StreamError where none answers now.
+    as long as it takes. Raises StreamError where none answers now, DisagreementError where the run wants other
+    rewards.
     """
 
     def __init__(
@@ -38,6 +40,8 @@ class StreamWorker:
         connected = Streams(connect(url), run_id, streams, self._patience)
         connected.create()
         self._consumer = Consumer(connected, ROLLOUTS, name)
+        self._terms = ScorersTerms(connected, name, reward_terms(reward), f"the reward service {name}")
+        self._terms.agreed()  # where the run has begun, what differs is known before anything else starts
         self._name = name
         self._deliveries = streams.deliveries
         self._shuffle = reward.shuffle
@@ -50,6 +54,7 @@ class StreamWorker:
             self._name,
             self._consumer,
             self._publish,
+            self._terms.agreed,
             scorer,
             Heartbeat(self._publish_s),
             log.warning,

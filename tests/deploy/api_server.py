@@ -15,8 +15,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import yaml
@@ -26,6 +25,7 @@ from tests.deploy.chart_render import CHART
 from tests.deploy.tools import tool
 from tests.outside_data import outside_data
 from tests.ray_cluster import free_port
+from tests.started import Started
 
 _START_SECONDS = 60.0
 _TOKEN = "loopback"
@@ -50,7 +50,7 @@ def for_old_kubernetes(folder: Path, version: str = "0.1.0") -> Path:
     return chart
 
 
-class ApiServer:
+class ApiServer(Started):
     """The API within the context; ``programs`` is the folder that ``build_api_server`` made."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
@@ -59,19 +59,6 @@ class ApiServer:
         self._started: list[subprocess.Popen[bytes]] = []
         self.kubeconfig = folder / "kubeconfig"
         self._url = ""
-
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         for process in reversed(self._started):
@@ -124,7 +111,8 @@ class ApiServer:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the three programs, and define KubeRay's kinds."""
         etcd, peers, api = (free_port("127.0.0.1") for _ in range(3))
         self._url = f"https://127.0.0.1:{api}"
         self._client = httpx.Client(

@@ -8,8 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 import yaml
@@ -18,6 +17,7 @@ from common.heartbeat import LEAVING
 from common.processes import die_with_parent
 from tests.deploy.chart_render import Document, only, pod_templates, ray_spec, render, scrape_config
 from tests.ray_cluster import RayCluster, free_port
+from tests.started import Started
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE = "chart_loopback_values.yaml"
@@ -26,8 +26,8 @@ _START_SECONDS = 90.0
 _BIN = Path(sys.executable).parent
 
 
-class Release:
-    """Redis at ``redis_url`` is there already; :meth:`__enter__` starts Ray and the reward service."""
+class Release(Started):
+    """Redis at ``redis_url`` is there already; :meth:`start` starts Ray and the reward service."""
 
     def __init__(self, folder: Path, redis_url: str) -> None:
         self.folder = folder
@@ -53,25 +53,16 @@ class Release:
         """Of the RayJob."""
         return self._here(only(self.documents, "RayJob")["spec"]["entrypoint"])
 
-    def __enter__(self) -> Self:
-        try:
-            self._service = self._start_rewards()
-            self.ray.__enter__()
-            for group in ray_spec(self.documents)["workerGroupSpecs"]:
-                self.ray.add_node(
-                    {name: float(amount) for name, amount in group["resources"].items() if name != "GPU"},
-                    gpus=int(_container(group["template"])["resources"]["limits"].get("nvidia.com/gpu", 0)),
-                )
-            self._wait_for_rewards()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def start(self) -> None:
+        """Start Ray and the reward service, and wait for both; Ray's nodes join in their time."""
+        self._service = self._start_rewards()
+        self.ray.start()
+        for group in ray_spec(self.documents)["workerGroupSpecs"]:
+            self.ray.add_node(
+                {name: float(amount) for name, amount in group["resources"].items() if name != "GPU"},
+                gpus=int(_container(group["template"])["resources"]["limits"].get("nvidia.com/gpu", 0)),
+            )
+        self._wait_for_rewards()
 
     def close(self) -> None:
         self.ray.close()

@@ -26,6 +26,9 @@ def configured(*overrides: str) -> Config:
     [
         ((), {}),
         (("rollout.gpus_per_worker=0.5", "learner.gpus_per_rank=1"), {"GPU": 5.0}),
+        (("rollout.gpus_per_worker=0.66",), {"GPU": 6.0}),
+        (("rollout.gpus_per_worker=0.33",), {"GPU": 2.0}),
+        (("rollout.gpus_per_worker=0.25", "learner.gpus_per_rank=0.75"), {"GPU": 3.0}),
         (POOLS, {"pool": 8.0, "cpu-pool": 3.0}),
         (
             (*POOLS, "rollout.min_workers=1", "rollout.gpus_per_worker=1"),

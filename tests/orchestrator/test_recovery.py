@@ -129,7 +129,7 @@ class Run:
         self.learner.start()
         self.admission = Admission(config, self.run_id, self.streams, Curriculum([TASK], 0))
         self.evaluator = Evaluator(config, self.run_id, self.streams, [TASK] * 3)
-        self.recovery = Recovery(self.streams, self.admission, self.learner, self.notes.append)
+        self.recovery = Recovery(self.streams, self.admission, self.learner, self.notes.append, lambda: None)
         self.recovery.begin()
         self.worker = Consumer(self.server.streams(self.run_id, self.check), PROMPTS, "rollout-0")
 

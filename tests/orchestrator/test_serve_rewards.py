@@ -12,12 +12,13 @@ import psutil
 import pytest
 from click.testing import CliRunner, Result
 
-from common.config import StreamsConfig
+from common.config import RewardConfig, StreamsConfig
 from common.records import PromptGroup, Rollout, RolloutGroup, Sampler, Task, TestCase, TrajectoryGroup
-from common.streams import DEAD_LETTERS, ROLLOUTS, TRAJECTORIES, Patience, Streams, connect
+from common.streams import DEAD_LETTERS, ROLLOUTS, TRAJECTORIES, Patience, StatedTerms, Streams, connect
 from orchestrator.commands.main import main
 from orchestrator.commands.reward_settings import reward_settings
 from orchestrator.fleet.embedded_redis import EmbeddedRedis
+from reward_service.terms import reward_terms
 from tests.service_process import service
 
 
@@ -133,7 +134,13 @@ def streams(redis_url: str, run_id: str) -> Iterator[Streams]:
     with connect(redis_url) as client:
         made = Streams(client, run_id, StreamsConfig())
         made.create()
+        state_terms(made)
         yield made
+
+
+def state_terms(streams: Streams, **settings: float) -> None:
+    """State the terms of a run with these reward settings."""
+    StatedTerms(streams, reward_terms(RewardConfig.model_validate(settings)), print, 60.0).state()
 
 
 def scored(streams: Streams) -> dict[int, list[float]]:
@@ -178,6 +185,7 @@ def test_a_service_without_redis_is_not_ready_and_recovers(tmp_path: Path) -> No
     with EmbeddedRedis(tmp_path) as redis:
         client = connect(redis.url)
         streams = Streams(client, "r", StreamsConfig(), Patience(60.0))
+        state_terms(streams)
         with service("--streams-url", redis.url, "--run-id", "r") as running:
             os.kill(redis.pid, signal.SIGKILL)
             running.wait_until(lambda: running.client.get("/readyz").status_code == 503)
@@ -195,9 +203,33 @@ def test_a_service_without_redis_is_not_ready_and_recovers(tmp_path: Path) -> No
 
 def test_a_service_whose_redis_refuses_it_ends_and_says_why(tmp_path: Path) -> None:
     with EmbeddedRedis(tmp_path) as redis:
+        state_terms(Streams(connect(redis.url), "r", StreamsConfig()))
         with service("--streams-url", redis.url, "--run-id", "r") as running:
             connect(redis.url).execute_command("ACL", "SETUSER", "default", "-xreadgroup")
             assert running.exit_code() == 1
     assert "error: the stream worker gave up: Redis refuses XREADGROUP couplet:r:rollouts" in "".join(
         running.printed
     )
+
+
+def test_a_service_with_other_rewards_than_the_run_scores_nothing_and_names_what_differs(
+    streams: Streams, redis_url: str, run_id: str
+) -> None:
+    streams.publish(ROLLOUTS, [rollouts(0, 1)], deadline=1)
+    told = refused("reward.tests_weight=3", "--streams-url", redis_url, "--run-id", run_id).stderr
+    assert told.startswith(f"error: the reward service {socket.gethostname()}-{os.getpid()} would score otherwise")
+    assert "reward.tests_weight is 2.0 for the run and 3.0 here; start the reward service with the recipe" in told
+    assert (streams.depth(ROLLOUTS), streams.depth(TRAJECTORIES)) == (1, 0)
+
+
+def test_a_service_that_agreed_ends_when_the_run_begins_anew_with_other_rewards(
+    streams: Streams, redis_url: str, run_id: str
+) -> None:
+    with service("--streams-url", redis_url, "--run-id", run_id) as running:
+        streams.publish(ROLLOUTS, [rollouts(0, 1)], deadline=1)
+        running.wait_until(lambda: 0 in scored(streams))
+        state_terms(streams, format_weight=0.25)
+        streams.publish(ROLLOUTS, [rollouts(1, 1)], deadline=1)
+        assert running.exit_code() == 2
+    assert "reward.format_weight is 0.25 for the run and 0.5 here" in "".join(running.printed)
+    assert list(scored(streams)) == [0]

@@ -23,7 +23,7 @@ def main(url: str, run_id: str, name: str) -> None:
         consumer.publish_and_acknowledge(cause, group, 10.0)
 
     scorer = make_scorer(RewardConfig(sandbox_slots=2))
-    RewardLoop(name, consumer, publish, scorer, Heartbeat(60.0), print, 3, shuffle=False).run(
+    RewardLoop(name, consumer, publish, lambda: True, scorer, Heartbeat(60.0), print, 3, shuffle=False).run(
         lambda: bool(done), done.append
     )
 

@@ -28,10 +28,20 @@ from common.records import (
     TestCase,
     TrajectoryGroup,
 )
-from common.streams import CONSUMER_GROUPS, ROLLOUTS, TRAJECTORIES, Consumer, Delivery, Streams, connect
+from common.streams import (
+    CONSUMER_GROUPS,
+    ROLLOUTS,
+    TRAJECTORIES,
+    Consumer,
+    Delivery,
+    StatedTerms,
+    Streams,
+    connect,
+)
 from reward_service.configured import make_scorer
 from reward_service.reward_actor import RewardWorker
 from reward_service.reward_loop import RewardLoop, score_rollouts
+from reward_service.terms import reward_terms
 from reward_service.user_rewards import Decoding
 from tests.reward_service import composed_rewards, reward_process
 from tests.reward_service.scoring_tools import FakeSandbox, value
@@ -149,7 +159,9 @@ def test_nobody_else_claims_a_group_that_waits_for_room(redis_url: str, run_id: 
     def publish(cause: Delivery, group: TrajectoryGroup) -> None:
         consumer.publish_and_acknowledge(cause, group, PATIENCE_S)
 
-    loop = RewardLoop("first", consumer, publish, PaysNothing(), Heartbeat(60.0), print, 3, shuffle=False)
+    loop = RewardLoop(
+        "first", consumer, publish, lambda: True, PaysNothing(), Heartbeat(60.0), print, 3, shuffle=False
+    )
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(loop.run, lambda: bool(done), done.append)
         end = time.monotonic() + PATIENCE_S
@@ -179,7 +191,7 @@ def test_a_group_that_cannot_be_scored_is_lost_with_the_reason(streams: Streams)
         assert held_by(streams) == [b"w"]
         consumer.publish_and_acknowledge(cause, group, 1)
 
-    RewardLoop("w", consumer, publish, Fails(), heart, heart.note, 3, shuffle=False).run(
+    RewardLoop("w", consumer, publish, lambda: True, Fails(), heart, heart.note, 3, shuffle=False).run(
         lambda: bool(done), done.append
     )
     (message,) = streams.messages(TRAJECTORIES)
@@ -203,6 +215,7 @@ def test_the_worker_exports_what_its_scorer_counts_and_tells_rewards_how_texts_w
             "reward": {"sandbox_slots": 1, "hacking_probe": 0.0, "functions": [{"path": "tokens_per_forward"}]},
         }
     )
+    StatedTerms(streams, reward_terms(config.reward), print, PATIENCE_S).state()
     worker = RewardWorker(config, run_id, redis_url, "reward-0")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(worker.run)

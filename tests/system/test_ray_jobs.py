@@ -49,6 +49,26 @@ def submitted(task, completion):
     time.sleep(0.25)
     return float("working_dir_files" in common.__file__)
 """
+#: Waits for places that the first job holds; and asks for what no node of a Ray of its own will bring.
+HELD = """
+from pathlib import Path
+
+import ray
+
+from common.config import load_config
+from orchestrator.fleet.cluster import ClusterError
+from orchestrator.fleet.free_resources import await_resources
+
+ray.init(address="auto")
+for settings, need in (
+    (["ray.address=auto", "deadlines.start_seconds=4"], {"learner": 1.0, "reward": 1.0}),
+    (["ray.address=local"], {"GPU": 2.0}),
+):
+    try:
+        await_resources(load_config(Path("recipes/quickstart.yaml"), settings), need, print, lambda: None)
+    except ClusterError as error:
+        print(error)
+"""
 
 
 class Jobs:
@@ -79,13 +99,13 @@ class Jobs:
         return str(self.client.submit_job(entrypoint=shlex.join(command), runtime_env=self._runtime_env()))
 
     def submit_refused(self, folder: Path) -> str:
-        """A job of two runs that cannot start, after a list of what reached the cluster."""
+        """A job of two runs that cannot start, after a list of what reached the cluster and one without room."""
         settings = run(
             folder, "rollout.workers=3", "rollout.min_workers=3", "run.id=large", "deadlines.start_seconds=1"
         )
         lost = "couplet train recipes/quickstart.yaml ray.address=auto"
         job = self.client.submit_job(
-            entrypoint=f"ls -A; {lost}; echo ended with $?; {shlex.join(settings)}; code=$?; "
+            entrypoint=f"ls -A; python held.py; {lost}; echo ended with $?; {shlex.join(settings)}; code=$?; "
             "echo ended with $code; exit $code",
             runtime_env=self._runtime_env(),
         )
@@ -134,6 +154,7 @@ def jobs(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[J
     shutil.copytree(REPOSITORY / "deploy/ray", working_dir / "deploy/ray")
     shutil.copy(REPOSITORY / ".gitignore", working_dir)
     (working_dir / "site_rewards.py").write_text(REWARD)
+    (working_dir / "held.py").write_text(HELD)
     for left_behind in (".git", ".venv", "runs", "tests"):
         (working_dir / left_behind).mkdir()
         (working_dir / left_behind / "file").write_text("not to be sent")
@@ -166,8 +187,8 @@ def test_jobs(jobs: Jobs, tmp_path: Path) -> None:
     """One test, because every part needs the cluster as the part before left it."""
     folder = tmp_path / "run"
     job = jobs.submit(run(folder, "run.steps=1000", "learner.checkpoint_steps=1000", "streams.capacity=8192"))
-    refused = jobs.submit_refused(folder.with_name("other"))
     jobs.wait_for(job, lambda: len(metrics(folder)) >= 1, "step 1")
+    refused = jobs.submit_refused(folder.with_name("other"))
     assert len(targets(folder)) == 4, "the main process, the learner, a reward worker, one rollout worker of two"
 
     late = jobs.cluster.add_node({"rollout": 1})
@@ -192,6 +213,10 @@ def test_jobs(jobs: Jobs, tmp_path: Path) -> None:
     assert "run.folder=/shared/runs/quickstart" in logs
     assert "the run needs more than the cluster has: 3 rollout (it has " in logs
     assert logs.count("ended with 2") == 2
+    held = "the run needs more than is free: 1 learner (0 of 1 free), 1 reward (0 of 1 free), held by "
+    assert "the run needs more than the cluster has: 2 GPU (it has 0); add nodes, or ask for less" in logs
+    assert f"{held}elastic/reward-0, elastic/learner-0; waiting up to 4 s for it" in logs
+    assert f"{held}elastic/reward-0, elastic/learner-0 after 4 s (deadlines.start_seconds); stop what" in logs
 
     jobs.client.stop_job(job)
     assert jobs.end(job) is JobStatus.STOPPED

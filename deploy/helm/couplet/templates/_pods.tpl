@@ -38,6 +38,9 @@ runtimeClassName: {{ . }}
 {{- with .resourceClaims }}
 resourceClaims: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .dnsConfig }}
+dnsConfig: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- if .hostNetwork }}
 hostNetwork: true
 dnsPolicy: ClusterFirstWithHostNet
@@ -103,4 +106,27 @@ spec:
   maxUnavailable: 0
   selector:
     matchLabels: {{- include "couplet.selector" . | nindent 6 }}
+{{- end -}}
+
+{{/* A pod, unless it takes a name twice: the API's own message would name no value. Of (list WHERE POD). */}}
+{{- define "couplet.unique" -}}
+{{- $where := index . 0 -}}{{- $spec := (index . 1 | fromYaml).spec -}}
+{{- $containers := concat (default list $spec.initContainers) $spec.containers -}}
+{{- include "couplet.once" (list $where "two volumes are named %s" "name" $spec.volumes) -}}
+{{- include "couplet.once" (list $where "two containers are named %s" "name" $containers) -}}
+{{- range $containers -}}
+{{- include "couplet.once" (list $where "%s is set twice; the chart may set it itself" "name" .env) -}}
+{{- include "couplet.once" (list $where "two volumes are mounted at %s" "mountPath" .volumeMounts) -}}
+{{- end -}}
+{{- index . 1 -}}
+{{- end -}}
+
+{{/* Refuse what a list has twice. Of (list WHERE MESSAGE FIELD LIST). */}}
+{{- define "couplet.once" -}}
+{{- $seen := dict -}}{{- $field := index . 2 -}}
+{{- range default list (index . 3) -}}
+{{- $value := get . $field | toString -}}
+{{- if hasKey $seen $value -}}{{- fail (printf "%s: %s" (index $ 0) (printf (index $ 1) $value)) -}}{{- end -}}
+{{- $_ := set $seen $value true -}}
+{{- end -}}
 {{- end -}}

@@ -99,7 +99,11 @@ spec:
   securityContext:
     {{- $ids := dict "runAsUser" 10001 "runAsGroup" 10001 "fsGroup" 10001 "fsGroupChangePolicy" "OnRootMismatch" }}
     {{- include "couplet.podSecurity" (dict "root" $ "ids" $ids "pod" $pool) | nindent 4 }}
-  {{- with include "couplet.list" (list $ray.initContainers $pool.initContainers) }}
+  {{- $env := include "couplet.list" (list $ray.env $pool.env) }}{{- $envFrom := include "couplet.list" (list $ray.envFrom $pool.envFrom) }}
+  {{- $mounts := include "couplet.list" (list $ray.extraVolumeMounts $pool.extraVolumeMounts) }}
+  {{- $more := include "couplet.list" (list $ray.initContainers $pool.initContainers) }}
+  {{- $security := include "couplet.containerSecurity" (dict "pod" $pool) }}
+  {{- with include "couplet.initContainers" (dict "root" $ "image" $ray.image "security" $security "env" $env "envFrom" $envFrom "mounts" $mounts "more" $more) | trim }}
   initContainers: {{- . | nindent 4 }}
   {{- end }}
   containers:
@@ -116,7 +120,7 @@ spec:
         - {name: driver, containerPort: 9400, protocol: TCP}
         {{- end }}
       env: {{- include "couplet.rayEnv" . | nindent 8 }}
-      {{- with include "couplet.list" (list $ray.envFrom $pool.envFrom) }}
+      {{- with $envFrom }}
       envFrom: {{- . | nindent 8 }}
       {{- end }}
       resources:
@@ -125,7 +129,7 @@ spec:
         {{- with include "couplet.claims" $pool }}
         claims: {{- . | nindent 10 }}
         {{- end }}
-      securityContext: {{- include "couplet.containerSecurity" (dict "pod" $pool) | nindent 8 }}
+      securityContext: {{- $security | nindent 8 }}
       {{- if $kept }}
       lifecycle:
         {{- $script := ternary "files/stop_run.py" "files/wait_for_learner.py" $head }}
@@ -138,13 +142,13 @@ spec:
         {{- with include "couplet.redisMount" $ }}
         {{- . | nindent 8 }}
         {{- end }}
-        {{- with include "couplet.codeMount" $ }}
+        {{- with include "couplet.codeMount" $ | trim }}
         {{- . | nindent 8 }}
         {{- end }}
         {{- with include "couplet.recipeMount" $ }}
         {{- . | nindent 8 }}
         {{- end }}
-        {{- with include "couplet.list" (list $ray.extraVolumeMounts $pool.extraVolumeMounts) }}
+        {{- with $mounts }}
         {{- . | nindent 8 }}
         {{- end }}
     {{- with include "couplet.list" (list $ray.sidecarContainers $pool.sidecarContainers) }}
@@ -160,7 +164,7 @@ spec:
     {{- with include "couplet.redisVolume" $ }}
     {{- . | nindent 4 }}
     {{- end }}
-    {{- with include "couplet.codeVolume" $ }}
+    {{- with include "couplet.codeVolume" $ | trim }}
     {{- . | nindent 4 }}
     {{- end }}
     {{- with include "couplet.recipeVolume" $ }}
@@ -172,8 +176,14 @@ spec:
 {{- end -}}
 
 {{/* Ray's object store is four fifths of /dev/shm; by default it is 30 % of the memory, and on disk if that is more than /dev/shm has. */}}
-{{- define "couplet.objectStore" -}}
+{{- define "couplet.startParams" -}}
 object-store-memory: {{ include "couplet.bytes" (list .sharedMemory 80) | quote }}
+{{- range $name, $value := .rayStartParams }}
+{{- if has $name (list "object-store-memory" "num-cpus" "num-gpus" "resources" "dashboard-host" "metrics-export-port" "temp-dir") }}
+{{- fail (printf "rayStartParams: %s is set by the chart or by KubeRay; change cpu, gpusPerPod, sharedMemory or rayResources" $name) }}
+{{- end }}
+{{ $name }}: {{ $value | quote }}
+{{- end }}
 {{- end -}}
 
 {{/* Worker group. Of (dict "root" $ "name" NAME "pool" POOL "min" N "max" N "resources" MAPPING). */}}
@@ -188,12 +198,13 @@ object-store-memory: {{ include "couplet.bytes" (list .sharedMemory 80) | quote 
   {{- end }}
   minReplicas: {{ .min }}
   maxReplicas: {{ .max }}
-  rayStartParams: {{- include "couplet.objectStore" .pool | nindent 4 }}
+  rayStartParams: {{- include "couplet.startParams" .pool | nindent 4 }}
   {{- with .resources }}
   # Custom resources pin actors to this group; CPUs and GPUs follow from the container's limits.
   resources: {{- toYaml . | nindent 4 }}
   {{- end }}
-  template: {{- include "couplet.rayPod" (dict "root" .root "component" .name "pool" .pool) | nindent 4 }}
+  {{- $pod := include "couplet.rayPod" (dict "root" .root "component" .name "pool" .pool) }}
+  template: {{- include "couplet.unique" (list (printf "ray.%s" .name) $pod) | nindent 4 }}
 {{- end -}}
 
 {{- define "couplet.rayCluster" -}}
@@ -210,8 +221,8 @@ autoscalerOptions:
   idleTimeoutSeconds: {{ $ray.autoscaling.idleTimeoutSeconds }}
   upscalingMode: {{ $ray.autoscaling.upscalingMode }}
   resources:
-    requests: {cpu: 250m, memory: 1Gi}
-    limits: {cpu: "1", memory: 1Gi}
+    requests: {cpu: 250m, memory: {{ $ray.autoscaling.memory | quote }}}
+    limits: {cpu: {{ $ray.autoscaling.cpu | quote }}, memory: {{ $ray.autoscaling.memory | quote }}}
   securityContext:
     allowPrivilegeEscalation: false
     capabilities: {drop: [ALL]}
@@ -228,11 +239,12 @@ gcsFaultToleranceOptions:
 headGroupSpec:
   serviceType: ClusterIP
   rayStartParams:
-    # No actor on the head: it has no CPU to offer.
+    # Actors of the run are pinned to other pods by resources of these. This keeps away whatever else asks for a CPU.
     num-cpus: "0"
     dashboard-host: 0.0.0.0
-    {{- include "couplet.objectStore" $ray.head | nindent 4 }}
-  template: {{- include "couplet.rayPod" (dict "root" . "component" "head" "pool" $ray.head) | nindent 4 }}
+    {{- include "couplet.startParams" $ray.head | nindent 4 }}
+  {{- $pod := include "couplet.rayPod" (dict "root" . "component" "head" "pool" $ray.head) }}
+  template: {{- include "couplet.unique" (list "ray.head" $pod) | nindent 4 }}
 workerGroupSpecs:
   {{- include "couplet.workerGroup" (dict "root" . "name" "learner" "pool" $learner "min" $learner.replicas "max" $learner.replicas "resources" (dict "learner" ($learner.ranksPerPod | toString))) | nindent 2 }}
   {{- $min := ternary $rollout.minReplicas $rollout.maxReplicas $ray.autoscaling.enabled }}
@@ -242,4 +254,17 @@ workerGroupSpecs:
   {{- $pool := merge (deepCopy $given) (dict "cpu" "4" "memory" "16Gi" "sharedMemory" "4Gi" "minReplicas" 0 "maxReplicas" 1) }}
   {{- include "couplet.workerGroup" (dict "root" $ "name" $name "pool" $pool "min" $pool.minReplicas "max" $pool.maxReplicas "resources" $pool.rayResources) | nindent 2 }}
   {{- end }}
+{{- end -}}
+
+{{/* How long the cluster of a job that has ended stays: idle GPUs are dear. */}}
+{{- define "couplet.ttlSeconds" -}}
+{{- if not (kindIs "invalid" .Values.job.ttlSecondsAfterFinished) -}}
+{{- .Values.job.ttlSecondsAfterFinished -}}
+{{- else -}}
+{{- $gpus := false -}}
+{{- range concat (list .Values.ray.learner .Values.ray.rollout) (values .Values.ray.extraWorkerGroups) -}}
+{{- if or .gpusPerPod .resourceClaims -}}{{- $gpus = true -}}{{- end -}}
+{{- end -}}
+{{- ternary 0 600 $gpus -}}
+{{- end -}}
 {{- end -}}

@@ -161,22 +161,83 @@ reward.sandbox_slots={{ .Values.rewards.slots }}
 {{- end -}}
 
 {{- define "couplet.codeEnv" -}}
-{{- if or (include "couplet.codeConfigMap" .) .Values.code.enabled -}}
-- {name: PYTHONPATH, value: {{ .Values.code.path | quote }}}
+{{- $paths := list -}}
+{{- if or (include "couplet.codeConfigMap" .) .Values.code.enabled -}}{{- $paths = append $paths .Values.code.path -}}{{- end -}}
+{{- if .Values.code.packages.install -}}{{- $paths = append $paths "/opt/couplet-packages" -}}{{- end -}}
+{{- with $paths -}}
+- {name: PYTHONPATH, value: {{ join ":" . | quote }}}
 {{- end -}}
 {{- end -}}
 
 {{- define "couplet.codeMount" -}}
-{{- if include "couplet.codeConfigMap" . -}}
+{{- if include "couplet.codeConfigMap" . }}
 - {name: code, mountPath: {{ .Values.code.path | quote }}, readOnly: true}
-{{- end -}}
+{{- end }}
+{{- if .Values.code.packages.install }}
+- {name: packages, mountPath: /opt/couplet-packages, readOnly: true}
+{{- end }}
 {{- end -}}
 
 {{- define "couplet.codeVolume" -}}
-{{- with include "couplet.codeConfigMap" . -}}
+{{- with include "couplet.codeConfigMap" . }}
 - name: code
   configMap: {name: {{ . }}}
+{{- end }}
+{{- if .Values.code.packages.install }}
+- name: packages
+  emptyDir: {}
+- name: packages-tmp
+  emptyDir: {}
+{{- end }}
 {{- end -}}
+
+{{/* Init containers, the one that installs packages before those of the values: they may need none, and it may need theirs.
+Of (dict "root" $ "image" IMAGE "security" SECURITY "env" ENV "envFrom" ENVFROM "mounts" MOUNTS "more" CONTAINERS). */}}
+{{- define "couplet.initContainers" -}}
+{{- with .more }}
+{{- . }}
+{{- end }}
+{{- with .root.Values.code.packages }}{{- if .install }}
+- name: packages
+  image: {{ include "couplet.image" (dict "root" $.root "image" $.image) | quote }}
+  imagePullPolicy: {{ $.image.pullPolicy }}
+  command:
+    - pip
+    - install
+    - --no-deps
+    - --no-cache-dir
+    - --disable-pip-version-check
+    - --target=/opt/couplet-packages
+    {{- if .wheels }}
+    - --no-index
+    - {{ printf "--find-links=%s" .wheels | quote }}
+    {{- end }}
+    {{- with .index }}
+    - {{ printf "--index-url=%s" . | quote }}
+    {{- end }}
+    - --
+    {{- range .install }}
+    - {{ . | quote }}
+    {{- end }}
+  env:
+    - {name: HOME, value: /tmp}
+    {{- with $.env }}
+    {{- . | nindent 4 }}
+    {{- end }}
+  {{- with $.envFrom }}
+  envFrom: {{- . | nindent 4 }}
+  {{- end }}
+  resources:
+    requests: {cpu: 500m, memory: 512Mi}
+    limits: {cpu: "1", memory: 1Gi}
+  securityContext: {{- $.security | nindent 4 }}
+  volumeMounts:
+    - {name: packages, mountPath: /opt/couplet-packages}
+    - {name: packages-tmp, mountPath: /tmp}
+    {{- with $.mounts }}
+    {{- . | nindent 4 }}
+    {{- end }}
+{{- end }}{{- end }}
 {{- end -}}
 
 {{/* Where a recipe written out in the values lies in pods. */}}
