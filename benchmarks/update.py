@@ -141,7 +141,7 @@ class Learner:
 
     @torch.no_grad()
     def score(self) -> list[Tensor]:
-        """The estimates [T] of every micro-batch's tokens, by sample and then by position."""
+        """The estimates [T] of every micro-batch's tokens, by position and then by sample."""
         return [packed.tokens.estimates(self.policy.log_probs(packed)) for packed in self._packed()]
 
     def train(self, anchors: Sequence[Anchors]) -> None:
@@ -174,13 +174,14 @@ class Naive:
     @torch.no_grad()
     def score(self) -> list[Tensor]:
         """As :meth:`Learner.score`."""
-        return [self._estimates(samples).flatten() for samples in self._batches]
+        return [self._estimates(samples).T.flatten() for samples in self._batches]
 
     def train(self, anchors: Sequence[Anchors]) -> None:
         """As :meth:`Learner.train`."""
-        for samples, (old, reference) in zip(self._batches, anchors, strict=True):
+        for samples, given in zip(self._batches, anchors, strict=True):
             new = self._estimates(samples)
-            loss = naive_update.grpo(new, old.view_as(new), reference.view_as(new), samples, _CLIP, _KL_WEIGHT)
+            old, reference = (estimates.view_as(new.T).T for estimates in given)
+            loss = naive_update.grpo(new, old, reference, samples, _CLIP, _KL_WEIGHT)
             torch.autograd.backward(loss / self._count)
 
     def _estimates(self, samples: Sequence[TrainingSample]) -> Tensor:
