@@ -111,8 +111,8 @@ class PackedRows:
 class PackedViews(PackedRows):
     """The views of a micro-batch; views that show the model the same are one sequence.
 
-    ``first`` (length T + 1) says at which target each token's begin, and ``cuts`` where targets may be parted, with
-    the count of rows before that: no token's targets are parted, nor are those of one row.
+    ``first`` (length T + 1) says at which target each token's begin, and ``cuts`` where targets may be parted,
+    with the count of rows before that: no token's targets are parted, nor are those of one row.
     """
 
     first: Sequence[int]

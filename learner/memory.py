@@ -1,7 +1,7 @@
 """Bytes of a DeepSpeed rank by part, reckoned from the configuration.
 
 Every line below states where its bytes come from: H is the width of the model, I that of its feed-forward blocks,
-V its vocabulary, N the tokens of a micro-batch and m the rows of it whose tokens are scored.
+V its vocabulary, N the tokens of a micro-batch and m the rows of it that are scored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from common.models.shapes import is_operand, parameter_shapes, part_size
 from learner.deepspeed_settings import LIVE_ELEMENTS, PERSISTENT_ELEMENTS, bucket_elements
 from learner.objectives.draws import DrawByDraw
 from learner.objectives.registry import make_objective
-from learner.partition import micro_batches, units
+from learner.partition import Piece, micro_batches, tokens_of, units
 from learner.samples import TrainingSample
 
 LOAD, START, SCORE, FORWARD, BACKWARD = "loading", "start", "scoring", "end of forward pass", "backward pass"
@@ -51,7 +51,7 @@ def largest_micro_batch(config: LearnerConfig, prompt: int, completion: int, gro
         TrainingSample(
             group=number // group_size,
             sample=number,
-            prompt_ids=(0,) * prompt,
+            prompt_ids=(number // group_size,) * prompt,
             completion_ids=(0,) * completion,
             valid_tokens=completion,
             step_map=tuple(range(completion)),
@@ -64,10 +64,12 @@ def largest_micro_batch(config: LearnerConfig, prompt: int, completion: int, gro
     by_draw = isinstance(objective, DrawByDraw)
     parts = units(objective.link(samples), estimator, 0, objective.by_token, by_draw)
     batches = micro_batches(parts, 1, config.batch_tokens)[0]
-    return MicroBatch(
-        tokens=max(sum(len(piece.views) for piece in batch) for batch in batches) * (prompt + completion),
-        rows=max(sum(int(measured[list(piece.views)].sum()) for piece in batch) for batch in batches),
-    )
+
+    def rows(batch: Sequence[Piece]) -> int:
+        own = sum(int(measured[list(p.views)].sum()) - p.blank * completion for p in batch)
+        return own + completion * len({p.sample.prompt_ids for p in batch if p.blank})
+
+    return MicroBatch(tokens=max(map(tokens_of, batches)), rows=max(map(rows, batches)))
 
 
 def learner_memory(
