@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,7 +28,9 @@ class TokenRows:
     Tokens are in the order of their positions, and at one position in that of the pieces. ``weights`` [m] and
     ``token`` [m], which of the T tokens a row measures, ascending; ``owner`` [T], which of the n pieces a token
     belongs to; ``position`` [T], where in its completion it is, ascending; ``advantages`` [n];
-    ``measured`` [n], how many tokens of a piece's whole sample some view of it measures;
+    ``measured`` [n], how many tokens of a piece's whole sample some view of it measures; ``present``, the numbers
+    of the pieces that have a row. Of a piece's sample, ``valid`` [n] is how many tokens are valid, ``lengths`` [n]
+    how many there are, and ``groups`` [n] the number of its group, from 0 in the order in which they come.
     ``draws`` is 1, or where each piece is one of the draws of its sample (:class:`Views`), their number.
     Where they are needed, ``old`` and ``reference`` [T] are estimates under other policies, and ``importance`` [T]
     weighs tokens against staleness.
@@ -41,6 +43,10 @@ class TokenRows:
     owner: Tensor
     position: Tensor
     measured: Tensor
+    present: Tensor
+    valid: Tensor
+    lengths: Tensor
+    groups: Tensor
     draws: int = 1
     old: Tensor | None = None
     reference: Tensor | None = None
@@ -81,11 +87,6 @@ class TokenRows:
             reference=None if self.reference is None else self.reference[tokens],
             importance=None if self.importance is None else self.importance[tokens],
         )
-
-    def of_samples(self, value: Callable[[TrainingSample], float]) -> Tensor:
-        """Return a number of every piece's sample, [n]."""
-        numbers = [value(sample) for sample in self.samples]
-        return torch.tensor(numbers, dtype=torch.float32, device=self.weights.device)
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,8 @@ def pack_views(
     new[1:] = (np.diff(owner) != 0) | (np.diff(position) != 0)
     first = np.flatnonzero(new)
 
+    groups = {group: number for number, group in enumerate(dict.fromkeys(p.sample.group for p in pieces))}
+
     def tensor(values: Sequence[Any] | Array, kind: torch.dtype = torch.long) -> Tensor:
         return torch.as_tensor(values, dtype=kind, device=device)
 
@@ -200,6 +203,10 @@ def pack_views(
             owner=tensor(owner[new]),
             position=tensor(position[new]),
             measured=tensor(counts, torch.float32),
+            present=tensor(np.unique(owner)),
+            valid=tensor([piece.sample.valid_tokens for piece in pieces], torch.float32),
+            lengths=tensor([len(piece.sample.completion_ids) for piece in pieces], torch.float32),
+            groups=tensor([groups[piece.sample.group] for piece in pieces]),
             draws=len(views[0].masks) // len(pieces[0].views) if views[0].draws > 1 else 1,
         ),
     )
