@@ -1,4 +1,4 @@
-"""How a sender learns that its GPU's buckets are on the host. The copies themselves need a GPU, and are not tested."""
+"""How a sender learns that its GPU's buckets are on the host. The copies themselves need a GPU: not tested."""
 
 from __future__ import annotations
 
