@@ -41,7 +41,7 @@ def computed_times(config: Config, model: ModelConfig, hardware: Hardware) -> Ti
     Rewards run on CPUs and depend on the tests: they count as nothing here. Raises PluginError for an estimator
     that cannot be loaded.
     """
-    rollout, learner = config.rollout, config.learner
+    rollout = config.rollout
     length = config.data.max_prompt_tokens + rollout.completion_length
     parameters = sum(prod(shape) for shape in parameter_shapes(model).values())
     forward = forward_flops(model, [length], rollout.completion_length)
@@ -60,7 +60,7 @@ def computed_times(config: Config, model: ModelConfig, hardware: Hardware) -> Ti
 
 @dataclass(frozen=True)
 class UpdateWork:
-    """A rank's share of a step, of all inner iterations: operations, and bytes that it receives from other ranks."""
+    """A rank's share of a step, of all inner iterations: operations, and bytes that come from other ranks."""
 
     operations: float
     exchanged_bytes: float
