@@ -103,11 +103,15 @@ def actor_resources(gpus: float, ray_resource: str | None) -> dict[str, float]:
 
 
 def required_resources(config: Config) -> dict[str, float]:
-    """Return what the cluster must have for the run to start: with ``rollout.min_workers``, for these alone."""
+    """Return what the cluster must have for the run to start: with ``rollout.min_workers``, for these alone.
+
+    Rollout workers that stand on the devices of the learner's ranks take nothing besides.
+    """
     rollout, reward = config.rollout, config.reward
     total: Counter[str] = Counter()
+    workers = 0 if config.takes_turns else rollout.min_workers or rollout.workers
     for count, gpus, custom in (
-        (rollout.min_workers or rollout.workers, rollout.gpus_per_worker, rollout.ray_resource),
+        (workers, rollout.gpus_per_worker, rollout.ray_resource),
         (reward.workers, 0.0, reward.ray_resource),
     ):
         for name, amount in actor_resources(gpus, custom).items():
