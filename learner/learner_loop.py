@@ -92,7 +92,8 @@ class LearnerLoop:
         """Train the groups of one step, with ``checkpoint`` after a checkpoint of the steps before.
 
         By then the orchestrator has recorded those, and workers sample this step's groups while it is written.
-        The groups are those that :meth:`collect` has got, if it was called. Returns None, on every rank, for a step that was interrupted before its groups had come.
+        The groups are those that :meth:`collect` has got, if it was called. Returns None, on every rank, for a
+        step that was interrupted before its groups had come.
         """
         if checkpoint:
             self.checkpoint()

@@ -85,6 +85,7 @@ class RunLoop:
                         self.fleet.turns.to_rollout_workers()
                     self._await_evaluation()
                     self.fleet.turns.to_learner()
+                    self._tell([])
                     return
                 self._step()
             except LearnerDiedError as error:

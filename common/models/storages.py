@@ -42,7 +42,7 @@ class FreedStorages:
 
 
 class MovedStorages:
-    """Storages whose contents lie in the memory of the machine; made by :meth:`move`. ``bytes``: of all of them."""
+    """Storages whose contents, so many ``bytes``, lie in the memory of the machine; made by :meth:`move`."""
 
     def __init__(self, moved: Sequence[tuple[torch.UntypedStorage, Tensor]]) -> None:
         self._moved = moved

@@ -86,7 +86,8 @@ class Backend(Protocol):
     def release(self) -> None:
         """Give the memory of the weights, and of passes, back until the next :meth:`load`.
 
-        Nothing steps meanwhile. Raises NotImplementedError where a backend cannot, for which ``rollout.placement: shared`` is refused.
+        Nothing steps meanwhile. Raises NotImplementedError where a backend cannot: ``rollout.placement: shared``
+        is refused for it.
         """
 
     def receiving(

@@ -188,6 +188,34 @@ def test_chaos_over_two_ranks(finished_run: StartRun, tmp_path: Path) -> None:
     assert verified == [["rollout-0"]] * 2, "the worker, and the one in its place"
 
 
+def test_turns_on_shared_devices(start_run: StartRun, finished_run: StartRun) -> None:
+    """Learner and rollout workers are never at work together, whatever is killed, interrupted and resumed."""
+    two = (*TWO_RANKS, "rollout.workers=2")
+    run = start_run(*two, "rollout.placement=shared")
+    run.wait_for_step(1)
+    run.actors("RolloutWorker")[0].kill()
+    run.wait_for_step(3)
+    run.process.send_signal(signal.SIGINT)
+    assert run.wait(DEADLINE) == 130
+    resumed = start_run(*two, "rollout.placement=shared", "--resume", "auto")
+    wait_for_training(resumed)
+    resumed.actors("LearnerRank")[1].kill()
+    resumed.finish(DEADLINE)
+    assert "learner died" in resumed.output
+    assert_same(resumed, finished_run(*two).folder)
+    resumed.assert_nothing_left()
+
+    turns = {
+        role: [(turn["began"], turn["ended"]) for turn in records(run.folder, "turns") if role in turn["actor"]]
+        for role in ("learner", "rollout")
+    }
+    assert all(len(of_role) >= STEPS for of_role in turns.values())
+    assert all(began < ended for of_role in turns.values() for began, ended in of_role)
+    for began, ended in turns["learner"]:
+        assert all(end <= began or ended <= begin for begin, end in turns["rollout"])
+    assert all(line["seconds/switch"] > 0 for line in records(run.folder, "metrics"))
+
+
 def test_two_rollout_workers_and_two_zero2_ranks_make_a_run(finished_run: StartRun) -> None:
     folder = finished_run(*TWO_RANKS, "rollout.workers=2").folder
     summary = json.loads((folder / "summary.json").read_text())
