@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,6 +136,7 @@ def _run(case: Case, folder: Path, checkpoint: Path | None = None) -> dict[str, 
         "updates": updates,
         "mismatches": mismatches,
         "asleep": asleep,
+        "compiler": "torch._dynamo" in sys.modules,
         "published": _published(engine),
         "listed": {name: tensor.detach().clone() for name, tensor in list(engine.parameters())},
         "refusal": _refusal(engine, folder / "nothing"),

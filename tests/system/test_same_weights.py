@@ -195,7 +195,7 @@ def test_chaos_over_two_ranks_that_take_turns_with_rollout_workers(finished_run:
 
 
 def assert_turns_apart(folder: Path) -> None:
-    """No turn of a learner rank overlaps with one of a rollout worker, by their own clocks; both had every step."""
+    """No turn of a learner rank overlaps with one of a rollout worker, by their clocks; both had every step."""
     learner, rollout = (
         [(turn["began"], turn["ended"]) for turn in records(folder, "turns") if turn["actor"].startswith(role)]
         for role in ("learner", "rollout")
