@@ -54,9 +54,9 @@ class Access:
     dashboard: str | None
 
     def places(self) -> dict[str, str]:
-        """Return where to look into Ray, for `couplet train` to print."""
+        """Return where to look into Ray, for `couplet train` to print: nowhere without a dashboard."""
         if not self.dashboard:
-            return {"actors": self.listing}
+            return {}
         token = os.environ.get("RAY_AUTH_TOKEN_PATH")
         asks = f" (asks for the token in {token})" if token else ""
         address = self.dashboard if "://" in self.dashboard else f"http://{self.dashboard}"
