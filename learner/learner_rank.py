@@ -114,7 +114,7 @@ class LearnerRank(DeepSpeedRank):
         if self._trajectories is None:
             return self._sleeper.await_wake(self._longest_wait)
         collected = self._loop.collect()
-        if self._trajectories.trouble is not None:
+        if not collected and self._trajectories.trouble is not None:
             raise self._trajectories.trouble
         self.heart.waiting("its turn")
         return collected

@@ -29,6 +29,8 @@ class Sleeper:
         """End the turn: move everything off the GPU, and give its memory back."""
         self.require_awake("a second sleep")
         self._awake.clear()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # what runs on other streams may still write
         self._moved = MovedStorages.move(tensor for tensor in held_tensors(self._engine) if tensor.is_cuda)
         if self._moved.bytes:
             torch.cuda.empty_cache()
