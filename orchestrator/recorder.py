@@ -11,6 +11,7 @@ from common.streams import Streams, open_client
 from learner.learner_loop import StepReport
 from orchestrator.admission import Ledger
 from orchestrator.fleet.fleet import Fleet
+from orchestrator.fleet.turns import TurnTaken
 from orchestrator.fleet.weights_check import Verified
 from orchestrator.reward_plateau import KEY as PLATEAU
 from orchestrator.reward_plateau import RewardPlateau
@@ -69,6 +70,10 @@ class Recorder(RunRecorder):
         metrics = {"evaluation/pass_rate": result.pass_rate}
         self._record_evaluation(result.version, metrics, result.as_record(), seconds)
         self._display.evaluation(result.version, metrics, result.by_family)
+
+    def turn(self, taken: TurnTaken) -> None:
+        """Record that an actor has ended its turn on a device that it shares."""
+        self._folder.append("turns", {"step": taken.step, "actor": taken.actor, **asdict(taken.turn)})
 
     def verified(self, found: Verified) -> None:
         """Record that rollout workers hold the published weights bit for bit."""

@@ -163,6 +163,13 @@ PACE = (
     Metric("seconds/reward", "Reward work in the step's groups, over all workers", "seconds", name="step_reward"),
     Metric("seconds/weights", "Learner publishing its weights", "seconds", name="step_weights"),
     Metric(
+        "seconds/switch",
+        "Devices going from the learner to the rollout workers and back",
+        "seconds",
+        name="step_switch",
+        when="rollout.placement is shared",
+    ),
+    Metric(
         "seconds/weights_delay",
         "From the publication of weights to the first denoising step under them, of the slowest rollout worker",
         "seconds",

@@ -55,6 +55,10 @@ class _Workspace:
             held = self._held[name] = torch.empty(size, device=self._device)
         return held[:size].view(shape)
 
+    def release(self) -> None:
+        """Give all memory back."""
+        self._held = {}
+
 
 class InferenceModel:
     """Hidden states of packed batches; call it where no gradients are recorded, and autocast says the type."""
@@ -79,6 +83,11 @@ class InferenceModel:
             return lambda _, q, k, v: memory.attend(window, layer, q, k, v)
 
         return self._run(ids[window.rows], (cos, sin), attention, None)
+
+    def release(self) -> None:
+        """Give back what passes keep for each other; the next ones take it anew."""
+        self._workspace.release()
+        self._placed = None
 
     def logits(self, rows: Tensor) -> Tensor:
         """Compute fp32 logits [n, V] of hidden rows [n, H]; they are valid until the next call."""

@@ -70,7 +70,8 @@ def _throughput() -> list[Panel]:
 
 def _time() -> list[Panel]:
     phases = [
-        _of(f"seconds/{name}", f"{{{{run}}}} {name}") for name in ("wait", "update", "checkpoint", "weights")
+        _of(f"seconds/{name}", f"{{{{run}}}} {name}")
+        for name in ("wait", "update", "checkpoint", "weights", "switch")
     ]
     parts = [_of(f"seconds/{name}", f"{{{{run}}}} {name}") for name in ("log_probs", "backward", "optimizer")]
     return [

@@ -10,6 +10,7 @@ from common.flops import forward_flops, training_flops
 from common.models.config import ModelConfig
 from common.models.shapes import parameter_shapes
 from learner.longest import MicroBatch, longest_micro_batches
+from learner.memory import STEPPED, largest_micro_batch, learner_memory
 from learner.objectives.registry import make_objective
 from learner.traffic import exchanged_bytes
 from orchestrator.planning.types import Times
@@ -23,8 +24,9 @@ class Hardware:
     """Describe what a run is planned for.
 
     ``peak``: TFLOP/s of a GPU; ``rollout_share`` and ``update_share``: of it that denoising and training reach,
-    which are assumptions. ``network_gb`` and ``disk_gb``: GB/s of the way of weights, and of checkpoints; and
-    ``link_gb`` between the learner's ranks, as of NVLink: an assumption, too.
+    which are assumptions. ``network_gb`` and ``disk_gb``: GB/s of the way of weights, and of checkpoints;
+    ``link_gb`` between the learner's ranks, as of NVLink, and ``host_gb`` between a GPU and the machine's memory:
+    assumptions, too.
     """
 
     peak: float
@@ -33,6 +35,7 @@ class Hardware:
     network_gb: float = 10.0
     disk_gb: float = 2.0
     link_gb: float = 300.0
+    host_gb: float = 20.0
 
 
 def computed_times(config: Config, model: ModelConfig, hardware: Hardware) -> Times:
@@ -55,7 +58,16 @@ def computed_times(config: Config, model: ModelConfig, hardware: Hardware) -> Ti
         publish=published,
         load=published,
         checkpoint=parameters * _CHECKPOINT_BYTES / (hardware.disk_gb * 1e9),
+        switch=_held_between_steps(config, model) / (hardware.host_gb * 1e9),
     )
+
+
+def _held_between_steps(config: Config, model: ModelConfig) -> int:
+    """Return the bytes that a rank moves where it makes room for rollout workers."""
+    learner, rollout = config.learner, config.rollout
+    prompt, completion = config.data.max_prompt_tokens, rollout.completion_length
+    batch = largest_micro_batch(learner, prompt, completion, rollout.group_size)
+    return learner_memory(model, learner, config.model.dtype == "bfloat16", batch, on_gpu=True).at(STEPPED)
 
 
 @dataclass(frozen=True)

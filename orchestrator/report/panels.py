@@ -104,7 +104,7 @@ SYSTEM = (
     Panel("Restarts", ("restarts",), exact=True),
 )
 #: The parts of a learner step's wall time.
-TIME = ("seconds/wait", "seconds/update", "seconds/weights", "seconds/checkpoint")
+TIME = ("seconds/wait", "seconds/update", "seconds/weights", "seconds/checkpoint", "seconds/switch")
 
 
 def meaning(key: str) -> str:

@@ -39,9 +39,12 @@ _SECONDS = 180.0
 _NAMES = {name for metric in METRICS if metric.key != "objective/{metric}" for name in metric.series_names}
 #: A reward function that takes its time: the second job is not to keep both cores from the first.
 _PACE = "import time\n\n\ndef pace(task, completion):\n    time.sleep(0.1)\n    return 0.0\n"
-#: Of the second job: another objective, with its own reward worker, and more steps than it will get to.
+#: Of the second job: another objective, with its own reward worker, and turns of learner and rollout worker on the
+#: same devices; and more steps than it will get to.
 _OTHER = (
     "run.id=other",
+    "rollout.placement=shared",
+    "admission.max_staleness=0",
     "run.steps=500",
     "reward.functions=[{path: 'pace:pace', weight: 0}]",
     "learner.preset=vrpo",
