@@ -168,9 +168,9 @@ def pack_views(
             seen[view] = numbers.setdefault(canvas.tobytes(), len(numbers))
             if seen[view] == len(canvases):
                 canvases.append(canvas)
-        positions, view = np.nonzero(measured.T)
-        places.append(np.stack([np.full(len(positions), number), seen[view], positions]))
-        weights.append(drawn.weights[chosen][view, positions])
+        positions, by = np.nonzero(measured.T)
+        places.append(np.stack([np.full(len(positions), number), seen[by], positions]))
+        weights.append(drawn.weights[chosen][by, positions])
     packing = Packing.of([len(ids) for ids in canvases], device)
     # By position first: what samples share of a position lies together.
     order = np.argsort(np.concatenate([position for _, _, position in places]), kind="stable")
