@@ -89,6 +89,8 @@ class Release(Started):
             rewards=self.rewards,
             ray=[f"127.0.0.1:{port}" for port in self.ray.metrics_ports],
         )
+        (ray,) = [job for job in config["scrape_configs"] if job["job_name"] == "couplet-ray"]
+        ray["scrape_interval"] = "5s"  # it renews its figures every ten seconds
         config["scrape_configs"] += more
         config["rule_files"] = [str(ROOT / "deploy/helm/couplet/files/rules.yaml")]
         config["global"] = {"evaluation_interval": "1s"}
