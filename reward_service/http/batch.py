@@ -100,16 +100,17 @@ class Batch:
 
     def __init__(self, groups: Sequence[GroupRequest], scorer: Scorer, deadline_s: float) -> None:
         self._scorer = scorer
-        self._parts = [part for index, group in enumerate(groups) for part in _parts(index, group)]
-        self._share_s = share(deadline_s, len(self._parts), scorer.slots)
+        #: What is to be run, in the order of the groups.
+        self.parts = [part for index, group in enumerate(groups) for part in _parts(index, group)]
+        self._share_s = share(deadline_s, len(self.parts), scorer.slots)
         counts = [0] * len(groups)
-        for part in self._parts:
+        for part in self.parts:
             counts[part.group] += 1
         self._groups = [_GroupProgress(group, count) for group, count in zip(groups, counts, strict=True)]
 
     def jobs(self) -> list[Callable[[Cancellation], Placed]]:
-        """Return what is to be run, in the order of the groups."""
-        return [partial(self._examine, part) for part in self._parts]
+        """Return a job for each of :attr:`parts`."""
+        return [partial(self._examine, part) for part in self.parts]
 
     async def lines(
         self,
@@ -127,7 +128,7 @@ class Batch:
         excluded = errors = 0
         open_groups = dict(enumerate(self._groups))
         async for done in submission.outcomes(deadline):
-            index = self._parts[done.index].group
+            index = self.parts[done.index].group
             group = self._groups[index]
             self._take(group, done)
             if index in open_groups and (group.left == 0 or group.error is not None):
