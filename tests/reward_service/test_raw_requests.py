@@ -134,7 +134,8 @@ def test_bodies_that_do_not_come_hold_nobody_up(bounded: ServiceUnderTest) -> No
     with contextlib.ExitStack() as stack:
         slow = [stack.enter_context(connect(bounded)) for _ in range(_MOST // 2)]
         for client in slow:
-            client.sendall((_HEAD + length).encode())
+            client.sendall((_HEAD + "Expect: 100-continue\r\n" + length).encode())
+            assert statuses(first_words(client)) == [100], "the service waits for the body"
         strangers = [stack.enter_context(connect(bounded)) for _ in range(_MOST)]
         for client in strangers:
             client.sendall((_HEAD.replace(TOKEN, "wrong") + length).encode())
