@@ -23,7 +23,8 @@ from reward_service.http.models import (
 )
 from reward_service.http.task_check import problem_of
 from reward_service.program_budget import share
-from reward_service.scoring import Judged, Scored, Scorer
+from reward_service.results import Judged, Scored
+from reward_service.scoring import Scorer
 from reward_service.user_rewards import Decoding
 from sandbox.cancellation import Cancellation
 

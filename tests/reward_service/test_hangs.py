@@ -9,7 +9,8 @@ import pytest
 
 from common.records import Task, Verdict
 from reward_service.program_budget import BudgetRule, Cost, share
-from reward_service.scoring import AbandonedError, Scorer
+from reward_service.scoring import Scorer
+from reward_service.waiting import AbandonedError
 from sandbox.cancellation import Cancellation
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
