@@ -134,6 +134,10 @@ class Remote:
         if self._expected is None or isinstance(error, _SWALLOWED) or not isinstance(error, Exception):
             self._uses.add(places.raising(place, ends_loops=isinstance(error, StopIteration)))
 
+    def found_nothing(self) -> None:
+        """Note that the test asked an iterator for an item that it did not have."""
+        self._uses.add(places.raising("next", ends_loops=False))
+
     def unheard(self, error: BaseException | None) -> None:
         """Record an exception that ends a thread or a finalizer of the tests, and so fails nothing by itself."""
         if isinstance(error, AssertionError):

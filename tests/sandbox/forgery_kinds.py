@@ -419,6 +419,10 @@ def loops() -> Iterator[Forged]:
         script = loop.format(f"(lambda x: {asked}(x) == x + 1)")
         source = f"def f(x):\n    {way}\nclass Kind:\n    f = staticmethod(f)\n"
         yield scripted(f"{way} {script}", "f Kind", script, right, source)
+    for loop, way in itertools.product(_LOOPS, ("[]", "''", "{}", "iter(())", "(a for a in ())", "map(int, [])")):
+        script = loop.format("(lambda x: next(iter(f(x))) == x + 1)")
+        source = f"def f(x):\n    return {way}\n"
+        yield scripted(f"{way} next {script}", "f", script, "def f(x):\n    return [x + 1]\n", source)
     for again, way in itertools.product(_AGAIN, ("iter({})", "(a for a in {})", "map(int, {})")):
         source = f"def f():\n    return {way.format('[9, 5, 4]')}\n"
         yield scripted(f"{way} {again}", "f", f"x = f()\n{again}", "def f():\n    return [2, 4, 6]\n", source)
