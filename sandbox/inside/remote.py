@@ -250,7 +250,7 @@ class Remote:
         _copy_into(given, new)
 
     def _encode(self, value: object) -> bytes:
-        return values.encode(value, self._max, self._stand_for)
+        return values.encode(value, self._max, self._stand_for, arrays=True)
 
     def _decode(self, data: bytes, names: Iterator[str]) -> object:
         return values.decode(data, partial(self._stand_in, names))
