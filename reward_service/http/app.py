@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from starlette.types import ASGIApp
 
 from reward_service.http import errors
-from reward_service.http.batch import Batch
+from reward_service.http.batch import Batch, check_verdicts
 from reward_service.http.bodies import LargeBodyRoute
 from reward_service.http.client import LineStream, while_client_waits
 from reward_service.http.dispatch import OverloadedError
@@ -60,6 +60,7 @@ Service = Annotated[RewardService, Depends(_service_of)]
 )
 async def score(batch: ScoreRequest, service: Service) -> LineStream:
     """Score groups of completions; newline-delimited JSON, a line for each group and then a summary."""
+    check_verdicts(batch.groups)
     seconds = min(batch.deadline_s or service.settings.deadline_s, service.settings.deadline_s)
     # What a model wrote is looked for the program in, which takes its time.
     scoring = await asyncio.to_thread(Batch, batch.groups, service.scorer, seconds)

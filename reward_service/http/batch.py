@@ -12,7 +12,7 @@ from functools import partial
 from common.records import Task, Verdict
 from reward_service.criteria import MalformedTaskError
 from reward_service.extraction import program_of
-from reward_service.http.dispatch import Done, Submission
+from reward_service.http.dispatch import BatchTooLargeError, Done, Submission
 from reward_service.http.models import (
     DecodingRequest,
     GroupLine,
@@ -30,6 +30,8 @@ from sandbox.cancellation import Cancellation
 
 log = logging.getLogger(__name__)
 _LATE = "not scored by the deadline"
+#: Tests times completions of one request: the answer has a verdict for each.
+MAX_VERDICTS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,13 @@ class _GroupProgress:
             return GroupLine(id=self.request.id, error=self.error)
         late = _late(self.request.task)
         return GroupLine(id=self.request.id, scores=[score or late for score in self._scores])
+
+
+def check_verdicts(groups: Sequence[GroupRequest]) -> None:
+    """Raise BatchTooLargeError where the answer would be larger than one may be."""
+    verdicts = sum(len(group.task.tests) * len(group.completions) for group in groups)
+    if verdicts > MAX_VERDICTS:
+        raise BatchTooLargeError(f"{verdicts} verdicts in one request, and {MAX_VERDICTS} are the most; split it")
 
 
 class Batch:

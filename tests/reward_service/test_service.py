@@ -92,6 +92,14 @@ def test_a_large_batch_is_scored_as_a_small_one(running: ServiceUnderTest) -> No
     assert (refused.status_code, refused.json()["error"]["field"]) == (422, "groups.0.task.entrypoint")
 
 
+def test_an_answer_has_so_many_verdicts_at_most(running: ServiceUnderTest) -> None:
+    """A small request of many tests and completions would have an answer of gigabytes."""
+    tests = [{"call": "add(1, 2)", "expected": "3"}] * 1001
+    answer = running.client.post("/v1/score", json={"groups": [group("vast", *[GOOD] * 1000, tests=tests)]})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (413, "batch_too_large")
+    assert "1001000 verdicts" in answer.json()["error"]["message"]
+
+
 def test_lines_come_as_groups_finish(running: ServiceUnderTest) -> None:
     body = {"groups": [sleepers("slow", 1, seconds=1.5, first=100), group("fast", GOOD)]}
     with running.client.stream("POST", "/v1/score", json=body) as answer:
