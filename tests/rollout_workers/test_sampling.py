@@ -9,7 +9,8 @@ from torch import Tensor
 
 from common.records import Sampler
 from orchestrator.commands.doctor import machine
-from rollout_workers.kernels import Kernels
+from rollout_workers.kernels import Kernels, exponentials
+from rollout_workers.nucleus import LARGEST, by_sorting, reached
 from rollout_workers.sampling import Draws, TokenSampler
 from rollout_workers.vocabulary import Vocabulary
 from tests.deploy.tools import missing
@@ -32,9 +33,12 @@ def compiled() -> Kernels:
     return kernels
 
 
-@pytest.fixture(params=["plain", "compiled"])
+@pytest.fixture(params=["plain", "searching", "compiled"])
 def kernels(request: pytest.FixtureRequest) -> Kernels:
-    return Kernels() if request.param == "plain" else request.getfixturevalue("compiled")
+    if request.param == "compiled":
+        compiled: Kernels = request.getfixturevalue("compiled")
+        return compiled
+    return Kernels(searches=request.param == "searching")
 
 
 def sampler(vocabulary: int, kernels: Kernels | None = None, **fields: Any) -> TokenSampler:
@@ -44,15 +48,15 @@ def sampler(vocabulary: int, kernels: Kernels | None = None, **fields: Any) -> T
 
 
 def entropies(tokens: TokenSampler, logits: Tensor) -> Tensor:
-    return tokens.entropies(*tokens.filtered(logits))
+    return tokens.entropies(tokens.filtered(logits))
 
 
 def margins(tokens: TokenSampler, logits: Tensor) -> Tensor:
-    return tokens.margins(*tokens.filtered(logits))
+    return tokens.margins(tokens.filtered(logits))
 
 
 def nucleus(kernels: Kernels, weights: Tensor, top_p: float) -> Tensor:
-    return kernels.nucleus(weights, weights.sum(-1), top_p, Vocabulary.whole(weights.shape[-1]))
+    return kernels.nucleus(weights, weights.sum(-1), top_p, Vocabulary.whole(weights.shape[-1])).floor
 
 
 def rows(count: int, vocabulary: int, std: float, seed: int = 0) -> Tensor:
@@ -92,13 +96,62 @@ def test_entropy_over_a_large_vocabulary(kernels: Kernels, std: float, top_p: fl
 
 
 @pytest.mark.parametrize(("std", "top_p"), [(0.02, 0.3), (3.0, 0.95), (10.0, 0.95)])
-def test_searched_nucleus_is_the_sorted_one(compiled: Kernels, std: float, top_p: float) -> None:
+def test_searched_nucleus_is_the_sorted_one(std: float, top_p: float) -> None:
     """But for a token at the edge, where the sums of fp32 disagree in their last bits."""
-    weights, _ = compiled.exponentials(rows(32, 20_000, std), 1.2, None)
-    searched = (weights >= nucleus(compiled, weights, top_p).unsqueeze(-1)).sum(-1)
+    weights, _ = exponentials(rows(32, 20_000, std), 1.2)
+    searched = (weights >= nucleus(Kernels(searches=True), weights, top_p).unsqueeze(-1)).sum(-1)
     by_sorting = (weights >= nucleus(Kernels(), weights, top_p).unsqueeze(-1)).sum(-1)
     assert int((searched - by_sorting).abs().max()) <= 2
     assert int(searched.min()) >= 1
+
+
+def floors_by_definition(weights: Tensor, top_p: float) -> Tensor:
+    """The smallest weight [n] of each row's nucleus, from rows that are sorted to the end."""
+    needed = top_p * weights.sum(-1)
+    falling = weights.sort(descending=True).values
+    size = ((falling.cumsum(-1) - falling < needed.unsqueeze(-1)) & (falling > 0)).sum(-1)
+    return falling.gather(-1, size.unsqueeze(-1) - 1).squeeze(-1)
+
+
+def uneven_rows() -> Tensor:
+    """Weights whose nuclei at 0.95 are of one token to nearly all; some just end among the largest."""
+    table = torch.cat([rows(6, 5000, std, seed) for seed, std in enumerate((0.02, 1.0, 1.8, 2.6, 6.0, 40.0))])
+    weights, _ = exponentials(table, 1.2)
+    steps = torch.zeros(3, 5000)
+    for row, equal in enumerate((LARGEST - 1, LARGEST, LARGEST + 1)):  # they tie where the largest end
+        steps[row, :equal] = 1.0
+        steps[row, equal:] = 1e-3 * torch.rand(5000 - equal, generator=torch.Generator().manual_seed(row))
+    steps[:, 7] = 0.0
+    return torch.cat([weights, steps])
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 0.95, 0.999])
+def test_a_nucleus_among_the_largest_weights_is_that_of_all(top_p: float) -> None:
+    """To the last bit, and whatever rows are beside it."""
+    weights = uneven_rows()
+    expected = floors_by_definition(weights, top_p)
+    needed = top_p * weights.sum(-1)
+    floor, largest = by_sorting(weights, needed)
+    assert torch.equal(floor, expected)
+    assert largest is not None
+    inside = reached(floor, largest)
+    assert 0 < int(inside.sum()) < len(inside), "rows of both kinds"
+    sizes = (weights >= floor.unsqueeze(-1)).sum(-1)
+    assert torch.equal((largest >= floor.unsqueeze(-1)).sum(-1)[inside], sizes[inside])
+    for row in range(len(weights)):
+        alone = by_sorting(weights[row : row + 1], needed[row : row + 1])
+        assert torch.equal(alone.floor, expected[row : row + 1])
+
+
+def test_entropies_from_the_largest_weights_are_those_of_all(kernels: Kernels) -> None:
+    logits = uneven_rows().log()
+    tokens = sampler(5000, kernels, top_p=0.95)
+    filtered = tokens.filtered(logits)
+    expected = tokens.entropies(filtered._replace(largest=None))
+    torch.testing.assert_close(tokens.entropies(filtered), expected, atol=2e-6, rtol=2e-6)
+    for row in range(0, len(logits), 4):
+        alone = entropies(tokens, logits[row : row + 1])
+        torch.testing.assert_close(alone, expected[row : row + 1], atol=2e-6, rtol=2e-6)
 
 
 def test_tokens_that_tie_at_the_edge_of_the_nucleus_are_all_in(kernels: Kernels) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -102,7 +101,7 @@ def never_ending(make_model: MakeModel, **fields: Any) -> MaskedDiffusionModel:
 def test_no_step_waits_for_the_device(make_model: MakeModel, case: dict[str, Any], searching: bool) -> None:
     """The path of a GPU, on a CPU: what is finished is learned a step late."""
     denoiser = TorchDenoiser(never_ending(make_model))
-    engine = DenoisingEngine(denoiser, kernels=replace(Kernels(), compiled=searching), deferred=True)
+    engine = DenoisingEngine(denoiser, kernels=Kernels(searches=searching), deferred=True)
     engine.add(requests([5, 9, 9, 3]), sampler(**case))
     engine.step()
     waits, reads = Waits(), Reads()
