@@ -17,8 +17,10 @@ from torch import Tensor
 TINY = torch.finfo(torch.float32).tiny
 #: Weights of a row that are tried before all are sorted.
 LARGEST = 512
+#: Weights in a column of the table that a row is laid out as, to leave out those that are in no high column.
+_HEIGHT = 16
 #: Rows of fewer tokens are sorted at once.
-_LONG = 8 * LARGEST
+_LONG = 2 * _HEIGHT * LARGEST
 
 
 class Nucleus(NamedTuple):
@@ -39,8 +41,7 @@ def by_sorting(weights: Tensor, needed: Tensor) -> Nucleus:
     # No weight is above 1, so rows that need more than this are flat: none ends among so few.
     if weights.shape[-1] < _LONG or bool((needed > LARGEST).all()):
         return Nucleus(_floor(_falling(weights), needed))
-    largest = torch.from_numpy(np.partition(weights.numpy(), -LARGEST, axis=-1)[:, -LARGEST:])
-    largest = _falling(largest)
+    largest = _falling(_largest(weights))
     floor = _floor(largest, needed)
     rest = (~reached(floor, largest)).nonzero().squeeze(-1)
     if len(rest):
@@ -51,6 +52,19 @@ def by_sorting(weights: Tensor, needed: Tensor) -> Nucleus:
 def reached(floor: Tensor, largest: Tensor) -> Tensor:
     """Mark the rows [n] of which every weight of at least ``floor`` [n] is among the ``largest`` [n, LARGEST]."""
     return floor > largest[:, -1]
+
+
+def _largest(weights: Tensor) -> Tensor:
+    """Find the largest weights of each row, in any order: [n, LARGEST].
+
+    As many columns, those with the highest maxima, have them: whatever is elsewhere is at most each of these.
+    """
+    width = weights.shape[-1] // _HEIGHT
+    table = weights[:, : _HEIGHT * width].view(len(weights), _HEIGHT, width)
+    columns = torch.from_numpy(np.argpartition(table.amax(1).numpy(), -LARGEST, axis=-1)[:, -LARGEST:])
+    high = table.gather(-1, columns.unsqueeze(1).expand(-1, _HEIGHT, -1)).flatten(1)
+    some = torch.cat([high, weights[:, _HEIGHT * width :]], -1)
+    return torch.from_numpy(np.partition(some.numpy(), -LARGEST, axis=-1)[:, -LARGEST:])
 
 
 def _falling(weights: Tensor) -> Tensor:

@@ -194,5 +194,6 @@ def test_a_layer_is_so_many_operators(make_model: MakeModel) -> None:
     assert one["bmm"] == 2 * lengths
     assert one["softmax"] == lengths
     per_element = ("mul", "mul_", "add", "add_", "sub", "neg", "silu", "silu_", "pow", "rsqrt_", "addcmul_", "cat")
+    assert one["cat"] == 0
     # Two norms of two passes, one rotary turn of three, gate times up of two; a table of scores is scaled.
     assert sum(one[name] for name in per_element) <= 2 * 4 + 3 + 2 + lengths + 1
