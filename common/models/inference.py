@@ -90,7 +90,7 @@ class InferenceModel:
         weight = self._model.lm_head.weight
         logits = self._workspace.take("logits", len(rows), len(weight))
         at_once = len(weight) if rows.is_cuda else _COLUMNS
-        for part, out in zip(weight.split(at_once), logits.split(at_once, dim=-1), strict=True):
+        for part, out in zip(torch.split(weight, at_once), torch.split(logits, at_once, dim=-1), strict=True):
             torch.mm(rows, part.T, out=out)
         return logits.index_fill_(-1, self._model.forbidden, -torch.inf)
 
