@@ -71,10 +71,11 @@ def _attend_by_tables(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     count, heads, wanted, width = q.shape
     shared = heads // k.shape[1]
     # Query heads that share keys are one matrix more of queries.
-    asked = (q * width**-0.5).reshape(-1, shared * wanted, width)
+    asked = q.reshape(-1, shared * wanted, width)
     keys, values = (t.reshape(-1, *t.shape[2:]) for t in (k, v))
-    scores = torch.bmm(asked, keys.transpose(1, 2)).softmax(-1)
-    return torch.bmm(scores, values).view(count, heads, wanted, width)
+    scores = q.new_empty(len(asked), shared * wanted, keys.shape[1])
+    torch.baddbmm(scores, asked, keys.transpose(1, 2), beta=0, alpha=width**-0.5, out=scores)
+    return torch.bmm(scores.softmax(-1), values).view(count, heads, wanted, width)
 
 
 def _even(packing: Packing, queries: Queries) -> bool:
