@@ -126,7 +126,7 @@ def uneven_rows() -> Tensor:
     for row, equal in enumerate((LARGEST - 1, LARGEST, LARGEST + 1)):  # they tie where the largest end
         steps[row, :equal] = 1.0
         steps[row, equal:] = 1e-3 * torch.rand(17_003 - equal, generator=torch.Generator().manual_seed(row))
-    steps[:, 7] = 0.0
+    steps[:, -7] = 0.0
     return torch.cat([weights, steps])
 
 
