@@ -23,6 +23,9 @@ from common.models.precision import Linear, RMSNorm
 from common.models.transformer import Attend, MaskedDiffusionModel, rotary_tables
 from common.models.window import Memory, Window
 
+#: Tokens whose logits a CPU computes at a time: its library is slow at products far wider than high.
+_COLUMNS = 1024
+
 
 @dataclass(frozen=True)
 class _Products:
@@ -93,7 +96,11 @@ class InferenceModel:
         """Compute fp32 logits [n, V] of hidden rows [n, H]; they are valid until the next call."""
         if torch.is_autocast_enabled(rows.device.type):
             return self._model.logits(rows)
-        logits = self._product(self._model.lm_head, rows, "logits")
+        weight = self._model.lm_head.weight
+        logits = self._workspace.take("logits", len(rows), len(weight))
+        at_once = len(weight) if rows.is_cuda else _COLUMNS
+        for part, out in zip(torch.split(weight, at_once), torch.split(logits, at_once, dim=-1), strict=True):
+            torch.mm(rows, part.T, out=out)
         return logits.index_fill_(-1, self._model.forbidden, -torch.inf)
 
     def _run(

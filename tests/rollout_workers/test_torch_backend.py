@@ -95,3 +95,14 @@ def test_a_backend_estimates_by_the_views_it_is_given(make_model: MakeModel) -> 
     assert before[3] == 0 > max(before[:3])
     held.load(published(make_model(1)))
     assert held.estimate(text, views) != before
+
+
+@pytest.mark.parametrize("vocabulary", [2047, 2048, 2500])
+def test_logits_that_are_computed_a_part_at_a_time_are_the_models(make_model: MakeModel, vocabulary: int) -> None:
+    model = make_model(vocab_size=vocabulary)
+    hidden = torch.randn(5, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    denoiser = TorchDenoiser(model)
+    expected = denoiser.logits(hidden)
+    found = denoiser.local_logits(hidden)
+    assert torch.equal(found.isinf(), expected.isinf())
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
