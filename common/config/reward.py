@@ -12,7 +12,7 @@ from common.numbers import LARGEST_NUMBER
 from common.presets import REWARD_PRESETS, RewardPreset
 
 #: Metrics ``reward/NAME`` that are no component of the user's.
-RESERVED_COMPONENTS = ("tests", "format", "mean", "std", "solved", "pass_rate", "excluded", "total")
+RESERVED_COMPONENTS = ("tests", "format", "mean", "std", "plateau", "solved", "pass_rate", "excluded", "total")
 
 
 STATIC_CHECK = "static_check"
