@@ -36,7 +36,8 @@ _ANNOUNCED = "reward service: "
 def flood_command(clients: int, seconds: float, seed: int, as_json: bool, overrides: tuple[str, ...]) -> None:
     """Flood a reward service with clients, half of them hostile.
 
-    Hostile ones send programs that hang, flood and forge, half of a header, malformed requests, or hang up.
+    Hostile ones send programs that hang, flood and forge, half of a header, malformed requests, large bodies, or
+    hang up.
     Counts the honest completions that were scored, and wrong verdicts; times /healthz meanwhile, and watches the
     memory of the service. OVERRIDES are reward.field=value.
     """

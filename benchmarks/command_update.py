@@ -33,15 +33,27 @@ from benchmarks.command_options import DTYPES, choose_device, parse_vocabularies
 )
 @click.option("--group", default=10, show_default=True, type=click.IntRange(min=1), help="Completions.")
 @click.option(
-    "--micro-batch", default=5, show_default=True, type=click.IntRange(min=1), help="Of these at a time."
+    "--micro-batch",
+    default=5,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Of these at a time on the naive side.",
+)
+@click.option(
+    "--batch-tokens",
+    default=comparison.Settings.batch_tokens,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Tokens of all views at a time on the learner's side.",
 )
 @click.option("--layers", default=2, show_default=True, type=click.IntRange(min=1), help="Of the model.")
 @click.option("--hidden", type=click.IntRange(min=1), help="Width of the model.  [default: the quick start's]")
 @click.option(
-    "--checkpointing/--no-checkpointing",
-    default=True,
+    "--checkpointing",
+    type=click.Choice(("naive", "both", "neither")),
+    default="naive",
     show_default=True,
-    help="Gradient checkpointing, on both sides.",
+    help="The sides with gradient checkpointing.",
 )
 @click.option("--repeats", default=2, show_default=True, type=click.IntRange(min=1), help="Timed pairs.")
 @click.option("--threads", type=click.IntRange(min=1), help="[default: one per usable core]")
@@ -54,9 +66,10 @@ def update(
     completion: int,
     group: int,
     micro_batch: int,
+    batch_tokens: int,
     layers: int,
     hidden: int | None,
-    checkpointing: bool,
+    checkpointing: comparison.Checkpointing,
     repeats: int,
     threads: int | None,
     device: str,
@@ -70,7 +83,7 @@ def update(
     where = choose_device(device)
     torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     settings = comparison.Settings(
-        prompt, completion, group, micro_batch, repeats, dtype, layers, checkpointing, hidden
+        prompt, completion, group, micro_batch, repeats, dtype, layers, checkpointing, hidden, batch_tokens
     )
     widest = max(vocabularies)
     needed, available = settings.naive_bytes(widest), measure.available_bytes(where)

@@ -9,7 +9,6 @@ import random
 import socket
 import statistics
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -42,6 +41,12 @@ _HOSTILE = (
     "    while {}: os.write(3, len(body).to_bytes(4, 'little') + body)\n",
     "    import {}" + "a" + ".a" * 45_000 + "\n",
 )
+#: Bodies of a megabyte, which take long to read and are wrong.
+_LARGE = (
+    b'{"groups": [{"id": "g", "task": {"id": "t", "prompt": "", "tests": [' + b'{"a":1},' * 100_000 + b"{}]}}]}",
+    b'{"groups": [' + b"[]," * 300_000 + b"[]]}",
+    b"{" + b",".join(b'"key%d":1' % number for number in range(80_000)) + b"}",
+)
 _ALIVE_EVERY_S = 0.05
 _PATIENCE_S = 300.0
 _BUSY = 429
@@ -72,7 +77,7 @@ class FloodResult:
     late: int = 0
     refused: int = 0
     wrong: list[str] = field(default_factory=list)
-    hostile: Counter[str] = field(default_factory=Counter)
+    hostile: dict[str, int] = field(default_factory=dict)
     alive_s: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
 
@@ -109,6 +114,7 @@ class _Flood:
             ("half-open", self._half_open),
             ("hang up", self._hang_up),
             ("malformed", self._malformed),
+            ("large bodies", self._large),
             ("run_code", self._run_code),
         ]
         kinds = itertools.cycle(hostile)
@@ -130,7 +136,7 @@ class _Flood:
             with suppress(OSError, asyncio.IncompleteReadError):
                 await act()
             if name:
-                self._found.hostile[name] += 1
+                self._found.hostile[name] = self._found.hostile.get(name, 0) + 1
             await asyncio.sleep(self._random.random() / 10)
 
     async def _honest(self) -> None:
@@ -195,6 +201,12 @@ class _Flood:
         if status == _OK:
             self._found.wrong.append(f"{path} {json.dumps(body)[:80]} was taken")
 
+    async def _large(self) -> None:
+        body = self._random.choice(_LARGE)
+        status, _ = await self._send("/v1/score", body)
+        if status == _OK:
+            self._found.wrong.append(f"{body[:80]!r} was taken")
+
     async def _run_code(self) -> None:
         code = f"x = {next(self._numbers)}\nwhile True: pass\n"
         body = {"code": code, "language": "python", "run_timeout": self._random.choice((1e-7, 0.01, 0.1))}
@@ -216,7 +228,9 @@ class _Flood:
             time.sleep(_ALIVE_EVERY_S)
 
     async def _post(self, path: str, body: Any, token: str | None = None) -> tuple[int, str]:
-        data = json.dumps(body).encode()
+        return await self._send(path, json.dumps(body).encode(), token)
+
+    async def _send(self, path: str, data: bytes, token: str | None = None) -> tuple[int, str]:
         head = (
             f"POST {path} HTTP/1.0\r\nAuthorization: Bearer {self._target.token if token is None else token}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"

@@ -1,9 +1,10 @@
 """The published sampler of Dream and DiffuCoder (``diffusion_generate``) with the entropy decoder, plainly.
 
 Prompts are padded on the left, the vocabulary is scored at every position in the model's dtype, top-p sorts it for
-every masked position, and no row ends early. Two departures keep it comparable: the mask token and vocabulary
-padding are never predicted, and probabilities are not checked to sum to one before sampling (bf16 ones can miss
-it, upon which the published code takes the most likely tokens instead).
+every masked position, and no row ends early. Three departures keep it comparable: the mask token and vocabulary
+padding are never predicted, padding is hidden as keys alone (the published mask hides it as queries too, whose
+states nothing reads), and probabilities are not checked to sum to one before sampling (bf16 ones can miss it, upon
+which the published code takes the most likely tokens instead).
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def denoise(stock: Any, config: ModelConfig, prompts: Sequence[Sequence[int]], s
         logits = stock(canvas, attention_mask=bias, position_ids=positions, use_cache=False).logits
         logits = torch.cat([logits[:, :1], logits[:, :-1]], dim=1)
         candidates = logits[masked].index_fill_(-1, forbidden, -torch.inf)
-        tokens, confidence = _sample(candidates, sampler)
+        tokens, confidence = draw(candidates, sampler)
         left = masked.sum().cpu() / len(prompts)
         count = int(left * (1 - times[step + 1] / times[step])) if step < steps - 1 else int(left)
         if count:
@@ -65,8 +66,8 @@ def denoise(stock: Any, config: ModelConfig, prompts: Sequence[Sequence[int]], s
     return canvas[:, width:]
 
 
-def _sample(logits: Tensor, sampler: Sampler) -> tuple[Tensor, Tensor]:
-    """A token [m] and the negative entropy [m] of the filtered distribution for each row of logits [m, V]."""
+def draw(logits: Tensor, sampler: Sampler) -> tuple[Tensor, Tensor]:
+    """Return a token [m], and the negative entropy [m] of what it is drawn from, for each row of logits [m, V]."""
     if sampler.temperature:
         logits = logits / sampler.temperature
     if sampler.top_p < 1:

@@ -303,6 +303,6 @@ def _nucleus_tokens(
     with torch.inference_mode():
         for rows in torch.split(hidden[canvas.positions.flatten() - 1], _ROWS_AT_ONCE):
             weights, totals = kernels.exponentials(denoiser.logits(rows), TEMPERATURE, None)
-            floor = kernels.nucleus(weights, totals, TOP_P, denoiser.vocabulary)
+            floor = kernels.nucleus(weights, totals, TOP_P, denoiser.vocabulary).floor
             sizes += (weights >= floor.unsqueeze(-1)).sum(-1).tolist()
     return statistics.fmean(sizes)

@@ -1,58 +1,42 @@
-"""The learner's forward and backward pass beside the naive one: the same weights, masks, micro-batches and loss,
-in turns, in one run.
+"""The learner's forward and backward pass beside the naive one: the same weights, masks and loss, in turns, in one
+run.
 
 The model is random, of the quick start's shape in the width and depth asked for. The larger it is, the smaller the
 share of the output layer, where the sides differ most. Every token of a completion is valid, which leaves the
-learner nothing to skip but what no loss reads.
+learner nothing to skip but what no loss reads. Each side makes its own micro-batches, and may have its own way
+with what the backward pass needs: the memory of both is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor, nn
+from torch import nn
 
-from benchmarks import naive_update
 from benchmarks.measure import Meter, headline
-from benchmarks.naive_denoise import stock_model
-from common.likelihood.coupled import CoupledEstimator
+from benchmarks.update_sides import CLIP, KL_WEIGHT, VIEWS, Learner, Naive, random_group, some_anchors
+from common.config import LearnerConfig
 from common.models.config import ModelConfig
 from common.models.loading import model_folder
 from common.models.transformer import MaskedDiffusionModel, initialize
-from learner.batch import PackedViews, pack_views
-from learner.objectives.grpo import TokenGrpo
-from learner.objectives.ratios import Clip
-from learner.partition import MicroBatch, micro_batches, units
-from learner.policy import Policy
-from learner.samples import TrainingSample
 
 #: What a case does beside the timed calls, and how many of those a repetition has, for the progress display.
 EXTRA_STAGES, TIMED_STAGES = 3, 4
 
 _SEED = 0
-_ESTIMATOR = CoupledEstimator()
-_VIEWS = 1 + 2 * _ESTIMATOR.pairs
-#: Behind the special tokens of the quick start's model.
-_FIRST_TEXT_ID = 2
-#: DiffuCoder's.
-_CLIP, _KL_WEIGHT = 0.5, 0.01
-#: How far the old estimates are from the new: within the clip and beyond it, and not where rounding could decide.
-_OLD_OFFSETS = (-0.8, -0.1, 0.1, 0.8)
-_REFERENCE_DEVIATION = 0.1
 #: Naive peak memory in units of the logits of all views, rounded up: copies and gradients of them add to it.
 _LOGITS_AT_ONCE = 2.5
 _MIB = 2**20
 
-#: Old and reference estimates [T] of the tokens of a micro-batch.
-Anchors = tuple[Tensor, Tensor]
+#: Which sides keep one hidden state a layer for the backward pass, as the released runs do, and compute the rest
+#: again.
+Checkpointing = Literal["naive", "both", "neither"]
 
 _LEGEND = (
     "One run, the same weights, the sides in turns: medians; the range is that of the pairs. train: forward and "
@@ -68,10 +52,10 @@ class WidthError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """One group of ``group`` completions, of which ``micro_batch`` are scored at a time.
+    """One group of ``group`` completions, of which the naive side scores ``micro_batch`` at a time.
 
-    ``hidden`` is the model's width, None for the quick start's. ``checkpointing``: both sides keep one hidden
-    state a layer for the backward pass, as in the released runs.
+    The learner has ``batch_tokens`` of all views in a pass. ``hidden`` is the model's width, None for the quick
+    start's.
     """
 
     prompt: int
@@ -81,17 +65,14 @@ class Settings:
     repeats: int
     dtype: str
     layers: int = 2
-    checkpointing: bool = True
+    checkpointing: Checkpointing = "naive"
     hidden: int | None = None
-
-    @property
-    def batch_tokens(self) -> int:
-        """Tokens of a micro-batch in all views."""
-        return min(self.micro_batch, self.group) * _VIEWS * (self.prompt + self.completion)
+    batch_tokens: int = LearnerConfig.model_fields["batch_tokens"].default
 
     def naive_bytes(self, vocabulary: int) -> int:
         """About the most memory that the naive side takes."""
-        return int(self.batch_tokens * vocabulary * torch.float32.itemsize * _LOGITS_AT_ONCE)
+        tokens = min(self.micro_batch, self.group) * VIEWS * (self.prompt + self.completion)
+        return int(tokens * vocabulary * torch.float32.itemsize * _LOGITS_AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -130,72 +111,15 @@ class Case:
     parts: tuple[Part, ...]
 
 
-class Learner:
-    """The learner's side."""
-
-    def __init__(self, model: MaskedDiffusionModel, batches: Sequence[MicroBatch], dtype: torch.dtype) -> None:
-        self.policy = Policy(model, dtype)
-        self._batches = batches
-        self._objective = TokenGrpo(Clip(_CLIP, _CLIP), _KL_WEIGHT)
-        self._count = self._objective.count([[piece.sample] for batch in batches for piece in batch])
-
-    @torch.no_grad()
-    def score(self) -> list[Tensor]:
-        """The estimates [T] of every micro-batch's tokens, by sample and then by position."""
-        return [packed.tokens.estimates(self.policy.log_probs(packed)) for packed in self._packed()]
-
-    def train(self, anchors: Sequence[Anchors]) -> None:
-        """Add up the gradient of all micro-batches."""
-        for packed, (old, reference) in zip(self._packed(), anchors, strict=True):
-            anchored = packed.with_estimates(old=old, reference=reference)
-            loss = self.policy.loss(anchored, partial(self._loss_of, anchored)).value
-            torch.autograd.backward(loss / self._count)
-
-    def _loss_of(self, packed: PackedViews, rows: slice, log_probs: Tensor) -> Tensor:
-        return self._objective.sums(packed.part(rows), log_probs).loss
-
-    def _packed(self) -> Iterator[PackedViews]:
-        config, device = self.policy.model.config, next(self.policy.parameters()).device
-        for batch in self._batches:
-            views = [_ESTIMATOR.views(piece.sample.key(_SEED, 0), piece.sample) for piece in batch]
-            yield pack_views(batch, views, config.mask_token_id, device)
-
-
-class Naive:
-    """The naive side, on the same micro-batches."""
-
-    def __init__(self, model: MaskedDiffusionModel, batches: Sequence[MicroBatch], dtype: torch.dtype) -> None:
-        self.stock = stock_model(model, torch.float32).requires_grad_(True)
-        self._config = model.config
-        self._dtype = dtype
-        self._batches = [[piece.sample for piece in batch] for batch in batches]
-        self._count = sum(sample.valid_tokens for samples in self._batches for sample in samples)
-
-    @torch.no_grad()
-    def score(self) -> list[Tensor]:
-        """As :meth:`Learner.score`."""
-        return [self._estimates(samples).flatten() for samples in self._batches]
-
-    def train(self, anchors: Sequence[Anchors]) -> None:
-        """As :meth:`Learner.train`."""
-        for samples, (old, reference) in zip(self._batches, anchors, strict=True):
-            new = self._estimates(samples)
-            loss = naive_update.grpo(new, old.view_as(new), reference.view_as(new), samples, _CLIP, _KL_WEIGHT)
-            torch.autograd.backward(loss / self._count)
-
-    def _estimates(self, samples: Sequence[TrainingSample]) -> Tensor:
-        views = [_ESTIMATOR.views(sample.key(_SEED, 0), sample) for sample in samples]
-        return naive_update.estimates(self.stock, self._config, samples, views, self._dtype)
-
-
 def run(vocabulary: int, device: torch.device, settings: Settings, said: Callable[[str], None]) -> Case:
     """Compare the sides on one model. ``said`` hears of every stage before it begins."""
     model = random_model(vocabulary, settings).to(device)
-    batches = group_batches(vocabulary, settings)
+    samples = random_group(vocabulary, settings.group, settings.prompt, settings.completion)
     dtype: torch.dtype = getattr(torch, settings.dtype)
-    learner, naive = Learner(model, batches, dtype), Naive(model, batches, dtype)
-    if settings.checkpointing:
-        model.checkpoint_layers = True
+    learner = Learner(model, samples, settings.batch_tokens, dtype)
+    naive = Naive(model, samples, settings.micro_batch, dtype)
+    model.checkpoint_layers = settings.checkpointing == "both"
+    if settings.checkpointing != "neither":
         naive.stock.gradient_checkpointing_enable()
         naive.stock.train()  # transformers checkpoints in no other mode; the model has no dropout
     said("learner, scoring")
@@ -250,42 +174,6 @@ def random_model(vocabulary: int, settings: Settings) -> MaskedDiffusionModel:
     return model
 
 
-def group_batches(vocabulary: int, settings: Settings) -> list[MicroBatch]:
-    """The micro-batches of one group of random completions, as the learner would cut it."""
-    numbers = np.random.default_rng(_SEED)
-
-    def text(length: int) -> tuple[int, ...]:
-        return tuple(numbers.integers(_FIRST_TEXT_ID, vocabulary, length).tolist())
-
-    prompt = text(settings.prompt)
-    samples = [
-        TrainingSample(
-            group=0,
-            sample=number,
-            prompt_ids=prompt,
-            completion_ids=text(settings.completion),
-            valid_tokens=settings.completion,
-            advantage=-0.5 if number % 2 else 0.5,
-        )
-        for number in range(settings.group)
-    ]
-    parts = units([[sample] for sample in samples], _ESTIMATOR, _SEED, by_token=True)
-    return micro_batches(parts, ranks=1, batch_tokens=settings.batch_tokens)[0]
-
-
-def some_anchors(estimates: Sequence[Tensor]) -> list[Anchors]:
-    """Old and reference estimates a little off the given ones, so that ratios and KL matter to the gradient."""
-    numbers = np.random.default_rng(_SEED)
-    anchors = []
-    for new in estimates:
-        old = torch.tensor(numbers.choice(_OLD_OFFSETS, len(new)), dtype=new.dtype, device=new.device)
-        reference = torch.tensor(
-            numbers.normal(0.0, _REFERENCE_DEVIATION, len(new)), dtype=new.dtype, device=new.device
-        )
-        anchors.append((new + old, new + reference))
-    return anchors
-
-
 def gradient_difference(model: nn.Module, other: nn.Module) -> float:
     """The largest difference between the gradients of parameters of one name, in units of the largest entry."""
     theirs = {name: parameter.grad for name, parameter in other.named_parameters()}
@@ -307,7 +195,7 @@ def as_json(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) 
     return {
         "bench": "update",
         "machine": machine,
-        "settings": asdict(settings) | {"views": _VIEWS, "clip": _CLIP, "kl_weight": _KL_WEIGHT},
+        "settings": asdict(settings) | {"views": VIEWS, "clip": CLIP, "kl_weight": KL_WEIGHT},
         "cases": found,
     }
 
@@ -334,10 +222,9 @@ def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> 
     header = (
         f"{headline(machine)}\n"
         f"{settings.group} completions of {settings.completion} tokens to a prompt of {settings.prompt}, "
-        f"{settings.micro_batch} at a time in {_VIEWS} views, {settings.dtype}, "
-        f"{settings.layers} layers of {width} {'with' if settings.checkpointing else 'without'} gradient "
-        f"checkpointing on both sides; "
-        f"clip {_CLIP}, KL weight {_KL_WEIGHT}"
+        f"naive {settings.micro_batch} at a time in {VIEWS} views, learner {settings.batch_tokens:,} tokens, "
+        f"{settings.dtype}, {settings.layers} layers of {width}, gradient checkpointing: "
+        f"{settings.checkpointing}; clip {CLIP}, KL weight {KL_WEIGHT}"
     )
     return Group(Text(header), Text(), table, Text(), Text(_LEGEND))
 

@@ -116,7 +116,8 @@ class Task(Record):
     language: Language = "python"
     completion: Literal["continuation", "fenced", "asserted_call", "asserted_value"] = "continuation"
     entry_point: str | None = None
-    tests: tuple[TestCase, ...]
+    #: Refused at the first bad one: a message about each of thousands is of no use.
+    tests: Annotated[tuple[TestCase, ...], Field(fail_fast=True)]
     test_setup: str = ""
     exports: tuple[str, ...] = ()
     in_process: bool = False

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from evaluation.benchmark import AskedBenchmark
 from evaluation.completers.interface import Completed
 from evaluation.samples import Sample, make_sample
-from reward_service.scoring import Scored
+from reward_service.results import Scored
 from reward_service.scoring_pool import ScoringPool
 
 

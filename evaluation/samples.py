@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from common.records import Task, Verdict
 from evaluation.completers.interface import Completed, TokenConfidence
-from reward_service.scoring import Scored
+from reward_service.results import Scored
 
 _PASSED = (Verdict.PASSED, Verdict.SKIPPED)
 

@@ -215,7 +215,7 @@ def hidden_states(model: MaskedDiffusionModel, batch: Batch) -> Tensor:
 @torch.no_grad()
 def log_probabilities(model: MaskedDiffusionModel, batch: Batch) -> Tensor:
     """Compute log p(o_k | prompt, the other tokens as the view shows them) of every scored row, [m]."""
-    targets = Targets(batch.targets, model.forbidden, [slice(0, len(batch.targets))])
+    targets = Targets.evenly(batch.targets, model.forbidden, len(batch.targets))
     found: Tensor = model.apply_head(hidden_states(model, batch), partial(TokenLogProbs.apply, targets))
     return found
 
@@ -237,7 +237,7 @@ def loss_of(model: MaskedDiffusionModel, batch: Batch, old: Tensor | None, refer
         return (KL_WEIGHT * kl - surrogate).sum()
 
     # The library differentiates the loss while the logits are at hand: those of the whole batch never exist.
-    targets = Targets(batch.targets, model.forbidden, [slice(0, len(batch.targets))])
+    targets = Targets.evenly(batch.targets, model.forbidden, len(batch.targets))
     found: tuple[Tensor, Tensor, Tensor] = model.apply_head(
         hidden_states(model, batch), partial(ChunkedLoss.apply, targets, grpo)
     )

@@ -18,6 +18,7 @@ from learner.divergence import first_not_finite
 from learner.optimizer import make_optimizer, set_learning_rate
 from learner.policy import Policy
 from learner.preparation import merged_parameters
+from learner.spared_compiler import spare_compiler
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -29,6 +30,8 @@ class DeepSpeedPolicy:
     def __init__(self, policy: Policy, config: EngineConfig) -> None:
         self.policy = policy
         self._config = config
+        if not (config.compile or config.zero_stage == 3):  # ZeRO-3 excludes its hooks from compilation
+            spare_compiler()
         trained = sum(parameter.numel() for parameter in policy.parameters() if parameter.requires_grad)
         self._engine, self._optimizer, *_ = deepspeed.initialize(
             model=policy,

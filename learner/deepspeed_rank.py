@@ -104,7 +104,7 @@ class DeepSpeedRank(WatchedActor):
         if name is not None:
             raise diverged(f"weight {name} is not finite", 0, config.folder, config.learner.optimizer)
         prepare(model, config.learner, config.run.seed)
-        return Policy(model, runtime.compute_dtype(config.model), config.learner.logits_mb << 20)
+        return Policy(model, runtime.compute_dtype(config.model), config.learner.logits_bytes)
 
     def _saver(self, trained: TrainedModel) -> Callable[[TrainingProgress], None]:
         """Return what writes a checkpoint of a model; it raises DivergedError for weights that are not finite."""

@@ -211,7 +211,7 @@ class Engine:
 
         if self._objective.by_token:
             loss, log_probs, entropies = self._policy(
-                Policy.loss, packed, lambda rows, log_probs: loss_of(packed.part(rows), log_probs)
+                Policy.loss, packed, lambda targets, log_probs: loss_of(packed.part(targets), log_probs)
             )
             sums.add(_ENTROPY, entropies.sum(), entropies.numel())
         else:

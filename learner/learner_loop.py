@@ -78,21 +78,31 @@ class LearnerLoop:
         self._measure = measure
         self._save_checkpoint = save_checkpoint
         self._saved_version = progress.version
+        self._collected: Sequence[TrajectoryGroup] | None = None
+        self._collecting_seconds = self._checkpoint_seconds = 0.0
+
+    def collect(self) -> bool:
+        """Wait for the groups of the next step on rank 0 alone; False where the step is not to begin."""
+        began = time.perf_counter()
+        self._collected = self._source.next_groups() if self._source else None
+        self._collecting_seconds = time.perf_counter() - began
+        return self._collected is not None
 
     def step(self, checkpoint: bool) -> StepReport | None:
         """Train the groups of one step, with ``checkpoint`` after a checkpoint of the steps before.
 
         By then the orchestrator has recorded those, and workers sample this step's groups while it is written.
-        Returns None, on every rank, for a step that was interrupted before its groups had come.
+        The groups are those that :meth:`collect` has got, if it was called. Returns None, on every rank, for a
+        step that was interrupted before its groups had come.
         """
-        began = time.perf_counter()
         if checkpoint:
             self.checkpoint()
         started = time.perf_counter()
-        groups = self._share(self._source.next_groups() if self._source else None)
+        groups = self._share(self._take_groups())
         if groups is None:
             return None
         collected = time.perf_counter()
+        waited, self._collecting_seconds = self._collecting_seconds + collected - started, 0.0
         spare = self._source.spare if self._source else 0
         metrics = batch_metrics(groups, self._progress.version)
         metrics |= self._measure(groups, self._progress.version)
@@ -104,10 +114,11 @@ class LearnerLoop:
         self._progress.version += 1
         metrics |= {
             "perf/spare_groups": float(spare),
-            "seconds/checkpoint": started - began,
-            "seconds/wait": collected - started,
+            "seconds/checkpoint": self._checkpoint_seconds,
+            "seconds/wait": waited,
             "seconds/update": time.perf_counter() - collected,
         }
+        self._checkpoint_seconds = 0.0
         return StepReport(
             version=self._progress.version,
             metrics=metrics,
@@ -120,7 +131,15 @@ class LearnerLoop:
         """Write a checkpoint, unless the last one holds all that was trained, and acknowledge its groups."""
         if self._progress.version == self._saved_version:
             return
+        began = time.perf_counter()
         self._save_checkpoint(self._progress)
         self._saved_version = self._progress.version
         if self._source:
             self._source.checkpointed()
+        self._checkpoint_seconds += time.perf_counter() - began
+
+    def _take_groups(self) -> Sequence[TrajectoryGroup] | None:
+        groups, self._collected = self._collected, None
+        if groups is None and self._source:
+            return self._source.next_groups()
+        return groups

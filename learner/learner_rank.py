@@ -15,6 +15,7 @@ from common.models import runtime
 from common.models.loading import load_model
 from common.records import TrajectoryGroup
 from common.streams import TRAJECTORIES, Consumer, Streams, actor_patience, open_client
+from common.turns import Turn
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import plan_layout
@@ -26,6 +27,7 @@ from learner.learner_loop import LearnerLoop, StepReport
 from learner.mismatch import MismatchMeter
 from learner.objectives.registry import make_objective
 from learner.progress import Progress
+from learner.sleeper import Sleeper
 from learner.source import Lacking, TrajectorySource
 
 
@@ -60,6 +62,7 @@ class LearnerRank(DeepSpeedRank):
         if checkpoint is not None:
             self._engine.load(checkpoint)
             self._progress = load_progress(checkpoint, Progress)
+        self._sleeper = Sleeper(self._engine)
         self._trajectories = self._source() if self._rank == 0 else None
         self._loop = LearnerLoop(
             settings,
@@ -81,9 +84,8 @@ class LearnerRank(DeepSpeedRank):
         All ranks return None if it was interrupted. Rank 0 raises StreamError where Redis cannot be used; then no
         step begins any more, and a checkpoint can still be written.
         """
-        deadlines = self._config.deadlines
-        longest = 2 * (deadlines.step_seconds + deadlines.redis_seconds)  # the source gives up long before
-        self.heart.waiting(f"the groups of step {self._progress.version + 1}", longest)
+        self._sleeper.require_awake("a step")
+        self.heart.waiting(f"the groups of step {self._progress.version + 1}", self._longest_wait)
         report = self._loop.step(checkpoint)
         self.heart.waiting("the next step")
         if report is None:
@@ -97,6 +99,31 @@ class LearnerRank(DeepSpeedRank):
         )
         return report if self._rank == 0 else None
 
+    def sleep(self) -> Turn:
+        """End this rank's turn on a GPU that it shares: what it holds there goes into the machine's memory."""
+        with self.heart.during("moving what it holds off the GPU", self._config.deadlines.weights_seconds):
+            return self._sleeper.sleep()
+
+    def collect(self) -> bool:
+        """Wait, asleep, for the groups of the next step: rank 0 for these, the others for the end of their sleep.
+
+        Rank 0 returns False, or raises StreamError, where the step is not to begin. No rank waits for another
+        here: that would keep the GPU busy.
+        """
+        self.heart.waiting(f"the groups of step {self._progress.version + 1}", self._longest_wait)
+        if self._trajectories is None:
+            return self._sleeper.await_wake(self._longest_wait)
+        collected = self._loop.collect()
+        if not collected and self._trajectories.trouble is not None:
+            raise self._trajectories.trouble
+        self.heart.waiting("its turn")
+        return collected
+
+    def wake(self) -> None:
+        """Begin a turn: what this rank holds comes back onto the GPU; does nothing for one that is awake."""
+        with self.heart.during("moving what it holds onto the GPU", self._config.deadlines.weights_seconds):
+            self._sleeper.wake()
+
     def lacking(self, admitted: int) -> Lacking:
         """Return which groups below index ``admitted`` have not come; asked of rank 0 at any time."""
         if self._trajectories is None:
@@ -109,6 +136,7 @@ class LearnerRank(DeepSpeedRank):
 
     def checkpoint(self) -> None:
         """Write a checkpoint, unless the last one holds all that was trained."""
+        self._sleeper.require_awake("a checkpoint")
         self._loop.checkpoint()
 
     def location(self) -> Location:
@@ -129,6 +157,7 @@ class LearnerRank(DeepSpeedRank):
 
     def publish(self, plan: Plan | None) -> Publication | None:
         """Publish the weights, by broadcast too if there is a plan; rank 0 returns the update."""
+        self._sleeper.require_awake("a publication")
         with self.heart.during(f"publishing weights {self._progress.version}"):
             if self._rank:
                 self._gather_along(self._engine)
@@ -141,8 +170,15 @@ class LearnerRank(DeepSpeedRank):
 
     def export(self, folder: Path) -> None:
         """Write a Hugging Face folder of the current weights; rank 0 writes."""
+        self._sleeper.require_awake("an export")
         with self.heart.during("exporting the model"):
             self._export(self._engine, self._config.model.path, folder)
+
+    @property
+    def _longest_wait(self) -> float:
+        """Seconds that groups may take to come; the source gives up long before."""
+        deadlines = self._config.deadlines
+        return 2 * (deadlines.step_seconds + deadlines.redis_seconds)
 
     def _share(self, groups: Sequence[TrajectoryGroup] | None) -> Sequence[TrajectoryGroup] | None:
         """Give all ranks the groups that rank 0 has, which all of them train next."""

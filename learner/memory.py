@@ -1,7 +1,7 @@
 """Bytes of a DeepSpeed rank by part, reckoned from the configuration.
 
 Every line below states where its bytes come from: H is the width of the model, I that of its feed-forward blocks,
-V its vocabulary, N the tokens of a micro-batch and m the rows of it whose tokens are scored.
+V its vocabulary, N the tokens of a micro-batch and m the rows of it that are scored.
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from math import prod
 
 from common.config import EngineConfig, LearnerConfig, StageConfig
-from common.likelihood.registry import make_estimator
 from common.memory import Estimate, Part
 from common.models.config import ModelConfig
 from common.models.shapes import is_operand, parameter_shapes, part_size
 from learner.deepspeed_settings import LIVE_ELEMENTS, PERSISTENT_ELEMENTS, bucket_elements
-from learner.objectives.draws import DrawByDraw
+from learner.longest import MicroBatch, longest_micro_batches
 from learner.objectives.registry import make_objective
-from learner.partition import micro_batches, units
-from learner.samples import TrainingSample
 
 LOAD, START, SCORE, FORWARD, BACKWARD = "loading", "start", "scoring", "end of forward pass", "backward pass"
 GRADIENTS, STEP, STEPPED, PUBLISH = "end of backward pass", "optimizer step", "end of step", "publishing"
@@ -30,44 +27,15 @@ FP32, _BF16 = 4, 2
 _SUB_GROUP_ELEMENTS = 1_000_000_000
 
 
-@dataclass(frozen=True)
-class MicroBatch:
-    """The largest micro-batch: its tokens, of all views and with their prompts, and its scored rows."""
-
-    tokens: int
-    rows: int
-
-
 def largest_micro_batch(config: LearnerConfig, prompt: int, completion: int, group_size: int) -> MicroBatch:
     """Return the largest micro-batch, which is one of samples of the greatest length, as the learner makes it.
 
     ``prompt`` and ``completion`` are that length, in tokens; groups have ``group_size`` samples. Raises
     PluginError for a part that cannot be loaded.
     """
-    estimator = make_estimator(config.estimator, config.inner_iterations)
-    objective = make_objective(config.objective)
     groups = 1 + config.batch_tokens // (group_size * (prompt + completion))
-    samples = [
-        TrainingSample(
-            group=number // group_size,
-            sample=number,
-            prompt_ids=(0,) * prompt,
-            completion_ids=(0,) * completion,
-            valid_tokens=completion,
-            step_map=tuple(range(completion)),
-            reward=float(number),
-            advantage=float(number),
-        )
-        for number in range(groups * group_size)
-    ]
-    measured = estimator.views(samples[0].key(0, 0), samples[0]).measured(samples[0])
-    by_draw = isinstance(objective, DrawByDraw)
-    parts = units(objective.link(samples), estimator, 0, objective.by_token, by_draw)
-    batches = micro_batches(parts, 1, config.batch_tokens)[0]
-    return MicroBatch(
-        tokens=max(sum(len(piece.views) for piece in batch) for batch in batches) * (prompt + completion),
-        rows=max(sum(int(measured[list(piece.views)].sum()) for piece in batch) for batch in batches),
-    )
+    (batches,) = longest_micro_batches(config, prompt, completion, group_size, groups, ranks=1)
+    return MicroBatch(max(batch.tokens for batch in batches), max(batch.rows for batch in batches))
 
 
 def learner_memory(
@@ -267,9 +235,7 @@ def _head(
     gradient = vocabulary * width * FP32 if trained else 0
     when = (FORWARD, BACKWARD) if by_token else (BACKWARD,)
     # A chunk of logits, their exponentials, and as operands of a product, at a time.
-    chunk = min(
-        batch.rows * vocabulary * FP32, max(1, (config.logits_mb << 20) // (4 * vocabulary)) * 4 * vocabulary
-    )
+    chunk = min(batch.rows * vocabulary * FP32, max(1, config.logits_bytes // (4 * vocabulary)) * 4 * vocabulary)
     # bf16 products take a bf16 copy of an fp32 weight.
     copy = vocabulary * width * _BF16 if computes_bf16 and config.weights_dtype == "float32" else 0
     # In and out of the output layer, and the gradient of what goes in: [m, H] each, in fp32.

@@ -20,7 +20,7 @@ _Result = TypeVar("_Result")
 class LossOfTokens(NamedTuple):
     """A loss, of which ``value`` alone can be differentiated, and what it was made of.
 
-    ``log_probs`` [m] are those of the rows, ``entropies`` [m] those of their distributions, in nats.
+    ``log_probs`` [m] are those of the targets, ``entropies`` [m] those of their distributions, in nats.
     """
 
     value: Tensor
@@ -52,7 +52,7 @@ class Policy(nn.Module):
         return method(self, *args, **kwargs)
 
     def log_probs(self, packed: PackedRows) -> Tensor:
-        """Compute the log-probability [m] of the target of every row, in fp32."""
+        """Compute the log-probability [m] of every target, in fp32."""
         with self._autocast(packed):
             function = partial(TokenLogProbs.apply, self._targets(packed))
             found: Tensor = self.model.apply_head(self._hidden(packed), function)
@@ -77,7 +77,7 @@ class Policy(nn.Module):
         }
 
     def _targets(self, packed: PackedRows) -> Targets:
-        return Targets(packed.targets, self.model.forbidden, packed.chunks(self._chunk_rows))
+        return Targets(packed.targets, self.model.forbidden, packed.chunks(self._chunk_rows), packed.row_of)
 
     def _autocast(self, packed: PackedRows) -> torch.autocast:
         # Each weight is used once a pass: the cache would only keep a rounded copy of all of them to its end.
@@ -86,5 +86,5 @@ class Policy(nn.Module):
         )
 
     def _hidden(self, packed: PackedRows, visible: Tensor | None = None) -> Tensor:
-        """Compute the hidden states [m, H] that predict the rows."""
+        """Compute the hidden states [u, H] that predict the rows."""
         return self.model.hidden(packed.ids, packed.packing, self.model.source_rows(packed.rows), visible)

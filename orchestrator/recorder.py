@@ -11,10 +11,13 @@ from common.streams import Streams, open_client
 from learner.learner_loop import StepReport
 from orchestrator.admission import Ledger
 from orchestrator.fleet.fleet import Fleet
+from orchestrator.fleet.turns import TurnTaken
 from orchestrator.fleet.weights_check import Verified
+from orchestrator.reward_plateau import KEY as PLATEAU
+from orchestrator.reward_plateau import RewardPlateau
 from orchestrator.rounds import Evaluation
 from orchestrator.run_metrics import StreamCollector
-from orchestrator.run_recorder import RunOutput, RunRecorder, open_outlets
+from orchestrator.run_recorder import Outlets, RunOutput, RunRecorder, open_outlets
 
 #: Redis may hang when Prometheus asks, which would rather know the rest than wait.
 _REDIS_SECONDS = 2.0
@@ -23,6 +26,14 @@ _SAMPLES_KEPT_PER_STEP = 4
 
 class Recorder(RunRecorder):
     """Record learner steps and held-out evaluations everywhere."""
+
+    def __init__(self, steps: int, output: RunOutput, outlets: Outlets) -> None:
+        super().__init__(steps, output, outlets)
+        self._plateau = RewardPlateau(output.folder.records("metrics"))
+
+    def rewind(self, step: int) -> None:
+        super().rewind(step)
+        self._plateau = RewardPlateau(self._folder.records("metrics"))
 
     def step(
         self,
@@ -37,6 +48,7 @@ class Recorder(RunRecorder):
         The numbers of its groups and the samples go to the folder.
         """
         metrics = report.metrics | {
+            PLATEAU: float(self._plateau.add(report.metrics)),
             "seconds/weights": weights_seconds,
             "seconds/step": step_seconds,
             "perf/samples_per_second": report.samples / step_seconds,
@@ -58,6 +70,10 @@ class Recorder(RunRecorder):
         metrics = {"evaluation/pass_rate": result.pass_rate}
         self._record_evaluation(result.version, metrics, result.as_record(), seconds)
         self._display.evaluation(result.version, metrics, result.by_family)
+
+    def turn(self, taken: TurnTaken) -> None:
+        """Record that an actor has ended its turn on a device that it shares."""
+        self._folder.append("turns", {"step": taken.step, "actor": taken.actor, **asdict(taken.turn)})
 
     def verified(self, found: Verified) -> None:
         """Record that rollout workers hold the published weights bit for bit."""

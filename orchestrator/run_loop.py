@@ -81,7 +81,11 @@ class RunLoop:
                     learner.checkpoint()
                 self._evaluate()
                 if learner.version >= steps:
+                    if self.evaluation.version is not None:
+                        self.fleet.turns.to_rollout_workers()
                     self._await_evaluation()
+                    self.fleet.turns.to_learner()
+                    self._tell([])
                     return
                 self._step()
             except LearnerDiedError as error:
@@ -97,6 +101,9 @@ class RunLoop:
         if self._is_starved:
             self._await_evaluation()  # or the learner would wait for it, against the deadline of the step
         self._step_began = time.monotonic()
+        if self.fleet.turns.shared:
+            self._collect(checkpoint)
+            checkpoint = False
         learner.begin_step(checkpoint)
         report = None
         while report is None:
@@ -105,6 +112,24 @@ class RunLoop:
             report = learner.poll_step(self.tick_seconds)
         self._unrecorded = report
         self._record(report, weights_seconds=self._publish())
+
+    def _collect(self, checkpoint: bool) -> None:
+        """Give rollout workers the devices that they share with the learner, until it has the groups of a step.
+
+        An evaluation beside it ends before the learner has the devices again.
+        """
+        learner, turns = self.fleet.learner, self.fleet.turns
+        if checkpoint:
+            learner.checkpoint()
+        turns.to_rollout_workers()
+        learner.begin_collecting()
+        collected = False
+        while not collected:
+            self._admit()
+            self._poll()
+            collected = learner.poll_collecting(self.tick_seconds)
+        self._await_evaluation()
+        turns.to_learner()
 
     def _evaluate(self) -> None:
         """Begin to evaluate the current weights, if it is time for that; training goes on meanwhile."""
@@ -177,6 +202,11 @@ class RunLoop:
             self.recovery.explain()
         for found in self.fleet.verified():
             self.recorder.verified(found)
+        ended, failures = self.fleet.turns.take_ended()
+        for turn in ended:
+            self.recorder.turn(turn)
+        if failures:
+            self._tell(failures)
 
     def _record(self, report: StepReport, weights_seconds: float) -> None:
         step_seconds = time.monotonic() - self._step_began
@@ -193,6 +223,7 @@ class RunLoop:
         while True:
             try:
                 self.recovery.explain()
+                self.fleet.turns.to_new_learner()
                 self.recorder.note(self.fleet.learner.restart(str(error), self.recovery.tend))
                 self.recorder.rewind(self.fleet.learner.version)
                 self.recovery.learner_restarted()
@@ -203,12 +234,12 @@ class RunLoop:
             else:
                 return
 
-    def _end_evaluation(self) -> None:
+    def _end_evaluation(self, seconds: float) -> None:
         """Give the evaluation of an earlier version, to which a resumed run will not come again, time to end."""
         version = self.evaluation.version
         if version not in (None, self.fleet.learner.version):
             with suppress(StreamError, RunFailedError):
-                self._await_evaluation(_LAST_EVALUATION_SECONDS)
+                self._await_evaluation(seconds)
             if self.evaluation.version is not None:
                 self.recorder.note(f"the evaluation of step {version} was not done, and is not recorded")
 
@@ -219,10 +250,11 @@ class RunLoop:
         try:
             if self._unrecorded is not None:
                 self.recorder.rewind(self._unrecorded.version - 1)  # a part of it may have been written
+            dismissed = self.fleet.turns.end()
             for report in (self._unrecorded, learner.interrupt()):
                 if report is not None:
                     self._record(report, weights_seconds=0.0)
-            self._end_evaluation()
+            self._end_evaluation(0.0 if dismissed else _LAST_EVALUATION_SECONDS)
             learner.checkpoint()
         except (LearnerDiedError, CheckpointError, DiskError, StreamError) as error:
             self.recorder.note(f"no new checkpoint: {error}")

@@ -10,8 +10,9 @@ from pathlib import Path
 from common.config import RewardConfig
 from reward_service.built_in import built_in_rewards
 from reward_service.isolation.reward import start_reward_functions
+from reward_service.results import Scored
 from reward_service.rewards import RewardRule
-from reward_service.scoring import Scored, Scorer
+from reward_service.scoring import Scorer
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Limits, Sandbox
 

@@ -12,7 +12,8 @@ from common.config import RewardConfig
 from common.records import Task
 from reward_service.configured import make_sandbox, make_scorer
 from reward_service.extraction import program_of
-from reward_service.scoring import Extract, Scored
+from reward_service.judging import Extract
+from reward_service.results import Scored
 
 
 class ScoringPool:

@@ -19,7 +19,7 @@ from common import rng
 from common.plugins import PluginError, load_plugin
 from common.records import NoiseKey
 from common.sampler import DECODERS
-from rollout_workers.sampling import Draws, TokenSampler
+from rollout_workers.sampling import Draws, Filtered, TokenSampler
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,21 @@ class Candidates:
         return self.tokens.vocabulary.join(self.local_logits)
 
     @cached_property
-    def _filtered(self) -> tuple[Tensor, Tensor]:
+    def _filtered(self) -> Filtered:
         return self.tokens.filtered(self.local_logits)
 
     @property
     def floor(self) -> Tensor | None:
         """The smallest weight [m] that temperature, top-p and top-k keep, if a confidence has asked for it."""
-        return self._filtered[1] if "_filtered" in vars(self) else None
+        return self._filtered.floor if "_filtered" in vars(self) else None
 
     def entropies(self) -> Tensor:
         """Compute the entropy [m], in nats, of each distribution under temperature, top-p and top-k."""
-        return self.tokens.entropies(*self._filtered)
+        return self.tokens.entropies(self._filtered)
 
     def margins(self) -> Tensor:
         """Compute the gap [m] between the two largest probabilities under temperature, top-p and top-k."""
-        return self.tokens.margins(*self._filtered)
+        return self.tokens.margins(self._filtered)
 
 
 #: Gives each of m candidates a confidence [m]. The largest of each completion are committed; ties go to the left.

@@ -11,6 +11,7 @@ from torch import Tensor
 from common.models.canvas_logprobs import TokenModel
 from common.models.inference import InferenceModel
 from common.models.packing import Packing, Queries
+from common.models.storages import FreedStorages
 from common.models.transformer import MaskedDiffusionModel, Rows
 from common.models.window import Memory, Window
 from common.weights.buckets import overwrite
@@ -53,6 +54,7 @@ class TorchDenoiser:
         self.vocabulary = Vocabulary.whole(model.config.vocab_size)
         self._hold()
         self._layers = InferenceModel(model)
+        self._freed: FreedStorages | None = None
 
     @torch.inference_mode()
     def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
@@ -83,18 +85,33 @@ class TorchDenoiser:
 
         Raises WeightsError for weights of another model, when some may be overwritten already.
         """
+        self._take_memory()
         overwrite(self._model.named_parameters(), weights)
         self._hold()
 
     def corrupt(self) -> None:
         """Overwrite every weight with NaN."""
+        self._take_memory()
         corrupt(self._model.parameters())
+
+    def release(self) -> None:
+        """Give the memory of the weights back, and of what passes keep, until the next :meth:`load`."""
+        if self._freed is None:
+            self._freed = FreedStorages.free(self._model.parameters())
+            self._layers.release()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
     def differing(self, weights: Iterable[tuple[str, Tensor]]) -> list[str]:
         """Name the parameters that are not bit for bit those of ``weights``, rounded as they are held."""
         types = self._model.held_types(self._dtype)
         held = ((name, tensor.to(types.get(name, tensor.dtype))) for name, tensor in weights)
         return differing(self._model.named_parameters(), held)
+
+    def _take_memory(self) -> None:
+        if self._freed is not None:
+            self._freed.take_again()
+            self._freed = None
 
     def _hold(self) -> None:
         """Round the weights once that every pass would have to round."""

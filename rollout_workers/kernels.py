@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rollout_workers.compilation import WORTH_LOGITS, keep_compiled
+from rollout_workers.nucleus import TINY, Nucleus, by_sorting
 from rollout_workers.vocabulary import Vocabulary
 
 _LOG = logging.getLogger(__name__)
@@ -28,9 +29,6 @@ _WAYS = 8
 _BITS_OF_ONE = 0x3F800000
 #: Tokens in one block of the two-level inverse CDF.
 BLOCK = 256
-
-#: Smallest weight that counts as kept when nothing is filtered; forbidden tokens have weight 0.
-TINY = torch.finfo(torch.float32).tiny
 
 
 def exponentials(logits: Tensor, temperature: float, largest: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -62,14 +60,21 @@ def block_masses(weights: Tensor, floor: Tensor) -> Tensor:
     return kept.view(len(kept), -1, BLOCK).sum(-1, dtype=torch.float64)
 
 
+def log_sums(logits: Tensor) -> Tensor:
+    """Compute the logarithms [n] of the summed exponentials of logits [n, V]."""
+    return logits.logsumexp(-1)
+
+
 @dataclass(frozen=True)
 class Kernels:
-    """The four passes and the way to a nucleus: by sorting, or, compiled, by searching for its smallest weight."""
+    """The five passes and the way to a nucleus: by sorting, or by ``searches`` for its smallest weight."""
 
     exponentials: Callable[[Tensor, float, Tensor | None], tuple[Tensor, Tensor]] = exponentials
     masses: Callable[[Tensor, Tensor], Tensor] = masses
     entropy_sums: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = entropy_sums
     block_masses: Callable[[Tensor, Tensor], Tensor] = block_masses
+    log_sums: Callable[[Tensor], Tensor] = log_sums
+    searches: bool = False
     compiled: bool = False
 
     @classmethod
@@ -103,6 +108,10 @@ class Kernels:
             torch.compile(masses, dynamic=True),
             torch.compile(entropy_sums, dynamic=True),
             torch.compile(block_masses, dynamic=True),
+            torch.compile(log_sums, dynamic=True),
+            # A CPU finds the largest weights of a row in less time than a search takes; a GPU must not be asked
+            # how many rows end among these.
+            searches=device.type == "cuda" or not vocabulary.is_whole,
             compiled=True,
         )
         try:
@@ -115,15 +124,15 @@ class Kernels:
             return cls()
         return kernels
 
-    def nucleus(self, weights: Tensor, totals: Tensor, top_p: float, vocabulary: Vocabulary) -> Tensor:
-        """Find the smallest weight [n] of each row's nucleus: the most likely tokens whose mass reaches ``top_p``.
+    def nucleus(self, weights: Tensor, totals: Tensor, top_p: float, vocabulary: Vocabulary) -> Nucleus:
+        """Find each row's nucleus: the most likely tokens whose mass reaches ``top_p``.
 
-        Tokens that tie with the last one are all in. ``weights`` [n, V] are those of this process's tokens, and
-        ``totals`` [n] the sums over all tokens. Parts of a vocabulary cannot sort it: they search.
+        ``weights`` [n, V] are those of this process's tokens, the largest of a whole row 1, and ``totals`` [n] the
+        sums over all tokens. Parts of a vocabulary cannot sort it: they search.
         """
-        if self.compiled or not vocabulary.is_whole:
-            return self._by_search(weights, totals, top_p, vocabulary)
-        return _by_sort(weights, top_p * totals)
+        if self.searches or not vocabulary.is_whole:
+            return Nucleus(self._by_search(weights, totals, top_p, vocabulary))
+        return by_sorting(weights, top_p * totals)
 
     def _by_search(self, weights: Tensor, totals: Tensor, top_p: float, vocabulary: Vocabulary) -> Tensor:
         """Search for the largest floor whose mass is enough; bit patterns of positive floats are ordered as
@@ -157,20 +166,6 @@ def _passes(top_p: float, vocabulary: int) -> int:
     return passes
 
 
-def _by_sort(weights: Tensor, needed: Tensor) -> Tensor:
-    """Find the floors by sorting; on a CPU by NumPy, whose sort of values alone takes a fifteenth of torch's."""
-    if weights.is_cuda:
-        return _floor_of_sorted(weights.sort(descending=True).values, needed)
-    return _floor_of_sorted(torch.from_numpy(np.sort(weights.numpy(), axis=-1)).flip(-1), needed)
-
-
-def _floor_of_sorted(ordered: Tensor, needed: Tensor) -> Tensor:
-    before = ordered.cumsum(-1) - ordered
-    kept = (before < needed.unsqueeze(-1)) & (ordered >= TINY)
-    # Of a row that is not finite, nothing is kept.
-    return ordered.gather(-1, (kept.sum(-1, keepdim=True) - 1).clamp(min=0)).squeeze(-1)
-
-
 def _try_out(kernels: Kernels, vocabulary: Vocabulary, device: torch.device) -> None:
     """Compile now: the first batch should not have to, and a machine that cannot should say so at the start."""
     here = Vocabulary.whole(vocabulary.size)
@@ -179,7 +174,9 @@ def _try_out(kernels: Kernels, vocabulary: Vocabulary, device: torch.device) -> 
             logits = torch.randn(rows, here.size, device=device)
             largest = None if vocabulary.is_whole else logits.amax(-1, keepdim=True)
             weights, totals = kernels.exponentials(logits, 1.0, largest)
-            floor = kernels.nucleus(weights, totals, 0.5, here)
+            floor = kernels.nucleus(weights, totals, 0.5, here).floor
             kernels.entropy_sums(weights, floor)
+            kernels.masses(weights, floor.unsqueeze(-1))
+            kernels.log_sums(logits)
             if not here.size % BLOCK:
                 kernels.block_masses(weights, floor)

@@ -12,6 +12,7 @@ from common.models.prompts import PromptEncoder
 from common.records import RolloutGroup
 from common.streams import PROMPTS, Consumer, Streams, actor_patience, open_client
 from common.telemetry import Telemetry, endpoint_host
+from common.turns import Turn
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import WeightsUpdate
@@ -34,9 +35,13 @@ class RolloutWorker(WatchedActor):
         self._backend = build_backend(config)
         self._rollout, self._completions = config.rollout, expected_completions(config)
         self._starting = config.deadlines.start_seconds
-        fence = VersionFence()
+        self._fence = fence = VersionFence()
         loading, batch = config.deadlines.weights_seconds, config.deadlines.step_seconds
         self._loader = WeightsLoader(self._backend, fence, loading, batch, self.heart)
+        self._patience = batch
+        self._turn_began = 0.0
+        if config.takes_turns:
+            self._backend.release()
         self._name = f"{run_id}/{name}"
         self._stopping = threading.Event()
         self._telemetry = Telemetry("rollout", name, run_id, host=endpoint_host("auto", config.ray.address))
@@ -75,6 +80,7 @@ class RolloutWorker(WatchedActor):
 
     def load_weights(self, update: WeightsUpdate) -> int:
         """Replace the weights in place, between two batches or two steps (``rollout.update_between``)."""
+        self._begin_turn()
         self._delay.loading(update.manifest.version, update.published)
         return self._report_version(self._loader.from_store(update))
 
@@ -86,9 +92,20 @@ class RolloutWorker(WatchedActor):
 
     def verify_weights(self, update: WeightsUpdate, reload: bool) -> Verification:
         """Compare the weights with a published update; with ``reload``, corrupt them and load it before."""
+        self._begin_turn()
         found = self._loader.verify(update, reload)
         self._report_version(found.version)
         return found
+
+    def release_weights(self) -> Turn:
+        """End this worker's turn on a device that it shares: hold no weights, once the batch under way has ended.
+
+        Raises FenceTimeoutError where it does not end within ``deadlines.step_seconds``.
+        """
+        with self._fence.writing(-1, self._patience):
+            self._backend.release()
+        began, self._turn_began = self._turn_began, 0.0
+        return Turn(began, time.time())
 
     def locations(self) -> tuple[Location, ...]:
         """Return where this worker's members of a broadcast are."""
@@ -101,6 +118,9 @@ class RolloutWorker(WatchedActor):
     def metrics_address(self) -> str:
         """Return host and port of the Prometheus endpoint."""
         return self._telemetry.address
+
+    def _begin_turn(self) -> None:
+        self._turn_began = self._turn_began or time.time()
 
     def _report_version(self, version: int) -> int:
         self._telemetry.set("worker/weights_version", version)

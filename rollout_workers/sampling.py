@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from common.records import Sampler
-from rollout_workers.kernels import BLOCK, TINY, Kernels
+from rollout_workers.kernels import BLOCK, Kernels
+from rollout_workers.nucleus import TINY, reached
 from rollout_workers.vocabulary import Vocabulary
 
 
@@ -37,6 +38,17 @@ class Draws(NamedTuple):
         return Draws(*(t[keep] for t in self))
 
 
+class Filtered(NamedTuple):
+    """Unnormalized probabilities [n, V] and the smallest [n] that temperature and filters keep.
+
+    ``largest`` [n, K] are those of :class:`~rollout_workers.nucleus.Nucleus`, where a nucleus was looked for so.
+    """
+
+    weights: Tensor
+    floor: Tensor
+    largest: Tensor | None
+
+
 @dataclass(frozen=True)
 class TokenSampler:
     """Temperature, filters and draws of one sampler. Temperature 0 is greedy; its statistics are those of 1."""
@@ -45,25 +57,33 @@ class TokenSampler:
     kernels: Kernels
     vocabulary: Vocabulary
 
-    def filtered(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute unnormalized probabilities [n, V] of logits [n, V], and the smallest [n] that filters keep."""
+    def filtered(self, logits: Tensor) -> Filtered:
+        """Apply temperature and filters to logits [n, V]."""
         vocabulary = self.vocabulary
         weights, sums = self._weights(logits)
         totals = vocabulary.sum(sums)
-        floor = torch.full_like(totals, TINY)
+        floor, largest = torch.full_like(totals, TINY), None
         if self.sampler.top_p < 1:
-            floor = torch.maximum(floor, self.kernels.nucleus(weights, totals, self.sampler.top_p, vocabulary))
+            nucleus = self.kernels.nucleus(weights, totals, self.sampler.top_p, vocabulary)
+            floor, largest = torch.maximum(floor, nucleus.floor), nucleus.largest
         if 0 < self.sampler.top_k < vocabulary.total:
             floor = torch.maximum(floor, vocabulary.top(weights, self.sampler.top_k)[:, -1])
-        return weights, floor
+        return Filtered(weights, floor, largest)
 
-    def entropies(self, weights: Tensor, floor: Tensor) -> Tensor:
+    def entropies(self, filtered: Filtered) -> Tensor:
         """Compute the entropy [n], in nats, of each distribution that :meth:`filtered` has found."""
-        total, spread = map(self.vocabulary.sum, self.kernels.entropy_sums(weights, floor))
-        return total.log() + spread / total
+        weights, floor, largest = filtered
+        if largest is None:
+            return self._entropies(weights, floor)
+        found = self._entropies(largest, floor)
+        rest = (~reached(floor, largest)).nonzero().squeeze(-1)
+        if len(rest):
+            found[rest] = self._entropies(weights[rest], floor[rest])
+        return found
 
-    def margins(self, weights: Tensor, floor: Tensor) -> Tensor:
+    def margins(self, filtered: Filtered) -> Tensor:
         """Compute the gap [n] between the two largest probabilities that :meth:`filtered` has found."""
+        weights, floor, _ = filtered
         top = self.vocabulary.top(weights, 2)
         top = torch.where(top >= floor.unsqueeze(-1), top, 0.0)
         return (top[:, 0] - top[:, 1]) / self._mass(weights, floor)
@@ -74,7 +94,7 @@ class TokenSampler:
         ``floor`` [n] is what :meth:`filtered` has found of the same logits, where it was called.
         """
         if floor is None:
-            weights, floor = self.filtered(logits)
+            weights, floor, _ = self.filtered(logits)
         else:
             weights, _ = self._weights(logits)
         greedy = self.sampler.temperature == 0
@@ -89,8 +109,13 @@ class TokenSampler:
             vocabulary.pick(vocabulary.first + columns, owners),
             probabilities,
             torch.zeros_like(probabilities) if greedy else probabilities.log(),
-            vocabulary.pick(_at(logits, columns), owners) - vocabulary.logsumexp(logits.logsumexp(-1)),
+            vocabulary.pick(_at(logits, columns), owners) - vocabulary.logsumexp(self.kernels.log_sums(logits)),
         )
+
+    def _entropies(self, weights: Tensor, floor: Tensor) -> Tensor:
+        """Compute the entropy [n] of the weights that are at least ``floor`` [n]."""
+        total, spread = map(self.vocabulary.sum, self.kernels.entropy_sums(weights, floor))
+        return total.log() + spread / total
 
     def _weights(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Compute unnormalized probabilities [n, V] of logits [n, V], and this process's sums [n]."""

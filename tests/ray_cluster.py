@@ -82,7 +82,8 @@ class RayCluster(Started):
         self._gcs = free_port(f"{self._host}.2")
         dashboard = free_port("127.0.0.1")
         self.dashboard = f"http://127.0.0.1:{dashboard}"
-        self.metrics_port = free_port("127.0.0.1")
+        #: Of the head and of the nodes, in the order in which they were added.
+        self.metrics_ports: list[int] = []
         self.nodes: list[RayNode] = []
         self.head = self._start(
             2,
@@ -90,7 +91,6 @@ class RayCluster(Started):
             f"--port={self._gcs}",
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={dashboard}",
-            f"--metrics-export-port={self.metrics_port}",
             "--num-cpus=0",
         )
 
@@ -138,12 +138,14 @@ class RayCluster(Started):
 
     def _start(self, number: int, *command: str) -> RayNode:
         address = f"{self._host}.{number}"
+        self.metrics_ports.append(free_port("127.0.0.1"))
         return RayNode(
             address,
             [
                 f"--node-ip-address={address}",
                 f"--temp-dir={self.folder / str(number)}",  # nodes of one folder would unpack over each other
                 f"--dashboard-agent-listen-port={free_port('0.0.0.0')}",
+                f"--metrics-export-port={self.metrics_ports[-1]}",
                 "--object-store-memory=100000000",
                 *command,
             ],

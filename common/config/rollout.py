@@ -23,8 +23,13 @@ class RolloutConfig(SamplerFields, Section):
     min_workers: Positive | None = None
     """The run starts with this many of the workers; the others join whenever the cluster has room for them.
     Without it the run needs room for all, and starts once all are there."""
+    placement: Literal["separate", "shared"] = "separate"
+    """Where workers stand: ``separate`` from the learner, on devices of their own, or ``shared``: on those of the
+    learner's ranks, in turns. While the groups of a step are denoised, the ranks keep what they hold in the
+    machine's memory, and while the learner trains, workers hold no weights (docs/cluster.md)."""
     gpus_per_worker: Gpus = 0.0
-    """GPUs Ray reserves for each rollout worker."""
+    """GPUs Ray reserves for each rollout worker; with ``placement: shared``, those of a rank that it uses in its
+    turns."""
     ray_resource: RayResource | None = None
     """Custom Ray resource of which each worker takes 1, so that workers run on the nodes that offer it."""
     group_size: Annotated[int, Field(ge=2, le=LARGEST_COUNT)] = 8

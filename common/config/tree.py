@@ -23,6 +23,7 @@ from common.config.run import (
     StreamsConfig,
     TelemetryConfig,
 )
+from common.config.turns import check_turns
 from common.sampler import ADAPTIVE_DECODERS
 
 
@@ -91,6 +92,7 @@ class Config(Section):
                 f"{ADAPTIVE_DECODERS[0]}, or leave the function out"
             )
         self.learner.check_dtype(self.model.dtype)
+        check_turns(self.rollout, self.learner, self.admission.max_staleness)
         if not self.reward.workers and (self.run.id is None or self.streams.url == "embedded"):
             missing = "run.id" if self.run.id is None else "streams.url"
             raise ValueError(
@@ -114,6 +116,11 @@ class Config(Section):
     @property
     def folder(self) -> Path:
         return self.run.folder or Path("runs") / self.run.name
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether the learner and the rollout workers use the same devices in turns."""
+        return self.rollout.placement == "shared"
 
     @property
     def takes_weights_between(self) -> Literal["batches", "steps"]:

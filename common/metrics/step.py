@@ -17,6 +17,11 @@ _APPROXIMATE = "rollout.approximate_measured_share is above 0"
 REWARD = (
     Metric("reward/mean", "Mean reward of the step's samples"),
     Metric("reward/std", "Standard deviation of the reward"),
+    Metric(
+        "reward/plateau",
+        "Steps since the mean reward of ten steps last rose by a tenth of the reward's standard deviation",
+        "steps",
+    ),
     Metric("reward/solved", "Share of samples that pass all tests"),
     Metric("reward/pass_rate", "Share of tests passed"),
     Metric("reward/excluded", "Samples left out because the sandbox failed"),
@@ -157,6 +162,13 @@ PACE = (
     ),
     Metric("seconds/reward", "Reward work in the step's groups, over all workers", "seconds", name="step_reward"),
     Metric("seconds/weights", "Learner publishing its weights", "seconds", name="step_weights"),
+    Metric(
+        "seconds/switch",
+        "Devices going from the learner to the rollout workers and back",
+        "seconds",
+        name="step_switch",
+        when="rollout.placement is shared",
+    ),
     Metric(
         "seconds/weights_delay",
         "From the publication of weights to the first denoising step under them, of the slowest rollout worker",

@@ -23,6 +23,9 @@ from common.models.precision import Linear, RMSNorm
 from common.models.transformer import Attend, MaskedDiffusionModel, rotary_tables
 from common.models.window import Memory, Window
 
+#: Tokens whose logits a CPU computes at a time: its library is slow at products far wider than high.
+_COLUMNS = 1024
+
 
 @dataclass(frozen=True)
 class _Products:
@@ -55,6 +58,10 @@ class _Workspace:
             held = self._held[name] = torch.empty(size, device=self._device)
         return held[:size].view(shape)
 
+    def release(self) -> None:
+        """Give all memory back."""
+        self._held = {}
+
 
 class InferenceModel:
     """Hidden states of packed batches; call it where no gradients are recorded, and autocast says the type."""
@@ -80,11 +87,20 @@ class InferenceModel:
 
         return self._run(ids[window.rows], (cos, sin), attention, None)
 
+    def release(self) -> None:
+        """Give back what passes keep for each other; the next ones take it anew."""
+        self._workspace.release()
+        self._placed = None
+
     def logits(self, rows: Tensor) -> Tensor:
         """Compute fp32 logits [n, V] of hidden rows [n, H]; they are valid until the next call."""
         if torch.is_autocast_enabled(rows.device.type):
             return self._model.logits(rows)
-        logits = self._product(self._model.lm_head, rows, "logits")
+        weight = self._model.lm_head.weight
+        logits = self._workspace.take("logits", len(rows), len(weight))
+        at_once = len(weight) if rows.is_cuda else _COLUMNS
+        for part, out in zip(torch.split(weight, at_once), torch.split(logits, at_once, dim=-1), strict=True):
+            torch.mm(rows, part.T, out=out)
         return logits.index_fill_(-1, self._model.forbidden, -torch.inf)
 
     def _run(

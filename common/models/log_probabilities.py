@@ -20,7 +20,7 @@ from common.models.precision import operand_type
 
 #: A function of hidden rows [m, H] and the output layer's weight [V, H].
 HeadFunction = Callable[[Tensor, Tensor], Any]
-#: The loss of a chunk of rows, given their log-probabilities.
+#: The loss of a chunk of target tokens, given their log-probabilities.
 ChunkLoss = Callable[[slice, Tensor], Tensor]
 
 # Finite, as an entropy multiplies it by a probability of 0.
@@ -30,18 +30,35 @@ _CACHE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
+class Span:
+    """Consecutive target tokens, and the consecutive hidden rows whose distributions give them."""
+
+    tokens: slice
+    rows: slice
+
+
+@dataclass(frozen=True)
 class Targets:
-    """The target tokens [m] and the ids that are never predicted; ``chunks`` are consecutive slices of m."""
+    """The target tokens [m] and the ids that are never predicted; ``chunks`` are consecutive, and cover both.
+
+    ``rows`` [m] says which hidden row each token is a target of; None: row i has target i and no other.
+    """
 
     tokens: Tensor
     forbidden: Tensor
-    chunks: Sequence[slice]
+    chunks: Sequence[Span]
+    rows: Tensor | None = None
 
     @classmethod
     def evenly(cls, tokens: Tensor, forbidden: Tensor, rows: int) -> Targets:
-        """Cut into chunks of ``rows``."""
-        count = tokens.numel()
-        return cls(tokens, forbidden, [slice(at, min(at + rows, count)) for at in range(0, count, rows)])
+        """Give each row a target of its own, and cut into chunks of ``rows``."""
+        return cls(tokens, forbidden, even_spans(tokens.numel(), rows))
+
+
+def even_spans(count: int, rows: int) -> list[Span]:
+    """Cut ``count`` rows of one target each into spans of at most ``rows``."""
+    cuts = [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+    return [Span(cut, cut) for cut in cuts]
 
 
 class _Vocabulary:
@@ -52,35 +69,44 @@ class _Vocabulary:
         self._targets = targets
         self._operand = operand
         # Taken once: the system would take and clear memory of this size for every chunk.
-        most = max((rows.stop - rows.start for rows in targets.chunks), default=0)
+        most = max((span.rows.stop - span.rows.start for span in targets.chunks), default=0)
         self._chunk = torch.empty(most, len(weight), device=weight.device)
         fits = max(1, _CACHE_BYTES // (self._chunk.element_size() * len(weight)))
         self._block_rows = most if weight.is_cuda else min(most, fits)
 
-    def chunk(self, hidden: Tensor, rows: slice, with_entropy: bool = False) -> _Chunk:
+    def chunk(self, hidden: Tensor, span: Span, with_entropy: bool = False) -> _Chunk:
         """Compute the distributions of some rows; the chunk is valid until the next."""
-        x, tokens = self._operand(hidden[rows]), self._targets.tokens[rows]
+        x, tokens = self._operand(hidden[span.rows]), self._targets.tokens[span.tokens]
         shares = self._chunk[: len(x)]
         if x.dtype == shares.dtype:
             torch.mm(x, self.weight.T, out=shares)
         else:
             shares.copy_(x @ self.weight.T)
         shares.index_fill_(1, self._targets.forbidden, _NEVER)
-        chosen = shares.gather(1, tokens.unsqueeze(1)).squeeze(1)
-        total, mean = torch.zeros(2, len(x), device=x.device)
+        of = self._targets.rows
+        rows = torch.arange(len(x), device=x.device) if of is None else of[span.tokens] - span.rows.start
+        places = rows * shares.shape[1] + tokens
+        chosen = shares.view(-1).index_select(0, places)
+        largest, total, mean = torch.zeros(3, len(x), device=x.device)
         for start in range(0, len(x), self._block_rows):
             block = slice(start, start + self._block_rows)
             logits = shares[block]
-            largest = logits.amax(1, keepdim=True)
-            logits.sub_(largest)
-            chosen[block] -= largest.squeeze(1)
+            torch.amax(logits, 1, out=largest[block])
+            logits.sub_(largest[block].unsqueeze(1))
             share = logits.exp()
             total[block] = share.sum(1)
             if with_entropy:
                 mean[block] = logits.mul_(share).sum(1)
             logits.copy_(share)
+        logs = total.log()
         return _Chunk(
-            x, tokens, shares, total, log_probs=chosen - total.log(), entropies=total.log() - mean / total
+            x,
+            rows,
+            places,
+            shares,
+            total,
+            log_probs=chosen - largest[rows] - logs[rows],
+            entropies=(logs - mean / total)[rows],
         )
 
     def weight_gradient(self) -> Tensor:
@@ -88,24 +114,29 @@ class _Vocabulary:
         return torch.zeros(self.weight.shape, device=self.weight.device)
 
     def gradient(self, chunk: _Chunk, slope: Tensor) -> Tensor:
-        """Return d loss / d logits [c, V] as an operand, given ``slope`` [c], d loss / d log-probabilities.
+        """Return d loss / d logits [c, V] as an operand, given ``slope`` [t], d loss / d log-probabilities.
 
         It uses up the chunk's shares.
         """
-        chunk.shares.mul_((-slope / chunk.total).unsqueeze(1))
-        chunk.shares.scatter_add_(1, chunk.tokens.unsqueeze(1), slope.unsqueeze(1))
+        of_rows = torch.zeros_like(chunk.total).index_add_(0, chunk.rows, slope)
+        chunk.shares.mul_((-of_rows / chunk.total).unsqueeze(1))
+        chunk.shares.view(-1).scatter_add_(0, chunk.places, slope)
         return self._operand(chunk.shares)
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """c rows: the rows as an operand ``x`` [c, H], probabilities times ``total`` as ``shares`` [c, V].
+    """c rows and their t target tokens: the rows as an operand ``x`` [c, H], and in ``shares`` [c, V]
+    probabilities times ``total`` [c].
 
-    ``entropies`` say something only where they were asked for.
+    ``rows`` [t] says which of the c rows a token is a target of, and ``places`` [t] where in the flat shares it
+    is. ``log_probs`` [t] and ``entropies`` [t] are of the tokens; the latter say something only where they were
+    asked for.
     """
 
     x: Tensor
-    tokens: Tensor
+    rows: Tensor
+    places: Tensor
     shares: Tensor
     total: Tensor
     log_probs: Tensor
@@ -123,8 +154,8 @@ class TokenLogProbs(Function):
         log_probs = torch.empty(targets.tokens.shape, device=hidden.device)
         with torch.autocast(hidden.device.type, enabled=False):
             vocabulary = _Vocabulary(weight, targets, ctx.operand)
-            for rows in targets.chunks:
-                log_probs[rows] = vocabulary.chunk(hidden, rows).log_probs
+            for span in targets.chunks:
+                log_probs[span.tokens] = vocabulary.chunk(hidden, span).log_probs
         return log_probs
 
     @staticmethod
@@ -134,10 +165,10 @@ class TokenLogProbs(Function):
         to_hidden = torch.empty_like(hidden)
         vocabulary = _Vocabulary(weight, ctx.targets, ctx.operand)
         to_weight = vocabulary.weight_gradient() if ctx.needs_input_grad[2] else None
-        for rows in ctx.targets.chunks:
-            chunk = vocabulary.chunk(hidden, rows)
-            gradient = vocabulary.gradient(chunk, slopes[rows])
-            to_hidden[rows] = gradient @ vocabulary.weight
+        for span in ctx.targets.chunks:
+            chunk = vocabulary.chunk(hidden, span)
+            gradient = vocabulary.gradient(chunk, slopes[span.tokens])
+            to_hidden[span.rows] = gradient @ vocabulary.weight
             _accumulate(to_weight, gradient, chunk.x)
         return None, to_hidden, None if to_weight is None else to_weight.to(weight.dtype)
 
@@ -160,16 +191,16 @@ class ChunkedLoss(Function):
         with torch.autocast(hidden.device.type, enabled=False):
             vocabulary = _Vocabulary(weight, targets, operand)
             to_weight = vocabulary.weight_gradient() if ctx.needs_input_grad[3] else None
-            for rows in targets.chunks:
-                chunk = vocabulary.chunk(hidden, rows, with_entropy=True)
-                log_probs[rows], entropies[rows] = chunk.log_probs, chunk.entropies
+            for span in targets.chunks:
+                chunk = vocabulary.chunk(hidden, span, with_entropy=True)
+                log_probs[span.tokens], entropies[span.tokens] = chunk.log_probs, chunk.entropies
                 with torch.enable_grad():
                     leaf = chunk.log_probs.requires_grad_()
-                    part = loss(rows, leaf)
+                    part = loss(span.tokens, leaf)
                     (slope,) = torch.autograd.grad(part, leaf)
                 value += part.detach()
                 gradient = vocabulary.gradient(chunk, slope)
-                to_hidden[rows] = gradient @ vocabulary.weight
+                to_hidden[span.rows] = gradient @ vocabulary.weight
                 _accumulate(to_weight, gradient, chunk.x)
         ctx.gradients = to_hidden, to_weight
         ctx.weight_type = weight.dtype

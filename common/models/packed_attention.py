@@ -31,7 +31,9 @@ def attend_by_length(packing: Packing, queries: Queries | None, q: Tensor, k: Te
     if queries is not None and not _even(packing, queries):
         every = q.new_zeros(packing.total, *q.shape[1:]).index_copy_(0, queries.rows, q)
         return attend_by_length(packing, None, every, k, v).index_select(0, queries.rows)
-    attended, begin, sequence = [], 0, 0
+    device, narrow = q.device.type, torch.is_autocast_enabled(q.device.type)
+    out = q.new_empty(q.shape, dtype=torch.get_autocast_dtype(device) if narrow else q.dtype)
+    begin, sequence = 0, 0
     for start, count, length in packing.blocks:
         wanted = length if queries is None else queries.counts[sequence]
         sequence += count
@@ -41,11 +43,11 @@ def attend_by_length(packing: Packing, queries: Queries | None, q: Tensor, k: Te
         keys, values = (
             t[start : start + count * length].view(count, length, *t.shape[1:]).transpose(1, 2) for t in (k, v)
         )
-        short = length <= _SHORT and q.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        out = _attend_by_tables(asked, keys, values) if short else attend(asked, keys, values)
-        attended.append(out.transpose(1, 2).reshape(count * wanted, -1))
+        short = length <= _SHORT and device == "cpu" and not narrow
+        attended = _attend_by_tables(asked, keys, values) if short else attend(asked, keys, values)
+        out[begin : begin + count * wanted].view(count, wanted, *q.shape[1:]).copy_(attended.transpose(1, 2))
         begin += count * wanted
-    return attended[0] if len(attended) == 1 else torch.cat(attended)
+    return out.flatten(1)
 
 
 def attend_at_once(
@@ -69,10 +71,11 @@ def _attend_by_tables(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     count, heads, wanted, width = q.shape
     shared = heads // k.shape[1]
     # Query heads that share keys are one matrix more of queries.
-    asked = (q * width**-0.5).reshape(-1, shared * wanted, width)
+    asked = q.reshape(-1, shared * wanted, width)
     keys, values = (t.reshape(-1, *t.shape[2:]) for t in (k, v))
-    scores = torch.bmm(asked, keys.transpose(1, 2)).softmax(-1)
-    return torch.bmm(scores, values).view(count, heads, wanted, width)
+    scores = q.new_empty(len(asked), shared * wanted, keys.shape[1])
+    torch.baddbmm(scores, asked, keys.transpose(1, 2), beta=0, alpha=width**-0.5, out=scores)
+    return torch.bmm(scores.softmax(-1), values).view(count, heads, wanted, width)
 
 
 def _even(packing: Packing, queries: Queries) -> bool:

@@ -130,10 +130,8 @@ class Publisher:
             update = self._store(parameters, version, sent)
         else:
             with _given_up_on_failure(offered.segment):
-                if plan is not None and plan.backend == "nccl":
-                    self._from_device(offered, parameters, sent)
-                else:
-                    self._share(offered, parameters, sent)
+                on_device = plan is not None and plan.backend == "nccl"
+                self._share(offered, parameters, sent, on_device)
             update, self._last = offered.update, offered
             self.prepare()
         return Publication(update, sender.failure if sender is not None else None)
@@ -169,23 +167,22 @@ class Publisher:
         offered: _Offered,
         parameters: Iterable[tuple[str, Tensor]],
         sent: Callable[[Manifest, Iterator[Tensor]], Iterator[Tensor]],
+        on_device: bool,
     ) -> None:
         manifest, segment = offered.manifest, offered.segment
-        filled = fill_buckets(manifest, parameters, lambda number: segment.bucket(manifest.layout, number))
-        for number, _ in enumerate(sent(manifest, filled)):
-            segment.ready(number + 1)
+        memory = DeviceBuckets(manifest.layout.sizes, self._deadline) if on_device else None
 
-    def _from_device(
-        self,
-        offered: _Offered,
-        parameters: Iterable[tuple[str, Tensor]],
-        sent: Callable[[Manifest, Iterator[Tensor]], Iterator[Tensor]],
-    ) -> None:
-        manifest, segment = offered.manifest, offered.segment
-        memory = DeviceBuckets(manifest.layout.sizes)
-        for number, bucket in enumerate(sent(manifest, fill_buckets(manifest, parameters, memory.of))):
-            memory.copy(bucket, segment.bucket(manifest.layout, number))
-        memory.when_copied(segment.ready)
+        def host(number: int) -> Tensor:
+            return segment.bucket(manifest.layout, number)
+
+        filled = fill_buckets(manifest, parameters, host if memory is None else memory.of)
+        for number, bucket in enumerate(sent(manifest, filled)):
+            if memory is None:
+                segment.ready(number + 1)
+            else:
+                memory.copy(bucket, host(number))
+        if memory is not None:
+            memory.when_copied(segment.ready, segment.give_up)
 
 
 @contextmanager

@@ -11,18 +11,21 @@ ARG PIP_TRUSTED_HOST
 ARG PIP_CERT
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
-COPY deploy/docker/build.lock deploy/docker/reward.lock deploy/docker/
+COPY deploy/docker/build.lock deploy/docker/sbom.lock deploy/docker/reward.lock deploy/docker/
 # One environment builds, with pip and setuptools; the one that goes into the image has neither.
 RUN python3 -m venv /opt/build \
     && python3 -m venv --without-pip /opt/venv \
     && /opt/build/bin/pip install --require-hashes -r deploy/docker/build.lock \
+    && /opt/build/bin/pip install --require-hashes --no-deps --only-binary :all: -r deploy/docker/sbom.lock \
     && /opt/build/bin/pip --python /opt/venv/bin/python install --require-hashes --no-deps --only-binary :all: \
         -r deploy/docker/reward.lock
 COPY . .
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /opt/build/bin/pip --python /opt/venv/bin/python install --no-deps --no-index /wheels/*.whl \
     && mkdir /opt/couplet \
-    && ln -s /opt/venv/lib/python3.*/site-packages/recipes /opt/couplet/recipes
+    && ln -s /opt/venv/lib/python3.*/site-packages/recipes /opt/couplet/recipes \
+    && /opt/build/bin/cyclonedx-py environment --no-validate --output-reproducible \
+        --output-file /opt/couplet/sbom.cdx.json /opt/venv/bin/python
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0

@@ -18,11 +18,12 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # Which packages: train.lock, or train-vllm.lock.
 ARG LOCK=train.lock
 WORKDIR /src
-COPY deploy/docker/build.lock deploy/docker/${LOCK} deploy/docker/
+COPY deploy/docker/build.lock deploy/docker/sbom.lock deploy/docker/${LOCK} deploy/docker/
 # DeepSpeed has no wheel. Its build finds setuptools in the environment that it is built for.
 RUN python3 -m venv /opt/build \
     && python3 -m venv --without-pip /opt/venv \
     && /opt/build/bin/pip install --require-hashes -r deploy/docker/build.lock \
+    && /opt/build/bin/pip install --require-hashes --no-deps --only-binary :all: -r deploy/docker/sbom.lock \
     && /opt/build/bin/pip --python /opt/venv/bin/python install --require-hashes -r deploy/docker/build.lock \
     && /opt/build/bin/pip --python /opt/venv/bin/python install --require-hashes --no-deps --no-build-isolation \
         --only-binary :all: --no-binary deepspeed -r deploy/docker/${LOCK}
@@ -30,7 +31,9 @@ COPY . .
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
     && /opt/build/bin/pip --python /opt/venv/bin/python install --no-deps --no-index /wheels/*.whl \
     && mkdir /opt/couplet \
-    && ln -s /opt/venv/lib/python3.*/site-packages/recipes /opt/couplet/recipes
+    && ln -s /opt/venv/lib/python3.*/site-packages/recipes /opt/couplet/recipes \
+    && /opt/build/bin/cyclonedx-py environment --no-validate --output-reproducible \
+        --output-file /opt/couplet/sbom.cdx.json /opt/venv/bin/python
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0

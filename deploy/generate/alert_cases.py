@@ -1,4 +1,4 @@
-"""For each alert a course of the metrics at which it fires, and one at which it does not."""
+"""For each alert courses of the metrics at which it fires, and others at which it does not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Case:
     """``series``: values a minute, as promtool writes them: ``a+bxn`` is a, a + b, … with n steps, ``_`` none.
 
     ``at``: when the alert is looked at. ``labels`` and ``value``: those of the alert that fires then, the value as
-    its summary prints it.
+    its summary prints it; without labels none fires.
     """
 
     story: str
@@ -36,13 +36,12 @@ def _run(name: str, **labels: str) -> str:
     return f"couplet_{name}{{{text}}}"
 
 
-def _learning(reward: str, solved: str = "0.4x240") -> dict[str, str]:
-    return {
-        _run("reward_mean"): reward,
-        _run("reward_std"): "0.5x240",
-        _run("reward_solved"): solved,
-        _run("training_step"): "0+1x240",
-    }
+def _learning(reward: str) -> dict[str, str]:
+    return {_run("reward_mean"): reward, _run("reward_std"): "0.5x240"}
+
+
+def _plateau(steps: str) -> dict[str, str]:
+    return {_run("reward_plateau_steps"): steps, _run("reward_solved"): "0.4x900"}
 
 
 def _scored(part: str, growth: int, whole: str, of: int = 100) -> dict[str, str]:
@@ -97,10 +96,11 @@ def _gpus(pod: str = "demo-couplet-learner-worker-x1") -> dict[str, str]:
     }
 
 
-CASES: dict[str, tuple[Case, Case]] = {
+CASES: dict[str, tuple[Case, ...]] = {
     "RewardFlat": (
-        Case("the reward is the same for hours", "4h", _learning("1.2x240"), _RUN),
-        Case("it rises slowly", "4h", _learning("1+0.001x240")),
+        Case("no rise for 115 steps of a minute each", "115m", _plateau("0+1x120"), _RUN, "115"),
+        Case("long steps: the 30th of half an hour each", "15h", _plateau(" ".join(f"{n}x29" for n in range(31)))),
+        Case("nearly every task is solved", "115m", {**_plateau("0+1x120"), _run("reward_solved"): "0.95x900"}),
     ),
     "RewardFalling": (
         Case("it falls by 1 with a spread of 0.5", "4h", _learning("2x120 1x120"), _RUN, "1"),
@@ -160,6 +160,7 @@ CASES: dict[str, tuple[Case, Case]] = {
     "RunGone": (
         Case("it was at step 40 of 100", "25m", _steps("30+1x10 _x20"), _RUN, "40"),
         Case("it had done its last step", "25m", _steps("90+1x10 _x20")),
+        Case("that was an hour and a half ago", "100m", _steps("30+1x10 _x100")),
     ),
     "RunStalled": (
         Case(

@@ -38,17 +38,15 @@ class Alert:
 ALERTS = (
     Alert(
         "RewardFlat",
-        "max by (namespace, run) (abs(deriv(couplet_reward_mean[3h]))) * 10800\n"
-        "  <= 0.1 * max by (namespace, run) (avg_over_time(couplet_reward_std[3h]))\n"
-        "and on (namespace, run) max by (namespace, run) (delta(couplet_training_step[3h])) >= 50\n"
-        "and on (namespace, run) max by (namespace, run) (avg_over_time(couplet_reward_solved[3h])) < 0.9",
-        "30m",
+        "max by (namespace, run) (couplet_reward_plateau_steps) >= 100\n"
+        "and on (namespace, run) max by (namespace, run) (avg_over_time(couplet_reward_solved[30m])) < 0.9",
+        "5m",
         "warning",
-        "{{ $labels.run }}: the reward has not moved for three hours",
-        "Over 50 steps and more the mean reward moved by less than a tenth of its spread. Look at the groups "
-        "without variance: where most samples of a group get one reward, choose easier or harder tasks or a "
-        "larger rollout.group_size. If there is variance, look at the gradient norm and at "
-        "learner.optimizer.learning_rate.",
+        "{{ $labels.run }}: the reward has not risen for {{ $value | humanize }} steps",
+        "The mean reward of ten steps has not exceeded its best by a tenth of the reward's standard deviation "
+        "since then. Look at the groups without variance: where most samples of a group get one reward, choose "
+        "easier or harder tasks or a larger rollout.group_size. If there is variance, look at the gradient norm "
+        "and at learner.optimizer.learning_rate.",
     ),
     Alert(
         "RewardFalling",

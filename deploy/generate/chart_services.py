@@ -137,7 +137,7 @@ class ExternalRedis(Part):
 class RedisExporter(Part):
     enabled: bool = False
     """Run redis_exporter beside the server, and let Prometheus scrape it."""
-    image: Image = Image(repository="docker.io/oliver006/redis_exporter", tag="v1.88.0")
+    image: Image = Image(repository="docker.io/oliver006/redis_exporter", tag="v1.93.0")
 
 
 class Redis(Pod):
@@ -145,7 +145,7 @@ class Redis(Pod):
 
     enabled: bool = True
     """Run a Redis-compatible server of the release's own; else `redis.external` names one."""
-    image: Image = Image(repository="docker.io/valkey/valkey", tag="9.1.1")
+    image: Image = Image(repository="docker.io/valkey/valkey", tag="9.1.2")
     password: PasswordSecret = PasswordSecret()
     appendfsync: Literal["always", "everysec", "no"] = "everysec"
     """How often the append-only file is forced to disk."""

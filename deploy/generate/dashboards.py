@@ -11,12 +11,13 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from deploy.generate import (
     dashboards_diffusion,
+    dashboards_machines,
     dashboards_rewards,
     dashboards_run,
     dashboards_stages,
     dashboards_system,
 )
-from deploy.generate.dashboards_panels import DATASOURCE, Board
+from deploy.generate.dashboards_panels import DATASOURCE, RUN, Board, Choice
 from deploy.generate.queries import CHOSEN, WHOSE, Scope
 
 FOLDER = Path("deploy/helm/couplet/files/dashboards")
@@ -25,8 +26,14 @@ _RUN = Scope(CHOSEN, by=WHOSE)
 
 
 def boards() -> list[Board]:
-    modules = (dashboards_run, dashboards_diffusion, dashboards_stages, dashboards_system, dashboards_rewards)
-    return [module.board() for module in modules]
+    return [
+        dashboards_run.board(),
+        dashboards_diffusion.board(),
+        dashboards_stages.board(),
+        dashboards_system.board(),
+        dashboards_rewards.board(),
+        dashboards_machines.board(),
+    ]
 
 
 def files() -> dict[Path, str]:
@@ -52,9 +59,9 @@ def _dashboard(board: Board) -> builders.Dashboard:
         .link(_links())
         .with_variable(builders.DatasourceVariable("datasource").label("Data source").type("prometheus"))
     )
-    for variable in _variables(board):
-        builder.with_variable(variable)
-    for annotation in _annotations():
+    for choice in board.choices:
+        builder.with_variable(_variable(choice))
+    for annotation in _annotations() if RUN.name in {choice.name for choice in board.choices} else ():
         builder.annotation(annotation)
     numbers = iter(range(1, 1000))
     for title, panels in board.rows.items():
@@ -76,30 +83,19 @@ def _links() -> builders.DashboardLink:
     )
 
 
-def _variables(board: Board) -> list[builders.QueryVariable]:
-    """The value of "All" is given where a list of the values would leave out series without the label: those of a
-    Prometheus that knows no namespaces, and of the service that has no run."""
-    shown = "couplet_scoring_slots" if board.of_services else "couplet_training_step"
-    namespace = _choice("namespace", "Namespace", f"label_values({shown}, namespace)").all_value(".*")
-    run = _choice("run", "Run", f"label_values({shown}, run)")
-    if not board.of_services:
-        return [namespace, run]
-    role = _choice("role", "Scored by", f"label_values({shown}, role)").all_value(".*")
-    return [namespace, run.all_value(".*"), role]
-
-
-def _choice(name: str, label: str, query: str) -> builders.QueryVariable:
-    return (
-        builders.QueryVariable(name)
-        .label(label)
+def _variable(choice: Choice) -> builders.QueryVariable:
+    variable = (
+        builders.QueryVariable(choice.name)
+        .label(choice.title)
         .datasource(DATASOURCE)
-        .query({"query": query, "refId": name, "qryType": 1})
+        .query({"query": choice.query, "refId": choice.name, "qryType": 1})
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(models.VariableSort.ALPHABETICAL_DESC)
         .multi(True)
         .include_all(True)
         .current(models.VariableOption(selected=True, text=["All"], value=["$__all"]))
     )
+    return variable.all_value(choice.everything) if choice.everything else variable
 
 
 def _annotations() -> list[builders.AnnotationQuery]:

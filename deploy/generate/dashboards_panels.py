@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from grafana_foundation_sdk.builders import bargauge, heatmap, stat, timeseries
+from grafana_foundation_sdk.builders import bargauge, heatmap, stat, timeseries, xychart
 from grafana_foundation_sdk.builders import common as options
 from grafana_foundation_sdk.builders.dashboard import FieldColor, ThresholdsConfig
 from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models import heatmap as heat_models
+from grafana_foundation_sdk.models import prometheus as prometheus_models
+from grafana_foundation_sdk.models import xychart as xy_models
 
 from deploy.generate.queries import Query, metrics_in
 
@@ -20,27 +22,48 @@ DATASOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 _GRAPH_HEIGHT = 8
 _STAT_HEIGHT = 4
 
-Panel = timeseries.Panel | stat.Panel | bargauge.Panel | heatmap.Panel
+Panel = timeseries.Panel | stat.Panel | bargauge.Panel | heatmap.Panel | xychart.Panel
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A variable: the values that label ``of``, by default ``name``, has in the series ``shown``.
+
+    ``everything`` is what "All" matches. Where it is empty, Grafana makes a list of the values, which leaves out
+    series without the label.
+    """
+
+    name: str
+    title: str
+    shown: str
+    of: str = ""
+    everything: str = ""
+
+    @property
+    def query(self) -> str:
+        return f"label_values({self.shown}, {self.of or self.name})"
+
+
+#: A Prometheus that knows no namespaces has series without that label.
+NAMESPACE = Choice("namespace", "Namespace", "couplet_training_step", everything=".*")
+RUN = Choice("run", "Run", "couplet_training_step")
 
 
 @dataclass(frozen=True)
 class Board:
-    """A dashboard: its panels by the title of their row. A row without a title comes first and has no header.
-
-    ``of_services``: it is about reward services too, which may belong to no run.
-    """
+    """A dashboard: its panels by the title of their row. A row without a title comes first and has no header."""
 
     title: str
     about: str
     rows: dict[str, list[Panel]]
-    of_services: bool = False
+    choices: tuple[Choice, ...] = (NAMESPACE, RUN)
 
     @property
     def uid(self) -> str:
         return f"couplet-{self.title.lower()}"
 
 
-_P = TypeVar("_P", timeseries.Panel, stat.Panel, bargauge.Panel, heatmap.Panel)
+_P = TypeVar("_P", timeseries.Panel, stat.Panel, bargauge.Panel, heatmap.Panel, xychart.Panel)
 
 
 def graph(
@@ -51,21 +74,21 @@ def graph(
     note: str = "",
     stacked: bool = False,
     step: Query | None = None,
+    absent: str = "",
 ) -> timeseries.Panel:
-    """Lines over wall-clock time; ``step`` is drawn against an axis of its own, on the right."""
+    """Lines over wall-clock time; ``step`` is drawn against an axis of its own, on the right.
+
+    ``absent``: what the panel says where there are no series.
+    """
     shown = [*queries, step] if step else queries
     panel = _dressed(timeseries.Panel(), title, shown, unit, width, _GRAPH_HEIGHT, note)
     panel.line_width(2 if len(queries) == 1 else 1).fill_opacity(40 if stacked else 0).axis_soft_min(0)
-    panel.legend(
-        options.VizLegendOptions()
-        .show_legend(True)
-        .placement(common.LegendPlacement.BOTTOM)
-        .display_mode(common.LegendDisplayMode.LIST)
-        .calcs(["lastNotNull"])
-    )
+    panel.legend(_legend().calcs(["lastNotNull"]))
     panel.tooltip(
         options.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING)
     )
+    if absent:
+        panel.no_value(absent)
     if stacked:
         panel.stacking(options.StackingConfig().mode(common.StackingMode.NORMAL))
     if step:
@@ -127,6 +150,30 @@ def heat(title: str, query: Query, unit: str, axis: str, width: int = 16, note: 
     return panel.max_data_points(240)
 
 
+def against_step(title: str, query: Query, width: int, note: str = "") -> xychart.Panel:
+    """A line for each run over its learner steps. The query gives the last value of each ``step``, a label."""
+    panel = xychart.Panel().title(title).description(_description([query], note)).unit("none")
+    panel.span(width).height(_GRAPH_HEIGHT).datasource(DATASOURCE).max_data_points(500)
+    target = Dataquery().datasource(DATASOURCE).expr(query.expr).legend_format(_named(query)).ref_id(_reference(0))
+    panel.with_target(target.format(prometheus_models.PromQueryFormat.TABLE).instant())
+    for name, settings in (
+        ("convertFieldType", {"conversions": [{"targetField": "step", "destinationType": "number"}]}),
+        ("sortBy", {"sort": [{"field": "step"}]}),
+        ("partitionByValues", {"fields": ["namespace", "run"], "naming": {"asLabels": False}}),
+    ):
+        panel.with_transformation(dashboard.DataTransformerConfig(id_val=name, options=settings))
+    x = xychart.XychartXYSeriesConfigX().matcher(xychart.MatcherConfig().id("byName").options("step"))
+    panel.legend(_legend())
+    panel.mapping(xy_models.SeriesMapping.AUTO).series([xychart.XYSeriesConfig().x(x)])
+    panel.show(xy_models.XYShowMode.POINTS_AND_LINES).point_size(xychart.XychartFieldConfigPointSize().fixed(3))
+    return panel
+
+
+def _legend() -> options.VizLegendOptions:
+    legend = options.VizLegendOptions().show_legend(True).placement(common.LegendPlacement.BOTTOM)
+    return legend.display_mode(common.LegendDisplayMode.LIST)
+
+
 def _dressed(panel: _P, title: str, queries: Sequence[Query], unit: str, width: int, height: int, note: str) -> _P:
     panel.title(title).description(_description(queries, note)).unit(unit).span(width).height(height)
     panel.datasource(DATASOURCE)
@@ -135,11 +182,15 @@ def _dressed(panel: _P, title: str, queries: Sequence[Query], unit: str, width: 
             Dataquery()
             .datasource(DATASOURCE)
             .expr(query.expr)
-            .legend_format(query.legend.replace("{{run}}", "{{namespace}} {{run}}"))
+            .legend_format(_named(query))
             .ref_id(_reference(index))
             .range()
         )
     return panel
+
+
+def _named(query: Query) -> str:
+    return query.legend.replace("{{run}}", "{{namespace}} {{run}}")
 
 
 def _reference(index: int) -> str:

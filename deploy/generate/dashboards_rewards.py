@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from deploy.generate.dashboards_panels import Board, Panel, figure, graph
+from deploy.generate.dashboards_panels import Board, Choice, Panel, figure, graph
 from deploy.generate.queries import CHOSEN, WHOSE, Query, Scope
 
 #: The reward service may belong to no run, and then has no label ``run``.
 _ALL = Scope(f'{CHOSEN},role=~"$role"', by=(*WHOSE, "role"))
+_CHOICES = (
+    Choice("namespace", "Namespace", "couplet_scoring_slots", everything=".*"),
+    Choice("run", "Run", "couplet_scoring_slots", everything=".*"),
+    Choice("role", "Scored by", "couplet_scoring_slots", everything=".*"),
+)
 _WHO = "{{role}} {{run}}"
 _QUANTILES = (0.5, 0.9, 0.99)
 
@@ -20,7 +25,7 @@ def board() -> Board:
         "Reward service over HTTP": _http(),
     }
     about = "Programs run, verdicts, latency, sandbox slots and reward hacking, of runs and of the reward service."
-    return Board("Rewards", about, rows, of_services=True)
+    return Board("Rewards", about, rows, _CHOICES)
 
 
 def _rate(key: str, legend: str = _WHO, *by: str) -> Query:

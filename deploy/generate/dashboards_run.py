@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.generate.dashboards_panels import Board, Panel, figure, graph, label
+from deploy.generate.dashboards_panels import Board, Panel, against_step, figure, graph, label
 from deploy.generate.queries import CHOSEN, WHOSE, Query, Scope
 
 _RUN = Scope(CHOSEN, by=WHOSE)
@@ -54,7 +54,14 @@ def _reward() -> list[Panel]:
     ]
     return [
         graph("Mean reward", _of("reward/mean"), step=STEP, width=12, note="The step, on the right, beside it."),
-        graph("Spread of the reward", *quantiles, width=12, note="Of the whole reward."),
+        against_step(
+            "Mean reward by learner step",
+            Query(_RUN.by_step("reward/mean"), "{{run}}"),
+            width=12,
+            note="Runs lie over each other whenever they began, if the time that is chosen holds them all. Of a "
+            "step that was done again the last value is shown.",
+        ),
+        graph("Spread of the reward", *quantiles, note="Of the whole reward."),
         graph("Reward by component", _of("reward/{component}", "{{run}} {{component}}", "component")),
         graph(
             "Spread of the components",
@@ -67,6 +74,7 @@ def _reward() -> list[Panel]:
             ),
         ),
         graph("Standard deviation of the reward", _of("reward/std")),
+        graph("Steps without a rise of the reward", _of("reward/plateau"), note="An alert fires at 100."),
         graph(
             "Pass rate",
             _of("reward/solved", "{{run}} samples that pass all tests"),
@@ -78,9 +86,10 @@ def _reward() -> list[Panel]:
             "Groups without variance",
             _of("groups/zero_variance"),
             unit="percentunit",
+            width=12,
             note="Such a group teaches nothing: its advantages are 0.",
         ),
-        graph("Samples left out", _of("reward/excluded")),
+        graph("Samples left out", _of("reward/excluded"), width=12),
     ]
 
 

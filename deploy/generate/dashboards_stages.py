@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy.generate.dashboards_panels import Board, Panel, bars, figure, graph, heat
+from deploy.generate.dashboards_panels import NAMESPACE, Board, Choice, Panel, bars, figure, graph, heat
 from deploy.generate.dashboards_run import STEP
 from deploy.generate.queries import CHOSEN, WHOSE, Query, Scope
 
@@ -15,6 +15,7 @@ def board() -> Board:
         "Stages",
         "Loss, data and speed of the supervised stages before reinforcement learning.",
         {"": _at_a_glance(), "Loss": _loss(), "Training": _training(), "Speed": _speed()},
+        (NAMESPACE, Choice("run", "Run", "couplet_denoising_loss")),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from deploy.generate.dashboards_panels import Board, Panel, figure, graph
+from deploy.generate.dashboards_panels import NAMESPACE, RUN, Board, Choice, Panel, figure, graph
 from deploy.generate.dashboards_run import STEP
 from deploy.generate.queries import CHOSEN, WHOSE, Query, Scope
 
 _PHASES = ("wait", "update", "checkpoint", "weights")
 _RUN = Scope(CHOSEN, by=WHOSE)
+_WORKERS = Scope(f'{CHOSEN},worker=~"$worker"', by=(*WHOSE, "role", "worker"))
 
 
 def board() -> Board:
@@ -22,6 +23,7 @@ def board() -> Board:
             "Actors": _actors(),
             "Processes and disk": _processes(),
         },
+        (NAMESPACE, RUN, Choice("worker", "Worker", "couplet_process_open_fds", everything=".*")),
     )
 
 
@@ -68,7 +70,8 @@ def _throughput() -> list[Panel]:
 
 def _time() -> list[Panel]:
     phases = [
-        _of(f"seconds/{name}", f"{{{{run}}}} {name}") for name in ("wait", "update", "checkpoint", "weights")
+        _of(f"seconds/{name}", f"{{{{run}}}} {name}")
+        for name in ("wait", "update", "checkpoint", "weights", "switch")
     ]
     parts = [_of(f"seconds/{name}", f"{{{{run}}}} {name}") for name in ("log_probs", "backward", "optimizer")]
     return [
@@ -113,33 +116,51 @@ def _queues() -> list[Panel]:
 
 
 def _actors() -> list[Panel]:
-    busy = Query(_RUN.rate("worker/busy", "role", "worker"), "{{run}} {{worker}}")
-    versions = _of("worker/weights_version", "{{run}} {{worker}}", "worker")
     return [
-        graph("Actors by state", _of("fleet/workers", "{{run}} {{pool}} {{state}}", "pool", "state")),
+        graph(
+            "Actors by state",
+            Query(f"{_RUN.newest('fleet/workers', 'pool', 'state')} > 0", "{{run}} {{pool}} {{state}}"),
+            note="States in which there are any.",
+        ),
         graph("Restarts of actors", Query(_RUN.newest("fleet/restarts", "pool"), "{{run}} {{pool}}")),
-        graph("Weights version", versions, _of("run/step", "{{run}} learner"), note="Of each rollout worker."),
+        graph(
+            "Weights version",
+            _each("worker/weights_version"),
+            _of("run/step", "{{run}} learner"),
+            note="Of each rollout worker.",
+        ),
         graph(
             "Delay of new weights",
-            _of("worker/weights_delay", "{{run}} {{worker}}", "worker"),
+            _each("worker/weights_delay"),
             unit="s",
             width=6,
             note="From their publication to a rollout worker's first step under them.",
         ),
-        graph("Busy", busy, unit="percentunit", width=6, note="Share of the time that a worker spends on groups."),
+        graph(
+            "Busy",
+            Query(_WORKERS.rate("worker/busy"), "{{run}} {{worker}}"),
+            unit="percentunit",
+            width=6,
+            note="Share of the time that a worker spends on groups.",
+        ),
         graph("Groups given up", _rate("worker/refused"), width=6, note="A second."),
         graph("Samples excluded", _rate("worker/infra_failures"), width=6, note="A second."),
     ]
 
 
+def _each(key: str, legend: str = "{{run}} {{worker}}") -> Query:
+    """A gauge of every process that is chosen."""
+    return Query(_WORKERS.newest(key), legend)
+
+
 def _processes() -> list[Panel]:
     process = "{{run}} {{role}} {{worker}}"
-    labels = ("role", "worker")
     used = f"1 - {_RUN.newest('run/disk_free')} / {_RUN.newest('run/disk_size')}"
+    cores = Query(_WORKERS.rate("process/cpu"), process)
     return [
-        graph("Cores used", _rate("process/cpu", process, *labels), note="CPU seconds a second."),
-        graph("Memory", _of("process/resident_memory", process, *labels), unit="bytes"),
-        graph("Open files", _of("process/open_fds", process, *labels)),
+        graph("Cores used", cores, note="CPU seconds a second."),
+        graph("Memory", _each("process/resident_memory", process), unit="bytes"),
+        graph("Open files", _each("process/open_fds", process)),
         graph("Free disk", _of("run/disk_free"), unit="bytes", width=12),
         graph("Disk used", Query(used, "{{run}}"), unit="percentunit", width=12),
     ]

@@ -42,6 +42,16 @@ there beside the wall-clock gauges, so that a panel can show both.
 Prometheus adds `_total` to the name of a counter, and a histogram has `_bucket`, `_sum` and `_count`.
 """
 
+_MACHINES = """
+Machines shows metrics that are not ours. A panel whose exporter Prometheus does not scrape says so.
+
+- **Ray** exports its own: the chart's monitors and compose have Prometheus scrape it.
+- **GPUs**: [NVIDIA's DCGM exporter](https://github.com/NVIDIA/dcgm-exporter) with its default counters, which the
+  GPU operator brings. Its `namespace` and `pod` are those of the pod that holds the GPU where Prometheus is told
+  `honor_labels: true`; the alert on idle GPUs needs that.
+- **Nodes**: [the node exporter](https://github.com/prometheus/node_exporter), which kube-prometheus-stack brings;
+  `apt-get install prometheus-node-exporter` on a machine of your own."""
+
 _SECTIONS = (
     ("Of a learner step: reward and completions", REWARD),
     ("Of a learner step: denoising", DIFFUSION),
@@ -87,10 +97,11 @@ def _table(metrics: Iterable[Metric], keys: bool) -> Iterator[str]:
 
 def _boards() -> Iterator[str]:
     yield "## Grafana\n"
-    yield f"Five dashboards in `{dashboards.FOLDER}/`, installed by the chart and mounted by compose.\n"
+    yield f"Dashboards in `{dashboards.FOLDER}/`, installed by the chart and mounted by compose.\n"
     yield from _head("Dashboard", "What it shows")
     for board in dashboards.boards():
         yield _row(board.title, board.about)
+    yield _MACHINES
 
 
 def _alerts() -> Iterator[str]:

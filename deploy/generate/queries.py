@@ -46,6 +46,12 @@ class Scope:
         """A gauge; the largest where several processes report it."""
         return f"max by ({self._kept(by)}) ({self._series(key, where)})"
 
+    def by_step(self, key: str) -> str:
+        """The last value of a gauge of the driver at each learner step, which is the result's label ``step``."""
+        values = f"{self.newest(key)} * on ({self._kept(())}) group_right ()"
+        steps = f'count_values by ({self._kept(())}) ("step", {self.newest("run/step")})'
+        return f"last_over_time(({values} {steps})[$__range:$__interval])"
+
     def mean(self, key: str, *by: str) -> str:
         """A gauge, averaged over the processes."""
         return f"avg by ({self._kept(by)}) ({self._series(key, '')})"

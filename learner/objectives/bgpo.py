@@ -39,12 +39,11 @@ class BoundaryGuided(DrawByDraw):
         return float(sum(sample.valid_tokens for samples in linked for sample in samples))
 
     def sums(self, tokens: TokenRows, log_probs: Tensor) -> Sums:
-        present = self.present(tokens)
-        canvas = tokens.of_samples(lambda sample: len(sample.completion_ids))
-        share = (tokens.of_samples(lambda sample: sample.valid_tokens) / tokens.draws)[present]
+        present = tokens.present
+        share = (tokens.valid / tokens.draws)[present]
 
         def bound(values: Tensor) -> Tensor:
-            return (self.per_draw(tokens, values) / canvas)[present]
+            return (self.per_draw(tokens, values) / tokens.lengths)[present]
 
         new = bound(tokens.estimates(log_probs))
         change = new - (new.detach() if tokens.old is None else bound(tokens.old))

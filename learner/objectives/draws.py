@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from learner.batch import TokenRows
@@ -20,7 +19,3 @@ class DrawByDraw(SampleBySample):
     def per_draw(self, tokens: TokenRows, values: Tensor) -> Tensor:
         """Add up token values [T] over each of the n pieces, [n], as an estimate by this draw alone."""
         return sum_per_sample(tokens, values) * tokens.draws
-
-    def present(self, tokens: TokenRows) -> Tensor:
-        """Return which of the n pieces measure a token, [n]: the others have no part in the loss."""
-        return torch.bincount(tokens.owner, minlength=len(tokens.samples)) > 0

@@ -48,8 +48,8 @@ class GuidedDistillation(DrawByDraw):
         return float(len(linked))
 
     def sums(self, tokens: TokenRows, log_probs: Tensor) -> Sums:
-        present = self.present(tokens)
-        length = tokens.of_samples(lambda sample: sample.valid_tokens)[present]
+        present = tokens.present
+        length = tokens.valid[present]
 
         def total(values: Tensor) -> Tensor:
             return self.per_draw(tokens, values)[present]

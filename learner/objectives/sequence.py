@@ -28,8 +28,8 @@ class SequenceGrpo(ClippedRatios):
         return float(len(linked))
 
     def sums(self, tokens: TokenRows, log_probs: Tensor) -> Sums:
-        present = tokens.measured > 0
-        length = tokens.of_samples(lambda sample: sample.valid_tokens)[present]
+        present = tokens.present
+        length = tokens.valid[present]
 
         def total(values: Tensor) -> Tensor:
             return sum_per_sample(tokens, values)[present]

@@ -41,7 +41,7 @@ class SandwichedGradient(SampleBySample):
     def bounds(self, tokens: TokenRows, log_probs: Tensor) -> Tensor:
         """Return what each token [T] adds to the bound of its sample, times the sample's valid tokens."""
         lower = tokens.estimates(log_probs)
-        share = tokens.of_samples(lambda sample: sample.valid_tokens) / tokens.measured
+        share = tokens.valid / tokens.measured
         upper = share[tokens.owner] * self._upper(tokens, log_probs)
         mixed = self.mix * upper + (1.0 - self.mix) * lower
         return torch.where(tokens.advantages[tokens.owner] < 0, mixed, lower)

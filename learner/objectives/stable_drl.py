@@ -46,17 +46,14 @@ class SelfNormalizedGradient:
         return float(len(linked))
 
     def sums(self, tokens: TokenRows, log_probs: Tensor) -> Sums:
-        length = tokens.of_samples(lambda sample: sample.valid_tokens)
-
         def mean(values: Tensor) -> Tensor:
-            return sum_per_sample(tokens, values) / length
+            return sum_per_sample(tokens, values) / tokens.valid
 
         lower = tokens.estimates(log_probs)
-        change = torch.zeros_like(length) if tokens.old is None else mean(lower.detach() - tokens.old)
-        numbers = {group: number for number, group in enumerate(dict.fromkeys(s.group for s in tokens.samples))}
-        group = torch.tensor([numbers[sample.group] for sample in tokens.samples], device=length.device)
+        change = torch.zeros_like(tokens.valid) if tokens.old is None else mean(lower.detach() - tokens.old)
         ratio = torch.exp(change.clamp(max=math.log(self.ratio_cap)))
-        weight = ratio / torch.zeros(len(numbers), device=length.device).index_add(0, group, ratio)[group]
+        total = torch.zeros(len(ratio), device=ratio.device).index_add(0, tokens.groups, ratio)
+        weight = ratio / total[tokens.groups]
         bound = mean(self.bounds.bounds(tokens, log_probs))
         capped = (change > math.log(self.ratio_cap)).sum()
         metrics = dict(zip(self.metric_names, (torch.exp(change).sum(), capped, capped), strict=True))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.models.packing import Packing
 from learner.batch import PackedRows
-from learner.partition import partition
+from learner.partition import Size, partition
 from learner.stages.noise import Noised
 
 #: Parts of the ratios, and of the positions of a segment, that the loss is reported by.
@@ -38,7 +38,7 @@ def micro_batches(noised: Sequence[Noised], ranks: int, rank: int, batch_tokens:
     An idle one is the shortest segment, with no part in the loss.
     """
     idle = [min(noised, key=len).idle()]
-    numbers = partition([len(segment) for segment in noised], ranks, batch_tokens)[rank]
+    numbers = partition([Size(len(segment)) for segment in noised], ranks, batch_tokens)[rank]
     return [[noised[number] for number in batch] or idle for batch in numbers]
 
 

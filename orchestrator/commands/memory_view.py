@@ -15,7 +15,7 @@ from common.models.config import ModelConfig
 from common.models.families import ModelError
 from common.models.loading import is_hub_name, local_model_folder
 from common.models.published import PUBLISHED
-from learner.memory import largest_micro_batch, learner_memory, stage_memory
+from learner.memory import STEPPED, largest_micro_batch, learner_memory, stage_memory
 from learner.stages.starting_model import is_gguf, starting_config
 from orchestrator.checkpoint_room import room_sentence
 from rollout_workers.backends.vllm_backend.limits import check_limits
@@ -106,6 +106,26 @@ def _tables(config: Config, model: ModelConfig, gpu_gb: float | None) -> Iterato
     title = f"memory of a learner rank ({learner.ranks} ranks, {batch.tokens} tokens in a pass)"
     yield from _table(title, rank, learner.gpus_per_rank, gpu_gb, _RANK_REMEDY)
     yield from _worker_table(config, model, gpu_gb)
+    if config.takes_turns and learner.gpus_per_rank:
+        workers = rollout.workers // learner.ranks
+        worker = rollout_memory(model, rollout, bf16, learner.bucket_mb << 20, on_gpu=True)
+        yield _in_turns(rank, worker, workers, gpu_gb)
+
+
+def _in_turns(rank: Estimate, worker: Estimate, workers: int, gpu_gb: float | None) -> str:
+    """Say what a GPU takes that a rank shares with its workers: the more of the two, as one of them sleeps."""
+    trains, denoises = rank.peak[1], workers * worker.peak[1]
+    around = (1 + workers) * _SURROUNDINGS
+    peak, size = max(trains, denoises) + around, _gpu_gb() if gpu_gb is None else gpu_gb
+    asleep = rank.at(STEPPED)
+    text = (
+        f"a GPU in turns: at most {_gb(peak)} GB, as the learner takes {_gb(trains)} and {workers} rollout "
+        f"worker{'s' if workers > 1 else ''} {_gb(denoises)}, never together, and CUDA, NCCL and fragments "
+        f"{_gb(around)}; asleep, a rank has {_gb(asleep)} GB in the machine's memory"
+    )
+    if peak > size * 1e9:
+        text += f"\n[bold red]warning: {_gb(peak)} GB do not fit in {size:.0f} GB; change {_RANK_REMEDY}[/]"
+    return text
 
 
 def _worker_table(config: Config, model: ModelConfig, gpu_gb: float | None) -> Iterator[RenderableType]:

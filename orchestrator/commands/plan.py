@@ -38,7 +38,9 @@ def plan_view(config: Config, gpu_gb: float | None = None) -> tuple[RenderableTy
     actors.add_row(
         "rollout",
         f"{rollout.min_workers} to {rollout.workers}" if elastic else str(rollout.workers),
-        listed(actor_resources(rollout.gpus_per_worker, rollout.ray_resource)),
+        "in turns, what a rank takes"
+        if config.takes_turns
+        else listed(actor_resources(rollout.gpus_per_worker, rollout.ray_resource)),
         f"{_engine(rollout)}: {rollout.group_size} completions a task, {rollout.denoising_steps} steps at T "
         f"{rollout.temperature:g}",
     )

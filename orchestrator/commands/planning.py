@@ -23,7 +23,7 @@ from orchestrator.planning.computed import Hardware, computed_times
 from orchestrator.planning.measured import measured_times
 from orchestrator.planning.model import forecast
 from orchestrator.planning.pipeline import pipeline_of
-from orchestrator.planning.splits import Split, best_splits
+from orchestrator.planning.splits import Split, best_splits, in_turns
 from orchestrator.planning.types import Forecast, Pipeline, Times
 from orchestrator.report.chart_numbers import short
 from orchestrator.report.display import duration
@@ -101,7 +101,7 @@ def plan(
     RECIPE and OVERRIDES are those of `couplet train`. The times of the pipeline's parts come from an earlier run
     (--of), from the operations of the model (--gpu), or from you (--time). Shows samples per second, how busy
     every role is, the staleness of groups and what the run waits for, with this max_staleness and with others; and
-    how rollout workers and learner ranks would best share the devices.
+    how rollout workers and learner ranks would best share the devices, split up between them or in turns.
     """
     config = load_config(find_recipe(recipe), overrides)
     on_gpus = config.rollout.gpus_per_worker > 0 or config.learner.gpus_per_rank > 0
@@ -109,16 +109,19 @@ def plan(
         cores = float(len(os.sched_getaffinity(0)))
     found = replace(_times(config, measured, gpu, utilization, times, cores), **times)
     pipeline = pipeline_of(config, cores)
-    bounds = sorted({config.admission.max_staleness, 0, 1, 2})
+    bounds = [0] if config.takes_turns else sorted({config.admission.max_staleness, 0, 1, 2})
     forecasts = {bound: forecast(_with_bound(pipeline, bound), found, steps) for bound in bounds}
     per_worker, per_rank = config.rollout.gpus_per_worker or 1.0, config.learner.gpus_per_rank or 1.0
-    devices = config.rollout.workers * per_worker + config.learner.ranks * per_rank
-    splits = best_splits(pipeline, found, devices, per_worker, per_rank)
+    devices = config.learner.ranks * per_rank
+    if not config.takes_turns:
+        devices += config.rollout.workers * per_worker
+    splits = best_splits(replace(pipeline, takes_turns=False), found, devices, per_worker, per_rank)
+    shared = in_turns(pipeline, found, devices, max(per_worker, per_rank))
     console = Console()
     console.print("seconds: " + ", ".join(f"{name} {seconds:.3g}" for name, seconds in asdict(found).items()))
     console.print(_forecasts_view(forecasts, config.admission.max_staleness))
     unit = "GPUs" if on_gpus else "processes"
-    console.print(_splits_view(splits, devices, unit))
+    console.print(_splits_view(splits, shared, devices, unit))
     here = forecasts[config.admission.max_staleness]
     console.print(f"bottleneck: {here.bottleneck}")
     record: dict[str, object] = {
@@ -126,6 +129,7 @@ def plan(
         "forecasts": {str(bound): asdict(one) for bound, one in forecasts.items()},
         "bottleneck": here.bottleneck,
         "splits": [asdict(split) for split in splits],
+        "in_turns": asdict(shared),
     }
     if config.run.steps is not None:
         hours = config.run.steps * here.step_seconds / 3600
@@ -200,17 +204,18 @@ def _forecasts_view(forecasts: Mapping[int, Forecast], chosen: int) -> Table:
     return table
 
 
-def _splits_view(splits: list[Split], devices: float, unit: str) -> Table:
+def _splits_view(splits: list[Split], shared: Split, devices: float, unit: str) -> Table:
     table = Table(title=f"best splits of {devices:g} {unit}", title_justify="left")
     for name in ("rollout workers", "learner ranks", "samples/s", "rollout busy", "learner busy"):
         table.add_column(name, justify="right")
-    for split in splits:
+    for split in (*splits, shared):
         one = split.forecast
         table.add_row(
-            str(split.rollout_workers),
+            f"{split.rollout_workers}{' *' if split is shared else ''}",
             str(split.learner_ranks),
             short(one.samples_per_second),
             f"{one.rollout_busy:.0%}",
             f"{one.learner_busy:.0%}",
         )
+    table.caption = "* all devices in turns: rollout.placement shared, K = 0"
     return table

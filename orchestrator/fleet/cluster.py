@@ -55,9 +55,9 @@ class Access:
     dashboard: str | None
 
     def places(self) -> dict[str, str]:
-        """Return where to look into Ray, for `couplet train` to print."""
+        """Return where to look into Ray, for `couplet train` to print: nowhere without a dashboard."""
         if not self.dashboard:
-            return {"actors": self.listing}
+            return {}
         token = os.environ.get("RAY_AUTH_TOKEN_PATH")
         asks = f" (asks for the token in {token})" if token else ""
         address = self.dashboard if "://" in self.dashboard else f"http://{self.dashboard}"
@@ -106,19 +106,21 @@ def actor_resources(gpus: float, ray_resource: str | None) -> dict[str, float]:
 def required_resources(config: Config) -> dict[str, float]:
     """Return what the cluster must have for the run to start: with ``rollout.min_workers``, for these alone.
 
-    Parts of GPUs count as whole ones where no two of them fit on one GPU.
+    Parts of GPUs count as whole ones where no two of them fit on one GPU. Rollout workers that stand on the
+    devices of the learner's ranks take nothing besides.
     """
     rollout, reward, learner = config.rollout, config.reward, config.learner
     total: Counter[str] = Counter()
+    workers = 0 if config.takes_turns else rollout.min_workers or rollout.workers
     for count, gpus, custom in (
-        (rollout.min_workers or rollout.workers, rollout.gpus_per_worker, rollout.ray_resource),
+        (workers, rollout.gpus_per_worker, rollout.ray_resource),
         (reward.workers, 0.0, reward.ray_resource),
     ):
         for name, amount in actor_resources(gpus, custom).items():
             total[name] += count * amount  # type: ignore[assignment]
     total.update(resources_of_ranks(config))
-    workers = whole_gpus(rollout.min_workers or rollout.workers, rollout.gpus_per_worker)
-    total["GPU"] = max(total["GPU"], workers, whole_gpus(learner.ranks, learner.gpus_per_rank))
+    for_workers = whole_gpus(workers, rollout.gpus_per_worker)
+    total["GPU"] = max(total["GPU"], for_workers, whole_gpus(learner.ranks, learner.gpus_per_rank))
     return {name: float(amount) for name, amount in total.items() if amount}
 
 

@@ -11,11 +11,12 @@ from common.config import Config, VllmBackendConfig
 from learner.learner_rank import LearnerRank
 from orchestrator.fleet.cluster import actor_resources
 from orchestrator.fleet.learner_group import LearnerGroup
-from orchestrator.fleet.placement import PlacementGroups
+from orchestrator.fleet.placement import PlacementGroups, Places, SharedDevices, shared_part
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
 from orchestrator.fleet.rank_group import start_ranks
 from orchestrator.fleet.ray_processes import checking_ray
 from orchestrator.fleet.spawning import Spawner, spawner
+from orchestrator.fleet.turns import Turns
 from orchestrator.fleet.weights_check import Verified
 from reward_service.reward_actor import RewardWorker
 from rollout_workers.rollout_actor import RolloutWorker
@@ -31,6 +32,7 @@ class Fleet:
     learner: LearnerGroup
     rollout: WorkerPool
     reward: WorkerPool
+    turns: Turns
     watch: Callable[[], None]
 
     @property
@@ -46,7 +48,8 @@ class Fleet:
         """Return the metrics of a learner step that the fleet knows."""
         delays = self.rollout.measured("weights_delay")
         delay = {"seconds/weights_delay": max(delays)} if delays else {}
-        return {"restarts": float(self.restarts), **delay}
+        switches = {"seconds/switch": self.turns.take_seconds()} if self.turns.shared else {}
+        return {"restarts": float(self.restarts), **delay, **switches}
 
     def poll(self) -> list[str]:
         """Move every worker on; return a line for each that failed, and what all actors have left for the user.
@@ -125,20 +128,30 @@ def running_fleet(
         minimum=config.rollout.min_workers,
         transport=config.learner.weights_transport,
         verify_weights=config.rollout.verify_weights,
+        takes_turns=config.takes_turns,
     )
     rollout_takes = actor_resources(config.rollout.gpus_per_worker, config.rollout.ray_resource)
     reward_takes = actor_resources(0.0, config.reward.ray_resource)
     learner_takes = actor_resources(config.learner.gpus_per_rank, config.learner.ray_resource)
     with ExitStack() as stack:
-        rollout = _pool(rollout_spec, RolloutWorker, setup, rollout_takes)
+        shared: SharedDevices | None = None
+        if config.takes_turns:
+            shared = _shared_devices(setup, learner_takes, check)
+            users = 1 + config.rollout.workers // config.learner.ranks
+            rollout_takes = actor_resources(shared_part(config.rollout.gpus_per_worker, users), None)
+            learner_takes |= actor_resources(shared_part(config.learner.gpus_per_rank, users), None)
+        if shared is not None:
+            stack.callback(shared.remove)
+        rollout = _pool(rollout_spec, RolloutWorker, setup, rollout_takes, shared)
         # Ray, at its end, kills the processes of vLLM and what would tidy up after them.
         vllm = isinstance(config.rollout.backend, VllmBackendConfig)
         stack.callback(rollout.stop, _VLLM_END_SECONDS if vllm else 0.0)
         reward_spec = PoolSpec("reward", config.reward.workers, needs_weights=False)
         reward = _pool(reward_spec, RewardWorker, setup, reward_takes)
         stack.callback(reward.stop)
-        learner = LearnerGroup(config, _spawner(LearnerRank, setup, learner_takes), check)
-        fleet = Fleet(learner, rollout, reward, check)
+        learner = LearnerGroup(config, _spawner(LearnerRank, setup, learner_takes, shared), check)
+        turns = Turns(config.takes_turns, learner, rollout, check)
+        fleet = Fleet(learner, rollout, reward, turns, check)
 
         def poll() -> None:
             check()
@@ -146,21 +159,47 @@ def running_fleet(
             for line in fleet.poll():
                 note(line)
 
+        pools = [rollout, reward]
+        if config.takes_turns:  # workers load the model before the learner needs the device
+            pools.remove(rollout)
+            _await_start(rollout, check, note)
+            turns.to_new_learner()
         start_ranks(learner, checkpoint, poll, note)
-        for pool in (rollout, reward):
-            for line in pool.wait_until_started(check):
-                note(line)
+        for pool in pools:
+            _await_start(pool, check, note)
         yield fleet
 
 
-def _pool(spec: PoolSpec, actor: type, setup: FleetSetup, takes: Mapping[str, float]) -> WorkerPool:
-    placement = PlacementGroups(setup.run_id, takes) if takes else None
-    spawn = _spawner(actor, setup, takes, placement)
+def _await_start(pool: WorkerPool, check_stop: Callable[[], None], note: Callable[[str], None]) -> None:
+    for line in pool.wait_until_started(check_stop):
+        note(line)
+
+
+def _shared_devices(
+    setup: FleetSetup, takes: Mapping[str, float], check_stop: Callable[[], None]
+) -> SharedDevices | None:
+    """Reserve what the ranks take, for them and the rollout workers; None where they take nothing."""
+    if not takes:
+        return None
+    shared = SharedDevices(setup.run_id, setup.config.learner.ranks, takes)
+    shared.wait(setup.config.deadlines.start_seconds, check_stop)
+    return shared
+
+
+def _pool(
+    spec: PoolSpec,
+    actor: type,
+    setup: FleetSetup,
+    takes: Mapping[str, float],
+    shared: SharedDevices | None = None,
+) -> WorkerPool:
+    placement = PlacementGroups(setup.run_id, takes) if takes and shared is None else None
+    spawn = _spawner(actor, setup, takes, placement or shared)
     return WorkerPool(spec, spawn, setup.config.deadlines, placement, setup.config.folder / "stacks")
 
 
 def _spawner(
-    actor: type, setup: FleetSetup, takes: Mapping[str, float], placement: PlacementGroups | None = None
+    actor: type, setup: FleetSetup, takes: Mapping[str, float], placement: Places | None = None
 ) -> Spawner:
     arguments = (setup.config, setup.run_id, setup.redis_url)
     return spawner(actor, setup.run_id, arguments, takes, placement)

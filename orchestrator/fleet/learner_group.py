@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
+
+import ray
 
 from common.config import Config
 from common.streams import StreamError
+from common.turns import Turn
 from common.weights.broadcast import GRACE_SECONDS, Location
 from common.weights.broadcast_group import Plan
 from common.weights.publisher import Offer, Publication
@@ -23,6 +27,8 @@ class LearnerGroup(RankGroup[StepReport]):
         super().__init__(config, spawn, check_stop)
         self._location: Location | None = None
         self._meeting_point: tuple[str, int] | None = None
+        self._collecting: list[Any] = []
+        self._collected = False
 
     @property
     def location(self) -> Location:
@@ -34,8 +40,51 @@ class LearnerGroup(RankGroup[StepReport]):
     def start(self, checkpoint: Path | None, watch: Callable[[], None] | None = None) -> None:
         """Spawn and join the ranks, as :meth:`RankGroup.start` does. Raises LearnerDiedError."""
         self._meeting_point = None
+        self._collecting, self._collected = [], False
         super().start(checkpoint, watch)
         self._location = self._get([self._ranks[0].location.remote()], self._deadlines.start_seconds)[0]
+
+    def sleep(self) -> dict[str, Turn]:
+        """Have all ranks give the memory of their devices back; return the turns that they end, by their names.
+
+        Raises LearnerDiedError.
+        """
+        turns = self._together("sleep", deadline=self._deadlines.weights_seconds)
+        return dict(zip(self._names, turns, strict=True))
+
+    def wake(self) -> None:
+        """Have all ranks take the memory of their devices again. Raises LearnerDiedError."""
+        self._get(self._under_way, self._deadlines.weights_seconds)  # a sleep that an exception has left
+        self._together("wake", deadline=self._deadlines.weights_seconds)
+
+    def begin_collecting(self) -> None:
+        """Have the ranks wait, asleep, for the groups of the next step."""
+        self._collecting = [rank.collect.remote() for rank in self._ranks]
+
+    def poll_collecting(self, wait: float) -> bool:
+        """Wait up to ``wait`` seconds for rank 0 to have its groups; tell whether it has.
+
+        Raises LearnerDiedError where any rank dies, and StreamError.
+        """
+        done, _ = ray.wait(self._collecting[:1], timeout=wait)
+        done += ray.wait(self._collecting, num_returns=len(self._collecting), timeout=0)[0]
+        try:
+            self._check(self._collecting, done)
+        except StreamError:
+            self._collecting = []
+            raise
+        self.watch()
+        return self._end_collecting(1.0) if self._collecting[0] in done else False
+
+    def begin_step(self, checkpoint: bool) -> None:
+        """Begin a step as :meth:`RankGroup.begin_step` does, with the groups that were collected, if any."""
+        self._collected = False
+        super().begin_step(checkpoint)
+
+    def _end_collecting(self, deadline: float) -> bool:
+        self._collected = bool(self._get(self._collecting[:1], deadline)[0])
+        self._collecting = []
+        return self._collected
 
     def poll_step(self, wait: float) -> StepReport | None:
         """Poll the step as :meth:`RankGroup.poll_step` does. Raises StreamError too, with the step not begun."""
@@ -88,11 +137,15 @@ class LearnerGroup(RankGroup[StepReport]):
         """Have the ranks end what they do, so that they can write a checkpoint.
 
         A step that has its groups is trained to its end and reported; one that waits for them has not begun, and
-        from now on they wait for Redis no more. Raises LearnerDiedError.
+        from now on they wait for Redis no more. The ranks are awake. Raises LearnerDiedError.
         """
         self._ranks[0].interrupt.remote()
         try:
+            if self._collecting:
+                self._end_collecting(self._deadlines.step_seconds)
+            if self._collected:
+                self.begin_step(checkpoint=False)
             return super().interrupt()
         except StreamError:  # that step has not begun
-            self._stepping = []
+            self._stepping, self._collecting = [], []
             return super().interrupt()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.actors import own_node
 from common.config import DeadlinesConfig
+from common.turns import Turn
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import WeightsUpdate
 from common.weights.planner import BroadcastPlanner, Transport, WeightsSource
@@ -28,6 +29,7 @@ class PoolSpec:
     """Describe a pool. The run starts with ``minimum`` workers; None stands for all of them.
 
     ``transport``: how weights get to workers that need them; ``verify_weights``: they compare them bit for bit.
+    ``takes_turns``: their devices are the learner's as well.
     """
 
     role: str
@@ -36,6 +38,7 @@ class PoolSpec:
     minimum: int | None = None
     transport: Transport = "auto"
     verify_weights: bool = False
+    takes_turns: bool = False
 
 
 class WorkerPool:
@@ -62,10 +65,11 @@ class WorkerPool:
         self._version = -1
         self._planner = BroadcastPlanner(spec.transport)
         self._no_room = ""
+        self._awake, self._dismissed = True, False
         self._attribution = FailureAttribution(own_node(), lost_nodes, time.monotonic)
         self._check = WeightsCheck() if spec.verify_weights else None
         self._workers = [
-            Worker(health, spawn, deadlines, HungProcesses(stacks), placement, self._check)
+            Worker(health, spawn, deadlines, HungProcesses(stacks), placement, self._check, spec.takes_turns)
             for health in (self._health(f"{spec.role}-{i}", placement is not None) for i in range(spec.workers))
         ]
         for worker in self._workers[: self._minimum] if placement else self._workers:
@@ -99,9 +103,11 @@ class WorkerPool:
 
     def poll(self) -> list[str]:
         """Move every worker on; return a line for each that failed. Raises TooManyRestartsError."""
+        if self._dismissed:
+            return []
         notes = self._attribution.resolve([worker.health for worker in self._workers])
         for worker in self._workers:
-            failure = worker.poll(self._published.target)
+            failure = worker.poll(self._published.target, self._awake)
             if failure:
                 notes.append(self._replace(worker, failure))
             notes += worker.notes()
@@ -148,7 +154,7 @@ class WorkerPool:
         number = self._published.begin()
         members = [worker for worker in self._workers if worker.healthy and not worker.loading]
         places = {name: place for worker in members for name, place in worker.members.items()}
-        plan = None if self._published.held else self._planner.plan(source, places)
+        plan = None if self._published.held or not self._awake else self._planner.plan(source, places)
         update = self._offered(source, plan, notes) if self._planner.shares else None
         source.begin_publish(plan)
         if plan is not None:
@@ -164,7 +170,7 @@ class WorkerPool:
             why = publication.failure
             notes.append(f"weights {newest.version}: broadcast failed ({why}); workers read them instead")
         notes += self.poll()
-        if newest.version < self._version:
+        if newest.version < self._version and self._awake:
             notes += self._await_target(watch)
         self._version = newest.version
         return notes
@@ -176,6 +182,33 @@ class WorkerPool:
             self._no_room = offer.reason
             notes.append(f"weights go through Ray's object store: {offer.reason}")
         return offer.update
+
+    def sleep(self, watch: Callable[[], None]) -> tuple[list[str], dict[str, Turn]]:
+        """Have no worker hold memory of its device; wait for those that do, a batch under way included.
+
+        Workers have deadlines for all that this may take. ``watch`` is called meanwhile. Returns a line for each
+        failure, and the turns that ended, by the names of their actors. Raises TooManyRestartsError.
+        """
+        self._awake, notes = False, list[str]()
+        while True:
+            notes += self.poll()
+            if all(worker.rests for worker in self._workers):
+                break
+            watch()
+            time.sleep(_TICK_SECONDS)
+        turns = {worker.health.actor: turn for worker in self._workers if (turn := worker.take_turn()) is not None}
+        return notes, turns
+
+    def wake(self) -> list[str]:
+        """Have workers load the weights that they are to hold; return a line for each failure."""
+        self._awake = True
+        return self.poll()
+
+    def dismiss(self) -> None:
+        """Kill all workers at once: the run ends, and the learner needs their devices."""
+        self._dismissed = True
+        for worker in self._workers:
+            worker.dismiss()
 
     def hold(self) -> None:
         """Have workers keep the newest weights, and load no newer ones, until :meth:`release`."""

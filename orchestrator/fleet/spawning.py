@@ -7,7 +7,7 @@ from typing import Any
 
 from common.actors import ACTOR_VARIABLE, as_remote
 from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT
-from orchestrator.fleet.placement import PlacementGroups
+from orchestrator.fleet.placement import Places
 
 #: Makes an actor: (rank or worker, name) -> handle.
 Spawner = Callable[[Any, str], Any]
@@ -18,9 +18,9 @@ def spawner(
     run_id: str,
     arguments: tuple[Any, ...],
     takes: Mapping[str, float],
-    placement: PlacementGroups | None = None,
+    placement: Places | None = None,
 ) -> Spawner:
-    """Return what makes actors of a class with these resources, in their placement groups if there are any.
+    """Return what makes actors of a class with these resources, in their places if there are any.
 
     An actor is constructed with ``arguments`` and which one it is.
     """

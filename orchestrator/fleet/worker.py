@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import ray
 from ray.exceptions import ObjectLostError
 
 from common.config import DeadlinesConfig
+from common.turns import Turn
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import BroadcastError, CalledOffError, Plan
 from common.weights.comparison import Verification
 from common.weights.fence import FenceTimeoutError
 from common.weights.planner import members_of
 from common.weights.segments import WeightsGoneError
+from orchestrator.fleet.attempts import Attempt, Loading
 from orchestrator.fleet.calls import outcome, raised
 from orchestrator.fleet.failures import node_at
 from orchestrator.fleet.health import Health, WorkerHealth
-from orchestrator.fleet.hung_processes import HungProcesses, Killing
+from orchestrator.fleet.hung_processes import HungProcesses
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.published import NumberedUpdate
 from orchestrator.fleet.watch import ActorWatch
@@ -31,45 +32,11 @@ _LOST = (ObjectLostError, WeightsGoneError, BroadcastError)
 Spawn = Callable[[str, str], Any]
 
 
-@dataclass
-class _Loading:
-    """A call of the actor that loads the update ``number``, from the object store (``load``) or by a broadcast
-    (``receive``), or that compares the weights that it holds with it, after loading it perhaps."""
-
-    call: Any
-    kind: Literal["load", "receive", "compare"]
-    number: int
-    version: int
-
-
-@dataclass
-class _Attempt:
-    """An actor and the calls it was sent. Each attempt has its own, so nothing of the last one is left over.
-
-    ``holds`` and ``lost`` are numbers of updates: the one that the actor holds (0 for none that is known), and one
-    that cannot be had any more.
-    """
-
-    handle: Any
-    watch: ActorWatch
-    starting: list[Any]
-    loading: _Loading | None = None
-    holds: int = 0
-    lost: int = 0
-    compare: bool = False
-    compared: bool = False
-    running: Any = None
-    hung: str = ""
-    killing: Killing | None = None
-    address: str = ""
-    locations: tuple[Location, ...] = ()
-
-
 class Worker:
     """Run one worker. Its state is in ``health``; this class makes Ray follow it. :meth:`poll` never waits.
 
     With a ``check``, the weights that an attempt begins with, and those of its first broadcast, are compared with
-    what was published.
+    what was published. A worker with ``takes_turns`` starts without memory on its device.
     """
 
     def __init__(
@@ -80,6 +47,7 @@ class Worker:
         hung: HungProcesses,
         placement: PlacementGroups | None = None,
         check: WeightsCheck | None = None,
+        takes_turns: bool = False,
     ) -> None:
         self.health = health
         self._spawn = spawn
@@ -87,7 +55,8 @@ class Worker:
         self._hung = hung
         self._placement = placement
         self._check_weights = check
-        self._attempt: _Attempt | None = None
+        self._takes_turns = takes_turns
+        self._attempt: Attempt | None = None
         self._last_notes: list[str] = []
 
     @property
@@ -124,6 +93,27 @@ class Worker:
         last = self._attempt.watch.last if self._attempt else None
         return last.measures if last else {}
 
+    @property
+    def rests(self) -> bool:
+        """Whether no actor of this worker's holds memory of a device that it shares."""
+        if self.health.state in (Health.DEAD, Health.WAITING):
+            return True
+        attempt = self._attempt
+        return (
+            self.health.state is not Health.STARTING
+            and attempt is not None
+            and attempt.released
+            and attempt.loading is None
+        )
+
+    def take_turn(self) -> Turn | None:
+        """Return the turn that the actor has ended, if it is one that was not asked for yet."""
+        attempt = self._attempt
+        if attempt is None:
+            return None
+        turn, attempt.turn = attempt.turn, None
+        return turn
+
     def holds(self, number: int) -> bool:
         """Tell whether the actor holds the update of this number."""
         return self._attempt is not None and self._attempt.holds == number
@@ -141,15 +131,17 @@ class Worker:
         else:
             self._placement.request(self.health.actor)
 
-    def poll(self, target: NumberedUpdate | None) -> str | None:
+    def poll(self, target: NumberedUpdate | None, awake: bool = True) -> str | None:
         """Move the attempt on; return why it failed, None if it did not.
 
         ``target``: the weights that the worker is to hold, None while there are none. A worker without any loads
-        them first; one that works takes them when it can, and goes on with those it has meanwhile.
+        them first; one that works takes them when it can, and goes on with those it has meanwhile. A worker that
+        is not to be ``awake`` lets go of the weights that it holds, and is not started again before it is.
         """
+        target = target if awake else None
         match self.health.state:
             case Health.DEAD:
-                if self.health.restart_due:
+                if self.health.restart_due and awake:
                     self.start()
                 return None
             case Health.WAITING:
@@ -161,13 +153,15 @@ class Worker:
                 failure = self._catch_up(target)
             case Health.HEALTHY:
                 failure = outcome(self._live.running, 0.0, pending=None) or self._follow(target)
+        if failure is None and not awake:
+            self._release()
         return self.late() or (failure if self._live.killing is None else None)
 
     def receive(self, plan: Plan, number: int, version: int) -> None:
         """Have the actor take part in the broadcast of an update, in which it has members."""
         first = next(iter(self.members))
         call = self._live.handle.receive_weights.remote(plan, plan.rank(first), version)
-        self._live.loading = _Loading(call, "receive", number, version)
+        self._live.loading = Loading(call, "receive", number, version)
         if self._check_weights is not None and not self._live.compared:
             self._live.compare = True
 
@@ -194,6 +188,12 @@ class Worker:
         left, self._last_notes = self._last_notes, []
         return left + (self._attempt.watch.notes() if self._attempt else [])
 
+    def dismiss(self) -> None:
+        """Kill the actor, which is of no more use, and begin no other: nothing else of the attempt is settled."""
+        if self._attempt is not None:
+            ray.kill(self._attempt.handle)
+            self._hung.end(self._attempt.watch.last)
+
     def stop(self) -> None:
         """Ask a healthy worker's loop to end after its current message."""
         if self.healthy:
@@ -214,7 +214,7 @@ class Worker:
             self._placement.remove(self.health.actor)
 
     @property
-    def _live(self) -> _Attempt:
+    def _live(self) -> Attempt:
         if self._attempt is None:
             raise RuntimeError(f"{self.health.name} has no actor")
         return self._attempt
@@ -224,7 +224,8 @@ class Worker:
         starting = [handle.metrics_address.remote()]
         if self.health.needs_weights:
             starting.append(handle.locations.remote())
-        self._attempt = _Attempt(handle, ActorWatch(handle, self._deadlines.heartbeat_seconds), starting)
+        watch = ActorWatch(handle, self._deadlines.heartbeat_seconds)
+        self._attempt = Attempt(handle, watch, starting, released=self._takes_turns)
 
     def _await_placement(self) -> None:
         placement, actor = self._placement, self.health.actor
@@ -270,9 +271,10 @@ class Worker:
             attempt.loading = None
             if failure is None:
                 attempt.holds = loading.number
-                self._record_check(loading.call)
+                self._record_answer(loading)
             elif not self._is_excused(loading):
-                return f"weights {loading.version}: {failure}"
+                what = "letting go of its weights" if loading.kind == "release" else f"weights {loading.version}"
+                return f"{what}: {failure}"
         if target is None or target.number == attempt.lost:
             return None
         if target.number != attempt.holds:
@@ -284,18 +286,28 @@ class Worker:
             self._load(target, compare=True, reload=False)
         return None
 
+    def _release(self) -> None:
+        """Have the actor let go of its weights, once it is done with what it loads, unless it has none."""
+        attempt = self._live
+        if attempt.loading is None and not attempt.released:
+            attempt.compare = False
+            attempt.loading = Loading(attempt.handle.release_weights.remote(), "release", 0, -1)
+
     def _load(self, target: NumberedUpdate, compare: bool, reload: bool) -> None:
         """Have the actor load an update from where it was put, or with ``compare`` compare it, loaded or not."""
         handle = self._live.handle
+        self._live.released = False
         if compare:
             call = handle.verify_weights.remote(target.update, reload=reload)
         else:
             call = handle.load_weights.remote(target.update)
-        self._live.loading = _Loading(call, "compare" if compare else "load", target.number, target.version)
+        self._live.loading = Loading(call, "compare" if compare else "load", target.number, target.version)
 
-    def _is_excused(self, loading: _Loading) -> bool:
+    def _is_excused(self, loading: Loading) -> bool:
         """Tell whether a load failed for what was not the worker's fault, which lives and can take the next."""
         error = raised(loading.call)
+        if loading.kind == "release":
+            return False
         if loading.kind == "receive":
             self._live.compare = False
             if not isinstance(error, CalledOffError):
@@ -307,10 +319,14 @@ class Worker:
             self._live.lost = loading.number
         return isinstance(error, (*_LOST, FenceTimeoutError))
 
-    def _record_check(self, call: Any) -> None:
-        """Record what a call that has succeeded found, if it was to compare weights."""
-        if self._check_weights is not None and isinstance(found := ray.get(call, timeout=1.0), Verification):
-            self._check_weights.record(self.health.name, found)
+    def _record_answer(self, loading: Loading) -> None:
+        """Record what a call that has succeeded found, if it was to compare weights, or to end a turn."""
+        if loading.kind == "release":
+            self._live.released, self._live.turn = True, ray.get(loading.call, timeout=1.0)
+        elif self._check_weights is not None:
+            found = ray.get(loading.call, timeout=1.0)
+            if isinstance(found, Verification):
+                self._check_weights.record(self.health.name, found)
 
     def _hangs(self, reason: str) -> str | None:
         """Begin to look at the actor, and to kill it; return the reason where its process is not found."""

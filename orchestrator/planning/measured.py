@@ -44,6 +44,7 @@ def measured_times(folder: Path, config: Config, cores: float | None) -> Times:
         update=_mean(steps, "seconds/update") / _slowed(learner + rollout * together, config, cores),
         publish=median(step["seconds/weights"] for step in steps),
         checkpoint=fmean(written) if written else 0.0,
+        switch=fmean(step.get("seconds/switch", 0.0) for step in steps) / 2,
         overhead=max(0.0, fmean(_rest(step) for step in steps)),
     )
 
@@ -64,4 +65,5 @@ def _mean(steps: Iterable[Mapping[str, Any]], name: str) -> float:
 
 def _rest(step: Mapping[str, Any]) -> float:
     parts = ("seconds/wait", "seconds/update", "seconds/checkpoint", "seconds/weights")
-    return float(step["seconds/step"]) - sum(float(step[name]) for name in parts)
+    switches = float(step.get("seconds/switch", 0.0))
+    return float(step["seconds/step"]) - switches - sum(float(step[name]) for name in parts)

@@ -244,7 +244,10 @@ class _Model:
         if self._stage is _Stage.UPDATE:
             self._version += 1
             self._updated_at = self._machine.now
-            self._begin(_Stage.PUBLISH, times.publish + times.overhead)
+            seconds = times.publish + times.overhead
+            if self._pipeline.takes_turns:
+                seconds += 2 * times.switch + times.checkpoint * (self._version % every == 0)
+            self._begin(_Stage.PUBLISH, seconds)
             return
         published, self._stage = self._stage is _Stage.PUBLISH, _Stage.WAIT
         self._waiting_since = self._machine.now
@@ -253,7 +256,7 @@ class _Model:
             if not self._pipeline.in_order:
                 self._drop_old()
             self._admit()
-            if times.checkpoint and self._version % every == 0:
+            if times.checkpoint and self._version % every == 0 and not self._pipeline.takes_turns:
                 self._begin(_Stage.CHECKPOINT, times.checkpoint)
 
     def _publish(self) -> None:

@@ -25,4 +25,5 @@ def pipeline_of(config: Config, cores: float | None) -> Pipeline:
         between_steps=rollout.update_between == "steps" or (rollout.update_between == "auto" and staleness > 0),
         cores=cores,
         threads=threads_of(config, cores),
+        takes_turns=config.takes_turns,
     )

@@ -26,6 +26,17 @@ def with_split(pipeline: Pipeline, times: Times, workers: int, ranks: int) -> tu
     return replace(pipeline, rollout_workers=workers, learner_ranks=ranks), replace(times, update=update)
 
 
+def in_turns(pipeline: Pipeline, times: Times, devices: float, each: float) -> Split:
+    """Model a synchronous run in which all devices are those of both, in turns; a worker and a rank use ``each``.
+
+    Ranks move as much in a switch as those of ``times`` do: no less, though more of them share it.
+    """
+    count = int(devices / each)
+    pipeline, times = with_split(pipeline, times, count, count)
+    pipeline = replace(pipeline, max_staleness=0, in_order=True, between_steps=False, takes_turns=True)
+    return Split(count, count, forecast(pipeline, times))
+
+
 def best_splits(
     pipeline: Pipeline, times: Times, devices: float, per_worker: float, per_rank: float
 ) -> list[Split]:

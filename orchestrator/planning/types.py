@@ -15,6 +15,7 @@ class Times:
     ``rollout``: what one group adds to the time of a worker's batch; ``rollout_fixed``: what the batch takes
     besides, however many groups it has. ``reward``: scoring a group. ``update``: training on the groups of a step.
     ``publish``: the learner's part in new weights; ``load``: a rollout worker's. ``checkpoint``: writing one.
+    ``switch``: devices that learner and rollout workers share going from one to the other, where they do.
     ``overhead``: all else in a step.
     """
 
@@ -25,6 +26,7 @@ class Times:
     publish: float = 0.0
     load: float = 0.0
     checkpoint: float = 0.0
+    switch: float = 0.0
     overhead: float = 0.0
 
 
@@ -35,7 +37,8 @@ class Pipeline:
     ``slots``: groups that a rollout worker denoises together. ``in_order``: the learner trains groups in the order
     of their admission. ``between_steps``: workers take new weights between two denoising steps, else when their
     batch has ended. ``cores``: of the one machine that all processes share, a process of the model using
-    ``threads`` of them; None where each process has its own. ``spread``: standard deviation of the work of a
+    ``threads`` of them; None where each process has its own. ``takes_turns``: rollout workers stand on the
+    learner's devices, and wait for its checkpoints, too. ``spread``: standard deviation of the work of a
     group, as a share of its mean; ``slow_share`` of the groups are ``slow_factor`` times as much work.
     """
 
@@ -52,6 +55,7 @@ class Pipeline:
     between_steps: bool
     cores: float | None = None
     threads: int = 1
+    takes_turns: bool = False
     spread: float = 0.0
     slow_share: float = 0.0
     slow_factor: float = 1.0

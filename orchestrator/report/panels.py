@@ -47,6 +47,7 @@ class Chart:
 
 LEARNING = (
     Panel("Reward spread", ("reward/std",)),
+    Panel("Steps without a rise of the reward", ("reward/plateau",)),
     Panel("Tests passed", ("reward/pass_rate",)),
     Panel("Groups that teach nothing", ("groups/zero_variance",)),
     Panel("Response length", ("response/length_mean",)),
@@ -103,7 +104,7 @@ SYSTEM = (
     Panel("Restarts", ("restarts",), exact=True),
 )
 #: The parts of a learner step's wall time.
-TIME = ("seconds/wait", "seconds/update", "seconds/weights", "seconds/checkpoint")
+TIME = ("seconds/wait", "seconds/update", "seconds/weights", "seconds/checkpoint", "seconds/switch")
 
 
 def meaning(key: str) -> str:

@@ -179,7 +179,7 @@ class InProcessRun:
         model = load_model(config.model.path, runtime.configure(config.model))
         prepare(model, settings, config.run.seed)
         self._engine = Engine(
-            Policy(model, runtime.compute_dtype(config.model), settings.logits_mb << 20),
+            Policy(model, runtime.compute_dtype(config.model), settings.logits_bytes),
             make_estimator(settings.estimator, settings.inner_iterations),
             make_objective(settings.objective),
             settings,

@@ -12,7 +12,8 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from starlette.types import ASGIApp
 
 from reward_service.http import errors
-from reward_service.http.batch import Batch
+from reward_service.http.batch import Batch, check_verdicts
+from reward_service.http.bodies import LargeBodyRoute
 from reward_service.http.client import LineStream, while_client_waits
 from reward_service.http.dispatch import OverloadedError
 from reward_service.http.errors import RefusedError
@@ -23,7 +24,7 @@ from reward_service.http.sandbox_fusion import RunAnswer, RunCode, answer_of, li
 from reward_service.http.service import RewardService
 
 log = logging.getLogger(__name__)
-router = APIRouter()
+router = APIRouter(route_class=LargeBodyRoute)
 _HEALTH = ("/healthz", "/readyz")
 _METRICS = "/metrics"
 #: For a client to read what is left of its answer once the batch is done.
@@ -59,9 +60,11 @@ Service = Annotated[RewardService, Depends(_service_of)]
 )
 async def score(batch: ScoreRequest, service: Service) -> LineStream:
     """Score groups of completions; newline-delimited JSON, a line for each group and then a summary."""
+    check_verdicts(batch.groups)
     seconds = min(batch.deadline_s or service.settings.deadline_s, service.settings.deadline_s)
     # What a model wrote is looked for the program in, which takes its time.
     scoring = await asyncio.to_thread(Batch, batch.groups, service.scorer, seconds)
+    service.dispatcher.check(len(scoring.parts))
     submission = service.dispatcher.submit(scoring.jobs())
     deadline = asyncio.get_running_loop().time() + seconds
     lines = scoring.lines(submission, deadline, seconds, service.metrics.late)

@@ -12,7 +12,7 @@ from functools import partial
 from common.records import Task, Verdict
 from reward_service.criteria import MalformedTaskError
 from reward_service.extraction import program_of
-from reward_service.http.dispatch import Done, Submission
+from reward_service.http.dispatch import BatchTooLargeError, Done, Submission
 from reward_service.http.models import (
     DecodingRequest,
     GroupLine,
@@ -23,12 +23,15 @@ from reward_service.http.models import (
 )
 from reward_service.http.task_check import problem_of
 from reward_service.program_budget import share
-from reward_service.scoring import Judged, Scored, Scorer
+from reward_service.results import Judged, Scored
+from reward_service.scoring import Scorer
 from reward_service.user_rewards import Decoding
 from sandbox.cancellation import Cancellation
 
 log = logging.getLogger(__name__)
 _LATE = "not scored by the deadline"
+#: Tests times completions of one request: the answer has a verdict for each.
+MAX_VERDICTS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,13 @@ class _GroupProgress:
         return GroupLine(id=self.request.id, scores=[score or late for score in self._scores])
 
 
+def check_verdicts(groups: Sequence[GroupRequest]) -> None:
+    """Raise BatchTooLargeError where the answer would be larger than one may be."""
+    verdicts = sum(len(group.task.tests) * len(group.completions) for group in groups)
+    if verdicts > MAX_VERDICTS:
+        raise BatchTooLargeError(f"{verdicts} verdicts in one request, and {MAX_VERDICTS} are the most; split it")
+
+
 class Batch:
     """Jobs, one for each distinct program of each group, and the answer made of their outcomes.
 
@@ -100,16 +110,17 @@ class Batch:
 
     def __init__(self, groups: Sequence[GroupRequest], scorer: Scorer, deadline_s: float) -> None:
         self._scorer = scorer
-        self._parts = [part for index, group in enumerate(groups) for part in _parts(index, group)]
-        self._share_s = share(deadline_s, len(self._parts), scorer.slots)
+        #: What is to be run, in the order of the groups.
+        self.parts = [part for index, group in enumerate(groups) for part in _parts(index, group)]
+        self._share_s = share(deadline_s, len(self.parts), scorer.slots)
         counts = [0] * len(groups)
-        for part in self._parts:
+        for part in self.parts:
             counts[part.group] += 1
         self._groups = [_GroupProgress(group, count) for group, count in zip(groups, counts, strict=True)]
 
     def jobs(self) -> list[Callable[[Cancellation], Placed]]:
-        """Return what is to be run, in the order of the groups."""
-        return [partial(self._examine, part) for part in self._parts]
+        """Return a job for each of :attr:`parts`."""
+        return [partial(self._examine, part) for part in self.parts]
 
     async def lines(
         self,
@@ -127,7 +138,7 @@ class Batch:
         excluded = errors = 0
         open_groups = dict(enumerate(self._groups))
         async for done in submission.outcomes(deadline):
-            index = self._parts[done.index].group
+            index = self.parts[done.index].group
             group = self._groups[index]
             self._take(group, done)
             if index in open_groups and (group.left == 0 or group.error is not None):

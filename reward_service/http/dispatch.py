@@ -18,7 +18,7 @@ from http import HTTPStatus
 from typing import Any, Generic, Protocol, TypeVar
 
 from reward_service.http.errors import RefusedError
-from reward_service.http.queue import FairQueue, QueueFullError, TooManyError
+from reward_service.http.queue import FairQueue, QueueFullError
 from sandbox.cancellation import Cancellation
 
 Result = TypeVar("Result")
@@ -156,18 +156,24 @@ class Dispatcher:
         """Whether new work is refused."""
         return self._draining
 
-    def submit(self, jobs: Sequence[Callable[[Cancellation], Result]]) -> Submission[Result]:
-        """Queue all of them. Raises OverloadedError, DrainingError and BatchTooLargeError, with nothing queued."""
+    def check(self, count: int) -> None:
+        """Raise DrainingError or BatchTooLargeError where so many jobs will not be taken, now or ever."""
         if self._draining:
             raise DrainingError
+        if count > self._queue.capacity:
+            raise BatchTooLargeError(
+                f"{count} programs in one request, and the queue holds {self._queue.capacity}; split it"
+            )
+
+    def submit(self, jobs: Sequence[Callable[[Cancellation], Result]]) -> Submission[Result]:
+        """Queue all of them. Raises OverloadedError, DrainingError and BatchTooLargeError, with nothing queued."""
+        self.check(len(jobs))
         submission: Submission[Result] = Submission(self, len(jobs))
         now = self._clock()
         try:
             self._queue.put(submission, [_Job(submission, index, job, now) for index, job in enumerate(jobs)])
         except QueueFullError as error:
             raise OverloadedError(str(error), self._retry_after()) from error
-        except TooManyError as error:
-            raise BatchTooLargeError(str(error)) from error
         self._open.add(submission)
         self._idle.clear()
         self._pump()

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import ipaddress
 from collections.abc import Collection
+from contextlib import ExitStack
 from http import HTTPStatus
 
 from starlette.requests import Request
@@ -15,12 +16,16 @@ from reward_service.http.errors import RefusedError, answer_error
 
 #: Seconds for a client to send its body.
 BODY_SECONDS = 60.0
+#: Bodies of the largest size that may be held at a time, of all requests together.
+_LARGEST_AT_ONCE = 4
+_RETRY_S = 5
 
 
 class Guard:
     """ASGI middleware: the bearer token, the kind and the size of the body, and the time it may take.
 
-    ``token`` None asks for none; ``open_paths`` never do. ``max_body``: bytes.
+    ``token`` None asks for none; ``open_paths`` never do. ``max_body``: bytes; all requests being answered
+    together hold four times as many at most.
     """
 
     def __init__(self, app: ASGIApp, token: str | None, open_paths: Collection[str], max_body: int) -> None:
@@ -28,6 +33,7 @@ class Guard:
         self._token = None if token is None else token.encode()
         self._open_paths = frozenset(open_paths)
         self._max_body = max_body
+        self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,8 +43,9 @@ class Guard:
             self._check(Request(scope))
         except RefusedError as error:
             await answer_error(error)(scope, receive, send)
-        else:
-            await self._app(scope, self._bounded(receive), send)
+            return
+        with ExitStack() as held:
+            await self._app(scope, self._bounded(receive, held), send)
 
     def _check(self, request: Request) -> None:
         """Raises RefusedError."""
@@ -67,8 +74,11 @@ class Guard:
         right = hmac.compare_digest(said.strip().encode("latin-1"), self._token)
         return right and scheme.lower() == "bearer"
 
-    def _bounded(self, receive: Receive) -> Receive:
-        """Stop reading a body that is too long, which a chunked one does not say, or that does not end."""
+    def _bounded(self, receive: Receive, held: ExitStack) -> Receive:
+        """Stop reading a body that is too long, which a chunked one does not say, or that does not end.
+
+        What it has counts as held until ``held`` is closed.
+        """
         size, ended = 0, False
         deadline = asyncio.get_running_loop().time() + BODY_SECONDS
 
@@ -81,13 +91,26 @@ class Guard:
                     message = await receive()
             except TimeoutError as error:
                 raise RefusedError(HTTPStatus.REQUEST_TIMEOUT, f"no whole body in {BODY_SECONDS:g} s") from error
-            size += len(message.get("body", b""))
+            came = len(message.get("body", b""))
+            size += came
             if size > self._max_body:
                 raise self._too_large()
+            self._hold(came)
+            held.callback(self._hold, -came)
             ended = not message.get("more_body", False)
             return message
 
         return bounded
+
+    def _hold(self, more: int) -> None:
+        if more > 0 and self._held + more > _LARGEST_AT_ONCE * self._max_body:
+            raise RefusedError(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                "the bodies of other requests take all the memory there is for them; try again later",
+                type_="queue_full",
+                retry_after=_RETRY_S,
+            )
+        self._held += more
 
     def _too_large(self) -> RefusedError:
         return RefusedError(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from common.records import Verdict
-from reward_service.scoring import Scored
+from reward_service.results import Scored
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program, Sandbox
 
 _PROBE = Program("print(6 * 7)", (Case("probe", "stdin"),))

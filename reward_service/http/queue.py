@@ -13,10 +13,6 @@ class QueueFullError(RuntimeError):
     """No room now; there will be once what waits has been taken."""
 
 
-class TooManyError(ValueError):
-    """More at once than the queue could ever hold."""
-
-
 class FairQueue(Generic[Item]):
     """Owners with items that wait take turns, one item each, so one with many never holds up one with few.
 
@@ -34,12 +30,8 @@ class FairQueue(Generic[Item]):
         return self._depth
 
     def put(self, owner: Hashable, items: Iterable[Item]) -> None:
-        """Add all of the items or, with an error, none. Raises QueueFullError and TooManyError."""
+        """Add all of the items or, with an error, none. Raises QueueFullError."""
         new = deque(items)
-        if len(new) > self.capacity:
-            raise TooManyError(
-                f"{len(new)} programs in one request, and the queue holds {self.capacity}; split it"
-            )
         if self._depth + len(new) > self.capacity:
             raise QueueFullError(f"{self._depth} programs wait, of {self.capacity} that may; try again later")
         if new:

@@ -9,6 +9,7 @@ from common.config import ConfigError, RewardConfig
 from common.language import Language
 from common.metrics.metric import PROCESS_LABELS
 from reward_service.configured import make_sandbox, make_scorer
+from reward_service.http.bodies import BodyReader
 from reward_service.http.dispatch import Dispatcher
 from reward_service.http.health import Prober, Readiness
 from reward_service.http.metrics import ServiceMetrics
@@ -64,6 +65,7 @@ class RewardService:
         self.prober = Prober(self.sandbox, self.readiness)
         labels = dict(zip(PROCESS_LABELS, (settings.run_id, "reward-service", settings.name), strict=True))
         self.metrics = ServiceMetrics(self.scorer.metrics, lambda: self.dispatcher.depth, settings.queue, labels)
+        self.bodies = BodyReader()
         self.dispatcher = Dispatcher(self.sandbox.slots, settings.queue, self.metrics)
 
     def problem(self) -> str | None:
@@ -81,6 +83,7 @@ class RewardService:
 
     def close(self) -> None:
         """Stop everything. Programs that still run end as ``infra``; blocks until every thread has ended."""
+        self.bodies.close()
         self.sandbox.close()
         self.scorer.end_functions()
         self.dispatcher.close()

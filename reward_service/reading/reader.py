@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import ast
 import json
-import resource
-import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
@@ -22,12 +20,12 @@ from common.tasks.checks import UnusableTaskError, check_tests
 from common.tasks.source import NotPythonError
 from reward_service.assertions import asserted_part
 from reward_service.reading.program_names import names_of
+from reward_service.reading.serving import cpu_bounded, serve
 
 #: CPU seconds for one text; the longest programs that are read take a tenth of that.
 CPU_SECONDS = 2.0
 #: For all tests of a task.
 _TASK_CPU_SECONDS = 10.0
-_MEMORY_BYTES = 1 << 30
 #: What the parser, and those who walk its trees, raise of text that they cannot handle.
 _CANNOT = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
@@ -67,24 +65,17 @@ QUESTIONS: dict[str, tuple[Callable[..., Any], float]] = {
 }
 
 
-def main(connection: Connection) -> None:
-    """Answer questions, JSON in and out, until the other side closes the connection."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    while True:
-        try:
-            question, arguments = json.loads(connection.recv_bytes())
-        except EOFError:
-            return
-        # The kernel ends this process by the signal, also in the middle of a call of C.
-        answered, seconds = QUESTIONS[question]
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-        try:
-            answer = answered(*arguments)
-        except _CANNOT:
-            answer = None
-        signal.setitimer(signal.ITIMER_PROF, 0.0)
-        connection.send_bytes(json.dumps(answer).encode("ascii"))
+def answer(asked: bytes) -> Iterator[bytes]:
+    """Answer one question, JSON in and out."""
+    question, arguments = json.loads(asked)
+    answered, seconds = QUESTIONS[question]
+    try:
+        with cpu_bounded(seconds):
+            found = answered(*arguments)
+    except _CANNOT:
+        found = None
+    yield json.dumps(found).encode("ascii")
 
 
 if __name__ == "__main__":
-    main(Connection(int(sys.argv[1])))
+    serve(Connection(int(sys.argv[1])), answer)

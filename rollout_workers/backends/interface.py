@@ -83,6 +83,13 @@ class Backend(Protocol):
         Raises WeightsError for weights of another model, when some may be overwritten already.
         """
 
+    def release(self) -> None:
+        """Give the memory of the weights, and of passes, back until the next :meth:`load`.
+
+        Nothing steps meanwhile. Raises NotImplementedError where a backend cannot: ``rollout.placement: shared``
+        is refused for it.
+        """
+
     def receiving(
         self, plan: Plan, rank: int, deadline: float
     ) -> AbstractContextManager[tuple[int, Callable[[], None]]]:

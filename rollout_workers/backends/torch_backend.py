@@ -49,6 +49,9 @@ class TorchBackend:
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         self._weights.load(weights)
 
+    def release(self) -> None:
+        self._denoiser.release()
+
     def receiving(
         self, plan: Plan, rank: int, deadline: float
     ) -> AbstractContextManager[tuple[int, Callable[[], None]]]:

@@ -134,6 +134,10 @@ class Remote:
         if self._expected is None or isinstance(error, _SWALLOWED) or not isinstance(error, Exception):
             self._uses.add(places.raising(place, ends_loops=isinstance(error, StopIteration)))
 
+    def found_nothing(self) -> None:
+        """Note that the test asked an iterator for an item that it did not have."""
+        self._uses.add(places.raising("next", ends_loops=False))
+
     def unheard(self, error: BaseException | None) -> None:
         """Record an exception that ends a thread or a finalizer of the tests, and so fails nothing by itself."""
         if isinstance(error, AssertionError):
@@ -246,7 +250,7 @@ class Remote:
         _copy_into(given, new)
 
     def _encode(self, value: object) -> bytes:
-        return values.encode(value, self._max, self._stand_for)
+        return values.encode(value, self._max, self._stand_for, arrays=True)
 
     def _decode(self, data: bytes, names: Iterator[str]) -> object:
         return values.decode(data, partial(self._stand_in, names))

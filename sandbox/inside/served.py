@@ -139,7 +139,7 @@ class _Server:
         return values.encode(value, self._max, self._stand_for)
 
     def _decode(self, data: bytes) -> Any:
-        return values.decode(data, self._resolve)
+        return values.decode(data, self._resolve, arrays=True)
 
     def _stand_for(self, value: Any) -> object:
         """Return plain data that stands for an object on the other side."""

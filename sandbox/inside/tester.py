@@ -11,6 +11,7 @@ import itertools
 import os
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any, Protocol
@@ -56,7 +57,7 @@ def run_beside(tests: Tests, remote: Remote, out_bytes: int) -> None:
     threading.excepthook = lambda lost: remote.unheard(lost.exc_value)
     sys.unraisablehook = lambda lost: remote.unheard(lost.exc_value)
     try:
-        runner = _Runner(remote, {"__name__": "tests"}, out_bytes)
+        runner = _Runner(remote, {"__name__": "tests", "next": _noting_ends(remote)}, out_bytes)
         taken = runner.load(tests)
         refuse_new_code()
         runner.run(tests, taken)
@@ -68,6 +69,19 @@ def run_inside(tests: Tests, namespace: dict[str, Any], out_bytes: int) -> None:
     """Run the scripts in the solution's own namespace: whatever this reports may be forged."""
     runner = _Runner(_Inside(namespace), namespace, out_bytes)
     runner.run(tests, runner.load(tests))
+
+
+def _noting_ends(remote: Remote) -> Callable[..., object]:
+    """Return ``next`` for the tests: a loop around one that finds nothing takes that for its own end."""
+
+    def noting(iterator: Iterator[object], *default: object) -> object:
+        try:
+            return next(iterator, *default)
+        except StopIteration:
+            remote.found_nothing()
+            raise
+
+    return noting
 
 
 class _Inside:

@@ -21,6 +21,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
+from sandbox.inside import between
+
 MAX_DEPTH = 48
 MAX_NODES = 2_000_000
 # Distinct items of a set, or keys of a dictionary, with one hash: building either is quadratic in them.
@@ -49,12 +51,16 @@ class Record:
     fields: dict[str, object]
 
 
-def encode(value: object, max_bytes: int, foreign: Callable[[object], object] | None = None) -> bytes:
+def encode(
+    value: object, max_bytes: int, foreign: Callable[[object], object] | None = None, *, arrays: bool = False
+) -> bytes:
     """Encode a value in at most ``max_bytes``; ``foreign`` gives what stands for another object than plain data.
+
+    With ``foreign``, counters and named tuples stay what they are; with ``arrays``, so do arrays of numpy.
 
     Raises :class:`ValueRefusedError` for what cannot cross.
     """
-    tree = _Packer(foreign).pack(value, 0)
+    tree = _Packer(foreign, arrays).pack(value, 0)
     data = json.dumps(tree, separators=(",", ":"), allow_nan=False).encode("ascii")
     if len(data) > max_bytes:
         raise ValueRefusedError(f"value too large: {len(data)} bytes encoded")
@@ -62,8 +68,9 @@ def encode(value: object, max_bytes: int, foreign: Callable[[object], object] | 
 
 
 class _Packer:
-    def __init__(self, foreign: Callable[[object], object] | None) -> None:
+    def __init__(self, foreign: Callable[[object], object] | None, arrays: bool) -> None:
         self._foreign = foreign
+        self._arrays = arrays
         self._budget = MAX_NODES
 
     def pack(self, value: object, depth: int) -> Any:
@@ -93,19 +100,24 @@ class _Packer:
             case list():
                 return self._items("l", list.__iter__(value), depth)
             case tuple():
-                return self._items("t", tuple.__iter__(value), depth)
+                names = between.names_of(value) if self._foreign is not None else None
+                head: list[Any] = ["t"] if names is None else ["named", ["l", *names]]
+                return [*head, *self._items("t", tuple.__iter__(value), depth)[1:]]
             case set():
                 return self._items("s", set.__iter__(value), depth)
             case frozenset():
                 return self._items("z", frozenset.__iter__(value), depth)
             case dict():
-                return self._items("d", (part for pair in dict.items(value) for part in pair), depth)
+                tag = "counter" if self._foreign is not None and between.is_counter(value) else "d"
+                return self._items(tag, (part for pair in dict.items(value) for part in pair), depth)
             case deque():
                 bound = self.pack(deque.maxlen.__get__(value), depth)
                 return ["deque", bound, *self._items("l", deque.__iter__(value), depth)[1:]]
         view = _VIEWS.get(type(value))
         if view is not None:
             return self._items(view, value, depth)  # type: ignore[arg-type]
+        if self._arrays and (parts := between.array_parts(value)) is not None:
+            return ["array", parts[0], ["l", *parts[1]], parts[2]]
         if _is_numpy(value):
             return self.pack(value.tolist(), depth)  # type: ignore[attr-defined]
         written = _written(value)
@@ -165,8 +177,10 @@ def is_huge(value: object) -> bool:
     return isinstance(value, int) and value.bit_length() > _MAX_CONVERTED_BITS
 
 
-def decode(data: bytes, foreign: Callable[[Any], object] | None = None) -> object:
+def decode(data: bytes, foreign: Callable[[Any], object] | None = None, *, arrays: bool = False) -> object:
     """Decode a value into exact built-in types only; ``foreign`` makes the stand-ins for other objects.
+
+    With ``foreign``, there are counters and named tuples too, and with ``arrays`` arrays of numpy.
 
     Raises :class:`ValueRefusedError`.
     """
@@ -175,10 +189,10 @@ def decode(data: bytes, foreign: Callable[[Any], object] | None = None) -> objec
         if data.count(b",") >= MAX_NODES:
             raise ValueRefusedError("value too large")
         tree = _PARSER.decode(data.decode("ascii"))
-        return _Unpacker(foreign).unpack(tree, 0)
+        return _Unpacker(foreign, arrays).unpack(tree, 0)
     except ValueRefusedError:
         raise
-    except (ValueError, TypeError, RecursionError, ArithmeticError) as error:
+    except (ValueError, TypeError, RecursionError, ArithmeticError, ImportError) as error:
         raise ValueRefusedError(f"not an encoded value: {error}") from error
 
 
@@ -194,8 +208,9 @@ _PARSER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_r
 
 
 class _Unpacker:
-    def __init__(self, foreign: Callable[[Any], object] | None) -> None:
+    def __init__(self, foreign: Callable[[Any], object] | None, arrays: bool) -> None:
         self._foreign = foreign
+        self._arrays = arrays
         self._budget = MAX_NODES
         self._decimals = self._huge = False
 
@@ -224,6 +239,13 @@ class _Unpacker:
             case "d" if len(parts) % 2 == 0:
                 refuse_collisions(parts[::2])
                 return dict(zip(parts[::2], parts[1::2], strict=True))
+            case "counter" if len(parts) % 2 == 0 and self._foreign is not None:
+                refuse_collisions(parts[::2])
+                return between.counter(dict(zip(parts[::2], parts[1::2], strict=True)))
+            case "named" if parts and self._foreign is not None and _are_all(str, parts[0]):
+                return between.named(parts[0], parts[1:])
+            case "array" if len(parts) == 3 and self._arrays and _are_all(int, parts[1]):
+                return between.array(parts[0], parts[1], parts[2])
             case "record" if len(parts) % 2 == 1 and all(type(name) is str for name in (parts[0], *parts[1::2])):
                 return Record(parts[0], dict(zip(parts[1::2], parts[2::2], strict=True)))
             case "items" if all(type(part) is tuple and len(part) == 2 for part in parts):
@@ -254,6 +276,10 @@ class _Unpacker:
         if self._budget < 0:
             raise ValueRefusedError("value too large")
         return items
+
+
+def _are_all(kind: type, items: object) -> bool:
+    return type(items) is list and all(type(item) is kind for item in items)
 
 
 def _unpack_text(tag: str, items: list[Any]) -> object:

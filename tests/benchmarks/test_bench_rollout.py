@@ -14,14 +14,17 @@ import torch
 from click.testing import CliRunner, Result
 
 from benchmarks.measure import peak_bytes, product_share
-from benchmarks.naive_denoise import denoise, stock_model
+from benchmarks.naive_denoise import denoise, draw, stock_model
 from benchmarks.rollout import greedy_agreement
 from common.models.transformer import MaskedDiffusionModel
 from common.records import NoiseKey, Sampler
 from orchestrator.commands.main import main
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.engine import DenoisingEngine
+from rollout_workers.kernels import Kernels
 from rollout_workers.requests import Request
+from rollout_workers.sampling import TokenSampler
+from rollout_workers.vocabulary import Vocabulary
 
 MakeModel = Callable[..., MaskedDiffusionModel]
 TINY = (
@@ -90,6 +93,20 @@ def test_naive_sampling_fills_every_position_with_a_token(
     tokens = denoise(stock_model(model, dtype), model.config, prompts, sampler(1.2))
     assert tokens.shape == (5, 16)
     assert not torch.isin(tokens, torch.tensor(model.config.forbidden_token_ids)).any()
+
+
+def test_both_sides_rank_positions_alike_at_the_papers_temperature() -> None:
+    """By the negative entropy after temperature and top-p; what is drawn is of the nucleus."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.cat([torch.randn(8, 300, generator=generator) * std for std in (0.1, 3.0)])
+    setting = sampler(1.2)
+    engine = TokenSampler(setting, Kernels(), Vocabulary.whole(300))
+    weights, floor, _ = filtered = engine.filtered(logits)
+    torch.manual_seed(0)
+    for _ in range(20):
+        tokens, confidence = draw(logits, setting)
+        assert bool((weights.gather(1, tokens.unsqueeze(1)).squeeze(1) >= floor).all())
+    torch.testing.assert_close(confidence, -engine.entropies(filtered), atol=1e-5, rtol=1e-5)
 
 
 def test_naive_sampling_keeps_to_the_nucleus(make_model: MakeModel, prompts: list[tuple[int, ...]]) -> None:

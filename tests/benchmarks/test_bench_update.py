@@ -11,15 +11,8 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from benchmarks.update import (
-    Learner,
-    Naive,
-    Settings,
-    gradient_difference,
-    group_batches,
-    random_model,
-    some_anchors,
-)
+from benchmarks.update import Settings, gradient_difference, random_model
+from benchmarks.update_sides import Learner, Naive, random_group, some_anchors
 from orchestrator.commands.main import main
 
 TINY = {"--prompt": "7", "--completion": "9", "--group": "5", "--micro-batch": "2", "--repeats": "1"}
@@ -42,14 +35,18 @@ def tiny(**changed: str) -> list[str]:
     return [word for option in options.items() for word in option]
 
 
-@pytest.mark.parametrize(("group", "micro_batch", "sizes"), [(5, 2, [2, 2, 1]), (2, 5, [2]), (1, 1, [1])])
-def test_both_sides_give_one_gradient(group: int, micro_batch: int, sizes: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("group", "micro_batch", "batch_tokens", "sizes"),
+    [(5, 2, 5 * 16, [2, 2, 1]), (2, 5, 1000, [2]), (1, 1, 1, [1])],
+)
+def test_both_sides_give_one_gradient(group: int, micro_batch: int, batch_tokens: int, sizes: list[int]) -> None:
     settings = Settings(7, 9, group, micro_batch, 1, "float32")
-    model, batches = random_model(300, settings), group_batches(300, settings)
-    assert [len(batch) for batch in batches] == sizes
-    learner, naive = Learner(model, batches, torch.float32), Naive(model, batches, torch.float32)
+    model, samples = random_model(300, settings), random_group(300, group, 7, 9)
+    learner = Learner(model, samples, batch_tokens, torch.float32)
+    naive = Naive(model, samples, micro_batch, torch.float32)
+    assert [len(batch) for batch in learner.batches] == sizes
     estimates = learner.score()
-    assert [len(new) for new in estimates] == [9 * size for size in sizes]
+    assert estimates.shape == (group, 9)
     torch.testing.assert_close(naive.score(), estimates)
     anchors = some_anchors(estimates)
     learner.train(anchors)
@@ -57,7 +54,7 @@ def test_both_sides_give_one_gradient(group: int, micro_batch: int, sizes: list[
     assert gradient_difference(model, naive.stock) < 1e-5
     # Ratios, clip and KL matter to it.
     naive.stock.zero_grad()
-    naive.train([(new, new) for new in estimates])
+    naive.train((estimates, estimates))
     assert gradient_difference(model, naive.stock) > 1e-2
 
 
@@ -96,6 +93,8 @@ def test_a_run_ends_with_one_line_of_json(dtype: str, within: float) -> None:
         ({"completion": "0"}, "--completion"),
         ({"group": "0"}, "--group"),
         ({"micro_batch": "0"}, "--micro-batch"),
+        ({"batch_tokens": "0"}, "--batch-tokens"),
+        ({"checkpointing": "learner"}, "--checkpointing"),
         ({"repeats": "0"}, "--repeats"),
         ({"threads": "0"}, "--threads"),
         ({"device": "tpu"}, "--device"),

@@ -220,6 +220,37 @@ def test_rollout_settings_that_contradict_each_other_name_a_field(
 
 
 @pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["admission.max_staleness=1"], "admission.max_staleness: .* set admission.max_staleness: 0"),
+        (["rollout.backend=vllm"], "rollout.backend: .* set rollout.backend: torch"),
+        (["rollout.min_workers=1"], "rollout.min_workers: .* leave it out"),
+        (["rollout.update_between=steps"], "rollout.update_between: .* auto"),
+        (["learner.ranks=2", "rollout.workers=3"], "rollout.workers: 3 .* multiple of learner.ranks"),
+        (
+            ["rollout.ray_resource=a", "learner.ray_resource=b"],
+            r"rollout.ray_resource: .* learner.ray_resource \(b\)",
+        ),
+        (["rollout.gpus_per_worker=1"], "rollout.gpus_per_worker: .* to 1 both"),
+        (["rollout.gpus_per_worker=0.5", "learner.gpus_per_rank=0.5"], "rollout.gpus_per_worker: .* to 1 both"),
+        (["learner.weights_transport=collective"], "learner.weights_transport: .* auto"),
+    ],
+)
+def test_what_turns_on_shared_devices_contradict_is_refused_with_a_way_out(
+    recipe: Path, settings: list[str], message: str
+) -> None:
+    load_config(recipe, settings)
+    with pytest.raises(ConfigError, match=f"{message}.*, or set rollout.placement: separate"):
+        load_config(recipe, [*settings, "rollout.placement=shared"])
+
+
+def test_turns_on_shared_devices_are_taken_by_ranks_and_multiples_of_them(recipe: Path) -> None:
+    settings = ["learner.ranks=2", "rollout.workers=4", "rollout.gpus_per_worker=1", "learner.gpus_per_rank=1"]
+    assert load_config(recipe, [*settings, "rollout.placement=shared"]).takes_turns
+    assert not load_config(recipe, settings).takes_turns
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         *([f"decoder={decoder}"] for decoder in DECODERS),

@@ -87,8 +87,10 @@ class Release(Started):
             self.documents,
             driver=f"{self.ray.head.address}:9400",
             rewards=self.rewards,
-            ray=[f"127.0.0.1:{self.ray.metrics_port}"],
+            ray=[f"127.0.0.1:{port}" for port in self.ray.metrics_ports],
         )
+        (ray,) = [job for job in config["scrape_configs"] if job["job_name"] == "couplet-ray"]
+        ray["scrape_interval"] = "5s"  # it renews its figures every ten seconds
         config["scrape_configs"] += more
         config["rule_files"] = [str(ROOT / "deploy/helm/couplet/files/rules.yaml")]
         config["global"] = {"evaluation_interval": "1s"}

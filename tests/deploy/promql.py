@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import promql_parser
 
 if TYPE_CHECKING:
-    from tests.deploy.prometheus_server import Prometheus
+    from tests.deploy.prometheus_server import Prometheus, Series
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARDS = sorted((ROOT / "deploy/helm/couplet/files/dashboards").glob("*.json"))
@@ -24,12 +24,17 @@ ALL = ".*"
 
 @dataclass(frozen=True)
 class Query:
-    """``legend`` still has its ``{{label}}``; ``expr`` has no variable left."""
+    """``legend`` still has its ``{{label}}``; ``expr`` has no variable left. ``instant``: asked once, for now."""
 
     dashboard: str
     panel: str
     expr: str
     legend: str = ""
+    instant: bool = False
+
+    def answer(self, prometheus: Prometheus, seconds: float) -> list[Series]:
+        """As Grafana asks of the last ``seconds``. Raises ValueError with Prometheus' reason where it is wrong."""
+        return prometheus.query(self.expr) if self.instant else prometheus.query_range(self.expr, seconds)
 
 
 def panels(dashboard: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -52,6 +57,7 @@ def queries(
             panel["title"],
             filled(target["expr"], run, window, whole, role, namespace),
             target["legendFormat"],
+            target.get("instant", False),
         )
         for panel in panels(dashboard)
         for target in panel["targets"]
@@ -63,7 +69,7 @@ def annotations(path: Path, run: str = ALL, *, window: str = "30s") -> list[Quer
     dashboard = json.loads(path.read_text())
     return [
         Query(dashboard["title"], annotation["name"], filled(annotation["expr"], run, window))
-        for annotation in dashboard["annotations"]["list"]
+        for annotation in dashboard["annotations"].get("list", [])
     ]
 
 
@@ -71,8 +77,9 @@ def filled(
     expr: str, run: str = ALL, window: str = "30s", whole: str = "1h", role: str = ALL, namespace: str = ALL
 ) -> str:
     """``expr`` with Grafana's variables replaced. Raises KeyError for one that is not known."""
-    values = {"namespace": namespace, "run": run, "role": role, "__rate_interval": window, "__range": whole}
-    return re.sub(r"\$(\w+)", lambda found: values[found[1]], expr)
+    values = {"namespace": namespace, "run": run, "role": role, "worker": ALL, "node": ALL, "ray_node": ALL}
+    values |= {"__rate_interval": window, "__interval": window, "__range": whole}
+    return re.sub(r"\$([a-z_]\w*)", lambda found: values[found[1]], expr)
 
 
 def selectors(expr: str) -> list[Any]:
@@ -103,7 +110,7 @@ def unanswered(prometheus: Prometheus, asked: list[Query], seconds: float) -> li
     lines = []
     for query in asked:
         try:
-            series = prometheus.query_range(query.expr, seconds)
+            series = query.answer(prometheus, seconds)
         except ValueError as error:
             lines.append(f"{query.dashboard}: {query.panel}: {error}")
             continue

@@ -1,4 +1,4 @@
-"""Ten minutes of every metric of the registry, put into the storage of a Prometheus."""
+"""Ten minutes of every metric of the registry, and of those from outside, put into the storage of a Prometheus."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from common.metrics.processes import PROCESS
 from common.metrics.registry import BY_ROLE, METRICS
 from common.metrics.stages import EIGHTHS
 from common.metrics.step import QUANTILES, TENTHS, TOTAL
+from tests.deploy.outside_metrics import OUTSIDE
 from tests.deploy.tools import tool
 
 RUN = "mbpp-1a2b3c4d"
@@ -47,6 +48,7 @@ def write_sample(folder: Path) -> None:
     end = time.time()
     times = [end - SECONDS + second for second in range(0, SECONDS + 1, _EVERY)]
     lines = [line for metric in METRICS for line in _family(metric, times)]
+    lines += [line for name, labels in OUTSIDE.items() for line in _outside(name, labels, times)]
     text.write_text("\n".join([*lines, "# EOF", ""]))
     command = [str(tool("promtool")), "tsdb", "create-blocks-from", "openmetrics", str(text), str(folder)]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
@@ -57,10 +59,25 @@ def _family(metric: Metric, times: list[float]) -> Iterator[str]:
     for process in _processes(metric):
         for labels in itertools.product(*(_VALUES[name] for name in metric.labels)):
             chosen = process | dict(zip(metric.labels, labels, strict=True))
-            for age, moment in enumerate(times):
-                for suffix, more, value in _samples(metric.kind, age):
-                    text = ",".join(f'{key}="{one}"' for key, one in (chosen | more).items())
-                    yield f"{metric.prometheus_name}{suffix}{{{text}}} {value} {moment:.3f}"
+            yield from _series(metric.prometheus_name, metric.kind, chosen, times)
+
+
+def _outside(name: str, samples: tuple[dict[str, str], ...], times: list[float]) -> Iterator[str]:
+    """Of a cluster in no namespace, and of one in :data:`NAMESPACE`, whose nodes have addresses of their own."""
+    kind = Kind.COUNTER if name.endswith("_total") else Kind.GAUGE
+    family = name.removesuffix("_total")
+    yield f"# TYPE {family} {kind.value}"
+    for labels in samples:
+        yield from _series(family, kind, labels, times)
+        there = {key: value.replace("10.0.0.", "10.0.1.") for key, value in labels.items()}
+        yield from _series(family, kind, {**there, "namespace": NAMESPACE}, times)
+
+
+def _series(name: str, kind: Kind, labels: dict[str, str], times: list[float]) -> Iterator[str]:
+    for age, moment in enumerate(times):
+        for suffix, more, value in _samples(kind, age):
+            text = ",".join(f'{key}="{one}"' for key, one in (labels | more).items())
+            yield f"{name}{suffix}{{{text}}} {value} {moment:.3f}"
 
 
 def _processes(metric: Metric) -> Iterator[dict[str, str]]:

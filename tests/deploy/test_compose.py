@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def test_secrets_have_no_default_and_a_remedy() -> None:
         name: (kind, text) for name, kind, text in VARIABLE.findall((ROOT / "compose.yaml").read_text()) if kind
     }
     assert {name for name, (kind, _) in found.items() if kind == "?"} == REQUIRED
-    assert all(text for kind, text in found.values())
+    assert {name for name, (_, text) in found.items() if not text} == {"COUPLET_OVERRIDES"}
 
 
 def test_every_name_in_it_exists(compose: dict[str, Any]) -> None:
@@ -125,6 +126,41 @@ def test_the_run_and_the_reward_service_are_told_the_same(
     assert "no Redis answers" in refused.output  # so far everything was understood
 
 
+@pytest.mark.parametrize(("service", "command"), [("train", []), ("reward", ["serve-rewards"])])
+def test_overrides_of_the_environment_reach_the_run_and_the_service(
+    compose: dict[str, Any], service: str, command: list[str], tmp_path: Path
+) -> None:
+    """Words of one variable, whose brackets are no patterns of the files here."""
+    (tmp_path / "reward.tests_weight=x").touch()
+    shell, option, script, name = compose["services"][service]["entrypoint"]
+    done = subprocess.run(
+        [shell, option, script.replace("ray start", "true"), name, *command, "recipes/quickstart.yaml"],
+        cwd=tmp_path,
+        env={
+            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "COUPLET_OVERRIDES": "run.steps=3 reward.tests_weight=[x]",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "reward.tests_weight" in done.stderr
+    assert "COUPLET_OVERRIDES" in compose["services"][service]["environment"]
+
+
+def test_without_a_gpu_none_is_asked_for(compose: dict[str, Any]) -> None:
+    class Loader(yaml.SafeLoader):
+        """Compose's tag that takes away what the first file says."""
+
+    Loader.add_constructor("!reset", lambda loader, node: None)
+    changes = yaml.load((ROOT / "deploy/compose/cpu.yaml").read_text(), Loader)["services"]
+    assert changes == {"train": {"deploy": None}}
+    assert compose["services"]["train"]["deploy"]["resources"]["reservations"]["devices"]
+
+
 def test_prometheus_takes_its_configuration_and_finds_the_services(
     compose: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -144,8 +180,12 @@ def test_prometheus_takes_its_configuration_and_finds_the_services(
         job["job_name"]: job for job in yaml.safe_load((tmp_path / "prometheus.yml").read_text())["scrape_configs"]
     }
     assert jobs["couplet-run"]["http_sd_configs"][0]["url"] == "http://train:9400/targets"
+    (targets,) = jobs["couplet-ray"]["static_configs"]
+    (started,) = [word for word in services["train"]["entrypoint"][2].split() if "metrics-export-port" in word]
+    assert targets["targets"] == [f"train:{started.rpartition('=')[2]}"]
     assert jobs["couplet-rewards"]["static_configs"][0]["targets"] == ["reward:8080"]
-    for name in ("train", "reward"):
+    assert jobs["couplet-redis"]["static_configs"][0]["targets"] == ["redis-exporter:9121"]
+    for name in ("train", "reward", "redis-exporter"):
         assert set(services[name]["networks"]) & set(services["prometheus"]["networks"])
 
 

@@ -14,6 +14,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from common.metrics.metric import Kind
 from common.metrics.registry import METRICS
+from tests.deploy.outside_metrics import OUTSIDE
 from tests.deploy.prometheus_server import Prometheus
 from tests.deploy.promql import (
     DASHBOARDS,
@@ -30,6 +31,8 @@ from tests.deploy.sample_metrics import NAMESPACE, RUN, SECONDS, write_sample
 
 _SERIES = {name: metric for metric in METRICS for name in metric.series_names}
 _COLUMNS = 24
+#: Labels that variables choose by, where they are named otherwise.
+_LABELS = {"node": "nodename", "ray_node": "ip"}
 #: Metrics that no dashboard shows, and why.
 _NOT_SHOWN = {"objective/{metric}": "only an objective from outside has them, under names and units of its own"}
 _CONFIG = f"rule_files: [{ROOT / 'deploy/helm/couplet/files/rules.yaml'}]\nglobal: {{evaluation_interval: 1s}}\n"
@@ -56,10 +59,10 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         yield server
 
 
-def test_the_five_dashboards_are_there_and_lead_to_each_other() -> None:
+def test_the_six_dashboards_are_there_and_lead_to_each_other() -> None:
     boards = [json.loads(path.read_text()) for path in DASHBOARDS]
     assert {board["uid"] for board in boards} == {
-        f"couplet-{name}" for name in ("run", "diffusion", "stages", "system", "rewards")
+        f"couplet-{name}" for name in ("run", "diffusion", "stages", "system", "rewards", "machines")
     }
     for board in boards:
         (link,) = board["links"]
@@ -78,7 +81,7 @@ def test_the_frame_is_as_agreed(board: dict[str, Any]) -> None:
     assert board["time"] == {"from": "now-6h", "to": "now"}
     source, *choices = board["templating"]["list"]
     assert (source["type"], source["name"], source["query"]) == ("datasource", "datasource", "prometheus")
-    assert "run" in [choice["name"] for choice in choices]
+    assert "namespace" in [choice["name"] for choice in choices]
     for choice in choices:
         assert choice["datasource"]["uid"] == "${datasource}"
         assert choice["refresh"] == 2, "reloads when the time range changes"
@@ -86,8 +89,8 @@ def test_the_frame_is_as_agreed(board: dict[str, Any]) -> None:
         assert choice["includeAll"]
         named = re.fullmatch(r"label_values\((\w+), (\w+)\)", choice["query"]["query"])
         assert named
-        assert named[1] in _SERIES
-        assert named[2] == choice["name"]
+        assert named[1] in {*_SERIES, *OUTSIDE}
+        assert named[2] == _LABELS.get(choice["name"], choice["name"])
 
 
 def test_every_panel_is_complete(board: dict[str, Any]) -> None:
@@ -126,7 +129,7 @@ def test_panels_fill_their_rows_without_overlap(board: dict[str, Any]) -> None:
 def test_queries_are_promql_over_the_registry(path: Path) -> None:
     for query in [*queries(path), *annotations(path)]:
         names = metric_names(query.expr)
-        assert names <= {*_SERIES, "ALERTS"}, query
+        assert names <= {*_SERIES, *OUTSIDE, "ALERTS"}, query
         assert names, query
 
 
@@ -137,10 +140,11 @@ def test_queries_choose_the_run_and_rate_counters_in_the_right_window(board: dic
             plain = re.sub(r"\$\w+", lambda found: "1h" if "__" in found[0] else "x", expr)
             for selector in selectors(plain):
                 matchers = {(matcher.name, matcher.value) for matcher in selector.matchers.matchers}
-                assert ("run", "x") in matchers, expr
+                assert ("run", "x") in matchers or selector.name in OUTSIDE, expr
                 metric = _SERIES.get(selector.name or "")
                 if metric is not None and metric.kind is not Kind.GAUGE and metric.key != "fleet/restarts":
                     assert re.search(rf"(rate|increase)\({selector.name}{{[^}}]*}}\[", expr), expr
+            assert '~"$' in expr, "a variable chooses"
             for window in re.findall(r"rate\([^\[]*\[([^\]]*)\]", expr):
                 assert window == "$__rate_interval", expr
 
@@ -164,7 +168,7 @@ def test_runs_of_one_name_in_two_namespaces_stay_apart(path: Path, prometheus: P
         if "namespace" not in query.legend:  # of the one run that is chosen
             continue
         for asked, expected in ((query, {"", NAMESPACE}), (chosen, {NAMESPACE})):
-            found = {series.labels.get("namespace", "") for series in prometheus.query_range(asked.expr, SECONDS)}
+            found = {series.labels.get("namespace", "") for series in asked.answer(prometheus, SECONDS)}
             assert found == expected, asked
 
 
@@ -178,10 +182,21 @@ def test_what_cannot_be_answered_is_said(prometheus: Prometheus) -> None:
 def test_the_service_of_no_run_is_among_all(prometheus: Prometheus) -> None:
     rewards = next(path for path in DASHBOARDS if path.stem == "couplet-rewards")
     for query in queries(rewards, role="reward-service"):
-        runs = {series.labels.get("run", "") for series in prometheus.query_range(query.expr, SECONDS)}
+        runs = {series.labels.get("run", "") for series in query.answer(prometheus, SECONDS)}
         assert runs == {RUN, ""}, query
 
 
 def test_the_server_evaluates_every_rule(prometheus: Prometheus) -> None:
     for rule in prometheus.rules():
         assert rule["health"] in ("ok", "unknown"), rule
+
+
+def test_every_metric_from_outside_is_shown() -> None:
+    shown = {name for path in DASHBOARDS for query in queries(path) for name in metric_names(query.expr)}
+    assert shown >= OUTSIDE.keys()
+
+
+def test_panels_of_exporters_that_may_be_missing_say_so() -> None:
+    board = json.loads(next(path for path in DASHBOARDS if path.stem == "couplet-machines").read_text())
+    for panel in panels(board):
+        assert "docs/metrics.md" in panel["fieldConfig"]["defaults"]["noValue"], panel["title"]

@@ -1,9 +1,10 @@
 """What the chart installs, run for real on this machine, and looked at: every query of every dashboard has data.
 
 A Redis, Ray's head and nodes with logical GPUs, the reward service with its Deployment's command, a job with the
-RayJob's entrypoint, and a Prometheus with the rendered scrape configuration. Two more jobs are discovered by the
-files in their run folders: one of a supervised stage, and one that brings the metrics that the first has not,
-which ends when all have been scraped, as one of its learner's pods leaves.
+RayJob's entrypoint, a node exporter, and a Prometheus with the rendered scrape configuration. Two more jobs, in a
+namespace of their own, are discovered by the files in their run folders: one of a supervised stage, and one that
+brings the metrics that the first has not, and ends when all have been scraped, as one of its learner's pods
+leaves.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +24,14 @@ import pytest
 from ray.job_submission import JobSubmissionClient
 
 from common.metrics.registry import METRICS
+from common.processes import die_with_parent
 from orchestrator.fleet.embedded_redis import EmbeddedRedis
 from tests.browser import open_browser
 from tests.deploy.loopback import ROOT, Release
 from tests.deploy.prometheus_server import Prometheus
 from tests.deploy.promql import DASHBOARDS, queries, unanswered
+from tests.deploy.tools import tool
+from tests.ray_cluster import free_port
 from tests.stage_runs import write_recipes
 
 _SECONDS = 180.0
@@ -34,9 +39,12 @@ _SECONDS = 180.0
 _NAMES = {name for metric in METRICS if metric.key != "objective/{metric}" for name in metric.series_names}
 #: A reward function that takes its time: the second job is not to keep both cores from the first.
 _PACE = "import time\n\n\ndef pace(task, completion):\n    time.sleep(0.1)\n    return 0.0\n"
-#: Of the second job: another objective, with its own reward worker, and more steps than it will get to.
+#: Of the second job: another objective, with its own reward worker, and turns of learner and rollout worker on the
+#: same devices; and more steps than it will get to.
 _OTHER = (
     "run.id=other",
+    "rollout.placement=shared",
+    "admission.max_staleness=0",
     "run.steps=500",
     "reward.functions=[{path: 'pace:pace', weight: 0}]",
     "learner.preset=vrpo",
@@ -81,14 +89,20 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
     (folder / "pace.py").write_text(_PACE)
     discovered = {
         "job_name": "run-folder",
+        "relabel_configs": [{"target_label": "namespace", "replacement": "team-b"}],
         "scrape_interval": "1s",
         "file_sd_configs": [
             {"files": [str(run / "prometheus-targets.json") for run in (other, stage)], "refresh_interval": "1s"}
         ],
     }
     started = time.time()
-    with EmbeddedRedis(folder / "redis") as redis, Release(folder, redis.url) as release:
-        with Prometheus(release.scrape_config(discovered), folder / "prometheus") as prometheus:
+    with (
+        EmbeddedRedis(folder / "redis") as redis,
+        Release(folder, redis.url) as release,
+        _node_exporter(folder / "node-exporter.log") as node,
+    ):
+        nodes = {"job_name": "node", "scrape_interval": "1s", "static_configs": [{"targets": [node]}]}
+        with Prometheus(release.scrape_config(discovered, nodes), folder / "prometheus") as prometheus:
             client = release.ray.job_client()
             second = _submit_once_it_can(
                 client, shlex.join([*shlex.split(release.entrypoint), f"run.folder={other}", *_OTHER]), folder
@@ -149,7 +163,20 @@ def test_every_endpoint_was_scraped(observed: Observed) -> None:
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda path: path.stem)
 def test_every_query_of_a_dashboard_has_data(observed: Observed, dashboard: Path) -> None:
-    assert unanswered(observed.prometheus, queries(dashboard), observed.seconds) == []
+    asked = [query for query in queries(dashboard) if "DCGM_" not in query.expr]  # there is no GPU
+    assert unanswered(observed.prometheus, asked, observed.seconds) == []
+
+
+def test_runs_of_two_namespaces_lie_over_each_other_by_their_steps(observed: Observed) -> None:
+    (query,) = [
+        query for path in DASHBOARDS for query in queries(path, window="1s") if "by learner step" in query.panel
+    ]
+    steps: dict[tuple[str, str], set[str]] = {}
+    for row in query.answer(observed.prometheus, observed.seconds):
+        steps.setdefault((row.labels["namespace"], row.labels["run"]), set()).add(row.labels["step"])
+    (first, second) = (steps[namespace, run] for namespace, run in steps if run in ("loopback", "other"))
+    assert {namespace for namespace, run in steps if run in ("loopback", "other")} == {"default", "team-b"}
+    assert len(first & second) > 1, steps
 
 
 def test_every_metric_of_the_registry_was_seen(observed: Observed) -> None:
@@ -165,6 +192,24 @@ def test_alert_rules_are_evaluated(observed: Observed) -> None:
     rules = observed.prometheus.rules()
     assert rules
     assert {rule["health"] for rule in rules} == {"ok"}, [rule.get("lastError") for rule in rules]
+
+
+@contextmanager
+def _node_exporter(log: Path) -> Iterator[str]:
+    """Debian's, for the length of the context; its address."""
+    address = f"127.0.0.1:{free_port('127.0.0.1')}"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(tool("prometheus-node-exporter")), f"--web.listen-address={address}"],
+            stdout=output,
+            stderr=output,
+            preexec_fn=die_with_parent,
+        )
+    try:
+        yield address
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _submit(release: Release, command: list[str]) -> subprocess.Popen[bytes]:

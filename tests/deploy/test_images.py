@@ -37,6 +37,7 @@ import importlib.util, json, os, sys
 absent = [name for name in ("torch", "ray", "transformers", "deepspeed", "pip", "setuptools")
           if importlib.util.find_spec(name) is None]
 print(json.dumps({"ids": [os.getuid(), os.getgid()], "absent": absent, "recipes": os.listdir("recipes"),
+                  "bill": {c["name"]: c["version"] for c in json.load(open("sbom.cdx.json"))["components"]},
                   "code_writable": os.access(os.path.dirname(os.__file__), os.W_OK), "cwd": os.getcwd()}))
 """
 
@@ -131,10 +132,12 @@ def test_the_reward_image_is_small_and_runs_as_nobody_in_particular(client: Any,
     assert set(facts["recipes"]) == {path.name for path in (ROOT / "recipes").iterdir()}
     assert facts["cwd"] == "/opt/couplet"
     assert not facts["code_writable"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    bill = {canonicalize_name(name): found for name, found in facts["bill"].items()}
+    assert bill == {**pins("reward"), "couplet-rl": version}
     attributes = client.images.get(reward_image).attrs["Config"]
     assert attributes["User"] == "10001:10001"
     assert attributes["Entrypoint"] == ["couplet"]
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert attributes["Labels"]["org.opencontainers.image.version"] == version
     assert not [entry for entry in attributes["Env"] if entry.startswith("PIP_")]
     assert megabytes_on_base(client, reward_image) < REWARD_MB
@@ -240,6 +243,7 @@ def test_lock_files_hold_what_pyproject_asks_for() -> None:
         ("train-vllm", {**wanted, **optional, **vllm}),
         ("reward", reward),
         ("build", build_tools),
+        ("sbom", requirements(lines_of(DOCKER / "sbom.in"))),
     ):
         locked = pins(lock)
         for name, requirement in asked.items():

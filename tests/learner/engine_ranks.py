@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from safetensors.torch import load_file
 
 from common.config import GrpoConfig, LearnerConfig, OptimizerConfig
 from common.likelihood.registry import make_estimator
+from common.models.storages import MovedStorages, distinct_storages
 from common.records import NoiseKey, Rollout, TrajectoryGroup
 from common.weights.buckets import Manifest, fill_buckets, plan_layout, read_buckets
 from learner.checkpoints import CheckpointError
 from learner.divergence import first_not_finite
+from learner.held_tensors import held_tensors
 from learner.mismatch import MismatchMeter
 from learner.objectives.registry import make_objective
 from learner.samples import training_samples
@@ -47,6 +51,7 @@ class Case:
     ``resume_after``: save after that step too, and in the end go on from there once more, in a fresh engine: what
     that finds has the name ``NAME-resumed``. ``settings`` change :data:`CONFIG`.
     ``sgd``: plain gradient descent in place of AdamW, which would hide the scale of a gradient.
+    ``sleeps``: between steps, what the engine holds lies elsewhere, but not after a resumption.
     ``metered``: measure, before the first step and after the last one, the mismatch of :func:`sampled_groups`.
     """
 
@@ -59,6 +64,7 @@ class Case:
     sgd: bool = False
     computes_bf16: bool = False
     metered: bool = False
+    sleeps: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -90,7 +96,8 @@ def _run(case: Case, folder: Path, checkpoint: Path | None = None) -> dict[str, 
 
     folder.mkdir(exist_ok=True)
     config = config_of(case)
-    first = 0
+    first, asleep = 0, list[int]()
+    there = {id(tensor) for tensor in _tensors()} if case.sleeps else ()
     if checkpoint is None:
         engine = _engine(case, seed=0)
     else:
@@ -110,6 +117,8 @@ def _run(case: Case, folder: Path, checkpoint: Path | None = None) -> dict[str, 
         training = engine.train(samples, updates)
         metrics.append(training.metrics)
         updates += training.updates
+        if case.sleeps and checkpoint is None:
+            asleep.append(_sleep(engine, there))
         if step + 1 == case.resume_after and checkpoint is None:
             _on_the_way(folder).mkdir(exist_ok=True)
             engine.save(_on_the_way(folder))
@@ -126,6 +135,8 @@ def _run(case: Case, folder: Path, checkpoint: Path | None = None) -> dict[str, 
         "metrics": metrics,
         "updates": updates,
         "mismatches": mismatches,
+        "asleep": asleep,
+        "compiler": "torch._dynamo" in sys.modules,
         "published": _published(engine),
         "listed": {name: tensor.detach().clone() for name, tensor in list(engine.parameters())},
         "refusal": _refusal(engine, folder / "nothing"),
@@ -134,6 +145,23 @@ def _run(case: Case, folder: Path, checkpoint: Path | None = None) -> dict[str, 
             [("first", torch.zeros(3)), ("second", _bad_on_the_last_rank())]
         ),
     }
+
+
+def _sleep(engine: Any, there: Collection[int]) -> int:
+    """Move what the engine holds elsewhere and back; return the bytes that stayed, beside tensors that were there.
+
+    On a CPU it is moved from one place in memory to another.
+    """
+    moved = MovedStorages.move(tensor for tensor in held_tensors(engine) if tensor.device.type == "cpu")
+    stayed = distinct_storages(t for t in _tensors() if id(t) not in there and t.device.type == "cpu")
+    bytes_left = sum(storage.nbytes() for storage in stayed) - moved.bytes
+    moved.move_back()
+    return bytes_left
+
+
+def _tensors() -> list[torch.Tensor]:
+    gc.collect()
+    return [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
 
 
 def sampled_groups() -> list[TrajectoryGroup]:

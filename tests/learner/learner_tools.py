@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from common import rng
 from common.models.config import ModelConfig
@@ -20,6 +21,7 @@ from common.records import (
     TrajectoryGroup,
     Verdict,
 )
+from learner.batch import PackedViews
 from learner.policy import Policy
 from learner.samples import TrainingSample
 
@@ -49,6 +51,11 @@ def tiny_policy(
     model = MaskedDiffusionModel(config)
     initialize(model, torch.Generator().manual_seed(seed), std=0.3)
     return Policy(model, dtype, logits_bytes=4 * config.vocab_size * chunk_rows)
+
+
+def by_sample(packed: PackedViews, values: Tensor) -> Tensor:
+    """Token values [T] of packed views with those of each sample together."""
+    return values[packed.tokens.owner.sort(stable=True).indices]
 
 
 def make_samples(count: int, step: int = 0) -> list[TrainingSample]:

@@ -143,7 +143,7 @@ def _engine(
     model = MaskedDiffusionModel(MODEL)
     initialize(model, torch.Generator().manual_seed(0))
     prepare(model, config, 0)
-    policy = Policy(model, torch.bfloat16 if bf16 else torch.float32, config.logits_mb << 20)
+    policy = Policy(model, torch.bfloat16 if bf16 else torch.float32, config.logits_bytes)
     estimator = make_estimator(config.estimator, config.inner_iterations)
     engine = make(policy, estimator, make_objective(config.objective), config, 0, 10)
 

@@ -76,7 +76,7 @@ def partial(name: Preset) -> dict[str, Any]:
 
 
 ONE_RANK = (
-    Case("1-rank", resume_after=2),
+    Case("1-rank", resume_after=2, sleeps=True),
     Case("1-rank-zero-1", zero_stage=1, chunk_rows=7, settings={"batch_tokens": 100}),
     Case("1-rank-compiled", settings={"compile": True}),
     Case("1-rank-1-sample", samples=1),
@@ -98,7 +98,7 @@ ONE_RANK = (
 )
 TWO_RANKS = (
     *(
-        Case(f"2-ranks-zero-{stage}", zero_stage=stage, resume_after=2, settings={"batch_tokens": 70})
+        Case(f"2-ranks-zero-{stage}", zero_stage=stage, resume_after=2, sleeps=True, settings={"batch_tokens": 70})
         for stage in (2, 3)
     ),
     Case("2-ranks-zero-3-metered", zero_stage=3, metered=True, settings={"batch_tokens": 70}),
@@ -125,6 +125,7 @@ TWO_RANKS = (
             steps=3,
             zero_stage=stage,
             resume_after=1,
+            sleeps=True,
             computes_bf16=True,
             settings=BF16 | {"batch_tokens": 70},
         )
@@ -403,6 +404,15 @@ def test_saving_and_loading_on_the_way_is_bitwise_invisible(runs: dict[str, Any]
     for part in ("weights", "reference"):
         for name, tensor in straight[part].items():
             assert torch.equal(tensor, resumed[part][name]), f"{part}: {name}"
+
+
+@pytest.mark.parametrize(
+    "run",
+    ["1-rank", *(f"2-ranks-zero-{stage}" for stage in (2, 3)), *(f"2-ranks-bf16-zero-{n}" for n in (1, 2, 3))],
+)
+def test_asleep_an_engine_has_nothing_where_it_computes(runs: dict[str, Any], run: str) -> None:
+    """That all of it comes back, the runs show that were resumed, and did not sleep."""
+    assert set(runs[run]["asleep"]) == {0}
 
 
 def test_reference_is_mixed_after_its_interval_and_not_before(runs: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
-"""A micro-batch of a loss by token asks its device for no value, and sends it none, so the host can go ahead."""
+"""A micro-batch asks its device for no value, and sends it none, so the host can go ahead."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from common.likelihood.coupled import CoupledEstimator
+from common.config import LearnerConfig
+from common.likelihood.registry import make_estimator
+from common.presets import PRESETS
 from learner.batch import PackedViews, pack_views
-from learner.objectives.grpo import TokenGrpo
+from learner.objectives.draws import DrawByDraw
 from learner.objectives.objective import Objective
-from learner.objectives.ratios import Clip
-from learner.objectives.wd1 import WeightedLikelihood
+from learner.objectives.registry import make_objective
 from learner.partition import micro_batches, units
 from learner.policy import Policy
 from tests.learner.learner_tools import MASK_ID, make_samples, tiny_policy
@@ -48,27 +49,28 @@ def operators() -> Iterator[Operators]:
         yield counted
 
 
-def packed_views(policy: Policy) -> PackedViews:
-    estimator, samples = CoupledEstimator(), make_samples(8)
-    parts = units([[sample] for sample in samples], estimator, 0, by_token=True)
+def packed_views(policy: Policy, config: LearnerConfig, objective: Objective) -> PackedViews:
+    estimator, samples = make_estimator(config.estimator, 1), make_samples(8)
+    by_draw = isinstance(objective, DrawByDraw)
+    parts = units(objective.link(samples), estimator, 0, objective.by_token, by_draw)
     (batch,) = micro_batches(parts, ranks=1, batch_tokens=10**6)[0]
     views = [estimator.views(piece.sample.key(0, 0), piece.sample) for piece in batch]
     return pack_views(batch, views, MASK_ID, next(policy.parameters()).device)
 
 
-@pytest.mark.parametrize(
-    "make",
-    [lambda: TokenGrpo(Clip(0.2, 0.2), 0.01), WeightedLikelihood],
-    ids=["grpo", "wd1"],
-)
-def test_a_micro_batch_neither_waits_for_its_device_nor_sends_it_values(make: Callable[[], Objective]) -> None:
-    policy, objective = tiny_policy(chunk_rows=16), make()
-    packed = packed_views(policy)
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name])
+def test_a_micro_batch_neither_waits_for_its_device_nor_sends_it_values(preset: str) -> None:
+    config = LearnerConfig.model_validate({"preset": preset})
+    policy, objective = tiny_policy(chunk_rows=16), make_objective(config.objective)
+    packed = packed_views(policy, config, objective)
     with operators() as counted:
         estimates = packed.tokens.estimates(policy.log_probs(packed)).detach()
         anchored = packed.with_estimates(old=estimates, reference=estimates)
-        found = policy.loss(anchored, lambda rows, new: objective.sums(anchored.part(rows), new).loss)
-        torch.autograd.backward(found.value / 8.0)
+        if objective.by_token:
+            value = policy.loss(anchored, lambda rows, new: objective.sums(anchored.part(rows), new).loss).value
+        else:
+            value = objective.sums(anchored.tokens, policy.log_probs(anchored)).loss
+        torch.autograd.backward(value / 8.0)
     assert counted.found == []
 
 

@@ -75,6 +75,19 @@ def test_a_step_first_checkpoints_and_acknowledges_those_before_it() -> None:
         find(key)
 
 
+def test_groups_that_were_collected_are_those_of_the_next_step_alone() -> None:
+    rig = Rig([[make_group(0), make_group(1)], [make_group(2)]])
+    loop = rig.loop(Progress(version=3))
+    assert loop.collect()
+    assert rig.events == ["groups"]
+    report = loop.step(checkpoint=False)
+    assert rig.events == ["groups", "share", "train"]
+    assert report is not None
+    assert report.groups == [make_group(0), make_group(1)]
+    assert loop.step(checkpoint=False) is not None
+    assert rig.events[3:] == ["groups", "share", "train"]
+
+
 def test_groups_are_measured_before_the_weights_change() -> None:
     rig = Rig([[make_group(0)], [make_group(1)]])
     loop = rig.loop(Progress(version=3), leader=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from learner.partition import Piece
 from learner.policy import Policy
 from learner.samples import TrainingSample
 from tests.learner import naive_grpo
-from tests.learner.learner_tools import CONFIG, LENGTH, MASK_ID, make_samples, tiny_policy
+from tests.learner.learner_tools import CONFIG, LENGTH, MASK_ID, by_sample, make_samples, tiny_policy
 
 SEED = 3
 CPU = torch.device("cpu")
@@ -105,7 +106,7 @@ def test_packed_and_left_padded_scoring_have_one_gradient(shift: bool) -> None:
     policy = tiny_policy(config=CONFIG.model_copy(update={"shift": shift}))
     samples, config = make_samples(7), LearnerConfig(estimator=CoupledConfig(mask_pairs=2))
     batch = packed(samples, config)
-    found = batch.tokens.estimates(policy.log_probs(batch))
+    found = by_sample(batch, estimates(policy, batch))
     torch.autograd.backward(found.sum())
     expected_gradients = gradients(policy)
 
@@ -141,7 +142,8 @@ def test_packed_and_left_padded_scoring_have_one_gradient(shift: bool) -> None:
 def test_estimates_equal_the_naive_ones() -> None:
     policy, config, samples = tiny_policy(), LearnerConfig(), make_samples(2)
     with torch.no_grad():
-        found = estimates(policy, packed(samples, config))
+        batch = packed(samples, config)
+        found = by_sample(batch, estimates(policy, batch))
         expected = [
             torch.stack(
                 naive_grpo.token_estimates(policy.model, s, CoupledConfig(), SEED, iteration=0)[: s.valid_tokens]
@@ -155,7 +157,8 @@ def test_estimates_equal_the_naive_ones() -> None:
 def test_estimates_do_not_depend_on_the_batch(name: Any) -> None:
     policy, config, samples = tiny_policy(), LearnerConfig.model_validate({"estimator": name}), make_samples(9)
     with torch.no_grad():
-        together = estimates(policy, packed(samples, config))
+        batch = packed(samples, config)
+        together = by_sample(batch, estimates(policy, batch))
         apart = [estimates(policy, packed([sample], config)) for sample in samples]
     torch.testing.assert_close(torch.cat(apart), together, atol=1e-5, rtol=0)
 
@@ -163,20 +166,47 @@ def test_estimates_do_not_depend_on_the_batch(name: Any) -> None:
 def test_tokens_after_the_end_are_not_scored() -> None:
     samples = make_samples(8)
     batch = packed(samples, LearnerConfig())
-    assert batch.rows.numel() == 2 * sum(s.valid_tokens for s in samples)
-    assert batch.tokens.owner.tolist() == [i for i, s in enumerate(samples) for _ in range(s.valid_tokens)]
-    assert batch.tokens.position.tolist() == [k for s in samples for k in range(s.valid_tokens)]
-    assert batch.targets[::2].tolist() == [t for s in samples for t in s.completion_ids[: s.valid_tokens]]
+    measured = [(k, i) for k in range(LENGTH) for i, s in enumerate(samples) if k < s.valid_tokens]
+    assert batch.tokens.position.tolist() == [k for k, _ in measured]
+    assert batch.tokens.owner.tolist() == [i for _, i in measured]
+    assert batch.targets[::2].tolist() == [samples[i].completion_ids[k] for k, i in measured]
+    assert batch.targets.numel() == 2 * len(measured)
+
+
+def test_what_samples_of_a_group_see_alike_is_computed_once() -> None:
+    samples, estimator = make_samples(8), make_estimator(CoupledConfig(), 1)
+    seen, predicted = set(), set()
+    for sample in samples:
+        views = estimator.views(sample.key(SEED, 0), sample)
+        canvases = [canvas.tobytes() for canvas in views.canvases(sample, MASK_ID)]
+        seen.update(canvases)
+        predicted.update((canvases[view], k) for view, k in np.argwhere(views.measured(sample)))
+    batch = packed(samples, LearnerConfig())
+    assert len(batch.packing.lengths) == len(seen) <= 2 + 2 * len(samples)  # two groups
+    assert batch.rows.numel() == len(set(batch.rows.tolist())) == len(predicted) < batch.targets.numel()
+    full_mask = LearnerConfig.model_validate({"estimator": {"kind": "full_mask", "prompt_mask": 0.0}})
+    assert len(packed(samples, full_mask).packing.lengths) == 2
+
+
+@pytest.mark.parametrize("objective", ["grpo", "sequence"])
+def test_sharing_changes_no_gradient(objective: Any) -> None:
+    config = LearnerConfig.model_validate({"objective": {"kind": objective}})
+    samples = make_samples(8)
+    found = []
+    for parts in ([samples], [[sample] for sample in samples]):
+        policy = tiny_policy(chunk_rows=5)
+        old, reference = nearby(policy, 1, 0.02), nearby(policy, 2, 0.02)
+        for part in parts:
+            torch.autograd.backward(loss_sums(part, policy, old, reference, config)[0])
+        found.append(gradients(policy))
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(gradient, found[1][name], atol=1e-5, rtol=1e-5, msg=name)
 
 
 def test_only_the_completion_is_ever_masked() -> None:
-    samples = make_samples(5)
-    batch = packed(samples, LearnerConfig())
-    starts = iter(batch.packing.starts)
-    for sample in samples:
-        copies = [
-            batch.ids[start:][: len(sample.prompt_ids) + LENGTH] for start in (next(starts) for _ in range(3))
-        ]
+    for sample in make_samples(5):
+        batch = packed([sample], LearnerConfig())
+        copies = [batch.ids[start:][: len(sample.prompt_ids) + LENGTH] for start in batch.packing.starts]
         for copy in copies:
             assert tuple(copy[: len(sample.prompt_ids)].tolist()) == sample.prompt_ids
         hidden = torch.stack([copy[len(sample.prompt_ids) :] == MASK_ID for copy in copies])
@@ -188,11 +218,19 @@ def test_chunks_never_cut_a_token_apart() -> None:
     batch = packed(make_samples(6), LearnerConfig(estimator=CoupledConfig(mask_pairs=2)))
     for rows in (1, 3, 4, 7, 10_000):
         spans = batch.chunks(rows)
-        assert [i for span in spans for i in range(span.start, span.stop)] == list(range(batch.rows.numel()))
-        parts = [batch.part(span) for span in spans]
+        for cuts, count in (
+            ([span.rows for span in spans], batch.rows.numel()),
+            ([span.tokens for span in spans], batch.targets.numel()),
+        ):
+            assert [i for cut in cuts for i in range(cut.start, cut.stop)] == list(range(count))
+        parts = [batch.part(span.tokens) for span in spans]
         for span, part in zip(spans, parts, strict=True):
             assert set(part.token.tolist()) == set(range(len(part.owner)))
-            assert span.stop - span.start <= max(rows, 3)
+            # At most the row that a group shares, and two for each of its four samples.
+            assert span.rows.stop - span.rows.start <= max(rows, 1 + 4 * 2)
+            assert batch.row_of is not None
+            rows_of = batch.row_of[span.tokens]
+            assert (int(rows_of.min()), int(rows_of.max())) == (span.rows.start, span.rows.stop - 1)
         assert torch.cat([part.position for part in parts]).equal(batch.tokens.position)
 
 
@@ -210,7 +248,7 @@ def test_first_update_has_ratio_one_and_the_gradient_of_reinforce(objective: Any
 
     policy.zero_grad()
     batch = packed(samples, config)
-    means = torch.split(estimates(policy, batch), [s.valid_tokens for s in samples])
+    means = torch.split(by_sample(batch, estimates(policy, batch)), [s.valid_tokens for s in samples])
     reinforce = torch.zeros(())
     for row, sample in zip(means, samples, strict=True):
         reinforce = reinforce - sample.advantage * (row.mean() if objective == "sequence" else row.sum())

@@ -68,9 +68,10 @@ def test_shapes_are_those_of_the_model(
 
 
 def test_the_largest_micro_batch_is_what_fits_or_what_must_stay_together() -> None:
-    case = Case("any", {"batch_tokens": 7 * (PROMPT + COMPLETION)})
+    case = Case("any", {"batch_tokens": 6 * (PROMPT + COMPLETION)})
     two_samples = largest_micro_batch(case.config, PROMPT, COMPLETION, GROUP)
-    assert (two_samples.tokens, two_samples.rows) == (6 * (PROMPT + COMPLETION), 4 * COMPLETION)
+    # The masked completion once, and of each sample a pair of views, which measures each token once.
+    assert (two_samples.tokens, two_samples.rows) == (5 * (PROMPT + COMPLETION), (1 + 2) * COMPLETION)
     views_apart = Case("any", {"batch_tokens": 500, "estimator": "left_to_right"})
     assert largest_micro_batch(views_apart.config, PROMPT, COMPLETION, GROUP).rows == 500 // (PROMPT + COMPLETION)
     pair = Case("any", {"batch_tokens": 1, "estimator": "elbo", "objective": "vrpo"})

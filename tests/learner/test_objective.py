@@ -23,6 +23,10 @@ def tokens_of(count: int, advantage: float, **estimates: Tensor) -> TokenRows:
         owner=torch.zeros(count, dtype=torch.long),
         position=torch.arange(count),
         measured=torch.tensor([float(count)]),
+        present=torch.tensor([0]),
+        valid=torch.tensor([float(count)]),
+        lengths=torch.tensor([float(count)]),
+        groups=torch.tensor([0]),
         **estimates,
     )
 

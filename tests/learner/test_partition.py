@@ -11,15 +11,11 @@ from common.likelihood.left_to_right import LeftToRightEstimator
 from common.likelihood.random_mask import RandomMaskEstimator
 from common.likelihood.trace import TraceEstimator
 from common.likelihood.views import Estimator
-from learner.partition import MicroBatch, Piece, micro_batches, units
-from tests.learner.learner_tools import LENGTH, make_samples
+from learner.partition import MicroBatch, Piece, micro_batches, tokens_of, units
+from tests.learner.learner_tools import make_samples
 
 SAMPLES = make_samples(9)
 LINKED = [[sample] for sample in SAMPLES]
-
-
-def tokens_of(batch: MicroBatch) -> int:
-    return sum(len(p.views) * (len(p.sample.prompt_ids) + LENGTH) for p in batch)
 
 
 def work_of(batches: list[list[MicroBatch]]) -> Counter[tuple[int, int, int]]:
@@ -54,6 +50,27 @@ def test_ranks_get_about_the_same_work() -> None:
     parts = units(LINKED, CoupledEstimator(), seed=0, by_token=True)
     loads = [sum(tokens_of(batch) for batch in share) for share in micro_batches(parts, 3, 100)]
     assert max(loads) - min(loads) <= max(tokens_of(part) for part in parts)
+
+
+@pytest.mark.parametrize(("ranks", "seen"), [(1, 3), (2, 4), (3, 3)])
+def test_samples_of_a_prompt_go_to_one_rank_as_far_as_that_is_fair(ranks: int, seen: int) -> None:
+    """Their masked completion is then computed once a rank."""
+    samples = make_samples(12)  # three groups of four
+    parts = units([[sample] for sample in samples], CoupledEstimator(), seed=1, by_token=True)
+    assert all(piece.blank == 1 for part in parts for piece in part)  # no pair of masks covers everything
+    shares = micro_batches(parts, ranks, batch_tokens=10**6)
+    prompts = [{piece.sample.prompt_ids for batch in share for piece in batch} for share in shares]
+    assert sum(map(len, prompts)) == seen
+
+
+@pytest.mark.parametrize(("batch_tokens", "sizes"), [(9 * 9 - 1, [3, 1]), (9 * 9, [4])])
+def test_what_a_prompts_samples_share_takes_room_once(batch_tokens: int, sizes: list[int]) -> None:
+    group = LINKED[:4]  # 3 + 6 tokens each
+    parts = units(group, CoupledEstimator(), seed=1, by_token=True)
+    assert [piece.blank for part in parts for piece in part] == [1] * 4
+    (batches,) = micro_batches(parts, 1, batch_tokens)
+    assert [len(batch) for batch in batches] == sizes
+    assert [tokens_of(batch) for batch in batches] == [9 * (1 + 2 * size) for size in sizes]
 
 
 def test_a_rank_without_work_scores_nothing() -> None:

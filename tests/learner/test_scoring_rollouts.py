@@ -17,6 +17,7 @@ from learner.samples import TrainingSample
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.engine import DenoisingEngine
 from rollout_workers.requests import Request
+from tests.learner.learner_tools import by_sample
 
 LENGTH = 14
 
@@ -39,7 +40,7 @@ def test_the_trace_estimate_is_what_sampling_recorded(
     pieces = [Piece(s, tuple(range(len(v.masks)))) for s, v in zip(samples, views, strict=True)]
     packed = pack_views(pieces, views, model.config.mask_token_id, torch.device("cpu"))
     with torch.no_grad():
-        scored = packed.tokens.estimates(Policy(model).log_probs(packed))
+        scored = by_sample(packed, packed.tokens.estimates(Policy(model).log_probs(packed)))
     recorded = [
         torch.tensor(c.model_logprobs[: s.valid_tokens]) for c, s in zip(completions, samples, strict=True)
     ]

@@ -39,6 +39,10 @@ def scored(advantages: Sequence[float], rows_per_token: int = 1, **estimates: Te
         owner=torch.tensor([i for i, length in enumerate(LENGTHS) for _ in range(length)]),
         position=torch.tensor([k for length in LENGTHS for k in range(length)]),
         measured=torch.tensor(LENGTHS, dtype=torch.float32),
+        present=torch.arange(4),
+        valid=torch.tensor(LENGTHS, dtype=torch.float32),
+        lengths=torch.tensor([len(s.completion_ids) for s in samples], dtype=torch.float32),
+        groups=torch.zeros(4, dtype=torch.long),
         **estimates,
     )
 
@@ -76,14 +80,14 @@ def test_sequence_ratio_clip_and_kl(kl: str) -> None:
 
 def test_a_sample_of_which_nothing_was_masked_has_no_term() -> None:
     tokens = scored([1.0, 1.0, 1.0, 1.0])
-    without = TokenRows(
-        tokens.samples,
-        tokens.advantages,
-        tokens.weights[:2],
-        tokens.token[:2],
-        tokens.owner[:2],
-        tokens.position[:2],
-        torch.tensor([2.0, 0.0, 0.0, 0.0]),
+    without = replace(
+        tokens,
+        weights=tokens.weights[:2],
+        token=tokens.token[:2],
+        owner=tokens.owner[:2],
+        position=tokens.position[:2],
+        measured=torch.tensor([2.0, 0.0, 0.0, 0.0]),
+        present=torch.tensor([0]),
     )
     sums = SequenceGrpo(Clip(0.1, 0.1), 0.0).sums(without, values(0, 2))
     assert float(sums.loss) == -1.0
@@ -127,7 +131,7 @@ def test_spg_raises_the_lower_bound_and_lowers_the_mixed_one(mix: float) -> None
 
 def test_spg_averages_the_upper_bound_over_what_is_measured_and_counts_tokens() -> None:
     samples = [replace(s, valid_tokens=6) for s in samples_of([-1.0] * 4)]
-    tokens = replace(scored([-1.0] * 4), samples=samples)
+    tokens = replace(scored([-1.0] * 4), samples=samples, valid=torch.full((4,), 6.0))
     scores = values(3)
     loss = SandwichedGradient(1.5, 1.0).sums(tokens, scores).loss
     means = [sum(math.log(0.5) / 1.5 + score for score in row) / len(row) for row in per_sample(scores)]

@@ -111,7 +111,7 @@ def test_gpus_of_a_vllm_worker_share_its_weights(
     assert float(weights) == pytest.approx(each / 1e9, abs=0.05)
     assert ("memory of each GPU of a rollout worker (vllm" in output) == (size > 1)
     assert (f"vllm on {size} GPUs: 10 completions" if size > 1 else "vllm: 10 completions") in output
-    assert f"resources: {3 + size} GPU" in output
+    assert f"resources: {2 + size} GPU" in output
 
 
 def test_the_share_of_a_gpu_that_vllm_takes_bounds_a_worker(diffucoder: str) -> None:

@@ -15,7 +15,7 @@ from orchestrator.commands.main import main
 from orchestrator.planning.machine import Machine
 from orchestrator.planning.measured import measured_times
 from orchestrator.planning.model import forecast
-from orchestrator.planning.splits import best_splits, with_split
+from orchestrator.planning.splits import best_splits, in_turns, with_split
 from orchestrator.planning.station import Station
 from orchestrator.planning.types import Pipeline, Times
 
@@ -84,6 +84,16 @@ def test_a_synchronous_step_is_the_sum_of_its_parts(workers: int) -> None:
     assert found.samples_per_second == pytest.approx(32 / found.step_seconds)
     assert found.staleness == 0
     assert forecast(ONE_AND_ONE, replace(times, checkpoint=0.0)).bottleneck.startswith("none: roles take turns")
+
+
+def test_a_step_in_turns_adds_two_switches_and_waits_for_its_checkpoint() -> None:
+    times = Times(rollout=1.0, update=3.0, publish=0.25, overhead=0.25, checkpoint=6.0, switch=0.5)
+    found = forecast(replace(ONE_AND_ONE, takes_turns=True), times)
+    assert found.step_seconds == pytest.approx(4 * 1.0 + 3.0 + 0.5 + 2 * 0.5 + 6.0 / 5)
+    shared = in_turns(OVERLAPPING, times, devices=4, each=1.0)
+    assert (shared.rollout_workers, shared.learner_ranks) == (4, 4)
+    assert shared.forecast.step_seconds == pytest.approx(4 * 1.0 / 4 + 3.0 / 4 + 0.5 + 2 * 0.5 + 6.0 / 5)
+    assert shared.forecast.staleness == 0
 
 
 @pytest.mark.parametrize("update", [1.0, 4.0, 9.0])

@@ -112,7 +112,7 @@ def test_what_a_chart_means_is_what_the_registry_says(finished: str) -> None:
 def test_every_metric_of_a_step_has_a_chart() -> None:
     drawn = {key for group in (LEARNING, DIFFUSION, POLICY, SYSTEM) for panel in group for key in panel.keys}
     elsewhere = {"reward/mean", "reward/solved", "evaluation/pass_rate", "seconds/wait", "seconds/update"}
-    elsewhere |= {"seconds/weights", "seconds/checkpoint"}
+    elsewhere |= {"seconds/weights", "seconds/checkpoint", "seconds/switch"}
     assert {m.key for m in STEP_METRICS if not m.labels} - drawn - elsewhere == set()
 
 

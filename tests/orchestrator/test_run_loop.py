@@ -45,9 +45,14 @@ class Parts:
     late: bool = False
     leaving: bool = False
     tasks: tuple[int, ...] = (1, 2)
+    shared: bool = False
 
     @property
     def learner(self) -> Parts:
+        return self
+
+    @property
+    def turns(self) -> Parts:
         return self
 
     def happen(self, event: str) -> None:
@@ -70,6 +75,13 @@ class Parts:
         metrics = {"seconds/wait": 0.0, "perf/spare_groups": 0.0}
         return StepReport(self.version, metrics, 0, [], Progress(version=self.version))
 
+    def begin_collecting(self) -> None:
+        self.happen(f"collect {self.version + 1}")
+
+    def poll_collecting(self, wait: float) -> bool:
+        self.half_done = not self.half_done
+        return not self.half_done
+
     def interrupt(self) -> StepReport | None:
         return None
 
@@ -86,6 +98,27 @@ class Parts:
     def export(self, folder: Path) -> None:
         folder.mkdir()
         (folder / "weights").write_text(str(self.version))
+
+    # The turns, where there are any.
+    def to_rollout_workers(self) -> None:
+        self.turn("the workers' turn")
+
+    def to_learner(self) -> None:
+        self.turn("the learner's turn")
+
+    def to_new_learner(self) -> None:
+        self.turn("a new learner's turn")
+
+    def end(self) -> bool:
+        self.turn("the last turn")
+        return self.shared
+
+    def turn(self, whose: Any) -> None:
+        if self.shared:
+            self.happen(whose)
+
+    def take_ended(self) -> tuple[list[Any], list[str]]:
+        return [], []
 
     # The fleet.
     def publish(self) -> list[str]:
@@ -322,3 +355,66 @@ def test_the_weights_that_are_kept_are_those_that_were_evaluated(tmp_path: Path)
     run(parts, tmp_path, steps=4, best=True)
     assert (tmp_path / "best" / "weights").read_text() == "0", "though the learner had gone on"
     assert not (tmp_path / ".candidate").exists()
+
+
+def test_on_shared_devices_the_learner_trains_once_the_workers_have_done_all_they_have_to(tmp_path: Path) -> None:
+    parts = Parts(evaluation_polls=9, shared=True)
+    run(parts, tmp_path, steps=2, checkpoints=1, staleness=0)
+    assert parts.events == [
+        "publish 0",
+        "hold 0",
+        "evaluate 0",
+        "the workers' turn",
+        "collect 1",
+        "release",
+        "evaluated 0",
+        "the learner's turn",
+        "begin 1",
+        "publish 1",
+        "step 1",
+        "checkpoint 1",
+        "the workers' turn",
+        "collect 2",
+        "the learner's turn",
+        "begin 2",
+        "publish 2",
+        "step 2",
+        "checkpoint 2",
+        "hold 2",
+        "evaluate 2",
+        "the workers' turn",
+        "release",
+        "evaluated 2",
+        "the learner's turn",
+    ]
+
+
+def test_on_shared_devices_a_learner_that_died_has_the_next_turn(tmp_path: Path) -> None:
+    parts = Parts(tasks=(), shared=True)
+
+    def die() -> None:
+        raise LearnerDiedError("killed")
+
+    parts.at["collect 2"] = die
+    run(parts, tmp_path, steps=2, staleness=0)
+    died = parts.events.index("collect 2")
+    assert parts.events[died + 1 : died + 5] == [
+        "a new learner's turn",
+        "tend",
+        "restart from 0",
+        "publish 0",
+    ]
+
+
+def test_on_shared_devices_an_interrupted_run_waits_for_no_worker(tmp_path: Path) -> None:
+    parts = Parts(evaluation_polls=10**6, shared=True)
+
+    def stop() -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    parts.at["collect 1"] = stop
+    with pytest.raises(Interrupted):
+        run(parts, tmp_path, steps=2, staleness=0)
+    collecting = parts.events.index("collect 1")
+    assert parts.events[collecting + 1] == "the last turn"
+    assert "evaluated 0" not in parts.events

@@ -7,27 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import ray
-import torch
-from torch import Tensor
 
-from benchmarks.weights import MadeUpRank, ReceivingWorker, Settings
-from common.actors import WatchedActor, as_remote
-from common.config import Config, DeadlinesConfig
+from common.actors import WatchedActor
+from common.config import DeadlinesConfig
 from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import WeightsUpdate
-from common.weights.comparison import HeldTensors, Verification
-from common.weights.fence import VersionFence
-from common.weights.loader import LocalWeights, WeightsLoader
 from common.weights.planner import Transport
 from orchestrator.fleet import learner_group
 from orchestrator.fleet.cluster import local_ray
@@ -35,239 +27,23 @@ from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
 from orchestrator.fleet.rank_group import LearnerDiedError, start_ranks
-from orchestrator.fleet.weights_check import Verified, WeightsDifferError
+from orchestrator.fleet.weights_check import WeightsDifferError
+from tests.orchestrator import weight_fleet
+from tests.orchestrator.weight_fleet import LONG, SETTINGS, Fleet, make_config, remote
 
-SETTINGS = Settings(mib=40, workers=2, dtype="float32", repeats=1)
-LONG = 60.0
 #: For what has to pass, because nothing else tells of a process that hangs.
 SHORT = 4.0
 
 
-class Disturbed(HeldTensors):
-    """Comes to grief of a kind when it next loads its second parameter; ``damage`` of one bit stays."""
-
-    grief = ""
-
-    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        super().load(self._disturbed(weights))
-
-    def _disturbed(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-        grief = self.grief
-        if grief != "damage":
-            self.grief = ""
-        for number, (name, tensor) in enumerate(weights):
-            if number == 1 and grief == "raise":
-                raise ValueError("grief")
-            if number == 1 and grief == "damage":
-                tensor = tensor.clone()
-                tensor.view(torch.uint8)[-1, 0] ^= 1
-            elif number == 1 and grief:
-                os.kill(os.getpid(), getattr(signal, grief))
-            yield name, tensor
-
-
-class Ranks:
-    """Weights that are held several times, each by a member of its own in broadcasts, as by tensor parallelism."""
-
-    def __init__(self, ranks: Sequence[LocalWeights]) -> None:
-        self._ranks = ranks
-
-    def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        everything = [(name, tensor.clone()) for name, tensor in weights]
-        for rank in self._ranks:
-            rank.load(everything)
-
-    def corrupt(self) -> None:
-        for rank in self._ranks:
-            rank.corrupt()
-
-    def differing(self, weights: Iterable[tuple[str, Tensor]]) -> list[str]:
-        everything = [(name, tensor.clone()) for name, tensor in weights]
-        return list(dict.fromkeys(name for rank in self._ranks for name in rank.differing(everything)))
-
-    @contextmanager
-    def receiving(self, plan: Plan, rank: int, deadline: float) -> Iterator[tuple[int, Callable[[], None]]]:
-        """No rank's group is there before all of them have come."""
-        with ExitStack() as stack, ThreadPoolExecutor(len(self._ranks)) as threads:
-            contexts = [member.receiving(plan, rank + n, deadline) for n, member in enumerate(self._ranks)]
-            entered = list(threads.map(lambda context: context.__enter__(), contexts))
-            for context in contexts:
-                stack.push(context)
-
-            def finish() -> None:
-                for _ in threads.map(lambda member: member[1](), entered):
-                    pass
-
-            yield entered[0][0], finish
-
-
-class Worker(ReceivingWorker):
-    """Can be told to come to grief. A slow one takes its time to begin."""
-
-    def __init__(self, deadline: float, slow: bool, grief: str, ranks: int) -> None:
-        super().__init__(SETTINGS, deadline)
-        self._slow = slow
-        self._begun: list[int] = []
-        self._received = 0
-        self._weights = Disturbed(self._parameters)
-        self._weights.grief = grief
-        copies = [HeldTensors({n: t.clone() for n, t in self._parameters.items()}) for _ in range(ranks - 1)]
-        held = [LocalWeights(weights) for weights in (self._weights, *copies)]
-        self._copies = copies
-        self._places = ranks * super().locations()
-        self._fence = VersionFence()
-        holder = Ranks(held) if copies else held[0]
-        self._loader = WeightsLoader(holder, self._fence, deadline, LONG, self.heart)
-
-    def locations(self) -> tuple[Location, ...]:
-        return self._places
-
-    def begin_batch(self) -> None:
-        """Keep the weights from changing until :meth:`end_batch`."""
-        self._batch = ExitStack()
-        self._batch.enter_context(self._fence.reading(0, LONG))
-
-    def end_batch(self) -> None:
-        self._batch.close()
-
-    def version(self) -> int:
-        return self._fence.version
-
-    def come_to_grief(self, how: str) -> None:
-        self._weights.grief = how
-
-    def verify_weights(self, update: WeightsUpdate, reload: bool) -> Verification:
-        return self._loader.verify(update, reload)
-
-    def digest(self, dtype: str) -> str:
-        alone = any(copy.differing(self._parameters.items()) for copy in self._copies)
-        return "ranks that differ" if alone else super().digest(dtype)
-
-    def run(self) -> None:
-        time.sleep(LONG)
-
-    def load_weights(self, update: WeightsUpdate) -> int:
-        self._begun.append(update.manifest.version)
-        if self._slow:
-            time.sleep(2.0)
-        return super().load_weights(update)
-
-    def begun(self) -> list[int]:
-        """The versions that it has begun to load from where they were put."""
-        return self._begun
-
-    def receive_weights(self, plan: Plan, first_rank: int, version: int) -> int:
-        super().receive_weights(plan, first_rank, version)
-        self._received += 1
-        return version
-
-    def received(self) -> int:
-        return self._received
-
-
-class Fleet:
-    """A learner of one rank and two workers."""
-
-    def __init__(
-        self,
-        transport: Transport,
-        weights_seconds: float = LONG,
-        heartbeat_seconds: float = LONG,
-        verify: bool = False,
-        ranks: int = 1,
-    ) -> None:
-        deadlines = DeadlinesConfig(
-            weights_seconds=weights_seconds, start_seconds=LONG, heartbeat_seconds=heartbeat_seconds
-        )
-        self.workers: dict[str, Any] = {}
-        self.slow = False
-        self.grief = ""
-
-        def spawn(consumer: str, actor: str) -> Any:
-            self.workers[consumer] = _remote(Worker).remote(weights_seconds, self.slow, self.grief, ranks)
-            return self.workers[consumer]
-
-        def spawn_rank(rank: int, name: str) -> Any:
-            self.rank = _remote(MadeUpRank).remote(SETTINGS, weights_seconds)
-            return self.rank
-
-        self.learner = LearnerGroup(_config(deadlines), spawn_rank, lambda: None)
-        self.learner.start(None)
-        spec = PoolSpec("rollout", SETTINGS.workers, True, transport=transport, verify_weights=verify)
-        self.pool = WorkerPool(spec, spawn, deadlines)
-        self.pool.wait_until_started(lambda: None)
-        assert self.update() == []
-
-    def publish(self) -> list[str]:
-        ray.get(self.rank.change.remote(), timeout=LONG)
-        return self.pool.publish(self.learner, lambda: None)
-
-    def update(self) -> list[str]:
-        """Publish other weights and wait until all workers hold them; return the notes."""
-        return self.publish() + self.wait_until_healthy()
-
-    def wait_until_healthy(self) -> list[str]:
-        end = time.monotonic() + LONG
-        notes: list[str] = []
-        while not self.pool.all_healthy:
-            assert time.monotonic() < end
-            notes += self.pool.poll()
-            time.sleep(0.05)
-        return notes
-
-    def verified(self) -> list[Verified]:
-        end = time.monotonic() + LONG
-        while not (found := self.pool.verified()):
-            assert time.monotonic() < end
-            self.pool.poll()
-            time.sleep(0.05)
-        return found
-
-    def versions(self) -> list[int]:
-        """The version of the weights that each worker holds."""
-        return ray.get([self.workers[n].version.remote() for n in sorted(self.workers)], timeout=LONG)
-
-    def poll_until_it_fails(self) -> None:
-        end = time.monotonic() + LONG
-        while time.monotonic() < end:
-            self.pool.poll()
-            time.sleep(0.05)
-
-    def hold_the_learners_weights(self) -> bool:
-        actors = [self.rank, *self.workers.values()]
-        return len(set(ray.get([a.digest.remote(SETTINGS.dtype) for a in actors], timeout=LONG))) == 1
-
-    def received(self) -> list[int]:
-        """Count the broadcasts that each worker has received to the end."""
-        return ray.get([self.workers[n].received.remote() for n in sorted(self.workers)], timeout=LONG)
-
-    def end(self) -> None:
-        for actor in (self.rank, *self.workers.values()):
-            ray.kill(actor)
-
-
-def _remote(actor: type, **options: Any) -> Any:
-    return as_remote(actor).options(num_cpus=0, max_concurrency=4, **options)
-
-
-def _config(deadlines: DeadlinesConfig, folder: Path = Path("never-made"), **learner: Any) -> Config:
-    run = {"folder": folder}
-    sections = {
-        "run": run,
-        "model": {"path": "builtin:quickstart"},
-        "data": {"source": "synthetic"},
-        "learner": learner,
-    }
-    return Config.model_validate(sections | {"deadlines": deadlines})
-
-
 @pytest.fixture(scope="module", autouse=True)
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    here = sys.modules[__name__]
-    ray.cloudpickle.register_pickle_by_value(here)  # workers cannot import tests
+    modules = (sys.modules[__name__], weight_fleet)
+    for module in modules:
+        ray.cloudpickle.register_pickle_by_value(module)  # workers cannot import tests
     with local_ray(tmp_path_factory.mktemp("ray"), dashboard=False, object_store_bytes=256 << 20):
         yield
-    ray.cloudpickle.unregister_pickle_by_value(here)
+    for module in modules:
+        ray.cloudpickle.unregister_pickle_by_value(module)
 
 
 @pytest.fixture
@@ -453,7 +229,7 @@ def test_a_replacement_is_placed_when_all_processes_of_its_predecessor_are_gone(
 
     def spawn(consumer: str, actor: str) -> Any:
         left.extend(process for process in processes if holds_resources(process))
-        spawned.append(_remote(Parent, **placement.options(actor)).remote())
+        spawned.append(remote(Parent, **placement.options(actor)).remote())
         return spawned[-1]
 
     spec = PoolSpec("rollout", 1, needs_weights=False)
@@ -527,10 +303,10 @@ def test_a_failed_rank_is_named(
     ranks: list[Any] = []
 
     def spawn(rank: int, name: str) -> Any:
-        ranks.append(_remote(Rank).remote(fates[rank]))
+        ranks.append(remote(Rank).remote(fates[rank]))
         return ranks[-1]
 
-    config = _config(DeadlinesConfig(weights_seconds=1.0), tmp_path, ranks=2)
+    config = make_config(DeadlinesConfig(weights_seconds=1.0), tmp_path, ranks=2)
     learner = LearnerGroup(config, spawn, lambda: None)
     learner.start(None)
     learner.begin_publish(None)
@@ -544,11 +320,11 @@ def test_a_rank_that_hangs_at_its_start_is_named_and_the_start_tried_again(tmp_p
     ranks: list[Any] = []
 
     def spawn(rank: int, name: str) -> Any:
-        ranks.append(_remote(Rank).remote("" if ranks else "stop"))
+        ranks.append(remote(Rank).remote("" if ranks else "stop"))
         return ranks[-1]
 
     deadlines = DeadlinesConfig(heartbeat_seconds=2.0, start_seconds=LONG)
-    learner = LearnerGroup(_config(deadlines, tmp_path), spawn, lambda: None)
+    learner = LearnerGroup(make_config(deadlines, tmp_path), spawn, lambda: None)
     notes: list[str] = []
     start_ranks(learner, None, lambda: None, notes.append)
     (note,) = notes

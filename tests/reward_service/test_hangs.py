@@ -7,63 +7,35 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from common.records import Task, TestCase, Verdict
+from common.records import Task, Verdict
 from reward_service.program_budget import BudgetRule, Cost, share
-from reward_service.scoring import AbandonedError, Scorer
+from reward_service.scoring import Scorer
+from reward_service.waiting import AbandonedError
 from sandbox.cancellation import Cancellation
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
+from tests.reward_service.hang_trials import CALLS, TASKS, Trial, innocent, tried
 from tests.reward_service.scoring_tools import BAD, GOOD, TASK, FakeSandbox, value
-from tests.reward_service.ways_to_hang import ways
+from tests.reward_service.ways_to_hang import some_ways
 
-_TESTS = 50
 _PATIENCE_S = 60.0
-_LIMITS = Limits(cpu_s=0.2, wall_s=1.0, memory_mb=128, out_bytes=1 << 16, file_mb=4, files=256)
-_CALLS = Task(
-    id="calls", prompt="", tests=tuple(TestCase(call=f"f({i})", expected=str(2 * i)) for i in range(_TESTS))
-)
-_SCRIPTS = Task(
-    id="scripts",
-    prompt="",
-    tests=tuple(TestCase(kind="script", script=f"assert f({i}) == {2 * i}") for i in range(_TESTS)),
-    exports=("f",),
-    reference="def f(x): return 2 * x\n",
-)
-_STDIN = Task(
-    id="stdin",
-    prompt="",
-    tests=tuple(TestCase(kind="stdin", stdin=f"{i}\n", expected=str(2 * i)) for i in range(20)),
-)
 
 
-def _innocent(number: int) -> str:
-    return f"def f(x): return 2 * x\nif __name__ == '__main__': print({number} * 0 + f(int(input())))\n"
-
-
-@pytest.mark.parametrize(("part", "task"), list(enumerate([_CALLS, _SCRIPTS, _STDIN])))
+@pytest.mark.parametrize(("part", "task"), list(enumerate(TASKS)))
 def test_no_way_to_hang_masks_a_program_or_its_neighbours(sandbox: JailSandbox, part: int, task: Task) -> None:
-    hostile = ways(part)
-    assert len(hostile) >= 15
-    calls = "" if task is not _STDIN else "f(1)\n"
-    programs = [source + calls for source in hostile.values()]
-    innocents = [_innocent(number) for number in range(len(programs))]
-    scorer = Scorer(sandbox, limits=_LIMITS, timeouts=1, program_s=0.4, deadline_s=300.0)
-    scores = scorer.score_group(task, [text for pair in zip(programs, innocents, strict=True) for text in pair])
-    scorer.close()
-    bad, good = scores[::2], scores[1::2]
-    assert [score.passed for score in good] == [True] * len(good)
-    masked = [name for name, score in zip(hostile, bad, strict=True) if score.excluded]
-    assert masked == []
-    assert [name for name, score in zip(hostile, bad, strict=True) if Verdict.PASSED in score.verdicts] == []
+    # A third of all: tests/reward_service/hang_trials.py tries the rest.
+    hostile = some_ways(part)
+    assert len(hostile) >= 12
+    assert tried(sandbox, task, hostile) == Trial([], [], [])
 
 
 def test_programs_that_hang_leave_their_group_its_deadline() -> None:
     """Six innocent programs behind as many that hang on a thousand tests, within a deadline of seconds."""
-    task = _CALLS.model_copy(update={"tests": _CALLS.tests * 20})
+    task = CALLS.model_copy(update={"tests": CALLS.tests * 20})
     hangs = [f"def f(x):\n    while {number}: pass\n" for number in range(1, 7)]
     with JailSandbox(2) as sandbox:
         scorer = Scorer(sandbox, limits=Limits(cpu_s=0.2, wall_s=20.0), deadline_s=60.0)
-        scores = scorer.score_group(task, [*hangs, *map(_innocent, range(6))])
+        scores = scorer.score_group(task, [*hangs, *map(innocent, range(6))])
         scorer.close()
     assert [set(score.verdicts) for score in scores] == [{Verdict.TIMEOUT}] * 6 + [{Verdict.PASSED}] * 6
 
@@ -111,7 +83,7 @@ def test_all_shares_of_a_deadline_end_before_it() -> None:
 
 def test_a_reference_tells_how_long_many_tests_may_take() -> None:
     fake = FakeSandbox(lambda program, case: CaseRun(case.id, Outcome.ERROR, cpu_s=0.5))
-    many = _CALLS.model_copy(update={"reference": "def f(x): return 2 * x\n"})
+    many = CALLS.model_copy(update={"reference": "def f(x): return 2 * x\n"})
     Scorer(fake).score_group(many, [GOOD])
     few = many.model_copy(update={"tests": many.tests[:7]})
     Scorer(fake).score_group(few, [GOOD])

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from common.metrics.metric import PROCESS_LABELS
 from common.metrics.registry import BY_ROLE
+from reward_service.http.bodies import SMALL_BODY
 from tests.reward_service.conftest import TOKEN
 from tests.service_process import PATIENCE_S, ServiceUnderTest, service
 
@@ -81,6 +82,22 @@ def test_a_batch_is_answered_by_group_and_a_malformed_task_harms_no_other(runnin
         "deadline_s": 0,
         "seconds": 0,
     }
+
+
+def test_a_large_batch_is_scored_as_a_small_one(running: ServiceUnderTest) -> None:
+    texts = (GOOD + "# " + "x" * SMALL_BODY, HALF)
+    line, _ = running.score(group("large", *texts))
+    assert [score["reward"] for score in line["scores"]] == [2.5, 1.5]
+    refused = running.client.post("/v1/score", json={"groups": [group("large", *texts, entrypoint="f")]})
+    assert (refused.status_code, refused.json()["error"]["field"]) == (422, "groups.0.task.entrypoint")
+
+
+def test_an_answer_has_so_many_verdicts_at_most(running: ServiceUnderTest) -> None:
+    """A small request of many tests and completions would have an answer of gigabytes."""
+    tests = [{"call": "add(1, 2)", "expected": "3"}] * 1001
+    answer = running.client.post("/v1/score", json={"groups": [group("vast", *[GOOD] * 1000, tests=tests)]})
+    assert (answer.status_code, answer.json()["error"]["type"]) == (413, "batch_too_large")
+    assert "1001000 verdicts" in answer.json()["error"]["message"]
 
 
 def test_lines_come_as_groups_finish(running: ServiceUnderTest) -> None:

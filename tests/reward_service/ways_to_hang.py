@@ -35,6 +35,47 @@ DEEDS = {
     "fills a pipe": "import os\nos.set_blocking(2, False)\nwhile True: os.write(2, b'x')",
     "closes everything": "import os\nos.closerange(0, 64)\nwhile True: pass",
     "is killed": "import os\nos.kill(os.getpid(), 11)\nos.abort()",
+    "hangs in a finalizer": (
+        "class Hangs:\n    def __del__(self):\n        while True: pass\n"
+        "kept = Hangs()\nkept.itself = kept\ndel kept\nimport gc\ngc.collect()"
+    ),
+    "hangs as it is compared": (
+        "class Hangs(int):\n    def __eq__(self, other):\n        while True: pass\n"
+        "    __hash__ = __repr__ = __eq__\nHangs() in [0]"
+    ),
+    "answers with what hangs": (
+        "class Hangs(list):\n    def __iter__(self):\n        while True: pass\n"
+        "    __len__ = __repr__ = __reduce__ = __iter__\nsorted(Hangs([1]))"
+    ),
+    "outlives itself in a thread": (
+        "import threading, time\ndef spin():\n    while True: time.sleep(0.01)\n"
+        "one = threading.Thread(target=spin, daemon=False)\none.start()\none.join()"
+    ),
+    "handles every signal": (
+        "import signal\ndef again(*given):\n    while True: pass\n"
+        "for one in set(signal.Signals) - {9, 19}: signal.signal(one, again)\nsignal.raise_signal(14)"
+    ),
+    "is woken by a timer": (
+        "import signal\nsignal.signal(14, lambda *given: None)\nsignal.setitimer(0, 0.001, 0.001)\n"
+        "while True: signal.pause()"
+    ),
+    "reads its input for ever": "import sys\nwhile True: sys.stdin.read()",
+    "reads what nobody writes": "import os\nreading, writing = os.pipe()\nos.read(reading, 1)",
+    "stops itself": "import os\nwhile True: os.kill(os.getpid(), 19)",
+    "stops its parent": "import os\nwhile True:\n    try: os.kill(os.getppid(), 19)\n    except OSError: pass",
+    "leaves its session": (
+        "import os\nwhile True:\n    try:\n        os.setsid()\n        os.fork()\n    except OSError: pass"
+    ),
+    "sleeps without descriptors": "import os, time\nos.closerange(0, 256)\ntime.sleep(1000)",
+    "writes a little at a time": "import os, time\nwhile True:\n    os.write(1, b'x')\n    time.sleep(0.01)",
+    "recurses longer each time": (
+        "import sys\nsys.setrecursionlimit(10 ** 9)\ndef deeper(depth):\n"
+        "    try: deeper(depth + 1)\n    except RecursionError: deeper(0)\ndeeper(0)"
+    ),
+    "sleeps a little each time": "import time\nfor _ in range(20): time.sleep(0.01)",
+    "waits for itself": ("import socket\none, other = socket.socketpair()\nwhile True: one.send(b'x' * 65536)"),
+    "matches for ever": "import re\nre.match('(a+)+$', 'a' * 64 + 'b')",
+    "imports itself": "import sys, runpy\nwhile True: runpy.run_path(__file__)",
 }
 
 #: Where: a program whose body of ``f`` never gives the right answer.
@@ -47,9 +88,13 @@ PLACES = {
 
 def ways(part: int) -> dict[str, str]:
     """Every deed at one of the places, by name; the ``part`` 0 to 2 chooses which, so that all three are all."""
-    places = list(PLACES.items())
-    chosen = {}
-    for number, (what, deed) in enumerate(DEEDS.items()):
-        where, place = places[(number + part) % len(places)]
-        chosen[f"{what} {where}"] = place.format(deed=deed, indented=textwrap.indent(deed, "    "))
-    return chosen
+    return {
+        f"{what} {where}": place.format(deed=deed, indented=textwrap.indent(deed, "    "))
+        for number, (what, deed) in enumerate(DEEDS.items())
+        for where, place in (list(PLACES.items())[(number + part) % len(PLACES)],)
+    }
+
+
+def some_ways(part: int, share: int = 3) -> dict[str, str]:
+    """One in ``share`` of :func:`ways`; another one in each part, so that the parts together have every deed."""
+    return dict(list(ways(part).items())[part % share :: share])

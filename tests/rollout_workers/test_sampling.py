@@ -9,7 +9,8 @@ from torch import Tensor
 
 from common.records import Sampler
 from orchestrator.commands.doctor import machine
-from rollout_workers.kernels import Kernels
+from rollout_workers.kernels import Kernels, exponentials
+from rollout_workers.nucleus import LARGEST, by_sorting, reached
 from rollout_workers.sampling import Draws, TokenSampler
 from rollout_workers.vocabulary import Vocabulary
 from tests.deploy.tools import missing
@@ -37,6 +38,14 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
     return Kernels() if request.param == "plain" else request.getfixturevalue("compiled")
 
 
+@pytest.fixture(params=["plain", "searching", "compiled"])
+def finders(request: pytest.FixtureRequest) -> Kernels:
+    """Kernels of every way to find a nucleus."""
+    if request.param == "searching":
+        return Kernels(searches=True)
+    return Kernels() if request.param == "plain" else request.getfixturevalue("compiled")
+
+
 def sampler(vocabulary: int, kernels: Kernels | None = None, **fields: Any) -> TokenSampler:
     defaults = {"temperature": 1.0, "top_p": 1.0, "denoising_steps": 1, "completion_length": 1}
     setting = Sampler.model_validate(defaults | fields)
@@ -44,15 +53,15 @@ def sampler(vocabulary: int, kernels: Kernels | None = None, **fields: Any) -> T
 
 
 def entropies(tokens: TokenSampler, logits: Tensor) -> Tensor:
-    return tokens.entropies(*tokens.filtered(logits))
+    return tokens.entropies(tokens.filtered(logits))
 
 
 def margins(tokens: TokenSampler, logits: Tensor) -> Tensor:
-    return tokens.margins(*tokens.filtered(logits))
+    return tokens.margins(tokens.filtered(logits))
 
 
 def nucleus(kernels: Kernels, weights: Tensor, top_p: float) -> Tensor:
-    return kernels.nucleus(weights, weights.sum(-1), top_p, Vocabulary.whole(weights.shape[-1]))
+    return kernels.nucleus(weights, weights.sum(-1), top_p, Vocabulary.whole(weights.shape[-1])).floor
 
 
 def rows(count: int, vocabulary: int, std: float, seed: int = 0) -> Tensor:
@@ -73,56 +82,105 @@ def entropy_by_definition(logits: Tensor, top_p: float, temperature: float = 1.0
 
 
 @pytest.mark.parametrize(("vocabulary", "std"), [(5, 1.0), (64, 1.0), (65, 0.1), (400, 3.0), (400, 0.01)])
-def test_entropy_equals_its_definition(kernels: Kernels, vocabulary: int, std: float) -> None:
+def test_entropy_equals_its_definition(finders: Kernels, vocabulary: int, std: float) -> None:
     logits = rows(16, vocabulary, std)
     for top_p in (0.05, 0.5, 0.95, 1.0):
         expected = torch.tensor([entropy_by_definition(row, top_p, 1.2) for row in logits])
-        actual = entropies(sampler(logits.shape[1], kernels, top_p=top_p, temperature=1.2), logits)
+        actual = entropies(sampler(logits.shape[1], finders, top_p=top_p, temperature=1.2), logits)
         torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("std", "top_p"), [(0.02, 0.5), (1.0, 0.999), (3.0, 0.95), (10.0, 0.95)])
-def test_entropy_over_a_large_vocabulary(kernels: Kernels, std: float, top_p: float) -> None:
+def test_entropy_over_a_large_vocabulary(finders: Kernels, std: float, top_p: float) -> None:
     """Within 1e-3 of the sorted definition, from nearly uniform rows to nearly certain ones."""
     logits = rows(8, 32_000, std)
     logits[:, 5] = -torch.inf
     expected = torch.tensor([entropy_by_definition(row, top_p, 1.2) for row in logits])
-    actual = entropies(sampler(logits.shape[1], kernels, top_p=top_p, temperature=1.2), logits)
+    actual = entropies(sampler(logits.shape[1], finders, top_p=top_p, temperature=1.2), logits)
     torch.testing.assert_close(actual, expected, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(("std", "top_p"), [(0.02, 0.3), (3.0, 0.95), (10.0, 0.95)])
-def test_searched_nucleus_is_the_sorted_one(compiled: Kernels, std: float, top_p: float) -> None:
+def test_searched_nucleus_is_the_sorted_one(std: float, top_p: float) -> None:
     """But for a token at the edge, where the sums of fp32 disagree in their last bits."""
-    weights, _ = compiled.exponentials(rows(32, 20_000, std), 1.2, None)
-    searched = (weights >= nucleus(compiled, weights, top_p).unsqueeze(-1)).sum(-1)
+    weights, _ = exponentials(rows(32, 20_000, std), 1.2)
+    searched = (weights >= nucleus(Kernels(searches=True), weights, top_p).unsqueeze(-1)).sum(-1)
     by_sorting = (weights >= nucleus(Kernels(), weights, top_p).unsqueeze(-1)).sum(-1)
     assert int((searched - by_sorting).abs().max()) <= 2
     assert int(searched.min()) >= 1
 
 
-def test_tokens_that_tie_at_the_edge_of_the_nucleus_are_all_in(kernels: Kernels) -> None:
+def floors_by_definition(weights: Tensor, top_p: float) -> Tensor:
+    """The smallest weight [n] of each row's nucleus, from rows that are sorted to the end."""
+    needed = top_p * weights.sum(-1)
+    falling = weights.sort(descending=True).values
+    size = ((falling.cumsum(-1) - falling < needed.unsqueeze(-1)) & (falling > 0)).sum(-1)
+    return falling.gather(-1, size.unsqueeze(-1) - 1).squeeze(-1)
+
+
+def uneven_rows() -> Tensor:
+    """Weights whose nuclei at 0.95 are of one token to nearly all; some just end among the largest."""
+    table = torch.cat([rows(6, 17_003, std, seed) for seed, std in enumerate((0.02, 1.0, 1.8, 2.6, 6.0, 40.0))])
+    weights, _ = exponentials(table, 1.2)
+    steps = torch.zeros(3, 17_003)
+    for row, equal in enumerate((LARGEST - 1, LARGEST, LARGEST + 1)):  # they tie where the largest end
+        steps[row, :equal] = 1.0
+        steps[row, equal:] = 1e-3 * torch.rand(17_003 - equal, generator=torch.Generator().manual_seed(row))
+    steps[:, -7] = 0.0
+    return torch.cat([weights, steps])
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 0.95, 0.999])
+def test_a_nucleus_among_the_largest_weights_is_that_of_all(top_p: float) -> None:
+    """To the last bit, and whatever rows are beside it."""
+    weights = uneven_rows()
+    expected = floors_by_definition(weights, top_p)
+    needed = top_p * weights.sum(-1)
+    floor, largest = by_sorting(weights, needed)
+    assert torch.equal(floor, expected)
+    assert largest is not None
+    inside = reached(floor, largest)
+    assert 0 < int(inside.sum()) < len(inside), "rows of both kinds"
+    sizes = (weights >= floor.unsqueeze(-1)).sum(-1)
+    assert torch.equal((largest >= floor.unsqueeze(-1)).sum(-1)[inside], sizes[inside])
+    for row in range(len(weights)):
+        alone = by_sorting(weights[row : row + 1], needed[row : row + 1])
+        assert torch.equal(alone.floor, expected[row : row + 1])
+
+
+def test_entropies_from_the_largest_weights_are_those_of_all(finders: Kernels) -> None:
+    logits = uneven_rows().log()
+    tokens = sampler(17_003, finders, top_p=0.95)
+    filtered = tokens.filtered(logits)
+    expected = tokens.entropies(filtered._replace(largest=None))
+    torch.testing.assert_close(tokens.entropies(filtered), expected, atol=2e-6, rtol=2e-6)
+    for row in range(0, len(logits), 8):
+        alone = entropies(tokens, logits[row : row + 1])
+        torch.testing.assert_close(alone, expected[row : row + 1], atol=2e-6, rtol=2e-6)
+
+
+def test_tokens_that_tie_at_the_edge_of_the_nucleus_are_all_in(finders: Kernels) -> None:
     weights = torch.tensor([[1.0, 0.5, 0.5, 0.5, 0.25, 0.0]])
-    assert nucleus(kernels, weights, 0.5).tolist() == [0.5]
-    assert nucleus(kernels, weights, 0.999).tolist() == [0.25]
-    assert nucleus(kernels, weights, 0.1).tolist() == [1.0]
+    assert nucleus(finders, weights, 0.5).tolist() == [0.5]
+    assert nucleus(finders, weights, 0.999).tolist() == [0.25]
+    assert nucleus(finders, weights, 0.1).tolist() == [1.0]
 
 
 @pytest.mark.parametrize(("top_p", "smallest"), [(0.5, 1.0), (0.75, 0.5), (0.875, 0.25)])
 def test_the_nucleus_ends_with_the_token_that_reaches_top_p_exactly(
-    kernels: Kernels, top_p: float, smallest: float
+    finders: Kernels, top_p: float, smallest: float
 ) -> None:
     weights = torch.tensor([[1.0, 0.5, 0.25, 0.125, 0.125]])
-    assert nucleus(kernels, weights, top_p).tolist() == [smallest]
+    assert nucleus(finders, weights, top_p).tolist() == [smallest]
 
 
-def test_narrow_and_wide_rows_mix_in_one_batch(kernels: Kernels) -> None:
+def test_narrow_and_wide_rows_mix_in_one_batch(finders: Kernels) -> None:
     logits = torch.cat([rows(8, 300, 4.0), rows(8, 300, 0.1)])[torch.arange(16).view(2, 8).T.reshape(-1)]
     covered = logits.softmax(-1).topk(64).values.sum(-1) >= 0.95
     assert 0 < int(covered.sum()) < 16  # both ways of sorting run
     expected = torch.tensor([entropy_by_definition(row, 0.95) for row in logits])
     torch.testing.assert_close(
-        entropies(sampler(300, kernels, top_p=0.95), logits), expected, atol=1e-5, rtol=1e-5
+        entropies(sampler(300, finders, top_p=0.95), logits), expected, atol=1e-5, rtol=1e-5
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from common.config import LearnerConfig
 from common.likelihood.registry import make_estimator
 from common.likelihood.views import SampleKey, Text
+from common.models.storages import distinct_storages
 from common.models.transformer import MaskedDiffusionModel
 from rollout_workers.backends.torch_backend import TorchBackend
 from rollout_workers.denoiser import TorchDenoiser
@@ -46,6 +47,31 @@ def test_weights_are_those_published_once_they_are_loaded(
     assert held.differing(learner.named_parameters()) == [], "rounded as they are held"
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_released_weights_take_no_memory_until_others_are_loaded(
+    make_model: MakeModel, dtype: torch.dtype, tied: bool
+) -> None:
+    worker, learner = (make_model(seed, tie_word_embeddings=tied) for seed in (0, 1))
+    held = backend(worker, dtype)
+    text = Text((2, 3), (4, 5, 6), 3, (0, 1, 2))
+    estimator = make_estimator(LearnerConfig().estimator, 2)
+    views = estimator.views(SampleKey(0, 0, 0, 0), text)
+    held.estimate(text, views)
+    before = distinct_storages(worker.parameters())
+    sizes = [storage.nbytes() for storage in before]
+    held.release()
+    held.release()
+    assert distinct_storages(worker.parameters()) == []
+    assert [storage.nbytes() for storage in before] == [0] * len(before)
+    held.load(published(learner, dtype))
+    assert [storage.nbytes() for storage in before] == sizes
+    assert held.differing(published(learner, dtype)) == []
+    fresh = backend(make_model(tie_word_embeddings=tied), dtype)
+    fresh.load(published(learner, dtype))
+    assert held.estimate(text, views) == fresh.estimate(text, views)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_one_bit_in_one_tensor_is_found(make_model: MakeModel, dtype: torch.dtype) -> None:
     learner = make_model(1)
@@ -69,3 +95,14 @@ def test_a_backend_estimates_by_the_views_it_is_given(make_model: MakeModel) -> 
     assert before[3] == 0 > max(before[:3])
     held.load(published(make_model(1)))
     assert held.estimate(text, views) != before
+
+
+@pytest.mark.parametrize("vocabulary", [2047, 2048, 2500])
+def test_logits_that_are_computed_a_part_at_a_time_are_the_models(make_model: MakeModel, vocabulary: int) -> None:
+    model = make_model(vocab_size=vocabulary)
+    hidden = torch.randn(5, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    denoiser = TorchDenoiser(model)
+    expected = denoiser.logits(hidden)
+    found = denoiser.local_logits(hidden)
+    assert torch.equal(found.isinf(), expected.isinf())
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

@@ -155,7 +155,7 @@ def _statistics(tokens: TokenSampler, table: Tensor, uniforms: Tensor) -> dict[s
     logits = _columns(table, tokens.vocabulary)
     draws = tokens.draw(logits, uniforms)
     return {
-        "entropies": tokens.entropies(*tokens.filtered(logits)),
-        "margins": tokens.margins(*tokens.filtered(logits)),
+        "entropies": tokens.entropies(tokens.filtered(logits)),
+        "margins": tokens.margins(tokens.filtered(logits)),
         **draws._asdict(),
     }

@@ -5,51 +5,19 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-from common.records import Task, TestCase
+from tests.sandbox.forged import STYLES, Forged, called, in_style, printed, scripted
+from tests.sandbox.forged_answers import files, javascript, values
 
 COUNT = 24
 
 
-@dataclass(frozen=True)
-class Forged:
-    """A wrong program for a task whose reference is right. ``refused``: the reference may not pass either."""
-
-    name: str
-    task: Task
-    wrong: str
-    refused: bool = False
-
-
-def variants(kind: str, count: int = COUNT, seed: int = 0) -> list[Forged]:
-    """Make so many different forgeries of a kind."""
+def variants(kind: str, count: int | None = COUNT, seed: int = 0) -> list[Forged]:
+    """Make so many different forgeries of a kind, their scripts in all styles by turns; all of them for None."""
     found = list(KINDS[kind]())
-    chosen = random.Random(seed).sample(found, min(count, len(found)))
-    assert len({one.name for one in chosen}) >= min(count, 20)
-    return chosen
-
-
-def _scripted(
-    name: str, exports: str, script: str, reference: str, wrong: str, *, refused: bool = False, setup: str = ""
-) -> Forged:
-    """Make a task of one script, or of two that use what the set-up leaves."""
-    tests = (TestCase(kind="script", script=script.strip()),) * (2 if setup else 1)
-    names = tuple(exports.split())
-    task = Task(id=name, prompt=name, tests=tests, test_setup=setup, exports=names, reference=reference)
-    return Forged(name, task, wrong, refused)
-
-
-def _called(name: str, expected: str, comparison: str, wrong: str, tolerance: float = 1e-6) -> Forged:
-    test = TestCase(call="f()", expected=expected, comparison=comparison, tolerance=tolerance)
-    task = Task(id=name, prompt=name, tests=(test,), reference=f"def f():\n    return {expected}\n")
-    return Forged(name, task, f"def f():\n    return {wrong}\n")
-
-
-def _printed(name: str, expected: str, comparison: str, wrong: str) -> Forged:
-    test = TestCase(kind="stdin", stdin="", expected=expected, comparison=comparison, tolerance=1e-6)
-    task = Task(id=name, prompt=name, tests=(test,), reference=f"print({expected!r})\n")
-    return Forged(name, task, f"print({wrong!r})\n")
+    chosen = found if count is None else random.Random(seed).sample(found, min(count, len(found)))
+    assert len({one.name for one in chosen}) >= min(len(chosen), 20)
+    return [in_style(one, style) for one, style in zip(chosen, itertools.cycle(STYLES))]
 
 
 def infinities() -> Iterator[Forged]:
@@ -67,9 +35,9 @@ def infinities() -> Iterator[Forged]:
         literal = shape.format(expected)
         if "* 2" in literal:
             literal = f"({expected}, {expected})"
-        yield _called(f"{shape} {expected} {wrong}", literal, "close", shape.format(wrong))
+        yield called(f"{shape} {expected} {wrong}", literal, "close", shape.format(wrong))
     for expected, wrong in (("inf", "7"), ("-inf", "inf"), ("1e999", "1e998"), ("9" * 5000, "8" * 5000)):
-        yield _printed(f"printed {expected[:9]}", expected, "close", wrong)
+        yield printed(f"printed {expected[:9]}", expected, "close", wrong)
 
 
 #: An object that agrees with whatever a test computes with it.
@@ -180,14 +148,14 @@ def objects() -> Iterator[Forged]:
         wrong = LIAR + _CLASSES.format(**_LIES)
         fewer = wrong + "\n\ndef Part(*given):\n    return 0\n\ndef Special(*given):\n    return 0\n"
         for how, source in (("objects", wrong), ("fewer objects", fewer)):
-            yield _scripted(f"{how} {number} {asked}", exports, script, reference, source)
+            yield scripted(f"{how} {number} {asked}", exports, script, reference, source)
     # Nothing of a block that the solution ends may be swallowed, nor what a test's own function asserts.
     swallow = _CLASSES.format(**_LIES | {"answer": "3.0"})
     for asked in _ASKED:
         name, script = f"block {asked}", _SHAPES[9].format(asked.replace("{}", "x"))
-        yield _scripted(name, exports, script, reference, swallow)
+        yield scripted(name, exports, script, reference, swallow)
     called = "def look(x):\n    assert x == 12.5\n    return x\nassert run(look) is None"
-    yield _scripted(
+    yield scripted(
         "swallows",
         "run",
         called,
@@ -195,7 +163,7 @@ def objects() -> Iterator[Forged]:
         "def run(look):\n    try:\n        look(3)\n    except BaseException:\n        pass\n",
     )
     inflated = "def seen(x):\n    assert x > 0\nfor x in run(seen):\n    assert x == 12.5"
-    yield _scripted(
+    yield scripted(
         "inflates",
         "run",
         inflated,
@@ -210,16 +178,16 @@ def objects() -> Iterator[Forged]:
         "class Twice:\n    calls = 0\n    def __iter__(self):\n        Twice.calls += 1\n"
         "        return iter([3, 1, 2] if Twice.calls == 1 else [0])\ndef run(numbers):\n    return Twice()\n"
     )
-    yield _scripted("another time", "run", unsorted, "def run(numbers):\n    return sorted(numbers)\n", twice)
+    yield scripted("another time", "run", unsorted, "def run(numbers):\n    return sorted(numbers)\n", twice)
     pair = "assert made(1, 2) == Pair(1, 2)"
     right = "from dataclasses import dataclass\n@dataclass\nclass Pair:\n    a: int\n    b: int\nmade = Pair\n"
     lies = "class Pair:\n    def __init__(self, *given):\n        pass\n"
     lies += "    def __eq__(self, other):\n        return True\n"
-    yield _scripted("equal", "Pair made", pair, right, f"{lies}made = Pair\n")
+    yield scripted("equal", "Pair made", pair, right, f"{lies}made = Pair\n")
     empty = f"from dataclasses import dataclass\n@dataclass(init=False)\n{lies}made = Pair\n"
-    yield _scripted("equal data class", "Pair made", pair, right, empty)
+    yield scripted("equal data class", "Pair made", pair, right, empty)
     alone = "class Alone:\n    pass\nALONE = Alone()\ndef made(*given):\n    return ALONE\nPair = made\n"
-    yield _scripted("one for all", "Pair made", pair, right, alone)
+    yield scripted("one for all", "Pair made", pair, right, alone)
 
 
 def constants() -> Iterator[Forged]:
@@ -236,14 +204,14 @@ def constants() -> Iterator[Forged]:
         where, asked, (("object", lies), ("subclass", subclass), ("all of it", everything))
     ):
         script = f"assert {question.format(place)}"
-        yield _scripted(f"{how} {script}", "EPS Config LIMITS TABLE eps f", script, right, source)
+        yield scripted(f"{how} {script}", "EPS Config LIMITS TABLE eps f", script, right, source)
     # Plain data lies as well: a bound that everything is within.
     for place, question, bound in itertools.product(
         ("EPS", "LIMITS[0]", "TABLE['eps']"), asked, ("float('inf')", "1e300", "10 ** 400", "7", "float('nan')")
     ):
         script = f"assert {question.format(place)}"
         source = f"EPS = {bound}\nLIMITS = (EPS, 1)\nTABLE = {{'eps': EPS}}\ndef f(x):\n    return 7.0\n"
-        yield _scripted(f"{bound} {script}", "EPS LIMITS TABLE f", script, right, source)
+        yield scripted(f"{bound} {script}", "EPS LIMITS TABLE f", script, right, source)
 
 
 _TAKES_OVER = "type('Agrees', (int,), {'__eq__': lambda *_: True, '__hash__': None})(0)"
@@ -294,7 +262,7 @@ def evaluated() -> Iterator[Forged]:
     )
     for read in (*_EVALUATED, *_PICKLED):
         plain = "pickle" in read  # of the reference nothing is run
-        yield _scripted(read, "f g h", f"{read}\nassert x == 5", right, lies, refused=not plain)
+        yield scripted(read, "f g h", f"{read}\nassert x == 5", right, lies, refused=not plain)
 
 
 _CHANGED = (
@@ -336,14 +304,14 @@ def mutations() -> Iterator[Forged]:
             if how == "del given[:]" and number in (2, 3, 11):
                 continue
             source = f"def f(given):\n    {how}\n    return {wrong}\n"
-            yield _scripted(f"{number} {asked} {how}", "f", script, reference, source)
+            yield scripted(f"{number} {asked} {how}", "f", script, reference, source)
         if number == 0:
             for how in ("given.clear()", "given[:] = []"):
                 source = f"def f(given):\n    {how}\n    return {wrong}\n"
                 name, script = f"set up {asked} {how}", f"assert f(x) == {asked}"
-                yield _scripted(name, "f", script, reference, source, setup="x = [3, 1, 2]\n")
+                yield scripted(name, "f", script, reference, source, setup="x = [3, 1, 2]\n")
     kept = "x = [3, 1, 2]\nassert f(x) == [1, 2, 3]\nassert x == [3, 1, 2]"
-    yield _scripted(
+    yield scripted(
         "changes what it must not",
         "f",
         kept,
@@ -358,10 +326,10 @@ def slack() -> Iterator[Forged]:
         for apart in (1, 93, expected // 20_000_000):
             wrong = expected - apart
             for comparison in ("close", "contest"):
-                yield _printed(f"{comparison} {expected} {wrong}", str(expected), comparison, str(wrong))
-                yield _printed(f"{comparison} {expected} {wrong}.5", str(expected), comparison, f"{wrong}.5")
-            yield _called(f"value {expected} {wrong}", str(expected), "close", f"{wrong}.5")
-            yield _called(f"in a list {expected} {wrong}", f"[{expected}]", "close", f"[float({wrong - 500})]")
+                yield printed(f"{comparison} {expected} {wrong}", str(expected), comparison, str(wrong))
+                yield printed(f"{comparison} {expected} {wrong}.5", str(expected), comparison, f"{wrong}.5")
+            yield called(f"value {expected} {wrong}", str(expected), "close", f"{wrong}.5")
+            yield called(f"in a list {expected} {wrong}", f"[{expected}]", "close", f"[float({wrong - 500})]")
     for expected, wrong in (
         ("[[1]]", "['[1]']"),
         ("[{'a': 1}]", "[\"{'a': 1}\"]"),
@@ -370,12 +338,12 @@ def slack() -> Iterator[Forged]:
         ("[[1]]", "[(1,)]"),
         ("[[[1]]]", "[['[1]']]"),
     ):
-        yield _called(f"set {expected} {wrong}", expected, "as_set", wrong)
+        yield called(f"set {expected} {wrong}", expected, "as_set", wrong)
     for expected, wrong in (("True", "1"), ("False", "0"), ("True", "1.0"), ("False", "0.0")):
-        yield _called(f"is {expected} {wrong}", expected, "identical", wrong)
+        yield called(f"is {expected} {wrong}", expected, "identical", wrong)
         script = f"assert f() is {expected}"
         reference, source = f"def f():\n    return {expected}\n", f"def f():\n    return {wrong}\n"
-        yield _scripted(f"{script} {wrong}", "f", script, reference, source)
+        yield scripted(f"{script} {wrong}", "f", script, reference, source)
 
 
 # What a test loops over with answers in it, all of which have to be right: f(x) is x + 1.
@@ -430,15 +398,15 @@ def swallowed() -> Iterator[Forged]:
     for (number, script), asked, error in itertools.product(enumerate(_SWALLOWING), ("f", "Kind().f"), _IGNORED):
         for way in (f"raise {error}", f"raise type('Own', ({error},), {{}})(x)"):
             source = f"def f(x):\n    {way}\nclass Kind:\n    f = staticmethod(f)\n"
-            yield _scripted(f"{number} {asked} {way}", "f Kind", script.format(f=asked), right, source)
+            yield scripted(f"{number} {asked} {way}", "f Kind", script.format(f=asked), right, source)
     for number, way in itertools.product(
         _UNHEARD, ("raise ValueError", "assert False", "return 7", "return 1 / 0")
     ):
         source = f"def f(x):\n    {way}\n"
-        yield _scripted(f"{number} {way}", "f", _SWALLOWING[number].format(f="f"), right, source)
+        yield scripted(f"{number} {way}", "f", _SWALLOWING[number].format(f="f"), right, source)
     taken = "items = f()\nassert all(map(lambda x: next(items) == x, [1, 2, 3]))"
     for way in ("iter(())", "(x for x in ())", "map(int, '1')"):
-        yield _scripted(
+        yield scripted(
             f"taken {way}", "f", taken, "def f():\n    yield from (1, 2, 3)\n", f"def f():\n    return {way}\n"
         )
 
@@ -450,10 +418,14 @@ def loops() -> Iterator[Forged]:
     for loop, asked, way in itertools.product(_LOOPS, ("f", "Kind().f"), ways):
         script = loop.format(f"(lambda x: {asked}(x) == x + 1)")
         source = f"def f(x):\n    {way}\nclass Kind:\n    f = staticmethod(f)\n"
-        yield _scripted(f"{way} {script}", "f Kind", script, right, source)
+        yield scripted(f"{way} {script}", "f Kind", script, right, source)
+    for loop, way in itertools.product(_LOOPS, ("[]", "''", "{}", "iter(())", "(a for a in ())", "map(int, [])")):
+        script = loop.format("(lambda x: next(iter(f(x))) == x + 1)")
+        source = f"def f(x):\n    return {way}\n"
+        yield scripted(f"{way} next {script}", "f", script, "def f(x):\n    return [x + 1]\n", source)
     for again, way in itertools.product(_AGAIN, ("iter({})", "(a for a in {})", "map(int, {})")):
         source = f"def f():\n    return {way.format('[9, 5, 4]')}\n"
-        yield _scripted(f"{way} {again}", "f", f"x = f()\n{again}", "def f():\n    return [2, 4, 6]\n", source)
+        yield scripted(f"{way} {again}", "f", f"x = f()\n{again}", "def f():\n    return [2, 4, 6]\n", source)
 
 
 KINDS: dict[str, Callable[[], Iterator[Forged]]] = {
@@ -465,4 +437,7 @@ KINDS: dict[str, Callable[[], Iterator[Forged]]] = {
     "loops": loops,
     "swallowed": swallowed,
     "slack": slack,
+    "values": values,
+    "files": files,
+    "javascript": javascript,
 }

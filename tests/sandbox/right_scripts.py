@@ -851,6 +851,33 @@ RIGHT = (
         """,
     ),
     _right(
+        "counters and named tuples",
+        "count place Place",
+        """
+        found = count("abca")
+        assert found.most_common(1) == [("a", 2)]
+        assert found["z"] == 0 and found == {"a": 2, "b": 1, "c": 1}
+        assert sorted((found + found).elements()) == list("aaaabbcc")
+        from collections import Counter
+        assert count(Counter("aab")) == Counter("ab")
+        at = place(3, 4)
+        assert (at.x, at.y) == at == (3, 4) and at._fields == ("x", "y")
+        assert at._replace(x=0) == (0, 4) and repr(at) == "Place(x=3, y=4)"
+        x, y = Place(1, y=2)
+        assert [one.y for one in [Place(1, 2), at]] == [2, 4]
+        """,
+        """
+        from collections import Counter, namedtuple
+        Place = namedtuple("Place", "x y")
+
+        def count(text):
+            return Counter(text.keys() if isinstance(text, Counter) else text)
+
+        def place(x, y):
+            return Place(x, y)
+        """,
+    ),
+    _right(
         "parses answers",
         "f",
         """

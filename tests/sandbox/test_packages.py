@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from common.config import RewardConfig
+from common.records import Task, TestCase, Verdict
 from reward_service.configured import make_sandbox
 from sandbox.inside import values
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Case, Limits, Program, SandboxUnavailable
+from tests.sandbox.judged import criteria, verdicts
 
 NUMPY = """
 import sys
@@ -33,6 +38,19 @@ def packages() -> Iterator[Path]:
         os.chmod(folder, 0o755)
         (Path(folder) / "numpy.py").write_text(NUMPY)
         (Path(folder) / "broken.py").write_text("import no_such_module\n")
+        yield Path(folder)
+
+
+@contextmanager
+def real_numpy() -> Iterator[Path]:
+    """A copy of numpy, since this environment may lie under /tmp."""
+    installed = Path(np.__file__).parents[1]
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        os.chmod(folder, 0o755)
+        for part in ("numpy", "numpy.libs"):
+            if (installed / part).is_dir():
+                unused = shutil.ignore_patterns("tests", "f2py", "*.pyi", "include", "*.a")
+                shutil.copytree(installed / part, Path(folder) / part, ignore=unused)
         yield Path(folder)
 
 
@@ -74,3 +92,20 @@ def test_preload_needs_somewhere_to_come_from() -> None:
         RewardConfig(preload=("numpy",))
     with pytest.raises(ValueError, match="should match pattern"):
         RewardConfig.model_validate({"preload": ["os; import sys"], "packages": "/usr"})
+
+
+def test_an_array_of_a_script_reaches_the_solution_as_one() -> None:
+    script = """
+import numpy as np
+x = np.array([[1.5, 2.0], [3.0, 4.0]])
+np.testing.assert_allclose(f(x), [[2.25, 4.0], [9.0, 16.0]])
+assert f(x=x)[1] == [9.0, 16.0]
+assert f([np.array([2])])[0] == [4]
+"""
+    source = "def f(x):\n    return [each * each for each in x] if isinstance(x, list) else x * x\n"
+    test = TestCase(kind="script", script=script)
+    task = Task(id="squares", prompt="", tests=(test,), exports=("f",), reference=source)
+    with real_numpy() as folder, JailSandbox(packages=folder, preload=("numpy",)) as sandbox:
+        right = criteria(sandbox, task)
+        assert verdicts(sandbox, source, task, right) == [Verdict.PASSED]
+        assert verdicts(sandbox, "def f(x):\n    return x + x\n", task, right) == [Verdict.FAILED]

@@ -8,6 +8,7 @@ import enum
 import fractions
 import math
 
+import numpy as np
 import pytest
 
 from sandbox.inside.values import Record, ValueRefusedError, decode, encode
@@ -185,5 +186,71 @@ COLLIDING = b",".join(b'["i","%x"]' % (number * (2**61 - 1)) for number in range
     ids=lambda data: repr(data[:20]),
 )
 def test_hostile_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(ValueRefusedError):
+        decode(data)
+
+
+def refuse(_: object) -> object:
+    raise ValueRefusedError("no object")
+
+
+def test_counters_and_named_tuples_cross_where_objects_do() -> None:
+    pair = collections.namedtuple("pair", "x count")
+    for value in (collections.Counter("aab"), pair(1, [2])):
+        back = decode(encode(value, 1000, refuse), refuse)
+        assert back == value
+        assert isinstance(back, collections.Counter) == isinstance(value, collections.Counter)
+        assert getattr(back, "_fields", None) == getattr(value, "_fields", None)
+        assert type(decode(encode(value, 1000))) in (dict, tuple)
+
+
+class Fake(tuple[int, ...]):
+    _fields = ("x", "_y")
+
+
+def test_a_class_that_only_looks_like_a_named_tuple_is_no_reason_to_make_one() -> None:
+    with pytest.raises(ValueRefusedError):
+        decode(encode(Fake((1, 2)), 1000, refuse), refuse)
+    assert type(decode(encode(Fake((1, 2, 3)), 1000, refuse), refuse)) is tuple
+
+
+@pytest.mark.parametrize("kind", ["<f8", ">i4", "|b1", "<c16"])
+def test_arrays_of_numbers_cross_to_the_solution(kind: str) -> None:
+    value = np.arange(6).astype(kind).reshape(2, 3)
+    for given in (value, value.T, value[:, ::2], value[:0]):
+        back = decode(encode(given, 1000, refuse, arrays=True), refuse, arrays=True)
+        assert isinstance(back, np.ndarray)
+        assert (back.dtype, back.shape) == (given.dtype, given.shape)
+        assert (back == given).all()
+        assert back.flags.writeable
+    assert decode(encode(np.array([None, "a"]), 1000, refuse, arrays=True), refuse, arrays=True) == [None, "a"]
+    assert decode(encode(value, 1000)) == value.tolist()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'["named",["l","P","x","x"],1,2]',
+        b'["named",["l","P","x y"],1]',
+        b'["named",["l","P","_x"],1]',
+        b'["named",["l","P","def"],1]',
+        b'["named",["l","P","x"],1,2]',
+        b'["named",["l","P",1],1]',
+        b'["named"]',
+        b'["counter",1]',
+        b'["counter",["l"],1]',
+        b'["array","<f8",["l",2],"AAAAAAAA8D8="]',
+        b'["array","|O",["l",1],"AAAAAAAA8D8="]',
+        b'["array","<f8",["l",-1],"AAAAAAAA8D8="]',
+        b'["array","<f8",["l",1],"!"]',
+        b'["array","<f8",["l",1.5],"AAAAAAAA8D8="]',
+        b'["array","(2,)<f4",["l",1],"AAAAAAAA8D8="]',
+        b'["array",1,["l",1],"AAAAAAAA8D8="]',
+    ],
+    ids=lambda data: repr(data[:40]),
+)
+def test_hostile_bytes_between_processes_are_refused(data: bytes) -> None:
+    with pytest.raises(ValueRefusedError):
+        decode(data, refuse, arrays=True)
     with pytest.raises(ValueRefusedError):
         decode(data)

@@ -159,9 +159,13 @@ def test_hangs_outages_and_damage_in_turn(start_run: StartRun, finished_run: Sta
     run.assert_nothing_left()
 
 
-def test_chaos_over_two_ranks(finished_run: StartRun, tmp_path: Path) -> None:
-    """The command strikes each role once at a random moment, and its audit finds nothing."""
-    output = tmp_path / "chaos"
+def test_chaos_over_two_ranks_that_take_turns_with_rollout_workers(finished_run: StartRun, tmp_path: Path) -> None:
+    """The command strikes each role once at a random moment, and its audit finds nothing.
+
+    On devices that they share, learner and rollout workers are never at work together, and the weights are those
+    of a run whose roles have devices of their own.
+    """
+    output, two = tmp_path / "chaos", (*TWO_RANKS, "rollout.workers=2")
     words = ("chaos", "quickstart", "--kills", "3", "--faults", "kill", "--output", str(output), "--json")
     done = subprocess.run(
         [
@@ -170,7 +174,8 @@ def test_chaos_over_two_ranks(finished_run: StartRun, tmp_path: Path) -> None:
             "orchestrator.commands.main",
             *words,
             *SMALL,
-            *TWO_RANKS,
+            *two,
+            "rollout.placement=shared",
             "rollout.verify_weights=true",
         ],
         cwd=REPOSITORY,
@@ -183,9 +188,23 @@ def test_chaos_over_two_ranks(finished_run: StartRun, tmp_path: Path) -> None:
     assert result["wrong"] == []
     assert {struck["victim"] for struck in result["struck"]} == {"rollout", "reward", "learner"}
     assert all(struck["seconds"] > 0 for struck in result["struck"])
-    assert differing_weights(output / "run", finished_run(*TWO_RANKS, "rollout.workers=2").folder) == []
-    verified = [one["workers"] for one in records(output / "run", "verifications")]
-    assert verified == [["rollout-0"]] * 2, "the worker, and the one in its place"
+    assert differing_weights(output / "run", finished_run(*two).folder) == []
+    first, second = (one["workers"] for one in records(output / "run", "verifications"))
+    assert (first, len(second)) == (["rollout-0", "rollout-1"], 1), "both, and the one in the place of another"
+    assert_turns_apart(output / "run")
+
+
+def assert_turns_apart(folder: Path) -> None:
+    """No turn of a learner rank overlaps with one of a rollout worker, by their clocks; both had every step."""
+    learner, rollout = (
+        [(turn["began"], turn["ended"]) for turn in records(folder, "turns") if turn["actor"].startswith(role)]
+        for role in ("learner", "rollout")
+    )
+    assert min(len(learner), len(rollout)) >= STEPS
+    assert all(0 < began < ended for began, ended in (*learner, *rollout))
+    for began, ended in learner:
+        assert all(end <= began or ended <= begin for begin, end in rollout)
+    assert all(line["seconds/switch"] > 0 for line in records(folder, "metrics"))
 
 
 def test_two_rollout_workers_and_two_zero2_ranks_make_a_run(finished_run: StartRun) -> None:

@@ -19,7 +19,8 @@ from orchestrator.commands.data.mutants import (
     fixed_mutants,
 )
 from reward_service.extraction import reference_program
-from reward_service.scoring import Scored, Scorer
+from reward_service.results import Scored
+from reward_service.scoring import Scorer
 
 MUTANTS = ("constant", "empty", "exit", "equal")
 _CHARS = 200

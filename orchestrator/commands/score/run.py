@@ -8,8 +8,8 @@ from concurrent.futures import Future, as_completed
 from common.config import RewardConfig
 from orchestrator.commands.score.completions import Sample, by_task
 from orchestrator.commands.score.view import Result
+from reward_service.results import Scored
 from reward_service.scorable import why_unscorable
-from reward_service.scoring import Scored
 from reward_service.scoring_pool import ScoringPool
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from common.records import Verdict
 from orchestrator.commands.score.completions import Sample
 from orchestrator.report.text import one_line
-from reward_service.scoring import Scored
+from reward_service.results import Scored
 
 _MARKS: Mapping[Verdict, tuple[str, str]] = {
     Verdict.PASSED: (".", "green"),

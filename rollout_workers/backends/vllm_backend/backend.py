@@ -99,6 +99,9 @@ class VllmBackend:
             self._call("finish_weight_update")
             failed.pop_all()
 
+    def release(self) -> None:
+        raise NotImplementedError("rollout.placement: vLLM's processes cannot give their memory back")
+
     @contextmanager
     def receiving(self, plan: Plan, rank: int, deadline: float) -> Iterator[tuple[int, Callable[[], None]]]:
         patience = deadline + _GRACE_SECONDS

@@ -41,5 +41,8 @@ def test_only_masked_tokens_with_a_weight_are_predicted() -> None:
         expected = [MASK_ID if hidden else i for i, hidden in zip(segment.ids, spared, strict=True)]
         assert row[start : start + len(segment)].tolist() == expected
     spans = packed.chunks(7)
-    assert [i for span in spans for i in range(span.start, span.stop)] == list(range(packed.rows.numel()))
-    assert max(span.stop - span.start for span in spans) == 7
+    assert [i for span in spans for i in range(span.rows.start, span.rows.stop)] == list(
+        range(packed.rows.numel())
+    )
+    assert all(span.tokens == span.rows for span in spans)
+    assert max(span.rows.stop - span.rows.start for span in spans) == 7

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-_SCORING = "reward_service/scoring.py"
+_JUDGING = "reward_service/judging.py"
 _TEST_SCORING = ("tests/reward_service/test_scoring.py",)
 
 BUGS = (
@@ -35,7 +35,7 @@ BUGS = (
     Mutation(
         "shown-test-decides",
         "A shown test that does not count does not stop the others.",
-        _SCORING,
+        _JUDGING,
         old="return int(run.id) >= prepared.first_counted and verdict(run) is not Verdict.PASSED",
         new="return verdict(run) is not Verdict.PASSED",
         tests=_TEST_SCORING,
@@ -43,7 +43,7 @@ BUGS = (
     Mutation(
         "timeouts-remembered",
         "A time-out may be the machine's load: it is not remembered.",
-        _SCORING,
+        _JUDGING,
         old="_NOT_FACTS = {Verdict.INFRA, Verdict.TIMEOUT}",
         new="_NOT_FACTS = {Verdict.INFRA}",
         tests=_TEST_SCORING,
@@ -51,7 +51,7 @@ BUGS = (
     Mutation(
         "setup-not-in-digest",
         "Verdicts are remembered for one task's tests, their set-up included.",
-        _SCORING,
+        _JUDGING,
         old='include={"tests", "test_setup", "exports", "in_process", "language"}',
         new='include={"tests", "exports", "in_process", "language"}',
         tests=_TEST_SCORING,

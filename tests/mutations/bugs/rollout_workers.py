@@ -6,6 +6,7 @@ from tests.mutations.mutation import Mutation
 
 _SCHEDULE = "rollout_workers/schedule.py"
 _KERNELS = "rollout_workers/kernels.py"
+_NUCLEUS = "rollout_workers/nucleus.py"
 _BATCH = "rollout_workers/batch.py"
 _FENCE = "common/weights/fence.py"
 _TEST_SCHEDULE = ("tests/rollout_workers/test_schedule.py", "tests/rollout_workers/test_parity.py")
@@ -33,9 +34,17 @@ BUGS = (
     Mutation(
         "nucleus-edge",
         "The nucleus ends with the token whose mass reaches top-p.",
-        _KERNELS,
+        _NUCLEUS,
         old="kept = (before < needed.unsqueeze(-1))",
         new="kept = (before <= needed.unsqueeze(-1))",
+        tests=_TEST_SAMPLING,
+    ),
+    Mutation(
+        "ties-behind-the-largest",
+        "Where the last of a row's largest weights is kept, weights that tie with it may not be among them.",
+        _NUCLEUS,
+        old="return floor > largest[:, -1]",
+        new="return floor >= largest[:, -1]",
         tests=_TEST_SAMPLING,
     ),
     Mutation(

@@ -1,0 +1,80 @@
+"""Programs that hang, each beside an innocent one; ``python -m tests.reward_service.hang_trials`` tries all."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import click
+
+from common.records import Task, TestCase, Verdict
+from reward_service.scoring import Scorer
+from sandbox.jail.backend import JailSandbox
+from sandbox.types import Limits
+from tests.reward_service.ways_to_hang import ways
+
+_TESTS = 50
+_LIMITS = Limits(cpu_s=0.2, wall_s=1.0, memory_mb=128, out_bytes=1 << 16, file_mb=4, files=256)
+CALLS = Task(
+    id="calls", prompt="", tests=tuple(TestCase(call=f"f({i})", expected=str(2 * i)) for i in range(_TESTS))
+)
+SCRIPTS = Task(
+    id="scripts",
+    prompt="",
+    tests=tuple(TestCase(kind="script", script=f"assert f({i}) == {2 * i}") for i in range(_TESTS)),
+    exports=("f",),
+    reference="def f(x): return 2 * x\n",
+)
+STDIN = Task(
+    id="stdin",
+    prompt="",
+    tests=tuple(TestCase(kind="stdin", stdin=f"{i}\n", expected=str(2 * i)) for i in range(20)),
+)
+TASKS = (CALLS, SCRIPTS, STDIN)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """By name: programs that were ``excluded`` or ``passed`` a test, and those whose neighbour did not pass."""
+
+    excluded: list[str]
+    passed: list[str]
+    harmful: list[str]
+
+
+def innocent(number: int) -> str:
+    """Return a right program of all tasks, unlike any other."""
+    return f"def f(x): return 2 * x\nif __name__ == '__main__': print({number} * 0 + f(int(input())))\n"
+
+
+def tried(sandbox: JailSandbox, task: Task, hostile: Mapping[str, str]) -> Trial:
+    """Score them in one group, each before an innocent one."""
+    calls = "f(1)\n" if task is STDIN else ""
+    pairs = [(source + calls, innocent(number)) for number, source in enumerate(hostile.values())]
+    scorer = Scorer(sandbox, limits=_LIMITS, timeouts=1, program_s=0.4, deadline_s=600.0)
+    scores = scorer.score_group(task, [text for pair in pairs for text in pair])
+    scorer.close()
+    named = list(zip(hostile, scores[::2], scores[1::2], strict=True))
+    return Trial(
+        [name for name, bad, _ in named if bad.excluded],
+        [name for name, bad, _ in named if Verdict.PASSED in bad.verdicts],
+        [name for name, _, good in named if not good.passed],
+    )
+
+
+def main() -> int:
+    """Try every way against every kind of test; print a line for each, and what went wrong."""
+    failed = 0
+    with JailSandbox(2) as sandbox:
+        for task in TASKS:
+            found = [tried(sandbox, task, ways(part)) for part in range(3)]
+            wrong = [one for trial in found for one in (*trial.excluded, *trial.passed, *trial.harmful)]
+            failed += len(wrong)
+            count = sum(len(ways(part)) for part in range(3))
+            click.echo("\n  ".join([f"{task.id}: {count} ways to hang, {len(wrong)} wrong", *wrong]))
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main() > 0)
