@@ -160,7 +160,7 @@ def main() -> None:
             code = trial.submit(done + 1).wait(_DEADLINE)
             trial.say(f"resumed for one more step: exit code {code}")
             trial.say_what_is_whole()
-    for line in (folder / "job.log").read_text().splitlines():
+    for line in dict.fromkeys((folder / "job.log").read_text().splitlines()):
         if "note:" in line and ("learner" in line or "checkpoint of" in line):
             trial.say(line.strip())
     shutil.rmtree(folder)

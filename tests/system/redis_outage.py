@@ -8,6 +8,7 @@ output.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -107,6 +108,7 @@ def main() -> None:
             undisturbed, struck = trial.job("undisturbed", outage=False), trial.job("struck", outage=True)
     different = differing_weights(undisturbed, struck)
     trial.say(f"exported weights: {', '.join(different) or 'the same, bit for bit'}")
+    shutil.rmtree(folder)
 
 
 def _steps(run: Path) -> int:
