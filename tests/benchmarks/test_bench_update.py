@@ -15,7 +15,14 @@ from benchmarks.update import Settings, gradient_difference, random_model
 from benchmarks.update_sides import Learner, Naive, random_group, some_anchors
 from orchestrator.commands.main import main
 
-TINY = {"--prompt": "7", "--completion": "9", "--group": "5", "--micro-batch": "2", "--repeats": "1"}
+TINY = {
+    "--prompt": "7",
+    "--completion": "9",
+    "--group": "5",
+    "--micro-batch": "2",
+    "--layers": "1",
+    "--repeats": "1",
+}
 TELLS_PEAKS = os.access("/proc/self/clear_refs", os.W_OK)
 
 
