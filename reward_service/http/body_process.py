@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing.connection import Connection
@@ -21,6 +22,7 @@ from reward_service.reading.serving import cpu_bounded, serve
 
 #: Of CPU time, for one body.
 CPU_SECONDS = 10.0
+_NICENESS = 10
 #: Items of a list in one part.
 PART = 500
 #: A group's exports and metadata, encoded, which travel in one part.
@@ -89,4 +91,6 @@ def _some(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
 if __name__ == "__main__":
     # Looking for garbage among millions of new objects takes longer than making them; they form no cycles.
     gc.disable()
+    # Whoever sends large bodies waits for whoever asks for little.
+    os.nice(_NICENESS)
     serve(Connection(int(sys.argv[1])), answer)
