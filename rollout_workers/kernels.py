@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rollout_workers.compilation import WORTH_LOGITS, keep_compiled
-from rollout_workers.nucleus import TINY, Nucleus, by_sorting
+from rollout_workers.nucleus import LONG, TINY, Nucleus, among_largest, by_sorting
 from rollout_workers.vocabulary import Vocabulary
 
 _LOG = logging.getLogger(__name__)
@@ -132,7 +132,16 @@ class Kernels:
         """
         if self.searches or not vocabulary.is_whole:
             return Nucleus(self._by_search(weights, totals, top_p, vocabulary))
-        return by_sorting(weights, top_p * totals)
+        needed = top_p * totals
+        if weights.is_cuda or weights.shape[-1] < LONG:
+            return Nucleus(by_sorting(weights, needed))
+
+        def of_all(rows: Tensor) -> Tensor:
+            if self.compiled:
+                return self._by_search(weights[rows], totals[rows], top_p, vocabulary)
+            return by_sorting(weights[rows], needed[rows])
+
+        return among_largest(weights, needed, of_all)
 
     def _by_search(self, weights: Tensor, totals: Tensor, top_p: float, vocabulary: Vocabulary) -> Tensor:
         """Search for the largest floor whose mass is enough; bit patterns of positive floats are ordered as

@@ -10,7 +10,7 @@ from torch import Tensor
 from common.records import Sampler
 from orchestrator.commands.doctor import machine
 from rollout_workers.kernels import Kernels, exponentials
-from rollout_workers.nucleus import LARGEST, by_sorting, reached
+from rollout_workers.nucleus import LARGEST, among_largest, by_sorting, reached
 from rollout_workers.sampling import Draws, TokenSampler
 from rollout_workers.vocabulary import Vocabulary
 from tests.deploy.tools import missing
@@ -136,7 +136,7 @@ def test_a_nucleus_among_the_largest_weights_is_that_of_all(top_p: float) -> Non
     weights = uneven_rows()
     expected = floors_by_definition(weights, top_p)
     needed = top_p * weights.sum(-1)
-    floor, largest = by_sorting(weights, needed)
+    floor, largest = among_largest(weights, needed, lambda rest: by_sorting(weights[rest], needed[rest]))
     assert torch.equal(floor, expected)
     assert largest is not None
     inside = reached(floor, largest)
@@ -144,8 +144,8 @@ def test_a_nucleus_among_the_largest_weights_is_that_of_all(top_p: float) -> Non
     sizes = (weights >= floor.unsqueeze(-1)).sum(-1)
     assert torch.equal((largest >= floor.unsqueeze(-1)).sum(-1)[inside], sizes[inside])
     for row in range(len(weights)):
-        alone = by_sorting(weights[row : row + 1], needed[row : row + 1])
-        assert torch.equal(alone.floor, expected[row : row + 1])
+        alone = nucleus(Kernels(), weights[row : row + 1], top_p)
+        assert torch.equal(alone, expected[row : row + 1])
 
 
 def test_entropies_from_the_largest_weights_are_those_of_all(finders: Kernels) -> None:
