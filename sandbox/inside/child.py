@@ -16,15 +16,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sandbox.inside import fork_server, kernel, lockdown, protocol, reports, sources, tester
+from sandbox.inside import fork_server, kernel, lockdown, protocol, reports, sources, sweep, tester
 from sandbox.inside.channel import Channel, ClosedError
 from sandbox.inside.files import Files
 from sandbox.inside.lockdown import Role
 
 _QUICK_S = 0.25
-_OUTPUTS = 3  # pipes of a fork: stdout, stderr and results
+_OUTPUTS = 3  # descriptors of a fork: stdout, stderr and what it reports on
+_MESSAGE_BYTES = 1 << 16
 
 Job = Callable[[], None]
+LimitsOf = Callable[[int], lockdown.ChildLimits]
 Prepared = tuple[list[int], Job]  # descriptors for 0, 1, 2 and so on; what to do once isolated
 
 
@@ -74,9 +76,44 @@ def become_program(request: ForkRequest, sizes: tuple[int, int], pipes: list[int
             job = partial(sources.run_calls, source, payload["calls"], files, request.out_bytes)
         return [_memory_file(b""), *pipes], job
 
-    job = _isolated(request, prepare, Role.PROGRAM, request.language)
+    job = _isolated(request, prepare, Role.PROGRAM)
     reports.ready()
     return job
+
+
+def become_kept_server(request: ForkRequest, channel: int, limits_of: LimitsOf) -> Job:
+    """Turn this fork into the fork server of many programs; return, in each of its forks, the job.
+
+    It has the requests' stream, from which the forks read what is theirs, and never reads of it itself.
+    ``limits_of``: the limits of a program, by how many results it has.
+    """
+    try:
+        asked = socket.socket(fileno=kernel.above_streams(channel))
+        nothing = os.open(os.devnull, os.O_RDWR)
+        _place([0, nothing, nothing])
+        lockdown.enter_kept(request.isolation, request.limits, request.language)
+    except OSError:
+        os._exit(1)
+    while True:
+        message, descriptors = _received(asked, 0)
+        header, *sizes = marshal.loads(message)
+        served = ForkRequest(request.isolation, limits_of(header["results"]), header)
+        is_solution = served.mode == "split"
+        pid = request.isolation.core.fork()
+        if pid == 0:
+            asked.detach()  # by its end the descriptor is another one
+            if is_solution:
+                return become_solution(served, sizes[0], descriptors)
+            return become_program(served, (sizes[0], sizes[1]), descriptors)
+        if is_solution:
+            asked.send(fork_server.NEXT.pack(pid))
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _, status, usage = os.wait4(pid, 0)
+        if not sweep.is_nobody_left():
+            os._exit(1)
+        ended = fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+        asked.send(ended + fork_server.NEXT.pack(0))
 
 
 def become_fork_server(request: ForkRequest, size: int, channel: int, each: lockdown.ChildLimits) -> Job:
@@ -99,10 +136,10 @@ def become_fork_server(request: ForkRequest, size: int, channel: int, each: lock
     code: types.CodeType | None = None
     before = b""  # how the fork before ended, which is said when the next one runs, so that that need not wait
     for given in inputs:
-        pipes = _asked_for(asked, 0 if not before else socket.MSG_DONTWAIT)
+        _, pipes = _received(asked, 0 if not before else socket.MSG_DONTWAIT)
         if not pipes and before:
             asked.send(before + fork_server.NEXT.pack(0))
-            before, pipes = b"", _asked_for(asked, 0)
+            before, (_, pipes) = b"", _received(asked, 0)
         pid = request.isolation.core.fork()
         if pid == 0:
             inputs.clear()
@@ -122,18 +159,21 @@ def become_fork_server(request: ForkRequest, size: int, channel: int, each: lock
             break
     asked.send(before + fork_server.NEXT.pack(0))
     while True:  # the runner would not hear this last message from a process that ends with others unread
-        _asked_for(asked, 0)
+        _received(asked, 0)
 
 
-def _asked_for(channel: socket.socket, flags: int) -> list[int]:
-    """Receive the pipes of the next fork; none where the flags forbid to wait. Exit when the channel ends."""
+def _received(channel: socket.socket, flags: int) -> tuple[bytes, list[int]]:
+    """Receive what is said of the next fork and its descriptors; none where the flags forbid to wait.
+
+    Exit when the channel ends.
+    """
     try:
-        message, pipes, _, _ = socket.recv_fds(channel, len(fork_server.FORK), _OUTPUTS, flags)
+        message, descriptors, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, _OUTPUTS, flags)
     except BlockingIOError:
-        return []
+        return b"", []
     if not message:
         os._exit(0)
-    return pipes
+    return message, descriptors
 
 
 def _served(request: ForkRequest, limits: lockdown.ChildLimits, descriptors: list[int], job: Job) -> Job:
@@ -149,15 +189,16 @@ def _served(request: ForkRequest, limits: lockdown.ChildLimits, descriptors: lis
     return job
 
 
-def become_solution(request: ForkRequest, size: int, outputs: list[int], channel: int) -> Job:
+def become_solution(request: ForkRequest, size: int, descriptors: list[int]) -> Job:
     """Turn this fork into the solution of a split judge and return its job.
 
-    It leaves the tests unread, and loses the stream that they are on.
+    ``descriptors``: its stdout, stderr and the channel to the tests, which it leaves unread; it loses the stream that
+    they are on.
     """
 
     def prepare() -> Prepared:
         source = marshal.loads(_read_exactly(size))["source"]
-        return [_memory_file(b""), *outputs, channel], partial(sources.serve_tests, source, request.out_bytes)
+        return [_memory_file(b""), *descriptors], partial(sources.serve_tests, source, request.out_bytes)
 
     job = _isolated(request, prepare, Role.PROGRAM)
     Channel(sources.CHANNEL_FD, 0).send(protocol.READY)
@@ -190,13 +231,16 @@ def run(job: Job) -> None:
     os._exit(0)
 
 
-def _isolated(request: ForkRequest, prepare: Callable[[], Prepared], role: Role, language: str = "python") -> Job:
+def _isolated(request: ForkRequest, prepare: Callable[[], Prepared], role: Role) -> Job:
     """Prepare the job and isolate this process; on failure write the reason to stderr and exit before READY."""
     try:
         descriptors, job = prepare()
         _place(descriptors)
-        lockdown.enter(request.isolation, request.limits, role, language)
-        lockdown.close(request.isolation, len(descriptors), language)
+        if role is Role.TESTS:
+            lockdown.enter(request.isolation, request.limits, role)
+        else:
+            lockdown.enter_as_program(request.isolation, request.limits)
+        lockdown.close(request.isolation, len(descriptors), request.language)
         return job
     except (OSError, ValueError, EOFError, ClosedError) as error:
         os.write(2, f"setup: {error}".encode())

@@ -32,7 +32,7 @@ _ABOVE_STREAMS = 16
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
-_NO_CAPABILITIES = (struct.pack("Ii", _CAPABILITY_VERSION, 0), bytes(24))
+CAP_SETGID, CAP_SETUID = 6, 7
 
 
 def _check(result: int, what: str) -> int:
@@ -146,8 +146,11 @@ def no_new_privileges() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, "prctl NO_NEW_PRIVS")
 
 
-def drop_capabilities() -> None:
-    _check(_libc.capset(*_NO_CAPABILITIES), "capset")
+def keep_capabilities(*kept: int) -> None:
+    """Drop all capabilities of this thread but those, which nothing that it executes inherits."""
+    mask = sum(1 << each for each in kept)
+    sets = struct.pack("6I", mask, mask, 0, 0, 0, 0)  # effective, permitted and inheritable; and the same above 31
+    _check(_libc.capset(struct.pack("Ii", _CAPABILITY_VERSION, 0), sets), "capset")
 
 
 class Filter:

@@ -184,9 +184,46 @@ def enter(isolation: Isolation, limits: ChildLimits, role: Role, language: str =
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-    kernel.drop_capabilities()
+    kernel.keep_capabilities()
     if isolation.level == "uid":
         kernel.die_with_parent()
+    _restrict(isolation, language)
+
+
+def enter_kept(isolation: Isolation, limits: ChildLimits, language: str) -> None:
+    """Do for the forks of this process what they may inherit of :func:`enter`, and no more. Raises OSError.
+
+    It keeps its user, so that programs cannot reach it, and where that is not theirs the capability to change it.
+    """
+    os.setsid()
+    isolation.core.leave()
+    os.chdir(isolation.folder)
+    for kind, values in limits.resources:
+        if kind != resource.RLIMIT_CPU:
+            resource.setrlimit(kind, values)
+    if isolation.level != "namespaces":
+        os.setgroups([])
+        kernel.keep_capabilities(kernel.CAP_SETGID, kernel.CAP_SETUID)
+    else:
+        kernel.keep_capabilities()
+    if isolation.level == "uid":
+        kernel.die_with_parent()
+    kernel.adopt_orphans()
+    _restrict(isolation, language)
+
+
+def enter_as_program(isolation: Isolation, limits: ChildLimits) -> None:
+    """Do what is left of :func:`enter` in a fork of a process that entered by :func:`enter_kept`. Raises OSError."""
+    enter_fork(isolation, limits)
+    if isolation.level != "namespaces":
+        # That of a process whose capabilities go with its user: none of them is inheritable.
+        os.setresgid(isolation.child_uid, isolation.child_uid, isolation.child_uid)
+        os.setresuid(isolation.child_uid, isolation.child_uid, isolation.child_uid)
+    if isolation.level == "uid":
+        kernel.die_with_parent()  # a change of user resets it
+
+
+def _restrict(isolation: Isolation, language: str) -> None:
     kernel.no_new_privileges()
     rules = isolation.walls_of(language).rules
     if rules is not None:

@@ -25,7 +25,7 @@ from typing import Any
 
 from sandbox.inside import child, kernel, lockdown, protocol, scratch, sweep
 from sandbox.inside.fork_server import ForkServer
-from sandbox.inside.processes import Children
+from sandbox.inside.processes import Followed, SplitJudge
 from sandbox.inside.relay import Budget, Relay
 
 # Imported once, so that programs do not pay for it.
@@ -92,6 +92,8 @@ class _Server:
         self._relay = relay
         self._limits_of = functools.lru_cache(_LIMITS_CACHED)(functools.partial(lockdown.child_limits, isolation))
         self._fork_tests = os.fork if isolation.tests is None else isolation.tests.fork
+        self._kept: ForkServer | None = None
+        self._kept_for: tuple[str, tuple[tuple[str, Any], ...]] | None = None
 
     def serve(self) -> child.Job:
         """Serve, then exit. Return only in a child, with the job to run."""
@@ -109,32 +111,60 @@ class _Server:
 
     def _one(self, request: child.ForkRequest, sizes: tuple[int, int, int]) -> child.Job | None:
         """Run a program in one process, or a split judge in two. Return only a child's job."""
+        job = self._keep(request)
+        if job is not None:
+            return job
+        assert self._kept is not None
         reads, writes = _pipes()
-        solution = None
+        message = marshal.dumps((request.header, *sizes[1:]))
+        processes: Followed
         if request.mode == "split":
             ours, theirs = (end.detach() for end in socket.socketpair())
-            solution = self._isolation.core.fork()
-            if solution == 0:
-                return child.become_solution(request, sizes[1], writes[:2], theirs)
+            self._kept.ask([*writes[:2], theirs], message)
             os.close(theirs)
             pid = self._isolation.core.fork(self._fork_tests)
             if pid == 0:
+                self._kept.channel.detach()  # by its end the descriptor is another one
                 return child.become_tests(request, sizes[2], writes, ours)
             os.close(ours)
+            processes = SplitJudge(pid, self._kept.fork())
         else:
-            pid = self._isolation.core.fork()
-            if pid == 0:
-                return child.become_program(request, (sizes[1], sizes[2]), writes)
+            self._kept.ask(writes, message)
+            processes = self._kept.fork()
         for write in writes:
             os.close(write)
         budget = Budget(*request.header["budget"])
-        end = self._relay.follow(Children(pid, solution), reads, request.header, budget)
-        self._clean(end, solution is not None)
+        end = self._relay.follow(processes, reads, request.header, budget)
+        self._clean(end, request.mode == "split")
         self._answer(end)
         return None
 
+    def _keep(self, request: child.ForkRequest) -> child.Job | None:
+        """Have a fork server for programs of these limits and language. Return only a child's job."""
+        kind = request.language, tuple(request.header["limits"].items())
+        if self._kept is not None and self._kept.alive and self._kept_for == kind:
+            return None
+        self._let_go()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            limits_of = functools.lru_cache(_LIMITS_CACHED)(
+                lambda results: lockdown.child_limits(self._isolation, kind[1], results, request.language)
+            )
+            return child.become_kept_server(request, theirs.detach(), limits_of)
+        theirs.close()
+        self._kept, self._kept_for = ForkServer(pid, ours), kind
+        return None
+
+    def _let_go(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
     def _each_input(self, request: child.ForkRequest, sizes: tuple[int, int, int]) -> child.Job | None:
         """Run a program on each input, in forks of one isolated process. Return only a child's job."""
+        self._let_go()
         header = request.header
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = self._isolation.core.fork()
@@ -175,7 +205,8 @@ class _Server:
 
     def _renew_tmp(self, limits: lockdown.ChildLimits) -> None:
         try:
-            if limits.tmp is not None:
+            if limits.tmp is not None and not limits.tmp.is_as_new():
+                self._let_go()  # its folder is the old one
                 limits.tmp.renew()
         except OSError as error:
             self._relay.send(protocol.STDERR, str(error).encode())
@@ -183,12 +214,13 @@ class _Server:
 
     def _clean(self, end: protocol.End, split: bool) -> None:
         """Sweep where a program may have left something; where something is left, say so in ``end``."""
-        isolation, alone = self._isolation, sweep.is_nobody_left()
-        if isolation.level != "uid":
-            clean = alone
-        elif alone and scratch.is_untouched(isolation.folder):
-            clean = True
-        else:
+        isolation = self._isolation
+        untouched = isolation.level != "uid" or scratch.is_untouched(isolation.folder)
+        if untouched and self._kept is not None and self._kept.alive:
+            return  # the fork server has seen that nobody is left
+        self._let_go()
+        clean = sweep.is_nobody_left()
+        if isolation.level == "uid" and not (clean and untouched):
             uids = [isolation.child_uid, isolation.judge_uid] if split else [isolation.child_uid]
             clean = sweep.clean(uids, isolation.folder)
             scratch.mark(isolation.folder)
