@@ -6,28 +6,39 @@ What it does then is a job (see :mod:`sandbox.inside.sources`). Everything after
 from __future__ import annotations
 
 import linecache
-import marshal
 import os
-import socket
 import sys
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from marshal import loads
+from os import dup2, lseek, memfd_create, read
+from typing import Any, NamedTuple
 
-from sandbox.inside import fork_server, kernel, lockdown, protocol, reports, sources, sweep, tester
+from sandbox.inside import lockdown, protocol, reports, sources, tester
 from sandbox.inside.channel import Channel, ClosedError
 from sandbox.inside.files import Files
 from sandbox.inside.lockdown import Role
 
-_QUICK_S = 0.25
-_OUTPUTS = 3  # descriptors of a fork: stdout, stderr and what it reports on
-_MESSAGE_BYTES = 1 << 16
+_CHUNK = 1 << 20
 
-Job = Callable[[], None]
-LimitsOf = Callable[[int], lockdown.ChildLimits]
-Prepared = tuple[list[int], Job]  # descriptors for 0, 1, 2 and so on; what to do once isolated
+#: What is left to do in a process, which ends there or, in a fork of it, returns what is to be done instead.
+Job = Callable[[], Any]
+
+
+class Asked(NamedTuple):
+    """What a fork server knows of a program, which it never reads: ``payload`` and ``given`` are lengths.
+
+    They are those of its source and of its input, which wait on the requests' stream.
+    """
+
+    language: str
+    mode: str
+    payload: int
+    given: int
+    folder: str
+    memory_mb: int
+    out_bytes: int
 
 
 @dataclass(frozen=True)
@@ -51,225 +62,106 @@ class ForkRequest:
         return int(self.header["limits"]["out_bytes"])
 
 
-def become_program(request: ForkRequest, sizes: tuple[int, int], pipes: list[int]) -> Job:
-    """Turn this fork into a program that reports for itself: set it up, report READY and return its job.
+def become_program(asked: Asked, enter: Callable[[], None], outputs: list[int]) -> Job:
+    """Turn this fork of a server into a program that reports for itself: set it up, report READY, return its job.
 
-    ``sizes``: bytes of payload and input that wait on the request stream.
+    ``enter``: isolates it. ``outputs``: its stdout, stderr and what it reports on, the channel to the tests where it
+    is the solution of a split judge; then it leaves the tests unread, and loses the stream that they are on.
     """
-
-    def prepare() -> Prepared:
-        payload = marshal.loads(_read_exactly(sizes[0]))
-        given = _read_exactly(sizes[1])
+    source, files, given, out_bytes = "", sources.NO_FILES, b"", asked.out_bytes
+    job: Job
+    try:
+        payload = loads(read_exactly(asked.payload))
         source = payload["source"]
-        files = Files(payload.get("files", {}), payload.get("collected", []), request.isolation.folder)
-        job: Job
-        if request.language == "javascript":
-            if request.isolation.node is None:
-                raise OSError("nothing here runs javascript")
-            job = partial(sources.run_node, source, files, int(request.header["limits"]["memory_mb"]))
-            return [_memory_file(given), *pipes, request.isolation.node], job
-        if request.mode == "stdin":
-            return [_memory_file(given), *pipes], partial(sources.run_script, source, files, request.out_bytes)
-        if request.mode == "forge":
-            job = partial(sources.run_inside, source, tester.Tests(**marshal.loads(given)), request.out_bytes)
+        if asked.mode != "split":
+            given = read_exactly(asked.given)
+        if "files" in payload:
+            files = Files(payload["files"], payload["collected"], asked.folder)
+        if asked.language == "javascript":
+            job = partial(sources.run_node, source, files, asked.memory_mb)
+        elif asked.mode == "stdin":
+            job = partial(sources.run_script, source, files, out_bytes)
+        elif asked.mode == "split":
+            job = partial(sources.serve_tests, source, out_bytes)
+        elif asked.mode == "forge":
+            job = partial(sources.run_inside, source, tester.Tests(**loads(given)), out_bytes)
         else:
-            job = partial(sources.run_calls, source, payload["calls"], files, request.out_bytes)
-        return [_memory_file(b""), *pipes], job
-
-    job = _isolated(request, prepare, Role.PROGRAM)
-    reports.ready()
-    return job
-
-
-def become_kept_server(request: ForkRequest, channel: int, limits_of: LimitsOf) -> Job:
-    """Turn this fork into the fork server of many programs; return, in each of its forks, the job.
-
-    It has the requests' stream, from which the forks read what is theirs, and never reads of it itself.
-    ``limits_of``: the limits of a program, by how many results it has.
-    """
-    try:
-        asked = socket.socket(fileno=kernel.above_streams(channel))
-        nothing = os.open(os.devnull, os.O_RDWR)
-        _place([0, nothing, nothing])
-        lockdown.enter_kept(request.isolation, request.limits, request.language)
-    except OSError:
-        os._exit(1)
-    while True:
-        message, descriptors = _received(asked, 0)
-        header, *sizes = marshal.loads(message)
-        served = ForkRequest(request.isolation, limits_of(header["results"]), header)
-        is_solution = served.mode == "split"
-        pid = request.isolation.core.fork()
-        if pid == 0:
-            asked.detach()  # by its end the descriptor is another one
-            if is_solution:
-                return become_solution(served, sizes[0], descriptors)
-            return become_program(served, (sizes[0], sizes[1]), descriptors)
-        if is_solution:
-            asked.send(fork_server.NEXT.pack(pid))
-        for descriptor in descriptors:
-            os.close(descriptor)
-        _, status, usage = os.wait4(pid, 0)
-        if not sweep.is_nobody_left():
-            os._exit(1)
-        ended = fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
-        asked.send(ended + fork_server.NEXT.pack(0))
-
-
-def become_fork_server(request: ForkRequest, size: int, channel: int, each: lockdown.ChildLimits) -> Job:
-    """Turn this fork into the fork server of one program; return, in each of its forks, the job.
-
-    It is isolated, but for the calls that it needs to fork, before it looks at the program. ``each``: the limits
-    of a fork.
-    """
-    try:
-        payload = _read_exactly(size)
-        inputs = [_read_exactly(length) for length in request.header["inputs"]]
-        asked = socket.socket(fileno=kernel.above_streams(channel))
-        nothing = os.open(os.devnull, os.O_RDWR)
-        _place([nothing] * 3)
-        lockdown.enter(request.isolation, request.limits, Role.PROGRAM)
-        request.isolation.server_filter.install()
-        source = marshal.loads(payload)["source"]
-    except (OSError, ValueError, EOFError):
-        os._exit(1)
-    code: types.CodeType | None = None
-    before = b""  # how the fork before ended, which is said when the next one runs, so that that need not wait
-    for given in inputs:
-        _, pipes = _received(asked, 0 if not before else socket.MSG_DONTWAIT)
-        if not pipes and before:
-            asked.send(before + fork_server.NEXT.pack(0))
-            before, (_, pipes) = b"", _received(asked, 0)
-        pid = request.isolation.core.fork()
-        if pid == 0:
-            inputs.clear()
-            asked.close()
-            job = partial(sources.run_script, source, sources.NO_FILES, request.out_bytes, code)
-            return _served(request, each, [_memory_file(given), *pipes], job)
-        if before:
-            asked.send(before + fork_server.NEXT.pack(pid))
-        for pipe in pipes:
-            os.close(pipe)
-        _, status, usage = os.wait4(pid, 0)
-        before = fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
-        # The fork has shown that compiling it is quick, so that the next ones need not do it again.
-        if code is None and status == 0 and usage.ru_utime + usage.ru_stime < _QUICK_S:
-            code = sources.compiled_early(source)
-        if lockdown.is_folder_used(request.isolation, request.limits):
-            break
-    asked.send(before + fork_server.NEXT.pack(0))
-    while True:  # the runner would not hear this last message from a process that ends with others unread
-        _received(asked, 0)
-
-
-def _received(channel: socket.socket, flags: int) -> tuple[bytes, list[int]]:
-    """Receive what is said of the next fork and its descriptors; none where the flags forbid to wait.
-
-    Exit when the channel ends.
-    """
-    try:
-        message, descriptors, _, _ = socket.recv_fds(channel, _MESSAGE_BYTES, _OUTPUTS, flags)
-    except BlockingIOError:
-        return b"", []
-    if not message:
-        os._exit(0)
-    return message, descriptors
-
-
-def _served(request: ForkRequest, limits: lockdown.ChildLimits, descriptors: list[int], job: Job) -> Job:
-    """Isolate this fork of a fork server; report READY and return its job."""
-    _place(descriptors)
-    try:
-        lockdown.enter_fork(request.isolation, limits)
-        lockdown.close(request.isolation, kept=len(descriptors))
-    except OSError as error:
+            job = partial(sources.run_calls, source, payload["calls"], files, out_bytes)
+        put_in_place(memory_file(given if asked.mode == "stdin" else b""), outputs)
+        enter()
+    except (OSError, ValueError, EOFError) as error:
         os.write(2, f"setup: {error}".encode())
         os._exit(1)
-    reports.ready()
-    return job
-
-
-def become_solution(request: ForkRequest, size: int, descriptors: list[int]) -> Job:
-    """Turn this fork into the solution of a split judge and return its job.
-
-    ``descriptors``: its stdout, stderr and the channel to the tests, which it leaves unread; it loses the stream that
-    they are on.
-    """
-
-    def prepare() -> Prepared:
-        source = marshal.loads(_read_exactly(size))["source"]
-        return [_memory_file(b""), *descriptors], partial(sources.serve_tests, source, request.out_bytes)
-
-    job = _isolated(request, prepare, Role.PROGRAM)
-    Channel(sources.CHANNEL_FD, 0).send(protocol.READY)
+    if asked.mode == "split":
+        Channel(sources.CHANNEL_FD, 0).send(protocol.READY)
+    else:
+        reports.ready()
     return job
 
 
 def become_tests(request: ForkRequest, size: int, pipes: list[int], channel: int) -> Job:
     """Turn this fork into the tests of a split judge and return its job."""
-
-    def prepare() -> Prepared:
+    try:
         # The tests come after the source on the stream: they may be read once the solution has what is its own.
         if Channel(channel, len(protocol.READY)).receive() != protocol.READY:
             raise OSError("the solution's process was not set up")
-        tests = tester.Tests(**marshal.loads(_read_exactly(size)))
-        return [_memory_file(b""), *pipes, channel], partial(sources.judge, tests, request.out_bytes)
-
-    job = _isolated(request, prepare, Role.TESTS)
-    reports.ready()
-    return job
-
-
-def run(job: Job) -> None:
-    """Run the job and end the process; never returns.
-
-    The standard streams are the server's own objects: unused so far, and on the child's descriptors by now.
-    """
-    sys.argv[:] = [sources.SOURCE]
-    linecache.clearcache()
-    job()
-    os._exit(0)
-
-
-def _isolated(request: ForkRequest, prepare: Callable[[], Prepared], role: Role) -> Job:
-    """Prepare the job and isolate this process; on failure write the reason to stderr and exit before READY."""
-    try:
-        descriptors, job = prepare()
-        _place(descriptors)
-        if role is Role.TESTS:
-            lockdown.enter(request.isolation, request.limits, role)
-        else:
-            lockdown.enter_as_program(request.isolation, request.limits)
-        lockdown.close(request.isolation, len(descriptors), request.language)
-        return job
+        tests = tester.Tests(**loads(read_exactly(size)))
+        descriptors = [memory_file(b""), *pipes, channel]
+        place(descriptors)
+        lockdown.enter(request.isolation, request.limits, Role.TESTS)
+        lockdown.close(request.isolation, len(descriptors))
     except (OSError, ValueError, EOFError, ClosedError) as error:
         os.write(2, f"setup: {error}".encode())
         os._exit(1)
+    reports.ready()
+    return partial(sources.judge, tests, request.out_bytes)
 
 
-def _read_exactly(size: int) -> bytes:
-    parts = []
-    while size:
-        part = os.read(0, min(size, 1 << 20))
+def run(job: Job | None) -> None:
+    """Run the job, and the one that it returns in a fork, and so on; then end the process; never returns.
+
+    The standard streams are the runner's own objects: unused so far, and on the program's descriptors by now.
+    """
+    sys.argv[:] = [sources.SOURCE]
+    linecache.clearcache()
+    while job is not None:
+        job = job()
+    os._exit(0)
+
+
+def read_exactly(size: int) -> bytes:
+    """Read so many bytes from the requests' stream. Raises OSError where it ends."""
+    data = read(0, min(size, _CHUNK)) if size else b""
+    while len(data) < size:
+        part = read(0, min(size - len(data), _CHUNK))
         if not part:
             raise OSError("request cut off")
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+        data += part
+    return data
 
 
-def _memory_file(content: bytes) -> int:
-    file = os.memfd_create("stdin", 0)
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(file, rest) :]
-    os.lseek(file, 0, os.SEEK_SET)
+def memory_file(content: bytes) -> int:
+    """Make a file in memory, to be read from its beginning."""
+    file = memfd_create("stdin", 0)
+    if content:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(file, rest) :]
+        lseek(file, 0, 0)
     return file
 
 
-def _place(descriptors: list[int]) -> None:
+def put_in_place(first: int, others: list[int]) -> None:
+    """Put descriptors, none of which has one of the lowest numbers, on 0, 1, 2 and so on."""
+    dup2(first, 0)
+    target = 1
+    for descriptor in others:
+        dup2(descriptor, target)
+        target += 1
+
+
+def place(descriptors: list[int]) -> None:
     """Move the descriptors onto 0, 1, 2 and so on."""
     # Move out of the way first: one of them may itself have one of the low numbers.
-    high = [os.dup(fd) for fd in descriptors]
-    for target, fd in enumerate(high):
+    for target, fd in enumerate([os.dup(fd) for fd in descriptors]):
         os.dup2(fd, target, inheritable=True)

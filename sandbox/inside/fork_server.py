@@ -1,6 +1,6 @@
 """The runner's end of a fork server: a child that is isolated once and forked for each program, or each input.
 
-See :mod:`sandbox.inside.child` for the servers themselves. Neither end trusts what was forked.
+See :mod:`sandbox.inside.servers` for the servers themselves. Neither end trusts what was forked.
 """
 
 from __future__ import annotations

@@ -74,20 +74,24 @@ class Core:
     """
 
     def __init__(self) -> None:
-        self._all = os.sched_getaffinity(0)
-        self._each = {cpu: {cpu} for cpu in self._all}
+        self.every = os.sched_getaffinity(0)
+        self._each = {cpu: {cpu} for cpu in self.every}
 
     def fork(self, fork: Callable[[], int] = os.fork) -> int:
         """Fork by ``fork``, as :func:`os.fork`. The child must :meth:`leave` before it runs what may take long."""
-        os.sched_setaffinity(0, self._each.get(_libc.sched_getcpu(), self._all))
+        self.stay()
         pid = fork()
         if pid:
             self.leave()
         return pid
 
+    def stay(self) -> None:
+        """Keep this process, and forks of it, on the core that it is on. Raises OSError."""
+        os.sched_setaffinity(0, self._each.get(_libc.sched_getcpu(), self.every))
+
     def leave(self) -> None:
         """Let the scheduler move this process again. Raises OSError."""
-        os.sched_setaffinity(0, self._all)
+        os.sched_setaffinity(0, self.every)
 
 
 def setns(fd: int, flags: int) -> None:
@@ -163,13 +167,32 @@ class Filter:
         self._descriptor = ctypes.create_string_buffer(
             struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(self._code))
         )
-        self._address = ctypes.addressof(self._descriptor)
 
     def install(self) -> None:
         """Apply the program to this thread, irrevocably."""
-        for at in self._own_ids:
-            struct.pack_into("I", self._code, at, os.getpid())
-        _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._address, 0, 0), "prctl SECCOMP")
+        self.installer()()
+
+    def installer(self) -> Callable[[], None]:
+        """Return a function that installs it and touches little memory, for forks."""
+        words = memoryview(self._code).cast("B").cast("I")
+        places = tuple(at // words.itemsize for at in self._own_ids)
+        prctl, getpid = _libc["prctl"], os.getpid
+        arguments = (
+            ctypes.c_int(_PR_SET_SECCOMP),
+            ctypes.c_ulong(_SECCOMP_MODE_FILTER),
+            ctypes.c_void_p(ctypes.addressof(self._descriptor)),
+            ctypes.c_ulong(0),
+            ctypes.c_ulong(0),
+        )
+
+        def install() -> None:
+            own_id = getpid()
+            for place in places:
+                words[place] = own_id
+            if prctl(*arguments) < 0:
+                _check(-1, "prctl SECCOMP")
+
+        return install
 
 
 def process_cpu_s(pid: int) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from sandbox.inside import kernel, landlock, node, seccomp
 from sandbox.inside.pause import TestsNamespaces
 from sandbox.inside.protocol import CHILD_ID
+from sandbox.inside.reports import RESULT_FD
 from sandbox.inside.scratch import Tmpfs, is_untouched
 
 _FIRST_TMP = Tmpfs(1 << 20, 16)  # until the first program says how much it may have
@@ -33,6 +34,8 @@ _FIXED_LIMITS = {
     resource.RLIMIT_NPROC: (_TASKS, _TASKS),
 }
 # Address space last: setting the others may need some.
+# Descriptors of a program: the standard streams, what it reports on, and Node.
+_KEPT = {"python": RESULT_FD + 1, "javascript": node.PROGRAM_FD + 1}
 _LIMITED = (
     *_FIXED_LIMITS,
     resource.RLIMIT_CPU,
@@ -142,10 +145,9 @@ def child_limits(
     """Compute the limits of a request's children from the ``items`` of its limits, which a cache can hash."""
     limits = dict(items)
     tmp = None if isolation.level == "uid" else Tmpfs(limits["file_mb"] << 20, limits["files"])
-    cpu = int(limits["cpu_s"] * results) + 2  # the runner enforces the exact limit; this holds if it is starved
     memory = isolation.base_bytes + (limits["memory_mb"] << 20)
     wanted = {
-        resource.RLIMIT_CPU: (cpu, cpu + 1),
+        resource.RLIMIT_CPU: _cpu(limits["cpu_s"], results),
         resource.RLIMIT_FSIZE: (limits["file_mb"] << 20,) * 2,
         resource.RLIMIT_AS: (memory, memory),
         **_FIXED_LIMITS,
@@ -163,11 +165,10 @@ def child_limits(
     )
 
 
-def enter(isolation: Isolation, limits: ChildLimits, role: Role, language: str = "python") -> None:
+def enter(isolation: Isolation, limits: ChildLimits, role: Role) -> None:
     """Bound this process and give up its rights, all that it does not need for :func:`close`.
 
-    ``language``: of the program that it will run. Raises OSError when a step fails; nothing hostile has run by
-    then.
+    Raises OSError when a step fails; nothing hostile has run by then.
     """
     uid = isolation.judge_uid if role is Role.TESTS else isolation.child_uid
     os.setsid()
@@ -187,13 +188,13 @@ def enter(isolation: Isolation, limits: ChildLimits, role: Role, language: str =
     kernel.keep_capabilities()
     if isolation.level == "uid":
         kernel.die_with_parent()
-    _restrict(isolation, language)
+    _restrict(isolation, "python")
 
 
 def enter_kept(isolation: Isolation, limits: ChildLimits, language: str) -> None:
     """Do for the forks of this process what they may inherit of :func:`enter`, and no more. Raises OSError.
 
-    It keeps its user, so that programs cannot reach it, and where that is not theirs the capability to change it.
+    It keeps its user, which is out of reach for programs, and the capability to change it where theirs is another.
     """
     os.setsid()
     isolation.core.leave()
@@ -212,15 +213,31 @@ def enter_kept(isolation: Isolation, limits: ChildLimits, language: str) -> None
     _restrict(isolation, language)
 
 
-def enter_as_program(isolation: Isolation, limits: ChildLimits) -> None:
-    """Do what is left of :func:`enter` in a fork of a process that entered by :func:`enter_kept`. Raises OSError."""
-    enter_fork(isolation, limits)
-    if isolation.level != "namespaces":
-        # That of a process whose capabilities go with its user: none of them is inheritable.
-        os.setresgid(isolation.child_uid, isolation.child_uid, isolation.child_uid)
-        os.setresuid(isolation.child_uid, isolation.child_uid, isolation.child_uid)
-    if isolation.level == "uid":
-        kernel.die_with_parent()  # a change of user resets it
+def entrance(isolation: Isolation, language: str, changes_user: bool) -> Callable[[tuple[int, int]], None]:
+    """Return what is left to do in the forks of a process that entered, given the limits of their CPU seconds.
+
+    It raises OSError. ``changes_user``: whether the process entered by :func:`enter_kept`. Everything is bound in
+    advance, as a fork that uses few objects copies little memory.
+    """
+    uid, changed = isolation.child_uid, changes_user and isolation.level != "namespaces"
+    dies, every, kept = isolation.level == "uid", isolation.core.every, _KEPT[language]
+    die_with_parent, install = kernel.die_with_parent, isolation.walls_of(language).filter.installer()
+    set_affinity, set_limit, cpu = os.sched_setaffinity, resource.setrlimit, resource.RLIMIT_CPU
+    set_group, set_user, close = os.setresgid, os.setresuid, os.closerange
+
+    def enter(seconds: tuple[int, int]) -> None:
+        set_affinity(0, every)
+        set_limit(cpu, seconds)
+        if changed:
+            # The capabilities go with the user that has them.
+            set_group(uid, uid, uid)
+            set_user(uid, uid, uid)
+        if dies:
+            die_with_parent()  # a change of user resets it
+        close(kept, 1 << 20)
+        install()
+
+    return enter
 
 
 def _restrict(isolation: Isolation, language: str) -> None:
@@ -237,20 +254,20 @@ def is_folder_used(isolation: Isolation, limits: ChildLimits) -> bool:
     return not is_untouched(isolation.folder)
 
 
-def enter_fork(isolation: Isolation, limits: ChildLimits) -> None:
-    """Bound a fork of a process that has entered, by limits of its own. Raises OSError."""
-    isolation.core.leave()
-    for kind, values in limits.resources:
-        if kind == resource.RLIMIT_CPU:
-            resource.setrlimit(kind, values)
-    if isolation.level == "uid":
-        kernel.die_with_parent()
-
-
-def close(isolation: Isolation, kept: int, language: str = "python") -> None:
+def close(isolation: Isolation, kept: int) -> None:
     """Close the descriptors of this process from ``kept`` up, and install the filter. Raises OSError."""
     os.closerange(kept, 1 << 20)
-    isolation.walls_of(language).filter.install()
+    isolation.walls_of("python").filter.install()
+
+
+def cpu_limit(isolation: Isolation, cpu_s: float, results: int) -> tuple[int, int]:
+    """Compute the limit of CPU seconds of a child with so many results of ``cpu_s`` each."""
+    return _below(isolation.ceilings[resource.RLIMIT_CPU], *_cpu(cpu_s, results))
+
+
+def _cpu(cpu_s: float, results: int) -> tuple[int, int]:
+    seconds = int(cpu_s * results) + 2  # the runner enforces the exact limit; this holds if it is starved
+    return seconds, seconds + 1
 
 
 def _below(ceiling: int, soft: int, hard: int) -> tuple[int, int]:

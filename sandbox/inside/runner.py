@@ -23,7 +23,7 @@ import sys
 from collections import deque
 from typing import Any
 
-from sandbox.inside import child, kernel, lockdown, protocol, scratch, sweep
+from sandbox.inside import child, kernel, lockdown, protocol, scratch, servers, sweep
 from sandbox.inside.fork_server import ForkServer
 from sandbox.inside.processes import Followed, SplitJudge
 from sandbox.inside.relay import Budget, Relay
@@ -116,7 +116,7 @@ class _Server:
             return job
         assert self._kept is not None
         reads, writes = _pipes()
-        message = marshal.dumps((request.header, *sizes[1:]))
+        message = marshal.dumps((request.mode, *sizes[1:], request.header["results"]))
         processes: Followed
         if request.mode == "split":
             ours, theirs = (end.detach() for end in socket.socketpair())
@@ -149,10 +149,7 @@ class _Server:
         pid = os.fork()
         if pid == 0:
             ours.close()
-            limits_of = functools.lru_cache(_LIMITS_CACHED)(
-                lambda results: lockdown.child_limits(self._isolation, kind[1], results, request.language)
-            )
-            return child.become_kept_server(request, theirs.detach(), limits_of)
+            return functools.partial(servers.serve_programs, request, theirs.detach())
         theirs.close()
         self._kept, self._kept_for = ForkServer(pid, ours), kind
         return None
@@ -170,8 +167,7 @@ class _Server:
         pid = self._isolation.core.fork()
         if pid == 0:
             ours.close()
-            each = self._limits_of(tuple(header["limits"].items()), header["results"], request.language)
-            return child.become_fork_server(request, sizes[1], theirs.detach(), each)
+            return functools.partial(servers.serve_inputs, request, sizes[1], theirs.detach())
         theirs.close()
         server, budget = ForkServer(pid, ours), Budget(*header["budget"])
         asked: deque[list[int]] = deque()

@@ -1,0 +1,132 @@
+"""The fork servers of a slot: one of many programs, and one of the inputs of a program.
+
+To use an object of Python is to write to its page, and a fork copies every page that it writes to: that is most of
+what a short program costs. So what the forks need is bound in advance, they return through one frame, and what can
+be done before the fork is done there.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import socket
+import struct
+import types
+from functools import partial
+
+from sandbox.inside import child, fork_server, kernel, lockdown, reports, sources, sweep
+from sandbox.inside.child import Asked, ForkRequest, Job
+
+_QUICK_S = 0.25
+_OUTPUTS = struct.Struct("3i")  # descriptors of a fork: stdout, stderr and what it reports on
+_CONTROL = socket.CMSG_SPACE(_OUTPUTS.size)
+_MESSAGE_BYTES = 1 << 12
+_STREAMS = 5  # the lowest descriptors, on which forks put theirs
+
+
+def serve_programs(request: ForkRequest, channel: int) -> Job:
+    """Be the fork server of many programs; return, in each of its forks, the job.
+
+    It has the requests' stream, from which the forks read what is theirs, and never reads of it itself.
+    """
+    isolation, language, limits = request.isolation, request.language, request.header["limits"]
+    try:
+        asked = socket.socket(fileno=kernel.above_streams(channel))
+        nothing = os.open(os.devnull, os.O_RDWR)
+        child.place([0, *[nothing] * (_STREAMS - 1)])
+        lockdown.enter_kept(isolation, request.limits, language)
+        enter = lockdown.entrance(isolation, language, changes_user=True)
+    except OSError:
+        os._exit(1)
+    more = () if language == "python" else (isolation.node,)
+    while True:
+        message, outputs = _received(asked, 0)
+        mode, payload, given, results = marshal.loads(message)
+        work = Asked(language, mode, payload, given, isolation.folder, limits["memory_mb"], limits["out_bytes"])
+        entered = partial(enter, lockdown.cpu_limit(isolation, limits["cpu_s"], results))
+        isolation.core.stay()
+        pid = os.fork()
+        if pid == 0:
+            asked.detach()  # by its end the descriptor is another one
+            return child.become_program(work, entered, [*outputs, *more])
+        isolation.core.leave()
+        if mode == "split":
+            asked.send(fork_server.NEXT.pack(pid))
+        for output in outputs:
+            os.close(output)
+        _, status, usage = os.wait4(pid, 0)
+        if not sweep.is_nobody_left():
+            os._exit(1)
+        ended = fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+        asked.send(ended + fork_server.NEXT.pack(0))
+
+
+def serve_inputs(request: ForkRequest, size: int, channel: int) -> Job:
+    """Be the fork server of one program; return, in each of its forks, the job.
+
+    It is isolated, but for the calls that it needs to fork, before it looks at the program.
+    """
+    isolation, limits = request.isolation, request.header["limits"]
+    try:
+        payload = child.read_exactly(size)
+        inputs = [child.read_exactly(length) for length in request.header["inputs"]]
+        asked = socket.socket(fileno=kernel.above_streams(channel))
+        nothing = os.open(os.devnull, os.O_RDWR)
+        child.place([nothing] * _STREAMS)
+        lockdown.enter(isolation, request.limits, lockdown.Role.PROGRAM)
+        isolation.server_filter.install()
+        enter = lockdown.entrance(isolation, "python", changes_user=False)
+        source = marshal.loads(payload)["source"]
+    except (OSError, ValueError, EOFError):
+        os._exit(1)
+    each = lockdown.cpu_limit(isolation, limits["cpu_s"], request.header["results"])
+    code: types.CodeType | None = None
+    before = b""  # how the fork before ended, which is said when the next one runs, so that that need not wait
+    while inputs:
+        given = inputs.pop(0)
+        _, outputs = _received(asked, 0 if not before else socket.MSG_DONTWAIT)
+        if not outputs and before:
+            asked.send(before + fork_server.NEXT.pack(0))
+            before, (_, outputs) = b"", _received(asked, 0)
+        isolation.core.stay()
+        pid = os.fork()
+        if pid == 0:
+            asked.detach()  # by its end the descriptor is another one
+            inputs.clear()
+            try:
+                child.put_in_place(child.memory_file(given), outputs)
+                enter(each)
+            except OSError as error:
+                os.write(2, f"setup: {error}".encode())
+                os._exit(1)
+            reports.ready()
+            return partial(sources.run_script, source, sources.NO_FILES, request.out_bytes, code)
+        isolation.core.leave()
+        if before:
+            asked.send(before + fork_server.NEXT.pack(pid))
+        for output in outputs:
+            os.close(output)
+        _, status, usage = os.wait4(pid, 0)
+        before = fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+        # The fork has shown that compiling it is quick, so that the next ones need not do it again.
+        if code is None and status == 0 and usage.ru_utime + usage.ru_stime < _QUICK_S:
+            code = sources.compiled_early(source)
+        if lockdown.is_folder_used(isolation, request.limits):
+            break
+    asked.send(before + fork_server.NEXT.pack(0))
+    while True:  # the runner would not hear this last message from a process that ends with others unread
+        _received(asked, 0)
+
+
+def _received(channel: socket.socket, flags: int) -> tuple[bytes, tuple[int, ...]]:
+    """Receive what is said of the next fork, and its descriptors; none where the flags forbid to wait.
+
+    Exit when the channel ends.
+    """
+    try:
+        message, control, _, _ = channel.recvmsg(_MESSAGE_BYTES, _CONTROL, flags)
+    except BlockingIOError:
+        return b"", ()
+    if not message:
+        os._exit(0)
+    return message, _OUTPUTS.unpack(control[0][2])
