@@ -8,17 +8,19 @@ from __future__ import annotations
 import linecache
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from marshal import loads
-from os import dup2, lseek, memfd_create, read
+from os import dup2, lseek, memfd_create, read, write
 from typing import Any, NamedTuple
 
-from sandbox.inside import lockdown, protocol, reports, sources, tester
+from sandbox.inside import lockdown, protocol, sources, tester
 from sandbox.inside.channel import Channel, ClosedError
 from sandbox.inside.files import Files
 from sandbox.inside.lockdown import Role
+from sandbox.inside.reports import ready
+from sandbox.inside.sources import NO_FILES, run_calls, run_script, serve_tests
 
 _CHUNK = 1 << 20
 
@@ -63,39 +65,40 @@ class ForkRequest:
 
 
 def become_program(asked: Asked, enter: Callable[[], None], outputs: list[int]) -> Job:
-    """Turn this fork of a server into a program that reports for itself: set it up, report READY, return its job.
+    """Turn this fork of a server into a program: set it up, report READY, return its job.
 
-    ``enter``: isolates it. ``outputs``: its stdout, stderr and what it reports on, the channel to the tests where it
-    is the solution of a split judge; then it leaves the tests unread, and loses the stream that they are on.
+    ``enter``: isolates it. ``outputs``: its stdout, stderr and what it reports on. In a split judge that is the
+    channel to the tests; the program leaves them unread, and loses the stream that they are on.
     """
-    source, files, given, out_bytes = "", sources.NO_FILES, b"", asked.out_bytes
+    language, mode, payload_size, given_size, folder, memory_mb, out_bytes = asked
+    files, given = NO_FILES, b""
     job: Job
     try:
-        payload = loads(read_exactly(asked.payload))
+        payload = loads(read_exactly(payload_size))
         source = payload["source"]
-        if asked.mode != "split":
-            given = read_exactly(asked.given)
+        if mode != "split":
+            given = read_exactly(given_size)
         if "files" in payload:
-            files = Files(payload["files"], payload["collected"], asked.folder)
-        if asked.language == "javascript":
-            job = partial(sources.run_node, source, files, asked.memory_mb)
-        elif asked.mode == "stdin":
-            job = partial(sources.run_script, source, files, out_bytes)
-        elif asked.mode == "split":
-            job = partial(sources.serve_tests, source, out_bytes)
-        elif asked.mode == "forge":
+            files = Files(payload["files"], payload["collected"], folder)
+        if language == "javascript":
+            job = partial(sources.run_node, source, files, memory_mb)
+        elif mode == "stdin":
+            job = partial(run_script, source, files, out_bytes)
+        elif mode == "split":
+            job = partial(serve_tests, source, out_bytes)
+        elif mode == "forge":
             job = partial(sources.run_inside, source, tester.Tests(**loads(given)), out_bytes)
         else:
-            job = partial(sources.run_calls, source, payload["calls"], files, out_bytes)
-        put_in_place(memory_file(given if asked.mode == "stdin" else b""), outputs)
+            job = partial(run_calls, source, payload["calls"], files, out_bytes)
+        put_in_place(memory_file(given if mode == "stdin" else b""), outputs)
         enter()
     except (OSError, ValueError, EOFError) as error:
         os.write(2, f"setup: {error}".encode())
         os._exit(1)
-    if asked.mode == "split":
+    if mode == "split":
         Channel(sources.CHANNEL_FD, 0).send(protocol.READY)
     else:
-        reports.ready()
+        ready()
     return job
 
 
@@ -113,7 +116,7 @@ def become_tests(request: ForkRequest, size: int, pipes: list[int], channel: int
     except (OSError, ValueError, EOFError, ClosedError) as error:
         os.write(2, f"setup: {error}".encode())
         os._exit(1)
-    reports.ready()
+    ready()
     return partial(sources.judge, tests, request.out_bytes)
 
 
@@ -144,14 +147,14 @@ def memory_file(content: bytes) -> int:
     """Make a file in memory, to be read from its beginning."""
     file = memfd_create("stdin", 0)
     if content:
-        rest = memoryview(content)
-        while rest:
-            rest = rest[os.write(file, rest) :]
+        written = write(file, content)
+        while written < len(content):
+            written += write(file, memoryview(content)[written:])
         lseek(file, 0, 0)
     return file
 
 
-def put_in_place(first: int, others: list[int]) -> None:
+def put_in_place(first: int, others: Sequence[int]) -> None:
     """Put descriptors, none of which has one of the lowest numbers, on 0, 1, 2 and so on."""
     dup2(first, 0)
     target = 1

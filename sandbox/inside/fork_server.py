@@ -20,7 +20,7 @@ from sandbox.inside import kernel
 FORK = b"f"
 #: Says how a fork ended: its wait status, CPU seconds and peak memory in KiB;
 ENDED = struct.Struct("<idQ")
-#: and, in the same message, the id of the next one, 0 where none runs yet. Alone it is the id of a fork just begun.
+#: and, in the same message, the id of the next one, 0 where none runs yet. Alone: the id of a fork just begun.
 NEXT = struct.Struct("<I")
 
 

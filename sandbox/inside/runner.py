@@ -43,6 +43,7 @@ def main() -> None:
     sys.path.remove(sys.argv[1])
     config = _configuration(int(sys.argv[2]))
     sys.argv[:] = [""]
+    del os.environ["LD_BIND_NOW"]  # the runner's own
     try:
         sys.path += config["packages"]
         for name in (*PRELOAD.split(), *config["preload"]):

@@ -14,14 +14,17 @@ import struct
 import types
 from functools import partial
 
-from sandbox.inside import child, fork_server, kernel, lockdown, reports, sources, sweep
-from sandbox.inside.child import Asked, ForkRequest, Job
+from sandbox.inside import child, fork_server, kernel, lockdown, sources, sweep
+from sandbox.inside.child import Asked, ForkRequest, Job, become_program, memory_file, put_in_place
+from sandbox.inside.reports import ready
+from sandbox.inside.sources import NO_FILES, run_script
 
 _QUICK_S = 0.25
 _OUTPUTS = struct.Struct("3i")  # descriptors of a fork: stdout, stderr and what it reports on
 _CONTROL = socket.CMSG_SPACE(_OUTPUTS.size)
 _MESSAGE_BYTES = 1 << 12
 _STREAMS = 5  # the lowest descriptors, on which forks put theirs
+_held: list[object] = []  # what forks do not need any more, and need not free
 
 
 def serve_programs(request: ForkRequest, channel: int) -> Job:
@@ -38,6 +41,7 @@ def serve_programs(request: ForkRequest, channel: int) -> Job:
         enter = lockdown.entrance(isolation, language, changes_user=True)
     except OSError:
         os._exit(1)
+    _held.extend((request, asked, enter))
     more = () if language == "python" else (isolation.node,)
     while True:
         message, outputs = _received(asked, 0)
@@ -47,17 +51,15 @@ def serve_programs(request: ForkRequest, channel: int) -> Job:
         isolation.core.stay()
         pid = os.fork()
         if pid == 0:
-            asked.detach()  # by its end the descriptor is another one
-            return child.become_program(work, entered, [*outputs, *more])
+            return become_program(work, entered, [*outputs, *more])
         isolation.core.leave()
         if mode == "split":
             asked.send(fork_server.NEXT.pack(pid))
         for output in outputs:
             os.close(output)
-        _, status, usage = os.wait4(pid, 0)
+        ended, _ = _waited(pid)
         if not sweep.is_nobody_left():
             os._exit(1)
-        ended = fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
         asked.send(ended + fork_server.NEXT.pack(0))
 
 
@@ -79,7 +81,8 @@ def serve_inputs(request: ForkRequest, size: int, channel: int) -> Job:
         source = marshal.loads(payload)["source"]
     except (OSError, ValueError, EOFError):
         os._exit(1)
-    each = lockdown.cpu_limit(isolation, limits["cpu_s"], request.header["results"])
+    _held.extend((request, asked, enter))
+    each, out_bytes = lockdown.cpu_limit(isolation, limits["cpu_s"], request.header["results"]), request.out_bytes
     code: types.CodeType | None = None
     before = b""  # how the fork before ended, which is said when the next one runs, so that that need not wait
     while inputs:
@@ -91,31 +94,36 @@ def serve_inputs(request: ForkRequest, size: int, channel: int) -> Job:
         isolation.core.stay()
         pid = os.fork()
         if pid == 0:
-            asked.detach()  # by its end the descriptor is another one
             inputs.clear()
             try:
-                child.put_in_place(child.memory_file(given), outputs)
+                put_in_place(memory_file(given), outputs)
                 enter(each)
             except OSError as error:
                 os.write(2, f"setup: {error}".encode())
                 os._exit(1)
-            reports.ready()
-            return partial(sources.run_script, source, sources.NO_FILES, request.out_bytes, code)
+            ready()
+            return partial(run_script, source, NO_FILES, out_bytes, code)
         isolation.core.leave()
         if before:
             asked.send(before + fork_server.NEXT.pack(pid))
         for output in outputs:
             os.close(output)
-        _, status, usage = os.wait4(pid, 0)
-        before = fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+        before, quick = _waited(pid)
         # The fork has shown that compiling it is quick, so that the next ones need not do it again.
-        if code is None and status == 0 and usage.ru_utime + usage.ru_stime < _QUICK_S:
+        if code is None and quick:
             code = sources.compiled_early(source)
         if lockdown.is_folder_used(isolation, request.limits):
             break
     asked.send(before + fork_server.NEXT.pack(0))
     while True:  # the runner would not hear this last message from a process that ends with others unread
         _received(asked, 0)
+
+
+def _waited(pid: int) -> tuple[bytes, bool]:
+    """Wait for a fork; return how it ended, for a message, and whether that was soon and well."""
+    _, status, usage = os.wait4(pid, 0)
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return fork_server.ENDED.pack(status, cpu_s, usage.ru_maxrss), status == 0 and cpu_s < _QUICK_S
 
 
 def _received(channel: socket.socket, flags: int) -> tuple[bytes, tuple[int, ...]]:

@@ -5,10 +5,12 @@ Reports are claims about values, never verdicts: the host compares.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextlib
 import gc
 import os
+import re
 import sys
 import threading
 import traceback
@@ -28,8 +30,8 @@ NO_FILES = Files()
 CHANNEL_FD = reports.RESULT_FD  # of the solution in a split judge, which has no result pipe
 TESTS_CHANNEL_FD = reports.RESULT_FD + 1
 # Sources without these words need no file of their own, and nothing of them has to be finalized, which costs time.
-_OWN_FILE = ("__file__", "argv")
-_FINALIZED = ("__del__", "weakref", "yield", "open", "File", "Writer", "TextIO")
+_OWN_FILE = re.compile("__file__|argv")
+_FINALIZED = re.compile("__del__|weakref|yield|open|File|Writer|TextIO")
 _MESSAGE_SLACK = 1 << 12
 _ALIVE = "__couplet_alive__"
 
@@ -49,7 +51,7 @@ class _Loader:
 def _module(name: str, source: str) -> types.ModuleType:
     """Make the module that a source will be run as; only ``sys.modules`` holds it."""
     module = types.ModuleType(name)
-    module.__dict__.update(__file__=os.path.abspath(SOURCE), __loader__=_Loader(source))
+    module.__dict__.update(__file__=f"{os.getcwd()}/{SOURCE}", __loader__=_Loader(source))
     sys.modules[name] = module
     return module
 
@@ -60,7 +62,7 @@ def _compiled(source: str) -> types.CodeType:
 
 def _execute(code: types.CodeType, source: str, module: types.ModuleType) -> None:
     """Run what a source compiles to; first write the file of its own name, where it may look for that."""
-    if any(word in source for word in _OWN_FILE):
+    if _OWN_FILE.search(source):
         # Where the limits leave no room for the file the program is none the worse for it.
         with contextlib.suppress(OSError), open(SOURCE, "w", encoding="utf-8") as file:
             file.write(source)
@@ -100,8 +102,9 @@ def run_script(source: str, files: Files, out_bytes: int, code: types.CodeType |
     except BaseException as error:  # noqa: BLE001
         exit_code = protocol.MEMORY_EXIT if isinstance(error, MemoryError) else 1
         _print_error(error)
-    exit_code = _finish(exit_code, finalizing=any(word in source for word in _FINALIZED))
-    files.report(out_bytes)
+    exit_code = _finish(exit_code, finalizing=_FINALIZED.search(source) is not None)
+    if files.collected:
+        files.report(out_bytes)
     os._exit(exit_code)
 
 
@@ -141,12 +144,14 @@ def _print_error(error: BaseException) -> None:
 def _finish(code: int, finalizing: bool) -> int:
     """Do what the interpreter does at exit, without tearing the runner's modules down; return the exit code."""
     try:
-        threading._shutdown()  # type: ignore[attr-defined]
+        if _thread._count():  # threads beside this one
+            threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         _flush(sys.stdout, sys.stderr)
         if finalizing:
             _finalize()
-        _flush(sys.__stdout__, sys.__stderr__)  # if the program put others in their place, they come last
+        if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
+            _flush(sys.__stdout__, sys.__stderr__)  # what the program put others in the place of comes last
     except BaseException:  # noqa: BLE001 - hostile code may run here as well
         code = code or 1
     return code
