@@ -18,9 +18,8 @@ from typing import Any, NamedTuple
 from sandbox.inside import lockdown, protocol, sources, tester
 from sandbox.inside.channel import Channel, ClosedError
 from sandbox.inside.files import Files
-from sandbox.inside.lockdown import Role
 from sandbox.inside.reports import ready
-from sandbox.inside.sources import NO_FILES, run_calls, run_script, serve_tests
+from sandbox.inside.sources import NO_FILES, judge, run_calls, run_script, serve_tests
 
 _CHUNK = 1 << 20
 
@@ -102,22 +101,23 @@ def become_program(asked: Asked, enter: Callable[[], None], outputs: list[int]) 
     return job
 
 
-def become_tests(request: ForkRequest, size: int, pipes: list[int], channel: int) -> Job:
-    """Turn this fork into the tests of a split judge and return its job."""
+def become_tests(asked: Asked, enter: Callable[[], None], outputs: list[int]) -> Job:
+    """Turn this fork of a server into the tests of a split judge and return its job.
+
+    ``outputs``: as of a program, and the channel to the solution.
+    """
     try:
         # The tests come after the source on the stream: they may be read once the solution has what is its own.
-        if Channel(channel, len(protocol.READY)).receive() != protocol.READY:
+        if Channel(outputs[-1], len(protocol.READY)).receive() != protocol.READY:
             raise OSError("the solution's process was not set up")
-        tests = tester.Tests(**loads(read_exactly(size)))
-        descriptors = [memory_file(b""), *pipes, channel]
-        place(descriptors)
-        lockdown.enter(request.isolation, request.limits, Role.TESTS)
-        lockdown.close(request.isolation, len(descriptors))
+        tests = tester.Tests(**loads(read_exactly(asked.given)))
+        put_in_place(memory_file(b""), outputs)
+        enter()
     except (OSError, ValueError, EOFError, ClosedError) as error:
         os.write(2, f"setup: {error}".encode())
         os._exit(1)
     ready()
-    return partial(sources.judge, tests, request.out_bytes)
+    return partial(judge, tests, asked.out_bytes)
 
 
 def run(job: Job | None) -> None:
@@ -161,10 +161,3 @@ def put_in_place(first: int, others: Sequence[int]) -> None:
     for descriptor in others:
         dup2(descriptor, target)
         target += 1
-
-
-def place(descriptors: list[int]) -> None:
-    """Move the descriptors onto 0, 1, 2 and so on."""
-    # Move out of the way first: one of them may itself have one of the low numbers.
-    for target, fd in enumerate([os.dup(fd) for fd in descriptors]):
-        os.dup2(fd, target, inheritable=True)

@@ -14,7 +14,7 @@ import socket
 import struct
 import time
 
-from sandbox.inside import kernel
+from sandbox.inside import kernel, protocol
 
 #: Asks the fork server of one program for a fork that writes to the pipes sent along.
 FORK = b"f"
@@ -22,6 +22,8 @@ FORK = b"f"
 ENDED = struct.Struct("<idQ")
 #: and, in the same message, the id of the next one, 0 where none runs yet. Alone: the id of a fork just begun.
 NEXT = struct.Struct("<I")
+#: In place of the next one's id: there will be none, as the server ends.
+NONE = (1 << 32) - 1
 
 
 class ForkServer:
@@ -90,6 +92,11 @@ class ServedFork:
     def began(self, pid: int) -> None:
         self._pid = pid
 
+    def hear_id_soon(self) -> None:
+        """Wait a moment for the id, after which ``death`` means what it says."""
+        select.select([self.death], [], [], protocol.SETUP_S)
+        self.hear_id()
+
     def hear_id(self) -> None:
         """Take the id from a server that tells it as the fork begins, if it has come."""
         if self._pid is None and len(message := self._heard(socket.MSG_DONTWAIT)) == NEXT.size:
@@ -125,7 +132,10 @@ class ServedFork:
             return self._kill()
         status, self._cpu, self.peak_kb = ENDED.unpack_from(message)
         (next_pid,) = NEXT.unpack_from(message, ENDED.size)
-        self._server.next_pid = next_pid or None
+        if next_pid == NONE:
+            self._server.kill()
+        else:
+            self._server.next_pid = next_pid or None
         return os.waitstatus_to_exitcode(status)
 
     def _heard(self, flags: int) -> bytes:

@@ -1,6 +1,6 @@
 """Isolation of one child: from a fresh fork of the runner to a process that may run hostile code.
 
-The order of the steps in :func:`enter` and :func:`close` matters.
+The order of the steps in :func:`enter`, :func:`enter_kept` and :func:`entrance` matters.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from sandbox.inside import kernel, landlock, node, seccomp
 from sandbox.inside.pause import TestsNamespaces
 from sandbox.inside.protocol import CHILD_ID
-from sandbox.inside.reports import RESULT_FD
+from sandbox.inside.reports import RESULT_FD, TESTS_CHANNEL_FD
 from sandbox.inside.scratch import Tmpfs, is_untouched
 
 _FIRST_TMP = Tmpfs(1 << 20, 16)  # until the first program says how much it may have
@@ -34,8 +34,8 @@ _FIXED_LIMITS = {
     resource.RLIMIT_NPROC: (_TASKS, _TASKS),
 }
 # Address space last: setting the others may need some.
-# Descriptors of a program: the standard streams, what it reports on, and Node.
-_KEPT = {"python": RESULT_FD + 1, "javascript": node.PROGRAM_FD + 1}
+# The last descriptor of a program: what it reports on, behind the standard streams, or Node.
+_LAST = {"python": RESULT_FD, "javascript": node.PROGRAM_FD}
 _LIMITED = (
     *_FIXED_LIMITS,
     resource.RLIMIT_CPU,
@@ -165,20 +165,15 @@ def child_limits(
     )
 
 
-def enter(isolation: Isolation, limits: ChildLimits, role: Role) -> None:
-    """Bound this process and give up its rights, all that it does not need for :func:`close`.
+def enter(isolation: Isolation, limits: ChildLimits) -> None:
+    """Bound this process and give up its rights, all that it does not need to fork programs.
 
     Raises OSError when a step fails; nothing hostile has run by then.
     """
-    uid = isolation.judge_uid if role is Role.TESTS else isolation.child_uid
+    uid = isolation.child_uid
     os.setsid()
     isolation.core.leave()
-    if role is Role.TESTS and isolation.tests is not None:
-        isolation.tests.join()
-        if limits.tmp is not None:
-            limits.tmp.renew()
-    # At level uid the folder is the programs' alone.
-    os.chdir(isolation.folder if uid == isolation.child_uid else "/")
+    os.chdir(isolation.folder)
     for kind, values in limits.resources:
         resource.setrlimit(kind, values)
     if isolation.level != "namespaces":
@@ -189,16 +184,21 @@ def enter(isolation: Isolation, limits: ChildLimits, role: Role) -> None:
     if isolation.level == "uid":
         kernel.die_with_parent()
     _restrict(isolation, "python")
+    isolation.server_filter.install()
 
 
-def enter_kept(isolation: Isolation, limits: ChildLimits, language: str) -> None:
+def enter_kept(isolation: Isolation, limits: ChildLimits, language: str, role: Role) -> None:
     """Do for the forks of this process what they may inherit of :func:`enter`, and no more. Raises OSError.
 
     It keeps its user, which is out of reach for programs, and the capability to change it where theirs is another.
     """
     os.setsid()
     isolation.core.leave()
-    os.chdir(isolation.folder)
+    if role is Role.TESTS and isolation.tests is not None:
+        isolation.tests.join()
+        if limits.tmp is not None:
+            limits.tmp.renew()
+    os.chdir(isolation.folder if _uid(isolation, role) == isolation.child_uid else "/")
     for kind, values in limits.resources:
         if kind != resource.RLIMIT_CPU:
             resource.setrlimit(kind, values)
@@ -213,14 +213,17 @@ def enter_kept(isolation: Isolation, limits: ChildLimits, language: str) -> None
     _restrict(isolation, language)
 
 
-def entrance(isolation: Isolation, language: str, changes_user: bool) -> Callable[[tuple[int, int]], None]:
+def entrance(
+    isolation: Isolation, language: str, role: Role, changes_user: bool
+) -> Callable[[tuple[int, int]], None]:
     """Return what is left to do in the forks of a process that entered, given the limits of their CPU seconds.
 
     It raises OSError. ``changes_user``: whether the process entered by :func:`enter_kept`. Everything is bound in
     advance, as a fork that uses few objects copies little memory.
     """
-    uid, changed = isolation.child_uid, changes_user and isolation.level != "namespaces"
-    dies, every, kept = isolation.level == "uid", isolation.core.every, _KEPT[language]
+    uid, changed = _uid(isolation, role), changes_user and isolation.level != "namespaces"
+    dies, every = isolation.level == "uid", isolation.core.every
+    kept = 1 + (TESTS_CHANNEL_FD if role is Role.TESTS else _LAST[language])
     die_with_parent, install = kernel.die_with_parent, isolation.walls_of(language).filter.installer()
     set_affinity, set_limit, cpu = os.sched_setaffinity, resource.setrlimit, resource.RLIMIT_CPU
     set_group, set_user, close = os.setresgid, os.setresuid, os.closerange
@@ -240,6 +243,10 @@ def entrance(isolation: Isolation, language: str, changes_user: bool) -> Callabl
     return enter
 
 
+def _uid(isolation: Isolation, role: Role) -> int:
+    return isolation.judge_uid if role is Role.TESTS else isolation.child_uid
+
+
 def _restrict(isolation: Isolation, language: str) -> None:
     kernel.no_new_privileges()
     rules = isolation.walls_of(language).rules
@@ -252,12 +259,6 @@ def is_folder_used(isolation: Isolation, limits: ChildLimits) -> bool:
     if limits.tmp is not None:
         return not limits.tmp.is_as_new()
     return not is_untouched(isolation.folder)
-
-
-def close(isolation: Isolation, kept: int) -> None:
-    """Close the descriptors of this process from ``kept`` up, and install the filter. Raises OSError."""
-    os.closerange(kept, 1 << 20)
-    isolation.walls_of("python").filter.install()
 
 
 def cpu_limit(isolation: Isolation, cpu_s: float, results: int) -> tuple[int, int]:

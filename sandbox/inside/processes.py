@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import select
-import signal
 from typing import Protocol
 
-from sandbox.inside import kernel, protocol
+from sandbox.inside import protocol
 from sandbox.inside.fork_server import ServedFork
 
-_DEATH_S = 5.0
 _CLOSING_S = 1.0
 _LEAVING_S = 0.05
 
@@ -42,13 +38,12 @@ class Followed(Protocol):
 
 
 class SplitJudge:
-    """The tests of a split judge, a child of this process, which report; and the solution, a fork of a server."""
+    """The tests of a split judge, which report, and the solution: forks of servers that tell their ids."""
 
-    def __init__(self, tests: int, solution: ServedFork) -> None:
+    def __init__(self, tests: ServedFork, solution: ServedFork) -> None:
+        tests.hear_id_soon()
         self._tests, self._solution = tests, solution
-        self._reaped_cpu = 0.0
-        self._ended = False
-        self.death = os.pidfd_open(tests)
+        self.death = tests.death
         self.peak_kb = 0
 
     def began(self, pid: int) -> None:
@@ -56,31 +51,17 @@ class SplitJudge:
 
     def cpu(self) -> float:
         self._solution.hear_id()
-        tests = self._reaped_cpu if self._ended else kernel.process_cpu_s(self._tests)
-        return tests + self._solution.cpu()
+        return self._tests.cpu() + self._solution.cpu()
 
     def alive(self) -> bool:
-        return not self._ended
+        return self._tests.alive()
 
     def end(self, broken: bool) -> int:
         """Kill what still runs; of a solution that ended first the exit code decides."""
-        left_alone = not broken and _exited(self._tests, protocol.GONE_EXIT)
-        os.kill(self._tests, signal.SIGKILL)
-        if not select.select([self.death], [], [], _DEATH_S)[0]:
-            os._exit(1)
-        os.close(self.death)
-        _, status, usage = os.wait4(self._tests, 0)
-        self._ended = True
-        self._reaped_cpu = usage.ru_utime + usage.ru_stime
+        status = self._tests.end(broken)
+        left_alone = not broken and status == protocol.GONE_EXIT
         # The solution ends by itself once nobody asks it anything.
-        closing = _CLOSING_S if left_alone else _LEAVING_S
-        over = not broken and self._solution.ends_within(closing)
+        over = not broken and self._solution.ends_within(_CLOSING_S if left_alone else _LEAVING_S)
         own_end = self._solution.end(broken=not over)
-        self.peak_kb = max(usage.ru_maxrss, self._solution.peak_kb)
-        return own_end if left_alone and over else os.waitstatus_to_exitcode(status)
-
-
-def _exited(pid: int, code: int) -> bool:
-    """Return whether a process exited by itself with that code; it stays to be reaped."""
-    info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    return info is not None and info.si_code == os.CLD_EXITED and info.si_status == code
+        self.peak_kb = max(self._tests.peak_kb, self._solution.peak_kb)
+        return own_end if left_alone and over else status

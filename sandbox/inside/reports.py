@@ -9,6 +9,7 @@ import time
 from sandbox.inside import protocol
 
 RESULT_FD = 3
+TESTS_CHANNEL_FD = 4
 _READY = struct.Struct("<Ic" + protocol.CLOCKS.lstrip("<"))  # a whole result, in one write
 _LENGTH, _TAG = _READY.size - protocol.RESULT_LENGTH.size, protocol.READY
 # Bound here because forks that use few objects copy little memory.

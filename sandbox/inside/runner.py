@@ -25,6 +25,7 @@ from typing import Any
 
 from sandbox.inside import child, kernel, lockdown, protocol, scratch, servers, sweep
 from sandbox.inside.fork_server import ForkServer
+from sandbox.inside.lockdown import Role
 from sandbox.inside.processes import Followed, SplitJudge
 from sandbox.inside.relay import Budget, Relay
 
@@ -92,8 +93,7 @@ class _Server:
         self._isolation = isolation
         self._relay = relay
         self._limits_of = functools.lru_cache(_LIMITS_CACHED)(functools.partial(lockdown.child_limits, isolation))
-        self._fork_tests = os.fork if isolation.tests is None else isolation.tests.fork
-        self._kept: ForkServer | None = None
+        self._kept: dict[Role, ForkServer] = {}
         self._kept_for: tuple[str, tuple[tuple[str, Any], ...]] | None = None
 
     def serve(self) -> child.Job:
@@ -112,53 +112,56 @@ class _Server:
 
     def _one(self, request: child.ForkRequest, sizes: tuple[int, int, int]) -> child.Job | None:
         """Run a program in one process, or a split judge in two. Return only a child's job."""
-        job = self._keep(request)
+        split = request.mode == "split"
+        job = self._keep(request, Role.PROGRAM) or (self._keep(request, Role.TESTS) if split else None)
         if job is not None:
             return job
-        assert self._kept is not None
         reads, writes = _pipes()
         message = marshal.dumps((request.mode, *sizes[1:], request.header["results"]))
+        programs = self._kept[Role.PROGRAM]
         processes: Followed
-        if request.mode == "split":
+        if split:
             ours, theirs = (end.detach() for end in socket.socketpair())
-            self._kept.ask([*writes[:2], theirs], message)
-            os.close(theirs)
-            pid = self._isolation.core.fork(self._fork_tests)
-            if pid == 0:
-                self._kept.channel.detach()  # by its end the descriptor is another one
-                return child.become_tests(request, sizes[2], writes, ours)
+            tests = self._kept[Role.TESTS]
+            programs.ask([*writes[:2], theirs], message)
+            tests.ask([*writes, ours], message)
             os.close(ours)
-            processes = SplitJudge(pid, self._kept.fork())
+            os.close(theirs)
+            processes = SplitJudge(tests.fork(), programs.fork())
         else:
-            self._kept.ask(writes, message)
-            processes = self._kept.fork()
+            programs.ask(writes, message)
+            processes = programs.fork()
         for write in writes:
             os.close(write)
         budget = Budget(*request.header["budget"])
         end = self._relay.follow(processes, reads, request.header, budget)
-        self._clean(end, request.mode == "split")
+        self._clean(end, split)
         self._answer(end)
         return None
 
-    def _keep(self, request: child.ForkRequest) -> child.Job | None:
-        """Have a fork server for programs of these limits and language. Return only a child's job."""
+    def _keep(self, request: child.ForkRequest, role: Role) -> child.Job | None:
+        """Have a fork server for programs, or tests, of these limits and language. Return only a child's job."""
         kind = request.language, tuple(request.header["limits"].items())
-        if self._kept is not None and self._kept.alive and self._kept_for == kind:
-            return None
-        self._let_go()
+        if kind != self._kept_for:
+            self._let_go()
+            self._kept_for = kind
+        if role in self._kept:
+            if self._kept[role].alive:
+                return None
+            self._kept.pop(role).close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
             ours.close()
-            return functools.partial(servers.serve_programs, request, theirs.detach())
+            return functools.partial(servers.serve_programs, request, role, theirs.detach())
         theirs.close()
-        self._kept, self._kept_for = ForkServer(pid, ours), kind
+        self._kept[role] = ForkServer(pid, ours)
         return None
 
     def _let_go(self) -> None:
-        if self._kept is not None:
-            self._kept.close()
-            self._kept = None
+        for server in self._kept.values():
+            server.close()
+        self._kept.clear()
 
     def _each_input(self, request: child.ForkRequest, sizes: tuple[int, int, int]) -> child.Job | None:
         """Run a program on each input, in forks of one isolated process. Return only a child's job."""
@@ -213,8 +216,8 @@ class _Server:
         """Sweep where a program may have left something; where something is left, say so in ``end``."""
         isolation = self._isolation
         untouched = isolation.level != "uid" or scratch.is_untouched(isolation.folder)
-        if untouched and self._kept is not None and self._kept.alive:
-            return  # the fork server has seen that nobody is left
+        if untouched and self._kept and all(server.alive for server in self._kept.values()):
+            return  # they have seen that nobody is left
         self._let_go()
         clean = sweep.is_nobody_left()
         if isolation.level == "uid" and not (clean and untouched):

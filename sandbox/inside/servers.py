@@ -15,34 +15,43 @@ import types
 from functools import partial
 
 from sandbox.inside import child, fork_server, kernel, lockdown, sources, sweep
-from sandbox.inside.child import Asked, ForkRequest, Job, become_program, memory_file, put_in_place
+from sandbox.inside.child import (
+    Asked,
+    ForkRequest,
+    Job,
+    become_program,
+    become_tests,
+    memory_file,
+    put_in_place,
+)
+from sandbox.inside.lockdown import Role
 from sandbox.inside.reports import ready
 from sandbox.inside.sources import NO_FILES, run_script
 
 _QUICK_S = 0.25
-_OUTPUTS = struct.Struct("3i")  # descriptors of a fork: stdout, stderr and what it reports on
-_CONTROL = socket.CMSG_SPACE(_OUTPUTS.size)
+_INT = struct.calcsize("i")
+_CONTROL = socket.CMSG_SPACE(4 * _INT)  # descriptors of a fork: stdout, stderr, results and the channel of tests
 _MESSAGE_BYTES = 1 << 12
 _STREAMS = 5  # the lowest descriptors, on which forks put theirs
 _held: list[object] = []  # what forks do not need any more, and need not free
 
 
-def serve_programs(request: ForkRequest, channel: int) -> Job:
-    """Be the fork server of many programs; return, in each of its forks, the job.
+def serve_programs(request: ForkRequest, role: Role, channel: int) -> Job:
+    """Be the fork server of many programs, or of the tests of many; return, in each of its forks, the job.
 
     It has the requests' stream, from which the forks read what is theirs, and never reads of it itself.
     """
     isolation, language, limits = request.isolation, request.language, request.header["limits"]
     try:
         asked = socket.socket(fileno=kernel.above_streams(channel))
-        nothing = os.open(os.devnull, os.O_RDWR)
-        child.place([0, *[nothing] * (_STREAMS - 1)])
-        lockdown.enter_kept(isolation, request.limits, language)
-        enter = lockdown.entrance(isolation, language, changes_user=True)
+        _reserve(1)
+        lockdown.enter_kept(isolation, request.limits, language, role)
+        enter = lockdown.entrance(isolation, language, role, changes_user=True)
     except OSError:
         os._exit(1)
     _held.extend((request, asked, enter))
-    more = () if language == "python" else (isolation.node,)
+    more = () if isolation.node is None or language == "python" else (isolation.node,)
+    become = become_tests if role is Role.TESTS else become_program
     while True:
         message, outputs = _received(asked, 0)
         mode, payload, given, results = marshal.loads(message)
@@ -51,7 +60,7 @@ def serve_programs(request: ForkRequest, channel: int) -> Job:
         isolation.core.stay()
         pid = os.fork()
         if pid == 0:
-            return become_program(work, entered, [*outputs, *more])
+            return become(work, entered, [*outputs, *more])
         isolation.core.leave()
         if mode == "split":
             asked.send(fork_server.NEXT.pack(pid))
@@ -60,6 +69,9 @@ def serve_programs(request: ForkRequest, channel: int) -> Job:
         ended, _ = _waited(pid)
         if not sweep.is_nobody_left():
             os._exit(1)
+        if role is Role.TESTS and request.limits.tmp is not None and not request.limits.tmp.is_as_new():
+            asked.send(ended + fork_server.NEXT.pack(fork_server.NONE))
+            os._exit(0)  # the next one mounts it anew
         asked.send(ended + fork_server.NEXT.pack(0))
 
 
@@ -73,11 +85,9 @@ def serve_inputs(request: ForkRequest, size: int, channel: int) -> Job:
         payload = child.read_exactly(size)
         inputs = [child.read_exactly(length) for length in request.header["inputs"]]
         asked = socket.socket(fileno=kernel.above_streams(channel))
-        nothing = os.open(os.devnull, os.O_RDWR)
-        child.place([nothing] * _STREAMS)
-        lockdown.enter(isolation, request.limits, lockdown.Role.PROGRAM)
-        isolation.server_filter.install()
-        enter = lockdown.entrance(isolation, "python", changes_user=False)
+        _reserve(0)
+        lockdown.enter(isolation, request.limits)
+        enter = lockdown.entrance(isolation, "python", Role.PROGRAM, changes_user=False)
         source = marshal.loads(payload)["source"]
     except (OSError, ValueError, EOFError):
         os._exit(1)
@@ -137,4 +147,11 @@ def _received(channel: socket.socket, flags: int) -> tuple[bytes, tuple[int, ...
         return b"", ()
     if not message:
         os._exit(0)
-    return message, _OUTPUTS.unpack(control[0][2])
+    return message, struct.unpack(f"{len(control[0][2]) // _INT}i", control[0][2])
+
+
+def _reserve(first: int) -> None:
+    """Take the lowest descriptors from ``first`` on, so that no other gets a number on which a fork needs one."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in range(first, _STREAMS):
+        os.dup2(nothing, number)

@@ -28,7 +28,6 @@ from sandbox.inside.remote import Remote
 SOURCE = "solution.py"
 NO_FILES = Files()
 CHANNEL_FD = reports.RESULT_FD  # of the solution in a split judge, which has no result pipe
-TESTS_CHANNEL_FD = reports.RESULT_FD + 1
 # Sources without these words need no file of their own, and nothing of them has to be finalized, which costs time.
 _OWN_FILE = re.compile("__file__|argv")
 _FINALIZED = re.compile("__del__|weakref|yield|open|File|Writer|TextIO")
@@ -226,7 +225,7 @@ def serve_tests(source: str, out_bytes: int) -> None:
 def judge(tests: tester.Tests, out_bytes: int) -> None:
     """Run the tests of the solution at the other end of the channel."""
     limit = out_bytes + _MESSAGE_SLACK
-    channel = Channel(TESTS_CHANNEL_FD, limit)
+    channel = Channel(reports.TESTS_CHANNEL_FD, limit)
     try:
         loaded = channel.receive()
     except ClosedError:
