@@ -33,14 +33,16 @@ class ForkServer:
     once. It ends by itself, with forks still asked for, when one has used the folder of programs.
     """
 
-    def __init__(self, pid: int, channel: socket.socket) -> None:
+    def __init__(self, pid: int, channel: socket.socket, core: kernel.Core) -> None:
         self._pid = pid
+        self._core = core
         self.channel = channel
         self.next_pid: int | None = None
         self.alive = True
 
     def ask(self, descriptors: list[int], message: bytes = FORK) -> None:
         """Ask it for a fork, which gets the ``descriptors``: its stdout, stderr and what it reports on."""
+        self._core.share(self._pid)
         with contextlib.suppress(OSError):  # it is gone, which the wait for the fork's end will find
             socket.send_fds(self.channel, [message], descriptors)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -68,30 +69,19 @@ def fork_unwaited(flags: int) -> int:
 
 
 class Core:
-    """Keeps a fork on the core of its parent, whose caches hold what it will touch.
+    """Keeps forks on the core of the runner, whose caches hold what they will touch.
 
-    The scheduler would place it on the idlest core, which costs more than a short program.
+    The scheduler would place each on the idlest core, which costs more than a short program.
     """
 
     def __init__(self) -> None:
         self.every = os.sched_getaffinity(0)
         self._each = {cpu: {cpu} for cpu in self.every}
 
-    def fork(self, fork: Callable[[], int] = os.fork) -> int:
-        """Fork by ``fork``, as :func:`os.fork`. The child must :meth:`leave` before it runs what may take long."""
-        self.stay()
-        pid = fork()
-        if pid:
-            self.leave()
-        return pid
-
-    def stay(self) -> None:
-        """Keep this process, and forks of it, on the core that it is on. Raises OSError."""
-        os.sched_setaffinity(0, self._each.get(_libc.sched_getcpu(), self.every))
-
-    def leave(self) -> None:
-        """Let the scheduler move this process again. Raises OSError."""
-        os.sched_setaffinity(0, self.every)
+    def share(self, server: int) -> None:
+        """Keep a fork server on the core of this process. Its forks must leave it before what may take long."""
+        with contextlib.suppress(OSError):  # without the capability for a server of another user; or it is gone
+            os.sched_setaffinity(server, self._each.get(_libc.sched_getcpu(), self.every))
 
 
 def setns(fd: int, flags: int) -> None:

@@ -172,7 +172,6 @@ def enter(isolation: Isolation, limits: ChildLimits) -> None:
     """
     uid = isolation.child_uid
     os.setsid()
-    isolation.core.leave()
     os.chdir(isolation.folder)
     for kind, values in limits.resources:
         resource.setrlimit(kind, values)
@@ -193,7 +192,6 @@ def enter_kept(isolation: Isolation, limits: ChildLimits, language: str, role: R
     It keeps its user, which is out of reach for programs, and the capability to change it where theirs is another.
     """
     os.setsid()
-    isolation.core.leave()
     if role is Role.TESTS and isolation.tests is not None:
         isolation.tests.join()
         if limits.tmp is not None:
@@ -256,9 +254,10 @@ def _restrict(isolation: Isolation, language: str) -> None:
 
 def is_folder_used(isolation: Isolation, limits: ChildLimits) -> bool:
     """Return whether a program used the folder that it may write to, since it was last clean. Raises OSError."""
-    if limits.tmp is not None:
-        return not limits.tmp.is_as_new()
-    return not is_untouched(isolation.folder)
+    if not is_untouched(isolation.folder):
+        return True
+    # Where programs own the folder they can set the mark.
+    return isolation.level == "namespaces" and limits.tmp is not None and not limits.tmp.is_as_new()
 
 
 def cpu_limit(isolation: Isolation, cpu_s: float, results: int) -> tuple[int, int]:

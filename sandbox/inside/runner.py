@@ -155,7 +155,7 @@ class _Server:
             ours.close()
             return functools.partial(servers.serve_programs, request, role, theirs.detach())
         theirs.close()
-        self._kept[role] = ForkServer(pid, ours)
+        self._kept[role] = ForkServer(pid, ours, self._isolation.core)
         return None
 
     def _let_go(self) -> None:
@@ -168,12 +168,12 @@ class _Server:
         self._let_go()
         header = request.header
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = self._isolation.core.fork()
+        pid = os.fork()
         if pid == 0:
             ours.close()
             return functools.partial(servers.serve_inputs, request, sizes[1], theirs.detach())
         theirs.close()
-        server, budget = ForkServer(pid, ours), Budget(*header["budget"])
+        server, budget = ForkServer(pid, ours, self._isolation.core), Budget(*header["budget"])
         asked: deque[list[int]] = deque()
         ahead = 1 if header["stepwise"] else _AHEAD
         for rest in reversed(range(len(header["inputs"]))):

@@ -29,8 +29,9 @@ from sandbox.inside.reports import ready
 from sandbox.inside.sources import NO_FILES, run_script
 
 _QUICK_S = 0.25
-_INT = struct.calcsize("i")
-_CONTROL = socket.CMSG_SPACE(4 * _INT)  # descriptors of a fork: stdout, stderr, results and the channel of tests
+# Descriptors of a fork: stdout, stderr, what it reports on, and the channel of tests.
+_THREE, _FOUR = struct.Struct("3i"), struct.Struct("4i")
+_CONTROL = socket.CMSG_SPACE(_FOUR.size)
 _MESSAGE_BYTES = 1 << 12
 _STREAMS = 5  # the lowest descriptors, on which forks put theirs
 _held: list[object] = []  # what forks do not need any more, and need not free
@@ -51,17 +52,15 @@ def serve_programs(request: ForkRequest, role: Role, channel: int) -> Job:
         os._exit(1)
     _held.extend((request, asked, enter))
     more = () if isolation.node is None or language == "python" else (isolation.node,)
-    become = become_tests if role is Role.TESTS else become_program
+    become, descriptors = (become_tests, _FOUR) if role is Role.TESTS else (become_program, _THREE)
     while True:
-        message, outputs = _received(asked, 0)
+        message, outputs = _received(asked, descriptors, 0)
         mode, payload, given, results = marshal.loads(message)
         work = Asked(language, mode, payload, given, isolation.folder, limits["memory_mb"], limits["out_bytes"])
         entered = partial(enter, lockdown.cpu_limit(isolation, limits["cpu_s"], results))
-        isolation.core.stay()
         pid = os.fork()
         if pid == 0:
             return become(work, entered, [*outputs, *more])
-        isolation.core.leave()
         if mode == "split":
             asked.send(fork_server.NEXT.pack(pid))
         for output in outputs:
@@ -97,11 +96,10 @@ def serve_inputs(request: ForkRequest, size: int, channel: int) -> Job:
     before = b""  # how the fork before ended, which is said when the next one runs, so that that need not wait
     while inputs:
         given = inputs.pop(0)
-        _, outputs = _received(asked, 0 if not before else socket.MSG_DONTWAIT)
+        _, outputs = _received(asked, _THREE, 0 if not before else socket.MSG_DONTWAIT)
         if not outputs and before:
             asked.send(before + fork_server.NEXT.pack(0))
-            before, (_, outputs) = b"", _received(asked, 0)
-        isolation.core.stay()
+            before, (_, outputs) = b"", _received(asked, _THREE, 0)
         pid = os.fork()
         if pid == 0:
             inputs.clear()
@@ -113,7 +111,6 @@ def serve_inputs(request: ForkRequest, size: int, channel: int) -> Job:
                 os._exit(1)
             ready()
             return partial(run_script, source, NO_FILES, out_bytes, code)
-        isolation.core.leave()
         if before:
             asked.send(before + fork_server.NEXT.pack(pid))
         for output in outputs:
@@ -126,7 +123,7 @@ def serve_inputs(request: ForkRequest, size: int, channel: int) -> Job:
             break
     asked.send(before + fork_server.NEXT.pack(0))
     while True:  # the runner would not hear this last message from a process that ends with others unread
-        _received(asked, 0)
+        _received(asked, _THREE, 0)
 
 
 def _waited(pid: int) -> tuple[bytes, bool]:
@@ -136,7 +133,7 @@ def _waited(pid: int) -> tuple[bytes, bool]:
     return fork_server.ENDED.pack(status, cpu_s, usage.ru_maxrss), status == 0 and cpu_s < _QUICK_S
 
 
-def _received(channel: socket.socket, flags: int) -> tuple[bytes, tuple[int, ...]]:
+def _received(channel: socket.socket, descriptors: struct.Struct, flags: int) -> tuple[bytes, tuple[int, ...]]:
     """Receive what is said of the next fork, and its descriptors; none where the flags forbid to wait.
 
     Exit when the channel ends.
@@ -147,7 +144,7 @@ def _received(channel: socket.socket, flags: int) -> tuple[bytes, tuple[int, ...
         return b"", ()
     if not message:
         os._exit(0)
-    return message, struct.unpack(f"{len(control[0][2]) // _INT}i", control[0][2])
+    return message, descriptors.unpack(control[0][2])
 
 
 def _reserve(first: int) -> None:

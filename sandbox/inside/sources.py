@@ -5,8 +5,6 @@ Reports are claims about values, never verdicts: the host compares.
 
 from __future__ import annotations
 
-import _thread
-import atexit
 import contextlib
 import gc
 import os
@@ -17,6 +15,10 @@ import traceback
 import types
 import typing
 import weakref
+from _thread import _count
+from atexit import _run_exitfuncs
+from os import _exit, close, getcwd
+from types import ModuleType
 from typing import TextIO
 
 from sandbox.inside import node, protocol, reports, served, tester, values
@@ -35,22 +37,19 @@ _MESSAGE_SLACK = 1 << 12
 _ALIVE = "__couplet_alive__"
 
 
-class _Loader:
-    """The loader of a program's module: tracebacks and the module inspect ask it for the source."""
+class _Loader(str):
+    """The source of a program as the loader of its module, which tracebacks and the module inspect ask for it."""
 
-    __slots__ = ("_source",)
-
-    def __init__(self, source: str) -> None:
-        self._source = source
+    __slots__ = ()
 
     def get_source(self, _name: str) -> str:
-        return self._source
+        return str(self)
 
 
 def _module(name: str, source: str) -> types.ModuleType:
     """Make the module that a source will be run as; only ``sys.modules`` holds it."""
-    module = types.ModuleType(name)
-    module.__dict__.update(__file__=f"{os.getcwd()}/{SOURCE}", __loader__=_Loader(source))
+    module = ModuleType(name)
+    module.__dict__.update(__file__=f"{getcwd()}/{SOURCE}", __loader__=_Loader(source))
     sys.modules[name] = module
     return module
 
@@ -91,10 +90,11 @@ def compiled_early(source: str) -> types.CodeType | None:
 def run_script(source: str, files: Files, out_bytes: int, code: types.CodeType | None = None) -> None:
     """Run the source as a script; ``code``: what it compiles to, where that is known."""
     if not files.collected:
-        os.close(reports.RESULT_FD)
+        close(reports.RESULT_FD)
     exit_code = 0
     try:
-        files.write()
+        if files is not NO_FILES:
+            files.write()
         _execute(code or _compiled(source), source, _module("__main__", source))
     except SystemExit as error:
         exit_code = _exit_code(error)
@@ -104,7 +104,7 @@ def run_script(source: str, files: Files, out_bytes: int, code: types.CodeType |
     exit_code = _finish(exit_code, finalizing=_FINALIZED.search(source) is not None)
     if files.collected:
         files.report(out_bytes)
-    os._exit(exit_code)
+    _exit(exit_code)
 
 
 def run_node(source: str, files: Files, heap_mb: int) -> None:
@@ -143,9 +143,9 @@ def _print_error(error: BaseException) -> None:
 def _finish(code: int, finalizing: bool) -> int:
     """Do what the interpreter does at exit, without tearing the runner's modules down; return the exit code."""
     try:
-        if _thread._count():  # threads beside this one
+        if _count():  # threads beside this one
             threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
+        _run_exitfuncs()
         _flush(sys.stdout, sys.stderr)
         if finalizing:
             _finalize()
