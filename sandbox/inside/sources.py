@@ -149,8 +149,8 @@ def _finish(code: int, finalizing: bool) -> int:
         _flush(sys.stdout, sys.stderr)
         if finalizing:
             _finalize()
-        if sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
-            _flush(sys.__stdout__, sys.__stderr__)  # what the program put others in the place of comes last
+        if finalizing or sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
+            _flush(sys.__stdout__, sys.__stderr__)  # if the program put others in their place, they come last
     except BaseException:  # noqa: BLE001 - hostile code may run here as well
         code = code or 1
     return code
