@@ -37,13 +37,16 @@ _MESSAGE_SLACK = 1 << 12
 _ALIVE = "__couplet_alive__"
 
 
-class _Loader(str):
-    """The source of a program as the loader of its module, which tracebacks and the module inspect ask for it."""
+class _Loader:
+    """The loader of a program's module: tracebacks and the module inspect ask it for the source."""
 
-    __slots__ = ()
+    __slots__ = ("_source",)
+
+    def __init__(self, source: str) -> None:
+        self._source = source
 
     def get_source(self, _name: str) -> str:
-        return str(self)
+        return self._source
 
 
 def _module(name: str, source: str) -> types.ModuleType:
