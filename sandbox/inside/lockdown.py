@@ -34,6 +34,8 @@ _FIXED_LIMITS = {
     resource.RLIMIT_NPROC: (_TASKS, _TASKS),
 }
 # Address space last: setting the others may need some.
+# Of the forks alone: a server runs for long, and tasks of its user elsewhere may count.
+_OF_EACH = (resource.RLIMIT_CPU, resource.RLIMIT_NPROC)
 # The last descriptor of a program: what it reports on, behind the standard streams, or Node.
 _LAST = {"python": RESULT_FD, "javascript": node.PROGRAM_FD}
 _LIMITED = (
@@ -198,7 +200,7 @@ def enter_kept(isolation: Isolation, limits: ChildLimits, language: str, role: R
             limits.tmp.renew()
     os.chdir(isolation.folder if _uid(isolation, role) == isolation.child_uid else "/")
     for kind, values in limits.resources:
-        if kind != resource.RLIMIT_CPU:
+        if kind not in _OF_EACH:
             resource.setrlimit(kind, values)
     if isolation.level != "namespaces":
         os.setgroups([])
@@ -223,12 +225,14 @@ def entrance(
     dies, every = isolation.level == "uid", isolation.core.every
     kept = 1 + (TESTS_CHANNEL_FD if role is Role.TESTS else _LAST[language])
     die_with_parent, install = kernel.die_with_parent, isolation.walls_of(language).filter.installer()
-    set_affinity, set_limit, cpu = os.sched_setaffinity, resource.setrlimit, resource.RLIMIT_CPU
+    set_affinity, set_limit, (cpu, tasks) = os.sched_setaffinity, resource.setrlimit, _OF_EACH
+    most = _below(isolation.ceilings[tasks], *_FIXED_LIMITS[tasks])
     set_group, set_user, close = os.setresgid, os.setresuid, os.closerange
 
     def enter(seconds: tuple[int, int]) -> None:
         set_affinity(0, every)
         set_limit(cpu, seconds)
+        set_limit(tasks, most)
         if changed:
             # The capabilities go with the user that has them.
             set_group(uid, uid, uid)
