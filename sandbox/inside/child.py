@@ -1,4 +1,4 @@
-"""How a fork of the runner becomes a program: it takes its part of the request, locks itself down, says READY.
+"""How a fork of a fork server becomes a program: it takes its part of the request, locks itself down, says READY.
 
 What it does then is a job (see :mod:`sandbox.inside.sources`). Everything after READY is hostile.
 """

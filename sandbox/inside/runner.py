@@ -1,7 +1,8 @@
-"""The fork server inside a slot: one request, one fork, one answer at a time.
+"""The first process inside a slot's walls: one request, one program, one answer at a time.
 
-It never reads a program, an input or an output into its own heap, because the next program is forked from
-that heap: the child reads the payload itself, and output passes through one buffer that children do not get.
+It keeps the fork servers that programs come from (:mod:`sandbox.inside.servers`). They are forks of it, so it never
+reads a program, an input or an output into its own heap: the program's process reads the payload itself, and output
+passes through one buffer that forks do not get.
 """
 
 from __future__ import annotations
