@@ -1,8 +1,8 @@
 """The first process inside a slot's walls: one request, one program, one answer at a time.
 
-It keeps the fork servers that programs come from (:mod:`sandbox.inside.servers`). They are forks of it, so it never
-reads a program, an input or an output into its own heap: the program's process reads the payload itself, and output
-passes through one buffer that forks do not get.
+It keeps the fork servers that programs come from (:mod:`sandbox.inside.servers`). They are forks of it, so it
+never reads a program, an input or an output into its own heap: the program's process reads the payload itself, and
+output passes through one buffer that forks do not get.
 """
 
 from __future__ import annotations
