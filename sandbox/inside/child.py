@@ -1,4 +1,4 @@
-"""How a fork of the runner becomes a program: it takes its part of the request, locks itself down, says READY.
+"""How a fork of a fork server becomes a program: it takes its part of the request, locks itself down, says READY.
 
 What it does then is a job (see :mod:`sandbox.inside.sources`). Everything after READY is hostile.
 """
@@ -6,26 +6,40 @@ What it does then is a job (see :mod:`sandbox.inside.sources`). Everything after
 from __future__ import annotations
 
 import linecache
-import marshal
 import os
-import socket
 import sys
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from marshal import loads
+from os import dup2, lseek, memfd_create, read, write
+from typing import Any, NamedTuple
 
-from sandbox.inside import fork_server, kernel, lockdown, protocol, reports, sources, tester
+from sandbox.inside import lockdown, protocol, sources, tester
 from sandbox.inside.channel import Channel, ClosedError
 from sandbox.inside.files import Files
-from sandbox.inside.lockdown import Role
+from sandbox.inside.reports import ready
+from sandbox.inside.sources import NO_FILES, judge, run_calls, run_script, serve_tests
 
-_QUICK_S = 0.25
-_OUTPUTS = 3  # pipes of a fork: stdout, stderr and results
+_CHUNK = 1 << 20
 
-Job = Callable[[], None]
-Prepared = tuple[list[int], Job]  # descriptors for 0, 1, 2 and so on; what to do once isolated
+#: What is left to do in a process, which ends there or, in a fork of it, returns what is to be done instead.
+Job = Callable[[], Any]
+
+
+class Asked(NamedTuple):
+    """What a fork server knows of a program, which it never reads: ``payload`` and ``given`` are lengths.
+
+    They are those of its source and of its input, which wait on the requests' stream.
+    """
+
+    language: str
+    mode: str
+    payload: int
+    given: int
+    folder: str
+    memory_mb: int
+    out_bytes: int
 
 
 @dataclass(frozen=True)
@@ -49,183 +63,101 @@ class ForkRequest:
         return int(self.header["limits"]["out_bytes"])
 
 
-def become_program(request: ForkRequest, sizes: tuple[int, int], pipes: list[int]) -> Job:
-    """Turn this fork into a program that reports for itself: set it up, report READY and return its job.
+def become_program(asked: Asked, enter: Callable[[], None], outputs: list[int]) -> Job:
+    """Turn this fork of a server into a program: set it up, report READY, return its job.
 
-    ``sizes``: bytes of payload and input that wait on the request stream.
+    ``enter``: isolates it. ``outputs``: its stdout, stderr and what it reports on. In a split judge that is the
+    channel to the tests; the program leaves them unread, and loses the stream that they are on.
     """
-
-    def prepare() -> Prepared:
-        payload = marshal.loads(_read_exactly(sizes[0]))
-        given = _read_exactly(sizes[1])
+    language, mode, payload_size, given_size, folder, memory_mb, out_bytes = asked
+    files, given = NO_FILES, b""
+    job: Job
+    try:
+        payload = loads(read_exactly(payload_size))
         source = payload["source"]
-        files = Files(payload.get("files", {}), payload.get("collected", []), request.isolation.folder)
-        job: Job
-        if request.language == "javascript":
-            if request.isolation.node is None:
-                raise OSError("nothing here runs javascript")
-            job = partial(sources.run_node, source, files, int(request.header["limits"]["memory_mb"]))
-            return [_memory_file(given), *pipes, request.isolation.node], job
-        if request.mode == "stdin":
-            return [_memory_file(given), *pipes], partial(sources.run_script, source, files, request.out_bytes)
-        if request.mode == "forge":
-            job = partial(sources.run_inside, source, tester.Tests(**marshal.loads(given)), request.out_bytes)
+        if mode != "split":
+            given = read_exactly(given_size)
+        if "files" in payload:
+            files = Files(payload["files"], payload["collected"], folder)
+        if language == "javascript":
+            job = partial(sources.run_node, source, files, memory_mb)
+        elif mode == "stdin":
+            job = partial(run_script, source, files, out_bytes)
+        elif mode == "split":
+            job = partial(serve_tests, source, out_bytes)
+        elif mode == "forge":
+            job = partial(sources.run_inside, source, tester.Tests(**loads(given)), out_bytes)
         else:
-            job = partial(sources.run_calls, source, payload["calls"], files, request.out_bytes)
-        return [_memory_file(b""), *pipes], job
-
-    job = _isolated(request, prepare, Role.PROGRAM, request.language)
-    reports.ready()
-    return job
-
-
-def become_fork_server(request: ForkRequest, size: int, channel: int, each: lockdown.ChildLimits) -> Job:
-    """Turn this fork into the fork server of one program; return, in each of its forks, the job.
-
-    It is isolated, but for the calls that it needs to fork, before it looks at the program. ``each``: the limits
-    of a fork.
-    """
-    try:
-        payload = _read_exactly(size)
-        inputs = [_read_exactly(length) for length in request.header["inputs"]]
-        asked = socket.socket(fileno=kernel.above_streams(channel))
-        nothing = os.open(os.devnull, os.O_RDWR)
-        _place([nothing] * 3)
-        lockdown.enter(request.isolation, request.limits, Role.PROGRAM)
-        request.isolation.server_filter.install()
-        source = marshal.loads(payload)["source"]
-    except (OSError, ValueError, EOFError):
-        os._exit(1)
-    code: types.CodeType | None = None
-    before = b""  # how the fork before ended, which is said when the next one runs, so that that need not wait
-    for given in inputs:
-        pipes = _asked_for(asked, 0 if not before else socket.MSG_DONTWAIT)
-        if not pipes and before:
-            asked.send(before + fork_server.NEXT.pack(0))
-            before, pipes = b"", _asked_for(asked, 0)
-        pid = request.isolation.core.fork()
-        if pid == 0:
-            inputs.clear()
-            asked.close()
-            job = partial(sources.run_script, source, sources.NO_FILES, request.out_bytes, code)
-            return _served(request, each, [_memory_file(given), *pipes], job)
-        if before:
-            asked.send(before + fork_server.NEXT.pack(pid))
-        for pipe in pipes:
-            os.close(pipe)
-        _, status, usage = os.wait4(pid, 0)
-        before = fork_server.ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
-        # The fork has shown that compiling it is quick, so that the next ones need not do it again.
-        if code is None and status == 0 and usage.ru_utime + usage.ru_stime < _QUICK_S:
-            code = sources.compiled_early(source)
-        if lockdown.is_folder_used(request.isolation, request.limits):
-            break
-    asked.send(before + fork_server.NEXT.pack(0))
-    while True:  # the runner would not hear this last message from a process that ends with others unread
-        _asked_for(asked, 0)
-
-
-def _asked_for(channel: socket.socket, flags: int) -> list[int]:
-    """Receive the pipes of the next fork; none where the flags forbid to wait. Exit when the channel ends."""
-    try:
-        message, pipes, _, _ = socket.recv_fds(channel, len(fork_server.FORK), _OUTPUTS, flags)
-    except BlockingIOError:
-        return []
-    if not message:
-        os._exit(0)
-    return pipes
-
-
-def _served(request: ForkRequest, limits: lockdown.ChildLimits, descriptors: list[int], job: Job) -> Job:
-    """Isolate this fork of a fork server; report READY and return its job."""
-    _place(descriptors)
-    try:
-        lockdown.enter_fork(request.isolation, limits)
-        lockdown.close(request.isolation, kept=len(descriptors))
-    except OSError as error:
+            job = partial(run_calls, source, payload["calls"], files, out_bytes)
+        put_in_place(memory_file(given if mode == "stdin" else b""), outputs)
+        enter()
+    except (OSError, ValueError, EOFError) as error:
         os.write(2, f"setup: {error}".encode())
         os._exit(1)
-    reports.ready()
+    if mode == "split":
+        Channel(sources.CHANNEL_FD, 0).send(protocol.READY)
+    else:
+        ready()
     return job
 
 
-def become_solution(request: ForkRequest, size: int, outputs: list[int], channel: int) -> Job:
-    """Turn this fork into the solution of a split judge and return its job.
+def become_tests(asked: Asked, enter: Callable[[], None], outputs: list[int]) -> Job:
+    """Turn this fork of a server into the tests of a split judge and return its job.
 
-    It leaves the tests unread, and loses the stream that they are on.
+    ``outputs``: as of a program, and the channel to the solution.
     """
-
-    def prepare() -> Prepared:
-        source = marshal.loads(_read_exactly(size))["source"]
-        return [_memory_file(b""), *outputs, channel], partial(sources.serve_tests, source, request.out_bytes)
-
-    job = _isolated(request, prepare, Role.PROGRAM)
-    Channel(sources.CHANNEL_FD, 0).send(protocol.READY)
-    return job
-
-
-def become_tests(request: ForkRequest, size: int, pipes: list[int], channel: int) -> Job:
-    """Turn this fork into the tests of a split judge and return its job."""
-
-    def prepare() -> Prepared:
-        # The tests come after the source on the stream: they may be read once the solution has what is its own.
-        if Channel(channel, len(protocol.READY)).receive() != protocol.READY:
-            raise OSError("the solution's process was not set up")
-        tests = tester.Tests(**marshal.loads(_read_exactly(size)))
-        return [_memory_file(b""), *pipes, channel], partial(sources.judge, tests, request.out_bytes)
-
-    job = _isolated(request, prepare, Role.TESTS)
-    reports.ready()
-    return job
-
-
-def run(job: Job) -> None:
-    """Run the job and end the process; never returns.
-
-    The standard streams are the server's own objects: unused so far, and on the child's descriptors by now.
-    """
-    sys.argv[:] = [sources.SOURCE]
-    linecache.clearcache()
-    job()
-    os._exit(0)
-
-
-def _isolated(request: ForkRequest, prepare: Callable[[], Prepared], role: Role, language: str = "python") -> Job:
-    """Prepare the job and isolate this process; on failure write the reason to stderr and exit before READY."""
     try:
-        descriptors, job = prepare()
-        _place(descriptors)
-        lockdown.enter(request.isolation, request.limits, role, language)
-        lockdown.close(request.isolation, len(descriptors), language)
-        return job
+        # The tests come after the source on the stream: they may be read once the solution has what is its own.
+        if Channel(outputs[-1], len(protocol.READY)).receive() != protocol.READY:
+            raise OSError("the solution's process was not set up")
+        tests = tester.Tests(**loads(read_exactly(asked.given)))
+        put_in_place(memory_file(b""), outputs)
+        enter()
     except (OSError, ValueError, EOFError, ClosedError) as error:
         os.write(2, f"setup: {error}".encode())
         os._exit(1)
+    ready()
+    return partial(judge, tests, asked.out_bytes)
 
 
-def _read_exactly(size: int) -> bytes:
-    parts = []
-    while size:
-        part = os.read(0, min(size, 1 << 20))
+def run(job: Job | None) -> None:
+    """Run the job, and the one that it returns in a fork, and so on; then end the process; never returns.
+
+    The standard streams are the runner's own objects: unused so far, and on the program's descriptors by now.
+    """
+    sys.argv[:] = [sources.SOURCE]
+    linecache.clearcache()
+    while job is not None:
+        job = job()
+    os._exit(0)
+
+
+def read_exactly(size: int) -> bytes:
+    """Read so many bytes from the requests' stream. Raises OSError where it ends."""
+    data = read(0, min(size, _CHUNK)) if size else b""
+    while len(data) < size:
+        part = read(0, min(size - len(data), _CHUNK))
         if not part:
             raise OSError("request cut off")
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+        data += part
+    return data
 
 
-def _memory_file(content: bytes) -> int:
-    file = os.memfd_create("stdin", 0)
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(file, rest) :]
-    os.lseek(file, 0, os.SEEK_SET)
+def memory_file(content: bytes) -> int:
+    """Make a file in memory, to be read from its beginning."""
+    file = memfd_create("stdin", 0)
+    if content:
+        written = write(file, content)
+        while written < len(content):
+            written += write(file, memoryview(content)[written:])
+        lseek(file, 0, 0)
     return file
 
 
-def _place(descriptors: list[int]) -> None:
-    """Move the descriptors onto 0, 1, 2 and so on."""
-    # Move out of the way first: one of them may itself have one of the low numbers.
-    high = [os.dup(fd) for fd in descriptors]
-    for target, fd in enumerate(high):
-        os.dup2(fd, target, inheritable=True)
+def put_in_place(first: int, others: Sequence[int]) -> None:
+    """Put descriptors, none of which has one of the lowest numbers, on 0, 1, 2 and so on."""
+    dup2(first, 0)
+    target = 1
+    for descriptor in others:
+        dup2(descriptor, target)
+        target += 1

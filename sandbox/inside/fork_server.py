@@ -1,6 +1,6 @@
-"""The runner's end of a program's fork server, a child that is isolated once and forked for each input.
+"""The runner's end of a fork server: a child that is isolated once and forked for each program, or each input.
 
-See :func:`sandbox.inside.child.become_fork_server` for the server itself. Neither trusts what was forked.
+See :mod:`sandbox.inside.servers` for the servers themselves. Neither end trusts what was forked.
 """
 
 from __future__ import annotations
@@ -8,37 +8,43 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import signal
 import socket
 import struct
+import time
 
-from sandbox.inside import kernel
+from sandbox.inside import kernel, protocol
 
-#: Asks for a fork that writes to the pipes sent along.
+#: Asks the fork server of one program for a fork that writes to the pipes sent along.
 FORK = b"f"
 #: Says how a fork ended: its wait status, CPU seconds and peak memory in KiB;
 ENDED = struct.Struct("<idQ")
-#: and, in the same message, the id of the next one, 0 where none runs yet.
+#: and, in the same message, the id of the next one, 0 where none runs yet. Alone: the id of a fork just begun.
 NEXT = struct.Struct("<I")
+#: In place of the next one's id: there will be none, as the server ends.
+NONE = (1 << 32) - 1
 
 
 class ForkServer:
     """``pid``: of the server, a child of this process; ``channel``: a socket that keeps messages apart.
 
-    It may be asked for the next fork before the one that runs has ended, and then starts it at once. It ends by
-    itself, with forks still asked for, when one has used the folder of programs.
+    That of one program may be asked for the next fork before the one that runs has ended, and then starts it at
+    once. It ends by itself, with forks still asked for, when one has used the folder of programs.
     """
 
-    def __init__(self, pid: int, channel: socket.socket) -> None:
+    def __init__(self, pid: int, channel: socket.socket, core: kernel.Core) -> None:
         self._pid = pid
+        self._core = core
         self.channel = channel
         self.next_pid: int | None = None
-        self._alive = True
+        self.alive = True
 
-    def ask(self, pipes: list[int]) -> None:
-        """Ask it to fork for its next input. The fork writes to ``pipes``: stdout, stderr and results."""
+    def ask(self, descriptors: list[int], message: bytes = FORK) -> None:
+        """Ask it for a fork, which gets the ``descriptors``: its stdout, stderr and what it reports on."""
+        self._core.share(self._pid)
         with contextlib.suppress(OSError):  # it is gone, which the wait for the fork's end will find
-            socket.send_fds(self.channel, [FORK], pipes)
+            socket.send_fds(self.channel, [message], descriptors)
 
     def fork(self) -> ServedFork:
         """Return the fork that runs or is about to."""
@@ -47,13 +53,13 @@ class ForkServer:
 
     def kill(self) -> None:
         """Kill the server and wait for it, once."""
-        self._alive = False
+        self.alive = False
         os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
 
     def close(self) -> None:
         """End the server, and a fork that it has started since, and close the channel."""
-        if self._alive:
+        if self.alive:
             self.kill()
         if self.next_pid is not None:
             end_orphan(self.next_pid)
@@ -88,6 +94,27 @@ class ServedFork:
     def began(self, pid: int) -> None:
         self._pid = pid
 
+    def hear_id_soon(self) -> None:
+        """Wait a moment for the id, after which ``death`` means what it says."""
+        select.select([self.death], [], [], protocol.SETUP_S)
+        self.hear_id()
+
+    def hear_id(self) -> None:
+        """Take the id from a server that tells it as the fork begins, if it has come."""
+        if self._pid is None and len(message := self._heard(socket.MSG_DONTWAIT)) == NEXT.size:
+            (self._pid,) = NEXT.unpack(message)
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for the end of a fork whose server tells its id; return whether it came."""
+        deadline = time.monotonic() + seconds
+        while select.select([self.death], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if self._pid is not None:
+                return True
+            self.hear_id()
+            if self._pid is None:
+                return True  # the server is gone
+        return False
+
     def cpu(self) -> float:
         if not self._ended and self._pid is not None:
             try:
@@ -102,18 +129,22 @@ class ServedFork:
     def end(self, broken: bool) -> int:
         """Hear how the fork ended; where a limit was broken or the server is gone, kill both."""
         self._ended = True
-        if broken:
-            self._server.channel.setblocking(False)
-        try:
-            message = self._server.channel.recv(ENDED.size + NEXT.size)
-        except OSError:
-            message = b""
+        message = self._heard(socket.MSG_DONTWAIT if broken else 0)
         if len(message) != ENDED.size + NEXT.size:
             return self._kill()
         status, self._cpu, self.peak_kb = ENDED.unpack_from(message)
         (next_pid,) = NEXT.unpack_from(message, ENDED.size)
-        self._server.next_pid = next_pid or None
+        if next_pid == NONE:
+            self._server.kill()
+        else:
+            self._server.next_pid = next_pid or None
         return os.waitstatus_to_exitcode(status)
+
+    def _heard(self, flags: int) -> bytes:
+        try:
+            return self._server.channel.recv(ENDED.size + NEXT.size, flags)
+        except OSError:
+            return b""
 
     def _kill(self) -> int:
         self._server.kill()

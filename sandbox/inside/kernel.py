@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -32,7 +33,7 @@ _ABOVE_STREAMS = 16
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
-_NO_CAPABILITIES = (struct.pack("Ii", _CAPABILITY_VERSION, 0), bytes(24))
+CAP_SETGID, CAP_SETUID = 6, 7
 
 
 def _check(result: int, what: str) -> int:
@@ -68,26 +69,19 @@ def fork_unwaited(flags: int) -> int:
 
 
 class Core:
-    """Keeps a fork on the core of its parent, whose caches hold what it will touch.
+    """Keeps forks on the core of the runner, whose caches hold what they will touch.
 
-    The scheduler would place it on the idlest core, which costs more than a short program.
+    The scheduler would place each on the idlest core, which costs more than a short program.
     """
 
     def __init__(self) -> None:
-        self._all = os.sched_getaffinity(0)
-        self._each = {cpu: {cpu} for cpu in self._all}
+        self.every = os.sched_getaffinity(0)
+        self._each = {cpu: {cpu} for cpu in self.every}
 
-    def fork(self, fork: Callable[[], int] = os.fork) -> int:
-        """Fork by ``fork``, as :func:`os.fork`. The child must :meth:`leave` before it runs what may take long."""
-        os.sched_setaffinity(0, self._each.get(_libc.sched_getcpu(), self._all))
-        pid = fork()
-        if pid:
-            self.leave()
-        return pid
-
-    def leave(self) -> None:
-        """Let the scheduler move this process again. Raises OSError."""
-        os.sched_setaffinity(0, self._all)
+    def share(self, server: int) -> None:
+        """Keep a fork server on the core of this process. Its forks must leave it before what may take long."""
+        with contextlib.suppress(OSError):  # without the capability for a server of another user; or it is gone
+            os.sched_setaffinity(server, self._each.get(_libc.sched_getcpu(), self.every))
 
 
 def setns(fd: int, flags: int) -> None:
@@ -146,8 +140,11 @@ def no_new_privileges() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, "prctl NO_NEW_PRIVS")
 
 
-def drop_capabilities() -> None:
-    _check(_libc.capset(*_NO_CAPABILITIES), "capset")
+def keep_capabilities(*kept: int) -> None:
+    """Drop all capabilities of this thread but those, which nothing that it executes inherits."""
+    mask = sum(1 << each for each in kept)
+    sets = struct.pack("6I", mask, mask, 0, 0, 0, 0)  # effective, permitted and inheritable; and the same above 31
+    _check(_libc.capset(struct.pack("Ii", _CAPABILITY_VERSION, 0), sets), "capset")
 
 
 class Filter:
@@ -160,13 +157,32 @@ class Filter:
         self._descriptor = ctypes.create_string_buffer(
             struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(self._code))
         )
-        self._address = ctypes.addressof(self._descriptor)
 
     def install(self) -> None:
         """Apply the program to this thread, irrevocably."""
-        for at in self._own_ids:
-            struct.pack_into("I", self._code, at, os.getpid())
-        _check(_libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, self._address, 0, 0), "prctl SECCOMP")
+        self.installer()()
+
+    def installer(self) -> Callable[[], None]:
+        """Return a function that installs it and touches little memory, for forks."""
+        words = memoryview(self._code).cast("B").cast("I")
+        places = tuple(at // words.itemsize for at in self._own_ids)
+        prctl, getpid = _libc["prctl"], os.getpid
+        arguments = (
+            ctypes.c_int(_PR_SET_SECCOMP),
+            ctypes.c_ulong(_SECCOMP_MODE_FILTER),
+            ctypes.c_void_p(ctypes.addressof(self._descriptor)),
+            ctypes.c_ulong(0),
+            ctypes.c_ulong(0),
+        )
+
+        def install() -> None:
+            own_id = getpid()
+            for place in places:
+                words[place] = own_id
+            if prctl(*arguments) < 0:
+                _check(-1, "prctl SECCOMP")
+
+        return install
 
 
 def process_cpu_s(pid: int) -> float:

@@ -71,6 +71,7 @@ def _become_runner(config: dict[str, Any], import_from: str) -> None:
         "MALLOC_ARENA_MAX": "1",  # 64 MB of address space per thread otherwise
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
+        "LD_BIND_NOW": "1",  # or each fork looks up by name what only forks call
     }
     if config["level"] == "uid":
         if config["node"] and not _is_public(config["node"]):

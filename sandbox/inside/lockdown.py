@@ -1,6 +1,6 @@
 """Isolation of one child: from a fresh fork of the runner to a process that may run hostile code.
 
-The order of the steps in :func:`enter` and :func:`close` matters.
+The order of the steps in :func:`enter`, :func:`enter_kept` and :func:`entrance` matters.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from sandbox.inside import kernel, landlock, node, seccomp
 from sandbox.inside.pause import TestsNamespaces
 from sandbox.inside.protocol import CHILD_ID
+from sandbox.inside.reports import RESULT_FD, TESTS_CHANNEL_FD
 from sandbox.inside.scratch import Tmpfs, is_untouched
 
 _FIRST_TMP = Tmpfs(1 << 20, 16)  # until the first program says how much it may have
@@ -33,6 +34,10 @@ _FIXED_LIMITS = {
     resource.RLIMIT_NPROC: (_TASKS, _TASKS),
 }
 # Address space last: setting the others may need some.
+# Of the forks alone: a server runs for long, and tasks of its user elsewhere may count.
+_OF_EACH = (resource.RLIMIT_CPU, resource.RLIMIT_NPROC)
+# The last descriptor of a program: what it reports on, behind the standard streams, or Node.
+_LAST = {"python": RESULT_FD, "javascript": node.PROGRAM_FD}
 _LIMITED = (
     *_FIXED_LIMITS,
     resource.RLIMIT_CPU,
@@ -142,10 +147,9 @@ def child_limits(
     """Compute the limits of a request's children from the ``items`` of its limits, which a cache can hash."""
     limits = dict(items)
     tmp = None if isolation.level == "uid" else Tmpfs(limits["file_mb"] << 20, limits["files"])
-    cpu = int(limits["cpu_s"] * results) + 2  # the runner enforces the exact limit; this holds if it is starved
     memory = isolation.base_bytes + (limits["memory_mb"] << 20)
     wanted = {
-        resource.RLIMIT_CPU: (cpu, cpu + 1),
+        resource.RLIMIT_CPU: _cpu(limits["cpu_s"], results),
         resource.RLIMIT_FSIZE: (limits["file_mb"] << 20,) * 2,
         resource.RLIMIT_AS: (memory, memory),
         **_FIXED_LIMITS,
@@ -163,30 +167,89 @@ def child_limits(
     )
 
 
-def enter(isolation: Isolation, limits: ChildLimits, role: Role, language: str = "python") -> None:
-    """Bound this process and give up its rights, all that it does not need for :func:`close`.
+def enter(isolation: Isolation, limits: ChildLimits) -> None:
+    """Bound this process and give up its rights, all that it does not need to fork programs.
 
-    ``language``: of the program that it will run. Raises OSError when a step fails; nothing hostile has run by
-    then.
+    Raises OSError when a step fails; nothing hostile has run by then.
     """
-    uid = isolation.judge_uid if role is Role.TESTS else isolation.child_uid
+    uid = isolation.child_uid
     os.setsid()
-    isolation.core.leave()
-    if role is Role.TESTS and isolation.tests is not None:
-        isolation.tests.join()
-        if limits.tmp is not None:
-            limits.tmp.renew()
-    # At level uid the folder is the programs' alone.
-    os.chdir(isolation.folder if uid == isolation.child_uid else "/")
+    os.chdir(isolation.folder)
     for kind, values in limits.resources:
         resource.setrlimit(kind, values)
     if isolation.level != "namespaces":
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-    kernel.drop_capabilities()
+    kernel.keep_capabilities()
     if isolation.level == "uid":
         kernel.die_with_parent()
+    _restrict(isolation, "python")
+    isolation.server_filter.install()
+
+
+def enter_kept(isolation: Isolation, limits: ChildLimits, language: str, role: Role) -> None:
+    """Do for the forks of this process what they may inherit of :func:`enter`, and no more. Raises OSError.
+
+    It keeps its user, which is out of reach for programs, and the capability to change it where theirs is another.
+    """
+    os.setsid()
+    if role is Role.TESTS and isolation.tests is not None:
+        isolation.tests.join()
+        if limits.tmp is not None:
+            limits.tmp.renew()
+    os.chdir(isolation.folder if _uid(isolation, role) == isolation.child_uid else "/")
+    for kind, values in limits.resources:
+        if kind not in _OF_EACH:
+            resource.setrlimit(kind, values)
+    if isolation.level != "namespaces":
+        os.setgroups([])
+        kernel.keep_capabilities(kernel.CAP_SETGID, kernel.CAP_SETUID)
+    else:
+        kernel.keep_capabilities()
+    if isolation.level == "uid":
+        kernel.die_with_parent()
+    kernel.adopt_orphans()
+    _restrict(isolation, language)
+
+
+def entrance(
+    isolation: Isolation, language: str, role: Role, changes_user: bool
+) -> Callable[[tuple[int, int]], None]:
+    """Return what is left to do in the forks of a process that entered, given the limits of their CPU seconds.
+
+    It raises OSError. ``changes_user``: whether the process entered by :func:`enter_kept`. Everything is bound in
+    advance, as a fork that uses few objects copies little memory.
+    """
+    uid, changed = _uid(isolation, role), changes_user and isolation.level != "namespaces"
+    dies, every = isolation.level == "uid", isolation.core.every
+    kept = 1 + (TESTS_CHANNEL_FD if role is Role.TESTS else _LAST[language])
+    die_with_parent, install = kernel.die_with_parent, isolation.walls_of(language).filter.installer()
+    set_affinity, set_limit, (cpu, tasks) = os.sched_setaffinity, resource.setrlimit, _OF_EACH
+    most = _below(isolation.ceilings[tasks], *_FIXED_LIMITS[tasks])
+    set_group, set_user, close = os.setresgid, os.setresuid, os.closerange
+
+    def enter(seconds: tuple[int, int]) -> None:
+        set_affinity(0, every)
+        set_limit(cpu, seconds)
+        set_limit(tasks, most)
+        if changed:
+            # The capabilities go with the user that has them.
+            set_group(uid, uid, uid)
+            set_user(uid, uid, uid)
+        if dies:
+            die_with_parent()  # a change of user resets it
+        close(kept, 1 << 20)
+        install()
+
+    return enter
+
+
+def _uid(isolation: Isolation, role: Role) -> int:
+    return isolation.judge_uid if role is Role.TESTS else isolation.child_uid
+
+
+def _restrict(isolation: Isolation, language: str) -> None:
     kernel.no_new_privileges()
     rules = isolation.walls_of(language).rules
     if rules is not None:
@@ -195,25 +258,20 @@ def enter(isolation: Isolation, limits: ChildLimits, role: Role, language: str =
 
 def is_folder_used(isolation: Isolation, limits: ChildLimits) -> bool:
     """Return whether a program used the folder that it may write to, since it was last clean. Raises OSError."""
-    if limits.tmp is not None:
-        return not limits.tmp.is_as_new()
-    return not is_untouched(isolation.folder)
+    if not is_untouched(isolation.folder):
+        return True
+    # Where programs own the folder they can set the mark.
+    return isolation.level == "namespaces" and limits.tmp is not None and not limits.tmp.is_as_new()
 
 
-def enter_fork(isolation: Isolation, limits: ChildLimits) -> None:
-    """Bound a fork of a process that has entered, by limits of its own. Raises OSError."""
-    isolation.core.leave()
-    for kind, values in limits.resources:
-        if kind == resource.RLIMIT_CPU:
-            resource.setrlimit(kind, values)
-    if isolation.level == "uid":
-        kernel.die_with_parent()
+def cpu_limit(isolation: Isolation, cpu_s: float, results: int) -> tuple[int, int]:
+    """Compute the limit of CPU seconds of a child with so many results of ``cpu_s`` each."""
+    return _below(isolation.ceilings[resource.RLIMIT_CPU], *_cpu(cpu_s, results))
 
 
-def close(isolation: Isolation, kept: int, language: str = "python") -> None:
-    """Close the descriptors of this process from ``kept`` up, and install the filter. Raises OSError."""
-    os.closerange(kept, 1 << 20)
-    isolation.walls_of(language).filter.install()
+def _cpu(cpu_s: float, results: int) -> tuple[int, int]:
+    seconds = int(cpu_s * results) + 2  # the runner enforces the exact limit; this holds if it is starved
+    return seconds, seconds + 1
 
 
 def _below(ceiling: int, soft: int, hard: int) -> tuple[int, int]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import select
-import signal
-import time
 from typing import Protocol
 
-from sandbox.inside import kernel, protocol
+from sandbox.inside import protocol
+from sandbox.inside.fork_server import ServedFork
 
-_DEATH_S = 5.0
 _CLOSING_S = 1.0
-_CLOSING_STEP_S = 0.002
+_LEAVING_S = 0.05
 
 
 class Followed(Protocol):
@@ -41,61 +37,31 @@ class Followed(Protocol):
         ...
 
 
-class Children:
-    """A child of this process, or two of a split judge: the tests, which report, and the solution."""
+class SplitJudge:
+    """The tests of a split judge, which report, and the solution: forks of servers that tell their ids."""
 
-    def __init__(self, pid: int, solution: int | None = None) -> None:
-        self._pid, self._solution = pid, solution
-        self._alive = [pid] if solution is None else [pid, solution]
-        self._reaped_cpu = 0.0
-        self.death = os.pidfd_open(pid)
+    def __init__(self, tests: ServedFork, solution: ServedFork) -> None:
+        tests.hear_id_soon()
+        self._tests, self._solution = tests, solution
+        self.death = tests.death
         self.peak_kb = 0
 
     def began(self, pid: int) -> None:
-        """Ignore the id, which may be another in the namespace of the tests."""
+        """Ignore the id, which is another in the namespace of the tests."""
 
     def cpu(self) -> float:
-        return self._reaped_cpu + sum(map(kernel.process_cpu_s, self._alive))
+        self._solution.hear_id()
+        return self._tests.cpu() + self._solution.cpu()
 
     def alive(self) -> bool:
-        return bool(self._alive)
+        return self._tests.alive()
 
     def end(self, broken: bool) -> int:
         """Kill what still runs; of a solution that ended first the exit code decides."""
-        own_end = None
-        if self._solution is not None and not broken and _exited(self._pid, protocol.GONE_EXIT):
-            own_end = self._reap_soon(self._solution)
-        for each in self._alive:
-            os.kill(each, signal.SIGKILL)
-        if not select.select([self.death], [], [], _DEATH_S)[0]:
-            os._exit(1)
-        os.close(self.death)
-        status = None
-        for each in list(self._alive):
-            code = self._reap(each)
-            status = code if each == self._pid else status
-        assert status is not None
-        return status if own_end is None else own_end
-
-    def _reap(self, pid: int, flags: int = 0) -> int | None:
-        """Wait for a process and return its exit code, negative for a signal; None when WNOHANG finds it alive."""
-        waited, status, usage = os.wait4(pid, flags)
-        if not waited:
-            return None
-        self._alive.remove(pid)
-        self._reaped_cpu += usage.ru_utime + usage.ru_stime
-        self.peak_kb = max(self.peak_kb, usage.ru_maxrss)
-        return os.waitstatus_to_exitcode(status)
-
-    def _reap_soon(self, pid: int) -> int | None:
-        """Wait a moment for the exit code of a process that closed its socket; None when it does not end."""
-        deadline = time.monotonic() + _CLOSING_S
-        while (code := self._reap(pid, os.WNOHANG)) is None and time.monotonic() < deadline:
-            time.sleep(_CLOSING_STEP_S)
-        return code
-
-
-def _exited(pid: int, code: int) -> bool:
-    """Return whether a process exited by itself with that code; it stays to be reaped."""
-    info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    return info is not None and info.si_code == os.CLD_EXITED and info.si_status == code
+        status = self._tests.end(broken)
+        left_alone = not broken and status == protocol.GONE_EXIT
+        # The solution ends by itself once nobody asks it anything.
+        over = not broken and self._solution.ends_within(_CLOSING_S if left_alone else _LEAVING_S)
+        own_end = self._solution.end(broken=not over)
+        self.peak_kb = max(self._tests.peak_kb, self._solution.peak_kb)
+        return own_end if left_alone and over else status

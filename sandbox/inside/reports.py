@@ -9,13 +9,22 @@ import time
 from sandbox.inside import protocol
 
 RESULT_FD = 3
+TESTS_CHANNEL_FD = 4
 _READY = struct.Struct("<Ic" + protocol.CLOCKS.lstrip("<"))  # a whole result, in one write
+_LENGTH, _TAG = _READY.size - protocol.RESULT_LENGTH.size, protocol.READY
+# Bound here because forks that use few objects copy little memory.
+_pack, _process_time, _monotonic, _getpid, _write = (
+    _READY.pack,
+    time.process_time,
+    time.monotonic,
+    os.getpid,
+    os.write,
+)
 
 
 def ready() -> None:
     """Report that this process is isolated, with its clocks, because the runner may read the report late."""
-    clocks = time.process_time(), time.monotonic(), os.getpid()
-    os.write(RESULT_FD, _READY.pack(_READY.size - protocol.RESULT_LENGTH.size, protocol.READY, *clocks))
+    _write(RESULT_FD, _pack(_LENGTH, _TAG, _process_time(), _monotonic(), _getpid()))
 
 
 def failure(error: BaseException, tag: bytes = protocol.FAILED) -> bytes:

@@ -1,7 +1,8 @@
-"""The fork server inside a slot: one request, one fork, one answer at a time.
+"""The first process inside a slot's walls: one request, one program, one answer at a time.
 
-It never reads a program, an input or an output into its own heap, because the next program is forked from
-that heap: the child reads the payload itself, and output passes through one buffer that children do not get.
+It keeps the fork servers that programs come from (:mod:`sandbox.inside.servers`). They are forks of it, so it
+never reads a program, an input or an output into its own heap: the program's process reads the payload itself, and
+output passes through one buffer that forks do not get.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ import sys
 from collections import deque
 from typing import Any
 
-from sandbox.inside import child, kernel, lockdown, protocol, scratch, sweep
+from sandbox.inside import child, kernel, lockdown, protocol, scratch, servers, sweep
 from sandbox.inside.fork_server import ForkServer
-from sandbox.inside.processes import Children
+from sandbox.inside.lockdown import Role
+from sandbox.inside.processes import Followed, SplitJudge
 from sandbox.inside.relay import Budget, Relay
 
 # Imported once, so that programs do not pay for it.
@@ -43,6 +45,7 @@ def main() -> None:
     sys.path.remove(sys.argv[1])
     config = _configuration(int(sys.argv[2]))
     sys.argv[:] = [""]
+    del os.environ["LD_BIND_NOW"]  # the runner's own
     try:
         sys.path += config["packages"]
         for name in (*PRELOAD.split(), *config["preload"]):
@@ -91,7 +94,8 @@ class _Server:
         self._isolation = isolation
         self._relay = relay
         self._limits_of = functools.lru_cache(_LIMITS_CACHED)(functools.partial(lockdown.child_limits, isolation))
-        self._fork_tests = os.fork if isolation.tests is None else isolation.tests.fork
+        self._kept: dict[Role, ForkServer] = {}
+        self._kept_for: tuple[str, tuple[tuple[str, Any], ...]] | None = None
 
     def serve(self) -> child.Job:
         """Serve, then exit. Return only in a child, with the job to run."""
@@ -109,41 +113,68 @@ class _Server:
 
     def _one(self, request: child.ForkRequest, sizes: tuple[int, int, int]) -> child.Job | None:
         """Run a program in one process, or a split judge in two. Return only a child's job."""
+        split = request.mode == "split"
+        job = self._keep(request, Role.PROGRAM) or (self._keep(request, Role.TESTS) if split else None)
+        if job is not None:
+            return job
         reads, writes = _pipes()
-        solution = None
-        if request.mode == "split":
+        message = marshal.dumps((request.mode, *sizes[1:], request.header["results"]))
+        programs = self._kept[Role.PROGRAM]
+        processes: Followed
+        if split:
             ours, theirs = (end.detach() for end in socket.socketpair())
-            solution = self._isolation.core.fork()
-            if solution == 0:
-                return child.become_solution(request, sizes[1], writes[:2], theirs)
-            os.close(theirs)
-            pid = self._isolation.core.fork(self._fork_tests)
-            if pid == 0:
-                return child.become_tests(request, sizes[2], writes, ours)
+            tests = self._kept[Role.TESTS]
+            programs.ask([*writes[:2], theirs], message)
+            tests.ask([*writes, ours], message)
             os.close(ours)
+            os.close(theirs)
+            processes = SplitJudge(tests.fork(), programs.fork())
         else:
-            pid = self._isolation.core.fork()
-            if pid == 0:
-                return child.become_program(request, (sizes[1], sizes[2]), writes)
+            programs.ask(writes, message)
+            processes = programs.fork()
         for write in writes:
             os.close(write)
         budget = Budget(*request.header["budget"])
-        end = self._relay.follow(Children(pid, solution), reads, request.header, budget)
-        self._clean(end, solution is not None)
+        end = self._relay.follow(processes, reads, request.header, budget)
+        self._clean(end, split)
         self._answer(end)
         return None
 
-    def _each_input(self, request: child.ForkRequest, sizes: tuple[int, int, int]) -> child.Job | None:
-        """Run a program on each input, in forks of one isolated process. Return only a child's job."""
-        header = request.header
+    def _keep(self, request: child.ForkRequest, role: Role) -> child.Job | None:
+        """Have a fork server for programs, or tests, of these limits and language. Return only a child's job."""
+        kind = request.language, tuple(request.header["limits"].items())
+        if kind != self._kept_for:
+            self._let_go()
+            self._kept_for = kind
+        if role in self._kept:
+            if self._kept[role].alive:
+                return None
+            self._kept.pop(role).close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pid = self._isolation.core.fork()
+        pid = os.fork()
         if pid == 0:
             ours.close()
-            each = self._limits_of(tuple(header["limits"].items()), header["results"], request.language)
-            return child.become_fork_server(request, sizes[1], theirs.detach(), each)
+            return functools.partial(servers.serve_programs, request, role, theirs.detach())
         theirs.close()
-        server, budget = ForkServer(pid, ours), Budget(*header["budget"])
+        self._kept[role] = ForkServer(pid, ours, self._isolation.core)
+        return None
+
+    def _let_go(self) -> None:
+        for server in self._kept.values():
+            server.close()
+        self._kept.clear()
+
+    def _each_input(self, request: child.ForkRequest, sizes: tuple[int, int, int]) -> child.Job | None:
+        """Run a program on each input, in forks of one isolated process. Return only a child's job."""
+        self._let_go()
+        header = request.header
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            return functools.partial(servers.serve_inputs, request, sizes[1], theirs.detach())
+        theirs.close()
+        server, budget = ForkServer(pid, ours, self._isolation.core), Budget(*header["budget"])
         asked: deque[list[int]] = deque()
         ahead = 1 if header["stepwise"] else _AHEAD
         for rest in reversed(range(len(header["inputs"]))):
@@ -175,7 +206,8 @@ class _Server:
 
     def _renew_tmp(self, limits: lockdown.ChildLimits) -> None:
         try:
-            if limits.tmp is not None:
+            if limits.tmp is not None and not limits.tmp.is_as_new():
+                self._let_go()  # its folder is the old one
                 limits.tmp.renew()
         except OSError as error:
             self._relay.send(protocol.STDERR, str(error).encode())
@@ -183,12 +215,13 @@ class _Server:
 
     def _clean(self, end: protocol.End, split: bool) -> None:
         """Sweep where a program may have left something; where something is left, say so in ``end``."""
-        isolation, alone = self._isolation, sweep.is_nobody_left()
-        if isolation.level != "uid":
-            clean = alone
-        elif alone and scratch.is_untouched(isolation.folder):
-            clean = True
-        else:
+        isolation = self._isolation
+        untouched = isolation.level != "uid" or scratch.is_untouched(isolation.folder)
+        if untouched and self._kept and all(server.alive for server in self._kept.values()):
+            return  # they have seen that nobody is left
+        self._let_go()
+        clean = sweep.is_nobody_left()
+        if isolation.level == "uid" and not (clean and untouched):
             uids = [isolation.child_uid, isolation.judge_uid] if split else [isolation.child_uid]
             clean = sweep.clean(uids, isolation.folder)
             scratch.mark(isolation.folder)

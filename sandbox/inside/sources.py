@@ -5,16 +5,20 @@ Reports are claims about values, never verdicts: the host compares.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
 import os
+import re
 import sys
 import threading
 import traceback
 import types
 import typing
 import weakref
+from _thread import _count
+from atexit import _run_exitfuncs
+from os import _exit, close, getcwd
+from types import ModuleType
 from typing import TextIO
 
 from sandbox.inside import node, protocol, reports, served, tester, values
@@ -26,10 +30,9 @@ from sandbox.inside.remote import Remote
 SOURCE = "solution.py"
 NO_FILES = Files()
 CHANNEL_FD = reports.RESULT_FD  # of the solution in a split judge, which has no result pipe
-TESTS_CHANNEL_FD = reports.RESULT_FD + 1
 # Sources without these words need no file of their own, and nothing of them has to be finalized, which costs time.
-_OWN_FILE = ("__file__", "argv")
-_FINALIZED = ("__del__", "weakref", "yield", "open", "File", "Writer", "TextIO")
+_OWN_FILE = re.compile("__file__|argv")
+_FINALIZED = re.compile("__del__|weakref|yield|open|File|Writer|TextIO")
 _MESSAGE_SLACK = 1 << 12
 _ALIVE = "__couplet_alive__"
 
@@ -48,8 +51,8 @@ class _Loader:
 
 def _module(name: str, source: str) -> types.ModuleType:
     """Make the module that a source will be run as; only ``sys.modules`` holds it."""
-    module = types.ModuleType(name)
-    module.__dict__.update(__file__=os.path.abspath(SOURCE), __loader__=_Loader(source))
+    module = ModuleType(name)
+    module.__dict__.update(__file__=f"{getcwd()}/{SOURCE}", __loader__=_Loader(source))
     sys.modules[name] = module
     return module
 
@@ -60,7 +63,7 @@ def _compiled(source: str) -> types.CodeType:
 
 def _execute(code: types.CodeType, source: str, module: types.ModuleType) -> None:
     """Run what a source compiles to; first write the file of its own name, where it may look for that."""
-    if any(word in source for word in _OWN_FILE):
+    if _OWN_FILE.search(source):
         # Where the limits leave no room for the file the program is none the worse for it.
         with contextlib.suppress(OSError), open(SOURCE, "w", encoding="utf-8") as file:
             file.write(source)
@@ -90,19 +93,21 @@ def compiled_early(source: str) -> types.CodeType | None:
 def run_script(source: str, files: Files, out_bytes: int, code: types.CodeType | None = None) -> None:
     """Run the source as a script; ``code``: what it compiles to, where that is known."""
     if not files.collected:
-        os.close(reports.RESULT_FD)
+        close(reports.RESULT_FD)
     exit_code = 0
     try:
-        files.write()
+        if files is not NO_FILES:
+            files.write()
         _execute(code or _compiled(source), source, _module("__main__", source))
     except SystemExit as error:
         exit_code = _exit_code(error)
     except BaseException as error:  # noqa: BLE001
         exit_code = protocol.MEMORY_EXIT if isinstance(error, MemoryError) else 1
         _print_error(error)
-    exit_code = _finish(exit_code, finalizing=any(word in source for word in _FINALIZED))
-    files.report(out_bytes)
-    os._exit(exit_code)
+    exit_code = _finish(exit_code, finalizing=_FINALIZED.search(source) is not None)
+    if files.collected:
+        files.report(out_bytes)
+    _exit(exit_code)
 
 
 def run_node(source: str, files: Files, heap_mb: int) -> None:
@@ -141,12 +146,14 @@ def _print_error(error: BaseException) -> None:
 def _finish(code: int, finalizing: bool) -> int:
     """Do what the interpreter does at exit, without tearing the runner's modules down; return the exit code."""
     try:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
+        if _count():  # threads beside this one
+            threading._shutdown()  # type: ignore[attr-defined]
+        _run_exitfuncs()
         _flush(sys.stdout, sys.stderr)
         if finalizing:
             _finalize()
-        _flush(sys.__stdout__, sys.__stderr__)  # if the program put others in their place, they come last
+        if finalizing or sys.stdout is not sys.__stdout__ or sys.stderr is not sys.__stderr__:
+            _flush(sys.__stdout__, sys.__stderr__)  # if the program put others in their place, they come last
     except BaseException:  # noqa: BLE001 - hostile code may run here as well
         code = code or 1
     return code
@@ -221,7 +228,7 @@ def serve_tests(source: str, out_bytes: int) -> None:
 def judge(tests: tester.Tests, out_bytes: int) -> None:
     """Run the tests of the solution at the other end of the channel."""
     limit = out_bytes + _MESSAGE_SLACK
-    channel = Channel(TESTS_CHANNEL_FD, limit)
+    channel = Channel(reports.TESTS_CHANNEL_FD, limit)
     try:
         loaded = channel.receive()
     except ClosedError:

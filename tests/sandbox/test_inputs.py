@@ -112,6 +112,7 @@ def test_inputs_end_as_if_each_were_run_alone(backend_at: Callable[[str], levels
     }
     assert Outcome.INFRA not in outcomes.values()
     assert sandbox.describe()["slot_restarts"] == 0
+    sandbox.run(program("", ""), LIMITS)  # starts a fork server, if the last input ended it
     assert footprint.settled(backend_at(level), before) == before
 
 
