@@ -164,13 +164,13 @@ def pack_views(
         counts.append(int(measured.any(0).sum()))
         measured = measured[chosen]
         seen = np.empty(len(chosen), dtype=np.int64)
-        for view, canvas in enumerate(drawn.canvases(piece.sample, mask_token_id)[chosen]):
-            seen[view] = numbers.setdefault(canvas.tobytes(), len(numbers))
+        for view, shown in enumerate(drawn.canvases(piece.sample, mask_token_id)[chosen]):
+            seen[view] = numbers.setdefault(shown.tobytes(), len(numbers))
             if seen[view] == len(canvases):
-                canvases.append(canvas)
-        positions, by = np.nonzero(measured.T)
-        places.append(np.stack([np.full(len(positions), number), seen[by], positions]))
-        weights.append(drawn.weights[chosen][by, positions])
+                canvases.append(shown)
+        positions, views_of = np.nonzero(measured.T)
+        places.append(np.stack([np.full(len(positions), number), seen[views_of], positions]))
+        weights.append(drawn.weights[chosen][views_of, positions])
     packing = Packing.of([len(ids) for ids in canvases], device)
     # By position first: what samples share of a position lies together.
     order = np.argsort(np.concatenate([position for _, _, position in places]), kind="stable")
