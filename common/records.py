@@ -89,8 +89,9 @@ class TestCase(Record):
     expected: str | None = None
     comparison: Comparison = "equal"
     tolerance: Annotated[float, BeforeValidator(not_a_boolean), Field(ge=0, allow_inf_nan=False)] = 0.0
-    files: ProgramFiles = {}
-    expected_files: ProgramFiles = {}
+    # A default of its own would be copied for each test, which takes longer than all else that is checked.
+    files: ProgramFiles = Field(default_factory=dict)
+    expected_files: ProgramFiles = Field(default_factory=dict)
 
 
 class Task(Record):
