@@ -36,6 +36,7 @@ _FIXED_LIMITS = {
 # Address space last: setting the others may need some.
 # Of the forks alone: a server runs for long, and tasks of its user elsewhere may count.
 _OF_EACH = (resource.RLIMIT_CPU, resource.RLIMIT_NPROC)
+Entrance = Callable[[tuple[int, int]], None]
 # The last descriptor of a program: what it reports on, behind the standard streams, or Node.
 _LAST = {"python": RESULT_FD, "javascript": node.PROGRAM_FD}
 _LIMITED = (
@@ -202,20 +203,17 @@ def enter_kept(isolation: Isolation, limits: ChildLimits, language: str, role: R
     for kind, values in limits.resources:
         if kind not in _OF_EACH:
             resource.setrlimit(kind, values)
-    if isolation.level != "namespaces":
+    changes_user = isolation.level != "namespaces"
+    if changes_user:
         os.setgroups([])
-        kernel.keep_capabilities(kernel.CAP_SETGID, kernel.CAP_SETUID)
-    else:
-        kernel.keep_capabilities()
+    kernel.keep_capabilities(*(kernel.CAP_SETGID, kernel.CAP_SETUID) if changes_user else ())
     if isolation.level == "uid":
         kernel.die_with_parent()
     kernel.adopt_orphans()
     _restrict(isolation, language)
 
 
-def entrance(
-    isolation: Isolation, language: str, role: Role, changes_user: bool
-) -> Callable[[tuple[int, int]], None]:
+def entrance(isolation: Isolation, language: str, role: Role, changes_user: bool) -> Entrance:
     """Return what is left to do in the forks of a process that entered, given the limits of their CPU seconds.
 
     It raises OSError. ``changes_user``: whether the process entered by :func:`enter_kept`. Everything is bound in
