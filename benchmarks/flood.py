@@ -10,8 +10,10 @@ import socket
 import statistics
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,15 @@ class Target:
     port: int
     token: str
     pid: int
+
+
+@dataclass
+class Watched:
+    """What was seen from aside: ``alive_s``, ``memory_mb`` and ``wrong`` of :class:`FloodResult`."""
+
+    alive_s: list[float] = field(default_factory=list)
+    memory_mb: list[float] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -122,12 +133,14 @@ class _Flood:
         work = [self._repeat(self._honest) for _ in range(self._found.clients - half)]
         work += [self._repeat(act, name) for name, act in itertools.islice(kinds, half)]
         working = asyncio.gather(*work)
-        # On a thread of its own, which does not wait for what the clients do.
-        watching = asyncio.ensure_future(asyncio.to_thread(self._watch))
-        await asyncio.sleep(self._found.seconds)
+        # In a process of its own, which does not wait for what the clients do.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            loop = asyncio.get_running_loop()
+            seen = await loop.run_in_executor(process, watch, self._target, self._found.seconds)
         self._over = True
         await asyncio.wait_for(working, _PATIENCE_S)
-        await watching
+        self._found.alive_s, self._found.memory_mb = seen.alive_s, seen.memory_mb
+        self._found.wrong += seen.wrong
         return self._found
 
     async def _repeat(self, act: Callable[[], Awaitable[object]], name: str = "") -> None:
@@ -214,19 +227,6 @@ class _Flood:
         if status == _OK and '"Success"' in answer:
             self._found.wrong.append(f"{code!r} ended well")
 
-    def _watch(self) -> None:
-        place = (self._target.host, self._target.port)
-        while not self._over:
-            started = time.perf_counter()
-            with socket.create_connection(place, timeout=_PATIENCE_S) as client:
-                client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
-                answer = client.recv(1 << 16)
-            self._found.alive_s.append(time.perf_counter() - started)
-            if b" 200 " not in answer:
-                self._found.wrong.append(f"/healthz answered {answer[:100]!r}")
-            self._found.memory_mb.append(_resident_mb(self._target.pid))
-            time.sleep(_ALIVE_EVERY_S)
-
     async def _post(self, path: str, body: Any, token: str | None = None) -> tuple[int, str]:
         return await self._send(path, json.dumps(body).encode(), token)
 
@@ -248,6 +248,23 @@ class _Flood:
             writer.close()
         head, _, body = answer.partition(b"\r\n\r\n")
         return int(head.split(maxsplit=2)[1]) if head else 0, body.decode()
+
+
+def watch(target: Target, seconds: float) -> Watched:
+    """Ask the service for its health, and look at its memory, for so many seconds."""
+    seen = Watched()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        started = time.perf_counter()
+        with socket.create_connection((target.host, target.port), timeout=_PATIENCE_S) as client:
+            client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            answer = client.recv(1 << 16)
+        seen.alive_s.append(time.perf_counter() - started)
+        if b" 200 " not in answer:
+            seen.wrong.append(f"/healthz answered {answer[:100]!r}")
+        seen.memory_mb.append(_resident_mb(target.pid))
+        time.sleep(_ALIVE_EVERY_S)
+    return seen
 
 
 def _resident_mb(pid: int) -> float:
