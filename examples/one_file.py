@@ -18,6 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from torch import Tensor
 from common import rng
 from common.config import Config, load_config
 from common.models.loading import load_model
-from common.models.log_probabilities import ChunkedLoss, Targets, TokenLogProbs
+from common.models.log_probabilities import ChunkedLoss, Span, Targets, TokenLogProbs
 from common.models.packing import Packing
 from common.models.prompts import PromptEncoder
 from common.models.transformer import MaskedDiffusionModel
@@ -43,6 +44,9 @@ MASK_RATIO = (0.2, 0.8)  # the range of the mask ratio r
 CLIP = 0.5  # epsilon of the clipped ratio
 KL_WEIGHT = 0.01  # beta of the KL to the reference
 REFERENCE_EVERY, REFERENCE_SHARE = 64, 0.6  # updates between syncs of the reference, and how far it moves
+
+
+Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,15 @@ class Sample:
 class Batch:
     """The views of n samples in one row of N tokens, without padding.
 
-    A scored row is a masked token in one view: ``rows`` [m] says where it lies, ``targets`` [m] what it hides,
-    ``weights`` [m] what it counts in the estimate of token ``token`` [m]. ``advantages`` [T] are those of
-    the T tokens.
+    A masked token in one view is a target: ``targets`` [m] says what it hides, ``weights`` [m] what it counts in
+    the estimate of token ``token`` [m]. ``rows`` [u] are the places whose distributions are asked for, and
+    ``row_of`` [m] says which of them gives a target. ``advantages`` [T] are those of the T tokens.
     """
 
     ids: Tensor
     packing: Packing
     rows: Tensor
+    row_of: Tensor
     targets: Tensor
     weights: Tensor
     token: Tensor
@@ -179,44 +184,58 @@ def complementary_masks(seed: int, sample: Sample, iteration: int) -> tuple[np.n
 
 
 def draw_views(model: MaskedDiffusionModel, samples: Sequence[Sample], seed: int, iteration: int) -> Batch:
-    """Lay the three views of every sample side by side, and list the masked tokens whose log p is asked for."""
-    sequences: list[list[int]] = []
-    rows: list[tuple[int, int, int, float]] = []  # the number of a sequence, a place in it, the token, its weight
-    token: list[int] = []
-    advantages: list[float] = []
-    for sample in samples:
+    """Lay the three views of every sample side by side, and list the masked tokens whose log p is asked for.
+
+    Samples of a prompt share the view in which all is masked: the model sees the same there.
+    """
+    sequences: dict[tuple[int, ...], int] = {}  # with their numbers
+    targets: list[tuple[int, int, int, float]] = []  # position, number of sample and of sequence, weight
+    for number, sample in enumerate(samples):
         masks, weights = complementary_masks(seed, sample, iteration)
-        for k in range(sample.valid):
-            for view in np.flatnonzero(masks[:, k]).tolist():
-                place = len(sample.prompt) + k
-                rows.append((len(sequences) + view, place, sample.completion[k], float(weights[view, k])))
-                token.append(len(advantages))
-            advantages.append(sample.advantage)
+        views = []
         for mask in masks:
             shown = np.where(mask, model.config.mask_token_id, sample.completion)
-            sequences.append([*sample.prompt, *shown.tolist()])
+            views.append(sequences.setdefault((*sample.prompt, *shown.tolist()), len(sequences)))
+        for k, view in zip(*np.nonzero(masks.T[: sample.valid]), strict=True):
+            targets.append((int(k), number, views[view], float(weights[view, k])))
+    targets.sort(key=lambda target: target[0])  # the order in which the system sums them
     packing = Packing.of([len(sequence) for sequence in sequences])
+    tokens = number_distinct([(k, number) for k, number, _, _ in targets])
+    places = [packing.starts[sequence] + len(samples[n].prompt) + k for k, n, sequence, _ in targets]
+    rows = number_distinct(places)
     return Batch(
-        ids=packing.pack(sequences),
+        ids=packing.pack(list(sequences)),
         packing=packing,
-        rows=torch.tensor([packing.starts[sequence] + place for sequence, place, _, _ in rows]),
-        targets=torch.tensor([target for _, _, target, _ in rows]),
-        weights=torch.tensor([weight for _, _, _, weight in rows], dtype=torch.float32),
-        token=torch.tensor(token),
-        advantages=torch.tensor(advantages),
+        rows=torch.tensor(list(rows)),
+        row_of=torch.tensor([rows[place] for place in places]),
+        targets=torch.tensor([samples[number].completion[k] for k, number, _, _ in targets]),
+        weights=torch.tensor([weight for _, _, _, weight in targets], dtype=torch.float32),
+        token=torch.tensor([tokens[k, number] for k, number, _, _ in targets]),
+        advantages=torch.tensor([samples[number].advantage for _, number in tokens]),
     )
 
 
+def number_distinct(things: Sequence[Thing]) -> dict[Thing, int]:
+    """Number the different things in the order in which they first occur."""
+    return {thing: number for number, thing in enumerate(dict.fromkeys(things))}
+
+
+def head_targets(model: MaskedDiffusionModel, batch: Batch) -> Targets:
+    """Say what the output layer computes, in one chunk."""
+    everything = Span(slice(0, len(batch.targets)), slice(0, len(batch.rows)))
+    return Targets(batch.targets, model.forbidden, [everything], batch.row_of)
+
+
 def hidden_states(model: MaskedDiffusionModel, batch: Batch) -> Tensor:
-    """Run the model once over all views and return the states [m, H] that predict the scored rows."""
+    """Run the model once over all views and return the states [u, H] that predict the rows."""
     return model.hidden(batch.ids, batch.packing, model.source_rows(batch.rows))
 
 
 @torch.no_grad()
 def log_probabilities(model: MaskedDiffusionModel, batch: Batch) -> Tensor:
-    """Compute log p(o_k | prompt, the other tokens as the view shows them) of every scored row, [m]."""
-    targets = Targets.evenly(batch.targets, model.forbidden, len(batch.targets))
-    found: Tensor = model.apply_head(hidden_states(model, batch), partial(TokenLogProbs.apply, targets))
+    """Compute log p(o_k | prompt, the other tokens as the view shows them) of every target, [m]."""
+    function = partial(TokenLogProbs.apply, head_targets(model, batch))
+    found: Tensor = model.apply_head(hidden_states(model, batch), function)
     return found
 
 
@@ -237,9 +256,8 @@ def loss_of(model: MaskedDiffusionModel, batch: Batch, old: Tensor | None, refer
         return (KL_WEIGHT * kl - surrogate).sum()
 
     # The library differentiates the loss while the logits are at hand: those of the whole batch never exist.
-    targets = Targets.evenly(batch.targets, model.forbidden, len(batch.targets))
     found: tuple[Tensor, Tensor, Tensor] = model.apply_head(
-        hidden_states(model, batch), partial(ChunkedLoss.apply, targets, grpo)
+        hidden_states(model, batch), partial(ChunkedLoss.apply, head_targets(model, batch), grpo)
     )
     return found[0]
 
