@@ -33,7 +33,7 @@ _ABOVE_STREAMS = 16
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
-CAP_SETGID, CAP_SETUID = 6, 7
+CAP_KILL, CAP_SETGID, CAP_SETUID = 5, 6, 7
 
 
 def _check(result: int, what: str) -> int:

@@ -192,7 +192,8 @@ def enter(isolation: Isolation, limits: ChildLimits) -> None:
 def enter_kept(isolation: Isolation, limits: ChildLimits, language: str, role: Role) -> None:
     """Do for the forks of this process what they may inherit of :func:`enter`, and no more. Raises OSError.
 
-    It keeps its user, which is out of reach for programs, and the capability to change it where theirs is another.
+    It keeps its user, which is out of reach for programs. Where theirs is another it keeps the capabilities to
+    change it, and to signal across users: a program that is to die with it would not get the signal otherwise.
     """
     os.setsid()
     if role is Role.TESTS and isolation.tests is not None:
@@ -206,7 +207,8 @@ def enter_kept(isolation: Isolation, limits: ChildLimits, language: str, role: R
     changes_user = isolation.level != "namespaces"
     if changes_user:
         os.setgroups([])
-    kernel.keep_capabilities(*(kernel.CAP_SETGID, kernel.CAP_SETUID) if changes_user else ())
+    kept = (kernel.CAP_KILL, kernel.CAP_SETGID, kernel.CAP_SETUID) if changes_user else ()
+    kernel.keep_capabilities(*kept)
     if isolation.level == "uid":
         kernel.die_with_parent()
     kernel.adopt_orphans()
