@@ -192,8 +192,8 @@ def enter(isolation: Isolation, limits: ChildLimits) -> None:
 def enter_kept(isolation: Isolation, limits: ChildLimits, language: str, role: Role) -> None:
     """Do for the forks of this process what they may inherit of :func:`enter`, and no more. Raises OSError.
 
-    It keeps its user, which is out of reach for programs. Where theirs is another it keeps the capabilities to
-    change it, and to signal across users: a program that is to die with it would not get the signal otherwise.
+    It keeps its user, which is out of reach for programs, and the capability to change it where theirs is another.
+    At level uid it may also signal another user's program, which is to die with it.
     """
     os.setsid()
     if role is Role.TESTS and isolation.tests is not None:
@@ -207,10 +207,11 @@ def enter_kept(isolation: Isolation, limits: ChildLimits, language: str, role: R
     changes_user = isolation.level != "namespaces"
     if changes_user:
         os.setgroups([])
-    kept = (kernel.CAP_KILL, kernel.CAP_SETGID, kernel.CAP_SETUID) if changes_user else ()
-    kernel.keep_capabilities(*kept)
+    kept = [kernel.CAP_SETGID, kernel.CAP_SETUID] if changes_user else []
     if isolation.level == "uid":
+        kept.append(kernel.CAP_KILL)
         kernel.die_with_parent()
+    kernel.keep_capabilities(*kept)
     kernel.adopt_orphans()
     _restrict(isolation, language)
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sandbox.inside import values
 from sandbox.inside.claims import Claim
 from sandbox.inside.kernel import CAP_SETGID, CAP_SETUID
 from sandbox.jail.backend import JailSandbox
+from sandbox.jail.probe import Level
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
-from tests.sandbox import footprint
+from tests.sandbox import footprint, other_user
 
 RIGHTS = """
 def rights():
@@ -99,3 +104,22 @@ def test_a_solution_that_lingers_when_its_tests_have_ended(sandbox: JailSandbox)
         assert run.value is not None
         assert Claim.decode(run.value).passed
     assert sandbox.describe()["slot_restarts"] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="level uid needs root")
+def test_a_program_at_level_uid_dies_with_its_runner() -> None:
+    """No namespace ends it, and the server that it is forked from is of another user."""
+    python = other_user.public_python()
+    if python is None:
+        pytest.skip("no interpreter that every user may run")
+    with JailSandbox(1, levels=[Level.UID], python=python) as sandbox, ThreadPoolExecutor(1) as thread:
+        sleeps = Program("import time\ntime.sleep(60)\n", (Case("0", "stdin"),))
+        thread.submit(sandbox.run, sleeps, Limits(wall_s=3.0))
+        (pid,) = other_user.slot_pids(sandbox)
+        deadline = time.monotonic() + 30.0
+        while len(below := psutil.Process(pid).children(recursive=True)) < 2:
+            assert time.monotonic() < deadline, "the program did not start"
+            time.sleep(0.05)
+        time.sleep(0.5)  # so that it has changed its user
+        psutil.Process(pid).kill()
+        assert psutil.wait_procs(below, timeout=2.0)[1] == []
