@@ -17,7 +17,7 @@ from sandbox.inside.kernel import CAP_SETGID, CAP_SETUID
 from sandbox.jail.backend import JailSandbox
 from sandbox.jail.probe import Level
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
-from tests.sandbox import footprint, other_user
+from tests.sandbox import footprint, levels, other_user
 
 RIGHTS = """
 def rights():
@@ -109,13 +109,14 @@ def test_a_solution_that_lingers_when_its_tests_have_ended(sandbox: JailSandbox)
 @pytest.mark.skipif(os.geteuid() != 0, reason="level uid needs root")
 def test_a_program_at_level_uid_dies_with_its_runner() -> None:
     """No namespace ends it, and the server that it is forked from is of another user."""
-    python = other_user.public_python()
+    python = levels.public_python()
     if python is None:
         pytest.skip("no interpreter that every user may run")
     with JailSandbox(1, levels=[Level.UID], python=python) as sandbox, ThreadPoolExecutor(1) as thread:
         sleeps = Program("import time\ntime.sleep(60)\n", (Case("0", "stdin"),))
-        thread.submit(sandbox.run, sleeps, Limits(wall_s=3.0))
+        assert value(sandbox, "def one(): return 1", "one()") == 1  # the slot is there now
         (pid,) = other_user.slot_pids(sandbox)
+        thread.submit(sandbox.run, sleeps, Limits(wall_s=3.0))
         deadline = time.monotonic() + 30.0
         while len(below := psutil.Process(pid).children(recursive=True)) < 2:
             assert time.monotonic() < deadline, "the program did not start"
