@@ -57,7 +57,10 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Walls:
-    """What one language needs differently. ``rules``: file descriptor of a Landlock ruleset."""
+    """What one language needs differently.
+
+    ``rules``: file descriptor of a Landlock ruleset. ``filter``: of the fork servers of such programs.
+    """
 
     rules: int | None
     filter: kernel.Filter
@@ -81,7 +84,7 @@ class Isolation:
     tests: TestsNamespaces | None
     walls: dict[str, Walls]
     proc: bool
-    server_filter: kernel.Filter  # of a fork server, whose forks add that of their language
+    fork_filter: kernel.Filter  # what forks of a fork server add to its own
     node: int | None
     core: kernel.Core
     base_bytes: int
@@ -119,11 +122,11 @@ def prepare(config: dict[str, Any]) -> Isolation:
     if not uid_level:
         _FIRST_TMP.begin()
         tests = TestsNamespaces(_FIRST_TMP, proc)
-    walls = {"python": Walls(_landlock(config, folder), kernel.Filter(seccomp.threads_only(), seccomp.OWN_ID))}
+    walls = {"python": Walls(_landlock(config, folder), kernel.Filter(seccomp.fork_server(), seccomp.OWN_ID))}
     interpreter = None
     if config["node"]:
         interpreter = node.opened(config["node"])
-        only_node = kernel.Filter(seccomp.threads_only(executes=node.PROGRAM_FD), seccomp.OWN_ID)
+        only_node = kernel.Filter(seccomp.fork_server(executes=node.PROGRAM_FD), seccomp.OWN_ID)
         walls["javascript"] = Walls(_landlock(config, folder, node.executed(config["node"])), only_node)
     return Isolation(
         level=config["level"],
@@ -134,7 +137,7 @@ def prepare(config: dict[str, Any]) -> Isolation:
         tests=tests,
         proc=proc,
         walls=walls,
-        server_filter=kernel.Filter(seccomp.fork_server(), seccomp.OWN_ID),
+        fork_filter=kernel.Filter(seccomp.fork(), seccomp.OWN_ID),
         node=interpreter,
         core=kernel.Core(),
         base_bytes=_address_space(),
@@ -186,7 +189,6 @@ def enter(isolation: Isolation, limits: ChildLimits) -> None:
     if isolation.level == "uid":
         kernel.die_with_parent()
     _restrict(isolation, "python")
-    isolation.server_filter.install()
 
 
 def enter_kept(isolation: Isolation, limits: ChildLimits, language: str, role: Role) -> None:
@@ -225,7 +227,7 @@ def entrance(isolation: Isolation, language: str, role: Role, changes_user: bool
     uid, changed = _uid(isolation, role), changes_user and isolation.level != "namespaces"
     dies, every = isolation.level == "uid", isolation.core.every
     kept = 1 + (TESTS_CHANNEL_FD if role is Role.TESTS else _LAST[language])
-    die_with_parent, install = kernel.die_with_parent, isolation.walls_of(language).filter.installer()
+    die_with_parent, install = kernel.die_with_parent, isolation.fork_filter.installer()
     set_affinity, set_limit, (cpu, tasks) = os.sched_setaffinity, resource.setrlimit, _OF_EACH
     most = _below(isolation.ceilings[tasks], *_FIXED_LIMITS[tasks])
     set_group, set_user, close = os.setresgid, os.setresuid, os.closerange
@@ -252,9 +254,10 @@ def _uid(isolation: Isolation, role: Role) -> int:
 
 def _restrict(isolation: Isolation, language: str) -> None:
     kernel.no_new_privileges()
-    rules = isolation.walls_of(language).rules
-    if rules is not None:
-        landlock.restrict(rules)
+    walls = isolation.walls_of(language)
+    if walls.rules is not None:
+        landlock.restrict(walls.rules)
+    walls.filter.install()
 
 
 def is_folder_used(isolation: Isolation, limits: ChildLimits) -> bool:

@@ -1,4 +1,8 @@
-"""The seccomp program: an allow-list for single-process Python with threads, as classic BPF.
+"""The seccomp programs: an allow-list for single-process Python with threads, as classic BPF.
+
+There are two, as the kernel takes long to install a long one: the server that programs are forks of installs the
+list and what it needs itself, and each fork a short one that takes the latter away. The kernel asks both and takes
+the stricter answer.
 
 Default answer EPERM. ``clone`` may only make threads, so there is no process bomb and no daemon to clean up;
 ``clone3`` answers ENOSYS because only that makes libc fall back to ``clone``. A foreign architecture is
@@ -22,6 +26,10 @@ _AF_UNIX, _SOCK_STREAM, _SOCK_TYPE_MASK = 1, 1, 0xF
 _AT_EMPTY_PATH = 0x1000
 _PRCTL = (15, 16, 0x53564D41)  # SET_NAME, GET_NAME, SET_VMA
 _PRCTL_OF_SERVERS = (1, 22)  # SET_PDEATHSIG, SET_SECCOMP
+_FREE_TO_SERVERS = (
+    *("recvmsg", "memfd_create", "sched_setaffinity", "setresuid", "setresgid"),
+    *("kill", "tkill", "tgkill", "prlimit64"),
+)
 _FCNTL_OF_OTHERS = (8, 10, 15)  # SETOWN, SETSIG, SETOWN_EX: to have the kernel signal another process
 _IOCTL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, GWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
 
@@ -67,12 +75,41 @@ def _none_of(offset: int, values: tuple[int, ...]) -> list[bytes]:
     return [_op(_LOAD, offset), *tests, _op(_RET, _ALLOW), _deny()]
 
 
-def threads_only(machine: str | None = None, *, executes: int | None = None) -> bytes:
-    """Assemble the filter for ``machine`` (default: this one), with ``OWN_ID`` in place of the process's own id.
+def fork_server(machine: str | None = None, *, executes: int | None = None) -> bytes:
+    """Assemble the filter of a process that forks programs.
 
-    ``executes``: the one descriptor whose file may be executed. Raises OSError where no table exists.
+    It may do what programs may and fork, choose its core, change its user, receive descriptors, make files in
+    memory and install a filter; and it allows what it cannot tell of its forks, their own ids. ``machine``: by
+    default this one. ``executes``: the one descriptor whose file may be executed. Raises OSError where no table
+    exists.
     """
-    return _assembled(machine, {} if executes is None else {"execveat": _executing(executes)})
+    arch, allowed, special = _tables(machine)
+    answers = {**_ANSWERS, **_ANSWERS_TO_SERVERS}
+    if executes is not None:
+        answers["execveat"] = _executing(executes)
+    program = [
+        _op(_LOAD, _ARCH),
+        _op(_JEQ, arch, 1, 0),
+        _op(_RET, _KILL),
+        _op(_LOAD, _NR),
+        _op(_JGE, 0x40000000, 0, 1),  # x32
+        _op(_RET, _KILL),
+    ]
+    for call, body in answers.items():
+        program += _when(special[call], body)
+    return b"".join(program + _search(_ranges(list(allowed.values()))))
+
+
+def fork(machine: str | None = None) -> bytes:
+    """Assemble what a fork of such a process installs on top: it takes away what programs may not do.
+
+    It has ``OWN_ID`` in place of the fork's own id. Raises OSError where no table exists.
+    """
+    _, _, special = _tables(machine)
+    program = [_op(_LOAD, _NR)]
+    for call in _ANSWERS_TO_SERVERS:
+        program += _when(special[call], _ANSWERS.get(call, [_deny()]))
+    return b"".join([*program, _op(_RET, _ALLOW)])
 
 
 def _executing(descriptor: int) -> list[bytes]:
@@ -86,64 +123,45 @@ def _executing(descriptor: int) -> list[bytes]:
     ]
 
 
-def fork_server(machine: str | None = None) -> bytes:
-    """Assemble the filter of a process that forks programs, which install theirs on top of it.
+# What programs are answered, where that depends on the arguments; the C library is to fall back from clone3.
+_ANSWERS = {
+    "clone3": [_deny(errno.ENOSYS)],
+    "clone": [
+        _op(_LOAD, _ARG0),
+        _op(_JSET, _CLONE_NAMESPACES, 1, 0),
+        _op(_JSET, _CLONE_THREAD, 1, 0),
+        _deny(),
+        _op(_RET, _ALLOW),
+    ],
+    "socketpair": [
+        _op(_LOAD, _ARG0),
+        _op(_JEQ, _AF_UNIX, 0, 3),
+        _op(_LOAD, _ARG1),
+        _op(_AND, _SOCK_TYPE_MASK),
+        _op(_JEQ, _SOCK_STREAM, 1, 0),
+        _deny(),
+        _op(_RET, _ALLOW),
+    ],
+    "prctl": _one_of(_ARG0, _PRCTL),
+    "ioctl": _one_of(_ARG1, _IOCTL),
+    "fcntl": _none_of(_ARG1, _FCNTL_OF_OTHERS),
+    "prlimit64": _one_of(_ARG0, (0, OWN_ID)),
+    # The C library signals itself by tgkill, or by tkill with the id of its first thread.
+    **dict.fromkeys(("kill", "tkill", "tgkill"), _one_of(_ARG0, (OWN_ID,))),
+}
+# What fork servers are answered instead. Whatever stands here is answered anew to their forks.
+_ANSWERS_TO_SERVERS = {
+    "clone": [_op(_LOAD, _ARG0), _op(_JSET, _CLONE_NAMESPACES, 0, 1), _deny(), _op(_RET, _ALLOW)],
+    "prctl": _one_of(_ARG0, _PRCTL + _PRCTL_OF_SERVERS),
+    **{call: [_op(_RET, _ALLOW)] for call in _FREE_TO_SERVERS},
+}
 
-    It may fork, choose its core, receive descriptors, make files in memory and install a filter; and it allows
-    what it cannot tell of its forks, their own ids. Raises OSError where no table exists.
-    """
-    allow = [_op(_RET, _ALLOW)]
-    more = ("recvmsg", "memfd_create", "sched_setaffinity", "kill", "tkill", "tgkill", "prlimit64")
-    clone = [_op(_LOAD, _ARG0), _op(_JSET, _CLONE_NAMESPACES, 0, 1), _deny(), *allow]
-    return _assembled(
-        machine,
-        {**dict.fromkeys(more, allow), "clone": clone, "prctl": _one_of(_ARG0, _PRCTL + _PRCTL_OF_SERVERS)},
-    )
 
-
-def _assembled(machine: str | None, instead: dict[str, list[bytes]]) -> bytes:
-    """Assemble the filter of programs, with other answers ``instead`` to some calls."""
+def _tables(machine: str | None) -> tuple[int, dict[str, int], dict[str, int]]:
     name = machine or os.uname().machine
     if name not in _MACHINES:
         raise OSError(errno.ENOSYS, f"no system call table for {name}")
-    arch, allowed, special = _MACHINES[name]
-    answers = {
-        "clone3": [_deny(errno.ENOSYS)],
-        "clone": [
-            _op(_LOAD, _ARG0),
-            _op(_JSET, _CLONE_NAMESPACES, 1, 0),
-            _op(_JSET, _CLONE_THREAD, 1, 0),
-            _deny(),
-            _op(_RET, _ALLOW),
-        ],
-        "socketpair": [
-            _op(_LOAD, _ARG0),
-            _op(_JEQ, _AF_UNIX, 0, 3),
-            _op(_LOAD, _ARG1),
-            _op(_AND, _SOCK_TYPE_MASK),
-            _op(_JEQ, _SOCK_STREAM, 1, 0),
-            _deny(),
-            _op(_RET, _ALLOW),
-        ],
-        "prctl": _one_of(_ARG0, _PRCTL),
-        "ioctl": _one_of(_ARG1, _IOCTL),
-        "fcntl": _none_of(_ARG1, _FCNTL_OF_OTHERS),
-        "prlimit64": _one_of(_ARG0, (0, OWN_ID)),
-        # The C library signals itself by tgkill, or by tkill with the id of its first thread.
-        **dict.fromkeys(("kill", "tkill", "tgkill"), _one_of(_ARG0, (OWN_ID,))),
-        **instead,
-    }
-    program = [
-        _op(_LOAD, _ARCH),
-        _op(_JEQ, arch, 1, 0),
-        _op(_RET, _KILL),
-        _op(_LOAD, _NR),
-        _op(_JGE, 0x40000000, 0, 1),  # x32
-        _op(_RET, _KILL),
-    ]
-    for call, body in answers.items():
-        program += _when(special[call], body)
-    return b"".join(program + _search(_ranges(list(allowed.values()))))
+    return _MACHINES[name]
 
 
 def _search(ranges: list[tuple[int, int]]) -> list[bytes]:

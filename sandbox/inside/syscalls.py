@@ -43,6 +43,7 @@ X86_64_SPECIAL = _table(
     """
     clone:56 clone3:435 socketpair:53 prctl:157 ioctl:16 fcntl:72 kill:62 tkill:200 tgkill:234
     prlimit64:302 execveat:322 recvmsg:47 memfd_create:319 sched_setaffinity:203
+    setresuid:117 setresgid:119
     """
 )
 
@@ -74,5 +75,6 @@ AARCH64_SPECIAL = _table(
     """
     clone:220 clone3:435 socketpair:199 prctl:167 ioctl:29 fcntl:25 kill:129 tkill:130 tgkill:131
     prlimit64:261 execveat:281 recvmsg:212 memfd_create:279 sched_setaffinity:122
+    setresuid:147 setresgid:149
     """
 )

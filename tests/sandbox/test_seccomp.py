@@ -15,7 +15,18 @@ TABLES = {
 }
 
 
-def decide(program: bytes, number: int, arch: int, *arguments: int) -> int:
+def program_of(machine: str, executes: int | None = None) -> tuple[bytes, ...]:
+    """A program has the filter of its fork server and its own."""
+    return seccomp.fork_server(machine, executes=executes), seccomp.fork(machine)
+
+
+def decide(filters: tuple[bytes, ...], number: int, arch: int, *arguments: int) -> int:
+    """The kernel takes the strictest answer."""
+    answers = [answer(each, number, arch, *arguments) for each in filters]
+    return KILL if KILL in answers else min(answers)
+
+
+def answer(program: bytes, number: int, arch: int, *arguments: int) -> int:
     data = struct.pack("<iIQ6Q", number, arch, 0, *arguments, *[0] * (6 - len(arguments)))
     code = list(struct.iter_unpack("HBBI", program))
     position, value = 0, 0
@@ -41,7 +52,7 @@ def decide(program: bytes, number: int, arch: int, *arguments: int) -> int:
 @pytest.mark.parametrize("machine", TABLES)
 def test_exactly_the_table_is_allowed(machine: str) -> None:
     arch, allowed, special = TABLES[machine]
-    program = seccomp.threads_only(machine)
+    program = program_of(machine)
     numbers = set(range(600)) - set(special.values())
     assert {n for n in numbers if decide(program, n, arch) == ALLOW} == set(allowed.values())
     assert {decide(program, n, arch) for n in numbers - set(allowed.values())} == {EPERM}
@@ -50,7 +61,7 @@ def test_exactly_the_table_is_allowed(machine: str) -> None:
 @pytest.mark.parametrize("machine", TABLES)
 def test_answers_by_argument(machine: str) -> None:
     arch, _, special = TABLES[machine]
-    program = seccomp.threads_only(machine)
+    program = program_of(machine)
 
     def ask(name: str, *arguments: int) -> int:
         return decide(program, special[name], arch, *arguments)
@@ -75,7 +86,7 @@ def test_answers_by_argument(machine: str) -> None:
 @pytest.mark.parametrize("machine", TABLES)
 def test_signals_and_limits_are_for_oneself(machine: str) -> None:
     arch, _, special = TABLES[machine]
-    program = seccomp.threads_only(machine)
+    program = program_of(machine)
 
     def ask(name: str, *arguments: int) -> int:
         return decide(program, special[name], arch, *arguments)
@@ -93,13 +104,16 @@ def test_signals_and_limits_are_for_oneself(machine: str) -> None:
 @pytest.mark.parametrize("machine", TABLES)
 def test_a_fork_server_may_fork_and_its_forks_filters_take_that_away(machine: str) -> None:
     arch, allowed, special = TABLES[machine]
-    server, program = seccomp.fork_server(machine), seccomp.threads_only(machine)
+    server, program = (seccomp.fork_server(machine),), program_of(machine)
 
-    def ask(filter: bytes, name: str, *arguments: int) -> int:
+    def ask(filter: tuple[bytes, ...], name: str, *arguments: int) -> int:
         return decide(filter, special[name], arch, *arguments)
 
     fork, new_user = 0x1200011, 0x10000000
-    more = (("clone", fork), ("recvmsg", 0), ("memfd_create", 0), ("prctl", 22), ("sched_setaffinity", 0))
+    more = (
+        *(("clone", fork), ("recvmsg", 0), ("memfd_create", 0), ("prctl", 22), ("sched_setaffinity", 0)),
+        *(("setresuid", 0), ("setresgid", 0)),
+    )
     for name, argument in more:
         assert (ask(server, name, argument), ask(program, name, argument)) == (ALLOW, EPERM)
     assert ask(server, "clone", fork | new_user) == EPERM
@@ -111,10 +125,10 @@ def test_a_fork_server_may_fork_and_its_forks_filters_take_that_away(machine: st
 @pytest.mark.parametrize("machine", TABLES)
 def test_what_becomes_another_interpreter_may_execute_one_descriptor_besides(machine: str) -> None:
     arch, _, special = TABLES[machine]
-    plain, executes = seccomp.threads_only(machine), seccomp.threads_only(machine, executes=4)
+    plain, executes = program_of(machine), program_of(machine, 4)
     empty_path = 0x1000
 
-    def ask(filter: bytes, *arguments: int) -> int:
+    def ask(filter: tuple[bytes, ...], *arguments: int) -> int:
         return decide(filter, special["execveat"], arch, *arguments)
 
     assert [ask(executes, fd, 0, 0, 0, empty_path) for fd in (4, 3, 5)] == [ALLOW, EPERM, EPERM]
@@ -129,11 +143,11 @@ def test_what_becomes_another_interpreter_may_execute_one_descriptor_besides(mac
 @pytest.mark.parametrize("machine", TABLES)
 def test_foreign_calls_are_killed(machine: str) -> None:
     arch, _, _ = TABLES[machine]
-    program = seccomp.threads_only(machine)
+    program = program_of(machine)
     assert decide(program, 0, 0x40000003) == KILL
     assert decide(program, 0x40000000, arch) == KILL
 
 
 def test_unknown_machines_are_refused() -> None:
     with pytest.raises(OSError, match="no system call table"):
-        seccomp.threads_only("vax")
+        seccomp.fork_server("vax")
