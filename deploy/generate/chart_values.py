@@ -131,6 +131,10 @@ class Ray(Additions):
     ] = "nvidia.com/gpu"
     """The resource by which nodes offer GPUs, such as `nvidia.com/mig-3g.40gb`. Empty where they come by
     `resourceClaims`, of which `gpusPerPod` then says how many GPUs they bring."""
+    placement: Literal["separate", "shared"] = "separate"
+    """Where rollout workers stand (`rollout.placement`): `separate`, in pods of the pool `rollout`, or `shared`,
+    each on the GPU of a rank of the learner, in turns with it. Then `rollout` makes no pods, there is a worker
+    for each rank, and no staleness."""
     annotations: Annotations = {}
     """Annotations of the RayJob or RayCluster, such as those that KubeRay or Kueue read."""
     auth: Auth = Auth()
