@@ -125,9 +125,9 @@ class CertificateSecret(SecretKey):
 
 
 class ExternalRedis(Part):
-    url: Annotated[str, Field(pattern=r"^(rediss?://[^\s@]+)?$")] = ""
-    """Address of a Redis without a password, redis://host:port/db, or rediss:// with TLS; used where
-    `redis.enabled` is false."""
+    url: Annotated[str, Field(pattern=r"^(rediss?://\S+)?$")] = ""
+    """Address of a Redis without a user and password, redis://host:port/db, or rediss:// with TLS, for
+    `redis.enabled: false`."""
     secret: UrlSecret = UrlSecret()
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Its port, for the NetworkPolicy, where the address is in a Secret: 6379 unless given. That of `url` is

@@ -88,6 +88,12 @@ hostIPC: true
 {{- divf (mulf (trimSuffix $unit $text | float64) (get $factors $unit) (index . 1)) 100 | floor | int64 -}}
 {{- end -}}
 
+{{/* Thousandths of a CPU of a quantity. */}}
+{{- define "couplet.milliCpus" -}}
+{{- $text := toString . -}}
+{{- ternary (trimSuffix "m" $text | float64) (mulf (float64 $text) 1000) (hasSuffix "m" $text) | ceil | int64 -}}
+{{- end -}}
+
 {{/* A pod that is left alone by what tidies up nodes. */}}
 {{- define "couplet.undisturbed" -}}
 karpenter.sh/do-not-disrupt: "true"

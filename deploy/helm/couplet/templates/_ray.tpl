@@ -45,7 +45,7 @@
 {{- if and .pool.gpusPerPod .root.Values.ray.gpuResource -}}
 {{- $_ := set $own .root.Values.ray.gpuResource (toString .pool.gpusPerPod) -}}
 {{- end -}}
-{{- include "couplet.added" (list "extraResources" $own .pool.extraResources) -}}
+{{- include "couplet.added" (list (printf "ray.%s.extraResources" .component) $own .pool.extraResources) -}}
 {{- end -}}
 
 {{/* The hook that a pod runs before Ray is ended. Of (dict "root" $ "script" FILE). */}}
@@ -219,7 +219,7 @@ autoscalerOptions:
   idleTimeoutSeconds: {{ $ray.autoscaling.idleTimeoutSeconds }}
   upscalingMode: {{ $ray.autoscaling.upscalingMode }}
   resources:
-    requests: {cpu: 250m, memory: {{ $ray.autoscaling.memory | quote }}}
+    requests: {cpu: {{ printf "%dm" (max 1 (div (include "couplet.milliCpus" $ray.autoscaling.cpu) 4)) }}, memory: {{ $ray.autoscaling.memory | quote }}}
     limits: {cpu: {{ $ray.autoscaling.cpu | quote }}, memory: {{ $ray.autoscaling.memory | quote }}}
   securityContext:
     allowPrivilegeEscalation: false

@@ -144,21 +144,28 @@ reward.sandbox_slots={{ .Values.rewards.slots }}
 {{/* Port of the external Redis: of its address where the values have it. */}}
 {{- define "couplet.externalRedisPort" -}}
 {{- with .Values.redis.external -}}
-{{- if .secret.name -}}
-{{- if .url -}}{{- fail "redis.external: give url or secret, not both" -}}{{- end -}}
-{{- default 6379 .port -}}
-{{- else -}}
-{{- if .port -}}{{- fail "redis.external.port: it is read from redis.external.url; leave it out" -}}{{- end -}}
-{{- $port := regexFind ":[0-9]+$" (urlParse .url).host | trimPrefix ":" | default "6379" -}}
-{{- if or (lt (int $port) 1) (gt (int $port) 65535) -}}{{- fail (printf "redis.external.url: %s is no port; give one from 1 to 65535" $port) -}}{{- end -}}
-{{- $port -}}
+{{- if .secret.name -}}{{- default 6379 .port -}}
+{{- else -}}{{- regexFind ":[0-9]+$" (urlParse .url).host | trimPrefix ":" | default "6379" -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuse what of `redis.external` contradicts itself. */}}
+{{- define "couplet.checkExternalRedis" -}}
+{{- with .Values.redis.external -}}
+{{- if not (or .url .secret.name) -}}{{- fail "redis.external.url: redis.enabled is false, so give redis.external.url or redis.external.secret" -}}{{- end -}}
+{{- if and .url .secret.name -}}{{- fail "redis.external: give url or secret, not both" -}}{{- end -}}
+{{- if contains "@" (default "" .url) -}}{{- fail "redis.external.url: names a user or has a password; put the whole address into a Secret, and its name into redis.external.secret.name" -}}{{- end -}}
+{{- if and .url .port -}}{{- fail "redis.external.port: it is read from redis.external.url; leave it out" -}}{{- end -}}
+{{- $port := include "couplet.externalRedisPort" $ | int -}}
+{{- if or (lt $port 1) (gt $port 65535) -}}{{- fail (printf "redis.external.url: %d is no port; give one from 1 to 65535" $port) -}}{{- end -}}
 {{- end -}}
 {{- end -}}
 
 {{/* Environment that leads to the run's Redis. */}}
 {{- define "couplet.redisEnv" -}}
 {{- $redis := .Values.redis -}}{{- $authority := include "couplet.redisAuthority" . -}}
+{{- if not $redis.enabled -}}{{- include "couplet.checkExternalRedis" . -}}{{- end -}}
 {{- if $redis.enabled -}}
 - name: COUPLET_REDIS_PASSWORD
   valueFrom:
@@ -174,7 +181,7 @@ reward.sandbox_slots={{ .Values.rewards.slots }}
 {{- end }}
 {{- else -}}
 - name: COUPLET_REDIS_URL
-  value: {{ printf "%s%s" (required "redis.external.url: redis.enabled is false, so give redis.external.url or redis.external.secret" $redis.external.url) $authority | quote }}
+  value: {{ printf "%s%s" $redis.external.url $authority | quote }}
 {{- end -}}
 {{- end -}}
 
