@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from common.config import Config, load_config
 from tests.deploy.chart_render import (
     CHART,
+    ROOT,
     Document,
     only,
     pod_templates,
@@ -51,6 +54,12 @@ def _no_ids(documents: Documents) -> bool:
 def _egress_ports(documents: Documents) -> set[object]:
     policy = only(documents, "NetworkPolicy", "-rewards")["spec"]
     return {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+
+
+def _settings(documents: Documents) -> Config:
+    """The run's, as its command has them."""
+    _, _, recipe, *overrides = shlex.split(only(documents, "RayJob")["spec"]["entrypoint"])[:-3]
+    return load_config(ROOT / "recipes" / Path(recipe).name, overrides)
 
 
 def _start(documents: Documents, group: int) -> dict[str, str]:
@@ -245,8 +254,74 @@ RENDERED: dict[str, tuple[dict[str, Any], Callable[[Documents], object]]] = {
         ),
     ),
     "slices of a GPU": (
-        {"ray": {"gpuResource": "nvidia.com/mig-3g.40gb.gpu", "learner": {"gpusPerPod": 1}}},
-        lambda d: _container(d, "learner")["resources"]["limits"]["nvidia.com/mig-3g.40gb.gpu"] == "1",
+        {"ray": {"gpuResource": "nvidia.com/mig-3g.40gb", "learner": {"gpusPerPod": 1}}},
+        lambda d: (
+            _container(d, "learner")["resources"]["limits"]["nvidia.com/mig-3g.40gb"] == "1"
+            and ray_spec(d)["workerGroupSpecs"][0]["resources"] == {"GPU": "1", "learner": "1"}
+        ),
+    ),
+    "two GPUs by a claim": (
+        {
+            "ray": {
+                "gpuResource": "",
+                "learner": {"gpusPerPod": 2, "ranksPerPod": 2, "resourceClaims": [{"name": "gpus"}]},
+            }
+        },
+        lambda d: (
+            set(_container(d, "learner")["resources"]["limits"]) == {"cpu", "memory"}
+            and ray_spec(d)["workerGroupSpecs"][0]["resources"] == {"GPU": "2", "learner": "2"}
+            and "learner.gpus_per_rank=1" in only(d, "RayJob")["spec"]["entrypoint"]
+        ),
+    ),
+    "learner and rollouts in turns on the same GPUs": (
+        {"ray": {"placement": "shared", "learner": {"replicas": 2, "gpusPerPod": 4, "ranksPerPod": 4}}},
+        lambda d: (
+            [group["groupName"] for group in ray_spec(d)["workerGroupSpecs"]] == ["learner"]
+            and _settings(d).takes_turns
+            and _settings(d).rollout.workers == _settings(d).learner.ranks == 8
+        ),
+    ),
+    "nulls for what may be empty": (
+        {
+            "overrides": None,
+            "commonLabels": None,
+            "ray": {"extraWorkerGroups": None, "learner": {"tolerations": None, "podSecurityContext": None}},
+        },
+        lambda d: "tolerations" not in _pod(d, "learner"),
+    ),
+    "a label of all objects, and another one of a pod": (
+        {
+            "commonLabels": {"team": "a", "release": "a"},
+            "ray": {"head": {"labels": {"team": "b"}}},
+            "redis": {"annotations": {"karpenter.sh/do-not-disrupt": "false"}},
+            "monitoring": {"operator": {"enabled": True, "labels": {"release": "prometheus"}}},
+        },
+        lambda d: (
+            pod_templates(d)["head"]["metadata"]["labels"]["team"] == "b"
+            and only(d, "ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"
+            and pod_templates(d)["demo-couplet-redis"]["metadata"]["annotations"]["karpenter.sh/do-not-disrupt"]
+            == "false"
+        ),
+    ),
+    "a Redis with options of its own and TLS": (
+        {
+            "redis": {
+                "enabled": False,
+                "external": {"url": "rediss://cache/0?socket_timeout=5", "certificateAuthority": {"name": "ca"}},
+            }
+        },
+        lambda d: (
+            _env(d, "head")["COUPLET_REDIS_URL"]["value"]
+            == "rediss://cache/0?socket_timeout=5&ssl_ca_certs=/etc/couplet-redis/ca.crt"
+        ),
+    ),
+    "a small autoscaler": (
+        {"ray": {"autoscaling": {"cpu": "100m"}}},
+        lambda d: ray_spec(d)["autoscalerOptions"]["resources"]["requests"]["cpu"] == "25m",
+    ),
+    "dashboards of two teams in one place": (
+        {"monitoring": {"dashboards": {"enabled": True, "namespace": "grafana"}}},
+        lambda d: only(d, "ConfigMap", "demo-couplet-default-run-dashboard"),
     ),
     "three workers on one GPU": (
         {"ray": {"rollout": {"gpusPerPod": 1, "workersPerPod": 3}}},
@@ -449,7 +524,9 @@ def test_it_renders_right(name: str) -> None:
 
 
 def test_two_releases_of_a_namespace_share_no_name() -> None:
-    documents = [one for release in ("demo", "second") for one in render_values({}, release=release)]
+    """Nor do those whose long names differ at their ends alone."""
+    long = "team-a-experiment-with-a-rather-long-name-number-{}".format
+    documents = [one for number in (1, 2) for one in render_values({}, release=long(number))]
     names = [(document["kind"], document["metadata"]["name"]) for document in documents]
     assert len(names) == len(set(names))
 
