@@ -254,7 +254,7 @@ def _schema() -> Draft202012Validator:
 
 
 def _coalesced(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """What Helm asks the schema about: the defaults with the values over them, and nothing where these are null."""
+    """What Helm asks the schema about: the defaults with the values over them, without what is null."""
     made = dict(defaults)
     for key, value in values.items():
         if value is None:
