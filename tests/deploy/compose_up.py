@@ -1,8 +1,9 @@
-"""``docker compose up`` for real: ``python -m tests.deploy.compose_up COMPOSE``, as root; COMPOSE is Compose's program.
+"""``docker compose up`` for real: ``python -m tests.deploy.compose_up COMPOSE``, as root.
 
-No registry is asked. The reward image is the Dockerfile's on a base of Debian's packages. Redis, its exporter and
-Prometheus are Debian's, under the names that compose.yaml has; Grafana, which Debian has not, is left out. The run's
-image has this machine's interpreter and packages, mounted, in place of some GB of CUDA.
+COMPOSE is the program of Docker Compose. No registry is asked: the reward image is the Dockerfile's on a base of
+Debian's packages; Redis, its exporter and Prometheus are Debian's, under the names that compose.yaml has. Grafana,
+which Debian has not, is left out. The run's image has this machine's interpreter and packages, mounted, in place of
+some GB of CUDA.
 """
 
 from __future__ import annotations

@@ -31,8 +31,10 @@ class EngineError(RuntimeError):
 
 
 class PrivateEngine:
-    """dockerd and the containerd that it starts; with ``networks`` in a network namespace of its own, where it may make
-    bridges and rules, without which containers have no network."""
+    """dockerd and the containerd that it starts.
+
+    With ``networks`` they have a network namespace of their own, for bridges and rules of containers' networks.
+    """
 
     def __init__(self, folder: Path, networks: bool = False) -> None:
         self._networks = networks
