@@ -2,8 +2,8 @@
 
 COMPOSE is the program of Docker Compose. No registry is asked: the reward image is the Dockerfile's on a base of
 Debian's packages; Redis, its exporter and Prometheus are Debian's, under the names that compose.yaml has. Grafana,
-which Debian has not, is left out. The run's image has this machine's interpreter and packages, mounted, in place of
-some GB of CUDA.
+which Debian has not, is left out. In place of some GB of CUDA, the run's image has this machine's interpreter and
+packages, mounted.
 """
 
 from __future__ import annotations
