@@ -239,8 +239,11 @@ Of (dict "root" $ "image" IMAGE "security" SECURITY "env" ENV "envFrom" ENVFROM 
   image: {{ include "couplet.image" (dict "root" $.root "image" $.image) | quote }}
   imagePullPolicy: {{ $.image.pullPolicy }}
   command:
+    # The images have no pip of their own, and their base may have none; where venv is, one can be made.
+    - sh
+    - -c
+    - python3 -m venv /tmp/pip && exec /tmp/pip/bin/pip install "$@"
     - pip
-    - install
     - --no-deps
     - --no-cache-dir
     - --disable-pip-version-check
