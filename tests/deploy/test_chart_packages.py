@@ -40,7 +40,7 @@ def test_packages_are_installed_from_wheels_without_a_network_and_without_what_t
     }
     install = {"code": {"packages": {"install": ["site_rewards==1.0"], "wheels": str(wheels)}}}
     container = packages(render_values(install | {"ray": volume, "rewards": volume}), "rewards")
-    places = {"/opt/couplet-packages": str(target), "/tmp/": f"{scratch}/"}
+    places = {"/tmp/": f"{scratch}/", "/opt/couplet-packages": str(target)}
     command = [_moved(word, places) if str(wheels) not in word else word for word in container["command"]]
     assert {"/opt/couplet-packages", "/tmp"} <= {mount["mountPath"] for mount in container["volumeMounts"]}
     nothing_else = {"PATH": "/usr/bin:/bin", "HOME": str(scratch)}
