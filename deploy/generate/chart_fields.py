@@ -56,7 +56,7 @@ _VARIABLE = _fields(
     "name",
     name={"type": "string", "pattern": r"^[-._a-zA-Z][-._a-zA-Z0-9]*$"},
     value={"type": "string"},
-    valueFrom={"type": "object"},
+    valueFrom=_fields("configMapKeyRef fieldRef fileKeyRef resourceFieldRef secretKeyRef").json_schema,
 )
 _MOUNT = _fields(
     "name mountPath mountPropagation readOnly recursiveReadOnly subPath subPathExpr",
@@ -67,10 +67,22 @@ _MOUNT = _fields(
 )
 _SOURCE = _fields("prefix configMapRef secretRef")
 
-#: What the API has by name, and lets be of many kinds.
-Named = Annotated[
-    dict[str, Any], WithJsonSchema({"type": "object", "required": ["name"], "properties": {"name": _NAME}})
-]
+_PORT = _fields(
+    "containerPort hostIP hostPort name protocol",
+    "containerPort",
+    containerPort={"type": "integer", "minimum": 1, "maximum": 65535},
+    name={"type": "string", "pattern": r"^[a-z0-9-]{1,15}$"},
+    protocol={"enum": ["TCP", "UDP", "SCTP"]},
+)
+_VOLUME = (
+    "name awsElasticBlockStore azureDisk azureFile cephfs cinder configMap csi downwardAPI emptyDir ephemeral fc "
+    "flexVolume flocker gcePersistentDisk gitRepo glusterfs hostPath image iscsi nfs persistentVolumeClaim "
+    "photonPersistentDisk portworxVolume projected quobyte rbd scaleIO secret storageos vsphereVolume"
+)
+_IDS = {name: {"type": "integer", "minimum": 0} for name in ("fsGroup", "runAsGroup", "runAsUser")}
+_FLAG = {"type": "boolean"}
+
+Volume = Annotated[dict[str, Any], _fields(_VOLUME, "name", name=_NAME)]
 Variable = Annotated[dict[str, Any], _VARIABLE]
 VariableSource = Annotated[dict[str, Any], _SOURCE]
 Mount = Annotated[dict[str, Any], _MOUNT]
@@ -83,6 +95,7 @@ Container = Annotated[
         image=_TEXT,
         env={"type": "array", "items": _VARIABLE.json_schema},
         envFrom={"type": "array", "items": _SOURCE.json_schema},
+        ports={"type": "array", "items": _PORT.json_schema},
         volumeMounts={"type": "array", "items": _MOUNT.json_schema},
     ),
 ]
@@ -103,6 +116,9 @@ Spread = Annotated[
         "maxSkew topologyKey whenUnsatisfiable labelSelector matchLabelKeys minDomains nodeAffinityPolicy "
         "nodeTaintsPolicy",
         "maxSkew topologyKey whenUnsatisfiable",
+        maxSkew={"type": "integer", "minimum": 1},
+        topologyKey=_TEXT,
+        whenUnsatisfiable={"enum": ["DoNotSchedule", "ScheduleAnyway"]},
     ),
 ]
 Dns = Annotated[dict[str, Any], _fields("nameservers options searches")]
@@ -111,14 +127,22 @@ PodSecurity = Annotated[
     dict[str, Any],
     _fields(
         "appArmorProfile fsGroup fsGroupChangePolicy runAsGroup runAsNonRoot runAsUser seLinuxChangePolicy "
-        "seLinuxOptions seccompProfile supplementalGroups supplementalGroupsPolicy sysctls windowsOptions"
+        "seLinuxOptions seccompProfile supplementalGroups supplementalGroupsPolicy sysctls windowsOptions",
+        **_IDS,
+        runAsNonRoot=_FLAG,
     ),
 ]
 ContainerSecurity = Annotated[
     dict[str, Any],
     _fields(
         "allowPrivilegeEscalation appArmorProfile capabilities privileged procMount readOnlyRootFilesystem "
-        "runAsGroup runAsNonRoot runAsUser seLinuxOptions seccompProfile windowsOptions"
+        "runAsGroup runAsNonRoot runAsUser seLinuxOptions seccompProfile windowsOptions",
+        allowPrivilegeEscalation=_FLAG,
+        privileged=_FLAG,
+        readOnlyRootFilesystem=_FLAG,
+        runAsGroup=_IDS["runAsGroup"],
+        runAsNonRoot=_FLAG,
+        runAsUser=_IDS["runAsUser"],
     ),
 ]
 ResourceClaim = Annotated[

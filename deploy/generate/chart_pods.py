@@ -20,7 +20,6 @@ from deploy.generate.chart_fields import (
     Extended,
     Labels,
     Mount,
-    Named,
     PodSecurity,
     Positive,
     PullPolicy,
@@ -30,6 +29,7 @@ from deploy.generate.chart_fields import (
     Toleration,
     Variable,
     VariableSource,
+    Volume,
 )
 
 #: A registry with or without a port, and a path; what follows a colon after that is the tag's.
@@ -77,7 +77,7 @@ class Additions(Part):
     """Containers that run before the pod's own."""
     sidecarContainers: list[Container] = []
     """Containers beside the pod's own."""
-    extraVolumes: list[Named] = []
+    extraVolumes: list[Volume] = []
     """More volumes of the pod."""
     extraVolumeMounts: list[Mount] = []
     """Where the container mounts them."""

@@ -74,7 +74,11 @@ SITES: Sites = {
         {
             "ray": {
                 "gpuResource": "",
-                "learner": {"gpusPerPod": 2, "ranksPerPod": 2, "resourceClaims": [{"name": "gpus"}]},
+                "learner": {
+                    "gpusPerPod": 2,
+                    "ranksPerPod": 2,
+                    "resourceClaims": [{"name": "gpus", "resourceClaimName": "two"}],
+                },
             }
         },
         lambda d: (

@@ -24,6 +24,9 @@
 {{- end -}}
 
 {{- define "couplet.runFolder" -}}
+{{- if regexMatch "^/(bin|dev|etc|home|home/couplet|lib|lib64|opt|opt/couplet|opt/venv|proc|root|run|sbin|sys|tmp|usr|var)$" .Values.storage.mountPath -}}
+{{- fail (printf "storage.mountPath: a volume at %s hides what the image has there; choose another folder, such as /runs" .Values.storage.mountPath) -}}
+{{- end -}}
 {{- printf "%s/%s" .Values.storage.mountPath (include "couplet.runId" .) -}}
 {{- end -}}
 

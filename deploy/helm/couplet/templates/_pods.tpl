@@ -56,6 +56,9 @@ hostIPC: true
 {{- $made := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") -}}
 {{- if .root.Values.fixedIds -}}{{- $made = merge $made .ids -}}{{- end -}}
 {{- $made = mergeOverwrite $made (default dict .security) (deepCopy (default dict .pod.podSecurityContext)) -}}
+{{- if and $made.runAsNonRoot (hasKey $made "runAsUser") (eq (int $made.runAsUser) 0) -}}
+{{- fail "podSecurityContext: runAsUser 0 is root, which runAsNonRoot forbids; give another user, or set runAsNonRoot: false as well" -}}
+{{- end -}}
 {{- toYaml $made -}}
 {{- end -}}
 
@@ -125,12 +128,18 @@ Of (dict "where" WHERE "pod" YAML "volumes" NAMES "containers" NAMES), where NAM
 {{- include "couplet.once" (list $where "two volumes are named %s" "name" $volumes) -}}
 {{- include "couplet.once" (list $where "two containers are named %s" "name" $containers) -}}
 {{- include "couplet.once" (list $where "two resourceClaims are named %s" "name" $spec.resourceClaims) -}}
+{{- range $spec.resourceClaims -}}
+{{- if not (or .resourceClaimName .resourceClaimTemplateName) -}}{{- fail (printf "%s: the resource claim %s names no resourceClaimName and no resourceClaimTemplateName; give one" $where .name) -}}{{- end -}}
+{{- end -}}
 {{- $known := list -}}{{- range $volumes -}}{{- $known = append $known .name -}}{{- end -}}
 {{- range $started -}}
 {{- $mounts := list -}}
 {{- range .volumeMounts -}}
 {{- if not (has .name $known) -}}{{- fail (printf "%s: no volume is named %s, which is mounted at %s; add it to extraVolumes" $where .name .mountPath) -}}{{- end -}}
 {{- $mounts = append $mounts (dict "mountPath" (trimSuffix "/" .mountPath)) -}}
+{{- end -}}
+{{- range .env -}}
+{{- if and (hasKey . "value") (hasKey . "valueFrom") -}}{{- fail (printf "%s: %s has a value and valueFrom; give one" $where .name) -}}{{- end -}}
 {{- end -}}
 {{- include "couplet.once" (list $where "%s is set twice; the chart may set it itself" "name" .env) -}}
 {{- include "couplet.once" (list $where "two volumes are mounted at %s" "mountPath" $mounts) -}}

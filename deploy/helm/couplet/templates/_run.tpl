@@ -64,6 +64,7 @@ rollout.placement=shared
 admission.max_staleness=0
 rollout.workers={{ $ranks }}
 rollout.gpus_per_worker={{ $share }}
+rollout.min_workers=null
 rollout.ray_resource=learner
 {{- else }}
 rollout.workers={{ mul $rollout.maxReplicas $rollout.workersPerPod }}
