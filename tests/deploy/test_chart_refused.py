@@ -1,4 +1,4 @@
-"""Values that contradict each other: each is refused by the templates with a message that names it and a remedy."""
+"""Values that contradict each other: the templates refuse each, with a message that names it and a remedy."""
 
 from __future__ import annotations
 

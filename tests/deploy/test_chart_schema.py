@@ -1,4 +1,4 @@
-"""Values that are none: each is refused by the schema, which Helm asks first, with a message that names the field."""
+"""Values that are none: the schema, which Helm asks first, refuses each with a message that names the field."""
 
 from __future__ import annotations
 
