@@ -72,9 +72,11 @@ def render(helm: str, case: str, *settings: str) -> tuple[Document, ...]:
     return tuple(document for document in yaml.load_all(done.stdout, _Loader) if document)
 
 
-def render_values(values: Document, *, release: str = RELEASE, chart: Path = CHART) -> tuple[Document, ...]:
-    """The documents of values that are no file."""
-    done = _template(values, release, chart)
+def render_values(
+    values: Document, *, release: str = RELEASE, chart: Path = CHART, settings: tuple[str, ...] = ()
+) -> tuple[Document, ...]:
+    """The documents of values that are no file; ``settings`` are more arguments for Helm."""
+    done = _template(values, release, chart, settings)
     assert done.returncode == 0, done.stderr
     return tuple(document for document in yaml.load_all(done.stdout, _Loader) if document)
 
@@ -90,17 +92,19 @@ def refusal(*settings: str, helm: str = "helm") -> str:
 
 def refusal_of(values: Document, *, release: str = RELEASE) -> str:
     """What Helm says of values that are no file, which it refuses."""
-    done = _template(values, release, CHART)
+    done = _template(values, release, CHART, ())
     assert done.returncode != 0, done.stdout
     return done.stderr
 
 
-def _template(values: Document, release: str, chart: Path) -> subprocess.CompletedProcess[str]:
+def _template(
+    values: Document, release: str, chart: Path, settings: tuple[str, ...]
+) -> subprocess.CompletedProcess[str]:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(values, file)
         file.flush()
         return run_helm(
-            "helm", "template", release, str(chart), "--kube-version", KUBERNETES, "--values", file.name
+            "helm", "template", release, str(chart), "--kube-version", KUBERNETES, "--values", file.name, *settings
         )
 
 

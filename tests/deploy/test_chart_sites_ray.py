@@ -92,6 +92,7 @@ SITES: Sites = {
         lambda d: (
             [group["groupName"] for group in ray_spec(d)["workerGroupSpecs"]] == ["learner"]
             and settings(d).takes_turns
+            and only(d, "PodDisruptionBudget", "-learner")["spec"]["minAvailable"] == 2
             and settings(d).rollout.workers == settings(d).learner.ranks == 8
         ),
     ),
