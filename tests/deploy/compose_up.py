@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -53,7 +52,7 @@ def main() -> int:
     """The exit code of the run."""
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="couplet-compose-", dir=quick_folder()))
-    services = yaml.safe_load((ROOT / "compose.yaml").read_text().replace("!reset", ""))["services"]
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 
     def say(text: str) -> None:
         sys.stdout.write(f"[{time.monotonic() - begun:6.1f} s] {text}\n")
@@ -99,13 +98,13 @@ def _image(service: dict[str, Any]) -> str:
 
 def _run(engine: PrivateEngine, folder: Path, compose: Path, say: Any) -> int:
     (folder / "tasks").mkdir()
-    python = [sys.prefix, sys.base_prefix, str(ROOT), *{sysconfig.get_path("purelib")}]
+    python = [sys.base_prefix, str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))]
     ours = {
         "services": {
             "grafana": {"profiles": ["grafana"]},
             "train": {
                 "volumes": [f"{path}:{path}:ro" for path in dict.fromkeys(python)],
-                "environment": {"PATH": f"{sys.prefix}/bin:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+                "environment": {"PATH": f"{sys.prefix}/bin:{sys.base_prefix}/bin:/usr/bin:/bin"},
             },
         }
     }
