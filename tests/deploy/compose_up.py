@@ -98,7 +98,12 @@ def _image(service: dict[str, Any]) -> str:
 
 def _run(engine: PrivateEngine, folder: Path, compose: Path, say: Any) -> int:
     (folder / "tasks").mkdir()
-    python = [sys.base_prefix, str(ROOT), *(path for path in sys.path if path.endswith("site-packages"))]
+    python = [
+        sys.prefix,
+        sys.base_prefix,
+        str(ROOT),
+        *(path for path in sys.path if path.endswith("site-packages")),
+    ]
     ours = {
         "services": {
             "grafana": {"profiles": ["grafana"]},
