@@ -53,6 +53,10 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"ray": {"learner": {"gpusPerPod": 1, "extraResources": {"nvidia.com/gpu": "1"}}}},
         "ray.learner.extraResources: nvidia.com/gpu is set by the chart",
     ),
+    "GPUs from nowhere": (
+        {"ray": {"gpuResource": "", "learner": {"gpusPerPod": 1}}},
+        "ray.learner.gpusPerPod: nothing brings these GPUs; set ray.gpuResource, or ray.learner.resourceClaims",
+    ),
     "a mount of nothing": (
         {"ray": {"learner": {"extraVolumeMounts": [{"name": "none", "mountPath": "/x"}]}}},
         "ray.learner: no volume is named none, which is mounted at /x; add it to extraVolumes",

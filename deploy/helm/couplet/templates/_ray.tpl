@@ -196,6 +196,9 @@ object-store-memory: {{ $store | quote }}
   maxReplicas: {{ .max }}
   {{- $where := printf "ray.%s" .name }}
   rayStartParams: {{- include "couplet.startParams" (dict "where" $where "pool" .pool) | nindent 4 }}
+  {{- if and .pool.gpusPerPod (not .root.Values.ray.gpuResource) (not .pool.resourceClaims) }}
+  {{- fail (printf "%s.gpusPerPod: nothing brings these GPUs; set ray.gpuResource, or %s.resourceClaims" $where $where) }}
+  {{- end }}
   {{- $gpus := ternary (dict "GPU" (toString .pool.gpusPerPod)) dict (gt (int .pool.gpusPerPod) 0) }}
   {{- with merge $gpus (default dict .resources) }}
   # Custom resources pin actors to this group; CPUs follow from the container's limits, and so would GPUs under some names alone.
