@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
-from tests.deploy.chart_render import only, pod_templates
+import pytest
+import yaml
+
+from tests.deploy.chart_render import ROOT, only, pod_templates
 from tests.deploy.chart_sites import (
     BLEU,
     DIGEST,
@@ -17,6 +20,9 @@ from tests.deploy.chart_sites import (
     packages,
     pod,
 )
+
+(_EXAMPLE,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/kubernetes.md").read_text(), re.DOTALL)
+_GIT_SYNC = yaml.safe_load(_EXAMPLE)
 
 SITES: Sites = {
     "gVisor": (
@@ -138,18 +144,8 @@ SITES: Sites = {
         },
         lambda d: env(d, "rewards")["PYTHONPATH"]["value"] == "/code/current",
     ),
-    "code that a git-sync beside each container brings": (
-        {
-            "code": {"enabled": True, "path": "/code/current"},
-            **{
-                part: {
-                    "extraVolumes": [{"name": "git", "emptyDir": {}}],
-                    "extraVolumeMounts": [{"name": "git", "mountPath": "/code"}],
-                    "initContainers": [{"name": "git-sync", "image": "git-sync:v4.4.0", "args": ["--one-time"]}],
-                }
-                for part in ("ray", "rewards")
-            },
-        },
+    "code that git-sync brings to all pods, as the docs have it": (
+        _GIT_SYNC,
         lambda d: all(
             pod(d, name)["initContainers"][0]["name"] == "git-sync" for name in ("head", "rollout", "rewards")
         ),
