@@ -117,7 +117,7 @@ def test_the_server_takes_what_sites_ask_for(sites: ModuleType, server: ApiServe
 
 
 def _without_claims(node: Any) -> Any:
-    """What Kubernetes 1.20 knows of a Deployment or StatefulSet; it takes all of Ray's, whose schema is KubeRay's."""
+    """What Kubernetes 1.20 knows of a Deployment or StatefulSet; the schema of Ray's kinds is KubeRay's."""
     if isinstance(node, list):
         return [_without_claims(item) for item in node]
     if not isinstance(node, dict) or str(node.get("apiVersion")).startswith("ray.io/"):
