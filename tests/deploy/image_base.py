@@ -43,22 +43,17 @@ def ensure_base(client: Any, folder: Path) -> str:
 
     ``folder`` holds the archive meanwhile.
     """
-    import_packages(client, folder, BASE, _PACKAGES)
-    return BASE
-
-
-def import_packages(client: Any, folder: Path, name: str, packages: str) -> None:
-    """Make an image of these Debian packages, unpacked but not configured, unless it is there."""
     try:
-        client.images.get(name)
+        client.images.get(BASE)
     except ImageNotFound:
         archive = folder / "base.tar"
-        _bootstrap(archive, packages)
+        _bootstrap(archive)
         _add_files(archive)
         with archive.open("rb") as file:
-            repository, _, tag = name.partition(":")
+            repository, _, tag = BASE.partition(":")
             client.api.import_image_from_data(file, repository=repository, tag=tag)
         archive.unlink()
+    return BASE
 
 
 def build(client: Any, context: Path, dockerfile: Path, tag: str) -> None:
@@ -82,14 +77,14 @@ def build(client: Any, context: Path, dockerfile: Path, tag: str) -> None:
     assert any("Successfully tagged" in line for line in told), "".join(told)[-4000:]
 
 
-def _bootstrap(archive: Path, packages: str) -> None:
+def _bootstrap(archive: Path) -> None:
     if os.geteuid() != 0:
         missing("a root file system of Debian's packages needs root")
     command = [
         str(tool("mmdebstrap")),
         "--quiet",
         "--variant=extract",
-        f"--include={packages}",
+        f"--include={_PACKAGES}",
         f"--hook-dir={_MERGED_USR}",
         "bookworm",
         str(archive),
