@@ -119,6 +119,11 @@ CASES: dict[str, tuple[Case, ...]] = {
             "2",
         ),
         Case("a synchronous run", "2h", {_run("staleness_mean"): "0x120", _run("run_max_staleness"): "0x120"}),
+        Case(
+            "one version behind, as where rollouts and updates overlap",
+            "2h",
+            {_run("staleness_mean"): "1x120", _run("run_max_staleness"): "1x120"},
+        ),
     ),
     "QueueStuck": (
         Case(
@@ -129,6 +134,15 @@ CASES: dict[str, tuple[Case, ...]] = {
             "5",
         ),
         Case("as many wait, and others are taken", "40m", _queue("7x60", "10+1x60")),
+        Case(
+            "as many wait for the learner, whose steps take an hour",
+            "40m",
+            {
+                **_queue("7x60", "10x60"),
+                _run("run_step_end_timestamp_seconds"): "0x60",
+                _run("step_seconds"): "3600x60",
+            },
+        ),
     ),
     "DeadLetters": (
         Case(
@@ -159,7 +173,13 @@ CASES: dict[str, tuple[Case, ...]] = {
     ),
     "RunGone": (
         Case("it was at step 40 of 100", "25m", _steps("30+1x10 _x20"), _RUN, "40"),
+        Case("it had done none", "25m", _steps("0x10 _x20"), _RUN, "0"),
         Case("it had done its last step", "25m", _steps("90+1x10 _x20")),
+        Case(
+            "it did its last ten steps, of a second each, after the last scrape",
+            "25m",
+            {**_steps("80+1x10 _x20"), _run("step_seconds"): "1x10"},
+        ),
         Case("that was an hour and a half ago", "100m", _steps("30+1x10 _x100")),
     ),
     "RunStalled": (

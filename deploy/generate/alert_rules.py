@@ -77,7 +77,7 @@ ALERTS = (
         "StalenessAtBound",
         "max by (namespace, run) (avg_over_time(couplet_staleness_mean[30m]))\n"
         "  >= 0.95 * max by (namespace, run) (couplet_run_max_staleness)\n"
-        "and on (namespace, run) max by (namespace, run) (couplet_run_max_staleness) > 0",
+        "and on (namespace, run) max by (namespace, run) (couplet_run_max_staleness) > 1",
         "30m",
         "warning",
         "{{ $labels.run }}: groups are as stale as they may be ({{ $value | humanize }} versions)",
@@ -90,7 +90,10 @@ ALERTS = (
         "max by (namespace, run, stream) (couplet_stream_messages)\n"
         "  - max by (namespace, run, stream) (couplet_stream_pending) > 0\n"
         "and on (namespace, run, stream)\n"
-        "  sum by (namespace, run, stream) (increase(couplet_stream_delivered_total[15m])) == 0",
+        "  sum by (namespace, run, stream) (increase(couplet_stream_delivered_total[15m])) == 0\n"
+        "unless on (namespace, run)\n"
+        "  time() - max by (namespace, run) (couplet_run_step_end_timestamp_seconds)\n"
+        "  < 2 * max by (namespace, run) (couplet_step_seconds)",
         "10m",
         "critical",
         "{{ $labels.run }}: {{ $value | humanize }} messages of {{ $labels.stream }} wait, and nobody takes any",
@@ -134,6 +137,8 @@ ALERTS = (
         "RunGone",
         "max by (namespace, run) (last_over_time(couplet_training_step[1h]))\n"
         "  < max by (namespace, run) (last_over_time(couplet_training_steps_planned[1h]))\n"
+        "    - (60 / max by (namespace, run) (last_over_time(couplet_step_seconds[1h]))\n"
+        "       or 0 * max by (namespace, run) (last_over_time(couplet_training_step[1h])))\n"
         "unless on (namespace, run) max by (namespace, run) (couplet_training_step)",
         "5m",
         "critical",

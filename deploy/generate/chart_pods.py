@@ -4,25 +4,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 
-#: Parts of the Kubernetes API that the chart passes on as they are.
-Open = dict[str, Any]
-_NAMED = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}}
-#: Such parts that Kubernetes tells apart by their names.
-Named = Annotated[dict[str, Any], WithJsonSchema(_NAMED)]
-Labels = dict[str, str]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-_QUANTITY = {"type": ["string", "number"], "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$"}
-#: YAML reads `cpu: 4` as a number.
-Quantity = Annotated[str | int | float, WithJsonSchema(_QUANTITY)]
-#: What names a Kubernetes object that others refer to; empty where there is none.
-Reference = Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$", max_length=253)]
-ExistingName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
-PullPolicy = Literal["Always", "IfNotPresent", "Never"]
+from deploy.generate.chart_fields import (
+    Affinity,
+    Annotations,
+    Bytes,
+    Container,
+    ContainerSecurity,
+    Count,
+    Cpu,
+    Dns,
+    Extended,
+    Labels,
+    Mount,
+    PodSecurity,
+    Positive,
+    PullPolicy,
+    Reference,
+    ResourceClaim,
+    Spread,
+    Toleration,
+    Variable,
+    VariableSource,
+    Volume,
+)
+
+#: A registry with or without a port, and a path; what follows a colon after that is the tag's.
+_REPOSITORY = r"^(([a-z0-9][a-z0-9._-]*|\[[0-9a-f:]+\])(:[0-9]+)?/)?[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*$"
+
+
+_Whole = Annotated[str, Field(pattern=r"^[0-9]+$")]
 
 
 class Part(BaseModel):
@@ -32,7 +46,7 @@ class Part(BaseModel):
 
 
 class Image(Part):
-    repository: Annotated[str, Field(min_length=1, pattern=r"^[^\s@]+$")]
+    repository: Annotated[str, Field(pattern=_REPOSITORY)]
     """Where the image is, registry included, without the tag."""
     tag: Annotated[str, Field(pattern=r"^([\w][\w.-]{0,127})?$")] = ""
     """Its tag; empty takes the chart's appVersion. `latest` would make a retry run other code than the first
@@ -55,17 +69,17 @@ class SecretKey(Part):
 class Additions(Part):
     """What is added to a pod and its container."""
 
-    env: list[Named] = []
+    env: list[Variable] = []
     """More environment variables of the container, as Kubernetes writes them."""
-    envFrom: list[Open] = []
+    envFrom: list[VariableSource] = []
     """ConfigMaps and Secrets whose keys become environment variables of the container."""
-    initContainers: list[Named] = []
+    initContainers: list[Container] = []
     """Containers that run before the pod's own."""
-    sidecarContainers: list[Named] = []
+    sidecarContainers: list[Container] = []
     """Containers beside the pod's own."""
-    extraVolumes: list[Named] = []
+    extraVolumes: list[Volume] = []
     """More volumes of the pod."""
-    extraVolumeMounts: list[Named] = []
+    extraVolumeMounts: list[Mount] = []
     """Where the container mounts them."""
 
 
@@ -74,49 +88,49 @@ class Pod(Additions):
 
     nodeSelector: Labels = {}
     """Labels that a node must have."""
-    tolerations: list[Open] = []
+    tolerations: list[Toleration] = []
     """Taints of nodes that it tolerates."""
-    affinity: Open = {}
+    affinity: Affinity = {}
     """Affinity of nodes and pods."""
-    topologySpreadConstraints: list[Open] = []
+    topologySpreadConstraints: list[Spread] = []
     """How pods are spread over nodes or zones."""
     priorityClassName: Reference = ""
     """PriorityClass of the pods; empty takes the cluster's default."""
     runtimeClassName: Reference = ""
     """RuntimeClass of the pods, such as `nvidia` or `gvisor`; empty takes the cluster's default."""
-    dnsConfig: Open = {}
+    dnsConfig: Dns = {}
     """Name servers, search domains and options of the pods, beside those of the cluster."""
     serviceAccountName: Reference = ""
     """A ServiceAccount that exists, such as one that a cloud lets read a bucket; empty takes the chart's for the
     head and the namespace's `default` for other pods. A token is mounted only for the head under the
     autoscaler; clouds that hand out identities through tokens mount their own."""
-    podSecurityContext: Open = {}
+    podSecurityContext: PodSecurity = {}
     """Added to the pod's security context, and stronger than what the chart says."""
-    securityContext: Open = {}
+    securityContext: ContainerSecurity = {}
     """Added to the container's security context, and stronger than what the chart says; `capabilities: {add:
     [IPC_LOCK]}` lets RDMA lock memory."""
-    resourceClaims: list[Named] = []
+    resourceClaims: list[ResourceClaim] = []
     """Claims of dynamic resource allocation (Kubernetes 1.34): entries of the pod's `resourceClaims`. The
     container uses them all."""
     labels: Labels = {}
     """More labels of the pod."""
-    annotations: Labels = {}
+    annotations: Annotations = {}
     """Annotations of the pod."""
 
 
 class RayPods(Pod):
     """Pods of the Ray cluster. Requests equal limits, so that Ray counts what the pod really has."""
 
-    cpu: Quantity = "4"
+    cpu: Cpu = "4"
     """CPUs of a pod."""
-    memory: Quantity = "16Gi"
+    memory: Bytes = "16Gi"
     """Memory of a pod; what lies in /dev/shm counts."""
-    sharedMemory: Quantity = "4Gi"
+    sharedMemory: Bytes = "4Gi"
     """Size of /dev/shm, in memory, where Ray's object store lies. New weights pass through it; with vLLM, the
     processes of a rollout worker talk through another 0.25 GB each."""
     rayStartParams: dict[Annotated[str, Field(pattern=r"^[a-z][-a-z]*$")], str] = {}
     """More options of `ray start`, such as `min-worker-port: "10002"`; those that the chart sets are refused."""
-    extraResources: Labels = {}
+    extraResources: Extended = {}
     """More resources of the container, such as `rdma/hca: "1"`."""
     hostNetwork: bool = False
     """Use the node's network, which some RDMA set-ups need. Ray's ports are then the node's: one such pod of Ray
@@ -128,9 +142,9 @@ class RayPods(Pod):
 class Head(RayPods):
     """The head: Ray's control, its dashboard and the run's own process. No actor is placed on it."""
 
-    cpu: Quantity = "4"
+    cpu: Cpu = "4"
     """CPUs of the head. The run's process admits prompts, writes the run folder and exports the model."""
-    memory: Quantity = "16Gi"
+    memory: Bytes = "16Gi"
     """Memory of the head; what lies in /dev/shm counts."""
 
 
@@ -170,5 +184,5 @@ class WorkerGroup(RayPods):
     """Pods at most."""
     gpusPerPod: Count = 0
     """GPUs of a pod."""
-    rayResources: dict[str, Annotated[str, Field(pattern=r"^[0-9]+$")]] = {}
+    rayResources: dict[Annotated[str, Field(pattern=r"^[a-z][-_a-z0-9]*$")], _Whole] = {}
     """Custom Ray resources of a pod, such as `{reranker: "1"}`."""

@@ -8,21 +8,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from deploy.generate.chart_pods import (
+from deploy.generate.chart_fields import (
+    Annotations,
+    Bytes,
     Count,
-    Image,
+    Cpu,
+    EgressRule,
     Labels,
-    Open,
-    Part,
-    Pod,
+    Peer,
     Positive,
-    Quantity,
     Reference,
-    SecretKey,
+    SeccompProfile,
 )
+from deploy.generate.chart_pods import Image, Part, Pod, SecretKey
 
 Url = Annotated[str, Field(pattern=r"^(https?://\S+)?$")]
-Duration = Annotated[str, Field(pattern=r"^([0-9]+(ms|s|m|h|d))+$")]
+Duration = Annotated[str, Field(pattern=r"^([1-9][0-9]*(ms|s|m|h|d))+$")]
 
 
 class TokenSecret(SecretKey):
@@ -57,9 +58,9 @@ class RewardNetwork(Part):
     takes a network plugin that enforces it."""
     fromNamespaces: list[Reference] = []
     """Namespaces whose pods may reach the service as well: Prometheus', or those of other clients."""
-    egress: list[Open] = []
+    egress: list[EgressRule] = []
     """More rules of where its pods may connect to, such as an index of packages."""
-    redisPeers: list[Open] = []
+    redisPeers: list[Peer] = []
     """With an external Redis: its NetworkPolicyPeers. Empty allows its port on every address."""
 
 
@@ -84,13 +85,13 @@ class Rewards(Pod):
     runtimeClassName: Reference = ""
     """RuntimeClass of the pods, such as `gvisor`: a kernel of its own for each pod. gVisor has no Landlock, so it
     takes isolation namespaces. Not tried."""
-    seccompProfile: Open = {}
+    seccompProfile: SeccompProfile = {}
     """The pod's seccomp profile; empty takes RuntimeDefault for `uid` and Unconfined for `namespaces`. Better
     for the latter is the profile deploy/docker/reward-seccomp.json on every node: `{type: Localhost,
     localhostProfile: profiles/reward-seccomp.json}`."""
-    cpu: Quantity = "4"
+    cpu: Cpu = "4"
     """CPUs of a pod, requested and at most."""
-    memory: Quantity = "8Gi"
+    memory: Bytes = "8Gi"
     """Memory of a pod: slots x `reward.memory_mb`, twice for split judges, and 1 GiB."""
     drainSeconds: Count = 60
     """After SIGTERM, for open batches to finish."""
@@ -124,9 +125,9 @@ class CertificateSecret(SecretKey):
 
 
 class ExternalRedis(Part):
-    url: Annotated[str, Field(pattern=r"^(rediss?://[^\s@]+)?$")] = ""
-    """Address of a Redis without a password, redis://host:port/db, or rediss:// with TLS; used where
-    `redis.enabled` is false."""
+    url: Annotated[str, Field(pattern=r"^(rediss?://\S+)?$")] = ""
+    """Address of a Redis without a user and password, redis://host:port/db, or rediss:// with TLS, for
+    `redis.enabled: false`."""
     secret: UrlSecret = UrlSecret()
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     """Its port, for the NetworkPolicy, where the address is in a Secret: 6379 unless given. That of `url` is
@@ -149,12 +150,12 @@ class Redis(Pod):
     password: PasswordSecret = PasswordSecret()
     appendfsync: Literal["always", "everysec", "no"] = "everysec"
     """How often the append-only file is forced to disk."""
-    cpu: Quantity = "1"
+    cpu: Cpu = "1"
     """CPUs, requested and at most."""
-    memory: Quantity = "4Gi"
+    memory: Bytes = "4Gi"
     """Memory. The server stores data in 70 % of it, as rewriting the append-only file takes memory too. Streams
     block their producers when full; nothing is evicted."""
-    size: Quantity = "20Gi"
+    size: Bytes = "20Gi"
     """Size of its volume, which outlives `helm uninstall`."""
     storageClassName: Reference = ""
     """StorageClass of the volume; empty takes the cluster's default."""
@@ -170,13 +171,13 @@ class Storage(Part):
 
     existingClaim: Reference = ""
     """A PersistentVolumeClaim that exists; empty makes one, which outlives `helm uninstall`."""
-    size: Quantity = "500Gi"
+    size: Bytes = "500Gi"
     """Size of the claim."""
     storageClassName: Reference = ""
     """StorageClass of the claim; empty takes the cluster's default, which is rarely one for several nodes."""
-    accessModes: Annotated[
-        list[Literal["ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod", "ReadOnlyMany"]], Field(min_length=1)
-    ] = ["ReadWriteMany"]
+    accessModes: Annotated[list[Literal["ReadWriteMany", "ReadWriteOnce"]], Field(min_length=1)] = [
+        "ReadWriteMany"
+    ]
     """ReadWriteMany for several nodes; ReadWriteOnce does where all pods share one."""
     mountPath: Annotated[str, Field(pattern=r"^/[^\s:]*[^\s:/]$")] = "/runs"
     """Where it is mounted. The run's folder is mountPath/RUN_ID, the model cache mountPath/huggingface."""
@@ -214,7 +215,7 @@ class Dashboards(Part):
     """Where Grafana's sidecar looks for them; empty is the release's namespace."""
     labels: Labels = {"grafana_dashboard": "1"}
     """Labels by which the sidecar selects them."""
-    annotations: Labels = {}
+    annotations: Annotations = {}
     """Annotations, such as the sidecar's folder."""
 
 

@@ -9,18 +9,22 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from common.config import Config
+from deploy.generate.chart_fields import (
+    Annotations,
+    Bytes,
+    Count,
+    Cpu,
+    ExistingName,
+    Labels,
+    Positive,
+    Reference,
+)
 from deploy.generate.chart_pods import (
     Additions,
-    Count,
-    ExistingName,
     Head,
     Image,
-    Labels,
     LearnerPool,
     Part,
-    Positive,
-    Quantity,
-    Reference,
     RolloutPool,
     SecretKey,
     WorkerGroup,
@@ -98,9 +102,9 @@ class Autoscaling(Part):
     """Let Ray add and remove rollout pods between the pool's bounds."""
     idleTimeoutSeconds: Positive = 300
     """Seconds without an actor after which a pod is removed."""
-    cpu: Quantity = "1"
+    cpu: Cpu = "1"
     """CPUs of the autoscaler's container beside the head, at most; it asks for a quarter of one."""
-    memory: Quantity = "1Gi"
+    memory: Bytes = "1Gi"
     """Memory of the autoscaler's container."""
     upscalingMode: Literal["Default", "Aggressive", "Conservative"] = "Default"
     """How fast pods are added."""
@@ -122,11 +126,16 @@ class Ray(Additions):
     version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")] = RAY_VERSION
     """Ray in the image; KubeRay asks for it."""
     image: Image = Image(repository="couplet-train")
-    gpuResource: Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[a-zA-Z0-9._-]*gpu[a-zA-Z0-9._-]*$")] = (
-        "nvidia.com/gpu"
-    )
-    """The resource by which nodes offer GPUs; KubeRay tells it by its last letters."""
-    annotations: Labels = {}
+    gpuResource: Annotated[
+        str, Field(pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9][-A-Za-z0-9._]*)?$")
+    ] = "nvidia.com/gpu"
+    """The resource by which nodes offer GPUs, such as `nvidia.com/mig-3g.40gb`. Empty where they come by
+    `resourceClaims`, of which `gpusPerPod` then says how many GPUs they bring."""
+    placement: Literal["separate", "shared"] = "separate"
+    """Where rollout workers stand (`rollout.placement`): `separate`, in pods of the pool `rollout`, or `shared`,
+    each on the GPU of a rank of the learner, in turns with it. Then `rollout` makes no pods, there is a worker
+    for each rank, and no staleness."""
+    annotations: Annotations = {}
     """Annotations of the RayJob or RayCluster, such as those that KubeRay or Kueue read."""
     auth: Auth = Auth()
     autoscaling: Autoscaling = Autoscaling()
@@ -157,7 +166,7 @@ class ServiceAccount(Part):
     token."""
     name: Reference = ""
     """Its name; empty takes the release's full name, or `default` if none is made."""
-    annotations: Labels = {}
+    annotations: Annotations = {}
     """Its annotations, such as those of a cloud's workload identity."""
 
 
@@ -171,7 +180,7 @@ class ChartValues(Part):
 
     mode: Literal["job", "cluster"] = "job"
     """`job`: the run itself (a RayJob). `cluster`: a RayCluster, to which you submit with `ray job submit`."""
-    nameOverride: Annotated[str, Field(max_length=40)] = ""
+    nameOverride: Annotated[str, Field(pattern=_RUN_ID, max_length=40)] = ""
     """In place of the chart's name in the names of objects."""
     fullnameOverride: Annotated[str, Field(pattern=_RUN_ID, max_length=40)] = ""
     """In place of the release's full name."""

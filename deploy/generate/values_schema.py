@@ -8,6 +8,7 @@ from typing import Any
 
 from common.config.algorithms import ESTIMATORS, OBJECTIVES
 from common.config.backends import BACKENDS
+from deploy.generate.chart_pods import Part
 from deploy.generate.chart_values import ChartValues
 
 CHART = Path("deploy/helm/couplet")
@@ -18,12 +19,27 @@ _DRAFT = "http://json-schema.org/draft-07/schema#"
 def schema() -> dict[str, Any]:
     """JSON Schema (draft 7) of the chart's values; a key that is not in it is refused."""
     made = _simplified(ChartValues.model_json_schema())
+    for name, needed in _needed(ChartValues()).items():
+        part = made if name == ChartValues.__name__ else made["$defs"][name]
+        part["required"] = sorted({*part.get("required", ()), *needed})
     # Two alternatives would be reported as "anyOf failed"; this way the error names the wrong key of the recipe.
     name, mapping = made["properties"]["recipe"].pop("anyOf")
     made["properties"]["recipe"] |= {"if": {"type": "object"}, "then": mapping, "else": name}
     # Helm hands the values of a parent chart's `global` to every chart.
     made["properties"]["global"] = {"type": "object"}
     return {"$schema": _DRAFT, **made}
+
+
+def _needed(part: Part) -> dict[str, set[str]]:
+    """Name of a part's class -> values of it that ``null`` may not take away. Helm fills in the defaults before it
+    asks the schema, so these are missing only then; what is empty by default may be."""
+    found: dict[str, set[str]] = {}
+    for name, value in part:
+        if isinstance(value, Part):
+            found |= _needed(value)
+        if isinstance(value, Part) or value or (isinstance(value, int) and value is not False):
+            found.setdefault(type(part).__name__, set()).add(name)
+    return found
 
 
 def files() -> dict[Path, str]:

@@ -6,28 +6,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectLostError
 
 from common.config import DeadlinesConfig
 from common.turns import Turn
 from common.weights.broadcast import Location
-from common.weights.broadcast_group import BroadcastError, CalledOffError, Plan
-from common.weights.comparison import Verification
-from common.weights.fence import FenceTimeoutError
+from common.weights.broadcast_group import Plan
 from common.weights.planner import members_of
-from common.weights.segments import WeightsGoneError
-from orchestrator.fleet.attempts import Attempt, Loading
-from orchestrator.fleet.calls import outcome, raised
+from orchestrator.fleet.attempts import Attempt
+from orchestrator.fleet.calls import outcome
 from orchestrator.fleet.failures import node_at
 from orchestrator.fleet.health import Health, WorkerHealth
+from orchestrator.fleet.held_weights import HeldWeights
 from orchestrator.fleet.hung_processes import HungProcesses
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.published import NumberedUpdate
 from orchestrator.fleet.watch import ActorWatch
 from orchestrator.fleet.weights_check import WeightsCheck
 
-#: The learner, whose process holds what was published, has died, or has written over it.
-_LOST = (ObjectLostError, WeightsGoneError, BroadcastError)
 #: Makes the actor of a worker: (consumer name, actor name) -> handle.
 Spawn = Callable[[str, str], Any]
 
@@ -77,15 +72,12 @@ class Worker:
     @property
     def loading(self) -> bool:
         """Whether the actor is loading weights, or comparing them."""
-        return self._attempt is not None and self._attempt.loading is not None
+        return self._attempt is not None and self._attempt.weights.loading
 
     @property
     def comparing(self) -> bool:
         """Whether the actor compares weights with those published, or is about to."""
-        attempt = self._attempt
-        if attempt is None:
-            return False
-        return attempt.compare or (attempt.loading is not None and attempt.loading.kind == "compare")
+        return self._attempt is not None and self._attempt.weights.comparing
 
     @property
     def measures(self) -> Mapping[str, float]:
@@ -98,30 +90,20 @@ class Worker:
         """Whether no actor of this worker's holds memory of a device that it shares."""
         if self.health.state in (Health.DEAD, Health.WAITING):
             return True
-        attempt = self._attempt
-        return (
-            self.health.state is not Health.STARTING
-            and attempt is not None
-            and attempt.released
-            and attempt.loading is None
-        )
+        starting, attempt = self.health.state is Health.STARTING, self._attempt
+        return not starting and attempt is not None and attempt.weights.rests
 
     def take_turn(self) -> Turn | None:
         """Return the turn that the actor has ended, if it is one that was not asked for yet."""
-        attempt = self._attempt
-        if attempt is None:
-            return None
-        turn, attempt.turn = attempt.turn, None
-        return turn
+        return self._attempt.weights.take_turn() if self._attempt is not None else None
 
     def holds(self, number: int) -> bool:
         """Tell whether the actor holds the update of this number."""
-        return self._attempt is not None and self._attempt.holds == number
+        return self._attempt is not None and self._attempt.weights.holds(number)
 
     def gets(self, number: int) -> bool:
         """Tell whether the actor holds the update of this number, or is loading it."""
-        loading = self._attempt.loading if self._attempt is not None else None
-        return self.holds(number) or (loading is not None and loading.number == number)
+        return self._attempt is not None and self._attempt.weights.gets(number)
 
     def start(self) -> None:
         """Begin the next attempt: request its resources, or spawn its actor where it needs none."""
@@ -152,23 +134,21 @@ class Worker:
             case Health.STALE:
                 failure = self._catch_up(target)
             case Health.HEALTHY:
-                failure = outcome(self._live.running, 0.0, pending=None) or self._follow(target)
+                failure = outcome(self._live.running, 0.0, pending=None) or self._live.weights.follow(
+                    target, first=False
+                )
         if failure is None and not awake:
-            self._release()
+            self._live.weights.release()
         return self.late() or (failure if self._live.killing is None else None)
 
     def receive(self, plan: Plan, number: int, version: int) -> None:
         """Have the actor take part in the broadcast of an update, in which it has members."""
-        first = next(iter(self.members))
-        call = self._live.handle.receive_weights.remote(plan, plan.rank(first), version)
-        self._live.loading = Loading(call, "receive", number, version)
-        if self._check_weights is not None and not self._live.compared:
-            self._live.compare = True
+        rank = plan.rank(next(iter(self.members)))
+        self._live.weights.receive(plan, rank, number, version)
 
     def transfer_failure(self) -> str | None:
         """Return why the worker cannot go on with the transfer under way; None where it can."""
-        loading = self._live.loading
-        failure = outcome(loading.call, 0.0, pending=None) if loading else None
+        failure = self._live.weights.failure()
         if failure is not None:
             return failure
         reason = self._live.watch.poll()
@@ -225,7 +205,8 @@ class Worker:
         if self.health.needs_weights:
             starting.append(handle.locations.remote())
         watch = ActorWatch(handle, self._deadlines.heartbeat_seconds)
-        self._attempt = Attempt(handle, watch, starting, released=self._takes_turns)
+        weights = HeldWeights(handle, self.health.name, self._check_weights, released=self._takes_turns)
+        self._attempt = Attempt(handle, watch, weights, starting)
 
     def _await_placement(self) -> None:
         placement, actor = self._placement, self.health.actor
@@ -249,84 +230,17 @@ class Worker:
 
     def _catch_up(self, target: NumberedUpdate | None) -> str | None:
         """Load the target into a worker that has no weights, which works from then on."""
-        attempt = self._live
-        begins = attempt.loading is None
-        failure = self._follow(target)
-        if begins and attempt.loading is not None:
+        attempt, weights = self._live, self._live.weights
+        begins = not weights.loading
+        failure = weights.follow(target, first=True)
+        if begins and weights.loading:
             self.health.loading_began()
-        if failure is None and target is not None and attempt.holds == target.number:
+        if failure is None and target is not None and weights.holds(target.number):
             self.health.weights_loaded()
             attempt.running = attempt.handle.run.remote()
-        if failure is None and attempt.loading is not None:
+        if failure is None and weights.loading:
             return self._too_long(self._deadlines.weights_seconds, "weights")
         return failure
-
-    def _follow(self, target: NumberedUpdate | None) -> str | None:
-        """Have the actor load the target, once it is done with what it loads; return why it cannot."""
-        attempt, loading = self._live, self._live.loading
-        if loading is not None:
-            failure = outcome(loading.call, 0.0, pending="")
-            if failure == "":
-                return None
-            attempt.loading = None
-            if failure is None:
-                attempt.holds = loading.number
-                self._record_answer(loading)
-            elif not self._is_excused(loading):
-                what = "letting go of its weights" if loading.kind == "release" else f"weights {loading.version}"
-                return f"{what}: {failure}"
-        if target is None or target.number == attempt.lost:
-            return None
-        if target.number != attempt.holds:
-            attempt.compare = False  # what came by a broadcast is about to be overwritten
-            compare = self._check_weights is not None and self.health.state is Health.STALE
-            self._load(target, compare, reload=True)
-        elif attempt.compare:
-            attempt.compare, attempt.compared = False, True
-            self._load(target, compare=True, reload=False)
-        return None
-
-    def _release(self) -> None:
-        """Have the actor let go of its weights, once it is done with what it loads, unless it has none."""
-        attempt = self._live
-        if attempt.loading is None and not attempt.released:
-            attempt.compare = False
-            attempt.loading = Loading(attempt.handle.release_weights.remote(), "release", 0, -1)
-
-    def _load(self, target: NumberedUpdate, compare: bool, reload: bool) -> None:
-        """Have the actor load an update from where it was put, or with ``compare`` compare it, loaded or not."""
-        handle = self._live.handle
-        self._live.released = False
-        if compare:
-            call = handle.verify_weights.remote(target.update, reload=reload)
-        else:
-            call = handle.load_weights.remote(target.update)
-        self._live.loading = Loading(call, "compare" if compare else "load", target.number, target.version)
-
-    def _is_excused(self, loading: Loading) -> bool:
-        """Tell whether a load failed for what was not the worker's fault, which lives and can take the next."""
-        error = raised(loading.call)
-        if loading.kind == "release":
-            return False
-        if loading.kind == "receive":
-            self._live.compare = False
-            if not isinstance(error, CalledOffError):
-                self._live.holds = 0
-            return error is not None
-        if isinstance(error, BroadcastError):  # some have been overwritten
-            self._live.holds = 0
-        if isinstance(error, _LOST):
-            self._live.lost = loading.number
-        return isinstance(error, (*_LOST, FenceTimeoutError))
-
-    def _record_answer(self, loading: Loading) -> None:
-        """Record what a call that has succeeded found, if it was to compare weights, or to end a turn."""
-        if loading.kind == "release":
-            self._live.released, self._live.turn = True, ray.get(loading.call, timeout=1.0)
-        elif self._check_weights is not None:
-            found = ray.get(loading.call, timeout=1.0)
-            if isinstance(found, Verification):
-                self._check_weights.record(self.health.name, found)
 
     def _hangs(self, reason: str) -> str | None:
         """Begin to look at the actor, and to kill it; return the reason where its process is not found."""

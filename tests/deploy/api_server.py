@@ -79,11 +79,11 @@ class ApiServer(Started):
         )
         self._client.delete(path)
 
-    def apply(self, document: dict[str, Any]) -> None:
-        """Apply a document by the server. Raises httpx.HTTPStatusError for a conflict with another manager."""
+    def apply(self, document: dict[str, Any], *, dry_run: bool = False) -> None:
+        """Apply a document by the server. Raises AssertionError for what it refuses or another manager holds."""
         answer = self._client.patch(
             self.path(document),
-            params={"fieldManager": "test"},
+            params={"fieldManager": "test"} | ({"dryRun": "All"} if dry_run else {}),
             content=json.dumps(document),
             headers={"Content-Type": "application/apply-patch+yaml"},
         )

@@ -19,6 +19,19 @@ from tests.deploy.tools import tool
 
 Document = dict[str, Any]
 
+
+class _Loader(yaml.CSafeLoader):
+    """As Kubernetes reads it: no key twice."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> Document:
+    pairs: list[tuple[str, Any]] = loader.construct_pairs(node, deep=True)
+    assert len(dict(pairs)) == len(pairs), f"a key twice among {[key for key, _ in pairs]}"
+    return dict(pairs)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/helm/couplet"
 RELEASE = "demo"
@@ -56,14 +69,16 @@ def render(helm: str, case: str, *settings: str) -> tuple[Document, ...]:
         helm, "template", RELEASE, str(CHART), "--kube-version", KUBERNETES, *values_arguments(case, *settings)
     )
     assert done.returncode == 0, done.stderr
-    return tuple(document for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document)
+    return tuple(document for document in yaml.load_all(done.stdout, _Loader) if document)
 
 
-def render_values(values: Document, *, release: str = RELEASE, chart: Path = CHART) -> tuple[Document, ...]:
-    """The documents of values that are no file."""
-    done = _template(values, release, chart)
+def render_values(
+    values: Document, *, release: str = RELEASE, chart: Path = CHART, settings: tuple[str, ...] = ()
+) -> tuple[Document, ...]:
+    """The documents of values that are no file; ``settings`` are more arguments for Helm."""
+    done = _template(values, release, chart, settings)
     assert done.returncode == 0, done.stderr
-    return tuple(document for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document)
+    return tuple(document for document in yaml.load_all(done.stdout, _Loader) if document)
 
 
 def refusal(*settings: str, helm: str = "helm") -> str:
@@ -75,19 +90,21 @@ def refusal(*settings: str, helm: str = "helm") -> str:
     return done.stderr
 
 
-def refusal_of(values: Document) -> str:
+def refusal_of(values: Document, *, release: str = RELEASE) -> str:
     """What Helm says of values that are no file, which it refuses."""
-    done = _template(values, RELEASE, CHART)
+    done = _template(values, release, CHART, ())
     assert done.returncode != 0, done.stdout
     return done.stderr
 
 
-def _template(values: Document, release: str, chart: Path) -> subprocess.CompletedProcess[str]:
+def _template(
+    values: Document, release: str, chart: Path, settings: tuple[str, ...]
+) -> subprocess.CompletedProcess[str]:
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(values, file)
         file.flush()
         return run_helm(
-            "helm", "template", release, str(chart), "--kube-version", KUBERNETES, "--values", file.name
+            "helm", "template", release, str(chart), "--kube-version", KUBERNETES, "--values", file.name, *settings
         )
 
 

@@ -10,12 +10,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.deploy import test_chart_sites as general
+from tests.deploy import test_chart_sites_ray as ray_pods
+from tests.deploy import test_chart_sites_services as services
 from tests.deploy.api_server import ApiServer, for_old_kubernetes
+from tests.deploy.chart_render import render_values
 
 _PROGRAMS = os.environ.get("COUPLET_KUBERNETES", "")
 pytestmark = pytest.mark.skipif(not _PROGRAMS, reason="COUPLET_KUBERNETES names no API server: opt-in")
@@ -94,6 +99,30 @@ def test_the_server_applies_it_twice_without_a_conflict(server: ApiServer, tmp_p
     assert server.get(_JOB.replace("demo", "applied"))
     for document in documents:
         server.delete(server.path(document))
+
+
+@pytest.mark.parametrize("sites", [general, ray_pods, services])
+def test_the_server_takes_what_sites_ask_for(sites: ModuleType, server: ApiServer, tmp_path: Path) -> None:
+    """Every document, but for kinds and claims that this server has not, and the hook, which Helm makes alone."""
+    chart, refused = for_old_kubernetes(tmp_path), []
+    for name, (values, _) in sites.SITES.items():
+        for document in render_values(values, chart=chart, settings=_OLD):
+            known = "monitoring.coreos.com" not in document["apiVersion"] and document["kind"] != "Pod"
+            try:
+                if known and document["metadata"].get("namespace", "default") == "default":
+                    server.apply(_without_claims(document), dry_run=True)
+            except AssertionError as error:
+                refused.append((name, document["kind"], str(error)))
+    assert not refused
+
+
+def _without_claims(node: Any) -> Any:
+    """What Kubernetes 1.20 knows of a Deployment or StatefulSet; the schema of Ray's kinds is KubeRay's."""
+    if isinstance(node, list):
+        return [_without_claims(item) for item in node]
+    if not isinstance(node, dict) or str(node.get("apiVersion")).startswith("ray.io/"):
+        return node
+    return {key: _without_claims(value) for key, value in node.items() if key not in ("claims", "resourceClaims")}
 
 
 def _pod(stateful_set: dict[str, Any]) -> Any:

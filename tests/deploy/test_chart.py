@@ -85,8 +85,8 @@ def test_the_learner_is_fixed_and_the_rollouts_are_elastic() -> None:
     learner, rollout = cluster["workerGroupSpecs"]
     assert [learner[size] for size in ("replicas", "minReplicas", "maxReplicas")] == [1, 1, 1]
     assert [rollout.get(size) for size in ("replicas", "minReplicas", "maxReplicas")] == [None, 3, 9]
-    assert learner["resources"] == {"learner": "8"}
-    assert rollout["resources"] == {"rollout": "8"}
+    assert learner["resources"] == {"learner": "8", "GPU": "8"}
+    assert rollout["resources"] == {"rollout": "8", "GPU": "8"}
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     assert cluster["authOptions"] == {"mode": "token"}
     assert cluster["enableInTreeAutoscaling"] is True

@@ -62,7 +62,7 @@ def test_the_schema_refuses_what_it_does_not_know(setting: str, words: tuple[str
         ),
         (("rewards.autoscaling.minReplicas=9",), "rewards.autoscaling: minReplicas is above maxReplicas"),
         (("ray.gcsFaultTolerance.enabled=true",), "ray.gcsFaultTolerance.redisAddress: name the Redis"),
-        (("ray.extraWorkerGroups.learner.maxReplicas=2",), "learner is a group of the chart's own"),
+        (("ray.extraWorkerGroups.learner.maxReplicas=2",), "learner is a name of the chart's own"),
     ],
 )
 def test_values_that_contradict_each_other_are_refused(settings: tuple[str, ...], message: str) -> None:

@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from deploy.generate.__main__ import ROOT, generated, main, outdated
+from deploy.generate.chart_values import ChartValues
 from deploy.generate.dashboards import FOLDER
 from deploy.generate.values_schema import schema
 
@@ -45,5 +46,5 @@ def test_an_unknown_argument_is_refused(capsys: pytest.CaptureFixture[str]) -> N
     ],
 )
 def test_a_recipe_in_the_values_names_its_tasks_as_a_recipe_does(train: object, valid: bool) -> None:
-    values = {"recipe": {"model": {"path": "m"}, "data": {"train": train}}}
+    values = ChartValues().model_dump(mode="json") | {"recipe": {"model": {"path": "m"}, "data": {"train": train}}}
     assert jsonschema.Draft7Validator(schema()).is_valid(values) == valid

@@ -69,9 +69,9 @@ BUGS = (
     Mutation(
         "superseded-weights-current",
         "A worker that loads while newer weights are published loads those too.",
-        "orchestrator/fleet/worker.py",
-        old="if target.number != attempt.holds:",
-        new="if not attempt.holds:",
+        "orchestrator/fleet/held_weights.py",
+        old="if target.number != self._holds:",
+        new="if not self._holds:",
         tests=("tests/orchestrator/test_weight_updates.py",),
     ),
     Mutation(

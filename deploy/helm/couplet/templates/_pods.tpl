@@ -56,6 +56,9 @@ hostIPC: true
 {{- $made := dict "runAsNonRoot" true "seccompProfile" (dict "type" "RuntimeDefault") -}}
 {{- if .root.Values.fixedIds -}}{{- $made = merge $made .ids -}}{{- end -}}
 {{- $made = mergeOverwrite $made (default dict .security) (deepCopy (default dict .pod.podSecurityContext)) -}}
+{{- if and $made.runAsNonRoot (hasKey $made "runAsUser") (eq (int $made.runAsUser) 0) -}}
+{{- fail "podSecurityContext: runAsUser 0 is root, which runAsNonRoot forbids; give another user, or set runAsNonRoot: false as well" -}}
+{{- end -}}
 {{- toYaml $made -}}
 {{- end -}}
 
@@ -88,13 +91,20 @@ hostIPC: true
 {{- divf (mulf (trimSuffix $unit $text | float64) (get $factors $unit) (index . 1)) 100 | floor | int64 -}}
 {{- end -}}
 
+{{/* Thousandths of a CPU of a quantity. */}}
+{{- define "couplet.milliCpus" -}}
+{{- $text := toString . -}}
+{{- ternary (trimSuffix "m" $text | float64) (mulf (float64 $text) 1000) (hasSuffix "m" $text) | ceil | int64 -}}
+{{- end -}}
+
 {{/* A pod that is left alone by what tidies up nodes. */}}
 {{- define "couplet.undisturbed" -}}
 karpenter.sh/do-not-disrupt: "true"
 cluster-autoscaler.kubernetes.io/safe-to-evict: "false"
 {{- end -}}
 
-{{/* Of (dict "root" $ "component" NAME): no drain takes such a pod; somebody ends the run first. */}}
+{{/* Of (dict "root" $ "component" NAME "pods" N): no drain takes such a pod; somebody ends the run first. By `minAvailable`, as of the
+pods of a resource that Kubernetes does not know it cannot tell how many there should be. */}}
 {{- define "couplet.disruptionBudget" -}}
 apiVersion: policy/v1
 kind: PodDisruptionBudget
@@ -103,22 +113,45 @@ metadata:
   namespace: {{ .root.Release.Namespace }}
   labels: {{- include "couplet.labels" . | nindent 4 }}
 spec:
-  maxUnavailable: 0
+  minAvailable: {{ .pods }}
   selector:
     matchLabels: {{- include "couplet.selector" . | nindent 6 }}
 {{- end -}}
 
-{{/* A pod, unless it takes a name twice: the API's own message would name no value. Of (list WHERE POD). */}}
-{{- define "couplet.unique" -}}
-{{- $where := index . 0 -}}{{- $spec := (index . 1 | fromYaml).spec -}}
-{{- $containers := concat (default list $spec.initContainers) $spec.containers -}}
-{{- include "couplet.once" (list $where "two volumes are named %s" "name" $spec.volumes) -}}
+{{/* A pod, unless it has something twice, or not at all: the API's own message would name no value, or come from a controller.
+Of (dict "where" WHERE "pod" YAML "volumes" NAMES "containers" NAMES), where NAMES are those that others add to the pod. */}}
+{{- define "couplet.checked" -}}
+{{- $where := .where -}}{{- $spec := (fromYaml .pod).spec -}}
+{{- $volumes := default list $spec.volumes -}}{{- range .volumes -}}{{- $volumes = append $volumes (dict "name" .) -}}{{- end -}}
+{{- $started := concat (default list $spec.initContainers) $spec.containers -}}{{- $containers := $started -}}
+{{- range .containers -}}{{- $containers = append $containers (dict "name" .) -}}{{- end -}}
+{{- include "couplet.once" (list $where "two volumes are named %s" "name" $volumes) -}}
 {{- include "couplet.once" (list $where "two containers are named %s" "name" $containers) -}}
-{{- range $containers -}}
-{{- include "couplet.once" (list $where "%s is set twice; the chart may set it itself" "name" .env) -}}
-{{- include "couplet.once" (list $where "two volumes are mounted at %s" "mountPath" .volumeMounts) -}}
+{{- include "couplet.once" (list $where "two resourceClaims are named %s" "name" $spec.resourceClaims) -}}
+{{- range $spec.resourceClaims -}}
+{{- if not (or .resourceClaimName .resourceClaimTemplateName) -}}{{- fail (printf "%s: the resource claim %s names no resourceClaimName and no resourceClaimTemplateName; give one" $where .name) -}}{{- end -}}
 {{- end -}}
-{{- index . 1 -}}
+{{- $known := list -}}{{- range $volumes -}}{{- $known = append $known .name -}}{{- end -}}
+{{- range $started -}}
+{{- $mounts := list -}}
+{{- range .volumeMounts -}}
+{{- if not (has .name $known) -}}{{- fail (printf "%s: no volume is named %s, which is mounted at %s; add it to extraVolumes" $where .name .mountPath) -}}{{- end -}}
+{{- $mounts = append $mounts (dict "mountPath" (trimSuffix "/" .mountPath)) -}}
+{{- end -}}
+{{- range .env -}}
+{{- if and (hasKey . "value") (hasKey . "valueFrom") -}}{{- fail (printf "%s: %s has a value and valueFrom; give one" $where .name) -}}{{- end -}}
+{{- end -}}
+{{- include "couplet.once" (list $where "%s is set twice; the chart may set it itself" "name" .env) -}}
+{{- include "couplet.once" (list $where "two volumes are mounted at %s" "mountPath" $mounts) -}}
+{{- end -}}
+{{- $numbers := list -}}{{- $names := list -}}
+{{- range $spec.containers -}}{{- range .ports -}}
+{{- $numbers = append $numbers (dict "port" (printf "%v/%s" .containerPort (default "TCP" .protocol))) -}}
+{{- if .name -}}{{- $names = append $names (dict "name" .name) -}}{{- end -}}
+{{- end -}}{{- end -}}
+{{- include "couplet.once" (list $where "two containers have the port %s" "port" $numbers) -}}
+{{- include "couplet.once" (list $where "two ports are named %s" "name" $names) -}}
+{{- .pod -}}
 {{- end -}}
 
 {{/* Refuse what a list has twice. Of (list WHERE MESSAGE FIELD LIST). */}}

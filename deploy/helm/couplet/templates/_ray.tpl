@@ -41,14 +41,11 @@
 
 {{/* Requests and limits of a Ray container. Of (dict "root" $ "pool" POOL). */}}
 {{- define "couplet.rayResources" -}}
-cpu: {{ .pool.cpu | quote }}
-memory: {{ .pool.memory | quote }}
-{{- with .pool.gpusPerPod }}
-{{ $.root.Values.ray.gpuResource }}: {{ . | quote }}
-{{- end }}
-{{- with .pool.extraResources }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := dict "cpu" (toString .pool.cpu) "memory" (toString .pool.memory) -}}
+{{- if and .pool.gpusPerPod .root.Values.ray.gpuResource -}}
+{{- $_ := set $own .root.Values.ray.gpuResource (toString .pool.gpusPerPod) -}}
+{{- end -}}
+{{- include "couplet.added" (list (printf "ray.%s.extraResources" .component) $own .pool.extraResources) -}}
 {{- end -}}
 
 {{/* The hook that a pod runs before Ray is ended. Of (dict "root" $ "script" FILE). */}}
@@ -68,21 +65,12 @@ preStop:
 {{- $head := eq .component "head" -}}{{- $kept := has .component (list "head" "learner") -}}
 metadata:
   labels:
-    {{- include "couplet.podLabels" (dict "root" $ "component" .component) | nindent 4 }}
-    {{- with $pool.labels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
-  {{- if or $pool.annotations $kept (not (kindIs "string" $.Values.recipe)) }}
-  annotations:
-    {{- if $kept }}
-    {{- include "couplet.undisturbed" . | nindent 4 }}
-    {{- end }}
-    {{- if not (kindIs "string" $.Values.recipe) }}
-    couplet/recipe: {{ toYaml $.Values.recipe | sha256sum | trunc 16 | quote }}
-    {{- end }}
-    {{- with $pool.annotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- include "couplet.podLabels" (dict "root" $ "component" .component "labels" $pool.labels) | nindent 4 }}
+  {{- $own := dict }}
+  {{- if not (kindIs "string" $.Values.recipe) }}{{- $_ := set $own "couplet/recipe" (toYaml $.Values.recipe | sha256sum | trunc 16) }}{{- end }}
+  {{- $weak := ternary (include "couplet.undisturbed" . | fromYaml) dict $kept }}
+  {{- with include "couplet.added" (list "annotations" $own $weak $pool.annotations) | fromYaml }}
+  annotations: {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
   {{- with $pool.serviceAccountName | default (ternary (include "couplet.serviceAccountName" $) "" $head) }}
@@ -175,11 +163,19 @@ spec:
     {{- end }}
 {{- end -}}
 
-{{/* Ray's object store is four fifths of /dev/shm; by default it is 30 % of the memory, and on disk if that is more than /dev/shm has. */}}
+{{/* Ray's object store is four fifths of /dev/shm; by default it is 30 % of the memory, and on disk if that is more than /dev/shm has.
+Of (dict "where" WHERE "pool" POOL). */}}
 {{- define "couplet.startParams" -}}
-object-store-memory: {{ include "couplet.bytes" (list .sharedMemory 80) | quote }}
-{{- range $name, $value := .rayStartParams }}
-{{- if has $name (list "object-store-memory" "num-cpus" "num-gpus" "resources" "dashboard-host" "metrics-export-port" "temp-dir") }}
+{{- $store := include "couplet.bytes" (list .pool.sharedMemory 80) -}}
+{{- if ge (include "couplet.bytes" (list .pool.sharedMemory 100) | int64) (include "couplet.bytes" (list .pool.memory 100) | int64) -}}
+{{- fail (printf "%s.sharedMemory: %v of memory cannot hold %v of it; lower it, or raise %s.memory" .where .pool.memory .pool.sharedMemory .where) -}}
+{{- end -}}
+{{- if lt (int64 $store) 78643200 -}}
+{{- fail (printf "%s.sharedMemory: four fifths of %v are too small for Ray's object store; set it to 94Mi or more" .where .pool.sharedMemory) -}}
+{{- end -}}
+object-store-memory: {{ $store | quote }}
+{{- range $name, $value := .pool.rayStartParams }}
+{{- if has $name (list "object-store-memory" "memory" "num-cpus" "num-gpus" "resources" "dashboard-host" "metrics-export-port" "temp-dir") }}
 {{- fail (printf "rayStartParams: %s is set by the chart or by KubeRay; change cpu, gpusPerPod, sharedMemory or rayResources" $name) }}
 {{- end }}
 {{ $name }}: {{ $value | quote }}
@@ -198,13 +194,18 @@ object-store-memory: {{ include "couplet.bytes" (list .sharedMemory 80) | quote 
   {{- end }}
   minReplicas: {{ .min }}
   maxReplicas: {{ .max }}
-  rayStartParams: {{- include "couplet.startParams" .pool | nindent 4 }}
-  {{- with .resources }}
-  # Custom resources pin actors to this group; CPUs and GPUs follow from the container's limits.
+  {{- $where := printf "ray.%s" .name }}
+  rayStartParams: {{- include "couplet.startParams" (dict "where" $where "pool" .pool) | nindent 4 }}
+  {{- if and .pool.gpusPerPod (not .root.Values.ray.gpuResource) (not .pool.resourceClaims) }}
+  {{- fail (printf "%s.gpusPerPod: nothing brings these GPUs; set ray.gpuResource, or %s.resourceClaims" $where $where) }}
+  {{- end }}
+  {{- $gpus := ternary (dict "GPU" (toString .pool.gpusPerPod)) dict (gt (int .pool.gpusPerPod) 0) }}
+  {{- with merge $gpus (default dict .resources) }}
+  # Custom resources pin actors to this group; CPUs follow from the container's limits, and so would GPUs under some names alone.
   resources: {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- $pod := include "couplet.rayPod" (dict "root" .root "component" .name "pool" .pool) }}
-  template: {{- include "couplet.unique" (list (printf "ray.%s" .name) $pod) | nindent 4 }}
+  template: {{- include "couplet.checked" (dict "where" $where "pod" $pod "containers" (list "wait-gcs-ready")) | nindent 4 }}
 {{- end -}}
 
 {{- define "couplet.rayCluster" -}}
@@ -221,7 +222,7 @@ autoscalerOptions:
   idleTimeoutSeconds: {{ $ray.autoscaling.idleTimeoutSeconds }}
   upscalingMode: {{ $ray.autoscaling.upscalingMode }}
   resources:
-    requests: {cpu: 250m, memory: {{ $ray.autoscaling.memory | quote }}}
+    requests: {cpu: {{ printf "%dm" (max 1 (div (include "couplet.milliCpus" $ray.autoscaling.cpu) 4)) }}, memory: {{ $ray.autoscaling.memory | quote }}}
     limits: {cpu: {{ $ray.autoscaling.cpu | quote }}, memory: {{ $ray.autoscaling.memory | quote }}}
   securityContext:
     allowPrivilegeEscalation: false
@@ -242,15 +243,21 @@ headGroupSpec:
     # Actors of the run are pinned to other pods by resources of these. This keeps away whatever else asks for a CPU.
     num-cpus: "0"
     dashboard-host: 0.0.0.0
-    {{- include "couplet.startParams" $ray.head | nindent 4 }}
+    {{- include "couplet.startParams" (dict "where" "ray.head" "pool" $ray.head) | nindent 4 }}
   {{- $pod := include "couplet.rayPod" (dict "root" . "component" "head" "pool" $ray.head) }}
-  template: {{- include "couplet.unique" (list "ray.head" $pod) | nindent 4 }}
+  template: {{- include "couplet.checked" (dict "where" "ray.head" "pod" $pod "containers" (list "autoscaler")) | nindent 4 }}
 workerGroupSpecs:
   {{- include "couplet.workerGroup" (dict "root" . "name" "learner" "pool" $learner "min" $learner.replicas "max" $learner.replicas "resources" (dict "learner" ($learner.ranksPerPod | toString))) | nindent 2 }}
+  {{- if eq $ray.placement "separate" }}
   {{- $min := ternary $rollout.minReplicas $rollout.maxReplicas $ray.autoscaling.enabled }}
   {{- include "couplet.workerGroup" (dict "root" . "name" "rollout" "pool" $rollout "min" $min "max" $rollout.maxReplicas "resources" (dict "rollout" ($rollout.workersPerPod | toString))) | nindent 2 }}
+  {{- end }}
   {{- range $name, $given := $ray.extraWorkerGroups }}
-  {{- if has $name (list "head" "learner" "rollout") }}{{- fail (printf "ray.extraWorkerGroups: %s is a group of the chart's own; choose another name" $name) }}{{- end }}
+  {{- /* Services and budgets choose pods by such names. */}}
+  {{- if has $name (list "head" "learner" "rollout" "rewards" "redis" "test") }}{{- fail (printf "ray.extraWorkerGroups: %s is a name of the chart's own; choose another one" $name) }}{{- end }}
+  {{- range list "learner" "rollout" "memory" }}
+  {{- if hasKey (default dict $given.rayResources) . }}{{- fail (printf "ray.extraWorkerGroups.%s.rayResources: %s would draw actors of the run to this group; choose another name" $name .) }}{{- end }}
+  {{- end }}
   {{- $pool := merge (deepCopy $given) (dict "cpu" "4" "memory" "16Gi" "sharedMemory" "4Gi" "minReplicas" 0 "maxReplicas" 1) }}
   {{- include "couplet.workerGroup" (dict "root" $ "name" $name "pool" $pool "min" $pool.minReplicas "max" $pool.maxReplicas "resources" $pool.rayResources) | nindent 2 }}
   {{- end }}
@@ -262,7 +269,7 @@ workerGroupSpecs:
 {{- .Values.job.ttlSecondsAfterFinished -}}
 {{- else -}}
 {{- $gpus := false -}}
-{{- range concat (list .Values.ray.learner .Values.ray.rollout) (values .Values.ray.extraWorkerGroups) -}}
+{{- range concat (list .Values.ray.learner .Values.ray.rollout) (values (default dict .Values.ray.extraWorkerGroups)) -}}
 {{- if or .gpusPerPod .resourceClaims -}}{{- $gpus = true -}}{{- end -}}
 {{- end -}}
 {{- ternary 0 600 $gpus -}}

@@ -10,6 +10,9 @@
 {{- define "couplet.rewardsPodSecurity" -}}
 {{- $rewards := .Values.rewards -}}
 {{- if eq $rewards.isolation "uid" -}}
+{{- if regexMatch "gvisor|runsc" (default "" $rewards.runtimeClassName) -}}
+{{- fail "rewards.runtimeClassName: gVisor has no Landlock, without which rewards.isolation uid does not start; set rewards.isolation=namespaces" -}}
+{{- end -}}
 {{- if not .Values.fixedIds -}}
 {{- fail "fixedIds: rewards.isolation uid runs the reward service as root; set rewards.isolation=namespaces, or leave fixedIds true" -}}
 {{- end -}}

@@ -57,14 +57,25 @@ run.folder={{ include "couplet.runFolder" . }}
 ray.address=auto
 streams.url=env:COUPLET_REDIS_URL
 telemetry.port=9400
+{{- $ranks := mul $learner.replicas $learner.ranksPerPod }}{{- $share := include "couplet.share" (list $learner.gpusPerPod $learner.ranksPerPod) }}
+{{- if eq .Values.ray.placement "shared" }}
+{{- if not (has $share (list "0" "1")) }}{{- fail (printf "ray.placement: ranks share a whole GPU with a rollout worker each; set ray.learner.gpusPerPod to %v, or to 0 for CPUs" $learner.ranksPerPod) }}{{- end }}
+rollout.placement=shared
+admission.max_staleness=0
+rollout.workers={{ $ranks }}
+rollout.gpus_per_worker={{ $share }}
+rollout.min_workers=null
+rollout.ray_resource=learner
+{{- else }}
 rollout.workers={{ mul $rollout.maxReplicas $rollout.workersPerPod }}
 {{- if .Values.ray.autoscaling.enabled }}
 rollout.min_workers={{ mul $rollout.minReplicas $rollout.workersPerPod }}
 {{- end }}
 rollout.gpus_per_worker={{ include "couplet.gpusPerWorker" . }}
 rollout.ray_resource=rollout
-learner.ranks={{ mul $learner.replicas $learner.ranksPerPod }}
-learner.gpus_per_rank={{ include "couplet.share" (list $learner.gpusPerPod $learner.ranksPerPod) }}
+{{- end }}
+learner.ranks={{ $ranks }}
+learner.gpus_per_rank={{ $share }}
 learner.ray_resource=learner
 reward.workers=0
 reward.sandbox_level={{ .Values.rewards.isolation }}
@@ -74,19 +85,30 @@ reward.sandbox_slots={{ .Values.rewards.slots }}
 {{/* JSON list of the user's overrides and the chart's settings; one that would contradict the chart is refused. */}}
 {{- define "couplet.overrides" -}}
 {{- $settings := include "couplet.settings" . | splitList "\n" -}}
-{{- $taken := list "rollout.min_workers" -}}
+{{- $taken := list "rollout.min_workers" "rollout.placement" -}}
+{{- if not (kindIs "string" .Values.recipe) -}}
+{{- if ne (dig "rollout" "placement" .Values.ray.placement .Values.recipe) .Values.ray.placement -}}
+{{- fail (printf "recipe.rollout.placement: the pools are made for ray.placement %s; leave it out, and set ray.placement" .Values.ray.placement) -}}
+{{- end -}}
+{{- end -}}
 {{- range $settings -}}{{- $taken = append $taken (splitList "=" . | first) -}}{{- end -}}
 {{- range .Values.overrides -}}
 {{- $field := splitList "=" . | first -}}
 {{- if has $field $taken -}}
-{{- fail (printf "overrides: %s is set by the chart; leave it out and change the values it comes from (run.id, storage.mountPath, redis, ray.learner, ray.rollout or rewards)" $field) -}}
+{{- fail (printf "overrides: %s is set by the chart; leave it out and change the values it comes from (run.id, storage.mountPath, redis, ray.placement, ray.learner, ray.rollout or rewards)" $field) -}}
 {{- end -}}
 {{- end -}}
-{{- concat .Values.overrides $settings | toJson -}}
+{{- concat (default list .Values.overrides) $settings | toJson -}}
 {{- end -}}
 
-{{/* The run's command as a shell line. */}}
+{{/* The run's command as a shell line, which Linux takes as one argument of 128 KiB at most. */}}
 {{- define "couplet.entrypoint" -}}
+{{- $line := include "couplet.command" . -}}
+{{- if gt (len $line) 131000 -}}{{- fail (printf "overrides: the run's command would have %d bytes, more than a shell takes (131000); write out a recipe" (len $line)) -}}{{- end -}}
+{{- $line -}}
+{{- end -}}
+
+{{- define "couplet.command" -}}
 {{- $words := list "couplet" "train" (include "couplet.recipePath" .) -}}
 {{- range include "couplet.overrides" . | fromJsonArray -}}{{- $words = append $words . -}}{{- end -}}
 {{- range $i, $word := concat $words (list "--resume" "auto" "--plain") -}}
@@ -98,8 +120,12 @@ reward.sandbox_slots={{ .Values.rewards.slots }}
 
 {{/* What the address of a Redis behind TLS ends with: where pods find its authority. */}}
 {{- define "couplet.redisAuthority" -}}
-{{- with .Values.redis.external.certificateAuthority -}}
-{{- if and (not $.Values.redis.enabled) .name -}}?ssl_ca_certs=/etc/couplet-redis/{{ .key }}{{- end -}}
+{{- $external := .Values.redis.external -}}
+{{- with $external.certificateAuthority -}}
+{{- if and (not $.Values.redis.enabled) .name -}}
+{{- if and $external.url (not (hasPrefix "rediss://" $external.url)) -}}{{- fail "redis.external.certificateAuthority: redis.external.url is without TLS; begin it with rediss://, or leave the authority out" -}}{{- end -}}
+{{ ternary "&" "?" (contains "?" (default "" $external.url)) }}ssl_ca_certs=/etc/couplet-redis/{{ .key }}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -119,18 +145,28 @@ reward.sandbox_slots={{ .Values.rewards.slots }}
 {{/* Port of the external Redis: of its address where the values have it. */}}
 {{- define "couplet.externalRedisPort" -}}
 {{- with .Values.redis.external -}}
-{{- if .secret.name -}}
-{{- default 6379 .port -}}
-{{- else -}}
-{{- if .port -}}{{- fail "redis.external.port: it is read from redis.external.url; leave it out" -}}{{- end -}}
-{{- regexFind ":[0-9]+(/|$)" (urlParse .url).host | trimAll ":/" | default 6379 -}}
+{{- if .secret.name -}}{{- default 6379 .port -}}
+{{- else -}}{{- regexFind ":[0-9]+$" (urlParse .url).host | trimPrefix ":" | default "6379" -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Refuse what of `redis.external` contradicts itself. */}}
+{{- define "couplet.checkExternalRedis" -}}
+{{- with .Values.redis.external -}}
+{{- if not (or .url .secret.name) -}}{{- fail "redis.external.url: redis.enabled is false, so give redis.external.url or redis.external.secret" -}}{{- end -}}
+{{- if and .url .secret.name -}}{{- fail "redis.external: give url or secret, not both" -}}{{- end -}}
+{{- if contains "@" (default "" .url) -}}{{- fail "redis.external.url: names a user or has a password; put the whole address into a Secret, and its name into redis.external.secret.name" -}}{{- end -}}
+{{- if and .url .port -}}{{- fail "redis.external.port: it is read from redis.external.url; leave it out" -}}{{- end -}}
+{{- $port := include "couplet.externalRedisPort" $ | int -}}
+{{- if or (lt $port 1) (gt $port 65535) -}}{{- fail (printf "redis.external.url: %d is no port; give one from 1 to 65535" $port) -}}{{- end -}}
 {{- end -}}
 {{- end -}}
 
 {{/* Environment that leads to the run's Redis. */}}
 {{- define "couplet.redisEnv" -}}
 {{- $redis := .Values.redis -}}{{- $authority := include "couplet.redisAuthority" . -}}
+{{- if not $redis.enabled -}}{{- include "couplet.checkExternalRedis" . -}}{{- end -}}
 {{- if $redis.enabled -}}
 - name: COUPLET_REDIS_PASSWORD
   valueFrom:
@@ -146,7 +182,7 @@ reward.sandbox_slots={{ .Values.rewards.slots }}
 {{- end }}
 {{- else -}}
 - name: COUPLET_REDIS_URL
-  value: {{ printf "%s%s" (required "redis.external.url: redis.enabled is false, so give redis.external.url or redis.external.secret" $redis.external.url) $authority | quote }}
+  value: {{ printf "%s%s" $redis.external.url $authority | quote }}
 {{- end -}}
 {{- end -}}
 
@@ -156,6 +192,7 @@ reward.sandbox_slots={{ .Values.rewards.slots }}
 {{- if and .files .existingConfigMap -}}
 {{- fail "code: give files or existingConfigMap, not both" -}}
 {{- end -}}
+{{- if gt (len (toJson .files)) 1000000 -}}{{- fail (printf "code.files: %d bytes are more than a ConfigMap holds; put them on a volume (code.enabled)" (len (toJson .files))) -}}{{- end -}}
 {{- if .files -}}{{ include "couplet.fullname" $ }}-code{{- else -}}{{ .existingConfigMap }}{{- end -}}
 {{- end -}}
 {{- end -}}
@@ -198,12 +235,16 @@ Of (dict "root" $ "image" IMAGE "security" SECURITY "env" ENV "envFrom" ENVFROM 
 {{- . }}
 {{- end }}
 {{- with .root.Values.code.packages }}{{- if .install }}
+{{- if and .wheels .index }}{{- fail "code.packages: give index or wheels, not both" }}{{- end }}
 - name: packages
   image: {{ include "couplet.image" (dict "root" $.root "image" $.image) | quote }}
   imagePullPolicy: {{ $.image.pullPolicy }}
   command:
+    # The images have no pip of their own, and their base may have none; where venv is, one can be made.
+    - sh
+    - -c
+    - python3 -m venv /tmp/pip && exec /tmp/pip/bin/pip install "$@"
     - pip
-    - install
     - --no-deps
     - --no-cache-dir
     - --disable-pip-version-check
