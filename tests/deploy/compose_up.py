@@ -26,15 +26,17 @@ from tests.sandbox.engine import PrivateEngine
 _PACKAGES = (
     "redis-server,redis-tools,prometheus,prometheus-redis-exporter,dash,coreutils,grep,libc-bin,base-files,base-passwd,"
     "passwd,libstdc++6,libssl3,libffi8,zlib1g,libbz2-1.0,liblzma5,libsqlite3-0,libreadline8,libncursesw6,libgomp1,"
-    "procps,hostname"
+    "procps,hostname,bash"
 )
 _IMAGES = {
-    "redis": "RUN ln -s redis-server /usr/bin/valkey-server && ln -s redis-cli /usr/bin/valkey-cli && mkdir /data && chown 999:999 /data\nWORKDIR /data",
+    "redis": "RUN ln -s redis-server /usr/bin/valkey-server && ln -s redis-cli /usr/bin/valkey-cli"
+    " && install -d -o 999 /data\nWORKDIR /data",
     "redis-exporter": 'USER 59000:59000\nENTRYPOINT ["/usr/bin/prometheus-redis-exporter"]',
     "prometheus": "RUN mkdir -p /prometheus && chown 65534:65534 /prometheus\nUSER 65534:65534\n"
     'ENTRYPOINT ["/usr/bin/prometheus"]',
-    "train": "RUN mkdir -p /runs /home/couplet/.cache/huggingface && chown -R 10001:10001 /runs /home/couplet\n"
-    "USER 10001:10001\nENV HOME=/home/couplet",
+    "train": "RUN useradd --uid 10001 --user-group --create-home --shell /bin/bash couplet"
+    " && install -d -o couplet /runs /home/couplet/.cache /home/couplet/.cache/huggingface"
+    " && chmod go+x /root\nUSER 10001:10001",  # for an interpreter in /root, which is mounted at its path
 }
 _QUERIES = (
     "sum by (job) (up)",
