@@ -39,12 +39,10 @@ _IMAGES = {
     " && chmod go+x /root\nUSER 10001:10001",  # for an interpreter in /root, which is mounted at its path
 }
 _QUERIES = (
-    "sum by (job) (up)",
-    "max(couplet_training_step)",
-    "count(count by (role) (couplet_build_info))",
-    "redis_up",
-    'count({__name__=~"ray_.+"})',
-    'count(ALERTS{alertstate="firing"})',
+    "count by (job) (max_over_time(up[1h]) == 1)",
+    'count by (job) (last_over_time({job=~"couplet-.+"}[1h]))',
+    "max(max_over_time(couplet_training_step[1h]))",
+    'count by (alertname) (max_over_time(ALERTS{alertstate="firing"}[1h]))',
 )
 _OVERRIDES = "run.steps=10 learner.ranks=1 rollout.workers=1"
 _PATIENCE_S = 900.0
@@ -142,17 +140,15 @@ def _run(engine: PrivateEngine, folder: Path, compose: Path, say: Any) -> int:
             assert time.monotonic() < end, ask("logs", "--tail=50", "train")
             rows = [json.loads(line) for line in ask("ps", "--all", "--format=json").splitlines()]
             (train,) = [row for row in rows if row["Service"] == "train"]
-            if train["State"] == "running":
-                answers = {query: _query(engine, query) for query in _QUERIES}
             code = str(train["ExitCode"]) if train["State"] == "exited" else ""
             time.sleep(2.0)
         say(f"train has ended with {code}; its last lines:")
-        for line in ask("logs", "--no-log-prefix", "--tail=4", "train").splitlines():
+        for line in ask("logs", "--no-log-prefix", "--tail=16", "train").splitlines():
             say(f"    {line}")
         for row in sorted(rows, key=lambda row: str(row["Service"])):
             say(f"    {row['Service']}: {row['Status']}")
-        for query, answer in answers.items():
-            say(f"    {query}: {answer}")
+        for query in _QUERIES:
+            say(f"    {query}: {_query(engine, query)}")
         return int(code)
     except BaseException:
         sys.stdout.write(ask("logs", "--tail=60", check=False))
