@@ -46,6 +46,19 @@ _QUERIES = (
 )
 _OVERRIDES = "run.steps=10 learner.ranks=1 rollout.workers=1"
 _PATIENCE_S = 900.0
+#: What the reward service's container reaches, by name, and the machine by the address of its bridge.
+_REACHED = """
+import socket
+words = open("/proc/net/route").readlines()[1].split()
+machine = ".".join(str(byte) for byte in bytes.fromhex(words[2])[::-1])
+for host, port in ("redis", 6379), ("prometheus", 9090), ("train", 9400), (machine, 1):
+    try:
+        socket.create_connection((host, port), 5).close()
+        told = "reached"
+    except OSError as error:
+        told = str(error)
+    print(f"{'the machine' if host == machine else host}: {told}")
+"""
 
 
 def main() -> int:
@@ -135,6 +148,8 @@ def _run(engine: PrivateEngine, folder: Path, compose: Path, say: Any) -> int:
     try:
         ask("up", "-d", "--no-build")
         say("docker compose up -d: every service has started, reward and redis are healthy")
+        for line in ask("exec", "-T", "reward", "python3", "-c", _REACHED).splitlines():
+            say(f"    from reward to {line}")
         end, code = time.monotonic() + _PATIENCE_S, ""
         while not code:
             assert time.monotonic() < end, ask("logs", "--tail=50", "train")
@@ -143,7 +158,7 @@ def _run(engine: PrivateEngine, folder: Path, compose: Path, say: Any) -> int:
             code = str(train["ExitCode"]) if train["State"] == "exited" else ""
             time.sleep(2.0)
         say(f"train has ended with {code}; its last lines:")
-        for line in ask("logs", "--no-log-prefix", "--tail=16", "train").splitlines():
+        for line in ask("logs", "--no-log-prefix", "--tail=3", "train").splitlines():
             say(f"    {line}")
         for row in sorted(rows, key=lambda row: str(row["Service"])):
             say(f"    {row['Service']}: {row['Status']}")

@@ -98,7 +98,10 @@ def test_nothing_has_a_capability_or_a_port_for_other_machines(compose: dict[str
 def test_programs_have_no_way_out(compose: dict[str, Any]) -> None:
     reward = compose["services"]["reward"]
     assert reward["networks"] == ["rewards"]
-    assert compose["networks"]["rewards"] == {"internal": True}
+    assert compose["networks"]["rewards"] == {
+        "internal": True,
+        "driver_opts": {"com.docker.network.bridge.inhibit_ipv4": "true"},
+    }
     assert reward["read_only"] is True
     assert all(volume.endswith(":ro") for volume in reward["volumes"])
 
