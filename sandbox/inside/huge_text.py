@@ -1,7 +1,7 @@
 """The interpreter's code in huge pages: a fork copies one entry for 2 MiB, and faults none of it in.
 
-A file's pages are left out of a fork, which then takes a page fault for every 64 KiB of code that it runs, and pays
-for each page again as it ends: about a tenth of a short program.
+A file's pages are left out of a fork, which then takes a page fault for every 64 KiB of code that it runs, and
+pays for each page again as it ends: about a tenth of a short program.
 """
 
 from __future__ import annotations

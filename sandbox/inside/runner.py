@@ -119,7 +119,10 @@ class _Server:
         if job is not None:
             return job
         reads, writes = _pipes()
-        message = marshal.dumps((request.mode, *sizes[1:], request.header["results"]))
+        cpu_limit = lockdown.cpu_limit(
+            self._isolation, request.header["limits"]["cpu_s"], request.header["results"]
+        )
+        message = marshal.dumps((request.mode, *sizes[1:], cpu_limit))
         programs = self._kept[Role.PROGRAM]
         processes: Followed
         if split:

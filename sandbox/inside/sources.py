@@ -17,7 +17,7 @@ import typing
 import weakref
 from _thread import _count
 from atexit import _run_exitfuncs
-from os import _exit, close, getcwd
+from os import _exit, close
 from types import ModuleType
 from typing import TextIO
 
@@ -35,25 +35,36 @@ _OWN_FILE = re.compile("__file__|argv")
 _FINALIZED = re.compile("__del__|weakref|yield|open|File|Writer|TextIO")
 _MESSAGE_SLACK = 1 << 12
 _ALIVE = "__couplet_alive__"
+# The names of the module of a source. Not __main__ where its main block must not wait for input.
+_SCRIPT, _LIBRARY = "__main__", "solution"
 
 
 class _Loader:
     """The loader of a program's module: tracebacks and the module inspect ask it for the source."""
 
-    __slots__ = ("_source",)
+    __slots__ = ("source",)
 
     def __init__(self, source: str) -> None:
-        self._source = source
+        self.source = source
 
     def get_source(self, _name: str) -> str:
-        return self._source
+        return self.source
 
 
-def _module(name: str, source: str) -> types.ModuleType:
-    """Make the module that a source will be run as; only ``sys.modules`` holds it."""
-    module = ModuleType(name)
-    module.__dict__.update(__file__=f"{getcwd()}/{SOURCE}", __loader__=_Loader(source))
-    sys.modules[name] = module
+_prepared: dict[str, ModuleType] = {}
+
+
+def prepare_modules() -> None:
+    """Make the modules that a source may be run as, for the forks of this process, in whose folder it will be."""
+    for name in (_SCRIPT, _LIBRARY):
+        module = _prepared[name] = ModuleType(name)
+        module.__dict__.update(__file__=f"{os.getcwd()}/{SOURCE}", __loader__=_Loader(""))
+
+
+def _module(name: str, source: str) -> ModuleType:
+    """Return the module that a source will be run as; only ``sys.modules`` holds it."""
+    module = sys.modules[name] = _prepared.pop(name)
+    module.__loader__.source = source  # type: ignore[union-attr]  # it is ours
     return module
 
 
@@ -72,7 +83,7 @@ def _execute(code: types.CodeType, source: str, module: types.ModuleType) -> Non
 
 def _load(source: str, files: Files = NO_FILES) -> types.ModuleType:
     """Run the source as a module; when it fails, report that and exit."""
-    module = _module("solution", source)  # not __main__: a script's main block must not wait for input
+    module = _module(_LIBRARY, source)
     try:
         files.write()
         _execute(_compiled(source), source, module)
@@ -98,7 +109,7 @@ def run_script(source: str, files: Files, out_bytes: int, code: types.CodeType |
     try:
         if files is not NO_FILES:
             files.write()
-        _execute(code or _compiled(source), source, _module("__main__", source))
+        _execute(code or _compiled(source), source, _module(_SCRIPT, source))
     except SystemExit as error:
         exit_code = _exit_code(error)
     except BaseException as error:  # noqa: BLE001
@@ -215,7 +226,7 @@ def serve_tests(source: str, out_bytes: int) -> None:
     """Run the source as a module and answer what the tests ask of it, in a process of their own."""
     limit = out_bytes + _MESSAGE_SLACK
     channel = Channel(CHANNEL_FD, limit)
-    module = _module("solution", source)
+    module = _module(_LIBRARY, source)
     try:
         _execute(_compiled(source), source, module)
     except BaseException as error:  # noqa: BLE001
