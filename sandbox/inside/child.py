@@ -16,12 +16,13 @@ from os import dup2, lseek, memfd_create, read, write
 from typing import Any, NamedTuple
 
 from sandbox.inside import lockdown, protocol, sources, tester
-from sandbox.inside.channel import Channel, ClosedError
+from sandbox.inside.channel import framed
 from sandbox.inside.files import Files
 from sandbox.inside.reports import ready
-from sandbox.inside.sources import NO_FILES, judge, run_calls, run_script, serve_tests
+from sandbox.inside.sources import NO_FILES, run_calls, run_script, serve_tests
 
 _CHUNK = 1 << 20
+_SOLUTION_READY = framed(protocol.READY)
 
 #: What is left to do in a process, which ends there or, in a fork of it, returns what is to be done instead.
 Job = Callable[[], Any]
@@ -61,7 +62,7 @@ def become_program(
 ) -> Job:
     """Turn this fork of a server into a program: set it up, report READY, return its job.
 
-    ``payload`` and ``given`` are the lengths of its source and of its input, which wait on the requests' stream, as
+    ``payload`` and ``given``: the lengths of its source and of its input, which wait on the requests' stream, as
     the server never reads them. ``enter``: isolates it. ``outputs``: its stdout, stderr and what it reports on. In
     a split judge that is the channel to the tests; the program leaves them unread, and loses the stream that they
     are on.
@@ -93,31 +94,36 @@ def become_program(
         os.write(2, f"setup: {error}".encode())
         os._exit(1)
     if mode == "split":
-        Channel(sources.CHANNEL_FD, 0).send(protocol.READY)
+        write(sources.CHANNEL_FD, _SOLUTION_READY)
     else:
         ready()
     return job
 
 
 def become_tests(
-    shared: ForServer, _mode: str, _payload: int, given: int, enter: Callable[[], None], outputs: Sequence[int]
+    judge: Callable[[tester.Tests], None],
+    _mode: str,
+    _payload: int,
+    given: int,
+    enter: Callable[[], None],
+    outputs: Sequence[int],
 ) -> Job:
-    """Turn this fork of a server into the tests of a split judge and return its job.
+    """Turn this fork of a server into the tests of a split judge and return its job, which is to ``judge`` them.
 
     ``given``: the length of the tests. ``outputs``: as of a program, and the channel to the solution.
     """
     try:
         # The tests come after the source on the stream: they may be read once the solution has what is its own.
-        if Channel(outputs[-1], len(protocol.READY)).receive() != protocol.READY:
+        if read(outputs[-1], len(_SOLUTION_READY)) != _SOLUTION_READY:
             raise OSError("the solution's process was not set up")
         tests = tester.Tests(**loads(read_exactly(given)))
         put_in_place(memory_file(b""), outputs)
         enter()
-    except (OSError, ValueError, EOFError, ClosedError) as error:
+    except (OSError, ValueError, EOFError) as error:
         os.write(2, f"setup: {error}".encode())
         os._exit(1)
     ready()
-    return partial(judge, tests, shared.limits["out_bytes"])
+    return partial(judge, tests)
 
 
 def run(job: Job | None) -> None:

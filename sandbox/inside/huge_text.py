@@ -79,7 +79,7 @@ def _replace(first: int, size: int) -> bool:
         _libc.madvise(start, size, _MADV_COLLAPSE) == 0
         and _libc.mprotect(start, size, mmap.PROT_READ | mmap.PROT_EXEC) == 0
     )
-    moved = ready and _libc.mremap(start, size, size, _MREMAP_MAYMOVE | _MREMAP_FIXED, first) == first
+    moved: bool = ready and _libc.mremap(start, size, size, _MREMAP_MAYMOVE | _MREMAP_FIXED, first) == first
     if moved:
         _libc.munmap(room, start - room)
         _libc.munmap(start + size, room + _HUGE - start)

@@ -86,7 +86,7 @@ class Report:
 
 def is_nobody_left() -> bool:
     """Return whether this process has no child any more, which adopts the orphans of its children."""
-    ended: int = 1
+    ended: int = _waitpid(_any, _nowhere, _no_wait)
     while ended > 0:
         ended = _waitpid(_any, _nowhere, _no_wait)
     return ended < 0

@@ -24,7 +24,7 @@ import sys
 from collections import deque
 from typing import Any
 
-from sandbox.inside import child, huge_text, kernel, lockdown, protocol, scratch, servers, sweep
+from sandbox.inside import child, huge_text, kernel, lockdown, protocol, rehearsal, scratch, servers, sweep
 from sandbox.inside.fork_server import ForkServer
 from sandbox.inside.lockdown import Role
 from sandbox.inside.processes import Followed, SplitJudge
@@ -58,6 +58,7 @@ def main() -> None:
             kernel.die_with_parent()
             kernel.adopt_orphans()
             scratch.mark(config.get("folder", scratch.TMP))
+        rehearsal.rehearse()
         huge_text.take_huge_pages()
         kernel.hide_memory()
         isolation = lockdown.prepare(config)

@@ -17,6 +17,8 @@ import typing
 import weakref
 from _thread import _count
 from atexit import _run_exitfuncs
+from collections.abc import Callable
+from functools import partial
 from os import _exit, close
 from types import ModuleType
 from typing import TextIO
@@ -68,7 +70,8 @@ def _module(name: str, source: str) -> ModuleType:
     return module
 
 
-def _compiled(source: str) -> types.CodeType:
+def compiled(source: str) -> types.CodeType:
+    """Compile a source. Raises what ``compile`` does."""
     return compile(source, SOURCE, "exec", dont_inherit=True)
 
 
@@ -86,7 +89,7 @@ def _load(source: str, files: Files = NO_FILES) -> types.ModuleType:
     module = _module(_LIBRARY, source)
     try:
         files.write()
-        _execute(_compiled(source), source, module)
+        _execute(compiled(source), source, module)
     except BaseException as error:  # noqa: BLE001 - the boundary to hostile code
         reports.report(reports.failure(error))
         os._exit(0)
@@ -96,7 +99,7 @@ def _load(source: str, files: Files = NO_FILES) -> types.ModuleType:
 def compiled_early(source: str) -> types.CodeType | None:
     """Compile a source before it is run; return None where that fails, which its run will report."""
     try:
-        return _compiled(source)
+        return compiled(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
         return None
 
@@ -109,7 +112,7 @@ def run_script(source: str, files: Files, out_bytes: int, code: types.CodeType |
     try:
         if files is not NO_FILES:
             files.write()
-        _execute(code or _compiled(source), source, _module(_SCRIPT, source))
+        _execute(code or compiled(source), source, _module(_SCRIPT, source))
     except SystemExit as error:
         exit_code = _exit_code(error)
     except BaseException as error:  # noqa: BLE001
@@ -228,7 +231,7 @@ def serve_tests(source: str, out_bytes: int) -> None:
     channel = Channel(CHANNEL_FD, limit)
     module = _module(_LIBRARY, source)
     try:
-        _execute(_compiled(source), source, module)
+        _execute(compiled(source), source, module)
     except BaseException as error:  # noqa: BLE001
         channel.send(reports.failure(error))
         os._exit(0)
@@ -236,10 +239,15 @@ def serve_tests(source: str, out_bytes: int) -> None:
     served.serve(channel, module.__dict__, limit)
 
 
-def judge(tests: tester.Tests, out_bytes: int) -> None:
-    """Run the tests of the solution at the other end of the channel."""
+def prepare_judge(out_bytes: int) -> Callable[[tester.Tests], None]:
+    """Return what runs the tests of the solution at the other end of the channel, in forks of this process."""
     limit = out_bytes + _MESSAGE_SLACK
     channel = Channel(reports.TESTS_CHANNEL_FD, limit)
+    remote = Remote(channel, limit)
+    return partial(_judge, channel, remote, tester.beside(remote, out_bytes))
+
+
+def _judge(channel: Channel, remote: Remote, runner: tester.Runner, tests: tester.Tests) -> None:
     try:
         loaded = channel.receive()
     except ClosedError:
@@ -248,4 +256,4 @@ def judge(tests: tester.Tests, out_bytes: int) -> None:
         failed = loaded[:1] if loaded[:1] in (protocol.FAILED, protocol.NO_MEMORY) else protocol.FAILED
         reports.report(failed + loaded[1 : protocol.NOTE_BYTES])
         os._exit(0)
-    tester.run_beside(tests, Remote(channel, limit), out_bytes)
+    tester.run_beside(runner, tests, remote)
