@@ -76,7 +76,8 @@ class Report:
     def was_good_within(self, microseconds: int) -> bool:
         """Return whether that fork ended with 0 and took no longer than so much CPU time."""
         status, user_s, user_us, kernel_s, kernel_us, _, _ = ENDED.unpack(self._data)
-        return status == 0 and (user_s + kernel_s) * 1_000_000 + user_us + kernel_us < microseconds
+        took: int = (user_s + kernel_s) * 1_000_000 + user_us + kernel_us
+        return bool(status == 0 and took < microseconds)
 
     def send(self, next_pid: int) -> None:
         """Send what the last wait found. Raises OSError."""
