@@ -20,6 +20,9 @@ _CONTROL_WORD = 5  # of the header: how much control data there may be, or was
 
 _libc = ctypes.PyDLL(None)
 _recvmsg, _wait4, _waitpid = _libc["recvmsg"], _libc["wait4"], _libc["waitpid"]
+_statx, _here, _no_flags, _mtime = _libc["statx"], ctypes.c_int(-100), ctypes.c_int(0), ctypes.c_uint(0x40)
+_STATX_BYTES, _STATX_MTIME_AT = 256, 112
+_MARK = struct.pack("qI", 0, 0)  # seconds and nanoseconds
 _any, _nowhere, _no_wait = ctypes.c_int(-1), ctypes.c_void_p(0), ctypes.c_int(os.WNOHANG)
 
 #: Fork, without what Python does about threads and locks in a fork: this process has one thread, which goes on.
@@ -83,6 +86,22 @@ class Report:
         """Send what the last wait found. Raises OSError."""
         self._words[-1] = next_pid
         os.write(self._channel, self._data)
+
+
+class Folder:
+    """Tells, as :func:`sandbox.inside.scratch.is_untouched` does, whether a folder still bears its mark."""
+
+    def __init__(self, path: str) -> None:
+        self._path = ctypes.c_char_p(path.encode())
+        self._found = ctypes.create_string_buffer(_STATX_BYTES)
+        self._at = ctypes.c_void_p(ctypes.addressof(self._found))
+        self._times = memoryview(self._found).cast("B")[_STATX_MTIME_AT : _STATX_MTIME_AT + len(_MARK)]
+
+    def is_untouched(self) -> bool:
+        """Return whether nothing was made or removed in it since it was marked. Raises OSError."""
+        if _statx(_here, self._path, _no_flags, _mtime, self._at) < 0:
+            raise OSError("statx of the folder of programs")
+        return self._times == _MARK
 
 
 def is_nobody_left() -> bool:

@@ -7,7 +7,9 @@ each; what the runner has done already is there.
 
 from __future__ import annotations
 
+import io
 import socket
+import sys
 from contextlib import closing
 from typing import Any
 
@@ -17,6 +19,8 @@ from sandbox.inside.remote import Remote
 
 _TIMES = 12  # the interpreter adapts a function to what it does after eight calls
 _MAX_BYTES = 1 << 16
+_INPUT = b"1\n2\n"
+_PROGRAM = "print(int(input()) + int(input()))"
 _SOURCE = "class Kept:\n    pass\n\ndef add(a, b):\n    return a + b\n"
 _SCRIPT = "assert add(1, 2) == 3"
 
@@ -36,7 +40,23 @@ class _SameProcess:
 
 
 def rehearse() -> None:
-    """Judge a solution of our own, some times over, and leave nothing of it. Raises OSError."""
+    """Run a script and judge a solution of our own, some times over, and leave nothing of it. Raises OSError."""
+    _run_scripts()
+    _judge_solutions()
+
+
+def _run_scripts() -> None:
+    streams = sys.stdin, sys.stdout
+    with io.TextIOWrapper(io.BytesIO(_INPUT * _TIMES)) as given, io.TextIOWrapper(io.BytesIO()) as printed:
+        sys.stdin, sys.stdout = given, printed
+        try:
+            for _ in range(_TIMES):
+                sources.rehearse(_PROGRAM)
+        finally:
+            sys.stdin, sys.stdout = streams
+
+
+def _judge_solutions() -> None:
     ours, theirs = socket.socketpair()
     with closing(ours), closing(theirs):
         ends = Channel(ours.fileno(), _MAX_BYTES), Channel(theirs.fileno(), _MAX_BYTES)

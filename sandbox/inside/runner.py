@@ -199,7 +199,7 @@ class _Server:
             if end.last:
                 server.close()
                 self._clean(end, split=False)
-            self._answer(end)
+            self._answer(end, soon=not (end.last or header["stepwise"]))
             if end.last or (header["stepwise"] and _read_exactly(1) != protocol.GO_ON):
                 break
         server.close()
@@ -233,9 +233,9 @@ class _Server:
         if not clean and end.why != "setup":
             end.why = "left"
 
-    def _answer(self, end: protocol.End) -> None:
+    def _answer(self, end: protocol.End, *, soon: bool = False) -> None:
         """Send the end; after some, a fresh slot is cheaper than finding out what this one is still good for."""
-        self._relay.send(protocol.END, end.encode())
+        self._relay.send(protocol.END, end.encode(), soon=soon)
         if end.why in ("setup", "left"):
             os._exit(0)
 

@@ -91,8 +91,9 @@ def serve_inputs(request: ForkRequest, size: int, channel: int) -> Job:
         source = loads(payload)["source"]
     except (OSError, ValueError, EOFError):
         os._exit(1)
-    inbox, report = lean.Inbox(asked, 3), lean.Report(asked)
-    _held.extend((request, payload, inputs, enter, inbox, report))
+    inbox, report, folder = lean.Inbox(asked, 3), lean.Report(asked), lean.Folder(isolation.folder)
+    own_folder = isolation.level == "namespaces"  # where programs own it they can set the mark
+    _held.extend((request, payload, inputs, enter, inbox, report, folder))
     sources.prepare_modules()
     cpu_limit = lockdown.cpu_limit(isolation, limits["cpu_s"], request.header["results"])
     out_bytes = request.out_bytes
@@ -124,7 +125,7 @@ def serve_inputs(request: ForkRequest, size: int, channel: int) -> Job:
         # The fork has shown that compiling it is quick, so that the next ones need not do it again.
         if code is None and report.was_good_within(_QUICK_US):
             code = sources.compiled_early(source)
-        if lockdown.is_folder_used(isolation, request.limits):
+        if not folder.is_untouched() or (own_folder and lockdown.is_folder_used(isolation, request.limits)):
             break
     report.send(0)
     while True:  # the runner would not hear this last message from a process that ends with others unread

@@ -124,6 +124,14 @@ def run_script(source: str, files: Files, out_bytes: int, code: types.CodeType |
     _exit(exit_code)
 
 
+def rehearse(source: str) -> None:
+    """Run the source as :func:`run_script` does, on the streams of the moment, and leave nothing of it."""
+    module = ModuleType(_SCRIPT)
+    _execute(compiled(source), source, module)
+    _flush(sys.stdin, sys.stdout)
+    _FINALIZED.search(source)
+
+
 def run_node(source: str, files: Files, heap_mb: int) -> None:
     """Become the program in JavaScript, whose heap may have ``heap_mb``."""
     os.close(reports.RESULT_FD)
