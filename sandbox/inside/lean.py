@@ -26,6 +26,7 @@ _MARK = struct.pack("qI", 0, 0)  # seconds and nanoseconds
 _any, _nowhere, _no_wait = ctypes.c_int(-1), ctypes.c_void_p(0), ctypes.c_int(os.WNOHANG)
 
 #: Fork, without what Python does about threads and locks in a fork: this process has one thread, which goes on.
+#: Returns a negative number where there can be no more processes.
 fork = _libc["fork"]
 
 

@@ -60,6 +60,8 @@ def serve_programs(request: ForkRequest, role: Role, channel: int) -> Job:
         outputs = inbox.receive()
         mode, payload, given, cpu_limit = loads(inbox.message)
         pid = lean.fork()
+        if pid < 0:
+            os._exit(1)  # no room for a process, which the runner takes for a slot that is no good
         if pid == 0:
             return become(mode, payload, given, partial(enter, cpu_limit), (*outputs, *more))
         if mode == "split":
@@ -106,6 +108,8 @@ def serve_inputs(request: ForkRequest, size: int, channel: int) -> Job:
             report.send(0)
             ended, outputs = False, inbox.receive()
         pid = lean.fork()
+        if pid < 0:
+            os._exit(1)  # no room for a process, which the runner takes for a slot that is no good
         if pid == 0:
             inputs.clear()
             try:
