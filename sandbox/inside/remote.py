@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from sandbox.inside import places, protocol, stand_ins, values
-from sandbox.inside.channel import Channel, ClosedError
+from sandbox.inside.channel import ClosedError, Messages
 from sandbox.inside.contents import content
 from sandbox.inside.stand_ins import Handle, Record, RemoteIterator
 
@@ -46,7 +46,7 @@ class Account:
 class Remote:
     """The solution's process, as the process of the tests asks it."""
 
-    def __init__(self, channel: Channel, max_bytes: int) -> None:
+    def __init__(self, channel: Messages, max_bytes: int) -> None:
         self._channel = channel
         self._max = max_bytes
         self._gone: SolutionGone | None = None

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from sandbox.inside import protocol, reports, values
-from sandbox.inside.channel import Channel, ClosedError
+from sandbox.inside.channel import Channel, ClosedError, Messages
 from sandbox.inside.operations import OPERATIONS
 
 _MUTABLE = (list, dict, set, bytearray, deque)
@@ -34,7 +34,7 @@ Key = int | str  # of an argument: its position or keyword
 
 def serve(channel: Channel, namespace: dict[str, Any], max_bytes: int) -> None:
     """Answer requests until the tests close the channel."""
-    server = _Server(channel, namespace, max_bytes)
+    server = Server(channel, namespace, max_bytes)
     while True:
         try:
             channel.send(server.answer(channel.receive()[1:]))
@@ -42,8 +42,10 @@ def serve(channel: Channel, namespace: dict[str, Any], max_bytes: int) -> None:
             os._exit(0)
 
 
-class _Server:
-    def __init__(self, channel: Channel, namespace: dict[str, Any], max_bytes: int) -> None:
+class Server:
+    """Answers requests out of a namespace, in at most ``max_bytes``."""
+
+    def __init__(self, channel: Messages, namespace: dict[str, Any], max_bytes: int) -> None:
         self._channel = channel
         self._namespace = namespace
         self._max = max_bytes

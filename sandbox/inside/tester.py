@@ -52,12 +52,24 @@ class Solution(Protocol):
     def account(self) -> Account: ...
 
 
-def run_beside(tests: Tests, remote: Remote, out_bytes: int) -> None:
+def beside(remote: Remote, out_bytes: int) -> Runner:
+    """Prepare to run scripts beside a solution."""
+    return Runner(remote, {"__name__": "tests", "next": _noting_ends(remote)}, out_bytes)
+
+
+def rehearse(tests: Tests, remote: Remote, out_bytes: int) -> None:
+    """Run every script and report nothing."""
+    runner = beside(remote, out_bytes)
+    taken = runner.load(tests)
+    for script, changes in zip(tests.scripts, tests.changes, strict=True):
+        runner.result(script, changes, taken)
+
+
+def run_beside(runner: Runner, tests: Tests, remote: Remote) -> None:
     """Run every script and report on it; exit without a report on the current one when the solution is gone."""
     threading.excepthook = lambda lost: remote.unheard(lost.exc_value)
     sys.unraisablehook = lambda lost: remote.unheard(lost.exc_value)
     try:
-        runner = _Runner(remote, {"__name__": "tests", "next": _noting_ends(remote)}, out_bytes)
         taken = runner.load(tests)
         refuse_new_code()
         runner.run(tests, taken)
@@ -67,7 +79,7 @@ def run_beside(tests: Tests, remote: Remote, out_bytes: int) -> None:
 
 def run_inside(tests: Tests, namespace: dict[str, Any], out_bytes: int) -> None:
     """Run the scripts in the solution's own namespace: whatever this reports may be forged."""
-    runner = _Runner(_Inside(namespace), namespace, out_bytes)
+    runner = Runner(_Inside(namespace), namespace, out_bytes)
     runner.run(tests, runner.load(tests))
 
 
@@ -104,7 +116,9 @@ class _Inside:
         return Account(1, frozenset(), frozenset())
 
 
-class _Runner:
+class Runner:
+    """Runs scripts in a namespace, beside a solution or inside it."""
+
     def __init__(self, solution: Solution, namespace: dict[str, Any], out_bytes: int) -> None:
         self._solution = solution
         self._namespace = namespace
@@ -132,7 +146,7 @@ class _Runner:
         """Run and report every script, then exit; ``taken`` plain exports count as calls of the solution."""
         reports.report(protocol.LOADED)
         for script, changes in zip(tests.scripts, tests.changes, strict=True):
-            reports.report(self._result(script, changes, taken))
+            reports.report(self.result(script, changes, taken))
         os._exit(0)
 
     def _count(self) -> None:
@@ -146,7 +160,7 @@ class _Runner:
         except KeyError:
             raise NameError(f"the solution defines no {name}") from None
 
-    def _result(self, script: CodeType | str, changes: frozenset[str] | None, taken: int) -> bytes:
+    def result(self, script: CodeType | str, changes: frozenset[str] | None, taken: int) -> bytes:
         """Run a script and encode what to report.
 
         A solution may change an argument that others leave alone, as if it were its own. But then it may neither

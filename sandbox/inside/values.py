@@ -61,10 +61,14 @@ def encode(
     Raises :class:`ValueRefusedError` for what cannot cross.
     """
     tree = _Packer(foreign, arrays).pack(value, 0)
-    data = json.dumps(tree, separators=(",", ":"), allow_nan=False).encode("ascii")
+    data = _WRITER.encode(tree).encode("ascii")
     if len(data) > max_bytes:
         raise ValueRefusedError(f"value too large: {len(data)} bytes encoded")
     return data
+
+
+# Trees are made anew, so that none holds itself.
+_WRITER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)
 
 
 class _Packer:
@@ -188,7 +192,10 @@ def decode(data: bytes, foreign: Callable[[Any], object] | None = None, *, array
         # Reading builds every node before one of them can be counted.
         if data.count(b",") >= MAX_NODES:
             raise ValueRefusedError("value too large")
-        tree = _PARSER.decode(data.decode("ascii"))
+        text = data.decode("ascii")
+        tree, end = _PARSER.raw_decode(text)
+        if end != len(text):
+            raise ValueRefusedError("not an encoded value: more than one")
         return _Unpacker(foreign, arrays).unpack(tree, 0)
     except ValueRefusedError:
         raise
