@@ -17,6 +17,7 @@ from types import CodeType
 from typing import Any, Protocol
 
 from sandbox.inside import protocol, reports
+from sandbox.inside.between import uses_arrays
 from sandbox.inside.claims import Claim
 from sandbox.inside.no_new_code import refuse_new_code
 from sandbox.inside.places import unexpected
@@ -42,6 +43,8 @@ class Solution(Protocol):
 
     answering: int
     denied: AssertionError | None
+
+    def take_arrays(self, *, take: bool) -> None: ...
 
     def name(self, name: str) -> object: ...
 
@@ -93,6 +96,8 @@ class _Inside:
     def __init__(self, namespace: dict[str, Any]) -> None:
         self._names = dict(namespace)
 
+    def take_arrays(self, *, take: bool) -> None: ...
+
     def name(self, name: str) -> object:
         return self._names[name]
 
@@ -110,6 +115,7 @@ class _Runner:
         self._namespace = namespace
         self._out_bytes = out_bytes
         self._checks = itertools.count()
+        self._arrays = False  # whether every script can take one
         namespace[protocol.COUNT] = self._count
 
     def load(self, tests: Tests) -> int:
@@ -117,6 +123,8 @@ class _Runner:
 
         Return how many exports are plain values, which tests use without asking.
         """
+        self._arrays = uses_arrays(tests.setup)
+        self._solution.take_arrays(take=self._arrays or any(map(uses_arrays, tests.scripts)))
         try:
             exec(tests.setup, self._namespace)
             for name in tests.exports:
@@ -152,6 +160,7 @@ class _Runner:
         A solution may change an argument that others leave alone, as if it were its own. But then it may neither
         pass by that, nor where the test asks that it does not: the script has to pass whether it sees that or not.
         """
+        self._solution.take_arrays(take=self._arrays or uses_arrays(script))
         self._solution.start(changes, shown=False)
         claim = self._attempt(script)
         if isinstance(claim, Claim) and changes is not None and unexpected(claim.changes, changes):
