@@ -80,7 +80,7 @@ def become_program(asked: Asked, enter: Callable[[], None], outputs: list[int]) 
         if "files" in payload:
             files = Files(payload["files"], payload["collected"], folder)
         if language == "javascript":
-            job = partial(sources.run_node, source, files, memory_mb)
+            job = partial(sources.run_node, source, files, memory_mb, out_bytes)
         elif mode == "stdin":
             job = partial(run_script, source, files, out_bytes)
         elif mode == "split":
