@@ -29,6 +29,7 @@ from reward_service.results import Judged, Reports, TestReport
 from reward_service.reward_hacking import RewardHackingProbe
 from reward_service.rewards import JudgedCompletion, RewardRule
 from reward_service.single_flight import Pending, SingleFlightCache
+from reward_service.task_json import task_json
 from reward_service.user_rewards import Decoding
 from reward_service.waiting import released
 from sandbox.cancellation import Cancellation
@@ -122,14 +123,9 @@ class Judge:
         asked = asks_reference(task) or self._budgets.asks_cost(len(task.tests))
         reference = reference_program(task) if asked else None
         first_counted = self._rule.first_counted(task)
-        plain = [
-            task.model_dump(include={"tests", "test_setup", "exports", "in_process", "language"}),
-            reference,
-            self._rule.tests,
-            first_counted,
-            *self._circumstances,
-        ]
-        digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode("ascii")).digest()
+        rest = json.dumps([reference, self._rule.tests, first_counted, *self._circumstances])
+        described = task_json(task, ("test_setup", "exports", "in_process", "language"))
+        digest = hashlib.sha256(f"{rest}\n{described}".encode("ascii")).digest()
         return PreparedTask(task, reference, first_counted, digest)
 
     def _criteria_of(self, prepared: PreparedTask, deadline: float, cancellation: Cancellation) -> GradingCriteria:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -45,8 +46,8 @@ class SameProgram:
     places: tuple[int, ...]
 
 
-#: Places of completions in their group, and their results.
-Placed = tuple[tuple[int, ...], list[Scored]]
+#: Places of completions in their group, and their scores.
+Placed = tuple[tuple[int, ...], list[SampleScore]]
 
 
 class _GroupProgress:
@@ -82,9 +83,9 @@ class _GroupProgress:
                 return None
             return [self._judged[place] for place in range(len(self._scores))]
 
-    def fill(self, places: Sequence[int], scored: Sequence[Scored]) -> None:
-        for place, one in zip(places, scored, strict=True):
-            self._scores[place] = _sample(one)
+    def fill(self, places: Sequence[int], scores: Sequence[SampleScore]) -> None:
+        for place, score in zip(places, scores, strict=True):
+            self._scores[place] = score
 
     @property
     def missing(self) -> int:
@@ -147,15 +148,17 @@ class Batch:
             if index in open_groups and (group.left == 0 or group.error is not None):
                 line = open_groups.pop(index).line()
                 excluded, errors = excluded + _excluded(line), errors + (line.error is not None)
-                for piece in _encoded(line):
+                for piece in pieces_of(line):
                     yield piece
+                    await asyncio.sleep(0)  # others' turn: what is sent at once waits for nothing
         late = sum(group.missing for group in open_groups.values())
         on_late(late)
         for group in open_groups.values():
             line = group.line()
             excluded += _excluded(line)
-            for piece in _encoded(line):
+            for piece in pieces_of(line):
                 yield piece
+                await asyncio.sleep(0)
         summary = Summary(
             groups=len(self._groups),
             completions=sum(len(group.request.completions) for group in self._groups),
@@ -177,13 +180,13 @@ class Batch:
         decodings = None if request.decodings is None else [_decoding(request.decodings[i]) for i in part.places]
         asked = Completions(request.task, texts, decodings, share_s=self._share_s, cancellation=cancellation)
         if not self._scorer.sees_groups:
-            return part.places, self._scorer.examine(asked)
+            return part.places, list(map(_sample, self._scorer.examine(asked)))
         whole = group.whole(part.places, self._scorer.judge(asked))
         if whole is None:
             return (), []
         scored = self._scorer.reward(request.task, whole)
         self._scorer.metrics.time("scoring/group", time.monotonic() - group.arrived)
-        return tuple(range(len(whole))), scored
+        return tuple(range(len(whole))), list(map(_sample, scored))
 
     def _take(self, group: _GroupProgress, done: Done[Placed]) -> None:
         group.left -= 1
@@ -238,7 +241,7 @@ def _excluded(line: GroupLine) -> int:
     return sum(score.excluded for score in line.scores or ())
 
 
-def _encoded(line: GroupLine) -> Iterator[str]:
+def pieces_of(line: GroupLine) -> Iterator[str]:
     """Yield the line in pieces none of which takes long to make."""
     if line.scores is None or sum(len(score.verdicts) for score in line.scores) <= _VERDICTS_AT_ONCE:
         yield f"{line.model_dump_json(exclude_none=True)}\n"

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from common.records import Task, Verdict
+from reward_service.completions import Completions
 from reward_service.program_budget import BudgetRule, Cost, share
 from reward_service.scoring import Scorer
 from reward_service.waiting import AbandonedError
@@ -95,7 +96,7 @@ def test_scores_that_nobody_waits_for_end_what_runs(sandbox: JailSandbox) -> Non
     cancellation = Cancellation()
     hangs = [f"    while {number}: pass\n" for number in range(1, 6)]
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(scorer.examine, TASK, hangs, cancellation=cancellation)
+        waiting = pool.submit(scorer.examine, Completions(TASK, hangs, cancellation=cancellation))
         while scorer.metrics.collect()["scoring/executions"] < 2:
             assert not waiting.done()
         cancellation.cancel()
@@ -116,9 +117,9 @@ def test_one_who_leaves_takes_nothing_from_who_waits_for_the_same() -> None:
     scorer = Scorer(FakeSandbox(slow))
     leaving = Cancellation()
     with ThreadPoolExecutor(2) as pool:
-        left = pool.submit(scorer.examine, TASK, [GOOD], cancellation=leaving)
+        left = pool.submit(scorer.examine, Completions(TASK, [GOOD], cancellation=leaving))
         assert inside.wait(_PATIENCE_S)
-        stays = pool.submit(scorer.examine, TASK, [GOOD])
+        stays = pool.submit(scorer.examine, Completions(TASK, [GOOD]))
         while scorer.metrics.collect()["scoring/coalesced"] < 1:
             assert not stays.done()
         leaving.cancel()
