@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import wraps
 from types import CodeType
 from typing import Any, Protocol
 
@@ -23,6 +24,8 @@ from sandbox.inside.no_new_code import refuse_new_code
 from sandbox.inside.places import unexpected
 from sandbox.inside.remote import Account, Remote, SolutionGone
 from sandbox.inside.values import ValueRefusedError
+
+Method = Callable[..., object]
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def run_beside(tests: Tests, remote: Remote, out_bytes: int) -> None:
     threading.excepthook = lambda lost: remote.unheard(lost.exc_value)
     sys.unraisablehook = lambda lost: remote.unheard(lost.exc_value)
     try:
-        runner = _Runner(remote, {"__name__": "tests", "next": _noting_ends(remote)}, out_bytes)
+        ours = {"next": _noting_ends(remote), protocol.NOTE: _noting_raises(remote)}
+        runner = _Runner(remote, {"__name__": "tests", **ours}, out_bytes)
         taken = runner.load(tests)
         refuse_new_code()
         runner.run(tests, taken)
@@ -70,6 +74,7 @@ def run_beside(tests: Tests, remote: Remote, out_bytes: int) -> None:
 
 def run_inside(tests: Tests, namespace: dict[str, Any], out_bytes: int) -> None:
     """Run the scripts in the solution's own namespace: whatever this reports may be forged."""
+    namespace[protocol.NOTE] = _as_it_is
     runner = _Runner(_Inside(namespace), namespace, out_bytes)
     runner.run(tests, runner.load(tests))
 
@@ -85,6 +90,28 @@ def _noting_ends(remote: Remote) -> Callable[..., object]:
             raise
 
     return noting
+
+
+def _noting_raises(remote: Remote) -> Callable[[Method], Method]:
+    """Return the decorator of a test's methods whose exceptions end a loop of it, or are what it finds."""
+
+    def noting(method: Method) -> Method:
+        @wraps(method)
+        def noted(*args: object, **kwargs: object) -> object:
+            place = remote.entered(method.__name__)
+            try:
+                return method(*args, **kwargs)
+            except Exception as error:
+                remote.raised(place, error)
+                raise
+
+        return noted
+
+    return noting
+
+
+def _as_it_is(method: Method) -> Method:
+    return method
 
 
 class _Inside:
