@@ -420,7 +420,8 @@ _OWN_LOOPS = (
     f"{_OWN}        return f(i)[0] - i - 1\nassert not any(list(Asked()))",
     "from collections.abc import Mapping\nclass Asked(Mapping):\n    def __getitem__(self, i):\n"
     "        if i == 3:\n            raise KeyError\n        return f(i)[0] == i + 1\n"
-    "    def __iter__(self): return iter(())\n    def __len__(self): return 0\nassert Asked().get(1, True) and 3 not in Asked()",
+    "    def __iter__(self): return iter(())\n    def __len__(self): return 0\n"
+    "assert Asked().get(1, True) and 3 not in Asked()",
     "class Asked:\n    def __getattr__(self, name):\n        if name == 'z':\n            raise AttributeError\n"
     "        return f(1).pop() == 2\nassert getattr(Asked(), 'x', True) and not hasattr(Asked(), 'z')",
 )
