@@ -73,16 +73,6 @@ def is_numpy(value: object) -> bool:
     return numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic))
 
 
-def holds_empty(value: Any) -> bool:
-    """Tell whether a value is, or has in it, a sequence without items, of which numpy finds everything true."""
-    match value:
-        case list() | tuple():
-            return not value or any(map(holds_empty, value))
-        case dict():
-            return any(map(holds_empty, value.values()))
-    return is_numpy(value) and value.size == 0
-
-
 def array_parts(value: Any) -> list[Any] | None:
     """Return the type, the shape and the bytes, in base 64, of an array of numbers; None of anything else."""
     numpy = sys.modules.get(_NUMPY)

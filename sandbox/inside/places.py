@@ -57,7 +57,7 @@ def raising(answer: str, *, ends_loops: bool) -> str:
 
 
 def empty(answer: str) -> str:
-    """Return the place of an answer without items, where a test has numpy: all of nothing is close to anything."""
+    """Return the place of an answer, or of a changed argument, that has nothing in it."""
     return f"{answer}{EMPTY}"
 
 

@@ -18,6 +18,7 @@ from sandbox.inside import between, places, protocol, stand_ins, values
 from sandbox.inside.channel import Channel, ClosedError
 from sandbox.inside.contents import content
 from sandbox.inside.crossing import Crossing
+from sandbox.inside.hollow import is_hollow
 from sandbox.inside.stand_ins import Handle, RemoteIterator
 
 _STREAMS = ("stdout", "stderr")
@@ -109,8 +110,7 @@ class Remote:
             raise
         if operation == "fields":
             self._uses.add(f"{place} {content(result)}")
-        if self._crossing.arrays and between.holds_empty(result):
-            self._uses.add(places.empty(answer))
+        self._look_into(answer, result)
         return result
 
     def pull(self, target: RemoteIterator, count: int) -> tuple[list[object], bool, BaseException | None]:
@@ -118,8 +118,15 @@ class Remote:
         place = target._couplet_place
         match self._exchange(place, target._couplet_names, "pull", target, (count,), {}):
             case (list() as items, bool() as more, (None | BaseException()) as error) if len(items) <= count:
+                if not items and not target._couplet_taken:
+                    self._uses.add(places.empty(place))
                 return items, more and bool(items), error
         raise self._broken("malformed answer")
+
+    def _look_into(self, place: str, found: object) -> None:
+        """Record what is hollow, and of the reference also what is false: another program may have either there."""
+        if is_hollow(found, arrays=self._crossing.arrays) or (self._expected is None and _is_nothing(found)):
+            self._uses.add(places.empty(place))
 
     def compared(self, target: Handle) -> None:
         """Record that it decides which object this is."""
@@ -245,6 +252,7 @@ class Remote:
                 given = kwargs[key]
             case _:
                 return
+        self._look_into(f"{place} changes {key}", new)
         made = places.changed(place, key, in_place=in_place)
         self._changes.add(made)
         if self._expected is not None and places.unexpected([made], self._expected):
@@ -252,6 +260,10 @@ class Remote:
                 return
             self._unexpected.append((given, copy.copy(given)))
         _copy_into(given, new)
+
+
+def _is_nothing(found: object) -> bool:
+    return found is None or found is False or (type(found) in (int, float) and not found)
 
 
 def _copy_into(old: Any, new: Any) -> None:
