@@ -124,7 +124,7 @@ class Remote:
         raise self._broken("malformed answer")
 
     def _look_into(self, place: str, found: object) -> None:
-        """Record what is hollow, and of the reference also what is false: another program may have either there."""
+        """Record what is hollow; of the reference also what is false, for which another may have either."""
         if is_hollow(found, arrays=self._crossing.arrays) or (self._expected is None and _is_nothing(found)):
             self._uses.add(places.empty(place))
 
