@@ -59,7 +59,9 @@ def _counted(source: str) -> ast.Module:
 class _Counting(ast.NodeTransformer):
     def visit_Assert(self, node: ast.Assert) -> Any:
         self.generic_visit(node)
+        denied = ast.Call(ast.Name(protocol.FALSE, ast.Load()), [], [])
         node.test = _reached_before(node.test)
+        node.test.values.append(ast.copy_location(denied, node))
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
@@ -76,7 +78,7 @@ class _Counting(ast.NodeTransformer):
         return node
 
 
-def _reached_before(node: ast.expr) -> ast.expr:
+def _reached_before(node: ast.expr) -> ast.BoolOp:
     """Return ``COUNT() or node``, where the count returns None."""
     count = ast.Call(ast.Name(protocol.COUNT, ast.Load()), [], [])
     return ast.copy_location(ast.BoolOp(ast.Or(), [count, node]), node)

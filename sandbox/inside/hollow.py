@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import ItemsView, KeysView, ValuesView
 from typing import Any
 
 from sandbox.inside import between
@@ -18,11 +20,11 @@ def is_hollow(value: Any, *, arrays: bool) -> bool:
     match value:
         case float() | complex():
             return value != value
-        case list() | tuple() | set() | frozenset():
+        case list() | tuple() | set() | frozenset() | deque() | ValuesView() | ItemsView():
             return not value or any(_is_hole(item, arrays) for item in value)
         case dict():
             return not value or any(_is_hole(item, arrays) for item in value.values())
-        case str() | bytes() | bytearray():
+        case str() | bytes() | bytearray() | range() | KeysView():
             return not value
     return between.is_numpy(value) and (value.size == 0 or bool((value != value).any()))
 

@@ -144,6 +144,7 @@ class _Runner:
         self._checks = itertools.count()
         self._arrays = False  # whether every script can take one
         namespace[protocol.COUNT] = self._count
+        namespace[protocol.FALSE] = self._deny_aside
 
     def load(self, tests: Tests) -> int:
         """Run the set-up and bind the exports; when that fails, report it and exit.
@@ -174,6 +175,11 @@ class _Runner:
         """Count a check that is reached. The solution may call a test's functions as often as it likes."""
         if not self._solution.answering:
             next(self._checks)
+
+    def _deny_aside(self) -> None:
+        """Remember an assertion that does not hold where nobody may ask how it ended: in a thread or a task."""
+        if threading.current_thread() is not threading.main_thread() or _in_task():
+            self._solution.denied = self._solution.denied or AssertionError("in a thread or a task")
 
     def _export(self, name: str) -> object:
         try:
@@ -218,6 +224,13 @@ class _Runner:
             return reports.failure(self._solution.denied, protocol.DENIED)
         account = self._solution.account()
         return Claim(True, next(self._checks) - before - 1, account.asked, account.uses, account.changes)
+
+
+def _in_task() -> bool:
+    try:
+        return "asyncio" in sys.modules and sys.modules["asyncio"].get_running_loop() is not None
+    except RuntimeError:
+        return False
 
 
 def _both(unseen: Claim, seen: Claim, expected: frozenset[str]) -> Claim:

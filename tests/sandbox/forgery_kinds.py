@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from tests.sandbox.forged import STYLES, Forged, called, in_style, printed, scripted
 from tests.sandbox.forged_answers import files, javascript, values
+from tests.sandbox.hollow_forgeries import hollow
 
 COUNT = 24
 
@@ -460,4 +461,5 @@ KINDS: dict[str, Callable[[], Iterator[Forged]]] = {
     "values": values,
     "files": files,
     "javascript": javascript,
+    "hollow": hollow,
 }

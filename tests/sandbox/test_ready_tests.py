@@ -16,7 +16,7 @@ def run(source: str) -> int:
     for ready in (compiled_tests(source, "test.py"), counted_source(source)):
         count = itertools.count()
         namespace = {protocol.COUNT: lambda count=count: next(count) and None, "unittest": unittest}
-        namespace[protocol.NOTE] = noted.append
+        namespace |= {protocol.NOTE: noted.append, protocol.FALSE: lambda: None}
         exec(ready, namespace)
         counts.append(next(count))
     assert counts[0] == counts[1]
