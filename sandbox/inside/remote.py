@@ -84,7 +84,7 @@ class Remote:
     def name(self, name: str) -> object:
         """Look up an object of the solution by its name. Raises KeyError where there is none."""
         found = self._exchange(name, places.inside(name), "name", name, (), {})
-        # Under the name of an exception of the solution's own, these are what a test waits for, whatever is raised.
+        # Under the name of an exception of its own, either is what a test waits for, whatever is raised.
         broad = found is Exception or found is BaseException
         if broad or not (callable(found) or stand_ins.is_stand_in(found)):
             self._constants.add(places.constant(name, content(found)))
