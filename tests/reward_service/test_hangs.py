@@ -15,9 +15,9 @@ from reward_service.waiting import AbandonedError
 from sandbox.cancellation import Cancellation
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
-from tests.reward_service.hang_trials import CALLS, TASKS, Trial, innocent, tried
+from tests.reward_service.hang_trials import CALLS, TASKS, Trial, innocent, spent, tried
 from tests.reward_service.scoring_tools import BAD, GOOD, TASK, FakeSandbox, value
-from tests.reward_service.ways_to_hang import some_ways
+from tests.reward_service.ways_to_hang import SPENT, some_ways
 
 _PATIENCE_S = 60.0
 
@@ -28,6 +28,10 @@ def test_no_way_to_hang_masks_a_program_or_its_neighbours(sandbox: JailSandbox, 
     hostile = some_ways(part)
     assert len(hostile) >= 12
     assert tried(sandbox, task, hostile) == Trial([], [], [])
+
+
+def test_an_answer_that_makes_a_test_hang_costs_its_program_alone(sandbox: JailSandbox) -> None:
+    assert spent(sandbox, list(SPENT)[::4]) == Trial([], [], [])
 
 
 def test_programs_that_hang_leave_their_group_its_deadline() -> None:
