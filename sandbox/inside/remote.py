@@ -254,17 +254,21 @@ class Remote:
                 given = kwargs[key]
             case _:
                 return
-        self._look_into(f"{place} changes {key}", new)
         made = places.changed(place, key, in_place=in_place)
         self._changes.add(made)
         if self._expected is not None and places.unexpected([made], self._expected):
             if not self._shown:
                 return
             self._unexpected.append((given, copy.copy(given)))
+        else:
+            self._look_into(f"{place} changes {key}", new)
         _copy_into(given, new)
 
 
 def _is_nothing(found: object) -> bool:
+    """Tell whether a right program may have something empty in this place: an object may be empty itself."""
+    if stand_ins.is_stand_in(found):
+        return not isinstance(found, RemoteIterator)
     return found is None or found is False or (type(found) in (int, float) and not found)
 
 
