@@ -17,7 +17,7 @@ from functools import wraps
 from types import CodeType
 from typing import Any, Protocol
 
-from sandbox.inside import protocol, reports
+from sandbox.inside import luck, protocol, reports
 from sandbox.inside.between import uses_arrays
 from sandbox.inside.claims import Claim
 from sandbox.inside.no_new_code import refuse_new_code
@@ -167,6 +167,7 @@ class _Runner:
     def run(self, tests: Tests, taken: int) -> None:
         """Run and report every script, then exit; ``taken`` plain exports count as calls of the solution."""
         reports.report(protocol.LOADED)
+        self._same_luck = luck.kept()
         for script, changes in zip(tests.scripts, tests.changes, strict=True):
             reports.report(self._result(script, changes, taken))
         os._exit(0)
@@ -212,6 +213,7 @@ class _Runner:
     def _attempt(self, script: CodeType | str) -> Claim | bytes:
         """Run a script: return the claim that it passed, or the report of why it did not."""
         before = next(self._checks)
+        self._same_luck()
         try:
             exec(script, self._namespace)
         except SolutionGone:
