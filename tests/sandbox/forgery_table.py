@@ -36,6 +36,7 @@ def main(names: Sequence[str], kinds: Sequence[str]) -> None:
                 complaints = [text for text in (complaint(sandbox, forged) for forged in tried) if text]
                 passed += len(complaints)
                 row.append(f"{len(complaints)} of {len(tried)}")
+                click.echo(f"{name}, {kind}: {row[-1]}", err=True)
                 for text in complaints:
                     click.echo(f"{name}, {text}")
     click.echo(f"| kind | {' | '.join(f'`{name}`' for name in names)} |\n| --- |{' --- |' * len(names)}")
