@@ -79,7 +79,7 @@ def become_program(
         if "files" in program:
             files = Files(program["files"], program["collected"], folder)
         if language == "javascript":
-            job = partial(sources.run_node, source, files, limits["memory_mb"])
+            job = partial(sources.run_node, source, files, limits["memory_mb"], out_bytes)
         elif mode == "stdin":
             job = partial(run_script, source, files, out_bytes)
         elif mode == "split":

@@ -132,12 +132,13 @@ def rehearse(source: str) -> None:
     _FINALIZED.search(source)
 
 
-def run_node(source: str, files: Files, heap_mb: int) -> None:
+def run_node(source: str, files: Files, heap_mb: int, out_bytes: int) -> None:
     """Become the program in JavaScript, whose heap may have ``heap_mb``."""
-    os.close(reports.RESULT_FD)
+    if not files.collected:
+        os.close(reports.RESULT_FD)
     try:
         files.write()
-        node.become(source, files.folder, heap_mb)
+        node.become(source, files.folder, heap_mb, node.collecting(files.collected, files.folder, out_bytes))
     except OSError as error:
         os.write(2, f"node: {error}".encode())
         os._exit(1)

@@ -13,15 +13,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import wraps
 from types import CodeType
 from typing import Any, Protocol
 
-from sandbox.inside import protocol, reports
+from sandbox.inside import luck, protocol, reports
+from sandbox.inside.between import uses_arrays
 from sandbox.inside.claims import Claim
 from sandbox.inside.no_new_code import refuse_new_code
 from sandbox.inside.places import unexpected
 from sandbox.inside.remote import Account, Remote, SolutionGone
 from sandbox.inside.values import ValueRefusedError
+
+Method = Callable[..., object]
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Solution(Protocol):
     answering: int
     denied: AssertionError | None
 
+    def take_arrays(self, *, take: bool) -> None: ...
+
     def name(self, name: str) -> object: ...
 
     def start(self, expected: frozenset[str] | None, *, shown: bool = True) -> None: ...
@@ -54,7 +60,8 @@ class Solution(Protocol):
 
 def beside(remote: Remote, out_bytes: int) -> Runner:
     """Prepare to run scripts beside a solution."""
-    return Runner(remote, {"__name__": "tests", "next": _noting_ends(remote)}, out_bytes)
+    ours = {"next": _noting_ends(remote), protocol.NOTE: _noting_raises(remote)}
+    return Runner(remote, {"__name__": "tests", **ours}, out_bytes)
 
 
 def rehearse(tests: Tests, remote: Remote, out_bytes: int) -> None:
@@ -79,6 +86,7 @@ def run_beside(runner: Runner, tests: Tests, remote: Remote) -> None:
 
 def run_inside(tests: Tests, namespace: dict[str, Any], out_bytes: int) -> None:
     """Run the scripts in the solution's own namespace: whatever this reports may be forged."""
+    namespace[protocol.NOTE] = _as_it_is
     runner = Runner(_Inside(namespace), namespace, out_bytes)
     runner.run(tests, runner.load(tests))
 
@@ -96,6 +104,28 @@ def _noting_ends(remote: Remote) -> Callable[..., object]:
     return noting
 
 
+def _noting_raises(remote: Remote) -> Callable[[Method], Method]:
+    """Return the decorator of a test's methods whose exceptions end a loop of it, or are what it finds."""
+
+    def noting(method: Method) -> Method:
+        @wraps(method)
+        def noted(*args: object, **kwargs: object) -> object:
+            place = remote.entered(method.__name__)
+            try:
+                return method(*args, **kwargs)
+            except Exception as error:
+                remote.raised(place, error)
+                raise
+
+        return noted
+
+    return noting
+
+
+def _as_it_is(method: Method) -> Method:
+    return method
+
+
 class _Inside:
     """A solution in the process of the tests, of which nothing is known but its names."""
 
@@ -104,6 +134,8 @@ class _Inside:
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self._names = dict(namespace)
+
+    def take_arrays(self, *, take: bool) -> None: ...
 
     def name(self, name: str) -> object:
         return self._names[name]
@@ -124,13 +156,17 @@ class Runner:
         self._namespace = namespace
         self._out_bytes = out_bytes
         self._checks = itertools.count()
+        self._arrays = False  # whether every script can take one
         namespace[protocol.COUNT] = self._count
+        namespace[protocol.FALSE] = self._deny_aside
 
     def load(self, tests: Tests) -> int:
         """Run the set-up and bind the exports; when that fails, report it and exit.
 
         Return how many exports are plain values, which tests use without asking.
         """
+        self._arrays = uses_arrays(tests.setup)
+        self._solution.take_arrays(take=self._arrays or any(map(uses_arrays, tests.scripts)))
         try:
             exec(tests.setup, self._namespace)
             for name in tests.exports:
@@ -140,6 +176,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - also what the solution raised
             reports.report(reports.failure(error))
             os._exit(0)
+        self._same_luck = luck.kept()
         return sum(not callable(self._namespace[name]) for name in tests.exports)
 
     def run(self, tests: Tests, taken: int) -> None:
@@ -154,6 +191,11 @@ class Runner:
         if not self._solution.answering:
             next(self._checks)
 
+    def _deny_aside(self) -> None:
+        """Remember an assertion that does not hold where nobody may ask how it ended: in a thread or a task."""
+        if threading.current_thread() is not threading.main_thread() or _in_task():
+            self._solution.denied = self._solution.denied or AssertionError("in a thread or a task")
+
     def _export(self, name: str) -> object:
         try:
             return self._solution.name(name)
@@ -166,6 +208,7 @@ class Runner:
         A solution may change an argument that others leave alone, as if it were its own. But then it may neither
         pass by that, nor where the test asks that it does not: the script has to pass whether it sees that or not.
         """
+        self._solution.take_arrays(take=self._arrays or uses_arrays(script))
         self._solution.start(changes, shown=False)
         claim = self._attempt(script)
         if isinstance(claim, Claim) and changes is not None and unexpected(claim.changes, changes):
@@ -184,6 +227,7 @@ class Runner:
     def _attempt(self, script: CodeType | str) -> Claim | bytes:
         """Run a script: return the claim that it passed, or the report of why it did not."""
         before = next(self._checks)
+        self._same_luck()
         try:
             exec(script, self._namespace)
         except SolutionGone:
@@ -196,6 +240,13 @@ class Runner:
             return reports.failure(self._solution.denied, protocol.DENIED)
         account = self._solution.account()
         return Claim(True, next(self._checks) - before - 1, account.asked, account.uses, account.changes)
+
+
+def _in_task() -> bool:
+    try:
+        return "asyncio" in sys.modules and sys.modules["asyncio"].get_running_loop() is not None
+    except RuntimeError:
+        return False
 
 
 def _both(unseen: Claim, seen: Claim, expected: frozenset[str]) -> Claim:
