@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from common.turns import Turn
-from common.weights.broadcast import Location
+from common.weights.location import Location
 from orchestrator.fleet.hung_processes import Killing
 from orchestrator.fleet.watch import ActorWatch
 

@@ -10,10 +10,10 @@ from ray.exceptions import ObjectLostError
 
 from common.config import DeadlinesConfig
 from common.turns import Turn
-from common.weights.broadcast import Location
 from common.weights.broadcast_group import BroadcastError, CalledOffError, Plan
 from common.weights.comparison import Verification
 from common.weights.fence import FenceTimeoutError
+from common.weights.location import Location
 from common.weights.planner import members_of
 from common.weights.segments import WeightsGoneError
 from orchestrator.fleet.attempts import Attempt, Loading

@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.weights.broadcast import Location, Receiver, Sender
+from common.weights.broadcast import Receiver, Sender
 from common.weights.broadcast_group import BroadcastError, Plan
 from common.weights.buckets import Manifest, fill_buckets, plan_layout, read_buckets
+from common.weights.location import Location
 
 HERE = Location("node", "127.0.0.1", "")
 #: Large enough that no socket buffers the rest of a broadcast; six buckets.
