@@ -223,9 +223,8 @@ def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupt
         early_exit_code = stop_at_its_start(runs[0])
         runs.append(Run(folder, *settings, *broadcast, two, "ray.dashboard=true"))  # which lists actors
         early, run = runs
-        run.wait_for(
-            lambda: "starting actors" in run.output, "actors"
-        )  # to look for processes takes a core's time
+        # Before there can be any: to look for processes takes a core's time.
+        run.wait_for(lambda: "starting actors" in run.output, "the start of actors")
         run.wait_for(lambda: bool(run.actors("LearnerRank")), "the first start of the learner")
         run.actors("LearnerRank")[0].kill()
         run.wait_for_step(1)
