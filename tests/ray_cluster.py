@@ -94,7 +94,6 @@ class RayCluster(Started):
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={dashboard}",
             "--num-cpus=0",
-            "--ray-client-server-port=0",  # none: two clusters would have the same
         )
 
     def start(self) -> None:
