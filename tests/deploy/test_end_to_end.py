@@ -38,7 +38,7 @@ _SECONDS = 180.0
 #: No job has an objective from outside, which alone reports the metrics of that family.
 _NAMES = {name for metric in METRICS if metric.key != "objective/{metric}" for name in metric.series_names}
 #: A reward function that takes its time: the second job is not to keep both cores from the first.
-_PACE = "import time\n\n\ndef pace(task, completion):\n    time.sleep(0.25)\n    return 0.0\n"
+_PACE = "import time\n\n\ndef pace(task, completion):\n    time.sleep(0.1)\n    return 0.0\n"
 #: Of the second job: another objective, with its own reward worker, and turns of learner and rollout worker on the
 #: same devices; and more steps than it will get to.
 _OTHER = (

@@ -46,7 +46,7 @@ import time
 import common
 
 def submitted(task, completion):
-    time.sleep(0.5)
+    time.sleep(0.25)
     return float("working_dir_files" in common.__file__)
 """
 #: Waits for places that the first job holds; and asks for what no node of a Ray of its own will bring.
