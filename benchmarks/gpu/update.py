@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch.distributed import HashStore
+from torch._C._distributed_c10d import HashStore  # torch.distributed's, with its type
 
 from benchmarks.measure import seconds
 from benchmarks.update_sides import random_group
