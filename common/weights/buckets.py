@@ -6,6 +6,7 @@ keyed by version and place: a bucket of another version, or in another one's pla
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import warnings
@@ -225,8 +226,7 @@ def _copy(target: Tensor, source: Tensor) -> None:
     # A processor takes what is read for what was just written where the lower bits of the addresses are the same.
     ahead = (target.data_ptr() - source.data_ptr()) % _PAGE_BYTES
     if plain and target.dtype == source.dtype and torch.get_num_threads() == 1 and not 0 < ahead < _TOO_NEAR_BYTES:
-        to, come = (one.view(-1).view(torch.uint8).numpy() for one in (target, source))
-        np.copyto(to, come)
+        ctypes.memmove(target.data_ptr(), source.data_ptr(), target.nbytes)
     else:
         target.copy_(source)
 
