@@ -112,6 +112,10 @@ class Pod(Additions):
     resourceClaims: list[ResourceClaim] = []
     """Claims of dynamic resource allocation (Kubernetes 1.34): entries of the pod's `resourceClaims`. The
     container uses them all."""
+    hostNetwork: bool = False
+    """Use the node's network: the pod's ports are then the node's, and no NetworkPolicy holds for it."""
+    hostIPC: bool = False
+    """Use the node's shared memory and semaphores."""
     labels: Labels = {}
     """More labels of the pod."""
     annotations: Annotations = {}
@@ -134,9 +138,8 @@ class RayPods(Pod):
     """More resources of the container, such as `rdma/hca: "1"`."""
     hostNetwork: bool = False
     """Use the node's network, which some RDMA set-ups need. Ray's ports are then the node's: one such pod of Ray
-    on a node, and nothing else on them."""
-    hostIPC: bool = False
-    """Use the node's shared memory and semaphores."""
+    on a node, and nothing else on them. The NetworkPolicies of Redis and of the reward service cannot tell it
+    from the node, and admit everybody to their ports, which ask for a password and a token."""
 
 
 class Head(RayPods):

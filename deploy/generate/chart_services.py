@@ -85,6 +85,12 @@ class Rewards(Pod):
     runtimeClassName: Reference = ""
     """RuntimeClass of the pods, such as `gvisor`: a kernel of its own for each pod. gVisor has no Landlock, so it
     takes isolation namespaces. Not tried."""
+    hostNetwork: bool = False
+    """Use the node's network. It takes isolation namespaces, in which programs have a network of their own,
+    `hostUsers: true`, and `networkPolicy.enabled: false`, as none would hold."""
+    hostIPC: bool = False
+    """Use the node's shared memory and semaphores. It takes isolation namespaces, in which programs have their
+    own, and `hostUsers: true`."""
     seccompProfile: SeccompProfile = {}
     """The pod's seccomp profile; empty takes RuntimeDefault for `uid` and Unconfined for `namespaces`. Better
     for the latter is the profile deploy/docker/reward-seccomp.json on every node: `{type: Localhost,
@@ -148,6 +154,9 @@ class Redis(Pod):
     """Run a Redis-compatible server of the release's own; else `redis.external` names one."""
     image: Image = Image(repository="docker.io/valkey/valkey", tag="9.1.2")
     password: PasswordSecret = PasswordSecret()
+    hostNetwork: bool = False
+    """Use the node's network: port 6379 is then the node's, and the password alone keeps others out, as no
+    NetworkPolicy holds for it."""
     appendfsync: Literal["always", "everysec", "no"] = "everysec"
     """How often the append-only file is forced to disk."""
     cpu: Cpu = "1"

@@ -67,6 +67,8 @@ def ending(documents: Documents) -> tuple[bool, int]:
 
 
 EVERYWHERE: dict[str, Any] = {
+    "hostNetwork": True,
+    "hostIPC": True,
     "priorityClassName": "high",
     "runtimeClassName": "kata",
     "serviceAccountName": "reads-buckets",
@@ -83,6 +85,15 @@ EVERYWHERE: dict[str, Any] = {
         {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {}}
     ],
 }
+_AS_GIVEN = (
+    "priorityClassName",
+    "runtimeClassName",
+    "serviceAccountName",
+    "resourceClaims",
+    "topologySpreadConstraints",
+    "hostNetwork",
+    "hostIPC",
+)
 
 
 def has_all(documents: Documents, name: str) -> bool:
@@ -90,13 +101,11 @@ def has_all(documents: Documents, name: str) -> bool:
     spec, main = pod(documents, name), container(documents, name)
     names = {variable["name"] for variable in main["env"]}
     return (
-        all(
-            spec[key] == EVERYWHERE[key] for key in ("priorityClassName", "runtimeClassName", "serviceAccountName")
-        )
+        all(spec[key] == EVERYWHERE[key] for key in _AS_GIVEN)
+        and spec["dnsPolicy"] == "ClusterFirstWithHostNet"
         and spec["securityContext"]["supplementalGroups"] == [4000]
         and "IPC_LOCK" in main["securityContext"]["capabilities"]["add"]
         and main["securityContext"]["capabilities"]["drop"] == ["ALL"]
-        and spec["resourceClaims"] == EVERYWHERE["resourceClaims"]
         and main["resources"]["claims"] == [{"name": "gpu"}]
         and "SITE" in names
         and main["envFrom"] == EVERYWHERE["envFrom"]
@@ -104,7 +113,6 @@ def has_all(documents: Documents, name: str) -> bool:
         and spec["containers"][-1]["name"] == "beside"
         and "more" in {volume["name"] for volume in spec["volumes"]}
         and "/more" in {mount["mountPath"] for mount in main["volumeMounts"]}
-        and spec["topologySpreadConstraints"] == EVERYWHERE["topologySpreadConstraints"]
     )
 
 

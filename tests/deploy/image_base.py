@@ -43,17 +43,22 @@ def ensure_base(client: Any, folder: Path) -> str:
 
     ``folder`` holds the archive meanwhile.
     """
+    import_packages(client, folder, BASE, _PACKAGES)
+    return BASE
+
+
+def import_packages(client: Any, folder: Path, name: str, packages: str) -> None:
+    """Make an image of these Debian packages, unpacked but not configured, unless it is there."""
     try:
-        client.images.get(BASE)
+        client.images.get(name)
     except ImageNotFound:
         archive = folder / "base.tar"
-        _bootstrap(archive)
+        _bootstrap(archive, packages)
         _add_files(archive)
         with archive.open("rb") as file:
-            repository, _, tag = BASE.partition(":")
+            repository, _, tag = name.partition(":")
             client.api.import_image_from_data(file, repository=repository, tag=tag)
         archive.unlink()
-    return BASE
 
 
 def build(client: Any, context: Path, dockerfile: Path, tag: str) -> None:
@@ -77,14 +82,14 @@ def build(client: Any, context: Path, dockerfile: Path, tag: str) -> None:
     assert any("Successfully tagged" in line for line in told), "".join(told)[-4000:]
 
 
-def _bootstrap(archive: Path) -> None:
+def _bootstrap(archive: Path, packages: str) -> None:
     if os.geteuid() != 0:
         missing("a root file system of Debian's packages needs root")
     command = [
         str(tool("mmdebstrap")),
         "--quiet",
         "--variant=extract",
-        f"--include={_PACKAGES}",
+        f"--include={packages}",
         f"--hook-dir={_MERGED_USR}",
         "bookworm",
         str(archive),

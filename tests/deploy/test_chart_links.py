@@ -166,7 +166,9 @@ def _ports(pods: list[Document]) -> set[str]:
 def _check_peers(pods: dict[str, Document], chosen: list[Document], spec: Document) -> None:
     for rule in spec["ingress"]:
         assert {port["port"] for port in rule["ports"]} <= _ports(chosen)
-        assert all(_selected(pods, p["podSelector"]["matchLabels"]) for p in rule["from"] if "podSelector" in p)
+        assert all(
+            _selected(pods, p["podSelector"]["matchLabels"]) for p in rule.get("from", ()) if "podSelector" in p
+        )
     for rule in spec["egress"]:
         for peer in rule.get("to", ()):
             if "podSelector" in peer:

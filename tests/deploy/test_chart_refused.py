@@ -144,6 +144,18 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"rewards": {"runtimeClassName": "gvisor"}},
         "rewards.runtimeClassName: gVisor has no Landlock",
     ),
+    "programs in the node's network": (
+        {"rewards": {"hostNetwork": True}},
+        "rewards.hostNetwork: with rewards.isolation uid the programs that models wrote would use the node's",
+    ),
+    "the node's semaphores in a user namespace": (
+        {"rewards": {"hostIPC": True, "isolation": "namespaces"}},
+        "rewards.hostIPC: Kubernetes refuses it for a pod with a user namespace; set rewards.hostUsers=true",
+    ),
+    "a policy that would not hold": (
+        {"rewards": {"hostNetwork": True, "isolation": "namespaces", "hostUsers": True}},
+        "rewards.hostNetwork: no NetworkPolicy holds in the node's network",
+    ),
     "turns by an override": (
         {"overrides": ["rollout.placement=shared"]},
         "overrides: rollout.placement is set by the chart",

@@ -71,11 +71,20 @@ SITES: Sites = {
         lambda d: only(d, "PersistentVolumeClaim")["spec"]["accessModes"] == ["ReadWriteOnce"],
     ),
     **{
-        f"everything in {where}": (
-            {"ray": {where: EVERYWHERE}} if where in ("head", "learner", "rollout") else {where: EVERYWHERE},
-            lambda d, where=where: has_all(d, where),  # type: ignore[misc]
-        )
-        for where in ("head", "learner", "rollout", "rewards", "redis")
+        f"everything in {where}": (values, lambda d, where=where: has_all(d, where))  # type: ignore[misc]
+        for where, values in {
+            **{pool: {"ray": {pool: EVERYWHERE}} for pool in ("head", "learner", "rollout")},
+            "more": {"ray": {"extraWorkerGroups": {"more": EVERYWHERE}}},
+            "rewards": {
+                "rewards": {
+                    **EVERYWHERE,
+                    "isolation": "namespaces",
+                    "hostUsers": True,
+                    "networkPolicy": {"enabled": False},
+                }
+            },
+            "redis": {"redis": EVERYWHERE},
+        }.items()
     },
 }
 

@@ -25,6 +25,27 @@ from tests.deploy.chart_sites import (
 _GIT_SYNC = yaml.safe_load(_EXAMPLE)
 
 SITES: Sites = {
+    "a Ray in the nodes' network, which no policy can tell from its nodes": (
+        {"ray": {"extraWorkerGroups": {"more": {"hostNetwork": True}}}},
+        lambda d: all(
+            only(d, "NetworkPolicy", name)["spec"]["ingress"] == [{"ports": [{"port": port, "protocol": "TCP"}]}]
+            for name, port in (("-redis", "redis"), ("-rewards", "http"))
+        ),
+    ),
+    "a Redis in its node's network": (
+        {"redis": {"hostNetwork": True}},
+        lambda d: 6379 in egress_ports(d),
+    ),
+    "a test of the service, which takes its place and not its devices": (
+        {
+            "rewards": {"resourceClaims": [{"name": "a", "resourceClaimName": "b"}], "priorityClassName": "high"},
+        },
+        lambda d: (
+            pod(d, "test-score")["priorityClassName"] == "high"
+            and "resourceClaims" not in pod(d, "test-score")
+            and "resourceClaims" in pod(d, "rewards")
+        ),
+    ),
     "gVisor": (
         {"rewards": {"runtimeClassName": "gvisor", "isolation": "namespaces"}},
         lambda d: pod(d, "rewards")["runtimeClassName"] == "gvisor",

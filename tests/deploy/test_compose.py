@@ -151,6 +151,17 @@ def test_overrides_of_the_environment_reach_the_run_and_the_service(
     assert "COUPLET_OVERRIDES" in compose["services"][service]["environment"]
 
 
+def test_the_object_store_of_ray_fits_into_shared_memory(compose: dict[str, Any]) -> None:
+    shell, option, script, _ = compose["services"]["train"]["entrypoint"]
+    start, run, _ = script.partition("&& exec couplet")
+    assert run
+    done = subprocess.run(
+        [shell, option, start.replace("ray start", "echo")], capture_output=True, text=True, check=True, timeout=60
+    )
+    (store,) = re.findall(r"--object-store-memory=(\d+)\n", done.stdout)
+    assert int(store) == shutil.disk_usage("/dev/shm").total * 4 // 5
+
+
 def test_without_a_gpu_none_is_asked_for(compose: dict[str, Any]) -> None:
     class Loader(yaml.SafeLoader):
         """Compose's tag that takes away what the first file says."""

@@ -17,6 +17,13 @@ from docker.errors import DockerException
 _START_S = 60.0
 _STOP_S = 30.0
 _POLL_S = 0.05
+_NO_NETWORKS = (
+    "--bridge=none",
+    "--iptables=false",
+    "--ip6tables=false",
+    "--ip-forward=false",
+    "--ip-masq=false",
+)
 
 
 class EngineError(RuntimeError):
@@ -24,9 +31,13 @@ class EngineError(RuntimeError):
 
 
 class PrivateEngine:
-    """dockerd and the containerd that it starts."""
+    """dockerd and the containerd that it starts.
 
-    def __init__(self, folder: Path) -> None:
+    With ``networks`` they have a network namespace of their own, for bridges and rules of containers' networks.
+    """
+
+    def __init__(self, folder: Path, networks: bool = False) -> None:
+        self._networks = networks
         self.url = f"unix://{folder}/docker.sock"
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -44,6 +55,12 @@ class PrivateEngine:
                 reasons.append(f"{driver}: {error}")
                 self.stop()
         raise EngineError("; ".join(reasons))
+
+    @property
+    def pid(self) -> int:
+        """Of dockerd."""
+        assert self._process is not None
+        return self._process.pid
 
     def kill_daemon(self) -> None:
         """SIGKILL to dockerd, with which its containerd dies; the containers live on."""
@@ -80,12 +97,11 @@ class PrivateEngine:
             f"--storage-driver={driver}",
             "--exec-opt=native.cgroupdriver=cgroupfs",
             f"--cgroup-parent=/{self._folder.name}",
-            "--bridge=none",
-            "--iptables=false",
-            "--ip6tables=false",
-            "--ip-forward=false",
-            "--ip-masq=false",
         ]
+        if self._networks:
+            command = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command]
+        else:
+            command += _NO_NETWORKS
         runsc = shutil.which("runsc")
         if runsc is not None:
             command.append(f"--add-runtime=runsc={runsc}")

@@ -30,10 +30,15 @@
 {{- printf "%s/%s" .Values.storage.mountPath (include "couplet.runId" .) -}}
 {{- end -}}
 
+{{/* What selects the pods of the release. */}}
+{{- define "couplet.release" -}}
+app.kubernetes.io/name: {{ include "couplet.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{/* What selects the pods of a component. Of (dict "root" $ "component" NAME). */}}
 {{- define "couplet.selector" -}}
-app.kubernetes.io/name: {{ include "couplet.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{ include "couplet.release" .root }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 

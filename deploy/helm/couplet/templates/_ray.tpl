@@ -263,6 +263,13 @@ workerGroupSpecs:
   {{- end }}
 {{- end -}}
 
+{{/* Whether pods of Ray are in their nodes' networks, where no NetworkPolicy can tell them from the nodes. */}}
+{{- define "couplet.rayOnNodes" -}}
+{{- with .Values.ray -}}
+{{- range concat (list .head .learner .rollout) (values (default dict .extraWorkerGroups)) -}}{{- if .hostNetwork -}}true{{- end -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* How long the cluster of a job that has ended stays: idle GPUs are dear. */}}
 {{- define "couplet.ttlSeconds" -}}
 {{- if not (kindIs "invalid" .Values.job.ttlSecondsAfterFinished) -}}

@@ -9,6 +9,13 @@
 {{/* Security context of the reward service's pod: what the chosen isolation of programs takes (docs/kubernetes.md). */}}
 {{- define "couplet.rewardsPodSecurity" -}}
 {{- $rewards := .Values.rewards -}}
+{{- range $field := list "hostNetwork" "hostIPC" -}}{{- if get $rewards $field -}}
+{{- if eq $rewards.isolation "uid" -}}{{- fail (printf "rewards.%s: with rewards.isolation uid the programs that models wrote would use the node's as well; set rewards.isolation=namespaces" $field) -}}{{- end -}}
+{{- if not $rewards.hostUsers -}}{{- fail (printf "rewards.%s: Kubernetes refuses it for a pod with a user namespace; set rewards.hostUsers=true" $field) -}}{{- end -}}
+{{- end -}}{{- end -}}
+{{- if and $rewards.hostNetwork $rewards.networkPolicy.enabled -}}
+{{- fail "rewards.hostNetwork: no NetworkPolicy holds in the node's network; set rewards.networkPolicy.enabled=false" -}}
+{{- end -}}
 {{- if eq $rewards.isolation "uid" -}}
 {{- if regexMatch "gvisor|runsc" (default "" $rewards.runtimeClassName) -}}
 {{- fail "rewards.runtimeClassName: gVisor has no Landlock, without which rewards.isolation uid does not start; set rewards.isolation=namespaces" -}}
