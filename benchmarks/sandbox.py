@@ -37,22 +37,33 @@ PROGRAMS = {
     ),
 }
 
-# A fork server without isolation: the cost of isolation comes on top of it.
+# A fork server without isolation: the cost of isolation comes on top of it. What its forks do is up to the kind.
 _FORKS = f"""
 import gc, importlib, os, sys, time
 os.register_at_fork = lambda **_: None
 for name in {PRELOAD.split()!r}: importlib.import_module(name)
-gc.collect(); gc.freeze()
+kind, given, out = sys.argv[2], os.memfd_create("given"), os.dup(1)
+os.write(given, {STDIN.encode()!r})
+compiled = compile({SCRIPT!r}, "p", "exec")
+def nothing():
+    exec(compile("x = 1 + 2", "p", "exec"), {{}})
+def one_input():
+    exec(compiled, {{}})
+    sys.stdout.flush()
+run = {{"nothing": nothing, "input": one_input}}[kind]
 sys.stdin.readline()
+os.dup2(given, 0); os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+gc.collect(); gc.freeze()
 until, count = time.monotonic() + float(sys.argv[1]), 0
 while time.monotonic() < until:
+    os.lseek(0, 0, 0)
     pid = os.fork()
     if pid == 0:
-        exec(compile("x = 1 + 2", "p", "exec"), {{}})
+        run()
         os._exit(0)
     os.waitpid(pid, 0)
     count += 1
-print(count)
+os.write(out, str(count).encode())
 """
 
 
@@ -88,9 +99,10 @@ def run(
     backends: dict[str, Callable[[], Sandbox]], settings: SandboxBenchSettings, said: Callable[[str], None]
 ) -> list[BackendRates]:
     """Measure the ``backends``, given by how to open each, in turns, so that load affects all alike."""
-    forks = BackendRates("forks without isolation", "script", 1, [], [])
+    forks = BackendRates("forks without isolation", "nothing", 1, [], [])
+    inputs = BackendRates("forks without isolation", "input", 1, [], [])
     fresh = BackendRates("subprocess.run", "script", 1, [], [])
-    cases = [forks, fresh]
+    cases = [forks, inputs, fresh]
     with _opened(backends) as sandboxes:
         rows = [
             (sandbox, program, BackendRates(name, kind, len(program.cases), [], []))
@@ -99,8 +111,9 @@ def run(
         ]
         cases += [case for _, _, case in rows]
         for number in range(settings.rounds):
-            said(f"round {number + 1}: {forks.backend}")
-            forks.rates.append(_fork_rate(settings))
+            for bare in (forks, inputs):
+                said(f"round {number + 1}: {bare.backend}, {bare.kind}")
+                bare.rates.append(_fork_rate(settings, bare.kind))
             said(f"round {number + 1}: {fresh.backend}")
             _measure(fresh, _run_fresh, settings)
             for sandbox, program, case in rows:
@@ -110,7 +123,7 @@ def run(
 
 
 def stages(backends: int, rounds: int) -> int:
-    return rounds * (2 + backends * len(PROGRAMS))
+    return rounds * (3 + backends * len(PROGRAMS))
 
 
 def run_once(sandbox: Sandbox, program: Program) -> None:
@@ -156,8 +169,8 @@ def _run_fresh() -> None:
     subprocess.run(command, input=STDIN, capture_output=True, text=True, check=True, timeout=_START_S)
 
 
-def _fork_rate(settings: SandboxBenchSettings) -> float:
-    command = [sys.executable, "-I", "-S", "-c", _FORKS, str(settings.seconds)]
+def _fork_rate(settings: SandboxBenchSettings, kind: str) -> float:
+    command = [sys.executable, "-I", "-S", "-c", _FORKS, str(settings.seconds), kind]
     servers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(settings.slots)

@@ -21,10 +21,11 @@ from torch import nn
 
 from benchmarks.measure import Meter, headline
 from benchmarks.update_sides import CLIP, KL_WEIGHT, VIEWS, Learner, Naive, random_group, some_anchors
-from common.config import LearnerConfig
+from common.config import Config
 from common.models.config import ModelConfig
 from common.models.loading import model_folder
 from common.models.transformer import MaskedDiffusionModel, initialize
+from learner.traffic import pass_tokens
 
 #: What a case does beside the timed calls, and how many of those a repetition has, for the progress display.
 EXTRA_STAGES, TIMED_STAGES = 3, 4
@@ -67,7 +68,7 @@ class Settings:
     layers: int = 2
     checkpointing: Checkpointing = "naive"
     hidden: int | None = None
-    batch_tokens: int = LearnerConfig.model_fields["batch_tokens"].default
+    batch_tokens: int = pass_tokens(Config.model_fields["learner"].default)
 
     def naive_bytes(self, vocabulary: int) -> int:
         """About the most memory that the naive side takes."""

@@ -24,12 +24,12 @@ from torch import Tensor
 
 from common.actors import WatchedActor, as_remote
 from common.config import Config
-from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import WeightsUpdate, plan_layout
 from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
 from common.weights.loader import LocalWeights, WeightsLoader
+from common.weights.location import Location
 from common.weights.planner import Transport
 from common.weights.publisher import Offer, Publication, Publisher
 from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT, local_ray

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from evaluation.benchmark import AskedBenchmark
 from evaluation.completers.interface import Completed
 from evaluation.samples import Sample, make_sample
+from reward_service.completions import Completions
 from reward_service.results import Scored
 from reward_service.scoring_pool import ScoringPool
 
@@ -47,7 +48,9 @@ class GroupScoring:
                 group.sort(key=lambda one: one.place)
                 answers = self._asked.answers(index, group)
                 extract = self._asked.template.extraction.program
-                self._scored[self._pool.submit(self._asked.tasks[index], answers, extract)] = group
+                self._scored[
+                    self._pool.submit(Completions(self._asked.tasks[index], answers, extract=extract))
+                ] = group
 
     def collect(self, seconds: float) -> list[Sample]:
         """Return the samples that are scored, after at most that many seconds."""

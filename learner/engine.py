@@ -28,6 +28,7 @@ from learner.partition import MicroBatch, Piece, micro_batches, units
 from learner.policy import Policy
 from learner.reference import Reference
 from learner.samples import TrainingSample
+from learner.traffic import pass_tokens
 
 _LOSS, _ENTROPY = "policy/loss", "policy/entropy"
 _VARIANCE, _IMPORTANCE = "policy/estimator_variance", "policy/importance_mean"
@@ -121,7 +122,7 @@ class Engine:
         ZeRO-3: every rank must give the same piece.
         """
         sample = piece.sample
-        at_once = max(1, self._config.batch_tokens // (len(sample.prompt_ids) + len(sample.completion_ids)))
+        at_once = max(1, pass_tokens(self._config) // (len(sample.prompt_ids) + len(sample.completion_ids)))
         found = np.zeros(len(sample.completion_ids))
         for first in range(0, len(piece.views), at_once):
             part = Piece(sample, piece.views[first : first + at_once])
@@ -156,7 +157,7 @@ class Engine:
     def _share(self, linked: Sequence[Linked]) -> _Share:
         by_draw = isinstance(self._objective, DrawByDraw)
         parts = units(linked, self._estimator, self._seed, self._objective.by_token, by_draw)
-        batches = micro_batches(parts, self._world, self._config.batch_tokens)[self._rank]
+        batches = micro_batches(parts, self._world, pass_tokens(self._config))[self._rank]
         return _Share(batches, self._objective.count(linked))
 
     def _pack(self, batch: MicroBatch, iteration: int) -> PackedViews:

@@ -11,6 +11,7 @@ from learner.objectives.draws import DrawByDraw
 from learner.objectives.registry import make_objective
 from learner.partition import Piece, micro_batches, tokens_of, units
 from learner.samples import TrainingSample
+from learner.traffic import pass_tokens
 
 
 @dataclass(frozen=True)
@@ -52,5 +53,5 @@ def longest_micro_batches(
         own = sum(int(measured[list(p.views)].sum()) - p.blank * completion for p in batch)
         return own + completion * len({p.sample.prompt_ids for p in batch if p.blank})
 
-    shares = micro_batches(parts, ranks, config.batch_tokens)
+    shares = micro_batches(parts, ranks, pass_tokens(config))
     return [[MicroBatch(tokens_of(batch), rows(batch)) for batch in share] for share in shares]

@@ -17,6 +17,7 @@ from common.models.shapes import is_operand, parameter_shapes, part_size
 from learner.deepspeed_settings import LIVE_ELEMENTS, PERSISTENT_ELEMENTS, bucket_elements
 from learner.longest import MicroBatch, longest_micro_batches
 from learner.objectives.registry import make_objective
+from learner.traffic import pass_tokens
 
 LOAD, START, SCORE, FORWARD, BACKWARD = "loading", "start", "scoring", "end of forward pass", "backward pass"
 GRADIENTS, STEP, STEPPED, PUBLISH = "end of backward pass", "optimizer step", "end of step", "publishing"
@@ -33,7 +34,7 @@ def largest_micro_batch(config: LearnerConfig, prompt: int, completion: int, gro
     ``prompt`` and ``completion`` are that length, in tokens; groups have ``group_size`` samples. Raises
     PluginError for a part that cannot be loaded.
     """
-    groups = 1 + config.batch_tokens // (group_size * (prompt + completion))
+    groups = 1 + pass_tokens(config) // (group_size * (prompt + completion))
     (batches,) = longest_micro_batches(config, prompt, completion, group_size, groups, ranks=1)
     return MicroBatch(max(batch.tokens for batch in batches), max(batch.rows for batch in batches))
 
@@ -64,7 +65,7 @@ def stage_memory(model: ModelConfig, config: StageConfig) -> Estimate:
     The largest micro-batch has every token masked.
     """
     learner, bf16 = config.learner, config.model.dtype == "bfloat16"
-    tokens = max(learner.batch_tokens, config.data.context_length)
+    tokens = max(pass_tokens(learner), config.data.context_length)
     batch = MicroBatch(tokens, tokens)
     sizes = Sizes.of(model, learner, bf16)
     optimizer, offloaded = _optimizer(sizes, learner)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
 
 from common.records import Task, Verdict
+from reward_service.completions import Completions
 from reward_service.criteria import (
     GradingCriteria,
     MalformedTaskError,
@@ -20,7 +21,7 @@ from reward_service.criteria import (
     criteria_without_reference,
 )
 from reward_service.execution import Executor
-from reward_service.extraction import program_of, reference_program
+from reward_service.extraction import reference_program
 from reward_service.metrics import Lost, ScoringMetrics
 from reward_service.prepared import PreparedTask
 from reward_service.program_budget import BudgetRule, share
@@ -28,6 +29,7 @@ from reward_service.results import Judged, Reports, TestReport
 from reward_service.reward_hacking import RewardHackingProbe
 from reward_service.rewards import JudgedCompletion, RewardRule
 from reward_service.single_flight import Pending, SingleFlightCache
+from reward_service.task_json import task_json
 from reward_service.user_rewards import Decoding
 from reward_service.waiting import released
 from sandbox.cancellation import Cancellation
@@ -38,8 +40,6 @@ from sandbox.types import Budget, CaseRun, Limits, Sandbox
 _NOT_FACTS = {Verdict.INFRA, Verdict.TIMEOUT}
 _CRITERIA_KEPT = 2048
 _NO_PROGRAM = "the completion holds no program"
-#: Finds the program in a completion of a task, None where it holds none.
-Extract = Callable[[Task, str], str | None]
 
 
 class Judge:
@@ -81,18 +81,9 @@ class Judge:
         self._execute = Executor(sandbox, limits, own_process, metrics).run
         self._hacking_probe = RewardHackingProbe(hacking_probe, self._execute, metrics)
 
-    def judge(
-        self,
-        task: Task,
-        completions: Sequence[str],
-        decodings: Sequence[Decoding] | None = None,
-        extract: Extract = program_of,
-        *,
-        share_s: float | None = None,
-        cancellation: Cancellation | None = None,
-    ) -> list[Judged]:
+    def judge(self, asked: Completions) -> list[Judged]:
         """Run the task's tests on the completions. Raises MalformedTaskError; AbandonedError once cancelled."""
-        cancellation = cancellation or Cancellation()
+        task, cancellation = asked.task, asked.cancellation
         deadline = time.monotonic() + self.deadline_s
         if task.language not in self._languages:
             self._metrics.lost(Lost.TASK)
@@ -101,7 +92,7 @@ class Judge:
                 "programs run, or leave the task out"
             )
         prepared = self._prepare(task)
-        programs = [extract(task, text) for text in completions]
+        programs = asked.programs()
         try:
             criteria = self._criteria_of(prepared, deadline, cancellation)
         except MalformedTaskError:
@@ -112,11 +103,11 @@ class Judge:
             failed = prepared.same_report(Verdict.INFRA, str(error) or "no time to run the reference")
             reports = [failed] * len(programs)
         else:
-            reports = self._judge_all(prepared, criteria, programs, deadline, share_s, cancellation)
+            reports = self._judge_all(prepared, criteria, programs, deadline, asked.share_s, cancellation)
         forgeable = criteria.in_process and any(test.kind == "script" for test in task.tests)
-        known: Sequence[Decoding | None] = [None] * len(programs) if decodings is None else decodings
+        known: Sequence[Decoding | None] = [None] * len(programs) if asked.decodings is None else asked.decodings
         judged = []
-        for text, program, tests, decoding in zip(completions, programs, reports, known, strict=True):
+        for text, program, tests, decoding in zip(asked.texts, programs, reports, known, strict=True):
             verdicts = tuple(report.verdict for report in tests)
             failure = next((report.note for report in tests if report.verdict is Verdict.INFRA), "")
             judged.append(Judged(JudgedCompletion(text, program, verdicts, decoding, forgeable, failure), tests))
@@ -132,14 +123,9 @@ class Judge:
         asked = asks_reference(task) or self._budgets.asks_cost(len(task.tests))
         reference = reference_program(task) if asked else None
         first_counted = self._rule.first_counted(task)
-        plain = [
-            task.model_dump(include={"tests", "test_setup", "exports", "in_process", "language"}),
-            reference,
-            self._rule.tests,
-            first_counted,
-            *self._circumstances,
-        ]
-        digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode("ascii")).digest()
+        rest = json.dumps([reference, self._rule.tests, first_counted, *self._circumstances])
+        described = task_json(task, ("test_setup", "exports", "in_process", "language"))
+        digest = hashlib.sha256(f"{rest}\n{described}".encode("ascii")).digest()
         return PreparedTask(task, reference, first_counted, digest)
 
     def _criteria_of(self, prepared: PreparedTask, deadline: float, cancellation: Cancellation) -> GradingCriteria:

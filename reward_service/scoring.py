@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from common.records import Score, Task, Verdict
-from reward_service.extraction import program_of
-from reward_service.judging import Extract, Judge
+from reward_service.completions import Completions
+from reward_service.judging import Judge
 from reward_service.metrics import Exclusion, ScoringMetrics
 from reward_service.results import Judged, Scored
 from reward_service.rewards import RewardRule
 from reward_service.user_rewards import Decoding, RewardFunctionError
-from sandbox.cancellation import Cancellation
 from sandbox.types import Limits, Sandbox
 
 _TIMEOUTS = 3
@@ -77,7 +76,7 @@ class Scorer:
         self, task: Task, completions: Sequence[str], decodings: Sequence[Decoding] | None = None
     ) -> list[Score]:
         """Return one score per completion, in order. Raises ValueError as :meth:`examine` does."""
-        return [scored.score for scored in self.examine(task, completions, decodings)]
+        return [scored.score for scored in self.examine(Completions(task, completions, decodings))]
 
     def evaluate_group(self, task: Task, completions: Sequence[str]) -> list[Score]:
         """Return one score per completion, of verdicts and format alone: no reward function is called.
@@ -86,29 +85,18 @@ class Scorer:
         Raises MalformedTaskError.
         """
         started = time.monotonic()
-        scored = self.reward(task, self.judge(task, completions), call_functions=False)
+        scored = self.reward(task, self.judge(Completions(task, completions)), call_functions=False)
         self.metrics.time("scoring/group", time.monotonic() - started)
         return [one.score for one in scored]
 
-    def examine(
-        self,
-        task: Task,
-        completions: Sequence[str],
-        decodings: Sequence[Decoding] | None = None,
-        extract: Extract = program_of,
-        *,
-        share_s: float | None = None,
-        cancellation: Cancellation | None = None,
-    ) -> list[Scored]:
-        """Return one result per completion, in order; ``decodings`` say how each was decoded, where that is known.
+    def examine(self, asked: Completions) -> list[Scored]:
+        """Return one result per completion, in order.
 
-        ``share_s``: wall-clock seconds of a slot that are there for each [default: of the group's deadline].
         Raises MalformedTaskError or RewardFunctionError, both ValueErrors that name what is wrong, in which case
         nothing is known of any completion, and AbandonedError where it was cancelled.
         """
         started = time.monotonic()
-        judged = self.judge(task, completions, decodings, extract, share_s=share_s, cancellation=cancellation)
-        scored = self.reward(task, judged)
+        scored = self.reward(asked.task, self.judge(asked))
         self.metrics.time("scoring/group", time.monotonic() - started)
         return scored
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
 from common.config import RewardConfig
-from common.records import Task
+from reward_service.completions import Completions
 from reward_service.configured import make_sandbox, make_scorer
-from reward_service.extraction import program_of
-from reward_service.judging import Extract
 from reward_service.results import Scored
 
 
@@ -38,11 +35,9 @@ class ScoringPool:
         """Programs that were run."""
         return int(self._scorer.metrics.collect()["scoring/executions"])
 
-    def submit(
-        self, task: Task, completions: Sequence[str], extract: Extract = program_of
-    ) -> Future[list[Scored]]:
+    def submit(self, asked: Completions) -> Future[list[Scored]]:
         """Score completions of a task, as :meth:`reward_service.scoring.Scorer.examine` does."""
-        return self._threads.submit(self._scorer.examine, task, completions, extract=extract)
+        return self._threads.submit(self._scorer.examine, asked)
 
     def __enter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 """Tests compiled on the host, once for all completions of a task, so that they count the checks that they reach.
 
+What their methods raise that the language may swallow is noted too.
 Only tests are compiled here, which come with the task; programs are compiled where they run.
 """
 
@@ -14,6 +15,8 @@ from sandbox.inside import protocol
 
 _CACHED = 8192
 _LONG = 20_000  # characters of an expression that is not worth keeping
+#: Methods whose LookupError or AttributeError a loop, "in", or getattr with a default takes for an answer.
+_SWALLOWING = frozenset({"__getitem__", "__getattr__"})
 _REFUSED = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 
 
@@ -56,7 +59,16 @@ def _counted(source: str) -> ast.Module:
 class _Counting(ast.NodeTransformer):
     def visit_Assert(self, node: ast.Assert) -> Any:
         self.generic_visit(node)
+        denied = ast.Call(ast.Name(protocol.FALSE, ast.Load()), [], [])
         node.test = _reached_before(node.test)
+        node.test.values.append(ast.copy_location(denied, node))
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
+        self.generic_visit(node)
+        if node.name in _SWALLOWING:
+            note = ast.Name(protocol.NOTE, ast.Load())
+            node.decorator_list.append(ast.copy_location(note, node))
         return node
 
     def visit_Call(self, node: ast.Call) -> Any:
@@ -66,7 +78,7 @@ class _Counting(ast.NodeTransformer):
         return node
 
 
-def _reached_before(node: ast.expr) -> ast.expr:
+def _reached_before(node: ast.expr) -> ast.BoolOp:
     """Return ``COUNT() or node``, where the count returns None."""
     count = ast.Call(ast.Name(protocol.COUNT, ast.Load()), [], [])
     return ast.copy_location(ast.BoolOp(ast.Or(), [count, node]), node)

@@ -46,7 +46,8 @@ SLOW = (
     "sandbox/test_isolation.py",
 )
 #: What is handed out first: the file that takes longest, and to run beside it those whose tests mostly wait; then
-#: what keeps all cores busy, so that no half of the tests ends long before the other.
+#: what keeps all cores busy. Of the rest, slow files come first, so that no half of the tests ends long before the
+#: other.
 _FIRST = (
     "system/test_same_weights.py",
     "orchestrator/test_weight_updates.py",
@@ -69,8 +70,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if any(item.path.is_relative_to(path) for path in slow):
             item.add_marker(pytest.mark.slow)
 
-    def place(item: pytest.Item) -> int:
-        return next((n for n, path in enumerate(first) if item.path.is_relative_to(path)), len(first))
+    def place(item: pytest.Item) -> tuple[int, bool]:
+        early = next((n for n, path in enumerate(first) if item.path.is_relative_to(path)), len(first))
+        return early, early == len(first) and item.get_closest_marker("slow") is None
 
     items.sort(key=place)
 

@@ -33,6 +33,8 @@ _HEALTH_CHECKS = {
     "RAY_health_check_timeout_ms": "3000",
     "RAY_health_check_failure_threshold": "5",
 }
+#: No worker for each core in advance, as in a local Ray of ours: actors with an environment of their own use none.
+_NO_SPARE_WORKERS = {"RAY_prestart_worker_first_driver": "0"}
 
 
 class RayNode:
@@ -77,7 +79,7 @@ class RayCluster(Started):
         self._token = token
         #: What ``ray`` commands need in their environment to reach the cluster.
         self.access = dict(access)
-        self._environment = {**inherited, **_HEALTH_CHECKS, **access, **(environment or {})}
+        self._environment = {**inherited, **_HEALTH_CHECKS, **_NO_SPARE_WORKERS, **access, **(environment or {})}
         self._host = f"127.{os.getpid() % 200 + 1}.{os.getpid() // 200 % 250}"  # of this process alone
         self._gcs = free_port(f"{self._host}.2")
         dashboard = free_port("127.0.0.1")

@@ -62,10 +62,11 @@ class EngineConfig(Section):
     zero_offload: Literal["none", "optimizer", "all"] = "none"
     """What ZeRO keeps in the memory of the CPU: nothing, the optimizer's state, or (stage 3) the weights as
     well."""
-    batch_tokens: Positive = 16384
+    batch_tokens: Positive | None = None
     """Tokens in one forward and backward pass: of documents, or of all views of completions with their prompts.
     What belongs together (a document, the views of a sample, the pair of ``vrpo``, the group of ``stable_drl``)
-    stays together, also where it is more."""
+    stays together, also where it is more. Without a value 16,384 on CPUs, and on GPUs as many as make what ZeRO
+    exchanges for each pass a tenth of the pass's time: ``couplet plan`` says how many, and why."""
     logits_mb: Positive | None = None
     """MiB of logits at a time: the output layer runs on chunks of rows. Without a value 64 on a CPU, whose caches
     hold no more anyway, and 512 on a GPU, where products of few rows are slow."""

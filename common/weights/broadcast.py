@@ -11,10 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 
-import ray
 import torch
 from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
@@ -22,34 +20,13 @@ from torch.distributed.distributed_c10d import Store
 
 from common.weights.broadcast_group import BroadcastError, CalledOffError, Group, Place, Plan, torch_errors
 from common.weights.buckets import Manifest, check_bucket
+from common.weights.location import Location
 
 #: Seconds in which every receiver has to let go of its weights, between two denoising steps or two batches. The
 #: learner waits no longer for a receiver in a long batch: it calls the broadcast off.
 READY_SECONDS = 5.0
 #: Seconds after a failure in which a rank that is alive reports that it has ended the broadcast.
 GRACE_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Location:
-    """Where a process runs: Ray's id of the machine, its address, and the id of the process's GPU (or nothing)."""
-
-    node: str
-    host: str
-    gpu: str
-
-    @classmethod
-    def here(cls, gpu: str | None = None) -> Location:
-        """Return the location of the calling actor's process, or of one on ``gpu`` that it has started."""
-        host = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
-        return cls(ray.get_runtime_context().get_node_id(), host, own_gpu() if gpu is None else gpu)
-
-
-def own_gpu() -> str:
-    """Return the id of the GPU that this process computes on; empty without one."""
-    if not torch.cuda.is_available():
-        return ""
-    return str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
 
 
 class Sender:

@@ -13,11 +13,12 @@ from ray.exceptions import RayActorError
 from torch import Tensor
 
 from common.heartbeat import Heartbeat
-from common.weights.broadcast import Location, Receiver
+from common.weights.broadcast import Receiver
 from common.weights.broadcast_group import CalledOffError, Plan
 from common.weights.buckets import WeightsUpdate, read_buckets, stored_buckets
 from common.weights.comparison import Verification
 from common.weights.fence import VersionFence
+from common.weights.location import Location
 from common.weights.segments import SharedBuckets, SharedReader, WeightsGoneError
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import ray
 from torch import Tensor
 
-from common.weights.broadcast import Location, Sender
+from common.weights.broadcast import Sender
 from common.weights.broadcast_group import Plan
 from common.weights.buckets import Layout, Manifest, WeightsUpdate, fill_buckets
 from common.weights.device_buckets import DeviceBuckets
+from common.weights.location import Location
 from common.weights.segments import (
     NoRoomError,
     Segment,

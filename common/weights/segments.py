@@ -30,8 +30,9 @@ from common.weights import futex
 from common.weights.broadcast_group import BroadcastError
 from common.weights.buckets import Layout, Manifest, check_bucket
 
-#: Bytes before the first bucket: int64 words, of which those below are used.
-_HEADER_BYTES = 4096
+#: Bytes before the first bucket: int64 words, of which those below are used. Buckets begin half-way in a page: a
+#: large tensor begins near the start of one, and copies either way are fast (``buckets._TOO_NEAR_BYTES``).
+_HEADER_BYTES = 4096 + 2048
 _KEY, _SERIAL, _READY = range(3)
 _GIVEN_UP = -1
 _SEGMENTS = 2

@@ -20,6 +20,7 @@ from learner.stages.annealing import visible_pairs, visible_share
 from learner.stages.batch import EIGHTHS, TENTHS, NoisedRows, micro_batches, pack
 from learner.stages.noise import conditional_share, held_out_noised, noised
 from learner.stages.segments import Segment
+from learner.traffic import pass_tokens
 
 _LOSS = "denoising/loss"
 _BY_RATIO = [f"denoising/loss_at_t/{tenth}" for tenth in range(TENTHS)]
@@ -67,7 +68,7 @@ class StageEngine:
         sums.add(_LOSS, 0.0, count / self._world)
         with sums.phase(_FORWARD_BACKWARD):
             visible = self._visible(seen, step)
-            batches = micro_batches(drawn, self._world, self._rank, self._config.learner.batch_tokens)
+            batches = micro_batches(drawn, self._world, self._rank, pass_tokens(self._config.learner))
             for number, batch in enumerate(batches):
                 packed = pack(batch, self.model_config.mask_token_id, self._device)
                 self._backward(packed, visible, count, number == len(batches) - 1, sums)
@@ -106,7 +107,7 @@ class StageEngine:
                 held_out_noised(segment, ratio, self._config.run.seed, self.model_config.shift)
                 for segment in segments
             ]
-            for batch in micro_batches(drawn, self._world, self._rank, self._config.learner.batch_tokens):
+            for batch in micro_batches(drawn, self._world, self._rank, pass_tokens(self._config.learner)):
                 packed = pack(batch, self.model_config.mask_token_id, self._device)
                 log_probs = self._policy.policy(Policy.log_probs, packed)
                 sums.add(key, -log_probs.double().sum(), log_probs.numel())

@@ -17,6 +17,7 @@ from common.models.loading import is_hub_name, local_model_folder
 from common.models.published import PUBLISHED
 from learner.memory import STEPPED, largest_micro_batch, learner_memory, stage_memory
 from learner.stages.starting_model import is_gguf, starting_config
+from learner.traffic import pass_tokens
 from orchestrator.checkpoint_room import room_sentence
 from rollout_workers.backends.vllm_backend.limits import check_limits
 from rollout_workers.backends.vllm_backend.memory import vllm_memory
@@ -43,7 +44,7 @@ def stage_memory_view(config: StageConfig, gpu_gb: float | None) -> RenderableTy
 
     def tables(model: ModelConfig) -> Iterator[RenderableType]:
         learner = config.learner
-        title = f"memory of a rank ({learner.ranks} ranks, {learner.batch_tokens} tokens in a pass)"
+        title = f"memory of a rank ({learner.ranks} ranks, {pass_tokens(learner)} tokens in a pass)"
         yield from _table(title, stage_memory(model, config), learner.gpus_per_rank, gpu_gb, _RANK_REMEDY)
 
     def read(folder: Path) -> ModelConfig:

@@ -17,6 +17,7 @@ from common.flops import PEAKS
 from common.models.config import ModelConfig
 from common.models.loading import local_model_folder
 from common.models.published import PUBLISHED
+from learner.traffic import pass_tokens_sentence
 from orchestrator.commands.numbers import FiniteRange
 from orchestrator.commands.recipes import find_recipe
 from orchestrator.planning.computed import Hardware, computed_times
@@ -124,6 +125,7 @@ def plan(
     console.print(_splits_view(splits, shared, devices, unit))
     here = forecasts[config.admission.max_staleness]
     console.print(f"bottleneck: {here.bottleneck}")
+    console.print(pass_tokens_sentence(config.learner))
     record: dict[str, object] = {
         "times": asdict(found),
         "forecasts": {str(bound): asdict(one) for bound, one in forecasts.items()},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from common.weights.broadcast import Location
+from common.weights.location import Location
 from orchestrator.fleet.held_weights import HeldWeights
 from orchestrator.fleet.hung_processes import Killing
 from orchestrator.fleet.watch import ActorWatch

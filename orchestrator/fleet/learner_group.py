@@ -11,8 +11,9 @@ import ray
 from common.config import Config
 from common.streams import StreamError
 from common.turns import Turn
-from common.weights.broadcast import GRACE_SECONDS, Location
+from common.weights.broadcast import GRACE_SECONDS
 from common.weights.broadcast_group import Plan
+from common.weights.location import Location
 from common.weights.publisher import Offer, Publication
 from learner.learner_loop import StepReport
 from learner.source import Lacking

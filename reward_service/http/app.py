@@ -42,12 +42,14 @@ def create_app(service: RewardService) -> ASGIApp:
     api.include_router(router)
     errors.install(api)
     open_paths = _HEALTH if settings.metrics_need_token else (*_HEALTH, _METRICS)
-    api.add_middleware(Guard, token=settings.token, open_paths=open_paths, max_body=settings.max_body)
+    api.add_middleware(
+        Guard, token=settings.token, open_paths=open_paths, max_body=settings.max_body, turns=service.turns
+    )
     # Around the framework, so that it sees the answers to errors that nothing handles.
     return Metered(api, service.metrics, (*_HEALTH, _METRICS))
 
 
-def _service_of(request: Request) -> RewardService:
+async def _service_of(request: Request) -> RewardService:
     service: RewardService = request.app.state.service
     return service
 

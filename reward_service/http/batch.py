@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from common.records import Task, Verdict
+from reward_service.completions import Completions
 from reward_service.criteria import MalformedTaskError
 from reward_service.extraction import program_of
 from reward_service.http.dispatch import BatchTooLargeError, Done, Submission
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 _LATE = "not scored by the deadline"
 #: Tests times completions of one request: the answer has a verdict for each.
 MAX_VERDICTS = 1_000_000
+#: Of a line that is encoded whole; one with more is encoded a completion at a time.
+_VERDICTS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class SameProgram:
     places: tuple[int, ...]
 
 
-#: Places of completions in their group, and their results.
-Placed = tuple[tuple[int, ...], list[Scored]]
+#: Places of completions in their group, and their scores.
+Placed = tuple[tuple[int, ...], list[SampleScore]]
 
 
 class _GroupProgress:
@@ -79,9 +83,9 @@ class _GroupProgress:
                 return None
             return [self._judged[place] for place in range(len(self._scores))]
 
-    def fill(self, places: Sequence[int], scored: Sequence[Scored]) -> None:
-        for place, one in zip(places, scored, strict=True):
-            self._scores[place] = _sample(one)
+    def fill(self, places: Sequence[int], scores: Sequence[SampleScore]) -> None:
+        for place, score in zip(places, scores, strict=True):
+            self._scores[place] = score
 
     @property
     def missing(self) -> int:
@@ -129,7 +133,7 @@ class Batch:
         deadline_s: float,
         on_late: Callable[[int], None],
     ) -> AsyncIterator[str]:
-        """Yield a line for each group as it finishes or fails, and a summary.
+        """Yield a line for each group as it finishes or fails, and a summary; long lines in pieces.
 
         At ``deadline`` (event loop time) groups that did not finish get a line in which what is missing is
         excluded; ``on_late`` is told how many completions that are.
@@ -144,13 +148,17 @@ class Batch:
             if index in open_groups and (group.left == 0 or group.error is not None):
                 line = open_groups.pop(index).line()
                 excluded, errors = excluded + _excluded(line), errors + (line.error is not None)
-                yield _encoded(line)
+                for piece in pieces_of(line):
+                    yield piece
+                    await asyncio.sleep(0)  # others' turn: what is sent at once waits for nothing
         late = sum(group.missing for group in open_groups.values())
         on_late(late)
         for group in open_groups.values():
             line = group.line()
             excluded += _excluded(line)
-            yield _encoded(line)
+            for piece in pieces_of(line):
+                yield piece
+                await asyncio.sleep(0)
         summary = Summary(
             groups=len(self._groups),
             completions=sum(len(group.request.completions) for group in self._groups),
@@ -160,28 +168,25 @@ class Batch:
             deadline_s=deadline_s,
             seconds=time.perf_counter() - started,
         )
-        yield SummaryLine(summary=summary).model_dump_json()
+        yield f"{SummaryLine(summary=summary).model_dump_json()}\n"
 
     def _examine(self, part: SameProgram, cancellation: Cancellation) -> Placed:
         group = self._groups[part.group]
         if group.error is not None:
             return (), []
         group.check()
-        asked = group.request
-        texts = [asked.completions[place] for place in part.places]
-        decodings = None if asked.decodings is None else [_decoding(asked.decodings[i]) for i in part.places]
+        request = group.request
+        texts = [request.completions[place] for place in part.places]
+        decodings = None if request.decodings is None else [_decoding(request.decodings[i]) for i in part.places]
+        asked = Completions(request.task, texts, decodings, share_s=self._share_s, cancellation=cancellation)
         if not self._scorer.sees_groups:
-            scored = self._scorer.examine(
-                asked.task, texts, decodings, share_s=self._share_s, cancellation=cancellation
-            )
-            return part.places, scored
-        judged = self._scorer.judge(asked.task, texts, decodings, share_s=self._share_s, cancellation=cancellation)
-        whole = group.whole(part.places, judged)
+            return part.places, list(map(_sample, self._scorer.examine(asked)))
+        whole = group.whole(part.places, self._scorer.judge(asked))
         if whole is None:
             return (), []
-        scored = self._scorer.reward(asked.task, whole)
+        scored = self._scorer.reward(request.task, whole)
         self._scorer.metrics.time("scoring/group", time.monotonic() - group.arrived)
-        return tuple(range(len(whole))), scored
+        return tuple(range(len(whole))), list(map(_sample, scored))
 
     def _take(self, group: _GroupProgress, done: Done[Placed]) -> None:
         group.left -= 1
@@ -236,5 +241,13 @@ def _excluded(line: GroupLine) -> int:
     return sum(score.excluded for score in line.scores or ())
 
 
-def _encoded(line: GroupLine) -> str:
-    return line.model_dump_json(exclude_none=True)
+def pieces_of(line: GroupLine) -> Iterator[str]:
+    """Yield the line in pieces none of which takes long to make."""
+    if line.scores is None or sum(len(score.verdicts) for score in line.scores) <= _VERDICTS_AT_ONCE:
+        yield f"{line.model_dump_json(exclude_none=True)}\n"
+        return
+    opened, _, closed = GroupLine(id=line.id, scores=[]).model_dump_json(exclude_none=True).rpartition("[]")
+    yield f"{opened}["
+    for number, score in enumerate(line.scores):
+        yield f"{',' if number else ''}{score.model_dump_json(exclude_none=True)}"
+    yield f"]{closed}\n"

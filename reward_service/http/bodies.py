@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -22,6 +22,7 @@ from reward_service.http.body_process import CPU_SECONDS, MODELS
 from reward_service.http.errors import RefusedError
 from reward_service.http.models import DecodingRequest, GroupRequest, ScoreRequest
 from reward_service.http.sandbox_fusion import RunCode
+from reward_service.http.turns import Turns
 from reward_service.reading.pool import ReaderPool
 
 #: Bytes that are read where they are, since that takes no longer than handing them over.
@@ -58,8 +59,15 @@ class BodyReader:
         return _built(model, map(json.loads, parts))
 
 
+class _Serving(Protocol):
+    """What a route needs of its service."""
+
+    bodies: BodyReader
+    turns: Turns
+
+
 class LargeBodyRoute(APIRoute):
-    """A route whose large bodies are read by the reader of its service, ``app.state.service.bodies``."""
+    """A route whose bodies are read in turn, large ones by the reader of its service, ``app.state.service``."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         """Return the framework's handler behind the reading of the body."""
@@ -73,10 +81,11 @@ class LargeBodyRoute(APIRoute):
                 body = await request.body()
             except ClientDisconnect as error:
                 raise RefusedError(HTTPStatus.BAD_REQUEST, "the client hung up") from error
+            service: _Serving = request.app.state.service
             if len(body) <= SMALL_BODY:
+                await service.turns.take()
                 return await handle(request)
-            reader: BodyReader = request.app.state.service.bodies
-            found = await reader.read(model, body)
+            found = await service.bodies.read(model, body)
             return await handle(_Read(request, found))
 
         return read_first

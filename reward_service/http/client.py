@@ -36,7 +36,7 @@ async def _hung_up(receive: Receive) -> None:
 
 
 class LineStream(StreamingResponse):
-    """Newline-delimited JSON, each line sent when it is there.
+    """Newline-delimited JSON, each line or piece of one sent when it is there.
 
     ``close`` is called however it ends, even where nothing of it could be sent. ``seconds``: for all of it, also
     where the client reads slowly.
@@ -45,7 +45,7 @@ class LineStream(StreamingResponse):
     media_type = "application/x-ndjson"
 
     def __init__(self, lines: AsyncIterator[str], close: Callable[[], None], seconds: float) -> None:
-        super().__init__(line + "\n" async for line in lines)
+        super().__init__(lines)
         self._close = close
         self._seconds = seconds
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reward_service.http.errors import RefusedError, answer_error
+from reward_service.http.turns import Turns
 
 #: Seconds for a client to send its body.
 BODY_SECONDS = 60.0
@@ -24,12 +25,15 @@ _RETRY_S = 5
 class Guard:
     """ASGI middleware: the bearer token, the kind and the size of the body, and the time it may take.
 
-    ``token`` None asks for none; ``open_paths`` never do. ``max_body``: bytes; all requests being answered
-    together hold four times as many at most.
+    ``token`` None asks for none; ``open_paths`` never do, and wait for no turn. ``max_body``: bytes; all requests
+    being answered together hold four times as many at most.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, open_paths: Collection[str], max_body: int) -> None:
+    def __init__(
+        self, app: ASGIApp, token: str | None, open_paths: Collection[str], max_body: int, turns: Turns
+    ) -> None:
         self._app = app
+        self._turns = turns
         self._token = None if token is None else token.encode()
         self._open_paths = frozenset(open_paths)
         self._max_body = max_body
@@ -39,6 +43,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["path"] not in self._open_paths:
+            await self._turns.take()
         try:
             self._check(Request(scope))
         except RefusedError as error:

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from common.records import Task, Verdict
 
+#: Characters of a completion: programs are looked for in one text after the other.
+MAX_COMPLETION = 1_000_000
+
 
 class _Closed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -28,8 +31,10 @@ class GroupRequest(_Closed):
     id: str
     """Names the group in the answer; anything that no other group of the batch has."""
     task: Task
-    completions: Annotated[list[str], Field(min_length=1, fail_fast=True)]
-    """What the model wrote, up to its end of text."""
+    completions: Annotated[
+        list[Annotated[str, Field(max_length=MAX_COMPLETION)]], Field(min_length=1, fail_fast=True)
+    ]
+    """What the model wrote, up to its end of text; a million characters each at most."""
     decodings: Annotated[list[DecodingRequest], Field(fail_fast=True)] | None = None
     """One a completion; the reward ``tokens_per_forward`` needs them."""
 

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 #: For clients to take what is ready once their batches were cut short.
 _LAST_LINES_S = 5.0
 _LOG_EVERY_S = 60.0
+#: Of the garbage collector: new objects, and collections of one generation for one of the next.
+_THRESHOLDS = (5_000, 10, 100)
 
 
 class _Server(uvicorn.Server):
@@ -52,9 +54,6 @@ class ServiceProcess:
     async def serve(self, listener: socket.socket) -> None:
         """Serve until a signal, and then until all is finished. Raises the error that ended the stream worker."""
         loop = asyncio.get_running_loop()
-        # What was imported stays for good: looking through it for garbage would hold every answer up.
-        gc.collect()
-        gc.freeze()
         server = _Server(
             uvicorn.Config(
                 create_app(self._service),
@@ -66,6 +65,7 @@ class ServiceProcess:
                 timeout_graceful_shutdown=int(_LAST_LINES_S),
             )
         )
+        _collect_seldom()
         background = [loop.create_task(self._service.prober.run()), loop.create_task(self._report())]
         streaming: asyncio.Future[None] | None = None
         if self._worker is not None:
@@ -136,6 +136,16 @@ class ServiceProcess:
                     self._service.dispatcher.depth,
                     groups,
                 )
+
+
+def _collect_seldom() -> None:
+    """Have garbage looked for among what is new, and seldom among all that is there: that holds every answer up.
+
+    What was imported and made so far stays for good, and is not looked through at all.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_THRESHOLDS)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from reward_service.http.bodies import BodyReader
 from reward_service.http.dispatch import Dispatcher
 from reward_service.http.health import Prober, Readiness
 from reward_service.http.metrics import ServiceMetrics
+from reward_service.http.turns import Turns
 from sandbox.cancellation import Cancellation
 from sandbox.types import CaseRun, Limits, Program
 
@@ -66,6 +67,7 @@ class RewardService:
         labels = dict(zip(PROCESS_LABELS, (settings.run_id, "reward-service", settings.name), strict=True))
         self.metrics = ServiceMetrics(self.scorer.metrics, lambda: self.dispatcher.depth, settings.queue, labels)
         self.bodies = BodyReader()
+        self.turns = Turns()
         self.dispatcher = Dispatcher(self.sandbox.slots, settings.queue, self.metrics)
 
     def problem(self) -> str | None:

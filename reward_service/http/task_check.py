@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections import OrderedDict
 
 from common.records import Task
 from reward_service.reading import readers
+from reward_service.task_json import task_json
 
 _FIELDS = {
-    *("tests", "test_setup", "exports", "in_process", "shown_tests"),
+    *("test_setup", "exports", "in_process", "shown_tests"),
     *("reference", "completion", "suffix", "language"),
 }
 _REMEMBERED = 4096
@@ -22,14 +22,14 @@ _lock = threading.Lock()
 def problem_of(task: Task) -> str:
     """Say what is wrong with a task's tests, with the field and the remedy; empty where they can be run.
 
-    Raises what :func:`reward_service.reading.readers.ask` does.
+    Raises what :func:`reward_service.reading.readers.ask_json` does.
     """
-    fields = task.model_dump(include=_FIELDS)
-    digest = hashlib.sha256(json.dumps(fields).encode("ascii")).digest()
+    described = task_json(task, _FIELDS)
+    digest = hashlib.sha256(described.encode("ascii")).digest()
     with _lock:
         known = _known.get(digest)
     if known is None:
-        found = readers.ask("task_problem", fields)
+        found = readers.ask_json("task_problem", f"[{described}]")
         known = "tests: cannot be read; make them smaller" if found is None else str(found)
         with _lock:
             _known[digest] = known

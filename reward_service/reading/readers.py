@@ -18,7 +18,13 @@ def ask(question: str, *arguments: object) -> Any:
     None for a text that cannot be read, or not within its budget. Raises StuckError, and OSError where no process
     can be started.
     """
-    answer = _readers(os.getpid()).ask(json.dumps([question, arguments]).encode("ascii"))
+    return ask_json(question, json.dumps(arguments))
+
+
+def ask_json(question: str, arguments: str) -> Any:
+    """As :func:`ask`, with the list of the arguments as JSON of ASCII."""
+    asked = f"[{json.dumps(question)},{arguments}]"
+    answer = _readers(os.getpid()).ask(asked.encode("ascii"))
     return None if answer is None else json.loads(answer[0])
 
 

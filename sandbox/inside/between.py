@@ -13,10 +13,12 @@ import sys
 from collections import Counter, namedtuple
 from collections.abc import Sequence
 from functools import lru_cache
+from types import CodeType
 from typing import Any
 
 #: Kinds of numpy's numbers whose bytes are all there is to them.
 _NUMBERS = "biufc"
+_NUMPY = "numpy"
 _MAX_DIMENSIONS = 32
 _MAX_FIELDS = 64
 # Making a class takes a third of a millisecond.
@@ -57,9 +59,23 @@ def _kind(name: str, *fields: str) -> type[tuple[Any, ...]]:
     return namedtuple(name, fields)  # it checks every name
 
 
+def uses_arrays(code: CodeType | str) -> bool:
+    """Tell whether code imports numpy, so that an array may be handed to it."""
+    if isinstance(code, str):
+        return _NUMPY in code
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    return any(name.partition(".")[0] == _NUMPY for name in code.co_names) or any(map(uses_arrays, inner))
+
+
+def is_numpy(value: object) -> bool:
+    """Tell whether the value is an array or a scalar of numpy, which the program may have loaded."""
+    numpy = sys.modules.get(_NUMPY)
+    return numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic))
+
+
 def array_parts(value: Any) -> list[Any] | None:
     """Return the type, the shape and the bytes, in base 64, of an array of numbers; None of anything else."""
-    numpy = sys.modules.get("numpy")
+    numpy = sys.modules.get(_NUMPY)
     if numpy is None or type(value) is not numpy.ndarray or value.dtype.kind not in _NUMBERS:
         return None
     return [value.dtype.str, list(value.shape), base64.b64encode(value.tobytes()).decode("ascii")]
@@ -67,7 +83,7 @@ def array_parts(value: Any) -> list[Any] | None:
 
 def array(kind: str, shape: Sequence[int], text: str) -> Any:
     """Return the array that :func:`array_parts` describes. Raises ValueError, and ImportError without numpy."""
-    numpy = importlib.import_module("numpy")
+    numpy = importlib.import_module(_NUMPY)
     data = base64.b64decode(text, validate=True)
     dtype = numpy.dtype(kind)
     if dtype.kind not in _NUMBERS or len(shape) > _MAX_DIMENSIONS or min(shape, default=0) < 0:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+from typing import Protocol
 
 _LENGTH = struct.Struct("<I")
 _CHUNK = 1 << 16
@@ -14,6 +15,19 @@ _CHUNK = 1 << 16
 
 class ClosedError(Exception):
     """The other end is gone, or no longer speaks the protocol."""
+
+
+def framed(message: bytes) -> bytes:
+    """Return the bytes of a message."""
+    return _LENGTH.pack(len(message)) + message
+
+
+class Messages(Protocol):
+    """One end of a channel. Both methods raise ClosedError."""
+
+    def send(self, message: bytes) -> None: ...
+
+    def receive(self) -> bytes: ...
 
 
 class Channel:
@@ -25,7 +39,7 @@ class Channel:
 
     def send(self, message: bytes) -> None:
         """Send one message. Raises ClosedError."""
-        data = memoryview(_LENGTH.pack(len(message)) + message)
+        data = memoryview(framed(message))
         try:
             while data:
                 data = data[os.write(self._fd, data) :]

@@ -16,30 +16,24 @@ from os import dup2, lseek, memfd_create, read, write
 from typing import Any, NamedTuple
 
 from sandbox.inside import lockdown, protocol, sources, tester
-from sandbox.inside.channel import Channel, ClosedError
+from sandbox.inside.channel import framed
 from sandbox.inside.files import Files
 from sandbox.inside.reports import ready
-from sandbox.inside.sources import NO_FILES, judge, run_calls, run_script, serve_tests
+from sandbox.inside.sources import NO_FILES, run_calls, run_script, serve_tests
 
 _CHUNK = 1 << 20
+_SOLUTION_READY = framed(protocol.READY)
 
 #: What is left to do in a process, which ends there or, in a fork of it, returns what is to be done instead.
 Job = Callable[[], Any]
 
 
-class Asked(NamedTuple):
-    """What a fork server knows of a program, which it never reads: ``payload`` and ``given`` are lengths.
-
-    They are those of its source and of its input, which wait on the requests' stream.
-    """
+class ForServer(NamedTuple):
+    """What the forks of a server share; ``memory_mb`` and ``out_bytes`` are among the limits."""
 
     language: str
-    mode: str
-    payload: int
-    given: int
     folder: str
-    memory_mb: int
-    out_bytes: int
+    limits: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -63,61 +57,73 @@ class ForkRequest:
         return int(self.header["limits"]["out_bytes"])
 
 
-def become_program(asked: Asked, enter: Callable[[], None], outputs: list[int]) -> Job:
+def become_program(
+    shared: ForServer, mode: str, payload: int, given: int, enter: Callable[[], None], outputs: Sequence[int]
+) -> Job:
     """Turn this fork of a server into a program: set it up, report READY, return its job.
 
-    ``enter``: isolates it. ``outputs``: its stdout, stderr and what it reports on. In a split judge that is the
-    channel to the tests; the program leaves them unread, and loses the stream that they are on.
+    ``payload`` and ``given``: the lengths of its source and of its input, which wait on the requests' stream, as
+    the server never reads them. ``enter``: isolates it. ``outputs``: its stdout, stderr and what it reports on. In
+    a split judge that is the channel to the tests; the program leaves them unread, and loses the stream that they
+    are on.
     """
-    language, mode, payload_size, given_size, folder, memory_mb, out_bytes = asked
-    files, given = NO_FILES, b""
+    language, folder, limits = shared
+    out_bytes = limits["out_bytes"]
+    files, data = NO_FILES, b""
     job: Job
     try:
-        payload = loads(read_exactly(payload_size))
-        source = payload["source"]
+        program = loads(read_exactly(payload))
+        source = program["source"]
         if mode != "split":
-            given = read_exactly(given_size)
-        if "files" in payload:
-            files = Files(payload["files"], payload["collected"], folder)
+            data = read_exactly(given)
+        if "files" in program:
+            files = Files(program["files"], program["collected"], folder)
         if language == "javascript":
-            job = partial(sources.run_node, source, files, memory_mb)
+            job = partial(sources.run_node, source, files, limits["memory_mb"], out_bytes)
         elif mode == "stdin":
             job = partial(run_script, source, files, out_bytes)
         elif mode == "split":
             job = partial(serve_tests, source, out_bytes)
         elif mode == "forge":
-            job = partial(sources.run_inside, source, tester.Tests(**loads(given)), out_bytes)
+            job = partial(sources.run_inside, source, tester.Tests(**loads(data)), out_bytes)
         else:
-            job = partial(run_calls, source, payload["calls"], files, out_bytes)
-        put_in_place(memory_file(given if mode == "stdin" else b""), outputs)
+            job = partial(run_calls, source, program["calls"], files, out_bytes)
+        put_in_place(memory_file(data if mode == "stdin" else b""), outputs)
         enter()
     except (OSError, ValueError, EOFError) as error:
         os.write(2, f"setup: {error}".encode())
         os._exit(1)
     if mode == "split":
-        Channel(sources.CHANNEL_FD, 0).send(protocol.READY)
+        write(sources.CHANNEL_FD, _SOLUTION_READY)
     else:
         ready()
     return job
 
 
-def become_tests(asked: Asked, enter: Callable[[], None], outputs: list[int]) -> Job:
-    """Turn this fork of a server into the tests of a split judge and return its job.
+def become_tests(
+    judge: Callable[[tester.Tests], None],
+    _mode: str,
+    _payload: int,
+    given: int,
+    enter: Callable[[], None],
+    outputs: Sequence[int],
+) -> Job:
+    """Turn this fork of a server into the tests of a split judge and return its job, which is to ``judge`` them.
 
-    ``outputs``: as of a program, and the channel to the solution.
+    ``given``: the length of the tests. ``outputs``: as of a program, and the channel to the solution.
     """
     try:
         # The tests come after the source on the stream: they may be read once the solution has what is its own.
-        if Channel(outputs[-1], len(protocol.READY)).receive() != protocol.READY:
+        if read(outputs[-1], len(_SOLUTION_READY)) != _SOLUTION_READY:
             raise OSError("the solution's process was not set up")
-        tests = tester.Tests(**loads(read_exactly(asked.given)))
+        tests = tester.Tests(**loads(read_exactly(given)))
         put_in_place(memory_file(b""), outputs)
         enter()
-    except (OSError, ValueError, EOFError, ClosedError) as error:
+    except (OSError, ValueError, EOFError) as error:
         os.write(2, f"setup: {error}".encode())
         os._exit(1)
     ready()
-    return partial(judge, tests, asked.out_bytes)
+    return partial(judge, tests)
 
 
 def run(job: Job | None) -> None:

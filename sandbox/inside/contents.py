@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import ItemsView, KeysView, ValuesView
 from typing import Any
 
+from sandbox.inside import between
+
 _SHORT = 80
 
 
@@ -32,6 +34,8 @@ def _text(value: Any) -> str:
             return f"<{', '.join(sorted(map(_text, value)))}>"
         case str() | bytes() | bytearray() | complex() | range() | None:
             return repr(value)
+    if between.is_numpy(value):
+        return _text(value.tolist())
     kind = type(value)
     return kind.__name__ if kind.__module__.startswith("sandbox.") else f"{kind.__name__} {value}"
 

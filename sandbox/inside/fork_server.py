@@ -18,10 +18,11 @@ from sandbox.inside import kernel, protocol
 
 #: Asks the fork server of one program for a fork that writes to the pipes sent along.
 FORK = b"f"
-#: Says how a fork ended: its wait status, CPU seconds and peak memory in KiB;
-ENDED = struct.Struct("<idQ")
-#: and, in the same message, the id of the next one, 0 where none runs yet. Alone: the id of a fork just begun.
-NEXT = struct.Struct("<I")
+#: Says how a fork ended: its wait status; of struct rusage the seconds and microseconds of the program and of the
+#: kernel for it, and the peak of memory in KiB; then the id of the next fork, 0 where none runs yet.
+ENDED = struct.Struct("=i4x5q104xI")
+#: Alone: the id of a fork just begun.
+NEXT = struct.Struct("=I")
 #: In place of the next one's id: there will be none, as the server ends.
 NONE = (1 << 32) - 1
 
@@ -130,10 +131,10 @@ class ServedFork:
         """Hear how the fork ended; where a limit was broken or the server is gone, kill both."""
         self._ended = True
         message = self._heard(socket.MSG_DONTWAIT if broken else 0)
-        if len(message) != ENDED.size + NEXT.size:
+        if len(message) != ENDED.size:
             return self._kill()
-        status, self._cpu, self.peak_kb = ENDED.unpack_from(message)
-        (next_pid,) = NEXT.unpack_from(message, ENDED.size)
+        status, user_s, user_us, kernel_s, kernel_us, self.peak_kb, next_pid = ENDED.unpack(message)
+        self._cpu = user_s + kernel_s + (user_us + kernel_us) / 1e6
         if next_pid == NONE:
             self._server.kill()
         else:
@@ -142,7 +143,7 @@ class ServedFork:
 
     def _heard(self, flags: int) -> bytes:
         try:
-            return self._server.channel.recv(ENDED.size + NEXT.size, flags)
+            return self._server.channel.recv(ENDED.size, flags)
         except OSError:
             return b""
 

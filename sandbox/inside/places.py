@@ -17,7 +17,8 @@ IN_PLACE = " in place"
 #: What is free without a reference: a test may want an exception, and what an exported constant is, nobody knows.
 RAISES = " raises"
 IS = " is "
-UNKNOWN = frozenset({RAISES, IS})
+EMPTY = " empty"
+UNKNOWN = frozenset({RAISES, IS, EMPTY})
 # What loops and long chains lead to is not told apart for ever: a claim about it must end.
 _MAX_COUNTED = 100
 _MAX_CHARS = 160
@@ -53,6 +54,11 @@ def unexpected(changes: Iterable[str], expected: frozenset[str]) -> frozenset[st
 def raising(answer: str, *, ends_loops: bool) -> str:
     """Return the place of an exception in place of an answer; ``ends_loops``: any loop of the language."""
     return f"{answer} stops" if ends_loops else f"{answer}{RAISES}"
+
+
+def empty(answer: str) -> str:
+    """Return the place of an answer, or of a changed argument, that has nothing in it."""
+    return f"{answer}{EMPTY}"
 
 
 def constant(name: str, content: str) -> str:
@@ -93,7 +99,7 @@ class Answers:
 
 
 def _is_unknown(use: str) -> bool:
-    return use.endswith(RAISES) or is_export(use.partition(IS)[0])
+    return use.endswith((RAISES, EMPTY)) or is_export(use.partition(IS)[0])
 
 
 def _cut(place: str) -> str:

@@ -80,6 +80,8 @@ RESULT_SLACK = 1024  # bytes a result may have beyond Limits.out_bytes
 NOTE_BYTES = 400
 MEMORY_EXIT = 97  # exit code of a script that died of MemoryError
 COUNT = "__couplet_check__"  # in the namespace of the tests: the function that counts the checks reached
+FALSE = "__couplet_false__"  # there too: the function that an assertion calls which does not hold
+NOTE = "__couplet_note__"  # there too: the decorator of methods whose exceptions the language may swallow
 GONE_EXIT = 96  # exit code of the tests' process when the solution's process ended under it
 
 

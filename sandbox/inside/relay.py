@@ -131,13 +131,17 @@ class Relay:
         self._buffer = memoryview(self._map)
         self._used = 0
 
-    def send(self, kind: int, body: bytes) -> None:
-        """Send a frame after everything that was passed on before."""
+    def send(self, kind: int, body: bytes, *, soon: bool = False) -> None:
+        """Send a frame after everything that was passed on before.
+
+        ``soon``: the host need not hear of it before the next one, or before a process that takes its time.
+        """
         frame = protocol.FRAME.pack(kind, len(body)) + body
         self._make_room(len(frame))
         self._buffer[self._used : self._used + len(frame)] = frame
         self._used += len(frame)
-        self._flush()
+        if not soon:
+            self._flush()
 
     def follow(
         self, processes: Followed, pipes: list[int], header: dict[str, Any], budget: Budget
@@ -151,6 +155,7 @@ class Relay:
         for fd in sources:
             fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK)
         if not _wait_quietly(processes.death):
+            self._flush()
             self._listen(run, processes.death, sources)
         status = processes.end(broken=bool(run.why))
         for fd, kind in sources.items():

@@ -6,24 +6,21 @@ takes its place on the other side.
 
 from __future__ import annotations
 
-import builtins
 import copy
-import importlib
-import operator
 import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from sandbox.inside import places, protocol, stand_ins, values
-from sandbox.inside.channel import Channel, ClosedError
+from sandbox.inside import between, places, protocol, stand_ins, values
+from sandbox.inside.channel import ClosedError, Messages
 from sandbox.inside.contents import content
-from sandbox.inside.stand_ins import Handle, Record, RemoteIterator
+from sandbox.inside.crossing import Crossing
+from sandbox.inside.hollow import is_hollow
+from sandbox.inside.stand_ins import Handle, RemoteIterator
 
-_OURS = ("tests", "sandbox", "__main__")
 _STREAMS = ("stdout", "stderr")
 # What ends a loop (of iterators, and of classes with __getitem__ alone), or makes getattr, hasattr and the get and
 # "in" of mappings go on as if nothing was there.
@@ -46,16 +43,18 @@ class Account:
 class Remote:
     """The solution's process, as the process of the tests asks it."""
 
-    def __init__(self, channel: Channel, max_bytes: int) -> None:
+    def __init__(self, channel: Messages, max_bytes: int) -> None:
         self._channel = channel
-        self._max = max_bytes
         self._gone: SolutionGone | None = None
-        self._functions: list[Any] = []  # of the tests, which the solution calls by number
-        self._classes: dict[int, type[BaseException]] = {}
+        self._crossing = Crossing(self, max_bytes)
         self._turn = threading.RLock()
         self._constants: set[str] = set()
         self.answering = 0  # calls of the tests' functions by the solution that are under way
         self.start(None)
+
+    def take_arrays(self, *, take: bool) -> None:
+        """Have arrays of numpy come as such from now on, or as lists."""
+        self._crossing.arrays = take
 
     def start(self, expected: frozenset[str] | None, *, shown: bool = True) -> None:
         """Begin an account. ``expected``: changes of arguments, any of them where it is None.
@@ -85,7 +84,9 @@ class Remote:
     def name(self, name: str) -> object:
         """Look up an object of the solution by its name. Raises KeyError where there is none."""
         found = self._exchange(name, places.inside(name), "name", name, (), {})
-        if not (callable(found) or stand_ins.is_stand_in(found)):
+        # Under the name of an exception of its own, either is what a test waits for, whatever is raised.
+        broad = found is Exception or found is BaseException
+        if broad or not (callable(found) or stand_ins.is_stand_in(found)):
             self._constants.add(places.constant(name, content(found)))
         return found
 
@@ -111,6 +112,7 @@ class Remote:
             raise
         if operation == "fields":
             self._uses.add(f"{place} {content(result)}")
+        self._look_into(answer, result)
         return result
 
     def pull(self, target: RemoteIterator, count: int) -> tuple[list[object], bool, BaseException | None]:
@@ -118,8 +120,15 @@ class Remote:
         place = target._couplet_place
         match self._exchange(place, target._couplet_names, "pull", target, (count,), {}):
             case (list() as items, bool() as more, (None | BaseException()) as error) if len(items) <= count:
+                if not items and not target._couplet_taken:
+                    self._uses.add(places.empty(place))
                 return items, more and bool(items), error
         raise self._broken("malformed answer")
+
+    def _look_into(self, place: str, found: object) -> None:
+        """Record what is hollow; of the reference also what is false, for which another may have either."""
+        if is_hollow(found, arrays=self._crossing.arrays) or (self._expected is None and _is_nothing(found)):
+            self._uses.add(places.empty(place))
 
     def compared(self, target: Handle) -> None:
         """Record that it decides which object this is."""
@@ -133,6 +142,10 @@ class Remote:
         """
         if self._expected is None or isinstance(error, _SWALLOWED) or not isinstance(error, Exception):
             self._uses.add(places.raising(place, ends_loops=isinstance(error, StopIteration)))
+
+    def entered(self, name: str) -> str:
+        """Return the place of a call of a test's method, of which the language may swallow what it raises."""
+        return self._answers.next(f"{name} of the test")
 
     def found_nothing(self) -> None:
         """Note that the test asked an iterator for an item that it did not have."""
@@ -165,11 +178,11 @@ class Remote:
         if self._gone is not None:
             raise self._gone
         captured = [name for name in _STREAMS if getattr(sys, name) is not getattr(sys, f"__{name}__")]
-        request = self._encode((operation, target, list(args), kwargs, captured))
+        request = self._crossing.encode((operation, target, list(args), kwargs, captured, self._crossing.arrays))
         try:
             with self._turn:
                 reply = self._reply(request, f"{place}^")
-            answer = self._decode(reply, names)
+            answer = self._crossing.decode(reply, names)
         except (ClosedError, values.ValueRefusedError) as error:
             raise self._broken(str(error)) from error
         match answer:
@@ -210,14 +223,14 @@ class Remote:
 
         That an assertion in it does not hold is remembered: the solution may swallow the exception.
         """
-        match self._decode(request, places.inside(place)):
-            case (int() as number, tuple() as args, dict() as kwargs) if 0 <= number < len(self._functions):
-                pass
+        match self._crossing.decode(request, places.inside(place)):
+            case (int() as number, tuple() as args, dict() as kwargs):
+                function = self._crossing.function(number)
             case _:
                 raise values.ValueRefusedError("malformed call")
         self.answering += 1
         try:
-            reply: tuple[bool, object] = True, self._functions[number](*args, **kwargs)
+            reply: tuple[bool, object] = True, function(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - the tests' exception becomes the solution's
             reply = False, error
             if isinstance(error, AssertionError):
@@ -227,9 +240,9 @@ class Remote:
         finally:
             self.answering -= 1
         try:
-            return protocol.RETURNED + self._encode(reply)
+            return protocol.RETURNED + self._crossing.encode(reply)
         except values.ValueRefusedError as error:
-            return protocol.RETURNED + self._encode((False, TypeError(str(error))))
+            return protocol.RETURNED + self._crossing.encode((False, TypeError(str(error))))
 
     def _change(
         self, place: str, args: tuple[object, ...], kwargs: dict[str, object], change: object, *, in_place: bool
@@ -247,63 +260,21 @@ class Remote:
             if not self._shown:
                 return
             self._unexpected.append((given, copy.copy(given)))
+        else:
+            self._look_into(f"{place} changes {key}", new)
         _copy_into(given, new)
 
-    def _encode(self, value: object) -> bytes:
-        return values.encode(value, self._max, self._stand_for, arrays=True)
 
-    def _decode(self, data: bytes, names: Iterator[str]) -> object:
-        return values.decode(data, partial(self._stand_in, names))
-
-    def _stand_for(self, value: object) -> object:
-        """Return plain data that stands for an object of the tests, or for one that the solution knows."""
-        handle = stand_ins.handle_of(value)
-        if handle is not None:
-            return handle._couplet_number
-        if isinstance(value, BaseException):
-            return "exception", _nearest_built_in(type(value)), _plain(value.args)
-        library = _library_name(value)
-        if library is not None:
-            return "library", *library
-        if isinstance(value, Iterator):
-            return "iterator", self._function(value.__next__)
-        if callable(value) and not isinstance(value, type):
-            return "function", self._function(value), str(getattr(value, "__name__", "function"))
-        raise values.ValueRefusedError(
-            f"an object of type {type(value).__name__} cannot be handed to the solution"
-        )
-
-    def _function(self, function: object) -> int:
-        self._functions.append(function)
-        return len(self._functions) - 1
-
-    def _stand_in(self, names: Iterator[str], data: object) -> object:
-        """Make the stand-in of an object of the solution; ``names`` are the places of those in one answer."""
-        match data:
-            case int() as number:
-                return Handle(self, number, next(names))
-            case ("record", int() as number):
-                return Record(self, number, next(names))
-            case ("iterator", int() as number):
-                place = next(names)
-                return RemoteIterator(self, number, place, places.inside(f"{place}[]"))
-            case ("theirs", int() as number) if 0 <= number < len(self._functions):
-                return self._functions[number]
-            case ("builtin", str() as name) if isinstance(found := getattr(builtins, name, None), type):
-                return found
-            case ("exception_class", int() as number, str() as name, tuple() as bases):
-                if number not in self._classes:
-                    handle = Handle(self, number, next(names))
-                    self._classes[number] = stand_ins.exception_class(handle, name, bases)
-                return self._classes[number]
-            case ("exception", type() as kind, None, tuple() as args, str()) if issubclass(kind, BaseException):
-                return _built_in(kind, args)
-            case ("exception", type() as kind, int() as number, tuple() as args, str() as text):
-                return stand_ins.exception(kind, Handle(self, number, next(names)), args, text)
-        raise values.ValueRefusedError("not an object of the solution")
+def _is_nothing(found: object) -> bool:
+    """Tell whether a right program may have something empty in this place: an object may be empty itself."""
+    if stand_ins.is_stand_in(found):
+        return not isinstance(found, RemoteIterator)
+    return found is None or found is False or (type(found) in (int, float) and not found)
 
 
-def _copy_into(old: Any, new: object) -> None:
+def _copy_into(old: Any, new: Any) -> None:
+    if between.is_numpy(old) and between.is_numpy(new) and old.shape == new.shape and old.flags.writeable:
+        old[...] = new
     match old, new:
         case (list(), list()) | (bytearray(), bytearray()):
             old[:] = new
@@ -313,39 +284,3 @@ def _copy_into(old: Any, new: object) -> None:
         case (deque(), deque()):
             old.clear()
             old.extend(new)
-
-
-def _library_name(value: object) -> tuple[str, str] | None:
-    """Return the module and name under which both sides have a function or class; None for those of the tests."""
-    name = getattr(value, "__qualname__", None)
-    module = getattr(value, "__module__", None) or getattr(
-        getattr(value, "__objclass__", None), "__module__", None
-    )
-    if not (isinstance(name, str) and isinstance(module, str)) or module.partition(".")[0] in _OURS:
-        return None
-    try:
-        found = operator.attrgetter(name)(importlib.import_module(module))
-    except (ImportError, AttributeError):
-        return None
-    return (module, name) if found is value else None
-
-
-def _nearest_built_in(kind: type[BaseException]) -> type[BaseException]:
-    return next(one for one in kind.__mro__ if one.__module__ == "builtins" and issubclass(one, BaseException))
-
-
-def _plain(args: tuple[object, ...]) -> tuple[object, ...]:
-    try:
-        values.encode(args, protocol.MAX_CONTROL)
-    except values.ValueRefusedError:
-        return tuple(map(str, args))
-    return args
-
-
-def _built_in(kind: type[BaseException], args: tuple[object, ...]) -> BaseException:
-    if isinstance(kind, stand_ins.RemoteExceptionClass):
-        raise values.ValueRefusedError("not a built-in exception")
-    try:
-        return kind(*args)
-    except (TypeError, ValueError):  # some are made of more than a message
-        return RuntimeError(kind.__name__, *args)

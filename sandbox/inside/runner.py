@@ -24,7 +24,7 @@ import sys
 from collections import deque
 from typing import Any
 
-from sandbox.inside import child, kernel, lockdown, protocol, scratch, servers, sweep
+from sandbox.inside import child, huge_text, kernel, lockdown, protocol, rehearsal, scratch, servers, sweep
 from sandbox.inside.fork_server import ForkServer
 from sandbox.inside.lockdown import Role
 from sandbox.inside.processes import Followed, SplitJudge
@@ -58,6 +58,8 @@ def main() -> None:
             kernel.die_with_parent()
             kernel.adopt_orphans()
             scratch.mark(config.get("folder", scratch.TMP))
+        rehearsal.rehearse()
+        huge_text.take_huge_pages()
         kernel.hide_memory()
         isolation = lockdown.prepare(config)
         relay = Relay()
@@ -118,7 +120,10 @@ class _Server:
         if job is not None:
             return job
         reads, writes = _pipes()
-        message = marshal.dumps((request.mode, *sizes[1:], request.header["results"]))
+        cpu_limit = lockdown.cpu_limit(
+            self._isolation, request.header["limits"]["cpu_s"], request.header["results"]
+        )
+        message = marshal.dumps((request.mode, *sizes[1:], cpu_limit))
         programs = self._kept[Role.PROGRAM]
         processes: Followed
         if split:
@@ -194,7 +199,7 @@ class _Server:
             if end.last:
                 server.close()
                 self._clean(end, split=False)
-            self._answer(end)
+            self._answer(end, soon=not (end.last or header["stepwise"]))
             if end.last or (header["stepwise"] and _read_exactly(1) != protocol.GO_ON):
                 break
         server.close()
@@ -228,9 +233,9 @@ class _Server:
         if not clean and end.why != "setup":
             end.why = "left"
 
-    def _answer(self, end: protocol.End) -> None:
+    def _answer(self, end: protocol.End, *, soon: bool = False) -> None:
         """Send the end; after some, a fresh slot is cheaper than finding out what this one is still good for."""
-        self._relay.send(protocol.END, end.encode())
+        self._relay.send(protocol.END, end.encode(), soon=soon)
         if end.why in ("setup", "left"):
             os._exit(0)
 

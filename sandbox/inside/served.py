@@ -19,8 +19,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from sandbox.inside import protocol, reports, values
-from sandbox.inside.channel import Channel, ClosedError
+from sandbox.inside import between, protocol, reports, values
+from sandbox.inside.channel import Channel, ClosedError, Messages
 from sandbox.inside.operations import OPERATIONS
 
 _MUTABLE = (list, dict, set, bytearray, deque)
@@ -34,7 +34,7 @@ Key = int | str  # of an argument: its position or keyword
 
 def serve(channel: Channel, namespace: dict[str, Any], max_bytes: int) -> None:
     """Answer requests until the tests close the channel."""
-    server = _Server(channel, namespace, max_bytes)
+    server = Server(channel, namespace, max_bytes)
     while True:
         try:
             channel.send(server.answer(channel.receive()[1:]))
@@ -42,8 +42,10 @@ def serve(channel: Channel, namespace: dict[str, Any], max_bytes: int) -> None:
             os._exit(0)
 
 
-class _Server:
-    def __init__(self, channel: Channel, namespace: dict[str, Any], max_bytes: int) -> None:
+class Server:
+    """Answers requests out of a namespace, in at most ``max_bytes``."""
+
+    def __init__(self, channel: Messages, namespace: dict[str, Any], max_bytes: int) -> None:
         self._channel = channel
         self._namespace = namespace
         self._max = max_bytes
@@ -54,6 +56,7 @@ class _Server:
         ] = {}  # the id of what stands here for a function of the tests: its number there
         self._one_at_a_time = threading.RLock()
         self._asked = 0
+        self._arrays = False  # whether the tests can take one
 
     def answer(self, request: bytes) -> bytes:
         """Do what a request asks, and encode the answer."""
@@ -65,7 +68,7 @@ class _Server:
 
     def _answer(self, request: bytes) -> bytes:
         try:
-            operation, target, args, kwargs, captured = self._decode(request)
+            operation, target, args, kwargs, captured, self._arrays = self._decode(request)
             before = self._contents(args, kwargs)
             output = ("", "")
             if captured:
@@ -130,13 +133,13 @@ class _Server:
         """Encode the arguments that a call may change in place."""
         found = {}
         for key, arg in _arguments(args, kwargs):
-            if isinstance(arg, _MUTABLE):
+            if isinstance(arg, _MUTABLE) or between.array_parts(arg) is not None:
                 with contextlib.suppress(values.ValueRefusedError):
-                    found[key] = values.encode(arg, 1 << 30, self._stand_for)
+                    found[key] = values.encode(arg, 1 << 30, self._stand_for, arrays=True)
         return found
 
     def _encode(self, value: object) -> bytes:
-        return values.encode(value, self._max, self._stand_for)
+        return values.encode(value, self._max, self._stand_for, arrays=self._arrays)
 
     def _decode(self, data: bytes) -> Any:
         return values.decode(data, self._resolve, arrays=True)

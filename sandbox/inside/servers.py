@@ -7,17 +7,16 @@ be done before the fork is done there.
 
 from __future__ import annotations
 
-import marshal
 import os
 import socket
-import struct
 import types
 from functools import partial
+from marshal import loads
 
-from sandbox.inside import child, fork_server, kernel, lockdown, sources, sweep
+from sandbox.inside import child, fork_server, kernel, lean, lockdown, sources
 from sandbox.inside.child import (
-    Asked,
     ForkRequest,
+    ForServer,
     Job,
     become_program,
     become_tests,
@@ -28,11 +27,7 @@ from sandbox.inside.lockdown import Role
 from sandbox.inside.reports import ready
 from sandbox.inside.sources import NO_FILES, run_script
 
-_QUICK_S = 0.25
-# Descriptors of a fork: stdout, stderr, what it reports on, and the channel of tests.
-_THREE, _FOUR = struct.Struct("3i"), struct.Struct("4i")
-_CONTROL = socket.CMSG_SPACE(_FOUR.size)
-_MESSAGE_BYTES = 1 << 12
+_QUICK_US = 250_000
 _STREAMS = 5  # the lowest descriptors, on which forks put theirs
 _held: list[object] = []  # what forks do not need any more, and need not free
 
@@ -43,35 +38,43 @@ def serve_programs(request: ForkRequest, role: Role, channel: int) -> Job:
     It has the requests' stream, from which the forks read what is theirs, and never reads of it itself.
     """
     isolation, language, limits = request.isolation, request.language, request.header["limits"]
+    tests = role is Role.TESTS
     try:
-        asked = socket.socket(fileno=kernel.above_streams(channel))
+        asked = kernel.above_streams(channel)
         _reserve(1)
         lockdown.enter_kept(isolation, request.limits, language, role)
         enter = lockdown.entrance(isolation, language, role, changes_user=True)
     except OSError:
         os._exit(1)
-    _held.extend((request, asked, enter))
+    # The stdout and stderr of a fork, what it reports on, and the channel of tests.
+    inbox, report = lean.Inbox(asked, 4 if tests else 3), lean.Report(asked)
+    if tests:
+        become = partial(become_tests, sources.prepare_judge(limits["out_bytes"]))
+    else:
+        become = partial(become_program, ForServer(language, isolation.folder, limits))
     more = () if isolation.node is None or language == "python" else (isolation.node,)
-    become, descriptors = (become_tests, _FOUR) if role is Role.TESTS else (become_program, _THREE)
+    tmp = request.limits.tmp if tests else None
+    _held.extend((request, enter, inbox, report, become))
+    sources.prepare_modules()
     while True:
-        message, outputs = _received(asked, descriptors, 0)
-        mode, payload, given, results = marshal.loads(message)
-        work = Asked(language, mode, payload, given, isolation.folder, limits["memory_mb"], limits["out_bytes"])
-        entered = partial(enter, lockdown.cpu_limit(isolation, limits["cpu_s"], results))
-        pid = os.fork()
+        outputs = inbox.receive()
+        mode, payload, given, cpu_limit = loads(inbox.message)
+        pid = lean.fork()
+        if pid < 0:
+            os._exit(1)  # no room for a process, which the runner takes for a slot that is no good
         if pid == 0:
-            return become(work, entered, [*outputs, *more])
+            return become(mode, payload, given, partial(enter, cpu_limit), (*outputs, *more))
         if mode == "split":
-            asked.send(fork_server.NEXT.pack(pid))
+            os.write(asked, fork_server.NEXT.pack(pid))
         for output in outputs:
             os.close(output)
-        ended, _ = _waited(pid)
-        if not sweep.is_nobody_left():
+        report.wait(pid)
+        if not lean.is_nobody_left():
             os._exit(1)
-        if role is Role.TESTS and request.limits.tmp is not None and not request.limits.tmp.is_as_new():
-            asked.send(ended + fork_server.NEXT.pack(fork_server.NONE))
+        if tmp is not None and not tmp.is_as_new():
+            report.send(fork_server.NONE)
             os._exit(0)  # the next one mounts it anew
-        asked.send(ended + fork_server.NEXT.pack(0))
+        report.send(0)
 
 
 def serve_inputs(request: ForkRequest, size: int, channel: int) -> Job:
@@ -83,68 +86,54 @@ def serve_inputs(request: ForkRequest, size: int, channel: int) -> Job:
     try:
         payload = child.read_exactly(size)
         inputs = [child.read_exactly(length) for length in request.header["inputs"]]
-        asked = socket.socket(fileno=kernel.above_streams(channel))
+        asked = kernel.above_streams(channel)
         _reserve(0)
         lockdown.enter(isolation, request.limits)
         enter = lockdown.entrance(isolation, "python", Role.PROGRAM, changes_user=False)
-        source = marshal.loads(payload)["source"]
+        source = loads(payload)["source"]
     except (OSError, ValueError, EOFError):
         os._exit(1)
-    _held.extend((request, asked, enter))
-    each, out_bytes = lockdown.cpu_limit(isolation, limits["cpu_s"], request.header["results"]), request.out_bytes
+    inbox, report, folder = lean.Inbox(asked, 3), lean.Report(asked), lean.Folder(isolation.folder)
+    own_folder = isolation.level == "namespaces"  # where programs own it they can set the mark
+    _held.extend((request, payload, inputs, enter, inbox, report, folder))
+    sources.prepare_modules()
+    cpu_limit = lockdown.cpu_limit(isolation, limits["cpu_s"], request.header["results"])
+    out_bytes = request.out_bytes
     code: types.CodeType | None = None
-    before = b""  # how the fork before ended, which is said when the next one runs, so that that need not wait
+    ended = False  # a fork of which that is said when the next one runs, so that that need not wait
     while inputs:
         given = inputs.pop(0)
-        _, outputs = _received(asked, _THREE, 0 if not before else socket.MSG_DONTWAIT)
-        if not outputs and before:
-            asked.send(before + fork_server.NEXT.pack(0))
-            before, (_, outputs) = b"", _received(asked, _THREE, 0)
-        pid = os.fork()
+        outputs = inbox.receive(socket.MSG_DONTWAIT if ended else 0)
+        if not outputs:
+            report.send(0)
+            ended, outputs = False, inbox.receive()
+        pid = lean.fork()
+        if pid < 0:
+            os._exit(1)  # no room for a process, which the runner takes for a slot that is no good
         if pid == 0:
             inputs.clear()
             try:
                 put_in_place(memory_file(given), outputs)
-                enter(each)
+                enter(cpu_limit)
             except OSError as error:
                 os.write(2, f"setup: {error}".encode())
                 os._exit(1)
             ready()
             return partial(run_script, source, NO_FILES, out_bytes, code)
-        if before:
-            asked.send(before + fork_server.NEXT.pack(pid))
+        if ended:
+            report.send(pid)
         for output in outputs:
             os.close(output)
-        before, quick = _waited(pid)
+        report.wait(pid)
+        ended = True
         # The fork has shown that compiling it is quick, so that the next ones need not do it again.
-        if code is None and quick:
+        if code is None and report.was_good_within(_QUICK_US):
             code = sources.compiled_early(source)
-        if lockdown.is_folder_used(isolation, request.limits):
+        if not folder.is_untouched() or (own_folder and lockdown.is_folder_used(isolation, request.limits)):
             break
-    asked.send(before + fork_server.NEXT.pack(0))
+    report.send(0)
     while True:  # the runner would not hear this last message from a process that ends with others unread
-        _received(asked, _THREE, 0)
-
-
-def _waited(pid: int) -> tuple[bytes, bool]:
-    """Wait for a fork; return how it ended, for a message, and whether that was soon and well."""
-    _, status, usage = os.wait4(pid, 0)
-    cpu_s = usage.ru_utime + usage.ru_stime
-    return fork_server.ENDED.pack(status, cpu_s, usage.ru_maxrss), status == 0 and cpu_s < _QUICK_S
-
-
-def _received(channel: socket.socket, descriptors: struct.Struct, flags: int) -> tuple[bytes, tuple[int, ...]]:
-    """Receive what is said of the next fork, and its descriptors; none where the flags forbid to wait.
-
-    Exit when the channel ends.
-    """
-    try:
-        message, control, _, _ = channel.recvmsg(_MESSAGE_BYTES, _CONTROL, flags)
-    except BlockingIOError:
-        return b"", ()
-    if not message:
-        os._exit(0)
-    return message, descriptors.unpack(control[0][2])
+        inbox.receive()
 
 
 def _reserve(first: int) -> None:

@@ -17,7 +17,9 @@ import typing
 import weakref
 from _thread import _count
 from atexit import _run_exitfuncs
-from os import _exit, close, getcwd
+from collections.abc import Callable
+from functools import partial
+from os import _exit, close
 from types import ModuleType
 from typing import TextIO
 
@@ -35,29 +37,41 @@ _OWN_FILE = re.compile("__file__|argv")
 _FINALIZED = re.compile("__del__|weakref|yield|open|File|Writer|TextIO")
 _MESSAGE_SLACK = 1 << 12
 _ALIVE = "__couplet_alive__"
+# The names of the module of a source. Not __main__ where its main block must not wait for input.
+_SCRIPT, _LIBRARY = "__main__", "solution"
 
 
 class _Loader:
     """The loader of a program's module: tracebacks and the module inspect ask it for the source."""
 
-    __slots__ = ("_source",)
+    __slots__ = ("source",)
 
     def __init__(self, source: str) -> None:
-        self._source = source
+        self.source = source
 
     def get_source(self, _name: str) -> str:
-        return self._source
+        return self.source
 
 
-def _module(name: str, source: str) -> types.ModuleType:
-    """Make the module that a source will be run as; only ``sys.modules`` holds it."""
-    module = ModuleType(name)
-    module.__dict__.update(__file__=f"{getcwd()}/{SOURCE}", __loader__=_Loader(source))
-    sys.modules[name] = module
+_prepared: dict[str, ModuleType] = {}
+
+
+def prepare_modules() -> None:
+    """Make the modules that a source may be run as, for the forks of this process, in whose folder it will be."""
+    for name in (_SCRIPT, _LIBRARY):
+        module = _prepared[name] = ModuleType(name)
+        module.__dict__.update(__file__=f"{os.getcwd()}/{SOURCE}", __loader__=_Loader(""))
+
+
+def _module(name: str, source: str) -> ModuleType:
+    """Return the module that a source will be run as; only ``sys.modules`` holds it."""
+    module = sys.modules[name] = _prepared.pop(name)
+    module.__loader__.source = source  # type: ignore[union-attr]  # it is ours
     return module
 
 
-def _compiled(source: str) -> types.CodeType:
+def compiled(source: str) -> types.CodeType:
+    """Compile a source. Raises what ``compile`` does."""
     return compile(source, SOURCE, "exec", dont_inherit=True)
 
 
@@ -72,10 +86,10 @@ def _execute(code: types.CodeType, source: str, module: types.ModuleType) -> Non
 
 def _load(source: str, files: Files = NO_FILES) -> types.ModuleType:
     """Run the source as a module; when it fails, report that and exit."""
-    module = _module("solution", source)  # not __main__: a script's main block must not wait for input
+    module = _module(_LIBRARY, source)
     try:
         files.write()
-        _execute(_compiled(source), source, module)
+        _execute(compiled(source), source, module)
     except BaseException as error:  # noqa: BLE001 - the boundary to hostile code
         reports.report(reports.failure(error))
         os._exit(0)
@@ -85,7 +99,7 @@ def _load(source: str, files: Files = NO_FILES) -> types.ModuleType:
 def compiled_early(source: str) -> types.CodeType | None:
     """Compile a source before it is run; return None where that fails, which its run will report."""
     try:
-        return _compiled(source)
+        return compiled(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError):
         return None
 
@@ -98,7 +112,7 @@ def run_script(source: str, files: Files, out_bytes: int, code: types.CodeType |
     try:
         if files is not NO_FILES:
             files.write()
-        _execute(code or _compiled(source), source, _module("__main__", source))
+        _execute(code or compiled(source), source, _module(_SCRIPT, source))
     except SystemExit as error:
         exit_code = _exit_code(error)
     except BaseException as error:  # noqa: BLE001
@@ -110,12 +124,21 @@ def run_script(source: str, files: Files, out_bytes: int, code: types.CodeType |
     _exit(exit_code)
 
 
-def run_node(source: str, files: Files, heap_mb: int) -> None:
+def rehearse(source: str) -> None:
+    """Run the source as :func:`run_script` does, on the streams of the moment, and leave nothing of it."""
+    module = ModuleType(_SCRIPT)
+    _execute(compiled(source), source, module)
+    _flush(sys.stdin, sys.stdout)
+    _FINALIZED.search(source)
+
+
+def run_node(source: str, files: Files, heap_mb: int, out_bytes: int) -> None:
     """Become the program in JavaScript, whose heap may have ``heap_mb``."""
-    os.close(reports.RESULT_FD)
+    if not files.collected:
+        os.close(reports.RESULT_FD)
     try:
         files.write()
-        node.become(source, files.folder, heap_mb)
+        node.become(source, files.folder, heap_mb, node.collecting(files.collected, files.folder, out_bytes))
     except OSError as error:
         os.write(2, f"node: {error}".encode())
         os._exit(1)
@@ -215,9 +238,9 @@ def serve_tests(source: str, out_bytes: int) -> None:
     """Run the source as a module and answer what the tests ask of it, in a process of their own."""
     limit = out_bytes + _MESSAGE_SLACK
     channel = Channel(CHANNEL_FD, limit)
-    module = _module("solution", source)
+    module = _module(_LIBRARY, source)
     try:
-        _execute(_compiled(source), source, module)
+        _execute(compiled(source), source, module)
     except BaseException as error:  # noqa: BLE001
         channel.send(reports.failure(error))
         os._exit(0)
@@ -225,10 +248,15 @@ def serve_tests(source: str, out_bytes: int) -> None:
     served.serve(channel, module.__dict__, limit)
 
 
-def judge(tests: tester.Tests, out_bytes: int) -> None:
-    """Run the tests of the solution at the other end of the channel."""
+def prepare_judge(out_bytes: int) -> Callable[[tester.Tests], None]:
+    """Return what runs the tests of the solution at the other end of the channel, in forks of this process."""
     limit = out_bytes + _MESSAGE_SLACK
     channel = Channel(reports.TESTS_CHANNEL_FD, limit)
+    remote = Remote(channel, limit)
+    return partial(_judge, channel, remote, tester.beside(remote, out_bytes))
+
+
+def _judge(channel: Channel, remote: Remote, runner: tester.Runner, tests: tester.Tests) -> None:
     try:
         loaded = channel.receive()
     except ClosedError:
@@ -237,4 +265,4 @@ def judge(tests: tester.Tests, out_bytes: int) -> None:
         failed = loaded[:1] if loaded[:1] in (protocol.FAILED, protocol.NO_MEMORY) else protocol.FAILED
         reports.report(failed + loaded[1 : protocol.NOTE_BYTES])
         os._exit(0)
-    tester.run_beside(tests, Remote(channel, limit), out_bytes)
+    tester.run_beside(runner, tests, remote)

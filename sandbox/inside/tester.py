@@ -13,15 +13,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import wraps
 from types import CodeType
 from typing import Any, Protocol
 
-from sandbox.inside import protocol, reports
+from sandbox.inside import luck, protocol, reports
+from sandbox.inside.between import uses_arrays
 from sandbox.inside.claims import Claim
 from sandbox.inside.no_new_code import refuse_new_code
 from sandbox.inside.places import unexpected
 from sandbox.inside.remote import Account, Remote, SolutionGone
 from sandbox.inside.values import ValueRefusedError
+
+Method = Callable[..., object]
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Solution(Protocol):
     answering: int
     denied: AssertionError | None
 
+    def take_arrays(self, *, take: bool) -> None: ...
+
     def name(self, name: str) -> object: ...
 
     def start(self, expected: frozenset[str] | None, *, shown: bool = True) -> None: ...
@@ -52,12 +58,25 @@ class Solution(Protocol):
     def account(self) -> Account: ...
 
 
-def run_beside(tests: Tests, remote: Remote, out_bytes: int) -> None:
+def beside(remote: Remote, out_bytes: int) -> Runner:
+    """Prepare to run scripts beside a solution."""
+    ours = {"next": _noting_ends(remote), protocol.NOTE: _noting_raises(remote)}
+    return Runner(remote, {"__name__": "tests", **ours}, out_bytes)
+
+
+def rehearse(tests: Tests, remote: Remote, out_bytes: int) -> None:
+    """Run every script and report nothing."""
+    runner = beside(remote, out_bytes)
+    taken = runner.load(tests)
+    for script, changes in zip(tests.scripts, tests.changes, strict=True):
+        runner.result(script, changes, taken)
+
+
+def run_beside(runner: Runner, tests: Tests, remote: Remote) -> None:
     """Run every script and report on it; exit without a report on the current one when the solution is gone."""
     threading.excepthook = lambda lost: remote.unheard(lost.exc_value)
     sys.unraisablehook = lambda lost: remote.unheard(lost.exc_value)
     try:
-        runner = _Runner(remote, {"__name__": "tests", "next": _noting_ends(remote)}, out_bytes)
         taken = runner.load(tests)
         refuse_new_code()
         runner.run(tests, taken)
@@ -67,7 +86,8 @@ def run_beside(tests: Tests, remote: Remote, out_bytes: int) -> None:
 
 def run_inside(tests: Tests, namespace: dict[str, Any], out_bytes: int) -> None:
     """Run the scripts in the solution's own namespace: whatever this reports may be forged."""
-    runner = _Runner(_Inside(namespace), namespace, out_bytes)
+    namespace[protocol.NOTE] = _as_it_is
+    runner = Runner(_Inside(namespace), namespace, out_bytes)
     runner.run(tests, runner.load(tests))
 
 
@@ -84,6 +104,28 @@ def _noting_ends(remote: Remote) -> Callable[..., object]:
     return noting
 
 
+def _noting_raises(remote: Remote) -> Callable[[Method], Method]:
+    """Return the decorator of a test's methods whose exceptions end a loop of it, or are what it finds."""
+
+    def noting(method: Method) -> Method:
+        @wraps(method)
+        def noted(*args: object, **kwargs: object) -> object:
+            place = remote.entered(method.__name__)
+            try:
+                return method(*args, **kwargs)
+            except Exception as error:
+                remote.raised(place, error)
+                raise
+
+        return noted
+
+    return noting
+
+
+def _as_it_is(method: Method) -> Method:
+    return method
+
+
 class _Inside:
     """A solution in the process of the tests, of which nothing is known but its names."""
 
@@ -92,6 +134,8 @@ class _Inside:
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self._names = dict(namespace)
+
+    def take_arrays(self, *, take: bool) -> None: ...
 
     def name(self, name: str) -> object:
         return self._names[name]
@@ -104,19 +148,25 @@ class _Inside:
         return Account(1, frozenset(), frozenset())
 
 
-class _Runner:
+class Runner:
+    """Runs scripts in a namespace, beside a solution or inside it."""
+
     def __init__(self, solution: Solution, namespace: dict[str, Any], out_bytes: int) -> None:
         self._solution = solution
         self._namespace = namespace
         self._out_bytes = out_bytes
         self._checks = itertools.count()
+        self._arrays = False  # whether every script can take one
         namespace[protocol.COUNT] = self._count
+        namespace[protocol.FALSE] = self._deny_aside
 
     def load(self, tests: Tests) -> int:
         """Run the set-up and bind the exports; when that fails, report it and exit.
 
         Return how many exports are plain values, which tests use without asking.
         """
+        self._arrays = uses_arrays(tests.setup)
+        self._solution.take_arrays(take=self._arrays or any(map(uses_arrays, tests.scripts)))
         try:
             exec(tests.setup, self._namespace)
             for name in tests.exports:
@@ -126,13 +176,14 @@ class _Runner:
         except BaseException as error:  # noqa: BLE001 - also what the solution raised
             reports.report(reports.failure(error))
             os._exit(0)
+        self._same_luck = luck.kept()
         return sum(not callable(self._namespace[name]) for name in tests.exports)
 
     def run(self, tests: Tests, taken: int) -> None:
         """Run and report every script, then exit; ``taken`` plain exports count as calls of the solution."""
         reports.report(protocol.LOADED)
         for script, changes in zip(tests.scripts, tests.changes, strict=True):
-            reports.report(self._result(script, changes, taken))
+            reports.report(self.result(script, changes, taken))
         os._exit(0)
 
     def _count(self) -> None:
@@ -140,18 +191,24 @@ class _Runner:
         if not self._solution.answering:
             next(self._checks)
 
+    def _deny_aside(self) -> None:
+        """Remember an assertion that does not hold where nobody may ask how it ended: in a thread or a task."""
+        if threading.current_thread() is not threading.main_thread() or _in_task():
+            self._solution.denied = self._solution.denied or AssertionError("in a thread or a task")
+
     def _export(self, name: str) -> object:
         try:
             return self._solution.name(name)
         except KeyError:
             raise NameError(f"the solution defines no {name}") from None
 
-    def _result(self, script: CodeType | str, changes: frozenset[str] | None, taken: int) -> bytes:
+    def result(self, script: CodeType | str, changes: frozenset[str] | None, taken: int) -> bytes:
         """Run a script and encode what to report.
 
         A solution may change an argument that others leave alone, as if it were its own. But then it may neither
         pass by that, nor where the test asks that it does not: the script has to pass whether it sees that or not.
         """
+        self._solution.take_arrays(take=self._arrays or uses_arrays(script))
         self._solution.start(changes, shown=False)
         claim = self._attempt(script)
         if isinstance(claim, Claim) and changes is not None and unexpected(claim.changes, changes):
@@ -170,6 +227,7 @@ class _Runner:
     def _attempt(self, script: CodeType | str) -> Claim | bytes:
         """Run a script: return the claim that it passed, or the report of why it did not."""
         before = next(self._checks)
+        self._same_luck()
         try:
             exec(script, self._namespace)
         except SolutionGone:
@@ -182,6 +240,13 @@ class _Runner:
             return reports.failure(self._solution.denied, protocol.DENIED)
         account = self._solution.account()
         return Claim(True, next(self._checks) - before - 1, account.asked, account.uses, account.changes)
+
+
+def _in_task() -> bool:
+    try:
+        return "asyncio" in sys.modules and sys.modules["asyncio"].get_running_loop() is not None
+    except RuntimeError:
+        return False
 
 
 def _both(unseen: Claim, seen: Claim, expected: frozenset[str]) -> Claim:

@@ -13,15 +13,13 @@ fields, unless they may cross by name.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 import math
-import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
-from sandbox.inside import between
+from sandbox.inside import between, written
 
 MAX_DEPTH = 48
 MAX_NODES = 2_000_000
@@ -31,10 +29,6 @@ _SMALL = 1 << 53
 _SCALARS = (type(None), bool, str, int, float)
 _SCALAR_TYPES = frozenset(_SCALARS)
 _FOREIGN = "h"
-# Characters of a number that is no int: arithmetic with a Fraction is quadratic in them.
-_MAX_WRITTEN = 10_000
-
-
 # Comparing an int with a Decimal converts it, in a time quadratic in its bits.
 _MAX_CONVERTED_BITS = 1 << 15
 
@@ -61,10 +55,14 @@ def encode(
     Raises :class:`ValueRefusedError` for what cannot cross.
     """
     tree = _Packer(foreign, arrays).pack(value, 0)
-    data = json.dumps(tree, separators=(",", ":"), allow_nan=False).encode("ascii")
+    data = _WRITER.encode(tree).encode("ascii")
     if len(data) > max_bytes:
         raise ValueRefusedError(f"value too large: {len(data)} bytes encoded")
     return data
+
+
+# Trees are made anew, so that none holds itself.
+_WRITER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)
 
 
 class _Packer:
@@ -118,11 +116,11 @@ class _Packer:
             return self._items(view, value, depth)  # type: ignore[arg-type]
         if self._arrays and (parts := between.array_parts(value)) is not None:
             return ["array", parts[0], ["l", *parts[1]], parts[2]]
-        if _is_numpy(value):
+        if between.is_numpy(value):
             return self.pack(value.tolist(), depth)  # type: ignore[attr-defined]
-        written = _written(value)
-        if written is not None:
-            return written
+        text = written.write(value)
+        if text is not None:
+            return list(text)
         if self._foreign is not None:
             return [_FOREIGN, self.pack(self._foreign(value), depth + 1)]
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -136,21 +134,6 @@ class _Packer:
 
     def _items(self, tag: str, items: Iterable[object], depth: int) -> list[Any]:
         return [tag, *(self.pack(item, depth + 1) for item in items)]
-
-
-def _written(value: object) -> list[Any] | None:
-    """Write a number or a time of the standard library, which the program has loaded if it has one; else None."""
-    for tag, (module, name, write, _) in _WRITTEN.items():
-        kind = getattr(sys.modules.get(module), name, None)
-        if isinstance(kind, type) and isinstance(value, kind):
-            return [tag, write(kind, value)]
-    return None
-
-
-def _is_numpy(value: object) -> bool:
-    """Return whether the value is an array or a scalar of numpy, which the program may have loaded."""
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic))
 
 
 def refuse_collisions(items: Sequence[Hashable]) -> None:
@@ -188,7 +171,10 @@ def decode(data: bytes, foreign: Callable[[Any], object] | None = None, *, array
         # Reading builds every node before one of them can be counted.
         if data.count(b",") >= MAX_NODES:
             raise ValueRefusedError("value too large")
-        tree = _PARSER.decode(data.decode("ascii"))
+        text = data.decode("ascii")
+        tree, end = _PARSER.raw_decode(text)
+        if end != len(text):
+            raise ValueRefusedError("not an encoded value: more than one")
         return _Unpacker(foreign, arrays).unpack(tree, 0)
     except ValueRefusedError:
         raise
@@ -223,7 +209,7 @@ class _Unpacker:
         if not isinstance(tree, list) or not tree or not isinstance(tree[0], str):
             raise ValueRefusedError("not an encoded value")
         tag, items = tree[0], tree[1:]
-        if tag in ("i", "f", "b", "bytearray") or tag in _WRITTEN:
+        if tag in ("i", "f", "b", "bytearray") or tag in written.TAGS:
             return self._text(tag, items)
         if tag == _FOREIGN and self._foreign is not None and len(items) == 1:
             return self._foreign(self.unpack(items[0], depth + 1))
@@ -286,11 +272,8 @@ def _unpack_text(tag: str, items: list[Any]) -> object:
     if len(items) != 1 or not isinstance(items[0], str):
         raise ValueRefusedError("not an encoded value")
     text = items[0]
-    if tag in _WRITTEN:
-        if len(text) > _MAX_WRITTEN:
-            raise ValueRefusedError(f"value too large: a {tag} of {len(text)} characters")
-        module, name, _, read = _WRITTEN[tag]
-        return read(getattr(importlib.import_module(module), name), text)
+    if tag in written.TAGS:
+        return written.read(tag, text)
     if tag in ("b", "bytearray"):
         return bytes.fromhex(text) if tag == "b" else bytearray.fromhex(text)
     if tag == "i":
@@ -300,44 +283,6 @@ def _unpack_text(tag: str, items: list[Any]) -> object:
     return float(text)
 
 
-def _write_fraction(kind: Any, value: Any) -> str:
-    return f"{int(value.numerator):x}/{int(value.denominator):x}"
-
-
-def _read_fraction(kind: Any, text: str) -> object:
-    numerator, _, denominator = text.partition("/")
-    if int(denominator, 16) <= 0:
-        raise ValueRefusedError("not an encoded value")
-    return kind(int(numerator, 16), int(denominator, 16))
-
-
-def _write_difference(kind: Any, value: Any) -> str:
-    return f"{int(value.days)} {int(value.seconds)} {int(value.microseconds)}"
-
-
-def _read_difference(kind: Any, text: str) -> object:
-    days, seconds, microseconds = map(int, text.split())
-    return kind(days, seconds, microseconds)
-
-
-def _write_iso(kind: Any, value: Any) -> str:
-    return str(kind.isoformat(value))
-
-
-def _read_iso(kind: Any, text: str) -> object:
-    return kind.fromisoformat(text)
-
-
-# What of the library crosses as a text: its tag, module and class, and how it is written and read. The first that
-# a value is an instance of counts: a datetime is a date too.
-_WRITTEN: dict[str, tuple[str, str, Callable[[Any, Any], str], Callable[[Any, str], object]]] = {
-    "decimal": ("decimal", "Decimal", lambda kind, value: str(kind.__str__(value)), lambda kind, text: kind(text)),
-    "fraction": ("fractions", "Fraction", _write_fraction, _read_fraction),
-    "datetime": ("datetime", "datetime", _write_iso, _read_iso),
-    "date": ("datetime", "date", _write_iso, _read_iso),
-    "time": ("datetime", "time", _write_iso, _read_iso),
-    "timedelta": ("datetime", "timedelta", _write_difference, _read_difference),
-}
 _PLAIN: dict[str, str] = {}
 _ORDERED: OrderedDict[str, str] = OrderedDict()
 _VIEWS: dict[type, str] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing as mp
 import os
 import signal
 import threading
@@ -14,9 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.weights.broadcast import Location, Receiver, Sender
+from common.weights.broadcast import Receiver, Sender
 from common.weights.broadcast_group import BroadcastError, Plan
 from common.weights.buckets import Manifest, fill_buckets, plan_layout, read_buckets
+from common.weights.location import Location
+from tests.forkserver import forkserver
 
 HERE = Location("node", "127.0.0.1", "")
 #: Large enough that no socket buffers the rest of a broadcast; six buckets.
@@ -41,7 +42,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        context = mp.get_context("spawn")
+        context = forkserver()
         self._pipe, theirs = context.Pipe()
         self.process = context.Process(target=worker_main, args=(theirs,), daemon=True)
         self.process.start()

@@ -33,6 +33,7 @@ from common.weights.segments import (
     WeightsGoneError,
     segment_bytes,
 )
+from tests.forkserver import forkserver
 
 LONG = 30.0
 NAMES = ("a", "b", "c")
@@ -154,7 +155,7 @@ def child() -> Iterator[Callable[..., tuple[mp.process.BaseProcess, Connection]]
     started: list[Any] = []
 
     def start(target: Callable[[Connection], None], *sent: object) -> tuple[Any, Connection]:
-        context = mp.get_context("spawn")
+        context = forkserver()
         ours, theirs = context.Pipe()
         started.append(context.Process(target=target, args=(theirs,), daemon=True))
         started[-1].start()

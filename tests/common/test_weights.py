@@ -14,6 +14,7 @@ from common.weights.buckets import (
     Manifest,
     WeightsError,
     fill_buckets,
+    overwrite,
     plan_layout,
     read_buckets,
     stored_buckets,
@@ -143,6 +144,24 @@ def test_swapped_truncated_missing_or_old_buckets_are_refused() -> None:
         stored_buckets(manifest, buckets[:1])
     with pytest.raises(WeightsError, match="version 8: bucket 0"):
         stored_buckets(Manifest(8, manifest.layout), buckets)
+
+
+@pytest.mark.parametrize("ahead", [0, 16, 512, -16])
+@pytest.mark.parametrize("dtype", [FP32, BF16])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_weights_are_copied_whole_wherever_they_lie(ahead: int, dtype: torch.dtype, threads: int) -> None:
+    memory = torch.zeros(4096)
+    parameter = memory[1024 + ahead : 2024 + ahead].view(10, 100).requires_grad_()
+    sent = torch.randn(10, 100, generator=torch.Generator().manual_seed(0)).to(dtype)
+    used = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad():
+            overwrite([("a", parameter)], [("a", sent)])
+    finally:
+        torch.set_num_threads(used)
+    assert torch.equal(parameter, sent.float())
+    assert memory.count_nonzero() == sent.count_nonzero()
 
 
 def test_parameters_that_do_not_fit_the_layout_are_refused() -> None:

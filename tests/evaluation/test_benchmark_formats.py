@@ -13,6 +13,7 @@ from common.tasks.libraries import third_party
 from common.tasks.loader import load_tasks
 from common.tasks.questions import posed
 from evaluation.templates import TEMPLATES, Template
+from reward_service.completions import Completions
 from reward_service.scoring import Scorer
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Limits
@@ -93,7 +94,7 @@ def passed(scorer: Scorer, task: Task, template: Template, *solutions: str) -> l
     if task.suffix and not asked.suffix:  # a chat is asked for the whole program
         solutions = tuple(f"{task.prefix}{solution}{task.suffix}" for solution in solutions)
     answers = [answer_to(asked, template, solution) for solution in solutions]
-    scored = scorer.examine(asked, answers, extract=template.extraction.program)
+    scored = scorer.examine(Completions(asked, answers, extract=template.extraction.program))
     assert not any(one.score.excluded for one in scored)
     return [one.score.passed for one in scored]
 

@@ -10,12 +10,10 @@ from datetime import timedelta
 from typing import Any
 
 import torch
-import torch.multiprocessing as mp
+
+from tests.forkserver import forkserver
 
 _TIMEOUT = timedelta(seconds=120)
-#: Ranks are forked off a process that has imported this, and has done nothing else: the imports take longer than
-#: most of what the ranks of a test have to do.
-_IMPORTED = ["torch", "deepspeed", "learner.deepspeed_policy", "learner.engine"]
 
 
 def join_deepspeed() -> None:
@@ -40,8 +38,7 @@ def run_ranks(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    context = mp.get_context("forkserver")
-    context.set_forkserver_preload(_IMPORTED)
+    context = forkserver()
     processes = [
         context.Process(target=_rank_main, args=(rank, world, port, join, work, arguments), daemon=True)
         for rank in range(world)

@@ -9,7 +9,7 @@ import pytest
 from common.config import Config, load_config
 from common.models.published import PUBLISHED
 from learner.longest import longest_micro_batches
-from learner.traffic import exchanged_bytes
+from learner.traffic import exchanged_bytes, pass_tokens, pass_tokens_sentence
 from orchestrator.planning.computed import Hardware, UpdateWork, update_work
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -63,3 +63,28 @@ def test_micro_batches_of_the_recipes_are_large_enough_for_their_stage(name: str
     assert exchange_share(update_work(recipe(name), MODEL)) < 0.1
     if name == "diffucoder_8xh100":
         assert exchange_share(update_work(recipe(name, "learner.batch_tokens=4096"), MODEL)) > 0.1
+
+
+@pytest.mark.parametrize("name", ["diffucoder_8xh100", "diffucoder_10x8h100"])
+def test_micro_batches_without_a_value_are_as_large_as_their_stage_needs(name: str) -> None:
+    config = recipe(name, "learner.batch_tokens=null")
+    assert exchange_share(update_work(config, MODEL)) < 0.1
+    tokens = pass_tokens(config.learner)
+    stage = f"{tokens:,} chosen, as ZeRO-{config.learner.zero_stage}"
+    assert stage in pass_tokens_sentence(config.learner)
+    alone = config.learner.model_copy(update={"ranks": 1})
+    assert "exchange nothing" in pass_tokens_sentence(alone)
+
+
+def test_more_is_exchanged_at_stage_3_on_more_ranks() -> None:
+    learner = recipe("diffucoder_10x8h100", "learner.batch_tokens=null").learner
+    chosen = [pass_tokens(learner.model_copy(update={"zero_stage": stage})) for stage in (1, 2, 3)]
+    assert chosen == [12288, 12288, 20480]
+
+
+def test_a_value_is_taken_and_the_choice_named() -> None:
+    learner = recipe("diffucoder_8xh100", "learner.batch_tokens=7000").learner
+    assert pass_tokens(learner) == 7000
+    assert "7,000 as configured; without a value 12,288, as ZeRO-3 on 2 ranks" in pass_tokens_sentence(learner)
+    cpu = learner.model_copy(update={"gpus_per_rank": 0.0, "batch_tokens": None})
+    assert pass_tokens(cpu) == 16384

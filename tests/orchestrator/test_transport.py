@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from common.weights.broadcast import Location
 from common.weights.broadcast_group import Plan
+from common.weights.location import Location
 from common.weights.planner import BroadcastPlanner, members_of
 from common.weights.publisher import Publication
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 
 import click
 
@@ -12,7 +12,7 @@ from common.records import Task, TestCase, Verdict
 from reward_service.scoring import Scorer
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Limits
-from tests.reward_service.ways_to_hang import ways
+from tests.reward_service.ways_to_hang import SPENT, ways
 
 _TESTS = 50
 _LIMITS = Limits(cpu_s=0.2, wall_s=1.0, memory_mb=128, out_bytes=1 << 16, file_mb=4, files=256)
@@ -51,11 +51,15 @@ def innocent(number: int) -> str:
 def tried(sandbox: JailSandbox, task: Task, hostile: Mapping[str, str]) -> Trial:
     """Score them in one group, each before an innocent one."""
     calls = "f(1)\n" if task is STDIN else ""
-    pairs = [(source + calls, innocent(number)) for number, source in enumerate(hostile.values())]
+    pairs = {name: (source + calls, innocent(number)) for number, (name, source) in enumerate(hostile.items())}
+    return _scored(sandbox, task, pairs)
+
+
+def _scored(sandbox: JailSandbox, task: Task, pairs: Mapping[str, tuple[str, str]]) -> Trial:
     scorer = Scorer(sandbox, limits=_LIMITS, timeouts=1, program_s=0.4, deadline_s=600.0)
-    scores = scorer.score_group(task, [text for pair in pairs for text in pair])
+    scores = scorer.score_group(task, [text for pair in pairs.values() for text in pair])
     scorer.close()
-    named = list(zip(hostile, scores[::2], scores[1::2], strict=True))
+    named = list(zip(pairs, scores[::2], scores[1::2], strict=True))
     return Trial(
         [name for name, bad, _ in named if bad.excluded],
         [name for name, bad, _ in named if Verdict.PASSED in bad.verdicts],
@@ -63,10 +67,34 @@ def tried(sandbox: JailSandbox, task: Task, hostile: Mapping[str, str]) -> Trial
     )
 
 
+def spending(script: str) -> Task:
+    """Make a task of tests that spend an answer."""
+    right = "def f(x):\n    return 2 if callable(x) or hasattr(x, '__next__') else 2 * x if x == 1 else [2]\n"
+    tests = (TestCase(kind="script", script=script),) * 20
+    return Task(id="spends", prompt="", tests=tests, exports=("f",), reference=right)
+
+
+def spent(sandbox: JailSandbox, names: Collection[str]) -> Trial:
+    """Score a program whose answers make the tests hang, before a right one, for each of ``SPENT``."""
+    trials = []
+    for name in names:
+        script, answer = SPENT[name]
+        task = spending(script)
+        right = task.reference or ""
+        trials.append(_scored(sandbox, task, {name: (f"def f(x):\n    return {answer}\n", right)}))
+    return Trial(*([name for trial in trials for name in getattr(trial, each.name)] for each in fields(Trial)))
+
+
 def main() -> int:
     """Try every way against every kind of test; print a line for each, and what went wrong."""
     failed = 0
     with JailSandbox(2) as sandbox:
+        trial = spent(sandbox, SPENT)
+        wrong = [*trial.excluded, *trial.passed, *trial.harmful]
+        failed += len(wrong)
+        click.echo(
+            "\n  ".join([f"spent: {len(SPENT)} tests that an answer makes hang, {len(wrong)} wrong", *wrong])
+        )
         for task in TASKS:
             found = [tried(sandbox, task, ways(part)) for part in range(3)]
             wrong = [one for trial in found for one in (*trial.excluded, *trial.passed, *trial.harmful)]

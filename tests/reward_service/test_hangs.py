@@ -8,15 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from common.records import Task, Verdict
+from reward_service.completions import Completions
 from reward_service.program_budget import BudgetRule, Cost, share
 from reward_service.scoring import Scorer
 from reward_service.waiting import AbandonedError
 from sandbox.cancellation import Cancellation
 from sandbox.jail.backend import JailSandbox
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
-from tests.reward_service.hang_trials import CALLS, TASKS, Trial, innocent, tried
+from tests.reward_service.hang_trials import CALLS, TASKS, Trial, innocent, spent, tried
 from tests.reward_service.scoring_tools import BAD, GOOD, TASK, FakeSandbox, value
-from tests.reward_service.ways_to_hang import some_ways
+from tests.reward_service.ways_to_hang import SPENT, some_ways
 
 _PATIENCE_S = 60.0
 
@@ -27,6 +28,10 @@ def test_no_way_to_hang_masks_a_program_or_its_neighbours(sandbox: JailSandbox, 
     hostile = some_ways(part)
     assert len(hostile) >= 12
     assert tried(sandbox, task, hostile) == Trial([], [], [])
+
+
+def test_an_answer_that_makes_a_test_hang_costs_its_program_alone(sandbox: JailSandbox) -> None:
+    assert spent(sandbox, list(SPENT)[::4]) == Trial([], [], [])
 
 
 def test_programs_that_hang_leave_their_group_its_deadline() -> None:
@@ -95,7 +100,7 @@ def test_scores_that_nobody_waits_for_end_what_runs(sandbox: JailSandbox) -> Non
     cancellation = Cancellation()
     hangs = [f"    while {number}: pass\n" for number in range(1, 6)]
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(scorer.examine, TASK, hangs, cancellation=cancellation)
+        waiting = pool.submit(scorer.examine, Completions(TASK, hangs, cancellation=cancellation))
         while scorer.metrics.collect()["scoring/executions"] < 2:
             assert not waiting.done()
         cancellation.cancel()
@@ -116,9 +121,9 @@ def test_one_who_leaves_takes_nothing_from_who_waits_for_the_same() -> None:
     scorer = Scorer(FakeSandbox(slow))
     leaving = Cancellation()
     with ThreadPoolExecutor(2) as pool:
-        left = pool.submit(scorer.examine, TASK, [GOOD], cancellation=leaving)
+        left = pool.submit(scorer.examine, Completions(TASK, [GOOD], cancellation=leaving))
         assert inside.wait(_PATIENCE_S)
-        stays = pool.submit(scorer.examine, TASK, [GOOD])
+        stays = pool.submit(scorer.examine, Completions(TASK, [GOOD]))
         while scorer.metrics.collect()["scoring/coalesced"] < 1:
             assert not stays.done()
         leaving.cancel()

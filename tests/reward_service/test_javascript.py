@@ -72,10 +72,6 @@ def test_its_own_solution_passes_and_mutants_do_not(tmp_path: Path) -> None:
         ({"tests": [{"kind": "script", "script": "1"}]}, r"tests\.0\.kind: script is for Python"),
         ({"completion": "asserted_value"}, "completion: asserted_value is for Python"),
         ({"language": "cobol"}, "language"),
-        (
-            {"tests": [{"kind": "stdin", "expected": "", "expected_files": {"a": ""}}]},
-            r"tests\.0\.expected_files: is for Python",
-        ),
     ],
 )
 def test_what_only_python_has_is_refused(tmp_path: Path, changes: dict[str, object], problem: str) -> None:

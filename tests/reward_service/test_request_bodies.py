@@ -18,8 +18,9 @@ from reward_service.http.bodies import BodyReader
 from reward_service.http.body_process import PART
 from reward_service.http.errors import RefusedError
 from reward_service.http.guard import Guard
-from reward_service.http.models import GroupRequest, ScoreRequest
+from reward_service.http.models import MAX_COMPLETION, GroupRequest, ScoreRequest
 from reward_service.http.sandbox_fusion import RunCode
+from reward_service.http.turns import Turns
 
 _TASK = {"id": "t", "prompt": "p", "tests": [{"call": "f()", "expected": "1"}]}
 _MANY = 1000
@@ -94,11 +95,15 @@ def test_a_batch_arrives_as_if_it_had_been_read_here(reader: BodyReader) -> None
             ),
             ("body", "groups", 0, "task", "metadata"),
         ),
+        (
+            json.dumps({"groups": [{"id": "g", "task": _TASK, "completions": ["", "x" * (MAX_COMPLETION + 1)]}]}),
+            ("body", "groups", 0, "completions", 1),
+        ),
         ('{"groups": [', ("body",)),
         ('{"groups": "\xff"}', ("body",)),
         ('{"groups": ' + "9" * 5000 + "}", ("body",)),
     ],
-    ids=["unknown keys", "completion", "metadata", "cut", "not UTF-8", "digits"],
+    ids=["unknown keys", "completion", "metadata", "long completion", "cut", "not UTF-8", "digits"],
 )
 def test_what_is_wrong_with_a_body_is_one_error(reader: BodyReader, body: str, place: tuple[Any, ...]) -> None:
     with pytest.raises(RequestValidationError) as refused:
@@ -145,7 +150,7 @@ def test_bodies_share_the_memory_there_is_for_them() -> None:
         await scope["wait"].wait()
 
     async def exchange() -> list[int]:
-        guard = Guard(app, None, (), max_body=10)
+        guard = Guard(app, None, (), max_body=10, turns=Turns())
         released = asyncio.Event()
         statuses: list[int] = []
         headers = [(b"content-type", b"application/json")]

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from common.records import Task, TestCase, Verdict
+from reward_service.completions import Completions
 from reward_service.rewards import RewardRule
 from reward_service.scoring import Scorer
 from sandbox.inside.values import encode
@@ -29,7 +30,7 @@ def test_rewards_of_a_group(sandbox: JailSandbox) -> None:
 def test_a_report_for_each_test(sandbox: JailSandbox) -> None:
     task = TASK.model_copy(update={"completion": "fenced", "prefix": "import math\n"})
     block = "```python\ndef add(a, b):\n    return math.floor(a + b) if a == 1 else 1 / 0\n```\n"
-    good, none = Scorer(sandbox).examine(task, [block, "no code"])
+    good, none = Scorer(sandbox).examine(Completions(task, [block, "no code"]))
     assert good.program is not None
     assert good.program.startswith("import math\ndef add")
     assert [report.verdict for report in good.tests] == list(good.score.verdicts) == ["passed", "error"]
@@ -167,7 +168,7 @@ def test_what_misses_the_deadline_is_excluded_and_what_nobody_waits_for_is_not_b
     fake = FakeSandbox(stuck)
     scorer = Scorer(fake, deadline_s=0.2)
     texts = [f"    return {number}\n" for number in range(6)]
-    scored = scorer.examine(TASK, [*texts, "no program" * 20_000])
+    scored = scorer.examine(Completions(TASK, [*texts, "no program" * 20_000]))
     assert all(one.score.excluded for one in scored[:6])
     assert {report.note for one in scored[:6] for report in one.tests} == {"not finished within 0.2 s"}
     assert not scored[6].score.excluded

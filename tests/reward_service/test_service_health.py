@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from common.records import Task
+from reward_service.completions import Completions
 from reward_service.http.health import Prober, Readiness
 from reward_service.scoring import Scorer
 from sandbox.types import CaseRun, Outcome
@@ -42,11 +43,11 @@ def test_a_program_that_fails_is_a_sandbox_that_works(ended: Outcome) -> None:
 def test_scores_are_signs_where_a_program_ran() -> None:
     readiness = Readiness()
     broken = Scorer(FakeSandbox(outcome(Outcome.INFRA, "no slot")), on_scored=readiness.observe)
-    broken.examine(TASK, [GOOD])
+    broken.examine(Completions(TASK, [GOOD]))
     assert readiness.problem() == "the sandbox failed: no slot"
     fenced = Task.model_validate({**TASK.model_dump(), "completion": "fenced"})
     working = Scorer(FakeSandbox(value(3)), on_scored=readiness.observe)
-    working.examine(fenced, ["no program in here"])
+    working.examine(Completions(fenced, ["no program in here"]))
     assert readiness.problem() == "the sandbox failed: no slot"
     (score,) = working.score_group(TASK, [GOOD])
     assert score.components["tests"] == 0.5

@@ -98,3 +98,24 @@ def ways(part: int) -> dict[str, str]:
 def some_ways(part: int, share: int = 3) -> dict[str, str]:
     """One in ``share`` of :func:`ways`; another one in each part, so that the parts together have every deed."""
     return dict(list(ways(part).items())[part % share :: share])
+
+
+#: Tests that spend an answer, in the process of the tests: what they are, and an answer that makes them hang.
+SPENT = {
+    "counts up to it": ("assert sum(range(f(1))) == 1", "10 ** 18"),
+    "repeats by it": ("assert len('xy' * f(1)) == 4", "10 ** 11"),
+    "sleeps for it": ("import time\ntime.sleep(f(1) - 2)\nassert f(1) == 2", "10 ** 6"),
+    "raises to it": ("assert 7 ** f(1) == 49", "10 ** 9"),
+    "shifts by it": ("assert 1 << f(1) == 4", "10 ** 12"),
+    "formats by it": ("assert format(2, str(f(1))).strip() == '2'", "10 ** 9"),
+    "matches by it": ("import re\nassert re.match(str(f(1)), '2' * 64 + '3')", "'(2+)+$'"),
+    "goes through it": ("for x in f(range(1, 2)):\n    assert x == 2", "iter(lambda: 2, 3)"),
+    "looks for something in it": ("assert 2 in list(f(range(1, 2)))", "iter(int, 1)"),
+    "makes a set of it": ("assert set(f([1])) == {2}", "[k * (2 ** 61 - 1) for k in range(60_000)]"),
+    "compares it at length": (
+        "import unittest\nunittest.TestCase().assertEqual(str(f(1)), '2')",
+        "''.join(f'{k * k % 7919}\\n' for k in range(20_000))",
+    ),
+    "hands it a function": ("assert f(lambda x: x) == 2", "[None for _ in iter(lambda: x(1), 2)]"),
+    "hands it an iterator": ("import itertools\nassert f(itertools.count(1)) == 2", "sum(x)"),
+}

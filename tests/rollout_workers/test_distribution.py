@@ -16,7 +16,7 @@ from rollout_workers.requests import Request
 from tests.rollout_workers.exact_process import ExactProcess
 
 MakeModel = Callable[..., MaskedDiffusionModel]
-SAMPLES = 8000
+SAMPLES = 4000
 PROMPT = (3, 2)
 
 

@@ -14,12 +14,13 @@ from torch import Tensor
 from common.heartbeat import Heartbeat
 from common.weights import broadcast as broadcasting
 from common.weights import loader as loading
-from common.weights.broadcast import Location, Sender
+from common.weights.broadcast import Sender
 from common.weights.broadcast_group import CalledOffError, Plan
 from common.weights.buckets import Manifest, WeightsError, WeightsUpdate, fill_buckets, overwrite, plan_layout
 from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
 from common.weights.loader import LocalWeights, WeightsLoader
+from common.weights.location import Location
 
 HERE = Location("node", "127.0.0.1", "")
 NAMES = ("a", "b", "c")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from tests.sandbox.forged import STYLES, Forged, called, in_style, printed, scripted
 from tests.sandbox.forged_answers import files, javascript, values
+from tests.sandbox.hollow_forgeries import hollow
 
 COUNT = 24
 
@@ -411,6 +412,22 @@ def swallowed() -> Iterator[Forged]:
         )
 
 
+_OWN = "class Asked:\n    def __getitem__(self, i):\n        if i == 3:\n            raise IndexError\n"
+_OWN_LOOPS = (
+    f"{_OWN}        return f(i)[0]\nfor i, x in enumerate(Asked()):\n    if x != i + 1:\n"
+    "        raise ValueError\nassert True",
+    f"{_OWN}        return f(i)[0] == i + 1\nassert all(Asked())",
+    f"{_OWN}        return f(i)[0] == i + 1\nassert False not in Asked()",
+    f"{_OWN}        return f(i)[0] - i - 1\nassert not any(list(Asked()))",
+    "from collections.abc import Mapping\nclass Asked(Mapping):\n    def __getitem__(self, i):\n"
+    "        if i == 3:\n            raise KeyError\n        return f(i)[0] == i + 1\n"
+    "    def __iter__(self): return iter(())\n    def __len__(self): return 0\n"
+    "assert Asked().get(1, True) and 3 not in Asked()",
+    "class Asked:\n    def __getattr__(self, name):\n        if name == 'z':\n            raise AttributeError\n"
+    "        return f(1).pop() == 2\nassert getattr(Asked(), 'x', True) and not hasattr(Asked(), 'z')",
+)
+
+
 def loops() -> Iterator[Forged]:
     """End the loop that an answer is asked for in, or answer with items that are there only once."""
     right = "def f(x):\n    return x + 1\nclass Kind:\n    f = staticmethod(f)\n"
@@ -423,6 +440,10 @@ def loops() -> Iterator[Forged]:
         script = loop.format("(lambda x: next(iter(f(x))) == x + 1)")
         source = f"def f(x):\n    return {way}\n"
         yield scripted(f"{way} next {script}", "f", script, "def f(x):\n    return [x + 1]\n", source)
+    for script, way in itertools.product(_OWN_LOOPS, ("[]", "()", "{}", "None")):
+        if ("IndexError" in script) is (way in ("[]", "()")) and (way == "None") is ("pop" in script):
+            source = f"def f(x):\n    return {way}\n"
+            yield scripted(f"{way} {script}", "f", script, "def f(x):\n    return [x + 1]\n", source)
     for again, way in itertools.product(_AGAIN, ("iter({})", "(a for a in {})", "map(int, {})")):
         source = f"def f():\n    return {way.format('[9, 5, 4]')}\n"
         yield scripted(f"{way} {again}", "f", f"x = f()\n{again}", "def f():\n    return [2, 4, 6]\n", source)
@@ -440,4 +461,5 @@ KINDS: dict[str, Callable[[], Iterator[Forged]]] = {
     "values": values,
     "files": files,
     "javascript": javascript,
+    "hollow": hollow,
 }

@@ -954,4 +954,39 @@ RIGHT = (
         f = SIZES.get
         """,
     ),
+    _right(
+        "nothing in other shapes",
+        "f g h total",
+        """
+        assert list(f()) == [] and len(g()) == 0 and not h()
+        x = [1, 2]
+        assert total(x) == 3 and total([]) == 0
+        """,
+        """
+        class Items:
+            def __len__(self):
+                return 0
+
+        def f():
+            yield from ()
+
+        g, h, total = Items, lambda: None, sum
+        """,
+        """
+        def f():
+            return []
+
+        def g():
+            return ''
+
+        def h():
+            return {}
+
+        def total(x):
+            result = 0
+            while x:
+                result += x.pop()
+            return result
+        """,
+    ),
 )

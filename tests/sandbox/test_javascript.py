@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from sandbox.inside import values
 from sandbox.types import Case, CaseRun, Limits, Outcome, Program
 from tests.sandbox import levels, node
 
@@ -20,9 +21,9 @@ def run(request: pytest.FixtureRequest, backend_at: Callable[[str], levels.Backe
     backend = backend_at(request.param)
     node.require_at(backend)
 
-    def one(source: str, stdin: str = "", limits: Limits = LIMITS) -> CaseRun:
-        case = Case("0", "stdin", stdin=stdin, files={"given.txt": "given"})
-        (done,) = backend.sandbox.run(Program(source, (case,), language="javascript"), limits)
+    def one(source: str, stdin: str = "", collected: Sequence[str] = ()) -> CaseRun:
+        case = Case("0", "stdin", stdin=stdin, files={"given.txt": "given"}, collected=tuple(collected))
+        (done,) = backend.sandbox.run(Program(source, (case,), language="javascript"), LIMITS)
         return done
 
     return one
@@ -38,6 +39,7 @@ const depth = n => n === 0 ? 0 : 1 + depth(n - 1);
 console.log(depth(5000), [3, 1, 2].sort(), Math.random() < 1);
 setTimeout(() => Promise.resolve('later').then(console.log), 5);
 """
+NEEDED = "var fs = require('fs'); fs."
 LINES = """
 const lines = [];
 require('readline').createInterface({input: process.stdin})
@@ -93,6 +95,24 @@ def test_honest_programs(run: Run) -> None:
     ], done
     assert (done.outcome, done.exit_code) == (Outcome.OK, 0)
     assert run(LINES, "4\n5").stdout == b"8 10"
+
+
+@pytest.mark.parametrize(
+    ("source", "left"),
+    [
+        (
+            "'use strict';\nfs.mkdirSync('out'); fs.writeFileSync('out/a', 'é'); fs.writeFileSync('b', '')",
+            ["é", ""],
+        ),
+        ("fs.writeFileSync('b', 'x'); process.chdir('..'); process.exit(0)", [None, "x"]),
+        ("fs.writeFileSync('b', 'x'); setTimeout(() => fs.writeFileSync('b', 'later'), 5)", [None, "later"]),
+        ("fs.mkdirSync('b')", [None, None]),
+    ],
+)
+def test_files_that_a_program_leaves(run: Run, source: str, left: list[str | None]) -> None:
+    done = run(f"{source.replace('fs.', NEEDED, 1)}", collected=("out/a", "b"))
+    assert done.outcome is Outcome.OK, done
+    assert values.decode(done.files or b"") == [None if text is None else text.encode() for text in left]
 
 
 def test_luck_decides_nothing(run: Run) -> None:

@@ -99,8 +99,8 @@ def test_an_array_of_a_script_reaches_the_solution_as_one() -> None:
 import numpy as np
 x = np.array([[1.5, 2.0], [3.0, 4.0]])
 np.testing.assert_allclose(f(x), [[2.25, 4.0], [9.0, 16.0]])
-assert f(x=x)[1] == [9.0, 16.0]
-assert f([np.array([2])])[0] == [4]
+assert (f(x=x)[1] == [9.0, 16.0]).all()
+assert f([np.array([2])])[0].shape == (1,)
 """
     source = "def f(x):\n    return [each * each for each in x] if isinstance(x, list) else x * x\n"
     test = TestCase(kind="script", script=script)
@@ -109,3 +109,35 @@ assert f([np.array([2])])[0] == [4]
         right = criteria(sandbox, task)
         assert verdicts(sandbox, source, task, right) == [Verdict.PASSED]
         assert verdicts(sandbox, "def f(x):\n    return x + x\n", task, right) == [Verdict.FAILED]
+
+
+def test_an_array_of_the_solution_reaches_a_script_as_one() -> None:
+    """Only where the script has numpy; any other compares lists, as a ``call`` does."""
+    checks = (
+        "import numpy as np\nassert isinstance(f(2), np.ndarray) and f(2).dtype == 'float32'",
+        "import numpy as np\nassert np.allclose(f(2), 0.5)",
+        "import numpy as np\nx = np.ones(3)\ndouble(x)\nassert (x == 2).all()",
+        "import numpy as np\nassert np.array_equal(TABLE, np.arange(5000))",
+        "assert f(2) == [0.5, 0.5]",
+    )
+    tests = tuple(TestCase(kind="script", script=script) for script in checks)
+    source = """
+import numpy as np
+TABLE = np.arange(5000)
+def f(x):
+    return np.full(x, 0.5, 'float32')
+def double(x):
+    x *= 2
+"""
+    wrong = {
+        "is empty, of which all is true": (1, source.replace("(x, 0.5", "((0, 1), 0.5")),
+        "is an empty list": (1, source.replace("return ", "return [] and ")),
+        "changes nothing": (2, source.replace("x *= 2", "pass")),
+        "differs in the middle": (3, source.replace("5000)\n", "5000)\nTABLE[2500] = 0\n")),
+    }
+    task = Task(id="arrays", prompt="", tests=tests, exports=("f", "double", "TABLE"), reference=source)
+    with real_numpy() as folder, JailSandbox(packages=folder, preload=("numpy",)) as sandbox:
+        right = criteria(sandbox, task)
+        assert verdicts(sandbox, source, task, right) == [Verdict.PASSED] * len(tests)
+        for what, (place, changed) in wrong.items():
+            assert verdicts(sandbox, changed, task, right)[place] is Verdict.FAILED, what

@@ -12,13 +12,15 @@ from sandbox.ready_tests import compiled_call, compiled_tests, counted_source
 
 
 def run(source: str) -> int:
-    counts = []
+    counts, noted = [], []
     for ready in (compiled_tests(source, "test.py"), counted_source(source)):
         count = itertools.count()
         namespace = {protocol.COUNT: lambda count=count: next(count) and None, "unittest": unittest}
+        namespace |= {protocol.NOTE: noted.append, protocol.FALSE: lambda: None}
         exec(ready, namespace)
         counts.append(next(count))
     assert counts[0] == counts[1]
+    assert len(noted) == 2 * source.count("def __getitem__")
     return counts[0]
 
 
@@ -33,6 +35,10 @@ def run(source: str) -> int:
         ("t = unittest.TestCase()\nt.assertEqual(1, 1)\nwith t.assertRaises(ValueError):\n    int('x')", 2),
         ("class T(unittest.TestCase):\n    def test(self):\n        assert 1\nT('test').debug()", 1),
         ("assert (lambda: [x for x in (1, 2)])() == [1, 2]", 1),
+        (
+            "class A:\n    def __getitem__(self, i): assert i\n    def get(self): pass\nassert A",
+            1,
+        ),
         ("'''doc'''\nx = f'{1!r:>5}'\nassert x == '    1'", 1),
     ],
 )

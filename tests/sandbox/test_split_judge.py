@@ -19,3 +19,16 @@ def test_a_right_program_passes(backend_at: Callable[[str], levels.Backend], rig
     criteria = judged.criteria(sandbox, task)
     for solution in right.solutions:
         assert judged.verdicts(sandbox, solution, task, criteria) == [Verdict.PASSED]
+
+
+def test_a_script_draws_the_same_numbers_whatever_was_drawn_before_it(
+    backend_at: Callable[[str], levels.Backend],
+) -> None:
+    """Otherwise a program that fails one script early would be asked for other things than its reference."""
+    script = "import random\nassert f(random.random()) == 1"
+    source = "seen = set()\ndef f(x):\n    seen.add(x)\n    return len(seen)\n"
+    tests = (TestCase(kind="script", script=script),) * 3
+    task = Task(id="luck", prompt="", tests=tests, exports=("f",), reference=source)
+    sandbox = backend_at(levels.STRONGEST).sandbox
+    criteria = judged.criteria(sandbox, task)
+    assert judged.verdicts(sandbox, source, task, criteria) == [Verdict.PASSED] * 3

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from multiprocessing import get_context
 from pathlib import Path
 
 from common.config import load_config
 from orchestrator.reproduction.in_process import in_process_run
+from tests.forkserver import forkserver
 
 _SECONDS = 300.0
 
 
 def make_run(recipe: Path, overrides: Sequence[str], output: Path) -> None:
     """Take all steps of a run, and leave ``model``, ``metrics.jsonl`` and ``evaluations.jsonl`` in ``output``."""
-    process = get_context("spawn").Process(target=_make, args=(recipe, overrides, output))
+    process = forkserver().Process(target=_make, args=(recipe, overrides, output))
     process.start()
     process.join(_SECONDS)
     assert process.exitcode == 0

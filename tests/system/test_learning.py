@@ -14,7 +14,7 @@ from tests.system.in_process import make_run
 @pytest.mark.timeout(600)
 def test_a_part_of_the_quick_start_raises_the_held_out_pass_rate(tmp_path: Path) -> None:
     """In one process, which ends with the weights of a run of actors: tests/system/test_same_weights.py."""
-    overrides = ("run.steps=8", "learner.ranks=1", "learner.zero_stage=0", "rollout.workers=1")
+    overrides = ("run.steps=6", "learner.ranks=1", "learner.zero_stage=0", "rollout.workers=1")
     overrides += ("learner.groups_per_step=8", "data.held_out_tasks=100", "reward.sandbox_slots=1")
     make_run(REPOSITORY / "recipes/quickstart.yaml", overrides, tmp_path)
     lines = (tmp_path / "evaluations.jsonl").read_text().splitlines()

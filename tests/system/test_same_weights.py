@@ -47,6 +47,8 @@ STEPS, GROUPS = 6, 2  # with a checkpoint every 2 steps
 PACE = (f"run.steps={STEPS}", "model.threads=1")
 ONE_RANK = (*PACE, "learner.ranks=1", "learner.zero_stage=0", "learner.weights_transport=object_store")
 TWO_RANKS = (*PACE, "learner.ranks=2", "learner.zero_stage=2")
+#: The undisturbed run of two ranks broadcasts its weights, and what is compared with it reads them from memory.
+TWO_BROADCAST = (*TWO_RANKS, "rollout.workers=2", "learner.weights_transport=collective")
 #: What measures time, and what counts restarts or the groups that an earlier attempt at the run had admitted.
 OF_ONE_ATTEMPT = r"time|restarts|ledger/(admitted|in_flight)|(seconds|perf)/.*"
 DEADLINE = 300.0
@@ -127,38 +129,6 @@ def test_rollouts_of_vllm_train_the_same_weights(start_run: StartRun, finished_r
     assert [name for name in left if name.startswith(("psm_", "vllm", "couplet-vllm"))] == []
 
 
-def test_hangs_outages_and_damage_in_turn(start_run: StartRun, finished_run: StartRun) -> None:
-    """Every fault that a run has to survive by itself, one after the other; docs/reliability.md lists them."""
-    run = start_run(
-        *ONE_RANK, "deadlines.heartbeat_seconds=5", "learner.keep_checkpoints=3", "deadlines.restarts=9"
-    )
-    run.wait_for(lambda: bool(run.actors("LearnerRank")), "the first start of the learner")
-    run.actors("LearnerRank")[0].kill()
-    run.wait_for_step(1)
-    assert "from version 0" in run.output
-    faults.hang(run, "RewardWorker", "reward-0")
-    faults.hang(run, "RolloutWorker", "rollout-0")
-    faults.hang(run, "LearnerRank", "learner-0")
-    run.wait_for_step(2)
-    faults.pause(run, "RolloutWorker", seconds=2.0)
-    faults.redis_server(run).kill()
-    run.wait_for_step(3)
-    faults.take_redis_away(run, seconds=5.0)
-    with faults.redis_client(run) as client:
-        client.flushall()
-    run.wait_for_step(4)
-    faults.fill_redis(run, seconds=4.0)
-    run.wait_for(lambda: faults.newest_checkpoint(run).name == "step-000004", "the second checkpoint")
-    (rank,) = run.actors("LearnerRank")
-    damaged = faults.damage_checkpoint(run, np.random.default_rng(3))
-    rank.kill()
-    run.finish(DEADLINE)
-    assert damaged.name in run.output
-    assert_same(run, finished_run(*ONE_RANK).folder)
-    assert len(list((run.folder / "stacks").iterdir())) >= 3
-    run.assert_nothing_left()
-
-
 def test_chaos_over_two_ranks_that_take_turns_with_rollout_workers(finished_run: StartRun, tmp_path: Path) -> None:
     """The command strikes each role once at a random moment, and its audit finds nothing.
 
@@ -188,7 +158,7 @@ def test_chaos_over_two_ranks_that_take_turns_with_rollout_workers(finished_run:
     assert result["wrong"] == []
     assert {struck["victim"] for struck in result["struck"]} == {"rollout", "reward", "learner"}
     assert all(struck["seconds"] > 0 for struck in result["struck"])
-    assert differing_weights(output / "run", finished_run(*two).folder) == []
+    assert differing_weights(output / "run", finished_run(*TWO_BROADCAST).folder) == []
     first, second = (one["workers"] for one in records(output / "run", "verifications"))
     assert (first, len(second)) == (["rollout-0", "rollout-1"], 1), "both, and the one in the place of another"
     assert_turns_apart(output / "run")
@@ -208,7 +178,9 @@ def assert_turns_apart(folder: Path) -> None:
 
 
 def test_two_rollout_workers_and_two_zero2_ranks_make_a_run(finished_run: StartRun) -> None:
-    folder = finished_run(*TWO_RANKS, "rollout.workers=2").folder
+    run = finished_run(*TWO_BROADCAST)
+    assert "broadcast failed" not in run.output
+    folder = run.folder
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "finished"
     assert summary["updates"] == STEPS
@@ -219,10 +191,11 @@ def test_two_rollout_workers_and_two_zero2_ranks_make_a_run(finished_run: StartR
 
 @dataclass
 class Interruption:
-    """A run with broadcast weights, stopped by Ctrl-C in a step, refused, and resumed after each of its ends.
+    """A run, stopped by Ctrl-C in a step, refused, and resumed after each of its ends.
 
-    It had two rollout workers and went on with one, was ``killed``, and found a ``damaged`` file in its newest
-    checkpoint. An ``early`` start of it was stopped before it had any. One in test_stages.py loses its Ray.
+    Its learner died at its first start. It had two rollout workers and went on with one, lost its Redis and was
+    ``killed``, and found a ``damaged`` file in its newest checkpoint. What hung and failed after that is in
+    :func:`strike`. An ``early`` start of it was stopped before it had any. One in test_stages.py loses its Ray.
     """
 
     early: Run
@@ -242,14 +215,18 @@ class Interruption:
 @pytest.fixture(scope="module")
 def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interruption]:
     folder = tmp_path_factory.mktemp("interrupted") / "run"
-    settings = (*PACE, "learner.ranks=1", "learner.zero_stage=0")
-    settings += ("learner.weights_transport=collective", "learner.bucket_mb=1", "learner.keep_checkpoints=3")
+    settings = (*PACE, "learner.ranks=1", "learner.zero_stage=0", "learner.keep_checkpoints=3")
+    broadcast = ("learner.weights_transport=collective", "learner.bucket_mb=1")
     two = "rollout.workers=2"
-    runs = [Run(folder, *settings, two)]
+    runs = [Run(folder, *settings, *broadcast, two)]
     try:
         early_exit_code = stop_at_its_start(runs[0])
-        runs.append(Run(folder, *settings, two, "ray.dashboard=true"))  # which lists actors
+        runs.append(Run(folder, *settings, *broadcast, two, "ray.dashboard=true"))  # which lists actors
         early, run = runs
+        # Before there can be any: to look for processes takes a core's time.
+        run.wait_for(lambda: "starting actors" in run.output, "the start of actors")
+        run.wait_for(lambda: bool(run.actors("LearnerRank")), "the first start of the learner")
+        run.actors("LearnerRank")[0].kill()
         run.wait_for_step(1)
         targets = json.loads((folder / "prometheus-targets.json").read_text())[0]["targets"]
         pages = [urllib.request.urlopen(f"http://{t}/metrics", timeout=10).read().decode() for t in targets]
@@ -263,10 +240,13 @@ def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupt
         assert (folder / "report.html").exists()
         run.assert_nothing_left()
         refused = CliRunner().invoke(main, ["train", "quickstart", f"run.folder={folder}", *SMALL, *settings])
-        runs.append(Run(folder, *settings, "--resume", "auto"))
+        runs.append(Run(folder, *settings, *broadcast, "--resume", "auto"))
+        lose_redis(runs[-1])
         kill_whole_run(runs[-1])
         damaged = faults.damage_checkpoint(runs[-1], np.random.default_rng(4))
-        runs.append(Run(folder, *settings, "--resume", "auto"))
+        patient = ("learner.keep_checkpoints=3", "deadlines.heartbeat_seconds=5", "deadlines.restarts=9")
+        runs.append(Run(folder, *ONE_RANK, *patient, "--resume", "auto"))
+        strike(runs[-1])
         runs[-1].finish(DEADLINE)
         runs[-1].assert_nothing_left()
         killed, resumed = runs[2:]
@@ -289,9 +269,18 @@ def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupt
             run.kill()
 
 
+def lose_redis(run: Run) -> None:
+    """Kill the embedded Redis, and later let it hang and forget everything."""
+    wait_for_training(run)
+    faults.redis_server(run).kill()
+    run.wait_for_step(3)
+    faults.take_redis_away(run, seconds=5.0)
+    with faults.redis_client(run) as client:
+        client.flushall()
+
+
 def kill_whole_run(run: Run) -> None:
     """SIGKILL the main process at any moment of a step; everything else, sandboxes included, ends with it."""
-    wait_for_training(run)
     in_step(run, 4, random.Random(1))
     wait_for(run, lambda: faults.newest_checkpoint(run).name == "step-000004", "the second checkpoint")
     sandboxes = run.actors("RewardWorker")[0].children(recursive=True)
@@ -300,6 +289,26 @@ def kill_whole_run(run: Run) -> None:
     run.process.wait(10)
     run.assert_nothing_left(agents=False)
     assert not psutil.wait_procs(sandboxes, timeout=30)[1]
+
+
+def strike(run: Run) -> None:
+    """Let an actor of each kind hang, slow one down, fill Redis up, and damage the checkpoint before a restart.
+
+    The run goes on by itself; docs/reliability.md lists all that it survives.
+    """
+    wait_for_training(run)
+    faults.hang(run, "RewardWorker", "reward-0")
+    faults.hang(run, "RolloutWorker", "rollout-0")
+    faults.hang(run, "LearnerRank", "learner-0")
+    run.wait_for_step(3)
+    faults.pause(run, "RolloutWorker", seconds=2.0)
+    run.wait_for_step(4)
+    faults.fill_redis(run, seconds=4.0)
+    run.wait_for(lambda: faults.newest_checkpoint(run).name == "step-000004", "the second checkpoint")
+    (rank,) = run.actors("LearnerRank")
+    damaged, before = faults.damage_checkpoint(run, np.random.default_rng(3)), len(run.output)
+    rank.kill()
+    run.wait_for(lambda: damaged.name in run.output[before:], "a note that names the damaged file", faults.BOUND)
 
 
 def stop_at_its_start(run: Run) -> int:
@@ -366,10 +375,18 @@ def test_a_run_that_is_stopped_at_its_start_is_started_by_the_same_command(inter
     assert "stopped by SIGTERM" in interruption.early.output
 
 
-def test_weights_that_are_broadcast_through_an_interruption_and_a_kill(
+def test_a_learner_that_dies_at_its_first_start_is_started_again(interruption: Interruption) -> None:
+    assert "from version 0" in interruption.run.output
+
+
+def test_actors_that_hang_leave_their_stacks(interruption: Interruption) -> None:
+    assert len(list((interruption.resumed.folder / "stacks").iterdir())) >= 3
+
+
+def test_weights_do_not_depend_on_interruptions_kills_hangs_and_outages(
     interruption: Interruption, finished_run: StartRun
 ) -> None:
-    for run in (interruption.run, interruption.killed, interruption.resumed):
+    for run in (interruption.run, interruption.killed):
         assert "broadcast failed" not in run.output
     assert_same(interruption.resumed, finished_run(*ONE_RANK).folder)
 

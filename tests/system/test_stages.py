@@ -19,7 +19,7 @@ from tests.system.conftest import Run
 pytestmark = pytest.mark.timeout(900)  # whole runs, one after the other; a busy machine is slow to start them
 
 #: A pace at which a signal at a random moment falls between the first step and the last.
-SLOW = "learner.sequences_per_step=48"
+SLOW = "learner.sequences_per_step=24"
 
 
 @pytest.fixture(scope="module")

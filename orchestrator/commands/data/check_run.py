@@ -18,6 +18,7 @@ from orchestrator.commands.data.mutants import (
     fixed_javascript,
     fixed_mutants,
 )
+from reward_service.completions import Completions
 from reward_service.extraction import reference_program
 from reward_service.results import Scored
 from reward_service.scoring import Scorer
@@ -68,7 +69,7 @@ def _check(scorer: Scorer, task: Task, packages: Path | None) -> TaskReport:
         return TaskReport(task.id, "left", f"needs {', '.join(needs)}")
     text = f"```{task.language}\n{task.reference}\n```\n" if task.completion == "fenced" else task.reference
     try:
-        (own,) = scorer.examine(task, [text])
+        (own,) = scorer.examine(Completions(task, [text]))
     except ValueError as error:
         return TaskReport(task.id, "failed", str(error).removeprefix(f"task {task.id!r}, ")[:_CHARS])
     if not own.score.passed:
@@ -108,7 +109,7 @@ def _wrong_versions(task: Task, reference: str, whole: str) -> tuple[dict[str, M
 
 def _passes(scorer: Scorer, task: Task, mutant: Mutant) -> bool:
     """A mutant that the sandbox failed on counts as passed: nobody has seen it fail."""
-    (scored,) = scorer.examine(task, [mutant.source])
+    (scored,) = scorer.examine(Completions(task, [mutant.source]))
     return scored.score.passed or scored.score.excluded
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import Future, as_completed
 from common.config import RewardConfig
 from orchestrator.commands.score.completions import Sample, by_task
 from orchestrator.commands.score.view import Result
+from reward_service.completions import Completions
 from reward_service.results import Scored
 from reward_service.scorable import why_unscorable
 from reward_service.scoring_pool import ScoringPool
@@ -29,7 +30,7 @@ def score_samples(
                 results |= {place: Result(samples[place], None, f"task {task.id!r}: {reason}") for place in places}
                 advance(len(places))
             else:
-                groups[pool.submit(task, [samples[place].text for place in places])] = places
+                groups[pool.submit(Completions(task, [samples[place].text for place in places]))] = places
         for future in as_completed(groups):
             results |= _results(future, samples, groups[future])
             advance(len(groups[future]))

@@ -19,9 +19,10 @@ import xxhash
 from common.likelihood.views import Text, Views
 from common.models.config import ModelConfig
 from common.records import Sampler
-from common.weights.broadcast import Location, Receiver, own_gpu
+from common.weights.broadcast import Receiver
 from common.weights.broadcast_group import BroadcastError, Plan
 from common.weights.buckets import read_buckets
+from common.weights.location import Location, own_gpu
 from rollout_workers.backends.vllm_backend.denoiser import VllmDenoiser
 from rollout_workers.backends.vllm_backend.held_weights import HeldWeights
 from rollout_workers.backends.vllm_backend.names import get_tp_group

@@ -52,8 +52,8 @@ BUGS = (
         "setup-not-in-digest",
         "Verdicts are remembered for one task's tests, their set-up included.",
         _JUDGING,
-        old='include={"tests", "test_setup", "exports", "in_process", "language"}',
-        new='include={"tests", "exports", "in_process", "language"}',
+        old='task_json(task, ("test_setup", "exports", "in_process", "language"))',
+        new='task_json(task, ("exports", "in_process", "language"))',
         tests=_TEST_SCORING,
     ),
     Mutation(

@@ -1,0 +1,21 @@
+"""Random numbers that are the same for every test, whatever the tests before it drew."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+
+
+def kept() -> Callable[[], None]:
+    """Return what puts the generators of random numbers back to where they are now."""
+    state = random.getstate()
+    numpy = sys.modules.get("numpy")
+    arrays = None if numpy is None else numpy.random.get_state()
+
+    def put_back() -> None:
+        random.setstate(state)
+        if arrays is not None:
+            sys.modules["numpy"].random.set_state(arrays)
+
+    return put_back

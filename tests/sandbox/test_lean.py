@@ -1,0 +1,109 @@
+"""What spares forks page faults, and what it must leave alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from sandbox.inside import fork_server, huge_text, lean, rehearsal, scratch
+
+MAPS = """\
+1000-2000 r--p 00000000 fe:00 1 /lib/other.so
+2000-4000 r--p 00000000 fe:00 2 /lib/lib python.so
+4000-8000 r-xp 00002000 fe:00 2 /lib/lib python.so
+8000-9000 r--p 00006000 fe:00 2 /lib/lib python.so
+9000-a000 rw-p 00007000 fe:00 2 /lib/lib python.so
+b000-c000 r--p 00008000 fe:00 2 /lib/lib python.so
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        (0x5000, (0x2000, 0x9000)),
+        (0x1800, (0x1000, 0x2000)),
+        (0x9800, (0x9800, 0x9800)),
+        (0xD000, (0xD000, 0xD000)),
+    ],
+)
+def test_the_read_only_mappings_around_an_address(address: int, found: tuple[int, int]) -> None:
+    assert huge_text.read_only_around(address, MAPS.splitlines()) == found
+
+
+def test_an_interpreter_goes_on_with_its_code_in_huge_pages() -> None:
+    """With code of a file no more, but of what was copied."""
+    script = """
+        from sandbox.inside import huge_text
+        print(huge_text.take_huge_pages())
+        with open("/proc/self/smaps_rollup") as file:
+            print(sum(int(line.split()[1]) << 10 for line in file if line.startswith("AnonHugePages")))
+        print(sum(range(1000)), sorted("cba"))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True, timeout=60
+    )
+    taken, huge, computed = done.stdout.splitlines()
+    assert computed == "499500 ['a', 'b', 'c']"
+    if taken == "0":
+        pytest.skip("no huge pages here, or an interpreter that fills none")
+    assert int(taken) % (2 << 20) == 0
+    assert int(huge) >= int(taken)
+
+
+def test_a_message_and_its_descriptors() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        inbox = lean.Inbox(theirs.fileno(), 2)
+        assert inbox.receive(socket.MSG_DONTWAIT) == ()
+        for text in (b"first", b"2nd"):
+            read, write = os.pipe()
+            socket.send_fds(ours, [text], [read, write])
+            os.close(read)
+            os.close(write)
+            got_read, got_write = inbox.receive()
+            assert inbox.message.raw.startswith(text)
+            os.write(got_write, text)
+            assert os.read(got_read, 10) == text
+            os.close(got_read)
+            os.close(got_write)
+
+
+def test_how_a_fork_ended() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        report = lean.Report(theirs.fileno())
+        for code in (0, 3):
+            pid = lean.fork()
+            if pid == 0:
+                os._exit(code)
+            report.wait(pid)
+            assert report.was_good_within(10_000_000) == (code == 0)
+            report.send(7)
+            status, *times, peak_kb, next_pid = fork_server.ENDED.unpack(ours.recv(1000))
+            assert (os.waitstatus_to_exitcode(status), next_pid) == (code, 7)
+            assert all(0 <= part < 1_000_000 for part in times)
+            assert 0 < peak_kb < 1 << 30
+
+
+def test_a_folder_that_was_used(tmp_path: Path) -> None:
+    folder = lean.Folder(str(tmp_path))
+    for _ in range(2):
+        scratch.mark(str(tmp_path))
+        assert folder.is_untouched()
+        (tmp_path / "left").touch()
+        assert not folder.is_untouched()
+        (tmp_path / "left").unlink()
+    with pytest.raises(OSError, match="folder"):
+        lean.Folder(str(tmp_path / "none")).is_untouched()
+
+
+def test_a_rehearsal_leaves_the_streams_alone() -> None:
+    streams = sys.stdin, sys.stdout, sys.modules["__main__"]
+    rehearsal.rehearse()
+    assert (sys.stdin, sys.stdout, sys.modules["__main__"]) == streams
