@@ -28,6 +28,9 @@ generic = ndarray
 class random:
     @classmethod
     def seed(cls, number): cls.seeded = number
+    @classmethod
+    def get_state(cls): return cls.seeded
+    set_state = seed
 """
 
 
