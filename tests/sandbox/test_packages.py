@@ -26,6 +26,7 @@ imported_by = sys.argv[0]
 class ndarray: pass
 generic = ndarray
 class random:
+    seeded = None
     @classmethod
     def seed(cls, number): cls.seeded = number
     @classmethod
