@@ -24,7 +24,7 @@ import sys
 from collections import deque
 from typing import Any
 
-from sandbox.inside import child, huge_text, kernel, lockdown, protocol, rehearsal, scratch, servers, sweep
+from sandbox.inside import child, huge_text, kernel, lean, lockdown, protocol, rehearsal, scratch, servers, sweep
 from sandbox.inside.fork_server import ForkServer
 from sandbox.inside.lockdown import Role
 from sandbox.inside.processes import Followed, SplitJudge
@@ -205,7 +205,7 @@ class _Server:
         server.close()
         for read in itertools.chain.from_iterable(asked):
             os.close(read)
-        if not sweep.is_nobody_left():  # where the host was answered before it stopped
+        if not lean.is_nobody_left():  # where the host was answered before it stopped
             os._exit(0)
         return None
 
@@ -225,7 +225,7 @@ class _Server:
         if untouched and self._kept and all(server.alive for server in self._kept.values()):
             return  # they have seen that nobody is left
         self._let_go()
-        clean = sweep.is_nobody_left()
+        clean = lean.is_nobody_left()
         if isolation.level == "uid" and not (clean and untouched):
             uids = [isolation.child_uid, isolation.judge_uid] if split else [isolation.child_uid]
             clean = sweep.clean(uids, isolation.folder)

@@ -18,16 +18,6 @@ def clean(uids: list[int], folder: str) -> bool:
     return all(swept)
 
 
-def is_nobody_left() -> bool:
-    """Return whether this process has no child any more, which adopts the orphans of its children."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        return True
-    return False
-
-
 def empty(folder: str) -> None:
     """Remove everything in a folder that nobody else uses any more. Raises OSError.
 
