@@ -11,7 +11,7 @@ from rich.console import Console
 from benchmarks import flops as arithmetic
 from common.flops import PEAKS
 from common.models.config import ModelConfig
-from common.models.loading import local_model_folder
+from common.models.folder import local_model_folder
 from common.models.published import PUBLISHED
 
 

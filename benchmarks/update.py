@@ -23,7 +23,7 @@ from benchmarks.measure import Meter, headline
 from benchmarks.update_sides import CLIP, KL_WEIGHT, VIEWS, Learner, Naive, random_group, some_anchors
 from common.config import Config
 from common.models.config import ModelConfig
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from common.models.transformer import MaskedDiffusionModel, initialize
 from learner.traffic import pass_tokens
 

@@ -11,7 +11,7 @@ from common.config import PromptSettings
 from common.models.causal import CausalModel, is_causal_model
 from common.models.config import ModelConfig
 from common.models.families import ModelError
-from common.models.loading import load_tokenizer, model_folder
+from common.models.folder import load_tokenizer, model_folder
 from common.models.prompts import PromptEncoder
 from evaluation.benchmark import AskedBenchmark
 from evaluation.completers.interface import Completer, Loading

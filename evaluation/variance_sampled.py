@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from common.likelihood.elbo import CountedElboEstimator
 from common.likelihood.views import Estimator, SampleKey, Text
-from common.models.loading import load_tokenizer
+from common.models.folder import load_tokenizer
 from common.models.transformer import MaskedDiffusionModel
 from evaluation.token_log_probs import token_log_probs
 from evaluation.variance import CONTENDERS, COUPLED, COUPLED_TOTAL, Analysis, Figure, Spread, average, compare

@@ -18,7 +18,7 @@ from common.actors import WatchedActor
 from common.config import Config, StageConfig
 from common.models import runtime
 from common.models.config import ModelConfig
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from common.models.transformer import MaskedDiffusionModel
 from common.telemetry import Telemetry, endpoint_host
 from learner import process_group

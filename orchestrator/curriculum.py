@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from common import rng
 from common.config import Config, ConfigError, RewardConfig
 from common.mixture import Mixture
-from common.models.loading import MissingTokenizerError, local_model_folder
+from common.models.folder import MissingTokenizerError, local_model_folder
 from common.models.prompts import PromptEncoder
 from common.records import Task
 from learner.warm_start.synthetic import generate

@@ -9,7 +9,7 @@ from pathlib import Path
 from common.config import Config, ConfigError, RunSettings, VllmBackendConfig
 from common.likelihood.registry import make_estimator
 from common.models.config import ModelConfig
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from common.plugins import PluginError
 from common.records import Task
 from common.streams import Streams, check_access, connect

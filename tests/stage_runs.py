@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from common.config import Stage, StageConfig, load_stage_config
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from learner.stages.stage_rank import StageRank
 from orchestrator.run_folder import RunFolder
 from orchestrator.stages.preparation import prepare_stage

@@ -30,7 +30,8 @@ from benchmarks.weights import BenchmarkError
 from common.actors import as_remote
 from common.config import Config
 from common.models.config import ModelConfig
-from common.models.loading import model_folder, save_model
+from common.models.folder import model_folder
+from common.models.loading import save_model
 from common.records import NOT_COMMITTED, NoiseKey
 from common.weights.planner import BroadcastPlanner, members_of
 from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT, local_ray

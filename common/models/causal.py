@@ -10,7 +10,7 @@ from typing import Any
 
 from common.models.config import read_config
 from common.models.families import ModelError, is_causal, stock_family
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from common.models.tokenizer import read_tokenizer, special_tokens
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from common.config import PromptSettings
 from common.models.chat import ChatTemplate, prompt_ids
 from common.models.families import ModelError
-from common.models.loading import load_tokenizer, tokenizer_hash
+from common.models.folder import load_tokenizer, tokenizer_hash
 from common.records import Task
 
 

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from common.models import runtime
 from common.models.causal import CausalModel
 from common.models.families import ModelError
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from common.models.quiet import quiet_transformers
 from evaluation.completers.interface import Batch, Steps, left_to_right
 from evaluation.completers.seeds import sample_seed

@@ -13,7 +13,7 @@ from typing import Any
 from common.models import runtime
 from common.models.causal import CausalModel
 from common.models.families import ModelError
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from evaluation.completers.interface import Batch, Loading, Steps, left_to_right
 from evaluation.completers.seeds import sample_seed
 from evaluation.settings import AnySampler, EvaluationSettings

@@ -31,7 +31,8 @@ from common.models.families import (
     stock_family,
     with_rows,
 )
-from common.models.loading import model_folder, save_model
+from common.models.folder import model_folder
+from common.models.loading import save_model
 from common.models.shapes import parameter_shapes
 from common.models.tokenizer import read_tokenizer, special_tokens
 from common.models.transformer import MaskedDiffusionModel, initialize

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from common.config import Config, ConfigError, StageConfig, TelemetryConfig
 from common.errors import NotHereError, UserError
-from common.models.loading import is_hub_name, load_tokenizer, local_model_folder, model_folder
+from common.models.folder import is_hub_name, load_tokenizer, local_model_folder, model_folder
 from learner.stages.corpus import check_sources
 from learner.stages.corpus.hub import HUB
 from learner.stages.starting_model import is_gguf, starting_config

@@ -9,7 +9,7 @@ import yaml
 
 from common.config import Config, ConfigError, load_config, load_stage_config
 from common.config.stages import StageConfig
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from learner.checkpoints import find_checkpoint, require_whole
 from learner.export import export_checkpoint
 from learner.stages.starting_model import needs_starting_model

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from common.ar_ness import decode_order, global_ar_ness, local_ar_ness, never_committed
 from common.config import Config, VllmBackendConfig, load_config
-from common.models.loading import load_tokenizer
+from common.models.folder import load_tokenizer
 from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, Rollout, RolloutGroup, Task
 from common.weights.fence import VersionFence

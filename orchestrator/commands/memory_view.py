@@ -13,7 +13,7 @@ from common.config import Config, StageConfig, VllmBackendConfig
 from common.memory import Estimate, Part
 from common.models.config import ModelConfig
 from common.models.families import ModelError
-from common.models.loading import is_hub_name, local_model_folder
+from common.models.folder import is_hub_name, local_model_folder
 from common.models.published import PUBLISHED
 from learner.memory import STEPPED, largest_micro_batch, learner_memory, stage_memory
 from learner.stages.starting_model import is_gguf, starting_config

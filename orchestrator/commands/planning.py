@@ -15,7 +15,7 @@ from rich.table import Table
 from common.config import Config, ConfigError, load_config
 from common.flops import PEAKS
 from common.models.config import ModelConfig
-from common.models.loading import local_model_folder
+from common.models.folder import local_model_folder
 from common.models.published import PUBLISHED
 from learner.traffic import pass_tokens_sentence
 from orchestrator.commands.numbers import FiniteRange

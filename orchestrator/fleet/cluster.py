@@ -19,7 +19,7 @@ import ray
 
 from common.config import Config, RunSettings
 from common.errors import UserError
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from common.processes import signal_handlers_kept
 from orchestrator.fleet.failure_log import keep
 from orchestrator.fleet.ray_messages import redirect_ray_messages

@@ -16,7 +16,8 @@ from torch import Tensor
 from common.config import Config, ConfigError
 from common.likelihood.registry import make_estimator
 from common.models import runtime
-from common.models.loading import load_model, model_folder
+from common.models.folder import model_folder
+from common.models.loading import load_model
 from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, Task, TrajectoryGroup
 from common.weights.fence import VersionFence

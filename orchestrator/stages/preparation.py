@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.config import StageConfig
 from common.models.config import ModelConfig
-from common.models.loading import load_tokenizer, model_folder
+from common.models.folder import load_tokenizer, model_folder
 from learner.stages.corpus import Corpus, prepare
 from learner.stages.starting_model import make_starting_model, needs_starting_model
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from common.config import StageConfig
 from common.models.config import ModelConfig
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from learner.checkpoints import adopt, load_progress
 from learner.stages.progress import StageProgress
 from orchestrator.attempt import attempt

@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM
 from common.config import PromptSettings
 from common.models.config import ModelConfig
 from common.models.families import ModelError
-from common.models.loading import load_model, load_tokenizer, model_folder, save_model, tokenizer_hash
+from common.models.folder import load_tokenizer, model_folder, tokenizer_hash
+from common.models.loading import load_model, save_model
 from common.models.prompts import PromptEncoder
 from common.models.transformer import MaskedDiffusionModel
 from common.records import Task

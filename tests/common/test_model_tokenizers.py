@@ -12,7 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from common.config import PromptSettings
 from common.models.config import ModelConfig, ModelError
-from common.models.loading import load_model, load_tokenizer, save_model
+from common.models.folder import load_tokenizer
+from common.models.loading import load_model, save_model
 from common.models.prompts import PromptEncoder
 from common.models.transformer import MaskedDiffusionModel
 from tests.common.family_folders import DREAM, LLADA, llada_weights, publish, stock_llama

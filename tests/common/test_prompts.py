@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from common.config import PromptSettings
 from common.models.families import ModelError
-from common.models.loading import load_tokenizer
+from common.models.folder import load_tokenizer
 from common.models.prompts import PromptEncoder
 from common.records import Task
 from reward_service.extraction import format_score, program_of

@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from common.models import checkpoint as module
-from common.models.loading import load_model, model_folder, save_model
+from common.models.folder import model_folder
+from common.models.loading import load_model, save_model
 from common.models.transformer import MaskedDiffusionModel
 
 MakeModel = Callable[..., MaskedDiffusionModel]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from common.models.loading import model_folder, save_model
+from common.models.folder import model_folder
+from common.models.loading import save_model
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel
 

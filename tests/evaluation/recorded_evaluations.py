@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from common.config import ModelSection
-from common.models.loading import load_tokenizer
+from common.models.folder import load_tokenizer
 from common.records import Sampler
 from evaluation.analysis.first_steps import FirstSteps, StepConfidence
 from evaluation.completers.interface import TokenConfidence

@@ -14,7 +14,8 @@ from common.likelihood.elbo_quadrature import QuadratureElboEstimator
 from common.likelihood.full_mask import FullMaskEstimator
 from common.likelihood.random_mask import RandomMaskEstimator
 from common.likelihood.views import Estimator, Text
-from common.models.loading import load_model, load_tokenizer
+from common.models.folder import load_tokenizer
+from common.models.loading import load_model
 from evaluation.mask_outcomes import parts_of
 from evaluation.token_log_probs import token_log_probs
 from evaluation.variance import CONTENDERS, Analysis, Comparison, EstimatorRow, Figure

@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 from common.config import dump_config, load_config
 from common.config.stages import CorpusConfig, CorpusSource, StageConfig, StageLearnerConfig, StageModelConfig
 from common.models.families import ModelError
-from common.models.loading import load_model, model_folder, save_model
+from common.models.folder import model_folder
+from common.models.loading import load_model, save_model
 from learner.checkpoints import CheckpointError, Checkpoints, Ranks
 from learner.export import export_checkpoint, export_model
 from learner.progress import Progress

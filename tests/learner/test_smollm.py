@@ -10,7 +10,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from common.config.stages import StageModelConfig
-from common.models.loading import load_model, load_tokenizer
+from common.models.folder import load_tokenizer
+from common.models.loading import load_model
 from common.models.packing import Packing
 from learner.stages.starting_model import make_starting_model
 

@@ -15,7 +15,8 @@ from common.config.stages import Stage, StageConfig, StageModelConfig
 from common.disk import DiskError
 from common.models.config import ModelConfig
 from common.models.families import ModelError
-from common.models.loading import load_model, load_tokenizer, save_model
+from common.models.folder import load_tokenizer
+from common.models.loading import load_model, save_model
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel, initialize
 from learner.stages.starting_model import make_starting_model, needs_starting_model

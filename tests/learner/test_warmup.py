@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from common.models.loading import load_model, load_tokenizer
+from common.models.folder import load_tokenizer
+from common.models.loading import load_model
 from learner.warm_start.synthetic import generate
 from learner.warm_start.warm_up import WarmUp, warm_up
 

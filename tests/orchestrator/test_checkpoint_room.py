@@ -8,7 +8,7 @@ import pytest
 
 from common.config import Config, ConfigError, load_config
 from common.models.config import ModelConfig
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from orchestrator.checkpoint_room import check_room, room_sentence
 from tests.disks import small_disk
 

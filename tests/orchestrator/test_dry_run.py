@@ -10,7 +10,7 @@ import pytest
 import wandb
 from click.testing import CliRunner, Result
 
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from orchestrator.commands.main import main
 from tests.common.tasks.task_rows import OWN, write
 

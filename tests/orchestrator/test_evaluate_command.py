@@ -17,7 +17,7 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from evaluation.samples import Sample
 from orchestrator.commands.main import main
 from tests.learner.causal_folders import causal_folder

@@ -8,7 +8,7 @@ import pytest
 
 from common.config import PromptSettings
 from common.likelihood.views import SampleKey, Text
-from common.models.loading import load_tokenizer
+from common.models.folder import load_tokenizer
 from common.models.prompts import PromptEncoder
 from common.records import PromptGroup, Purpose, RolloutGroup
 from common.weights.fence import FenceTimeoutError, VersionFence

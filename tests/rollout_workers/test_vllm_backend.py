@@ -24,7 +24,8 @@ from common.errors import UserError
 from common.likelihood.registry import make_estimator
 from common.likelihood.views import SampleKey, Text
 from common.models.config import ModelConfig
-from common.models.loading import load_model, model_folder, save_model
+from common.models.folder import model_folder
+from common.models.loading import load_model, save_model
 from common.models.transformer import MaskedDiffusionModel, initialize
 from common.records import Completion, NoiseKey, Sampler
 from common.sampler import DECODERS

@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from common.heartbeat import LEAVING
-from common.models.loading import model_folder
+from common.models.folder import model_folder
 from learner.checkpoints import latest_checkpoint, newest_whole
 from learner.disk import bytes_in
 from orchestrator.fleet.embedded_redis import EmbeddedRedis

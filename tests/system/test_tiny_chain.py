@@ -15,7 +15,8 @@ import torch
 from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from common.models.loading import load_model, load_tokenizer
+from common.models.folder import load_tokenizer
+from common.models.loading import load_model
 from common.processes import die_with_parent
 from orchestrator.commands.main import main
 

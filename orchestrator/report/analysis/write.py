@@ -11,7 +11,7 @@ from typing import Any
 
 from common.models.causal import CausalModel, is_causal_model
 from common.models.families import ModelError
-from common.models.loading import load_tokenizer
+from common.models.folder import load_tokenizer
 from evaluation.analysis.program import Program, check_task, program_of, same_task
 from evaluation.analysis.side import Side, Topic
 from orchestrator.report.analysis.missing import Missing

@@ -16,7 +16,8 @@ from common.config import Config, RolloutConfig, VllmBackendConfig
 from common.likelihood.views import Text, Views
 from common.models.config import ModelConfig
 from common.models.families import ModelError, family_named
-from common.models.loading import load_model, model_folder
+from common.models.folder import model_folder
+from common.models.loading import load_model
 from common.models.shapes import parameter_shapes
 from common.weights.broadcast_group import BroadcastError, CalledOffError, Plan
 from common.weights.buckets import WeightsError

@@ -8,7 +8,7 @@ import pytest
 
 from common.config import PromptSettings
 from common.models.config import ModelConfig
-from common.models.loading import load_tokenizer, model_folder
+from common.models.folder import load_tokenizer, model_folder
 from common.models.prompts import PromptEncoder
 from common.models.tokenizer import read_tokenizer
 from common.records import Task

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from common.models.config import ModelConfig
-from common.models.loading import load_tokenizer, model_folder
+from common.models.folder import load_tokenizer, model_folder
 from learner.stages.corpus import Corpus
 from learner.stages.corpus.files import files_of
 from learner.stages.segments import Segment
