@@ -24,14 +24,14 @@ from torch import Tensor
 
 from common.actors import WatchedActor, as_remote
 from common.config import Config
-from common.weights.broadcast_group import Plan
-from common.weights.buckets import WeightsUpdate, plan_layout
+from common.weights.buckets import plan_layout
 from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
 from common.weights.loader import LocalWeights, WeightsLoader
 from common.weights.location import Location
+from common.weights.messages import Offer, Plan, Publication, WeightsUpdate
 from common.weights.planner import Transport
-from common.weights.publisher import Offer, Publication, Publisher
+from common.weights.publisher import Publisher
 from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT, local_ray
 from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.pool import PoolSpec, WorkerPool

@@ -16,10 +16,10 @@ from common.models.loading import load_model
 from common.records import TrajectoryGroup
 from common.streams import TRAJECTORIES, Consumer, Streams, actor_patience, open_client
 from common.turns import Turn
-from common.weights.broadcast_group import Plan
 from common.weights.buckets import plan_layout
 from common.weights.location import Location
-from common.weights.publisher import Offer, Publication, Publisher
+from common.weights.messages import Offer, Plan, Publication
+from common.weights.publisher import Publisher
 from learner.checkpoints import load_progress
 from learner.collector import Collector
 from learner.deepspeed_rank import DeepSpeedRank

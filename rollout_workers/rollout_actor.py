@@ -13,12 +13,10 @@ from common.records import RolloutGroup
 from common.streams import PROMPTS, Consumer, Streams, actor_patience, open_client
 from common.telemetry import Telemetry, endpoint_host
 from common.turns import Turn
-from common.weights.broadcast_group import Plan
-from common.weights.buckets import WeightsUpdate
-from common.weights.comparison import Verification
 from common.weights.fence import VersionFence
 from common.weights.loader import WeightsLoader
 from common.weights.location import Location
+from common.weights.messages import Plan, Verification, WeightsUpdate
 from rollout_workers.backends.interface import Backend
 from rollout_workers.backends.registry import build_backend
 from rollout_workers.compilation import expected_completions

@@ -19,11 +19,10 @@ from common.heartbeat import Heartbeat
 from common.models import runtime
 from common.models.loading import load_model
 from common.records import Completion, Sampler
-from common.weights.broadcast_group import Plan
-from common.weights.buckets import WeightsUpdate
 from common.weights.fence import VersionFence
 from common.weights.loader import WeightsLoader
 from common.weights.location import Location
+from common.weights.messages import Plan, WeightsUpdate
 from learner.mismatch import mismatch
 from rollout_workers.backends.interface import Backend
 from rollout_workers.backends.registry import build_backend

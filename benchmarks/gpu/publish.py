@@ -11,8 +11,10 @@ import torch
 from benchmarks.measure import seconds
 from common.config import Config
 from common.models.transformer import MaskedDiffusionModel
-from common.weights.buckets import Manifest, fill_buckets, overwrite, plan_layout, read_buckets
-from common.weights.segments import Segments, SharedBuckets, SharedReader
+from common.weights.buckets import fill_buckets, overwrite, plan_layout, read_buckets
+from common.weights.layout import Manifest
+from common.weights.messages import SharedBuckets
+from common.weights.segments import Segments, SharedReader
 
 _GIB = 2**30
 _DEADLINE = 120.0

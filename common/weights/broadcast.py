@@ -18,15 +18,15 @@ from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import Store
 
-from common.weights.broadcast_group import BroadcastError, CalledOffError, Group, Place, Plan, torch_errors
-from common.weights.buckets import Manifest, check_bucket
+from common.weights.broadcast_group import Group, Place, torch_errors
+from common.weights.buckets import check_bucket
+from common.weights.layout import Manifest
 from common.weights.location import Location
+from common.weights.messages import GRACE_SECONDS, BroadcastError, CalledOffError, Plan
 
 #: Seconds in which every receiver has to let go of its weights, between two denoising steps or two batches. The
 #: learner waits no longer for a receiver in a long batch: it calls the broadcast off.
 READY_SECONDS = 5.0
-#: Seconds after a failure in which a rank that is alive reports that it has ended the broadcast.
-GRACE_SECONDS = 5.0
 
 
 class Sender:

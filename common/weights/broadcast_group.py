@@ -6,45 +6,20 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
+from common.weights.messages import BroadcastError, Plan
+
 #: Seconds between two questions of a waiting rank whether another has failed: gloo does not always wake it.
 _ASK_SECONDS = 0.2
 _POLL_SECONDS = 0.0005
 _LONGEST_POLL_SECONDS = 0.005
-
-
-class BroadcastError(RuntimeError):
-    """A broadcast did not reach everybody; the message names the silent members, where they are known."""
-
-
-class CalledOffError(BroadcastError):
-    """A broadcast was called off before this member had received any weights: it holds those that it held."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A group to broadcast in: the sender is rank 0 and ``members`` are the others, in order.
-
-    The group is kept for as long as plans are equal. ``key`` tells groups of the same sender apart;
-    ``address`` is that of the sender's store.
-    """
-
-    key: str
-    address: tuple[str, int]
-    members: tuple[str, ...]
-    backend: Literal["gloo", "nccl"]
-
-    def rank(self, member: str) -> int:
-        """Return the rank of a member, by its name."""
-        return 1 + self.members.index(member)
 
 
 class Place:

@@ -7,14 +7,8 @@ keyed by version and place: a bucket of another version, or in another one's pla
 from __future__ import annotations
 
 import ctypes
-import json
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,96 +16,15 @@ import torch
 from torch import Tensor
 
 from common.weights.checksum import checksum
+from common.weights.layout import PAGE_BYTES, SEAL_BYTES, Entry, Layout, Manifest, WeightsError, lay_out
 
 #: A bucket as the object store holds it: bytes [size].
 Bucket = npt.NDArray[np.uint8]
 
 _TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
-_SEAL_BYTES = 8
-#: Bytes; fits every type that a parameter or the seal is viewed as.
-_ALIGNMENT = 8
-_PAGE_BYTES = 4096
 #: So little ahead of its source in a page, a target slows memcpy down to a third.
 _TOO_NEAR_BYTES = 1024
-
-
-class WeightsError(RuntimeError):
-    """Buckets or parameters do not match their manifest."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A parameter in a bucket, ``offset`` bytes from its start."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    offset: int
-
-    @property
-    def end(self) -> int:
-        return self.offset + math.prod(self.shape) * self.dtype.itemsize
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where every parameter lies: ``buckets[b]`` lists what is in bucket b, in the order of the model."""
-
-    buckets: tuple[tuple[Entry, ...], ...]
-
-    @cached_property
-    def sizes(self) -> tuple[int, ...]:
-        """Bytes of each bucket, its seal included."""
-        return tuple(_aligned(entries[-1].end) + _SEAL_BYTES for entries in self.buckets)
-
-    @cached_property
-    def starts(self) -> tuple[int, ...]:
-        """Where each bucket begins, in bytes, if they lie one after another, each from a page on."""
-        pages = (-(-size // _PAGE_BYTES) * _PAGE_BYTES for size in self.sizes[:-1])
-        return tuple(accumulate(pages, initial=0))
-
-    def cut(self, bucket_bytes: int) -> Layout:
-        """Lay the same parameters out in buckets of about another size."""
-        return _laid_out(((e.name, e.shape, e.dtype) for bucket in self.buckets for e in bucket), bucket_bytes)
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The contents of a sequence of buckets: the version of the weights and their layout."""
-
-    version: int
-    layout: Layout
-
-    def encode(self) -> bytes:
-        buckets = [[[e.name, e.shape, _NAMES[e.dtype], e.offset] for e in b] for b in self.layout.buckets]
-        return json.dumps({"version": self.version, "buckets": buckets}, separators=(",", ":")).encode()
-
-    @classmethod
-    def decode(cls, text: bytes) -> Manifest:
-        """Parse what :meth:`encode` writes. Raises :class:`WeightsError` for anything else."""
-        try:
-            values = json.loads(text)
-            buckets = tuple(
-                tuple(Entry(name, tuple(shape), _TYPES[dtype], offset) for name, shape, dtype, offset in bucket)
-                for bucket in values["buckets"]
-            )
-            return cls(values["version"], Layout(buckets))
-        except (ValueError, KeyError, TypeError) as error:
-            raise WeightsError(f"not a manifest of weights: {text[:80]!r}") from error
-
-
-@dataclass(frozen=True)
-class WeightsUpdate:
-    """A manifest and where its buckets are: references of the object store, or memory that is shared
-    (:class:`~common.weights.segments.SharedBuckets`).
-
-    ``published``: Unix time at which the learner began to publish them.
-    """
-
-    manifest: Manifest
-    buckets: Any
-    published: float = 0.0
 
 
 def plan_layout(
@@ -121,19 +34,7 @@ def plan_layout(
 
     ``types`` says, by name, in which type a parameter travels; of the tensors only the shapes matter.
     """
-    return _laid_out(((name, tuple(tensor.shape), types[name]) for name, tensor in parameters), bucket_bytes)
-
-
-def _laid_out(parameters: Iterable[tuple[str, tuple[int, ...], torch.dtype]], bucket_bytes: int) -> Layout:
-    buckets: list[list[Entry]] = []
-    for name, shape, dtype in parameters:
-        size = math.prod(shape) * dtype.itemsize
-        offset = _aligned(buckets[-1][-1].end) if buckets else 0
-        if not buckets or offset + size > bucket_bytes:
-            buckets.append([])
-            offset = 0
-        buckets[-1].append(Entry(name, shape, dtype, offset))
-    return Layout(tuple(map(tuple, buckets)))
+    return lay_out(((name, tuple(tensor.shape), _NAMES[types[name]]) for name, tensor in parameters), bucket_bytes)
 
 
 def fill_buckets(
@@ -224,7 +125,7 @@ def _copy(target: Tensor, source: Tensor) -> None:
     target, source = target.detach(), source.detach()
     plain = all(one.device.type == "cpu" and one.is_contiguous() for one in (target, source))
     # A processor takes what is read for what was just written where the lower bits of the addresses are the same.
-    ahead = (target.data_ptr() - source.data_ptr()) % _PAGE_BYTES
+    ahead = (target.data_ptr() - source.data_ptr()) % PAGE_BYTES
     if plain and target.dtype == source.dtype and torch.get_num_threads() == 1 and not 0 < ahead < _TOO_NEAR_BYTES:
         ctypes.memmove(target.data_ptr(), source.data_ptr(), target.nbytes)
     else:
@@ -232,7 +133,7 @@ def _copy(target: Tensor, source: Tensor) -> None:
 
 
 def _view(bucket: Tensor, entry: Entry) -> Tensor:
-    return bucket[entry.offset : entry.end].view(entry.dtype).view(entry.shape)
+    return bucket[entry.offset : entry.end].view(_TYPES[entry.dtype]).view(entry.shape)
 
 
 def _shared_by_all(layout: Layout) -> Callable[[int], Tensor]:
@@ -242,13 +143,9 @@ def _shared_by_all(layout: Layout) -> Callable[[int], Tensor]:
 
 
 def _seal(bucket: Tensor) -> Tensor:
-    return bucket[-_SEAL_BYTES:].view(torch.int64)[0]
+    return bucket[-SEAL_BYTES:].view(torch.int64)[0]
 
 
 def _checksum(manifest: Manifest, number: int, bucket: Tensor) -> Tensor:
     key = (manifest.version << 20) + number
-    return checksum(bucket[:-_SEAL_BYTES], key)
-
-
-def _aligned(offset: int) -> int:
-    return -(-offset // _ALIGNMENT) * _ALIGNMENT
+    return checksum(bucket[:-SEAL_BYTES], key)

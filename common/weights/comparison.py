@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from common.weights.buckets import overwrite
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What a comparison with published weights found: ``differing`` names the tensors that are not the same bits.
-
-    ``reloaded``: they had been overwritten and loaded again. ``tensors`` and ``bytes`` are all that were compared.
-    """
-
-    version: int
-    reloaded: bool
-    tensors: int
-    bytes: int
-    seconds: float
-    differing: tuple[str, ...]
 
 
 class HeldTensors:

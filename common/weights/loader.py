@@ -14,12 +14,18 @@ from torch import Tensor
 
 from common.heartbeat import Heartbeat
 from common.weights.broadcast import Receiver
-from common.weights.broadcast_group import CalledOffError, Plan
-from common.weights.buckets import WeightsUpdate, read_buckets, stored_buckets
-from common.weights.comparison import Verification
+from common.weights.buckets import read_buckets, stored_buckets
 from common.weights.fence import VersionFence
 from common.weights.location import Location
-from common.weights.segments import SharedBuckets, SharedReader, WeightsGoneError
+from common.weights.messages import (
+    CalledOffError,
+    Plan,
+    SharedBuckets,
+    Verification,
+    WeightsGoneError,
+    WeightsUpdate,
+)
+from common.weights.segments import SharedReader
 
 
 class Weights(Protocol):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal, Protocol
 
-from common.weights.broadcast_group import Plan
 from common.weights.location import Location
-from common.weights.publisher import Offer, Publication
+from common.weights.messages import Offer, Plan, Publication
 
 Transport = Literal["auto", "object_store", "collective"]
 

@@ -14,40 +14,15 @@ import ray
 from torch import Tensor
 
 from common.weights.broadcast import Sender
-from common.weights.broadcast_group import Plan
-from common.weights.buckets import Layout, Manifest, WeightsUpdate, fill_buckets
+from common.weights.buckets import fill_buckets
 from common.weights.device_buckets import DeviceBuckets
+from common.weights.layout import Layout, Manifest
 from common.weights.location import Location
-from common.weights.segments import (
-    NoRoomError,
-    Segment,
-    Segments,
-    SharedBuckets,
-    SharedReader,
-    WeightsGoneError,
-    segment_bytes,
-)
+from common.weights.messages import Offer, Plan, Publication, SharedBuckets, WeightsGoneError, WeightsUpdate
+from common.weights.segments import NoRoomError, Segment, Segments, SharedReader, segment_bytes
 
 #: What receivers that read shared memory wait for at a time; two of it fit a processor's cache.
 _SHARED_BUCKET_BYTES = 8 << 20
-
-
-@dataclass(frozen=True)
-class Publication:
-    """A published update. ``failure`` is why its broadcast did not reach everybody; None if it did, or without
-    one."""
-
-    update: WeightsUpdate
-    failure: str | None = None
-
-
-@dataclass(frozen=True)
-class Offer:
-    """An update that is about to be published, where receivers will find it; None and a reason where there is no
-    shared memory for it."""
-
-    update: WeightsUpdate | None
-    reason: str = ""
 
 
 @dataclass(frozen=True)

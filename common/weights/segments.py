@@ -17,7 +17,6 @@ import time
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,9 @@ import torch
 from torch import Tensor
 
 from common.weights import futex
-from common.weights.broadcast_group import BroadcastError
-from common.weights.buckets import Layout, Manifest, check_bucket
+from common.weights.buckets import check_bucket
+from common.weights.layout import Layout, Manifest
+from common.weights.messages import BroadcastError, SharedBuckets, WeightsGoneError
 
 #: Bytes before the first bucket: int64 words, of which those below are used. Buckets begin half-way in a page: a
 #: large tensor begins near the start of one, and copies either way are fast (``buckets._TOO_NEAR_BYTES``).
@@ -48,30 +48,6 @@ _SPARE_SHARE = 0.1
 
 class NoRoomError(RuntimeError):
     """There is no memory for a segment, or all are in use; the message says which."""
-
-
-class WeightsGoneError(RuntimeError):
-    """An update was written over, or its sender has ended, before the first of it was read."""
-
-
-@dataclass(frozen=True)
-class SharedBuckets:
-    """Where the buckets of an update are: a segment that process ``process`` of machine ``node`` has open.
-
-    ``key`` tells segments apart and ``serial`` the updates that were in one. ``owner`` is the sending actor, or
-    None; it puts them into the object store for a receiver on another machine (``stored_weights``).
-    """
-
-    node: str
-    process: int
-    descriptor: int
-    key: int
-    serial: int
-    owner: Any = None
-
-    @property
-    def path(self) -> str:
-        return f"/proc/{self.process}/fd/{self.descriptor}"
 
 
 class Segment:

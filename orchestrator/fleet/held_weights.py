@@ -9,10 +9,8 @@ import ray
 from ray.exceptions import ObjectLostError
 
 from common.turns import Turn
-from common.weights.broadcast_group import BroadcastError, CalledOffError, Plan
-from common.weights.comparison import Verification
 from common.weights.fence import FenceTimeoutError
-from common.weights.segments import WeightsGoneError
+from common.weights.messages import BroadcastError, CalledOffError, Plan, Verification, WeightsGoneError
 from orchestrator.fleet.calls import outcome, raised
 from orchestrator.fleet.published import NumberedUpdate
 from orchestrator.fleet.weights_check import WeightsCheck

@@ -11,10 +11,8 @@ import ray
 from common.config import Config
 from common.streams import StreamError
 from common.turns import Turn
-from common.weights.broadcast import GRACE_SECONDS
-from common.weights.broadcast_group import Plan
 from common.weights.location import Location
-from common.weights.publisher import Offer, Publication
+from common.weights.messages import GRACE_SECONDS, Offer, Plan, Publication
 from learner.learner_loop import StepReport
 from learner.source import Lacking
 from orchestrator.fleet.rank_group import RankGroup

@@ -10,8 +10,7 @@ from pathlib import Path
 from common.actors import own_node
 from common.config import DeadlinesConfig
 from common.turns import Turn
-from common.weights.broadcast_group import Plan
-from common.weights.buckets import WeightsUpdate
+from common.weights.messages import Plan, WeightsUpdate
 from common.weights.planner import BroadcastPlanner, Transport, WeightsSource
 from orchestrator.fleet.failures import FailureAttribution, lost_nodes
 from orchestrator.fleet.health import Health, RestartBudget, StartupBarrier, WorkerHealth

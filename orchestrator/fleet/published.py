@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.weights.buckets import WeightsUpdate
-from common.weights.segments import SharedBuckets
+from common.weights.messages import SharedBuckets, WeightsUpdate
 
 
 @dataclass(frozen=True)

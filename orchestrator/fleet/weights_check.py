@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.errors import RunFailedError
-from common.weights.comparison import Verification
+from common.weights.messages import Verification
 
 _NAMES_SHOWN = 5
 

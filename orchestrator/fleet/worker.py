@@ -9,8 +9,8 @@ import ray
 
 from common.config import DeadlinesConfig
 from common.turns import Turn
-from common.weights.broadcast_group import Plan
 from common.weights.location import Location
+from common.weights.messages import Plan
 from common.weights.planner import members_of
 from orchestrator.fleet.attempts import Attempt
 from orchestrator.fleet.calls import outcome

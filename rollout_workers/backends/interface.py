@@ -11,8 +11,8 @@ from torch import Tensor
 from common.config import RolloutConfig
 from common.likelihood.views import Text, Views
 from common.records import Sampler
-from common.weights.broadcast_group import Plan
 from common.weights.location import Location
+from common.weights.messages import Plan
 from rollout_workers.engine import Finished
 from rollout_workers.requests import Request
 

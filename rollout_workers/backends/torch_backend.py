@@ -9,9 +9,9 @@ from torch import Tensor
 
 from common.config import Config, RolloutConfig
 from common.likelihood.views import Text, Views
-from common.weights.broadcast_group import Plan
 from common.weights.loader import LocalWeights
 from common.weights.location import Location
+from common.weights.messages import Plan
 from rollout_workers.compilation import scored_logits
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.engine import DenoisingEngine, load_denoiser

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from common.weights.broadcast import Receiver, Sender
-from common.weights.broadcast_group import BroadcastError, Plan
-from common.weights.buckets import Manifest, fill_buckets, plan_layout, read_buckets
+from common.weights.buckets import fill_buckets, plan_layout, read_buckets
+from common.weights.layout import Manifest
 from common.weights.location import Location
+from common.weights.messages import BroadcastError, Plan
 from tests.forkserver import forkserver
 
 HERE = Location("node", "127.0.0.1", "")

@@ -18,21 +18,13 @@ from torch import Tensor
 
 from common.heartbeat import Heartbeat
 from common.weights import futex
-from common.weights.broadcast_group import BroadcastError
-from common.weights.buckets import Layout, Manifest, WeightsError, WeightsUpdate, fill_buckets, plan_layout
+from common.weights.buckets import fill_buckets, plan_layout
 from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
+from common.weights.layout import Layout, Manifest, WeightsError
 from common.weights.loader import LocalWeights, WeightsLoader
-from common.weights.segments import (
-    NoRoomError,
-    OpenUpdate,
-    Segment,
-    Segments,
-    SharedBuckets,
-    SharedReader,
-    WeightsGoneError,
-    segment_bytes,
-)
+from common.weights.messages import BroadcastError, SharedBuckets, WeightsGoneError, WeightsUpdate
+from common.weights.segments import NoRoomError, OpenUpdate, Segment, Segments, SharedReader, segment_bytes
 from tests.forkserver import forkserver
 
 LONG = 30.0

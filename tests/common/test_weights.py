@@ -9,16 +9,8 @@ import torch
 from torch import Tensor
 
 from common.models.transformer import MaskedDiffusionModel
-from common.weights.buckets import (
-    Bucket,
-    Manifest,
-    WeightsError,
-    fill_buckets,
-    overwrite,
-    plan_layout,
-    read_buckets,
-    stored_buckets,
-)
+from common.weights.buckets import Bucket, fill_buckets, overwrite, plan_layout, read_buckets, stored_buckets
+from common.weights.layout import Manifest, WeightsError
 from rollout_workers.denoiser import TorchDenoiser
 
 MakeModel = Callable[..., MaskedDiffusionModel]

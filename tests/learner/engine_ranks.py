@@ -17,7 +17,8 @@ from common.config import GrpoConfig, LearnerConfig, OptimizerConfig
 from common.likelihood.registry import make_estimator
 from common.models.storages import MovedStorages, distinct_storages
 from common.records import NoiseKey, Rollout, TrajectoryGroup
-from common.weights.buckets import Manifest, fill_buckets, plan_layout, read_buckets
+from common.weights.buckets import fill_buckets, plan_layout, read_buckets
+from common.weights.layout import Manifest
 from learner.checkpoints import CheckpointError
 from learner.divergence import first_not_finite
 from learner.held_tensors import held_tensors

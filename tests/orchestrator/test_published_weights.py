@@ -7,7 +7,8 @@ import weakref
 
 import pytest
 
-from common.weights.buckets import Layout, Manifest, WeightsUpdate
+from common.weights.layout import Layout, Manifest
+from common.weights.messages import WeightsUpdate
 from orchestrator.fleet.published import PublishedWeights
 
 

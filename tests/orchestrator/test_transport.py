@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from common.weights.broadcast_group import Plan
 from common.weights.location import Location
+from common.weights.messages import Plan, Publication
 from common.weights.planner import BroadcastPlanner, members_of
-from common.weights.publisher import Publication
 
 ADDRESS = ("10.0.0.1", 4321)
 

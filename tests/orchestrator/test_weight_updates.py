@@ -17,9 +17,8 @@ import ray
 
 from common.actors import WatchedActor
 from common.config import DeadlinesConfig
-from common.weights.broadcast_group import Plan
-from common.weights.buckets import WeightsUpdate
 from common.weights.location import Location
+from common.weights.messages import Plan, WeightsUpdate
 from common.weights.planner import Transport
 from orchestrator.fleet import learner_group
 from orchestrator.fleet.cluster import local_ray

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.weights.comparison import Verification
+from common.weights.messages import Verification
 from orchestrator.fleet.weights_check import Verified, WeightsCheck, WeightsDifferError
 
 

@@ -18,12 +18,11 @@ from torch import Tensor
 from benchmarks.weights import MadeUpRank, ReceivingWorker, Settings
 from common.actors import as_remote
 from common.config import Config, DeadlinesConfig
-from common.weights.broadcast_group import Plan
-from common.weights.buckets import WeightsUpdate
-from common.weights.comparison import HeldTensors, Verification
+from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
 from common.weights.loader import LocalWeights, WeightsLoader
 from common.weights.location import Location
+from common.weights.messages import Plan, Verification, WeightsUpdate
 from common.weights.planner import Transport
 from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.pool import PoolSpec, WorkerPool

@@ -13,7 +13,7 @@ from common import rng
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel
 from common.records import Completion, NoiseKey, Sampler
-from common.weights.buckets import WeightsError
+from common.weights.layout import WeightsError
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.engine import DenoisingEngine
 from rollout_workers.kernels import Kernels

@@ -15,12 +15,13 @@ from common.heartbeat import Heartbeat
 from common.weights import broadcast as broadcasting
 from common.weights import loader as loading
 from common.weights.broadcast import Sender
-from common.weights.broadcast_group import CalledOffError, Plan
-from common.weights.buckets import Manifest, WeightsError, WeightsUpdate, fill_buckets, overwrite, plan_layout
+from common.weights.buckets import fill_buckets, overwrite, plan_layout
 from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
+from common.weights.layout import Manifest, WeightsError
 from common.weights.loader import LocalWeights, WeightsLoader
 from common.weights.location import Location
+from common.weights.messages import CalledOffError, Plan, WeightsUpdate
 
 HERE = Location("node", "127.0.0.1", "")
 NAMES = ("a", "b", "c")

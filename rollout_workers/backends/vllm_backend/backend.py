@@ -19,9 +19,9 @@ from common.models.families import ModelError, family_named
 from common.models.folder import model_folder
 from common.models.loading import load_model
 from common.models.shapes import parameter_shapes
-from common.weights.broadcast_group import BroadcastError, CalledOffError, Plan
-from common.weights.buckets import WeightsError
+from common.weights.layout import WeightsError
 from common.weights.location import Location
+from common.weights.messages import BroadcastError, CalledOffError, Plan
 from rollout_workers.backends.vllm_backend.errors import VllmError
 from rollout_workers.backends.vllm_backend.extension import Failure, Settings
 from rollout_workers.backends.vllm_backend.limits import check_limits

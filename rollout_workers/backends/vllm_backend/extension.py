@@ -20,9 +20,9 @@ from common.likelihood.views import Text, Views
 from common.models.config import ModelConfig
 from common.records import Sampler
 from common.weights.broadcast import Receiver
-from common.weights.broadcast_group import BroadcastError, Plan
 from common.weights.buckets import read_buckets
 from common.weights.location import Location, own_gpu
+from common.weights.messages import BroadcastError, Plan
 from rollout_workers.backends.vllm_backend.denoiser import VllmDenoiser
 from rollout_workers.backends.vllm_backend.held_weights import HeldWeights
 from rollout_workers.backends.vllm_backend.names import get_tp_group

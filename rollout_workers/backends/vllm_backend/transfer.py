@@ -19,7 +19,7 @@ from torch import Tensor
 
 from common.models.config import ModelConfig
 from common.models.shapes import parameter_shapes
-from common.weights.buckets import WeightsError
+from common.weights.layout import WeightsError
 from rollout_workers.backends.vllm_backend.names import (
     WeightTransferEngine,
     WeightTransferInitInfo,

@@ -1,0 +1,101 @@
+"""How weights lie in the buckets in which they travel: names, types and places, and nothing that needs torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+#: Bytes of one value, by the name of each type in which parameters travel.
+ITEM_BYTES = {"float32": 4, "bfloat16": 2}
+SEAL_BYTES = 8
+#: Bytes; fits every type that a parameter or the seal is viewed as.
+_ALIGNMENT = 8
+PAGE_BYTES = 4096
+
+
+class WeightsError(RuntimeError):
+    """Buckets or parameters do not match their manifest."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A parameter in a bucket, ``offset`` bytes from its start; ``dtype`` is one of :data:`ITEM_BYTES`."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    offset: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + math.prod(self.shape) * ITEM_BYTES[self.dtype]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where every parameter lies: ``buckets[b]`` lists what is in bucket b, in the order of the model."""
+
+    buckets: tuple[tuple[Entry, ...], ...]
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Bytes of each bucket, its seal included."""
+        return tuple(_aligned(entries[-1].end) + SEAL_BYTES for entries in self.buckets)
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Where each bucket begins, in bytes, if they lie one after another, each from a page on."""
+        pages = (-(-size // PAGE_BYTES) * PAGE_BYTES for size in self.sizes[:-1])
+        return tuple(accumulate(pages, initial=0))
+
+    def cut(self, bucket_bytes: int) -> Layout:
+        """Lay the same parameters out in buckets of about another size."""
+        return lay_out(((e.name, e.shape, e.dtype) for bucket in self.buckets for e in bucket), bucket_bytes)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of a sequence of buckets: the version of the weights and their layout."""
+
+    version: int
+    layout: Layout
+
+    def encode(self) -> bytes:
+        buckets = [[[e.name, e.shape, e.dtype, e.offset] for e in b] for b in self.layout.buckets]
+        return json.dumps({"version": self.version, "buckets": buckets}, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, text: bytes) -> Manifest:
+        """Parse what :meth:`encode` writes. Raises :class:`WeightsError` for anything else."""
+        try:
+            values = json.loads(text)
+            buckets = tuple(
+                tuple(Entry(name, tuple(shape), dtype, offset) for name, shape, dtype, offset in bucket)
+                for bucket in values["buckets"]
+            )
+            if unknown := {entry.dtype for bucket in buckets for entry in bucket} - ITEM_BYTES.keys():
+                raise ValueError(f"unknown types {unknown}")
+            return cls(values["version"], Layout(buckets))
+        except (ValueError, KeyError, TypeError) as error:
+            raise WeightsError(f"not a manifest of weights: {text[:80]!r}") from error
+
+
+def lay_out(parameters: Iterable[tuple[str, tuple[int, ...], str]], bucket_bytes: int) -> Layout:
+    """Lay out names, shapes and types in buckets of about ``bucket_bytes``; a larger parameter gets its own."""
+    buckets: list[list[Entry]] = []
+    for name, shape, dtype in parameters:
+        size = math.prod(shape) * ITEM_BYTES[dtype]
+        offset = _aligned(buckets[-1][-1].end) if buckets else 0
+        if not buckets or offset + size > bucket_bytes:
+            buckets.append([])
+            offset = 0
+        buckets[-1].append(Entry(name, shape, dtype, offset))
+    return Layout(tuple(map(tuple, buckets)))
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // _ALIGNMENT) * _ALIGNMENT
