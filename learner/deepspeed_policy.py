@@ -14,7 +14,7 @@ from common.config import EngineConfig
 from learner.checkpoints import CheckpointError
 from learner.collectives import full_parameters, master_parameters
 from learner.deepspeed_settings import deepspeed_settings
-from learner.divergence import first_not_finite
+from learner.finite import first_not_finite
 from learner.optimizer import make_optimizer, set_learning_rate
 from learner.policy import Policy
 from learner.preparation import merged_parameters

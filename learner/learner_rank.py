@@ -10,24 +10,17 @@ from typing import Any
 import ray
 
 from common.config import Config
-from common.likelihood.registry import make_estimator
-from common.models import runtime
-from common.models.loading import load_model
 from common.records import TrajectoryGroup
 from common.streams import TRAJECTORIES, Consumer, Streams, actor_patience, open_client
 from common.turns import Turn
-from common.weights.buckets import plan_layout
 from common.weights.location import Location
 from common.weights.messages import Offer, Plan, Publication
-from common.weights.publisher import Publisher
 from learner.checkpoints import load_progress
 from learner.collector import Collector
 from learner.deepspeed_rank import DeepSpeedRank
 from learner.learner_loop import LearnerLoop, StepReport
 from learner.mismatch import MismatchMeter
-from learner.objectives.registry import make_objective
 from learner.progress import Progress
-from learner.sleeper import Sleeper
 from learner.source import Lacking, TrajectorySource
 
 
@@ -36,33 +29,25 @@ class LearnerRank(DeepSpeedRank):
 
     def __init__(self, config: Config, run_id: str, redis_url: str, rank: int) -> None:
         super().__init__(config, run_id, rank)
+        # torch and DeepSpeed: not for the process that only starts this actor.
+        from learner.learning import load_learning
+
+        self._load = load_learning
         self._config = config
         self._redis_url = redis_url
         self._interrupted = threading.Event()
 
     def start(self, rendezvous: tuple[str, int], checkpoint: Path | None) -> int:
         """Join the process group, build the engine, and restore ``checkpoint``. Returns the version."""
-        # DeepSpeed: not for the process that only starts this actor.
-        from learner.engine import Engine
-
         self.heart.doing("loading the model", self._settings.deadlines.start_seconds)
-        self._join(rendezvous)
+        self._member.join(rendezvous)
         config, settings = self._config, self._config.learner
-        model = load_model(config.model.path, runtime.configure(config.model))
-        # Now: later the model may hold adapters, or parts of its parameters.
-        types = model.held_types(runtime.compute_dtype(config.model))
-        layout = plan_layout(model.named_parameters(), types, settings.bucket_mb << 20)
-        self._publisher = Publisher(layout, config.deadlines.weights_seconds)
-        total_updates = config.run.total_steps * settings.updates_per_step
-        estimator = make_estimator(settings.estimator, settings.inner_iterations)
-        objective = make_objective(settings.objective)
-        policy = self._policy(model)
-        self._engine = Engine(policy, estimator, objective, settings, config.run.seed, total_updates)
+        learning = self._load(config, self._member)
+        self._engine, self._publisher, self._sleeper = learning.engine, learning.publisher, learning.sleeper
         self._progress = Progress()
         if checkpoint is not None:
             self._engine.load(checkpoint)
             self._progress = load_progress(checkpoint, Progress)
-        self._sleeper = Sleeper(self._engine)
         self._trajectories = self._source() if self._rank == 0 else None
         self._loop = LearnerLoop(
             settings,
@@ -71,7 +56,7 @@ class LearnerRank(DeepSpeedRank):
             source=self._trajectories,
             share=self._share,
             measure=MismatchMeter(settings.mismatch_steps, config.run.seed, self._engine.token_estimates).measure,
-            save_checkpoint=self._saver(self._engine),
+            save_checkpoint=self._member.saver(self._engine),
         )
         if self._rank == 0 and settings.weights_transport != "object_store":
             self._publisher.prepare()
@@ -160,7 +145,7 @@ class LearnerRank(DeepSpeedRank):
         self._sleeper.require_awake("a publication")
         with self.heart.during(f"publishing weights {self._progress.version}"):
             if self._rank:
-                self._gather_along(self._engine)
+                self._member.gather_along(self._engine)
                 return None
             return self._publisher.publish(self._engine.parameters(), self._progress.version, plan)
 
@@ -172,7 +157,7 @@ class LearnerRank(DeepSpeedRank):
         """Write a Hugging Face folder of the current weights; rank 0 writes."""
         self._sleeper.require_awake("an export")
         with self.heart.during("exporting the model"):
-            self._export(self._engine, self._config.model.path, folder)
+            self._member.export(self._engine, self._config.model.path, folder)
 
     @property
     def _longest_wait(self) -> float:
@@ -182,9 +167,7 @@ class LearnerRank(DeepSpeedRank):
 
     def _share(self, groups: Sequence[TrajectoryGroup] | None) -> Sequence[TrajectoryGroup] | None:
         """Give all ranks the groups that rank 0 has, which all of them train next."""
-        from learner.collectives import broadcast_groups
-
-        shared = broadcast_groups(groups)
+        shared = self._member.share(groups)
         if shared is not None:
             self.heart.doing(f"training step {self._progress.version + 1}")
         return shared

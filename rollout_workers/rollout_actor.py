@@ -6,21 +6,14 @@ import threading
 import time
 
 from common.actors import WatchedActor
-from common.config import Config, LearnerConfig
-from common.likelihood.registry import make_estimator
-from common.models.prompts import PromptEncoder
+from common.config import Config
 from common.records import RolloutGroup
 from common.streams import PROMPTS, Consumer, Streams, actor_patience, open_client
 from common.telemetry import Telemetry, endpoint_host
 from common.turns import Turn
 from common.weights.fence import VersionFence
-from common.weights.loader import WeightsLoader
 from common.weights.location import Location
 from common.weights.messages import Plan, Verification, WeightsUpdate
-from rollout_workers.backends.interface import Backend
-from rollout_workers.backends.registry import build_backend
-from rollout_workers.compilation import expected_completions
-from rollout_workers.rollout_engine import Estimate, RolloutEngine
 from rollout_workers.rollout_loop import RolloutLoop
 from rollout_workers.weights_delay import WeightsDelay
 
@@ -30,37 +23,31 @@ class RolloutWorker(WatchedActor):
 
     def __init__(self, config: Config, run_id: str, redis_url: str, name: str) -> None:
         super().__init__(config.deadlines.progress_seconds)
-        self._backend = build_backend(config)
-        self._rollout, self._completions = config.rollout, expected_completions(config)
+        # torch: not for the process that only starts this actor.
+        from rollout_workers.worker_parts import load_parts
+
+        self._rollout = config.rollout
         self._starting = config.deadlines.start_seconds
-        self._fence = fence = VersionFence()
-        loading, batch = config.deadlines.weights_seconds, config.deadlines.step_seconds
-        self._loader = WeightsLoader(self._backend, fence, loading, batch, self.heart)
-        self._patience = batch
-        self._turn_began = 0.0
-        if config.takes_turns:
-            self._backend.release()
-        self._name = f"{run_id}/{name}"
-        self._stopping = threading.Event()
-        self._telemetry = Telemetry("rollout", name, run_id, host=endpoint_host("auto", config.ray.address))
+        self._patience = deadline = config.deadlines.step_seconds
+        self._fence = VersionFence()
         self._delay = WeightsDelay(self._report_delay)
+        self._turn_began = 0.0
+        self._stopping = threading.Event()
+        self._name = f"{run_id}/{name}"
+        parts = load_parts(config, name, self._fence, self.heart, self._delay.stepped)
+        self._backend, self._loader, self._completions = parts.backend, parts.loader, parts.completions
+        self._telemetry = Telemetry("rollout", name, run_id, host=endpoint_host("auto", config.ray.address))
         patience = actor_patience(config.deadlines.redis_seconds, self.heart)
         streams = Streams(open_client(redis_url), run_id, config.streams, patience)
-        consumer = Consumer(streams, PROMPTS, name)
-        deadline = batch
-        groups = RolloutEngine(
-            name,
-            self._backend.engine,
-            PromptEncoder(config.model.path, config.data),
-            fence,
-            deadline,
-            config.takes_weights_between,
-            _estimate(self._backend, config.learner),
-            self.heart,
-            self._delay.stepped,
-        )
         self._loop = RolloutLoop(
-            name, consumer, groups, config.streams.deliveries, deadline, self._count, self._count_lost, self.heart
+            name,
+            Consumer(streams, PROMPTS, name),
+            parts.engine,
+            config.streams.deliveries,
+            deadline,
+            self._count,
+            self._count_lost,
+            self.heart,
         )
 
     def __repr__(self) -> str:
@@ -137,11 +124,3 @@ class RolloutWorker(WatchedActor):
         self._telemetry.count("worker/busy", group.seconds)
         self._telemetry.count("worker/forwards", sum(rollout.forwards for rollout in group.rollouts))
         self._telemetry.count("worker/tokens", sum(rollout.text_tokens for rollout in group.rollouts))
-
-
-def _estimate(backend: Backend, config: LearnerConfig) -> Estimate | None:
-    """Return what estimates the likelihoods that the learner will want, None where it wants none."""
-    if config.off_policy_cap is None:
-        return None
-    estimator = make_estimator(config.estimator, config.inner_iterations)
-    return lambda key, text: backend.estimate(text, estimator.views(key, text))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from common.heartbeat import Heartbeat
 from common.records import NoiseKey, PromptGroup, RolloutGroup, TrajectoryGroup
 from common.streams import Consumer, Delivery
 from common.weights.fence import FenceTimeoutError
 from rollout_workers.requests import RequestError
-from rollout_workers.rollout_engine import RolloutEngine
+
+if TYPE_CHECKING:
+    from rollout_workers.rollout_engine import RolloutEngine
 
 _POLL_SECONDS = 0.5
 #: How long a group waits for new weights that are on their way, before others are served that need none.

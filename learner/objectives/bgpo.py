@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from learner.batch import TokenRows
 from learner.objectives.draws import DrawByDraw
 from learner.objectives.objective import Sums
 from learner.objectives.ratios import Clip
 from learner.samples import TrainingSample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from learner.batch import TokenRows
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class BoundaryGuided(DrawByDraw):
         advantage = tokens.advantages[present]
         raised = advantage > 0
         # The exponent is replaced, not its result: an overflow there would make the other side's gradient NaN.
-        ratio = torch.where(raised, 1.0 + change, torch.exp(change.masked_fill(raised, 0.0)))
+        ratio = (1.0 + change).where(raised, change.masked_fill(raised, 0.0).exp())
         surrogate = self.clip.surrogate(ratio, advantage)
-        surrogate = torch.where(raised, surrogate, torch.maximum(surrogate, self.dual_clip * advantage))
+        surrogate = surrogate.where(raised, surrogate.maximum(self.dual_clip * advantage))
         return Sums(-(share * surrogate).sum(), self.clip.metrics(ratio, advantage), units=ratio.numel())

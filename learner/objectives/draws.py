@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from learner.batch import TokenRows
 from learner.objectives.objective import SampleBySample, sum_per_sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from learner.batch import TokenRows
 
 
 class DrawByDraw(SampleBySample):

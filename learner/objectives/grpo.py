@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from learner.batch import TokenRows
 from learner.objectives.objective import Sums
 from learner.objectives.ratios import ClippedRatios, kl_estimate
 from learner.samples import TrainingSample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from learner.batch import TokenRows
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
-
-from learner.batch import TokenRows
 from learner.samples import TrainingSample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from learner.batch import TokenRows
 
 
 @dataclass(frozen=True)
@@ -77,4 +78,4 @@ def by_group(samples: Sequence[TrainingSample]) -> list[list[TrainingSample]]:
 
 def sum_per_sample(tokens: TokenRows, values: Tensor) -> Tensor:
     """Add up token values [T] over each of the n samples, [n]."""
-    return torch.zeros(len(tokens.samples), device=values.device).index_add(0, tokens.owner, values)
+    return values.new_zeros(len(tokens.samples)).index_add(0, tokens.owner, values)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-
-from learner.batch import TokenRows
 from learner.objectives.objective import SampleBySample, Sums
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from learner.batch import TokenRows
 
 KlEstimator = Literal["k2", "k3"]
 #: The policy that a KL is to: the reference, or the one that the step began with.
@@ -19,9 +20,9 @@ Anchor = Literal["reference", "step_start"]
 def kl_estimate(new: Tensor, anchor: Tensor | None, estimator: KlEstimator) -> Tensor:
     """Estimate the KL to another policy from log-likelihoods, elementwise; 0 without ``anchor``."""
     if anchor is None:
-        return torch.zeros_like(new)
+        return new.new_zeros(new.shape)
     difference = anchor - new
-    return difference.square() / 2.0 if estimator == "k2" else torch.exp(difference) - difference - 1.0
+    return difference.square() / 2.0 if estimator == "k2" else difference.exp() - difference - 1.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Clip:
 
     def surrogate(self, ratio: Tensor, advantage: Tensor) -> Tensor:
         """Return min(ratio A, clip(ratio, 1 - low, 1 + high) A), elementwise."""
-        return torch.minimum(ratio * advantage, ratio.clamp(1.0 - self.low, 1.0 + self.high) * advantage)
+        return (ratio * advantage).minimum(ratio.clamp(1.0 - self.low, 1.0 + self.high) * advantage)
 
     def metrics(self, ratio: Tensor, advantage: Tensor) -> dict[str, Tensor]:
         """Sum the ratios, and count those whose gradient the clip stops, below and above."""
@@ -71,7 +72,7 @@ class ClippedRatios(SampleBySample):
 
     def sums_of(self, new: Tensor, old: Tensor | None, kl: Tensor, advantage: Tensor) -> Sums:
         """Compute the loss of units from their log-likelihoods, KLs and advantages; ``old`` None is ``new``."""
-        ratio = torch.exp(new - (new.detach() if old is None else old))
+        ratio = (new - (new.detach() if old is None else old)).exp()
         loss = (self.kl_weight * kl - self.clip.surrogate(ratio, advantage)).sum()
         metrics = {"policy/kl": kl.detach().sum(), **self.clip.metrics(ratio, advantage)}
         return Sums(loss, metrics, units=new.numel())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from learner.batch import TokenRows
 from learner.objectives.objective import SampleBySample, Sums
 from learner.samples import TrainingSample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from learner.batch import TokenRows
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,12 @@ class SandwichedGradient(SampleBySample):
         share = tokens.valid / tokens.measured
         upper = share[tokens.owner] * self._upper(tokens, log_probs)
         mixed = self.mix * upper + (1.0 - self.mix) * lower
-        return torch.where(tokens.advantages[tokens.owner] < 0, mixed, lower)
+        return mixed.where(tokens.advantages[tokens.owner] < 0, lower)
 
     def _upper(self, tokens: TokenRows, log_probs: Tensor) -> Tensor:
         exponents = self.beta * log_probs + tokens.weights.log()
-        floor = torch.full((tokens.owner.numel(),), -torch.inf, device=log_probs.device)
+        floor = log_probs.new_full((tokens.owner.numel(),), -math.inf)
         largest = floor.scatter_reduce(0, tokens.token, exponents.detach(), "amax")
-        shares = torch.exp(exponents - largest[tokens.token])
-        total = torch.zeros_like(largest).index_add(0, tokens.token, shares)
+        shares = (exponents - largest[tokens.token]).exp()
+        total = largest.new_zeros(largest.shape).index_add(0, tokens.token, shares)
         return (largest + total.log()) / self.beta

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from learner.batch import TokenRows
 from learner.objectives.objective import Sums, by_group, sum_per_sample
 from learner.objectives.spg import SandwichedGradient
 from learner.samples import TrainingSample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from learner.batch import TokenRows
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,13 @@ class SelfNormalizedGradient:
             return sum_per_sample(tokens, values) / tokens.valid
 
         lower = tokens.estimates(log_probs)
-        change = torch.zeros_like(tokens.valid) if tokens.old is None else mean(lower.detach() - tokens.old)
-        ratio = torch.exp(change.clamp(max=math.log(self.ratio_cap)))
-        total = torch.zeros(len(ratio), device=ratio.device).index_add(0, tokens.groups, ratio)
+        change = (
+            tokens.valid.new_zeros(tokens.valid.shape) if tokens.old is None else mean(lower.detach() - tokens.old)
+        )
+        ratio = change.clamp(max=math.log(self.ratio_cap)).exp()
+        total = ratio.new_zeros(len(ratio)).index_add(0, tokens.groups, ratio)
         weight = ratio / total[tokens.groups]
         bound = mean(self.bounds.bounds(tokens, log_probs))
         capped = (change > math.log(self.ratio_cap)).sum()
-        metrics = dict(zip(self.metric_names, (torch.exp(change).sum(), capped, capped), strict=True))
+        metrics = dict(zip(self.metric_names, (change.exp().sum(), capped, capped), strict=True))
         return Sums(-(weight * tokens.advantages * bound).sum(), metrics, units=len(tokens.samples))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
-from torch import Tensor
-
-from learner.batch import TokenRows
 from learner.objectives.objective import Sums, by_group, sum_per_sample
 from learner.samples import TrainingSample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from learner.batch import TokenRows
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class PreferenceLoss:
         gain = sum_per_sample(tokens, tokens.estimates(log_probs) - tokens.reference)
         margin = self.beta * (gain[0::2] - gain[1::2])
         return Sums(
-            -F.logsigmoid(margin).sum(),
+            (-margin).logaddexp(margin.new_zeros(())).sum(),  # -log sigmoid(margin)
             {
                 "policy/preference_accuracy": (margin.detach() > 0).sum(),
                 "policy/preference_margin": margin.detach().sum(),

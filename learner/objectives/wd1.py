@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
 
-from learner.batch import TokenRows
 from learner.objectives.objective import Sums, by_group
 from learner.samples import TrainingSample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from learner.batch import TokenRows
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class WeightedLikelihood:
         """Put the weight of each sample's likelihood in place of its advantage."""
         linked = []
         for group in by_group(samples):
-            advantages = torch.tensor([sample.advantage for sample in group], dtype=torch.float64)
-            weights = advantages.softmax(0) - (-advantages).softmax(0)
+            advantages = np.array([sample.advantage for sample in group], dtype=np.float64)
+            weights = _softmax(advantages) - _softmax(-advantages)
             linked += [[replace(s, advantage=w)] for s, w in zip(group, weights.tolist(), strict=True)]
         return linked
 
@@ -40,3 +45,8 @@ class WeightedLikelihood:
     def sums(self, tokens: TokenRows, log_probs: Tensor) -> Sums:
         estimates = tokens.estimates(log_probs)
         return Sums(-(tokens.advantages[tokens.owner] * estimates).sum(), {}, units=estimates.numel())
+
+
+def _softmax(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    powers = np.exp(values - values.max())
+    return powers / powers.sum()

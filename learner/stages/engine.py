@@ -11,9 +11,12 @@ from torch import Tensor
 
 from common.config import StageConfig
 from common.flops import device_peak, model_flop_utilization, training_flops
+from common.models import runtime
 from common.models.config import ModelConfig
+from common.models.loading import load_model
 from learner.collectives import MetricAccumulator
 from learner.deepspeed_policy import DeepSpeedPolicy
+from learner.member import Member
 from learner.optimizer import learning_rate
 from learner.policy import Policy
 from learner.stages.annealing import visible_pairs, visible_share
@@ -153,3 +156,12 @@ class StageEngine:
             totals.index_add_(1, part, torch.stack([-log_probs, torch.ones_like(log_probs)]).double())
             for name, total, units in zip(names, *totals, strict=True):
                 sums.add(name, total, units)
+
+
+def load_engine(model: str, config: StageConfig, member: Member) -> StageEngine:
+    """Load the starting model, by its folder or name, on a rank that has joined the others; a collective call.
+
+    Raises ModelError, and DivergedError where its weights are not finite.
+    """
+    policy = member.policy(load_model(model, runtime.configure(config.model)))
+    return StageEngine(policy, config, config.run.total_steps)

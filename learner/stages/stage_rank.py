@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.config import StageConfig
-from common.models import runtime
-from common.models.loading import load_model
 from learner.checkpoints import load_progress
 from learner.deepspeed_rank import DeepSpeedRank
 from learner.stages.corpus import Corpus
@@ -23,6 +21,10 @@ class StageRank(DeepSpeedRank):
 
     def __init__(self, config: StageConfig, run_id: str, model: str, data: Path, rank: int) -> None:
         super().__init__(config, run_id, rank)
+        # torch and DeepSpeed: not for the process that only starts this actor.
+        from learner.stages.engine import load_engine
+
+        self._load = load_engine
         self._config = config
         self._model = model
         self._data = data
@@ -32,13 +34,10 @@ class StageRank(DeepSpeedRank):
 
         Raises CheckpointError for one that was trained on other data.
         """
-        from learner.stages.engine import StageEngine  # DeepSpeed: not for the process that only starts this actor
-
-        self._join(rendezvous)
+        self._member.join(rendezvous)
         config = self._config
         self._corpus = Corpus.open(self._data, config)
-        policy = self._policy(load_model(self._model, runtime.configure(config.model)))
-        self._engine = StageEngine(policy, config, config.run.total_steps)
+        self._engine = self._load(self._model, config, self._member)
         progress = StageProgress()
         if checkpoint is not None:
             progress = load_progress(checkpoint, StageProgress)
@@ -48,7 +47,7 @@ class StageRank(DeepSpeedRank):
             progress.version,
             self._corpus,
             self._engine,
-            save_checkpoint=self._saver(self._engine),
+            save_checkpoint=self._member.saver(self._engine),
         )
         return progress.version
 
@@ -69,4 +68,4 @@ class StageRank(DeepSpeedRank):
 
     def export(self, folder: Path) -> None:
         """Write a Hugging Face folder of the current weights; rank 0 writes."""
-        self._export(self._engine, self._model, folder)
+        self._member.export(self._engine, self._model, folder)

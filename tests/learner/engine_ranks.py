@@ -20,7 +20,7 @@ from common.records import NoiseKey, Rollout, TrajectoryGroup
 from common.weights.buckets import fill_buckets, plan_layout, read_buckets
 from common.weights.layout import Manifest
 from learner.checkpoints import CheckpointError
-from learner.divergence import first_not_finite
+from learner.finite import first_not_finite
 from learner.held_tensors import held_tensors
 from learner.mismatch import MismatchMeter
 from learner.objectives.registry import make_objective
