@@ -49,4 +49,5 @@ class WeightedLikelihood:
 
 def _softmax(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     powers = np.exp(values - values.max())
-    return powers / powers.sum()
+    shares: npt.NDArray[np.float64] = powers / powers.sum()
+    return shares
