@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-import torch
-
 from common.models.config import ModelConfig
 
 Dtype = Literal["float32", "bfloat16"]
@@ -41,11 +39,6 @@ def peak_tflops(device_name: str, dtype: Dtype) -> float | None:
     name = device_name.removeprefix("NVIDIA ")
     peak = next((peak for start, peak in PEAKS.items() if name.startswith(start)), None)
     return None if peak is None else getattr(peak, dtype)
-
-
-def device_peak(device: torch.device, dtype: Dtype) -> float | None:
-    """Return the peak of a device in TFLOP/s; None for a CPU, and for a GPU that is not known."""
-    return peak_tflops(torch.cuda.get_device_name(device), dtype) if device.type == "cuda" else None
 
 
 def forward_flops(config: ModelConfig, lengths: Sequence[int], rows: int) -> int:

@@ -17,6 +17,7 @@ from common.sampler import DECODERS, DRAW_FIRST_DECODERS, RANDOM_DECODERS
 from rollout_workers.approximate import BlockCache
 from rollout_workers.approximation_meter import ApproximationMeter
 from rollout_workers.batch import Batch, Places
+from rollout_workers.chunks import CHUNK_LOGITS, PASS_LOGITS
 from rollout_workers.decoders import (
     Candidates,
     confidence_of_draws,
@@ -28,11 +29,6 @@ from rollout_workers.denoiser import Denoiser
 from rollout_workers.kernels import Kernels
 from rollout_workers.locking import LockedRows
 from rollout_workers.sampling import Draws, TokenSampler
-
-#: Logits held at once: 128 MiB on a CPU, 1 GiB on a GPU. A product of fewer rows would read the head more often.
-CHUNK_LOGITS = {"cpu": 2**25, "cuda": 2**28}
-#: Of these, as many are gone over together: on a CPU, what a core's cache holds.
-PASS_LOGITS = {"cpu": 2**20, "cuda": 2**28}
 
 
 class Scores(NamedTuple):

@@ -11,7 +11,7 @@ from common.config import RolloutConfig
 from common.memory import Estimate, Part
 from common.models.config import ModelConfig
 from common.models.shapes import is_operand, parameter_shapes
-from rollout_workers.denoise import CHUNK_LOGITS, PASS_LOGITS
+from rollout_workers.chunks import CHUNK_LOGITS, PASS_LOGITS
 
 LOAD, STEP, UPDATE = "loading", "denoising step", "weight update"
 MOMENTS = (LOAD, STEP, UPDATE)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from common.records import Sampler
 from rollout_workers.batch import Batch
-from rollout_workers.denoise import CHUNK_LOGITS, DenoisingStep
+from rollout_workers.chunks import CHUNK_LOGITS
+from rollout_workers.denoise import DenoisingStep
 from rollout_workers.denoiser import Denoiser
 from rollout_workers.kernels import Kernels
 from rollout_workers.requests import Request

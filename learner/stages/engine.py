@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from common.config import StageConfig
-from common.flops import device_peak, model_flop_utilization, training_flops
+from common.flops import model_flop_utilization, training_flops
 from common.models import runtime
 from common.models.config import ModelConfig
 from common.models.loading import load_model
@@ -44,7 +44,7 @@ class StageEngine:
         self._rank, self._world = dist.get_rank(), dist.get_world_size()
         self._policy = DeepSpeedPolicy(policy, config.learner)
         self._device = self._policy.device
-        self._peak = config.learner.peak_tflops or device_peak(self._device, config.model.dtype)
+        self._peak = config.learner.peak_tflops or runtime.device_peak(self._device, config.model.dtype)
 
     @property
     def model_config(self) -> ModelConfig:

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from common.models.families import ModelError
 from common.models.quiet import quiet_transformers
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def unpack_description(file: Path, folder: Path) -> None:
@@ -37,7 +38,7 @@ def read_gguf_weights(file: Path) -> dict[str, Tensor]:
     from transformers import AutoModelForCausalLM
 
     with _readable(file):
-        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype="float32")
     return dict(model.state_dict())
 
 

@@ -15,7 +15,7 @@ from common.errors import NotHereError, UserError
 from common.models.folder import is_hub_name, load_tokenizer, local_model_folder, model_folder
 from learner.stages.corpus import check_sources
 from learner.stages.corpus.hub import HUB
-from learner.stages.starting_model import is_gguf, starting_config
+from learner.stages.starting_plan import is_gguf, starting_config
 from orchestrator.curriculum import TaskCounts, count_tasks
 from orchestrator.loggers import check_loggers
 from orchestrator.preflight import check_adapters, check_algorithm, check_model

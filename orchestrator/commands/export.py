@@ -12,7 +12,7 @@ from common.config.stages import StageConfig
 from common.models.folder import model_folder
 from learner.checkpoints import find_checkpoint, require_whole
 from learner.export import export_checkpoint
-from learner.stages.starting_model import needs_starting_model
+from learner.stages.starting_plan import needs_starting_model
 from orchestrator.stages.preparation import START
 
 

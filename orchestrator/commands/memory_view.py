@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
 
@@ -16,7 +15,7 @@ from common.models.families import ModelError
 from common.models.folder import is_hub_name, local_model_folder
 from common.models.published import PUBLISHED
 from learner.memory import STEPPED, largest_micro_batch, learner_memory, stage_memory
-from learner.stages.starting_model import is_gguf, starting_config
+from learner.stages.starting_plan import is_gguf, starting_config
 from learner.traffic import pass_tokens
 from orchestrator.checkpoint_room import room_sentence
 from rollout_workers.backends.vllm_backend.limits import check_limits
@@ -188,6 +187,8 @@ def _gb(size: int) -> str:
 
 def _gpu_gb() -> float:
     """Return the size of this machine's GPU, or of a usual one."""
+    import torch  # takes seconds, and recipes without GPUs ask for no size
+
     if torch.cuda.is_available():
         return float(torch.cuda.get_device_properties(0).total_memory) / 1e9
     return _USUAL_GPU_GB

@@ -8,7 +8,7 @@ from common.config import ConfigError, StageConfig
 from learner.checkpoints import load_progress
 from learner.stages.corpus import check_sources
 from learner.stages.progress import StageProgress
-from learner.stages.starting_model import starting_config
+from learner.stages.starting_plan import starting_config
 from orchestrator.fleet.cluster import check_interpreter
 from orchestrator.loggers import check_loggers
 from orchestrator.preflight import check_adapters

@@ -12,7 +12,7 @@ from common.config import StageConfig
 from common.models.config import ModelConfig
 from common.models.folder import load_tokenizer, model_folder
 from learner.stages.corpus import Corpus, prepare
-from learner.stages.starting_model import make_starting_model, needs_starting_model
+from learner.stages.starting_plan import needs_starting_model
 
 #: Where the corpus lies in a run's folder, unless it is in ``data.cache``.
 DATA = "data"
@@ -50,6 +50,9 @@ def prepare_stage(
         shutil.rmtree(target, ignore_errors=True)
     if needs_starting_model(config.model, config.stage, config.data.padding):
         if not target.exists():
+            # torch: only for the runs whose model has to be made.
+            from learner.stages.starting_model import make_starting_model
+
             show("making the starting model")
             make_starting_model(config.model, config.stage, config.data.padding, config.run.seed, target)
         model = str(target)

@@ -19,7 +19,8 @@ from common.models.folder import load_tokenizer
 from common.models.loading import load_model, save_model
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel, initialize
-from learner.stages.starting_model import make_starting_model, needs_starting_model
+from learner.stages.starting_model import make_starting_model
+from learner.stages.starting_plan import needs_starting_model
 from tests.disks import small_disk
 from tests.learner.causal_folders import (
     CHATML,
