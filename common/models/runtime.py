@@ -7,7 +7,6 @@ import os
 import torch
 
 from common.config import ModelSection
-from common.flops import Dtype, peak_tflops
 from common.models.families import ModelError
 
 
@@ -26,8 +25,3 @@ def configure(section: ModelSection) -> torch.device:
 
 def compute_dtype(section: ModelSection) -> torch.dtype:
     return torch.bfloat16 if section.dtype == "bfloat16" else torch.float32
-
-
-def device_peak(device: torch.device, dtype: Dtype) -> float | None:
-    """Return the peak of a device in TFLOP/s; None for a CPU, and for a GPU that is not known."""
-    return peak_tflops(torch.cuda.get_device_name(device), dtype) if device.type == "cuda" else None

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from common.config import StageConfig
-from common.flops import model_flop_utilization, training_flops
+from common.flops import Dtype, model_flop_utilization, peak_tflops, training_flops
 from common.models import runtime
 from common.models.config import ModelConfig
 from common.models.loading import load_model
@@ -44,7 +44,7 @@ class StageEngine:
         self._rank, self._world = dist.get_rank(), dist.get_world_size()
         self._policy = DeepSpeedPolicy(policy, config.learner)
         self._device = self._policy.device
-        self._peak = config.learner.peak_tflops or runtime.device_peak(self._device, config.model.dtype)
+        self._peak = config.learner.peak_tflops or _device_peak(self._device, config.model.dtype)
 
     @property
     def model_config(self) -> ModelConfig:
@@ -165,3 +165,8 @@ def load_engine(model: str, config: StageConfig, member: Member) -> StageEngine:
     """
     policy = member.policy(load_model(model, runtime.configure(config.model)))
     return StageEngine(policy, config, config.run.total_steps)
+
+
+def _device_peak(device: torch.device, dtype: Dtype) -> float | None:
+    """Return the peak of a device in TFLOP/s; None for a CPU, and for a GPU that is not known."""
+    return peak_tflops(torch.cuda.get_device_name(device), dtype) if device.type == "cuda" else None
