@@ -23,6 +23,7 @@ from common.models.folder import model_folder
 from common.processes import signal_handlers_kept
 from orchestrator.fleet.failure_log import keep
 from orchestrator.fleet.ray_messages import redirect_ray_messages
+from orchestrator.fleet.ray_services import used_services_alone
 
 #: Memory that actors free and take again in every step stays theirs: on small machines page faults cost more than
 #: the arithmetic. One arena, because actors work in threads and glibc keeps large blocks in its main arena alone.
@@ -180,7 +181,7 @@ def local_ray(
     for name, value in _LOCAL_SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
-        with signal_handlers_kept():
+        with signal_handlers_kept(), used_services_alone():
             context = ray.init(
                 address="local",
                 namespace=namespace,

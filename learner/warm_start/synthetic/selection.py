@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from common.records import TestCase
 from learner.warm_start.synthetic.blueprint import ALWAYS_TESTED, Arguments, Blueprint
@@ -13,8 +13,12 @@ TESTS_PER_TASK = 8
 
 
 def outcomes(parameters: str, expression: str, inputs: Sequence[Arguments]) -> tuple[str, ...]:
-    function = load_function(f"def f({parameters}):\n    return {expression}\n")
+    function = _function(parameters, expression)
     return tuple(outcome(function, arguments) for arguments in inputs)
+
+
+def _function(parameters: str, expression: str) -> Callable[..., object]:
+    return load_function(f"def f({parameters}):\n    return {expression}\n")
 
 
 def behaviour(blueprint: Blueprint) -> tuple[str, ...]:
@@ -33,13 +37,14 @@ def choose_tests(blueprint: Blueprint, rng: random.Random) -> tuple[TestCase, ..
     for i in range(ALWAYS_TESTED):
         chosen.setdefault(_call(inputs[i]), i)
     for expression in (*blueprint.wrong, *blueprint.near):
-        got = outcomes(blueprint.parameters, expression, inputs)
-        telling = [i for i in range(len(inputs)) if got[i] != expected[i]]
+        function = _function(blueprint.parameters, expression)
+        if any(outcome(function, inputs[i]) != expected[i] for i in chosen.values()):
+            continue
+        telling = [i for i, arguments in enumerate(inputs) if outcome(function, arguments) != expected[i]]
         if not telling:
             return None
-        if not any(i in telling for i in chosen.values()):
-            i = rng.choice(telling)
-            chosen.setdefault(_call(inputs[i]), i)
+        i = rng.choice(telling)
+        chosen.setdefault(_call(inputs[i]), i)
     for i in range(ALWAYS_TESTED, len(inputs)):
         if len(chosen) == TESTS_PER_TASK:
             break

@@ -1,0 +1,40 @@
+"""The processes of a local Ray: those alone that a run uses, on machines where each costs a second of a core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ray._private import node as ray_node
+
+
+class _Node(ray_node.Node):
+    """A node without Ray's autoscaler, and without what copies the output of actors to the driver.
+
+    Ray starts them whatever it is told: a single machine is not scaled, and runs copy no output. The dashboard's
+    server it starts without a dashboard too, to report usage, and waits for it. A version of Ray that calls none
+    of these methods starts what it likes.
+    """
+
+    def start_monitor(self) -> None:
+        """Start no autoscaler."""
+
+    def start_log_monitor(self) -> None:
+        """Start nothing that copies output."""
+
+    def start_api_server(self, *, include_dashboard: bool | None, **settings: Any) -> None:
+        """Start the dashboard's server if there is to be a dashboard."""
+        if include_dashboard:
+            super().start_api_server(include_dashboard=include_dashboard, **settings)
+
+
+@contextmanager
+def used_services_alone() -> Iterator[None]:
+    """Have a ``ray.init`` that starts a Ray start only what a run uses."""
+    before = ray_node.Node
+    ray_node.Node = _Node  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        ray_node.Node = before  # type: ignore[misc]
