@@ -181,7 +181,7 @@ def local_ray(
     for name, value in _LOCAL_SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
-        with signal_handlers_kept(), used_services_alone():
+        with signal_handlers_kept(), used_services_alone(dashboard):
             context = ray.init(
                 address="local",
                 namespace=namespace,

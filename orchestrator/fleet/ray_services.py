@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ray._private import node as ray_node
+from ray._private import utils as ray_utils
 
 
 class _Node(ray_node.Node):
@@ -30,11 +31,16 @@ class _Node(ray_node.Node):
 
 
 @contextmanager
-def used_services_alone() -> Iterator[None]:
-    """Have a ``ray.init`` that starts a Ray start only what a run uses."""
-    before = ray_node.Node
+def used_services_alone(dashboard: bool) -> Iterator[None]:
+    """Have a ``ray.init`` that starts a Ray start only what a run uses.
+
+    Without a ``dashboard`` Ray is told that it lacks the packages of one: its agent then gathers nothing for it.
+    """
+    before = ray_node.Node, ray_utils.get_dashboard_dependency_error
     ray_node.Node = _Node  # type: ignore[misc]
+    if not dashboard:
+        ray_utils.get_dashboard_dependency_error = lambda: ImportError("no dashboard is wanted")
     try:
         yield
     finally:
-        ray_node.Node = before  # type: ignore[misc]
+        ray_node.Node, ray_utils.get_dashboard_dependency_error = before  # type: ignore[misc]
