@@ -6,6 +6,7 @@ Nothing has to be restored after a crash but the index.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -89,6 +90,14 @@ def load_curriculum(config: Config, notes: list[str]) -> tuple[Curriculum, list[
     return Curriculum([task for tasks in sources for task in tasks], config.run.seed), held_out
 
 
+def begin_generating(config: Config) -> Future[tuple[Curriculum, list[Task]]]:
+    """Generate synthetic tasks in another thread, as :func:`load_curriculum` does."""
+    executor = ThreadPoolExecutor(1)
+    tasks = executor.submit(load_curriculum, config, [])
+    executor.shutdown(wait=False)
+    return tasks
+
+
 def load_data(config: Config, notes: list[str]) -> tuple[list[Task], list[Task]]:
     """Load the training and the held-out tasks as :func:`load_curriculum` does, in the order of their sources."""
     sources, held_out = _load(config, notes)
@@ -134,7 +143,10 @@ def _load(config: Config, notes: list[str]) -> tuple[list[list[Task]], list[Task
     """Load the training tasks of each source, and the held-out ones of all."""
     data = config.data
     if data.source == "synthetic":
-        made = generate(config.run.seed, data.train_tasks, data.held_out_tasks)
+        try:
+            made = generate(config.run.seed, data.train_tasks, data.held_out_tasks)
+        except ValueError as error:
+            raise ConfigError(f"data.train_tasks: {error}") from error
         return [[t.task for t in made.train]], [t.task for t in made.held_out]
     read = {split: read_sources(data, split) for split in _SPLITS}
     encoder = PromptEncoder(config.model.path, data)

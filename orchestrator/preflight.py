@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,7 @@ from common.records import Task
 from common.streams import Streams, check_access, connect
 from learner.objectives.registry import make_objective
 from orchestrator.checkpoint_room import check_room, room_sentence
-from orchestrator.curriculum import Curriculum, load_curriculum
+from orchestrator.curriculum import Curriculum, begin_generating, load_curriculum
 from orchestrator.fleet.cluster import check_interpreter
 from orchestrator.loggers import check_loggers
 from orchestrator.resume import checkpoint_to_resume
@@ -31,11 +32,12 @@ from sandbox.jail.slot import Libraries
 class RunInputs:
     """Hold what a run starts from.
 
-    ``notes``: lines about data left out, and about the length of the run. ``checkpoint``: None for a new run.
+    ``tasks``: the training tasks as the run draws them, and the held-out ones. Those of files are there; synthetic
+    ones are still being generated, which raises ConfigError where there are not as many. ``notes``: lines about
+    data left out, and about the length of the run. ``checkpoint``: None for a new run.
     """
 
-    curriculum: Curriculum
-    held_out: list[Task]
+    tasks: Future[tuple[Curriculum, list[Task]]]
     length: RunLength
     notes: list[str]
     checkpoint: Path | None
@@ -59,20 +61,27 @@ def check_run(config: Config, resume: str) -> RunInputs:
         check_reward_functions(config.reward.functions)
     if config.streams.url != "embedded":
         _check_redis(config)
-    curriculum, held_out = load_curriculum(config, notes)
-    if config.run.keep_best and not held_out:
+    tasks: Future[tuple[Curriculum, list[Task]]] | None = None
+    count, held_out_count = config.data.train_tasks, config.data.held_out_tasks
+    if config.data.source != "synthetic":
+        tasks = Future()
+        tasks.set_result(load_curriculum(config, notes))
+        count, held_out_count = (len(split) for split in tasks.result())
+    if config.run.keep_best and not held_out_count:
         raise ConfigError(
             "run.keep_best: without held-out tasks nothing says which weights are best; set data.held_out"
         )
-    length = run_length(config, len(curriculum))
+    length = run_length(config, count)
     notes.append(f"training: {length.sentence()}")
-    notes += _by_source(config, curriculum, length)
+    if tasks is not None:
+        notes += _by_source(config, tasks.result()[0], length)
     notes += filter(None, [length.warning()])
     model = ModelConfig.from_folder(model_folder(config.model.path))
     check_room(config, model)
     notes.append(f"checkpoints: {room_sentence(config, model, length.steps)}")
     notes += check_vllm(config)
-    return RunInputs(curriculum, held_out, length, notes, checkpoint)
+    # Synthetic tasks take a second of a core, which waiting for Ray leaves idle.
+    return RunInputs(tasks or begin_generating(config), length, notes, checkpoint)
 
 
 def _by_source(config: Config, curriculum: Curriculum, length: RunLength) -> list[str]:

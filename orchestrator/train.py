@@ -37,7 +37,7 @@ def train(config: Config, resume: str, display: Display) -> dict[str, Any]:
     """Run ``config`` and return its summary. ``resume`` is ``auto``, ``never`` or a path (orchestrator/resume.py).
 
     Problems that can be seen beforehand (configuration, Redis, sandbox, data, model) are raised before anything
-    is written or started.
+    is written or started; that there are fewer synthetic tasks than asked for, before any actor.
     """
     inputs = check_run(config, resume)
     config = with_steps(config, inputs.length.steps)
@@ -62,6 +62,7 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
         stop.check()
         await_resources(config, required_resources(config), output.note, stop.check)
         check_embedded_redis(config)
+        curriculum, held_out = inputs.tasks.result()
         vllm = isinstance(config.rollout.backend, VllmBackendConfig)
         display.phase(f"starting actors{_WITH_VLLM if vllm else ''}")
         config = folder.located(config)
@@ -70,8 +71,8 @@ def _train(config: Config, inputs: RunInputs, output: RunOutput, stop: StopReque
             running_fleet(setup, opened.checkpoint, stop.check, streams.mend, output.note) as fleet,
             open_recorder(config, output, opened.url, fleet) as recorder,
         ):
-            admission = Admission(config, folder.run_id, streams, inputs.curriculum)
-            evaluator = Evaluator(config, folder.run_id, streams, inputs.held_out)
+            admission = Admission(config, folder.run_id, streams, curriculum)
+            evaluator = Evaluator(config, folder.run_id, streams, held_out)
             evaluation = SideEvaluation(config, fleet, evaluator, recorder)
             recovery = Recovery(streams, admission, fleet.learner, recorder.note, opened.terms.check)
             output.totals.add_seconds("start", time.monotonic() - began)
