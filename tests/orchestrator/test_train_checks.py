@@ -102,6 +102,6 @@ def test_a_reward_function_that_cannot_be_used_is_refused_before_anything_is_wri
 
 def test_more_synthetic_tasks_than_there_are_end_the_run_before_any_actor(tmp_path: Path) -> None:
     config = load_config(QUICKSTART, [f"run.folder={tmp_path / 'run'}", "data.train_tasks=9000"])
-    with pytest.raises(ConfigError, match="data.train_tasks: 9200 tasks need 920 distinct string tasks, but only"):
+    with pytest.raises(ConfigError, match=r"data.train_tasks: 9200 tasks need 920 distinct string tasks"):
         check_run(config, "never").tasks.result()
     assert not (tmp_path / "run").exists()
