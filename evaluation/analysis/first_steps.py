@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from common.records import Sampler
+from evaluation.analysis.confidence import FIRST_STEPS, StepConfidence
 from rollout_workers.batch import Batch
 from rollout_workers.chunks import CHUNK_LOGITS
 from rollout_workers.denoise import DenoisingStep
@@ -24,39 +24,8 @@ from rollout_workers.denoiser import Denoiser
 from rollout_workers.kernels import Kernels
 from rollout_workers.requests import Request
 
-#: Steps that an evaluation records.
-FIRST_STEPS = 8
 _DECIMALS = 6
 Table = npt.NDArray[np.float64]
-
-
-class StepConfidence(BaseModel):
-    """What a model says of its masked positions at one step; ``step`` counts forward passes from 0.
-
-    The confidence of a position is the probability of its likeliest token at temperature 1, unfiltered. By
-    position [L], over the completions in which it is masked at this step: ``masked`` counts them, ``mean`` and
-    ``variance`` are those of the confidence, ``entropy`` is the mean entropy in nats; ``None`` where there is
-    none. ``spread`` is the mean over completions of the variance of the confidence over their masked positions.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    step: int
-    masked: tuple[int, ...]
-    mean: tuple[float | None, ...]
-    variance: tuple[float | None, ...]
-    entropy: tuple[float | None, ...]
-    spread: float
-
-
-class FirstSteps(BaseModel):
-    """The confidences of a cell on a benchmark; a completion that is finished is in no later step."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    cell: str
-    benchmark: str
-    steps: tuple[StepConfidence, ...]
 
 
 def measure_first_steps(

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from common.errors import UserError
 from common.records import Sampler
-from evaluation.analysis.first_steps import FirstSteps
+from evaluation.analysis.confidence import FirstSteps
 from evaluation.json_lines import parse_line
 from evaluation.samples import Sample
 from evaluation.settings import Cell, EvaluationSettings

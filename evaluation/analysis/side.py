@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.errors import UserError
-from evaluation.analysis.first_steps import FirstSteps
+from evaluation.analysis.confidence import FirstSteps
 from evaluation.analysis.measures import Measured
 from evaluation.analysis.recorded import RecordedEvaluation, Setting
 from evaluation.samples import Sample

@@ -11,7 +11,7 @@ from pathlib import Path
 from common.config import ModelSection
 from common.models.folder import load_tokenizer
 from common.records import Sampler
-from evaluation.analysis.first_steps import FirstSteps, StepConfidence
+from evaluation.analysis.confidence import FirstSteps, StepConfidence
 from evaluation.completers.interface import TokenConfidence
 from evaluation.samples import Sample
 from evaluation.settings import CausalSampler, Cell, EvaluationSettings

@@ -13,7 +13,8 @@ import torch
 from common.models.packing import Packing
 from common.models.transformer import MaskedDiffusionModel
 from common.records import Completion, NoiseKey, Sampler
-from evaluation.analysis.first_steps import FIRST_STEPS, StepConfidence, measure_first_steps
+from evaluation.analysis.confidence import FIRST_STEPS, StepConfidence
+from evaluation.analysis.first_steps import measure_first_steps
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.engine import DenoisingEngine
 from rollout_workers.kernels import Kernels

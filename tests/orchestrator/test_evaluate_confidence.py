@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from evaluation.analysis.first_steps import FIRST_STEPS
+from evaluation.analysis.confidence import FIRST_STEPS
 from evaluation.analysis.recorded import read_evaluation
 from orchestrator.commands.main import main
 from tests.learner.causal_folders import causal_folder

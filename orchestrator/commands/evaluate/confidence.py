@@ -11,14 +11,12 @@ from rich.progress import MofNCompleteColumn, Progress
 
 from common.config import ConfigError
 from common.records import Sampler
-from evaluation.analysis.first_steps import FirstSteps, measure_first_steps
+from evaluation.analysis.confidence import FirstSteps
 from evaluation.analysis.recorded import CONFIDENCE
 from evaluation.benchmark import AskedBenchmark
-from evaluation.completers.diffusion import rollout_config
 from evaluation.completers.interface import Loading
 from evaluation.folder import EvaluationFolder
 from evaluation.settings import EvaluationSettings
-from rollout_workers.engine import build_denoiser
 
 _COLUMNS = (*Progress.get_default_columns(), MofNCompleteColumn())
 
@@ -43,6 +41,11 @@ def record_confidence(
     """
     if (folder.path / CONFIDENCE).exists():
         return
+    # torch and the model's code: not for what an option that is refused has to wait for.
+    from evaluation.analysis.first_steps import measure_first_steps
+    from evaluation.completers.diffusion import rollout_config
+    from rollout_workers.engine import build_denoiser
+
     config = rollout_config(settings, Loading(check=check))
     denoiser, kernels = build_denoiser(config)
     work = [

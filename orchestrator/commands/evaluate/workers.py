@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
-import torch
 
 from common.config import DeadlinesConfig
 from evaluation.completers.fleet import FleetCompleter
@@ -54,7 +53,11 @@ def running_workers(
 
 def _gpus(settings: EvaluationSettings) -> int:
     """Return the GPUs that a worker takes; 0 where it computes on CPUs."""
-    return settings.tensor_parallel_size if settings.model.device != "cpu" and torch.cuda.is_available() else 0
+    if settings.model.device == "cpu":
+        return 0
+    import torch  # takes seconds, and tells GPUs alone
+
+    return settings.tensor_parallel_size if torch.cuda.is_available() else 0
 
 
 def _shared_out(settings: EvaluationSettings, workers: int) -> EvaluationSettings:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from evaluation.analysis.confidence import FirstSteps, StepConfidence
 from evaluation.analysis.estimates import estimate
-from evaluation.analysis.first_steps import FirstSteps, StepConfidence
 from evaluation.analysis.measures import VARIANCE
 from evaluation.analysis.side import Side, Topic
 from orchestrator.report.analysis.pictures import Picture, estimated, picture
