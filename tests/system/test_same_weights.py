@@ -309,6 +309,8 @@ def strike(run: Run) -> None:
     damaged, before = faults.damage_checkpoint(run, np.random.default_rng(3)), len(run.output)
     rank.kill()
     run.wait_for(lambda: damaged.name in run.output[before:], "a note that names the damaged file", faults.BOUND)
+    # What actors answer, their errors included, is read without torch.
+    assert "libtorch" not in Path(f"/proc/{run.process.pid}/maps").read_text()
 
 
 def stop_at_its_start(run: Run) -> int:
