@@ -309,8 +309,11 @@ def strike(run: Run) -> None:
     damaged, before = faults.damage_checkpoint(run, np.random.default_rng(3)), len(run.output)
     rank.kill()
     run.wait_for(lambda: damaged.name in run.output[before:], "a note that names the damaged file", faults.BOUND)
-    # What actors answer, their errors included, is read without torch.
+    # What actors answer, their errors included, is read without torch, and of Ray there is what the run uses.
     assert "libtorch" not in Path(f"/proc/{run.process.pid}/maps").read_text()
+    started = " ".join(part for child in psutil.Process(run.process.pid).children() for part in child.cmdline())
+    assert "raylet" in started
+    assert not [name for name in ("monitor.py", "dashboard.py") if name in started]
 
 
 def stop_at_its_start(run: Run) -> int:
