@@ -152,8 +152,8 @@ def lacking(need: Mapping[str, float], have: Mapping[str, float]) -> str:
 _LOCAL_SETTINGS = {
     # Ray starts a worker for each core in advance, but our actors have an environment of their own and use none.
     "RAY_prestart_worker_first_driver": "0",
-    # By default as many workers start at a time as there are cores, and the last ranks of the learner, for which all
-    # others wait, would begin to import when the first actors are done.
+    # By default as many workers start at a time as there are cores: the learner's last rank, for which all wait,
+    # would begin to import when the first actors have done so.
     "RAY_worker_maximum_startup_concurrency": "16",
     # A control store of this machine that is gone stays gone; by default Ray's agents wait a minute for it, and
     # outlive the run by that.
