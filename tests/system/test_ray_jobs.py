@@ -29,6 +29,8 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("common", "learner", "orchestrator", "reward_service", "rollout_workers", "sandbox", "evaluation")
 PACKAGES += ("benchmarks", "recipes")
 DEADLINE = 180.0
+#: Each look is a request that Ray's dashboard answers, which takes it a core's time.
+_POLL_SECONDS = 0.4
 TOKEN = "5f" * 32
 TINY = (
     "model.threads=1",
@@ -153,13 +155,13 @@ class Jobs:
             assert not ended, f"the job ended before {what}:\n{self.logs(job)[-4000:]}"
             nodes = "".join(f"{node.address}:\n{node.output[-1000:]}\n" for node in self.cluster.nodes)
             assert time.monotonic() < end, f"no {what}:\n{self.logs(job)[-8000:]}\n{nodes}"
-            time.sleep(0.1)
+            time.sleep(_POLL_SECONDS)
 
     def end(self, job: str) -> JobStatus:
         end = time.monotonic() + DEADLINE
         while not (status := self.client.get_job_status(job)).is_terminal():
             assert time.monotonic() < end, f"the job did not end:\n{self.logs(job)[-4000:]}"
-            time.sleep(0.1)
+            time.sleep(_POLL_SECONDS)
         return status
 
 
