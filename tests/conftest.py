@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,15 +67,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark slow tests, and sort: ``--dist loadfile --no-loadscope-reorder`` hands out files in this order."""
     slow = [TESTS / name for name in SLOW]
     first = [TESTS / name for name in _FIRST]
+
+    @cache  # a file has many tests
+    def is_slow(file: Path) -> bool:
+        return any(file.is_relative_to(path) for path in slow)
+
+    @cache
+    def place(file: Path) -> tuple[int, bool]:
+        early = next((n for n, path in enumerate(first) if file.is_relative_to(path)), len(first))
+        return early, early == len(first) and not is_slow(file)
+
     for item in items:
-        if any(item.path.is_relative_to(path) for path in slow):
+        if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
-
-    def place(item: pytest.Item) -> tuple[int, bool]:
-        early = next((n for n, path in enumerate(first) if item.path.is_relative_to(path)), len(first))
-        return early, early == len(first) and item.get_closest_marker("slow") is None
-
-    items.sort(key=place)
+    items.sort(key=lambda item: place(item.path))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

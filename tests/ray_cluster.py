@@ -149,6 +149,7 @@ class RayCluster(Started):
                 f"--dashboard-agent-listen-port={free_port('0.0.0.0')}",
                 f"--metrics-export-port={self.metrics_ports[-1]}",
                 "--object-store-memory=100000000",
+                "--include-log-monitor=false",  # it sends what is printed to drivers, and ours ask for nothing
                 *command,
             ],
             self._environment,

@@ -9,6 +9,7 @@ leaves.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -141,6 +142,12 @@ def test_the_job_shows_its_progress_and_what_the_reward_service_scored(observed:
     assert (observed.release.run_folder / "report.html").exists()
     (completions,) = observed.prometheus.query('sum(couplet_scoring_completions_total{role="reward-service"})')
     assert completions.value >= 5 * 4 * 4
+
+
+def test_the_stage_lowers_its_held_out_loss(observed: Observed) -> None:
+    summary = json.loads((observed.release.folder / "runs/stage/summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["held_out_loss_after"] < summary["held_out_loss_before"]
 
 
 def test_a_run_whose_learner_is_about_to_be_taken_away_stops_with_a_checkpoint(observed: Observed) -> None:

@@ -5,7 +5,7 @@ The line in front of a block of commands says which:
     <!-- ci: run -->                          every line is executed here, in a folder of the page's own
     <!-- ci: with run.steps=1 -->             the same, these words appended to lines with `couplet` or a program
     <!-- ci: after cp -r a b -->              the same, after a command that makes what the reader has by then
-    <!-- ci: tests/a.py, .ci/run -->          another test runs it: those files hold the line's essential words
+    <!-- ci: tests/a.py, .ci/run -->          another test or page runs it: those files hold its essential words
     <!-- ci: not run: REASON -->              nobody runs it
 
 Blocks with a title are files: they lie in the page's folder before its commands run.

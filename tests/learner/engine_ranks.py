@@ -119,7 +119,9 @@ def _run(case: Case, folder: Path, checkpoint: Path | None = None) -> dict[str, 
         metrics.append(training.metrics)
         updates += training.updates
         if case.sleeps and checkpoint is None:
-            asleep.append(_sleep(engine, there))
+            # Looking for what stays goes through every object of the process: once after a first step that has
+            # made all there is, and once at the end.
+            asleep += _sleep(engine, there if step + 1 in (1, case.steps) else None)
         if step + 1 == case.resume_after and checkpoint is None:
             _on_the_way(folder).mkdir(exist_ok=True)
             engine.save(_on_the_way(folder))
@@ -148,14 +150,16 @@ def _run(case: Case, folder: Path, checkpoint: Path | None = None) -> dict[str, 
     }
 
 
-def _sleep(engine: Any, there: Collection[int]) -> int:
-    """Move what the engine holds elsewhere and back; return the bytes that stayed, beside tensors that were there.
+def _sleep(engine: Any, there: Collection[int] | None) -> list[int]:
+    """Move what the engine holds elsewhere and back; on a CPU, from one place in memory to another.
 
-    On a CPU it is moved from one place in memory to another.
+    Returns the bytes that stayed, beside tensors that were there before; without ``there``, nothing.
     """
     moved = MovedStorages.move(tensor for tensor in held_tensors(engine) if tensor.device.type == "cpu")
-    stayed = distinct_storages(t for t in _tensors() if id(t) not in there and t.device.type == "cpu")
-    bytes_left = sum(storage.nbytes() for storage in stayed) - moved.bytes
+    bytes_left = []
+    if there is not None:
+        stayed = distinct_storages(t for t in _tensors() if id(t) not in there and t.device.type == "cpu")
+        bytes_left.append(sum(storage.nbytes() for storage in stayed) - moved.bytes)
     moved.move_back()
     return bytes_left
 

@@ -1,4 +1,7 @@
-"""`ray job submit` to a cluster of several nodes that asks for a token: what is sent, stop, resume, lost nodes."""
+"""`ray job submit` to a cluster of several nodes that asks for a token: what is sent, stop, resume, lost nodes.
+
+The run is of another algorithm and sampler than the quick start's.
+"""
 
 from __future__ import annotations
 
@@ -26,17 +29,34 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("common", "learner", "orchestrator", "reward_service", "rollout_workers", "sandbox", "evaluation")
 PACKAGES += ("benchmarks", "recipes")
 DEADLINE = 180.0
+#: Each look is a request that Ray's dashboard answers, which takes it a core's time.
+_POLL_SECONDS = 0.4
 TOKEN = "5f" * 32
 TINY = (
     "model.threads=1",
     "data.train_tasks=60",
     "data.held_out_tasks=4",
     "rollout.group_size=4",
-    "rollout.denoising_steps=7",
     "rollout.batch_tokens=850",
     "learner.ranks=1",
     "learner.groups_per_step=4",
     "admission.max_in_flight=8",
+)
+#: Adapters, which are published whole to a decoder of blocks, with an approximate cache that the metrics admit to;
+#: they learn by a preset from stale rollouts and recorded steps.
+OTHER = (
+    "admission.max_staleness=1",
+    "rollout.update_between=steps",
+    "rollout.decoder=low_confidence",
+    "rollout.block_length=14",
+    "rollout.denoising_steps=14",
+    "rollout.approximate_cache=dual",
+    "learner.preset=tracerl",
+    "learner.estimator.merged_steps=2",
+    "learner.off_policy_cap=2.0",
+    "learner.lora={rank: 4}",
+    "learner.gradient_checkpointing=true",
+    "learner.optimizer.learning_rate=0.003",
 )
 #: Whether the code of the working directory scores, and not the package that is installed where the nodes run. It
 #: takes its time: a run that goes on until it is stopped is not to keep both cores from everything else.
@@ -135,13 +155,13 @@ class Jobs:
             assert not ended, f"the job ended before {what}:\n{self.logs(job)[-4000:]}"
             nodes = "".join(f"{node.address}:\n{node.output[-1000:]}\n" for node in self.cluster.nodes)
             assert time.monotonic() < end, f"no {what}:\n{self.logs(job)[-8000:]}\n{nodes}"
-            time.sleep(0.1)
+            time.sleep(_POLL_SECONDS)
 
     def end(self, job: str) -> JobStatus:
         end = time.monotonic() + DEADLINE
         while not (status := self.client.get_job_status(job)).is_terminal():
             assert time.monotonic() < end, f"the job did not end:\n{self.logs(job)[-4000:]}"
-            time.sleep(0.1)
+            time.sleep(_POLL_SECONDS)
         return status
 
 
@@ -166,7 +186,14 @@ def jobs(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[J
 def run(folder: Path, *settings: str) -> list[str]:
     """A small elastic run whose pools are pinned, its Redis in the environment of the nodes."""
     pools = [f"{pool}.ray_resource={pool}" for pool in ("rollout", "reward", "learner")]
-    overrides = [*TINY, *pools, f"run.folder={folder}", "run.id=elastic", "streams.url=env:COUPLET_TEST_REDIS"]
+    overrides = [
+        *TINY,
+        *OTHER,
+        *pools,
+        f"run.folder={folder}",
+        "run.id=elastic",
+        "streams.url=env:COUPLET_TEST_REDIS",
+    ]
     overrides += ["rollout.workers=2", "rollout.min_workers=1", "ray.address=auto"]
     overrides += ["reward.functions=[{path: 'site_rewards:submitted', weight: 0}]", *settings]
     return ["couplet", "train", "recipes/quickstart.yaml", *overrides, "--resume", "auto", "--plain"]
@@ -230,5 +257,26 @@ def test_jobs(jobs: Jobs, tmp_path: Path) -> None:
     assert [line["step"] for line in lines] == list(range(1, done + 2))
     assert {line["reward/submitted"] for line in lines} == {1.0}
     assert {line["restarts"] for line in lines} == {0.0}
+    assert_learned_from_stale_rollouts(lines)
     assert TOKEN not in (folder / "config.yaml").read_text()
     assert not (folder / "redis-url").exists()
+
+
+def assert_learned_from_stale_rollouts(lines: list[dict[str, Any]]) -> None:
+    assert max(line["staleness/max"] for line in lines) == 1
+    for line in lines:
+        assert line["diffusion/approximate"] == 1
+        assert 1 <= line["diffusion/steps"] <= 14
+        assert line["diffusion/tokens_per_forward"] >= 1
+        # Later minibatches of a step are compared with the weights at its start, which need no reference.
+        assert line["policy/kl"] > 0
+        assert 0.5 < line["policy/ratio_mean"] < 2.0
+        assert line["optim/grad_norm"] > 0
+        ended = line["ledger/trained"] + line["ledger/filtered"] + line["ledger/dropped"]
+        assert line["ledger/admitted"] == ended + line["ledger/in_flight"]
+        # Fresh rollouts weigh exactly what they are; stale ones differ a little, and less than the cap.
+        if line["staleness/max"] == 0:
+            assert line["policy/importance_mean"] == pytest.approx(1.0, abs=1e-4)
+        assert 0.5 < line["policy/importance_mean"] < 2.0
+    stale = [line["policy/importance_mean"] for line in lines if line["staleness/max"] > 0]
+    assert any(abs(weight - 1.0) > 1e-6 for weight in stale)

@@ -1,7 +1,7 @@
 """What a run ends with does not depend on kills, on interruptions, on the way that weights take, or on being
 distributed at all.
 
-One file, because its tests compare with the same undisturbed runs.
+One file, because its tests compare with the same undisturbed runs: one of two ranks, and one in a single process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ import pytest
 import redis
 import torch
 from click.testing import CliRunner, Result
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from common.config import load_config
@@ -61,21 +60,22 @@ def records(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 def assert_same(run: Run, expected: Path) -> None:
-    """Weights, metrics, samples and evaluations are those of the run in ``expected``, bit for bit."""
-    ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (run.folder, expected))
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    """Weights, evaluations, and all that ``expected`` knows of steps are the same, bit for bit."""
+    assert differing_weights(run.folder, expected) == []
 
     lines = records(run.folder, "metrics")
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     for line, other in zip(lines, records(expected, "metrics"), strict=True):
-        assert timeless(line) == timeless(other)
+        known = timeless(other)
+        assert len(known) > 20
+        assert {name: line[name] for name in known} == known
         outcomes = (line[f"ledger/{name}"] for name in ("trained", "filtered", "dropped", "in_flight"))
         assert line["ledger/admitted"] == sum(outcomes)
     assert (lines[-1]["ledger/trained"], lines[-1]["ledger/in_flight"]) == (STEPS * GROUPS, 0)
 
     samples = records(run.folder, "samples")
-    assert samples == records(expected, "samples")
+    known_samples = records(expected, "samples")
+    assert [{name: sample[name] for name in known_samples[0]} for sample in samples] == known_samples
     assert Counter(sample["step"] for sample in samples) == dict.fromkeys(range(1, STEPS + 1), GROUPS)
     assert max(Counter(sample["task_id"] for sample in samples).values()) == 1, "a group was trained twice"
     assert records(run.folder, "evaluations") == records(expected, "evaluations")
@@ -105,7 +105,15 @@ def in_step(run: Run, step: int, draw: random.Random) -> None:
     time.sleep(draw.uniform(0.0, run.metrics()[-1]["seconds/step"]))
 
 
-def test_rollouts_of_vllm_train_the_same_weights(start_run: StartRun, finished_run: StartRun) -> None:
+@pytest.fixture(scope="module")
+def in_one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `couplet reproduce` trains: the run of one rank that nothing disturbs, without Ray and Redis."""
+    output = tmp_path_factory.mktemp("in-one-process")
+    make_run(REPOSITORY / "recipes/quickstart.yaml", (*SMALL, *ONE_RANK), output)
+    return output
+
+
+def test_rollouts_of_vllm_train_the_same_weights(start_run: StartRun, in_one_process: Path) -> None:
     """A process of vLLM's is the member of the broadcast; what it writes is what torch would have written."""
     need_vllm()
     before = {folder: set(os.listdir(folder)) for folder in ("/dev/shm", tempfile.gettempdir())}
@@ -118,10 +126,8 @@ def test_rollouts_of_vllm_train_the_same_weights(start_run: StartRun, finished_r
     run.finish(DEADLINE)
     assert not [process for process in processes if process.is_running()]
 
-    expected = finished_run(*ONE_RANK).folder
-    ours, theirs = (load_file(folder / "model" / "model.safetensors") for folder in (run.folder, expected))
-    assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
-    assert records(run.folder, "evaluations") == records(expected, "evaluations")
+    assert differing_weights(run.folder, in_one_process) == []
+    assert records(run.folder, "evaluations") == records(in_one_process, "evaluations")
     last = records(run.folder, "metrics")[-1]
     assert (last["ledger/trained"], last["ledger/in_flight"]) == (STEPS * GROUPS, 0)
     run.assert_nothing_left()
@@ -389,24 +395,25 @@ def test_actors_that_hang_leave_their_stacks(interruption: Interruption) -> None
 
 
 def test_weights_do_not_depend_on_interruptions_kills_hangs_and_outages(
-    interruption: Interruption, finished_run: StartRun
+    interruption: Interruption, in_one_process: Path
 ) -> None:
+    """They do not depend on being distributed either: `couplet reproduce` trains what `couplet train` does."""
     for run in (interruption.run, interruption.killed):
         assert "broadcast failed" not in run.output
-    assert_same(interruption.resumed, finished_run(*ONE_RANK).folder)
+    assert_same(interruption.resumed, in_one_process)
 
 
-def test_the_last_checkpoint_is_exported_as_the_model(finished_run: StartRun, tmp_path: Path) -> None:
-    folder = finished_run(*ONE_RANK).folder
+def test_the_last_checkpoint_is_exported_as_the_model(interruption: Interruption, tmp_path: Path) -> None:
+    folder = interruption.resumed.folder
     result = CliRunner().invoke(main, ["export", str(folder), str(tmp_path / "exported")])
     assert result.exit_code == 0, result.output
     for file in (folder / "model").iterdir():
         assert (tmp_path / "exported" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_the_program_in_one_file(finished_run: StartRun) -> None:
+def test_the_program_in_one_file(interruption: Interruption) -> None:
     """With max_staleness 0 the distributed run is the algorithm of examples/one_file.py, bit for bit."""
-    folder = finished_run(*ONE_RANK).folder
+    folder = interruption.resumed.folder
     config = load_config(folder / "config.yaml")
     lines: list[str] = []
     expected = dict(train(config, lines.append).named_parameters())
@@ -415,13 +422,3 @@ def test_the_program_in_one_file(finished_run: StartRun) -> None:
     start = dict(load_model(config.model.path).named_parameters())
     assert any(not torch.equal(start[name], expected[name]) for name in expected), "nothing was learned"
     assert [name for name in expected if not torch.equal(trained[name], expected[name])] == []
-
-
-def test_a_run_in_one_process(finished_run: StartRun, tmp_path: Path) -> None:
-    """What `couplet reproduce` trains is what `couplet train` does, bit for bit, with the same evaluations."""
-    folder = finished_run(*ONE_RANK).folder
-    make_run(folder / "config.yaml", (), tmp_path)
-    ours, theirs = (load_file(one / "model" / "model.safetensors") for one in (tmp_path, folder))
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
-    assert records(tmp_path, "evaluations") == records(folder, "evaluations")
