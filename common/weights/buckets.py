@@ -244,7 +244,9 @@ def _seal(bucket: Tensor) -> Tensor:
 
 def _checksum(manifest: Manifest, number: int, bucket: Tensor) -> Tensor:
     content, key = bucket[:-_SEAL_BYTES], _key(manifest, number)
-    return checksum(content, key) if manifest.on_device else _word(xxhash.xxh3_64_intdigest(as_bytes(content), key))
+    return (
+        checksum(content, key) if manifest.on_device else _word(xxhash.xxh3_64_intdigest(as_bytes(content), key))
+    )
 
 
 def _key(manifest: Manifest, number: int) -> int:
