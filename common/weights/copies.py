@@ -48,7 +48,8 @@ def copy_digested(target: Tensor, source: Tensor, digest: Digest) -> None:
         digest.update(as_bytes(target))
         return
     count = _PIECE_BYTES // target.element_size()
-    for into, out in zip(target.view(-1).split(count), source.view(-1).split(count), strict=True):
+    pieces = (torch.split(whole.view(-1), count) for whole in (target, source))
+    for into, out in zip(*pieces, strict=True):
         if into.dtype == out.dtype:  # the source is read here, and the target is written only
             digest.update(as_bytes(out))
             copy(into, out)
