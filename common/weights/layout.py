@@ -44,7 +44,7 @@ class Layout:
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """Bytes of each bucket, its seal included."""
-        return tuple(_aligned(entries[-1].end) + SEAL_BYTES for entries in self.buckets)
+        return tuple(aligned(entries[-1].end) + SEAL_BYTES for entries in self.buckets)
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
@@ -59,14 +59,19 @@ class Layout:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The contents of a sequence of buckets: the version of the weights and their layout."""
+    """The contents of a sequence of buckets: the version of the weights and their layout.
+
+    ``on_device``: their seals are of the kind that a GPU computes (:mod:`common.weights.checksum`).
+    """
 
     version: int
     layout: Layout
+    on_device: bool = False
 
     def encode(self) -> bytes:
         buckets = [[[e.name, e.shape, e.dtype, e.offset] for e in b] for b in self.layout.buckets]
-        return json.dumps({"version": self.version, "buckets": buckets}, separators=(",", ":")).encode()
+        values = {"version": self.version, "on_device": self.on_device, "buckets": buckets}
+        return json.dumps(values, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, text: bytes) -> Manifest:
@@ -79,7 +84,7 @@ class Manifest:
             )
             if unknown := {entry.dtype for bucket in buckets for entry in bucket} - ITEM_BYTES.keys():
                 raise ValueError(f"unknown types {unknown}")
-            return cls(values["version"], Layout(buckets))
+            return cls(values["version"], Layout(buckets), values["on_device"])
         except (ValueError, KeyError, TypeError) as error:
             raise WeightsError(f"not a manifest of weights: {text[:80]!r}") from error
 
@@ -89,7 +94,7 @@ def lay_out(parameters: Iterable[tuple[str, tuple[int, ...], str]], bucket_bytes
     buckets: list[list[Entry]] = []
     for name, shape, dtype in parameters:
         size = math.prod(shape) * ITEM_BYTES[dtype]
-        offset = _aligned(buckets[-1][-1].end) if buckets else 0
+        offset = aligned(buckets[-1][-1].end) if buckets else 0
         if not buckets or offset + size > bucket_bytes:
             buckets.append([])
             offset = 0
@@ -97,5 +102,6 @@ def lay_out(parameters: Iterable[tuple[str, tuple[int, ...], str]], bucket_bytes
     return Layout(tuple(map(tuple, buckets)))
 
 
-def _aligned(offset: int) -> int:
+def aligned(offset: int) -> int:
+    """Return the next offset, in bytes, at which a parameter or the seal may begin."""
     return -(-offset // _ALIGNMENT) * _ALIGNMENT

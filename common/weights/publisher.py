@@ -82,7 +82,7 @@ class Publisher:
         where = SharedBuckets(
             Location.here().node, os.getpid(), segment.descriptor, segment.key, segment.serial, owner
         )
-        self._offered = _Offered(Manifest(version, layout), segment, where, began)
+        self._offered = _Offered(Manifest(version, layout, _on_device(plan)), segment, where, began)
         return Offer(self._offered.update)
 
     def publish(
@@ -103,11 +103,10 @@ class Publisher:
             return sender.send(plan, manifest, buckets, self._deadline)
 
         if offered is None or offered.manifest.version != version:
-            update = self._store(parameters, version, sent)
+            update = self._store(parameters, Manifest(version, self._layout, _on_device(plan)), sent)
         else:
             with _given_up_on_failure(offered.segment):
-                on_device = plan is not None and plan.backend == "nccl"
-                self._share(offered, parameters, sent, on_device)
+                self._share(offered, parameters, sent)
             update, self._last = offered.update, offered
             self.prepare()
         return Publication(update, sender.failure if sender is not None else None)
@@ -131,10 +130,10 @@ class Publisher:
     def _store(
         self,
         parameters: Iterable[tuple[str, Tensor]],
-        version: int,
+        manifest: Manifest,
         sent: Callable[[Manifest, Iterator[Tensor]], Iterator[Tensor]],
     ) -> WeightsUpdate:
-        began, manifest = time.time(), Manifest(version, self._layout)
+        began = time.time()
         buckets = sent(manifest, fill_buckets(manifest, parameters))
         return WeightsUpdate(manifest, tuple(ray.put(bucket.numpy()) for bucket in buckets), began)
 
@@ -143,10 +142,9 @@ class Publisher:
         offered: _Offered,
         parameters: Iterable[tuple[str, Tensor]],
         sent: Callable[[Manifest, Iterator[Tensor]], Iterator[Tensor]],
-        on_device: bool,
     ) -> None:
         manifest, segment = offered.manifest, offered.segment
-        memory = DeviceBuckets(manifest.layout.sizes, self._deadline) if on_device else None
+        memory = DeviceBuckets(manifest.layout.sizes, self._deadline) if manifest.on_device else None
 
         def host(number: int) -> Tensor:
             return segment.bucket(manifest.layout, number)
@@ -159,6 +157,11 @@ class Publisher:
                 memory.copy(bucket, host(number))
         if memory is not None:
             memory.when_copied(segment.ready, segment.give_up)
+
+
+def _on_device(plan: Plan | None) -> bool:
+    """Tell whether buckets are filled, broadcast and checked on GPUs."""
+    return plan is not None and plan.backend == "nccl"
 
 
 @contextmanager

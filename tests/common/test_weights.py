@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from common.models.transformer import MaskedDiffusionModel
+from common.weights import copies
 from common.weights.buckets import Bucket, fill_buckets, overwrite, plan_layout, read_buckets, stored_buckets
 from common.weights.layout import Manifest, WeightsError
 from rollout_workers.denoiser import TorchDenoiser
@@ -27,11 +28,18 @@ def types(*in_bf16: str) -> dict[str, torch.dtype]:
     return {name: BF16 if name in in_bf16 else FP32 for name in SHAPES}
 
 
+NO_TYPE = b'{"version":1,"on_device":false,"buckets":[[["a",[1],"int8",0]]]}'
+
+
 def publish(
-    sent: dict[str, Tensor], types: dict[str, torch.dtype], bucket_bytes: int, version: int = 7
+    sent: dict[str, Tensor],
+    types: dict[str, torch.dtype],
+    bucket_bytes: int,
+    version: int = 7,
+    on_device: bool = False,
 ) -> tuple[Manifest, list[Bucket]]:
     """Copies of the buckets, read-only as the object store gives them."""
-    manifest = Manifest(version, plan_layout(sent.items(), types, bucket_bytes))
+    manifest = Manifest(version, plan_layout(sent.items(), types, bucket_bytes), on_device)
     buckets = [bucket.numpy().copy() for bucket in fill_buckets(manifest, sent.items())]
     for bucket in buckets:
         bucket.flags.writeable = False
@@ -44,15 +52,26 @@ def receive(manifest: Manifest, buckets: list[Bucket]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("in_bf16", [(), ("b", "a", "z"), tuple(SHAPES)])
 @pytest.mark.parametrize("bucket_bytes", [1, 64, 100, 10**6])
-def test_buckets_round_trip_in_order_rounded_once(bucket_bytes: int, in_bf16: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("on_device", [False, True])
+def test_buckets_round_trip_in_order_rounded_once(
+    bucket_bytes: int, in_bf16: tuple[str, ...], on_device: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copies, "_PIECE_BYTES", 12)  # what is copied and sealed at a time: a part of a parameter
     sent = parameters()
-    manifest, buckets = publish(sent, types(*in_bf16), bucket_bytes)
+    manifest, buckets = publish(sent, types(*in_bf16), bucket_bytes, on_device=on_device)
     received = receive(Manifest.decode(manifest.encode()), buckets)
     assert list(received) == list(SHAPES)
     for name, tensor in received.items():
         assert tensor.dtype is (BF16 if name in in_bf16 else FP32)
         assert tensor.shape == sent[name].shape
         assert torch.equal(tensor, sent[name].to(tensor.dtype))
+
+
+def test_a_parameter_that_is_not_contiguous_is_sealed_as_it_arrives() -> None:
+    sent = {"turned": torch.arange(12.0).view(3, 4).T, "next": torch.ones(3)}
+    manifest, buckets = publish(sent, dict.fromkeys(sent, FP32), 100)
+    for name, tensor in receive(manifest, buckets).items():
+        assert torch.equal(tensor, sent[name])
 
 
 def test_bf16_takes_half_of_the_bytes() -> None:
@@ -114,8 +133,9 @@ def test_parameters_may_reuse_their_memory_and_so_do_buckets() -> None:
 
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize("place", [5, -1])
-def test_damaged_bucket_is_named_before_it_is_used(number: int, place: int) -> None:
-    manifest, buckets = publish(parameters(), types(), 108)
+@pytest.mark.parametrize("on_device", [False, True])
+def test_damaged_bucket_is_named_before_it_is_used(number: int, place: int, on_device: bool) -> None:
+    manifest, buckets = publish(parameters(), types(), 108, on_device=on_device)
     damaged = buckets[number].copy()
     damaged[place] ^= 1
     buckets[number] = damaged
@@ -169,7 +189,7 @@ def test_parameters_that_do_not_fit_the_layout_are_refused() -> None:
             list(fill_buckets(manifest, wrong.items()))
 
 
-@pytest.mark.parametrize("text", [b"", b"{}", b'{"version":1,"buckets":[[["a",[1],"int8",0]]]}', b"[1]", b"\xff"])
+@pytest.mark.parametrize("text", [b"", b"{}", b'{"version":1,"buckets":[]}', NO_TYPE, b"[1]", b"\xff"])
 def test_what_is_no_manifest_is_refused(text: bytes) -> None:
     with pytest.raises(WeightsError, match="not a manifest"):
         Manifest.decode(text)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from common.models.transformer import MaskedDiffusionModel
 from common.records import Completion, NoiseKey, Sampler
@@ -40,13 +41,14 @@ DECODERS: list[dict[str, Any]] = [
 
 
 class Waits(TorchDispatchMode):
-    """Counts what would make the host wait for a GPU, and the operators that it is told to count."""
+    """Counts what would make the host wait for a GPU, the operators, and the bytes that each reads and writes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: Counter[str] = Counter()
         self.operators: Counter[str] = Counter()
         self.multiplications = 0
+        self.moved: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
@@ -58,7 +60,11 @@ class Waits(TorchDispatchMode):
         by_mask = any(isinstance(index, Tensor) and index.dtype is torch.bool for index in indices)
         if name in WAITING or by_mask:
             self.found[name] += 1
-        return func(*args, **kwargs or {})
+        result = func(*args, **kwargs or {})
+        if not func.is_view:
+            read = args[1:] if name == "copy_" else args  # what is given as out= is written only, too
+            self.moved[name] += sum(t.nbytes for t in tree_leaves((read, result)) if isinstance(t, Tensor))
+        return result
 
 
 class Reads(TorchFunctionMode):
@@ -180,15 +186,22 @@ def test_a_step_makes_no_product_that_could_be_left_out(make_model: MakeModel) -
     assert counted(engine).multiplications == layer * (config.num_hidden_layers - 1) + last + head
 
 
-def test_a_layer_is_so_many_operators(make_model: MakeModel) -> None:
-    """Products: queries, keys and values at once, output, gate and up at once, down. One attention per length."""
+def one_layer(make_model: MakeModel, lengths: Sequence[int]) -> Waits:
+    """Count what a step does for a layer that is not the last."""
     found = []
     for layers in (2, 3):
         engine = DenoisingEngine(TorchDenoiser(never_ending(make_model, num_hidden_layers=layers)))
-        engine.add(requests([5, 9, 9, 3]), sampler())
+        engine.add(requests(lengths), sampler())
         engine.step()
-        found.append(counted(engine).operators)
-    one = found[1] - found[0]
+        found.append(counted(engine))
+    found[1].operators.subtract(found[0].operators)
+    found[1].moved.subtract(found[0].moved)
+    return found[1]
+
+
+def test_a_layer_is_so_many_operators(make_model: MakeModel) -> None:
+    """Products: queries, keys and values at once, output, gate and up at once, down. One attention per length."""
+    one = one_layer(make_model, [5, 9, 9, 3]).operators
     lengths = 3
     assert one["mm"] + one["addmm"] == 4
     assert one["bmm"] == one["baddbmm"] == lengths
@@ -197,3 +210,21 @@ def test_a_layer_is_so_many_operators(make_model: MakeModel) -> None:
     assert one["cat"] == 0
     # Two norms of two passes, one rotary turn of three, gate times up of two; scores are scaled as they are made.
     assert sum(one[name] for name in per_element) <= 2 * 4 + 3 + 2 + 1
+
+
+def test_a_layer_moves_so_many_bytes_beside_its_products(make_model: MakeModel) -> None:
+    """A norm reads its input twice and what it writes once; so does a turn; gate and up are read and written."""
+    prompts = [5, 9, 9, 3]
+    moved = one_layer(make_model, prompts).moved
+    config = make_model().config
+    lengths = [prompt + LENGTH for prompt in prompts]
+    rows, width, inner = sum(lengths), config.hidden_size, config.intermediate_size
+    turned = (config.num_attention_heads + config.num_key_value_heads) * config.head_dim
+    norm = 5 * rows * width + 10 * rows + width  # 10: the length of each row, and the scale that it becomes
+    turn = 5 * rows * turned + 2 * rows * config.head_dim
+    gate = 5 * rows * inner
+    scores = 2 * config.num_attention_heads * sum(length**2 for length in lengths)
+    into_place = 2 * rows * width
+    beside = [name for name in moved if name not in (*PRODUCTS, "new_empty")]
+    expected = 2 * norm + turn + gate + scores + into_place
+    assert sum(moved[name] for name in beside) == expected * torch.float32.itemsize
