@@ -54,11 +54,13 @@ def request(
         solution["calls"] = [compiled_call(case.call) if ready else case.call for case in cases]
     else:
         mode = "forge" if program.in_process else "split"
+        texts = [program.test_setup, *(case.script for case in cases)]
         tests = {
-            "setup": _tests(program.test_setup, "test_setup.py", ready),
+            "setup": _tests(program.test_setup, "test_setup.py", ready) if program.test_setup else "",
             "exports": list(program.exports),
             "scripts": [_tests(case.script, "test.py", ready) for case in cases],
             "changes": [case.changes for case in cases],
+            "draws": any("random" in text or "numpy" in text for text in texts),
         }
         given = marshal.dumps(tests)
     if cases[0].has_files:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
+from functools import partial
 
 
-def kept() -> Callable[[], None]:
-    """Return what puts the generators of random numbers back to where they are now."""
+def kept(drawn: bool) -> Callable[[], None]:
+    """Return what puts the generators of random numbers back to where they are now.
+
+    ``drawn``: whether somebody may care where that is. Otherwise it is anywhere, if always in the same place: to
+    read a state takes longer than a short test.
+    """
+    if not drawn and "numpy" not in sys.modules:
+        return partial(random.seed, 0)
     state = random.getstate()
     numpy = sys.modules.get("numpy")
     arrays = None if numpy is None else numpy.random.get_state()

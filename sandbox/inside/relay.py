@@ -15,7 +15,9 @@ from sandbox.inside import protocol
 from sandbox.inside.processes import Followed
 
 _MIN_POLL_MS = 2
-_QUIET_MS = 8
+# How long a process may run before its output is looked at: about twice what a short program, or a split judge of
+# short tests, takes where others run beside it.
+_QUIET_MS = 20
 
 
 class ResultCounter:

@@ -24,7 +24,7 @@ import sys
 from collections import deque
 from typing import Any
 
-from sandbox.inside import child, huge_text, kernel, lean, lockdown, protocol, rehearsal, scratch, servers, sweep
+from sandbox.inside import child, huge_heap, huge_text, kernel, lean, lockdown, protocol, rehearsal, scratch, servers, sweep
 from sandbox.inside.fork_server import ForkServer
 from sandbox.inside.lockdown import Role
 from sandbox.inside.processes import Followed, SplitJudge
@@ -70,6 +70,7 @@ def main() -> None:
         sys.modules["numpy"].random.seed(0)
     gc.collect()
     gc.freeze()
+    huge_heap.take_huge_pages()
     hello = {
         "level": isolation.level,
         "proc": isolation.proc,

@@ -33,12 +33,14 @@ class Tests:
     """``setup`` runs first; each of ``exports`` is a name of the solution that tests may use.
 
     ``changes``: for each script the changes of arguments that are expected, None where nothing is known of them.
+    ``draws``: whether they name random numbers.
     """
 
     setup: CodeType | str
     exports: list[str]
     scripts: list[CodeType | str]
     changes: list[frozenset[str] | None]
+    draws: bool
 
 
 class Solution(Protocol):
@@ -168,7 +170,8 @@ class Runner:
         self._arrays = uses_arrays(tests.setup)
         self._solution.take_arrays(take=self._arrays or any(map(uses_arrays, tests.scripts)))
         try:
-            exec(tests.setup, self._namespace)
+            if tests.setup:
+                exec(tests.setup, self._namespace)
             for name in tests.exports:
                 self._namespace[name] = self._export(name)
         except SolutionGone:
@@ -176,7 +179,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - also what the solution raised
             reports.report(reports.failure(error))
             os._exit(0)
-        self._same_luck = luck.kept()
+        self._same_luck = luck.kept(tests.draws)
         return sum(not callable(self._namespace[name]) for name in tests.exports)
 
     def run(self, tests: Tests, taken: int) -> None:

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import marshal
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from types import FunctionType
 from typing import Any
 
 from sandbox.inside import between, written
@@ -29,6 +31,15 @@ _SMALL = 1 << 53
 _SCALARS = (type(None), bool, str, int, float)
 _SCALAR_TYPES = frozenset(_SCALARS)
 _FOREIGN = "h"
+_MALFORMED = (ValueError, TypeError, RecursionError, ArithmeticError, ImportError)
+_VERBATIM = ""
+# How what is met most is written. Its type alone is looked at: to ask whether a value is an instance of others is
+# to write to the page of each, which a fork copies.
+_OFTEN: dict[type, str] = {
+    **dict.fromkeys((type(None), bool, str), _VERBATIM),
+    **{int: "i", list: "l", tuple: "t", set: "s", frozenset: "z", dict: "d"},
+    FunctionType: _FOREIGN,
+}
 # Comparing an int with a Decimal converts it, in a time quadratic in its bits.
 _MAX_CONVERTED_BITS = 1 << 15
 
@@ -54,8 +65,17 @@ def encode(
 
     Raises :class:`ValueRefusedError` for what cannot cross.
     """
-    tree = _Packer(foreign, arrays).pack(value, 0)
-    data = _WRITER.encode(tree).encode("ascii")
+    return _bounded(_WRITER.encode(_Packer(foreign, arrays).pack(value, 0)).encode("ascii"), max_bytes)
+
+
+def encode_trusted(
+    value: object, max_bytes: int, foreign: Callable[[object], object] | None = None, *, arrays: bool = False
+) -> bytes:
+    """Encode as :func:`encode` does, for a receiver that trusts the sender; it is read in a fraction of the time."""
+    return _bounded(marshal.dumps(_Packer(foreign, arrays).pack(value, 0)), max_bytes)
+
+
+def _bounded(data: bytes, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise ValueRefusedError(f"value too large: {len(data)} bytes encoded")
     return data
@@ -75,6 +95,24 @@ class _Packer:
         self._budget -= 1
         if depth > MAX_DEPTH or self._budget < 0:
             raise ValueRefusedError("value too deep" if depth > MAX_DEPTH else "value too large")
+        tag = _OFTEN.get(type(value))
+        if tag is None:
+            return self._pack_seldom(value, depth)
+        if tag == _VERBATIM:
+            return value
+        if tag == "i":
+            return value if -_SMALL < value < _SMALL else ["i", hex(value)]  # type: ignore[operator, arg-type]
+        if tag == _FOREIGN:
+            return self._pack_foreign(value, depth) if self._foreign is not None else self._pack_seldom(value, depth)
+        if tag == "d":
+            return ["d", *[self.pack(part, depth + 1) for pair in value.items() for part in pair]]  # type: ignore[attr-defined]
+        return [tag, *[self.pack(item, depth + 1) for item in value]]  # type: ignore[attr-defined]
+
+    def _pack_foreign(self, value: object, depth: int) -> Any:
+        assert self._foreign is not None
+        return [_FOREIGN, self.pack(self._foreign(value), depth + 1)]
+
+    def _pack_seldom(self, value: object, depth: int) -> Any:
         match value:
             case None | bool():
                 return value
@@ -122,7 +160,7 @@ class _Packer:
         if text is not None:
             return list(text)
         if self._foreign is not None:
-            return [_FOREIGN, self.pack(self._foreign(value), depth + 1)]
+            return self._pack_foreign(value, depth)
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             fields = (
                 (field.name, getattr(value, field.name)) for field in dataclasses.fields(value) if field.compare
@@ -178,7 +216,20 @@ def decode(data: bytes, foreign: Callable[[Any], object] | None = None, *, array
         return _Unpacker(foreign, arrays).unpack(tree, 0)
     except ValueRefusedError:
         raise
-    except (ValueError, TypeError, RecursionError, ArithmeticError, ImportError) as error:
+    except _MALFORMED as error:
+        raise ValueRefusedError(f"not an encoded value: {error}") from error
+
+
+def decode_trusted(data: bytes, foreign: Callable[[Any], object]) -> Any:
+    """Decode what :func:`encode_trusted` has made; nothing else may ever be in ``data``.
+
+    Raises :class:`ValueRefusedError` for what ``foreign`` refuses.
+    """
+    try:
+        return _Unpacker(foreign, arrays=True).unpack(marshal.loads(data), 0)
+    except ValueRefusedError:
+        raise
+    except _MALFORMED as error:
         raise ValueRefusedError(f"not an encoded value: {error}") from error
 
 
