@@ -60,7 +60,8 @@ def request(
             "exports": list(program.exports),
             "scripts": [_tests(case.script, "test.py", ready) for case in cases],
             "changes": [case.changes for case in cases],
-            "draws": any("random" in text or "numpy" in text for text in texts),
+            "arrays": any("numpy" in text for text in texts),
+            "draws": program.in_process or any("random" in text or "numpy" in text for text in texts),
         }
         given = marshal.dumps(tests)
     if cases[0].has_files:

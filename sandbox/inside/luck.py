@@ -8,6 +8,10 @@ from collections.abc import Callable
 from functools import partial
 
 
+_generator = random.seed.__self__  # type: ignore[attr-defined]  # what the functions of the module draw from
+_seed = partial(super(random.Random, _generator).seed, 0)
+
+
 def kept(drawn: bool) -> Callable[[], None]:
     """Return what puts the generators of random numbers back to where they are now.
 
@@ -15,7 +19,7 @@ def kept(drawn: bool) -> Callable[[], None]:
     read a state takes longer than a short test.
     """
     if not drawn and "numpy" not in sys.modules:
-        return partial(random.seed, 0)
+        return _seed
     state = random.getstate()
     numpy = sys.modules.get("numpy")
     arrays = None if numpy is None else numpy.random.get_state()

@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import itertools
 import json
+import linecache
 import marshal
 import os
 import posix
@@ -24,7 +25,20 @@ import sys
 from collections import deque
 from typing import Any
 
-from sandbox.inside import child, huge_heap, huge_text, kernel, lean, lockdown, protocol, rehearsal, scratch, servers, sweep
+from sandbox.inside import (
+    child,
+    huge_heap,
+    huge_text,
+    kernel,
+    lean,
+    lockdown,
+    protocol,
+    rehearsal,
+    scratch,
+    servers,
+    sources,
+    sweep,
+)
 from sandbox.inside.fork_server import ForkServer
 from sandbox.inside.lockdown import Role
 from sandbox.inside.processes import Followed, SplitJudge
@@ -44,7 +58,6 @@ def main() -> None:
     """Run the server with the launcher's configuration, in the file whose descriptor is the second argument."""
     sys.path.remove(sys.argv[1])
     config = _configuration(int(sys.argv[2]))
-    sys.argv[:] = [""]
     del os.environ["LD_BIND_NOW"]  # the runner's own
     try:
         sys.path += config["packages"]
@@ -68,6 +81,8 @@ def main() -> None:
     random.seed(0)  # for every program: a verdict should not depend on luck
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(0)
+    sys.argv[:] = [sources.SOURCE]
+    linecache.clearcache()
     gc.collect()
     gc.freeze()
     huge_heap.take_huge_pages()

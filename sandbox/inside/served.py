@@ -34,9 +34,8 @@ _SHORT_TUPLE = 8
 Key = int | str  # of an argument: its position or keyword
 
 
-def serve(channel: Channel, namespace: dict[str, Any], max_bytes: int) -> None:
+def serve(channel: Channel, server: Server) -> None:
     """Answer requests until the tests close the channel."""
-    server = Server(channel, namespace, max_bytes)
     while True:
         try:
             channel.send(server.answer(channel.receive()[1:]))

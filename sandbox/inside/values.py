@@ -28,8 +28,7 @@ MAX_NODES = 2_000_000
 # Distinct items of a set, or keys of a dictionary, with one hash: building either is quadratic in them.
 MAX_SHARED_HASH = 128
 _SMALL = 1 << 53
-_SCALARS = (type(None), bool, str, int, float)
-_SCALAR_TYPES = frozenset(_SCALARS)
+_SCALARS = frozenset({type(None), bool, str, int, float})
 _FOREIGN = "h"
 _MALFORMED = (ValueError, TypeError, RecursionError, ArithmeticError, ImportError)
 _VERBATIM = ""
@@ -103,7 +102,9 @@ class _Packer:
         if tag == "i":
             return value if -_SMALL < value < _SMALL else ["i", hex(value)]  # type: ignore[operator, arg-type]
         if tag == _FOREIGN:
-            return self._pack_foreign(value, depth) if self._foreign is not None else self._pack_seldom(value, depth)
+            return (
+                self._pack_foreign(value, depth) if self._foreign is not None else self._pack_seldom(value, depth)
+            )
         if tag == "d":
             return ["d", *[self.pack(part, depth + 1) for pair in value.items() for part in pair]]  # type: ignore[attr-defined]
         return [tag, *[self.pack(item, depth + 1) for item in value]]  # type: ignore[attr-defined]
@@ -255,7 +256,7 @@ class _Unpacker:
         self._budget -= 1
         if depth > MAX_DEPTH or self._budget < 0:
             raise ValueRefusedError("value too deep or too large")
-        if isinstance(tree, _SCALARS):
+        if type(tree) in _SCALARS:
             return tree
         if not isinstance(tree, list) or not tree or not isinstance(tree[0], str):
             raise ValueRefusedError("not an encoded value")
@@ -307,7 +308,7 @@ class _Unpacker:
         return value
 
     def _parts(self, items: list[Any], depth: int) -> list[Any]:
-        if not _SCALAR_TYPES.issuperset(map(type, items)):
+        if not _SCALARS.issuperset(map(type, items)):
             return [self.unpack(item, depth) for item in items]
         self._budget -= len(items)
         if self._budget < 0:
