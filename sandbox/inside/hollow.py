@@ -11,7 +11,6 @@ from typing import Any
 
 from sandbox.inside import between
 
-
 _NEVER = frozenset({type(None), bool, int})
 
 

@@ -1,7 +1,7 @@
 """The interpreter's objects in huge pages, as :mod:`sandbox.inside.huge_text` does for its code.
 
-A fork copies an entry for each page of memory, and gives each back at its end. Of a huge page that is one entry, and
-one page's parts are copied, and given back, in one go where the fork has written to some of them.
+A fork copies an entry for each page of memory, and gives each back at its end. Of a huge page that is one entry;
+its parts, where a fork has written to some of them, are copied and given back together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ _GAPS = 16
 _GAP = _ARENA - (64 << 10)
 _PAGE = mmap.PAGESIZE
 _PROT_NONE = 0
-_taken: list[tuple[int, int]] = []
 
 
 def keep_together() -> None:
@@ -47,15 +46,11 @@ def take_huge_pages() -> int:
         found = mappings()
     except OSError:
         return 0
+    taken = 0
     for start, end, access, name in found:
-        first, last = -(-start // HUGE) * HUGE, end // HUGE * HUGE
-        if access == "rw-p" and name in ("", "[heap]") and first < last:
-            if libc.madvise(first, last - first, MADV_COLLAPSE) == 0:
-                _taken.append((first, last - first))
-    return sum(size for _, size in _taken)
-
-
-def take_again() -> None:
-    """Have huge pages of its own in a fork, which has written to those that it shares, and so lost them."""
-    for start, size in _taken:
-        libc.madvise(start, size, MADV_COLLAPSE)
+        first = -(-start // HUGE) * HUGE
+        size = end // HUGE * HUGE - first
+        own = access == "rw-p" and name in ("", "[heap]") and size > 0
+        if own and libc.madvise(first, size, MADV_COLLAPSE) == 0:
+            taken += size
+    return taken

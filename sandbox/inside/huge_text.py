@@ -51,12 +51,17 @@ def take_huge_pages() -> int:
 def mappings() -> list[Mapping]:
     """Return the mappings of this process, by address. Raises OSError."""
     with open("/proc/self/maps", encoding="utf-8") as file:
-        lines = [line.split(maxsplit=5) for line in file]
-    return [
-        (int(first, 16), int(last, 16), access, file_name[0].rstrip() if file_name else "")
-        for bounds, access, _, _, _, *file_name in lines
-        for first, last in [bounds.split("-")]
-    ]
+        return parsed(file)
+
+
+def parsed(maps: Iterable[str]) -> list[Mapping]:
+    """Return the mappings in the lines of ``/proc/self/maps``."""
+    found = []
+    for line in maps:
+        bounds, access, _, _, _, *name = line.split(maxsplit=5)
+        first, last = (int(each, 16) for each in bounds.split("-"))
+        found.append((first, last, access, name[0].rstrip() if name else ""))
+    return found
 
 
 def read_only_around(address: int, maps: Iterable[Mapping]) -> tuple[int, int]:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-
 _generator = random.seed.__self__  # type: ignore[attr-defined]  # what the functions of the module draw from
 _seed = partial(super(random.Random, _generator).seed, 0)
 

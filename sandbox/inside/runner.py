@@ -27,6 +27,7 @@ from typing import Any
 
 from sandbox.inside import (
     child,
+    dense,
     huge_heap,
     huge_text,
     kernel,
@@ -84,6 +85,7 @@ def main() -> None:
     sys.argv[:] = [sources.SOURCE]
     linecache.clearcache()
     gc.collect()
+    dense.fill_holes()
     gc.freeze()
     huge_heap.take_huge_pages()
     hello = {

@@ -13,7 +13,7 @@ import types
 from functools import partial
 from marshal import loads
 
-from sandbox.inside import child, fork_server, huge_heap, kernel, lean, lockdown, sources
+from sandbox.inside import child, fork_server, kernel, lean, lockdown, sources
 from sandbox.inside.child import (
     ForkRequest,
     ForServer,
@@ -57,7 +57,6 @@ def serve_programs(request: ForkRequest, role: Role, channel: int) -> Job:
     more = () if isolation.node is None or language == "python" else (isolation.node,)
     tmp = request.limits.tmp if tests else None
     _held.extend((request, enter, inbox, report, become))
-    huge_heap.take_again()
     while True:
         outputs = inbox.receive()
         mode, payload, given, cpu_limit = loads(inbox.message)

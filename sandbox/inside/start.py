@@ -8,6 +8,6 @@ from sandbox.inside import huge_heap
 def main() -> None:
     """Lay out memory, then import and be the runner, which never returns."""
     huge_heap.keep_together()
-    from sandbox.inside import runner  # noqa: PLC0415 - its modules are what takes the memory
+    from sandbox.inside import runner  # its modules are what takes the memory
 
     runner.main()
