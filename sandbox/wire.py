@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import marshal
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
@@ -70,7 +70,7 @@ def request(
     results += bool(cases[0].collected)
     return Request(
         header={
-            "limits": asdict(limits),
+            "limits": {name: getattr(limits, name) for name in limits.__slots__},
             "budget": left,
             "results": results,
             "mode": mode,

@@ -11,6 +11,11 @@ _generator = random.seed.__self__  # type: ignore[attr-defined]  # what the func
 _seed = partial(super(random.Random, _generator).seed, 0)
 
 
+def _start_over() -> None:
+    _seed()
+    _generator.gauss_next = None
+
+
 def kept(drawn: bool) -> Callable[[], None]:
     """Return what puts the generators of random numbers back to where they are now.
 
@@ -18,7 +23,7 @@ def kept(drawn: bool) -> Callable[[], None]:
     read a state takes longer than a short test.
     """
     if not drawn and "numpy" not in sys.modules:
-        return _seed
+        return _start_over
     state = random.getstate()
     numpy = sys.modules.get("numpy")
     arrays = None if numpy is None else numpy.random.get_state()
