@@ -16,6 +16,7 @@ from rich.table import Table
 
 from benchmarks.sandbox import SandboxBenchSettings
 
+_ENTRY = "couplet_rl.py"
 _COUPLET = "from couplet_rl import main; main()"
 _START_S = 300.0  # for the start and the end of a round, on a busy machine
 
@@ -47,6 +48,10 @@ def compare(
     Kinds that only one of them has are left out. Raises VersionFailedError.
     """
     folders = Path(__file__).resolve().parents[1], there
+    if not (there / _ENTRY).is_file():  # then what is installed here would be measured in its place
+        raise VersionFailedError(
+            f"{there} is no checkout of Couplet: it has no {_ENTRY}; name one, such as a git worktree"
+        )
     found: dict[tuple[str, str], tuple[list[tuple[float, float]], list[tuple[float, float]]]] = {}
     for number in range(settings.rounds):
         # Which one is first changes, as what one leaves, such as a warm processor, may help the other.
