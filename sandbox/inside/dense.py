@@ -13,6 +13,7 @@ from collections.abc import Callable
 _STEP, _LARGEST = 16, 512
 _POOL, _POOL_HEADER = 16 << 10, 48
 _BYTES_HEADER = 33
+_IN_A_ROW = 3  # objects at the start of a pool, by which it is known to be a new one
 _MOST = 512 << 10  # bytes of one size, should pools be laid out in another way
 # What it does not give out comes from the C library: sizes of which a few are kept apart, and larger ones.
 _KEPT_APART = range(24, 1040, 16)
@@ -50,7 +51,7 @@ def _maker(size: int) -> Callable[[], object]:
 
 
 def _fill(make: Callable[[], object], size: int) -> None:
-    """Make objects until they have filled a pool of which nothing was used, from its start to its end."""
+    """Make objects until they are the first in a pool of which nothing was used."""
     in_a_row = last = 0
     for _ in range(_MOST // size):
         made = make()
@@ -58,7 +59,7 @@ def _fill(make: Callable[[], object], size: int) -> None:
         at = id(made)
         in_a_row = 1 if at % _POOL == _POOL_HEADER else in_a_row + 1 if in_a_row and at == last + size else 0
         last = at
-        if in_a_row == (_POOL - _POOL_HEADER) // size:
+        if in_a_row == _IN_A_ROW:
             return
 
 
