@@ -59,6 +59,7 @@ def main() -> None:
     """Run the server with the launcher's configuration, in the file whose descriptor is the second argument."""
     sys.path.remove(sys.argv[1])
     config = _configuration(int(sys.argv[2]))
+    sys.argv[:] = [""]
     del os.environ["LD_BIND_NOW"]  # the runner's own
     try:
         sys.path += config["packages"]
@@ -82,7 +83,7 @@ def main() -> None:
     random.seed(0)  # for every program: a verdict should not depend on luck
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(0)
-    sys.argv[:] = [sources.SOURCE]
+    sys.argv[:] = [sources.SOURCE]  # what each program finds there
     linecache.clearcache()
     gc.collect()
     dense.fill_holes()
