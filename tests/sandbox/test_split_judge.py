@@ -21,8 +21,8 @@ def test_a_right_program_passes(backend_at: Callable[[str], levels.Backend], rig
         assert judged.verdicts(sandbox, solution, task, criteria) == [Verdict.PASSED]
 
 
-@pytest.mark.parametrize("module", ["import random", "random = __import__('ran' + 'dom')"])
-@pytest.mark.parametrize("draw", ["random.random()", "random.gauss(0, 1)"])
+@pytest.mark.parametrize("module", ["import random as dice", "dice = __import__('ran' + 'dom')"])
+@pytest.mark.parametrize("draw", ["dice.uniform(0, 1)", "dice.gauss(0, 1)"])
 def test_a_script_draws_the_same_numbers_whatever_was_drawn_before_it(
     backend_at: Callable[[str], levels.Backend], module: str, draw: str
 ) -> None:
