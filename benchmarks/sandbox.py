@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import subprocess
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -26,9 +27,12 @@ _ASSERTS = tuple(f"assert add({i}, 1) == {i + 1}" for i in range(4))
 _WARM_UP = 4
 _START_S = 60.0
 
-#: What one program of each kind is.
+#: What one program of each kind is. One ``ALONE`` has an isolation that is made for it, as all had before slots
+#: kept theirs; that of ``inputs`` is made once for its tests.
+ALONE = "script, isolated alone"
 PROGRAMS = {
     "script": Program(SCRIPT, (Case("0", "stdin", stdin=STDIN),)),
+    ALONE: Program(SCRIPT, (Case("0", "stdin", stdin=STDIN),)),
     "inputs": Program(SCRIPT, tuple(Case(str(i), "stdin", stdin=f"{i}\n1\n") for i in range(20))),
     "calls": Program(_SUM, tuple(Case(str(i), call=f"add({i}, 1)") for i in range(20))),
     "many calls": Program(_SUM, tuple(Case(str(i), call=f"add({i}, 1)") for i in range(100))),
@@ -118,7 +122,8 @@ def run(
             _measure(fresh, _run_fresh, settings)
             for sandbox, program, case in rows:
                 said(f"round {number + 1}: {case.backend}, {case.kind}")
-                _measure(case, partial(run_once, sandbox, program), settings)
+                limits = _limits_alone() if case.kind == ALONE else itertools.repeat(Limits())
+                _measure(case, partial(_run_next, sandbox, program, limits), settings)
     return cases
 
 
@@ -126,11 +131,28 @@ def stages(backends: int, rounds: int) -> int:
     return rounds * (3 + backends * len(PROGRAMS))
 
 
-def run_once(sandbox: Sandbox, program: Program) -> None:
+def run_once(sandbox: Sandbox, program: Program, limits: Limits) -> None:
     """Run a program once. Raises RuntimeError when it did not end well: a rate of failures means nothing."""
-    for result in sandbox.run(program, Limits()):
+    for result in sandbox.run(program, limits):
         if result.outcome is not Outcome.OK:
             raise RuntimeError(f"a program of the benchmark ended in {result.outcome}: {result.note}")
+
+
+def _run_next(sandbox: Sandbox, program: Program, limits: Iterator[Limits]) -> None:
+    run_once(sandbox, program, next(limits))
+
+
+def _limits_alone() -> Iterator[Limits]:
+    """Return limits of which none is like another, for each of which a slot isolates anew.
+
+    Threads may share it, unlike a generator.
+    """
+    return map(_numbered_limits, itertools.count())
+
+
+def _numbered_limits(number: int) -> Limits:
+    usual = Limits()
+    return replace(usual, cpu_s=usual.cpu_s + number * 1e-6)
 
 
 @contextmanager

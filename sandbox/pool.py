@@ -95,7 +95,8 @@ class SlotPool:
             done = self._run_on(place, asked)
         finally:
             self._free.put(place)
-        return [replace(done[index], id=case.id) for index, case in enumerate(program.cases)]
+        runs = ((done[index], case.id) for index, case in enumerate(program.cases))
+        return [run if run.id == name else replace(run, id=name) for run, name in runs]
 
     def close(self) -> None:
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import marshal
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
@@ -54,11 +54,14 @@ def request(
         solution["calls"] = [compiled_call(case.call) if ready else case.call for case in cases]
     else:
         mode = "forge" if program.in_process else "split"
+        texts = [program.test_setup, *(case.script for case in cases)]
         tests = {
-            "setup": _tests(program.test_setup, "test_setup.py", ready),
+            "setup": _tests(program.test_setup, "test_setup.py", ready) if program.test_setup else "",
             "exports": list(program.exports),
             "scripts": [_tests(case.script, "test.py", ready) for case in cases],
             "changes": [case.changes for case in cases],
+            "arrays": any("numpy" in text for text in texts),
+            "draws": program.in_process or any("random" in text or "numpy" in text for text in texts),
         }
         given = marshal.dumps(tests)
     if cases[0].has_files:
@@ -67,7 +70,7 @@ def request(
     results += bool(cases[0].collected)
     return Request(
         header={
-            "limits": asdict(limits),
+            "limits": {name: getattr(limits, name) for name in limits.__slots__},
             "budget": left,
             "results": results,
             "mode": mode,

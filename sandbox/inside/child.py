@@ -5,9 +5,7 @@ What it does then is a job (see :mod:`sandbox.inside.sources`). Everything after
 
 from __future__ import annotations
 
-import linecache
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +17,7 @@ from sandbox.inside import lockdown, protocol, sources, tester
 from sandbox.inside.channel import framed
 from sandbox.inside.files import Files
 from sandbox.inside.reports import ready
-from sandbox.inside.sources import NO_FILES, run_calls, run_script, serve_tests
+from sandbox.inside.sources import NO_FILES, run_calls, run_script
 
 _CHUNK = 1 << 20
 _SOLUTION_READY = framed(protocol.READY)
@@ -29,11 +27,15 @@ Job = Callable[[], Any]
 
 
 class ForServer(NamedTuple):
-    """What the forks of a server share; ``memory_mb`` and ``out_bytes`` are among the limits."""
+    """What the forks of a server share; ``memory_mb`` and ``out_bytes`` are among the limits.
+
+    ``solution``: what runs the source of one beside tests.
+    """
 
     language: str
     folder: str
     limits: dict[str, Any]
+    solution: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def become_program(
     a split judge that is the channel to the tests; the program leaves them unread, and loses the stream that they
     are on.
     """
-    language, folder, limits = shared
+    language, folder, limits, solution = shared
     out_bytes = limits["out_bytes"]
     files, data = NO_FILES, b""
     job: Job
@@ -83,7 +85,7 @@ def become_program(
         elif mode == "stdin":
             job = partial(run_script, source, files, out_bytes)
         elif mode == "split":
-            job = partial(serve_tests, source, out_bytes)
+            job = partial(solution, source)
         elif mode == "forge":
             job = partial(sources.run_inside, source, tester.Tests(**loads(data)), out_bytes)
         else:
@@ -131,8 +133,6 @@ def run(job: Job | None) -> None:
 
     The standard streams are the runner's own objects: unused so far, and on the program's descriptors by now.
     """
-    sys.argv[:] = [sources.SOURCE]
-    linecache.clearcache()
     while job is not None:
         job = job()
     os._exit(0)

@@ -11,12 +11,16 @@ from typing import Any
 
 from sandbox.inside import between
 
+_NEVER = frozenset({type(None), bool, int})
+
 
 def is_hollow(value: Any, *, arrays: bool) -> bool:
     """Tell whether plain data is empty or has a NaN in it; with ``arrays``, also whether it has empty parts.
 
     numpy stretches what is empty to any other shape, so that all of it is close to anything.
     """
+    if type(value) in _NEVER:
+        return False
     match value:
         case float() | complex():
             return value != value

@@ -10,14 +10,16 @@ import ctypes
 import mmap
 from collections.abc import Iterable
 
-_HUGE = 2 << 20
-_MADV_COLLAPSE = 25
+HUGE = 2 << 20
+MADV_COLLAPSE = 25
 _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
+#: The first and last address of a mapping, its access rights, and its file or what else it is.
+Mapping = tuple[int, int, str, str]
 _FAILED = ctypes.c_void_p(-1).value
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = _libc.mremap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = (
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = libc.mremap.restype = ctypes.c_void_p
+libc.mmap.argtypes = (
     ctypes.c_void_p,
     ctypes.c_size_t,
     ctypes.c_int,
@@ -25,9 +27,9 @@ _libc.mmap.argtypes = (
     ctypes.c_int,
     ctypes.c_long,
 )
-_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-_libc.madvise.argtypes = _libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-_libc.mremap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p)
+libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+libc.madvise.argtypes = libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+libc.mremap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p)
 
 
 def take_huge_pages() -> int:
@@ -38,26 +40,39 @@ def take_huge_pages() -> int:
     """
     code = ctypes.cast(ctypes.pythonapi.Py_GetVersion, ctypes.c_void_p).value or 0
     try:
-        with open("/proc/self/maps", encoding="utf-8") as file:
-            first, last = read_only_around(code, file)
+        first, last = read_only_around(code, mappings())
     except OSError:
         return 0
-    first, last = -(-first // _HUGE) * _HUGE, last // _HUGE * _HUGE
+    first, last = -(-first // HUGE) * HUGE, last // HUGE * HUGE
     size = last - first
     return size if size > 0 and _replace(first, size) else 0
 
 
-def read_only_around(address: int, maps: Iterable[str]) -> tuple[int, int]:
+def mappings() -> list[Mapping]:
+    """Return the mappings of this process, by address. Raises OSError."""
+    with open("/proc/self/maps", encoding="utf-8") as file:
+        return parsed(file)
+
+
+def parsed(maps: Iterable[str]) -> list[Mapping]:
+    """Return the mappings in the lines of ``/proc/self/maps``."""
+    found = []
+    for line in maps:
+        bounds, access, _, _, _, *name = line.split(maxsplit=5)
+        first, last = (int(each, 16) for each in bounds.split("-"))
+        found.append((first, last, access, name[0].rstrip() if name else ""))
+    return found
+
+
+def read_only_around(address: int, maps: Iterable[Mapping]) -> tuple[int, int]:
     """Return the first and last address of the read-only mappings of one file, in a row, around an address.
 
-    ``maps``: the lines of ``/proc/self/maps``. They are the address itself where it is in none.
+    They are the address itself where it is in none.
     """
     first = last = address
     name, inside = "", False
-    for line in maps:
-        fields = line.split(maxsplit=5)
-        start, end = (int(each, 16) for each in fields[0].split("-"))
-        of = fields[5] if len(fields) > 5 and "w" not in fields[1] and fields[1][0] == "r" else ""
+    for start, end, access, file_name in maps:
+        of = file_name if "w" not in access and access[0] == "r" else ""
         if not of or of != name or start != last:
             if inside:
                 break
@@ -70,19 +85,19 @@ def read_only_around(address: int, maps: Iterable[str]) -> tuple[int, int]:
 def _replace(first: int, size: int) -> bool:
     """Put a copy in huge pages in the place of a mapping; return whether there were any to be had."""
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    room = _libc.mmap(None, size + _HUGE, mmap.PROT_READ | mmap.PROT_WRITE, private, -1, 0)
+    room = libc.mmap(None, size + HUGE, mmap.PROT_READ | mmap.PROT_WRITE, private, -1, 0)
     if room == _FAILED:
         return False
-    start = -(-room // _HUGE) * _HUGE
+    start = -(-room // HUGE) * HUGE
     ctypes.memmove(start, first, size)
     ready = (
-        _libc.madvise(start, size, _MADV_COLLAPSE) == 0
-        and _libc.mprotect(start, size, mmap.PROT_READ | mmap.PROT_EXEC) == 0
+        libc.madvise(start, size, MADV_COLLAPSE) == 0
+        and libc.mprotect(start, size, mmap.PROT_READ | mmap.PROT_EXEC) == 0
     )
-    moved: bool = ready and _libc.mremap(start, size, size, _MREMAP_MAYMOVE | _MREMAP_FIXED, first) == first
+    moved: bool = ready and libc.mremap(start, size, size, _MREMAP_MAYMOVE | _MREMAP_FIXED, first) == first
     if moved:
-        _libc.munmap(room, start - room)
-        _libc.munmap(start + size, room + _HUGE - start)
+        libc.munmap(room, start - room)
+        libc.munmap(start + size, room + HUGE - start)
     else:
-        _libc.munmap(room, size + _HUGE)
+        libc.munmap(room, size + HUGE)
     return moved

@@ -81,7 +81,7 @@ def _become_runner(config: dict[str, Any], import_from: str) -> None:
         config["readable"] = [*rootfs.interpreter_paths(), *config["packages"], *extra, *devices]
         _require_public(config["readable"])
     program = config["program"]
-    boot = BOOT.format("runner")
+    boot = BOOT.format("start")
     # Not as an argument: programs read those of the server that they are forks of.
     given = os.memfd_create("configuration", 0)
     os.write(given, json.dumps(config).encode())

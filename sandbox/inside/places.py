@@ -9,7 +9,6 @@ object.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 #: Functions that change an argument in place return None, by convention: what is expected without a reference.
@@ -90,12 +89,12 @@ class Answers:
     """Numbers the answers at each place."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
 
     def next(self, place: str) -> str:
         """Return the place of the next answer to what was asked at ``place``."""
-        self._counts[place] += 1
-        return _cut(f"{place}#{min(self._counts[place], _MAX_COUNTED)}")
+        count = self._counts[place] = self._counts.get(place, 0) + 1
+        return _cut(f"{place}#{min(count, _MAX_COUNTED)}")
 
 
 def _is_unknown(use: str) -> bool:

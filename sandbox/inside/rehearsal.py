@@ -64,5 +64,5 @@ def _judge_solutions() -> None:
             ends[0].send(_SOURCE.encode())
             solution = {"__name__": "solution"}
             exec(sources.compiled(ends[1].receive().decode()), solution)
-            tests = tester.Tests(setup="", exports=["add"], scripts=[_SCRIPT], changes=[None])
+            tests = tester.Tests("", ["add"], [_SCRIPT], [None], arrays=False, draws=False)
             tester.rehearse(tests, Remote(_SameProcess(solution), _MAX_BYTES), _MAX_BYTES)

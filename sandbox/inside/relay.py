@@ -15,7 +15,8 @@ from sandbox.inside import protocol
 from sandbox.inside.processes import Followed
 
 _MIN_POLL_MS = 2
-_QUIET_MS = 8
+# How long processes may run before their output is looked at. Those of a split judge take longer, and say little.
+_QUIET_MS, _QUIET_SPLIT_MS = 8, 20
 
 
 class ResultCounter:
@@ -154,7 +155,8 @@ class Relay:
         sources = dict(zip(pipes, (protocol.STDOUT, protocol.STDERR, protocol.RESULT), strict=True))
         for fd in sources:
             fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK)
-        if not _wait_quietly(processes.death):
+        quiet_ms = _QUIET_SPLIT_MS if header["mode"] == "split" else _QUIET_MS
+        if not _wait_quietly(processes.death, quiet_ms):
             self._flush()
             self._listen(run, processes.death, sources)
         status = processes.end(broken=bool(run.why))
@@ -245,11 +247,11 @@ class Relay:
         self._used = 0
 
 
-def _wait_quietly(death: int) -> bool:
+def _wait_quietly(death: int, milliseconds: int) -> bool:
     """Wait a moment for the end of a process without reading its output; return whether it ended.
 
     Most programs end at once, and this saves a wake-up for everything that they write.
     """
     poll = select.poll()
     poll.register(death, select.POLLIN)
-    return bool(poll.poll(_QUIET_MS))
+    return bool(poll.poll(milliseconds))

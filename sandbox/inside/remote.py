@@ -22,6 +22,7 @@ from sandbox.inside.hollow import is_hollow
 from sandbox.inside.stand_ins import Handle, RemoteIterator
 
 _STREAMS = ("stdout", "stderr")
+_NUMBERS = frozenset({bool, int, float})
 # What ends a loop (of iterators, and of classes with __getitem__ alone), or makes getattr, hasattr and the get and
 # "in" of mappings go on as if nothing was there.
 _SWALLOWED = (StopIteration, StopAsyncIteration, LookupError, AttributeError)
@@ -171,14 +172,15 @@ class Remote:
         place: str,
         names: Iterator[str],
         operation: str,
-        target: object,
+        target: Handle | str,
         args: tuple[object, ...],
         kwargs: Any,
     ) -> Any:
         if self._gone is not None:
             raise self._gone
         captured = [name for name in _STREAMS if getattr(sys, name) is not getattr(sys, f"__{name}__")]
-        request = self._crossing.encode((operation, target, list(args), kwargs, captured, self._crossing.arrays))
+        of = target if isinstance(target, str) else target._couplet_number
+        request = self._crossing.encode((operation, of, list(args), kwargs, captured, self._crossing.arrays))
         try:
             with self._turn:
                 reply = self._reply(request, f"{place}^")
@@ -267,9 +269,11 @@ class Remote:
 
 def _is_nothing(found: object) -> bool:
     """Tell whether a right program may have something empty in this place: an object may be empty itself."""
+    if type(found) in _NUMBERS:
+        return not found
     if stand_ins.is_stand_in(found):
         return not isinstance(found, RemoteIterator)
-    return found is None or found is False or (type(found) in (int, float) and not found)
+    return found is None
 
 
 def _copy_into(old: Any, new: Any) -> None:

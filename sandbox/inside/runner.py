@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import itertools
 import json
+import linecache
 import marshal
 import os
 import posix
@@ -24,7 +25,21 @@ import sys
 from collections import deque
 from typing import Any
 
-from sandbox.inside import child, huge_text, kernel, lean, lockdown, protocol, rehearsal, scratch, servers, sweep
+from sandbox.inside import (
+    child,
+    dense,
+    huge_heap,
+    huge_text,
+    kernel,
+    lean,
+    lockdown,
+    protocol,
+    rehearsal,
+    scratch,
+    servers,
+    sources,
+    sweep,
+)
 from sandbox.inside.fork_server import ForkServer
 from sandbox.inside.lockdown import Role
 from sandbox.inside.processes import Followed, SplitJudge
@@ -68,8 +83,12 @@ def main() -> None:
     random.seed(0)  # for every program: a verdict should not depend on luck
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(0)
+    sys.argv[:] = [sources.SOURCE]  # what each program finds there
+    linecache.clearcache()
     gc.collect()
+    dense.fill_holes()
     gc.freeze()
+    huge_heap.take_huge_pages()
     hello = {
         "level": isolation.level,
         "proc": isolation.proc,

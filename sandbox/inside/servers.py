@@ -48,14 +48,15 @@ def serve_programs(request: ForkRequest, role: Role, channel: int) -> Job:
         os._exit(1)
     # The stdout and stderr of a fork, what it reports on, and the channel of tests.
     inbox, report = lean.Inbox(asked, 4 if tests else 3), lean.Report(asked)
+    sources.prepare_modules()
     if tests:
         become = partial(become_tests, sources.prepare_judge(limits["out_bytes"]))
     else:
-        become = partial(become_program, ForServer(language, isolation.folder, limits))
+        solution = sources.prepare_solution(limits["out_bytes"])
+        become = partial(become_program, ForServer(language, isolation.folder, limits, solution))
     more = () if isolation.node is None or language == "python" else (isolation.node,)
     tmp = request.limits.tmp if tests else None
     _held.extend((request, enter, inbox, report, become))
-    sources.prepare_modules()
     while True:
         outputs = inbox.receive()
         mode, payload, given, cpu_limit = loads(inbox.message)

@@ -234,10 +234,17 @@ def run_inside(source: str, tests: tester.Tests, out_bytes: int) -> None:
     tester.run_inside(tests, _load(source).__dict__, out_bytes)
 
 
-def serve_tests(source: str, out_bytes: int) -> None:
-    """Run the source as a module and answer what the tests ask of it, in a process of their own."""
+def prepare_solution(out_bytes: int) -> Callable[[str], None]:
+    """Return what runs a source as a module and answers what the tests ask of it, in forks of this process.
+
+    The module has to be prepared before.
+    """
     limit = out_bytes + _MESSAGE_SLACK
     channel = Channel(CHANNEL_FD, limit)
+    return partial(_serve, channel, served.Server(channel, _prepared[_LIBRARY].__dict__, limit))
+
+
+def _serve(channel: Channel, server: served.Server, source: str) -> None:
     module = _module(_LIBRARY, source)
     try:
         _execute(compiled(source), source, module)
@@ -245,7 +252,7 @@ def serve_tests(source: str, out_bytes: int) -> None:
         channel.send(reports.failure(error))
         os._exit(0)
     channel.send(protocol.LOADED)
-    served.serve(channel, module.__dict__, limit)
+    served.serve(channel, server)
 
 
 def prepare_judge(out_bytes: int) -> Callable[[tester.Tests], None]:
@@ -253,10 +260,11 @@ def prepare_judge(out_bytes: int) -> Callable[[tester.Tests], None]:
     limit = out_bytes + _MESSAGE_SLACK
     channel = Channel(reports.TESTS_CHANNEL_FD, limit)
     remote = Remote(channel, limit)
-    return partial(_judge, channel, remote, tester.beside(remote, out_bytes))
+    tester.hear_of_lost(remote)
+    return partial(_judge, channel, tester.beside(remote, out_bytes))
 
 
-def _judge(channel: Channel, remote: Remote, runner: tester.Runner, tests: tester.Tests) -> None:
+def _judge(channel: Channel, runner: tester.Runner, tests: tester.Tests) -> None:
     try:
         loaded = channel.receive()
     except ClosedError:
@@ -265,4 +273,4 @@ def _judge(channel: Channel, remote: Remote, runner: tester.Runner, tests: teste
         failed = loaded[:1] if loaded[:1] in (protocol.FAILED, protocol.NO_MEMORY) else protocol.FAILED
         reports.report(failed + loaded[1 : protocol.NOTE_BYTES])
         os._exit(0)
-    tester.run_beside(runner, tests, remote)
+    tester.run_beside(runner, tests)

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import wraps
 from types import CodeType
 from typing import Any, Protocol
@@ -33,12 +33,15 @@ class Tests:
     """``setup`` runs first; each of ``exports`` is a name of the solution that tests may use.
 
     ``changes``: for each script the changes of arguments that are expected, None where nothing is known of them.
+    ``arrays``, ``draws``: whether they may import numpy, and draw random numbers.
     """
 
     setup: CodeType | str
     exports: list[str]
     scripts: list[CodeType | str]
     changes: list[frozenset[str] | None]
+    arrays: bool
+    draws: bool
 
 
 class Solution(Protocol):
@@ -72,10 +75,14 @@ def rehearse(tests: Tests, remote: Remote, out_bytes: int) -> None:
         runner.result(script, changes, taken)
 
 
-def run_beside(runner: Runner, tests: Tests, remote: Remote) -> None:
-    """Run every script and report on it; exit without a report on the current one when the solution is gone."""
+def hear_of_lost(remote: Remote) -> None:
+    """Take note, from now on, of exceptions that end a thread or a finalizer."""
     threading.excepthook = lambda lost: remote.unheard(lost.exc_value)
     sys.unraisablehook = lambda lost: remote.unheard(lost.exc_value)
+
+
+def run_beside(runner: Runner, tests: Tests) -> None:
+    """Run every script and report on it; exit without a report on the current one when the solution is gone."""
     try:
         taken = runner.load(tests)
         refuse_new_code()
@@ -156,7 +163,7 @@ class Runner:
         self._namespace = namespace
         self._out_bytes = out_bytes
         self._checks = itertools.count()
-        self._arrays = False  # whether every script can take one
+        self._arrays = self._may_use_arrays = False  # whether every script can take one, or some may
         namespace[protocol.COUNT] = self._count
         namespace[protocol.FALSE] = self._deny_aside
 
@@ -165,10 +172,12 @@ class Runner:
 
         Return how many exports are plain values, which tests use without asking.
         """
-        self._arrays = uses_arrays(tests.setup)
-        self._solution.take_arrays(take=self._arrays or any(map(uses_arrays, tests.scripts)))
+        self._may_use_arrays = tests.arrays
+        self._arrays = tests.arrays and uses_arrays(tests.setup)
+        self._solution.take_arrays(take=tests.arrays and (self._arrays or any(map(uses_arrays, tests.scripts))))
         try:
-            exec(tests.setup, self._namespace)
+            if tests.setup:
+                exec(tests.setup, self._namespace)
             for name in tests.exports:
                 self._namespace[name] = self._export(name)
         except SolutionGone:
@@ -176,7 +185,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - also what the solution raised
             reports.report(reports.failure(error))
             os._exit(0)
-        self._same_luck = luck.kept()
+        self._same_luck = luck.kept(tests.draws)
         return sum(not callable(self._namespace[name]) for name in tests.exports)
 
     def run(self, tests: Tests, taken: int) -> None:
@@ -208,24 +217,27 @@ class Runner:
         A solution may change an argument that others leave alone, as if it were its own. But then it may neither
         pass by that, nor where the test asks that it does not: the script has to pass whether it sees that or not.
         """
-        self._solution.take_arrays(take=self._arrays or uses_arrays(script))
+        if self._may_use_arrays:
+            self._solution.take_arrays(take=self._arrays or uses_arrays(script))
         self._solution.start(changes, shown=False)
-        claim = self._attempt(script)
+        claim = self._attempt(script, taken)
         if isinstance(claim, Claim) and changes is not None and unexpected(claim.changes, changes):
             self._solution.start(changes)
-            seen = self._attempt(script)
+            seen = self._attempt(script, taken)
             self._solution.undo()
             claim = seen if isinstance(seen, bytes) else _both(claim, seen, changes)
         if isinstance(claim, bytes):
             return claim
         try:
-            claimed = replace(claim, calls=claim.calls + taken)
-            return protocol.VALUE + claimed.encode(self._out_bytes)
+            return protocol.VALUE + claim.encode(self._out_bytes)
         except ValueRefusedError as error:
             return reports.failure(error)
 
-    def _attempt(self, script: CodeType | str) -> Claim | bytes:
-        """Run a script: return the claim that it passed, or the report of why it did not."""
+    def _attempt(self, script: CodeType | str, taken: int) -> Claim | bytes:
+        """Run a script: return the claim that it passed, or the report of why it did not.
+
+        ``taken``: values of the solution that it has without asking.
+        """
         before = next(self._checks)
         self._same_luck()
         try:
@@ -239,7 +251,8 @@ class Runner:
         if self._solution.denied is not None:
             return reports.failure(self._solution.denied, protocol.DENIED)
         account = self._solution.account()
-        return Claim(True, next(self._checks) - before - 1, account.asked, account.uses, account.changes)
+        checks = next(self._checks) - before - 1
+        return Claim(True, checks, account.asked + taken, account.uses, account.changes)
 
 
 def _in_task() -> bool:

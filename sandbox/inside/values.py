@@ -14,27 +14,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+import marshal
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from sandbox.inside import between, written
+from sandbox.inside.packing import FOREIGN, MAX_DEPTH, MAX_NODES, Packer
+from sandbox.inside.packing import ValueRefusedError as ValueRefusedError
 
-MAX_DEPTH = 48
-MAX_NODES = 2_000_000
 # Distinct items of a set, or keys of a dictionary, with one hash: building either is quadratic in them.
 MAX_SHARED_HASH = 128
-_SMALL = 1 << 53
-_SCALARS = (type(None), bool, str, int, float)
-_SCALAR_TYPES = frozenset(_SCALARS)
-_FOREIGN = "h"
+_SCALARS = frozenset({type(None), bool, str, int, float})
+_MALFORMED = (ValueError, TypeError, RecursionError, ArithmeticError, ImportError)
 # Comparing an int with a Decimal converts it, in a time quadratic in its bits.
 _MAX_CONVERTED_BITS = 1 << 15
-
-
-class ValueRefusedError(ValueError):
-    """The value is not plain data, or too large or too deep."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +48,17 @@ def encode(
 
     Raises :class:`ValueRefusedError` for what cannot cross.
     """
-    tree = _Packer(foreign, arrays).pack(value, 0)
-    data = _WRITER.encode(tree).encode("ascii")
+    return _bounded(_WRITER.encode(Packer(foreign, arrays).pack(value, 0)).encode("ascii"), max_bytes)
+
+
+def encode_trusted(
+    value: object, max_bytes: int, foreign: Callable[[object], object] | None = None, *, arrays: bool = False
+) -> bytes:
+    """Encode as :func:`encode` does, for a receiver that trusts the sender, which reads it at no cost."""
+    return _bounded(marshal.dumps(Packer(foreign, arrays).pack(value, 0)), max_bytes)
+
+
+def _bounded(data: bytes, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise ValueRefusedError(f"value too large: {len(data)} bytes encoded")
     return data
@@ -63,77 +66,6 @@ def encode(
 
 # Trees are made anew, so that none holds itself.
 _WRITER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)
-
-
-class _Packer:
-    def __init__(self, foreign: Callable[[object], object] | None, arrays: bool) -> None:
-        self._foreign = foreign
-        self._arrays = arrays
-        self._budget = MAX_NODES
-
-    def pack(self, value: object, depth: int) -> Any:
-        self._budget -= 1
-        if depth > MAX_DEPTH or self._budget < 0:
-            raise ValueRefusedError("value too deep" if depth > MAX_DEPTH else "value too large")
-        match value:
-            case None | bool():
-                return value
-            case int():
-                number = int.__int__(value)
-                return number if -_SMALL < number < _SMALL else ["i", hex(number)]
-            case float():
-                real = float.__float__(value)
-                return real if math.isfinite(real) else ["f", float.__repr__(real)]
-            case str():
-                return str.__str__(value)
-            case bytes():
-                return ["b", bytes.__bytes__(value).hex()]
-            case bytearray():
-                return ["bytearray", bytes(bytearray.__iter__(value)).hex()]
-            case complex():
-                plain = complex.__complex__(value)
-                return ["c", self.pack(plain.real, depth), self.pack(plain.imag, depth)]
-            case range():
-                return ["r", *(self.pack(part, depth) for part in (value.start, value.stop, value.step))]
-            case list():
-                return self._items("l", list.__iter__(value), depth)
-            case tuple():
-                names = between.names_of(value) if self._foreign is not None else None
-                head: list[Any] = ["t"] if names is None else ["named", ["l", *names]]
-                return [*head, *self._items("t", tuple.__iter__(value), depth)[1:]]
-            case set():
-                return self._items("s", set.__iter__(value), depth)
-            case frozenset():
-                return self._items("z", frozenset.__iter__(value), depth)
-            case dict():
-                tag = "counter" if self._foreign is not None and between.is_counter(value) else "d"
-                return self._items(tag, (part for pair in dict.items(value) for part in pair), depth)
-            case deque():
-                bound = self.pack(deque.maxlen.__get__(value), depth)
-                return ["deque", bound, *self._items("l", deque.__iter__(value), depth)[1:]]
-        view = _VIEWS.get(type(value))
-        if view is not None:
-            return self._items(view, value, depth)  # type: ignore[arg-type]
-        if self._arrays and (parts := between.array_parts(value)) is not None:
-            return ["array", parts[0], ["l", *parts[1]], parts[2]]
-        if between.is_numpy(value):
-            return self.pack(value.tolist(), depth)  # type: ignore[attr-defined]
-        text = written.write(value)
-        if text is not None:
-            return list(text)
-        if self._foreign is not None:
-            return [_FOREIGN, self.pack(self._foreign(value), depth + 1)]
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = (
-                (field.name, getattr(value, field.name)) for field in dataclasses.fields(value) if field.compare
-            )
-            return self._items(
-                "record", (type(value).__name__, *(part for pair in fields for part in pair)), depth
-            )
-        raise ValueRefusedError(f"value of type {type(value).__name__} cannot be returned")
-
-    def _items(self, tag: str, items: Iterable[object], depth: int) -> list[Any]:
-        return [tag, *(self.pack(item, depth + 1) for item in items)]
 
 
 def refuse_collisions(items: Sequence[Hashable]) -> None:
@@ -178,7 +110,20 @@ def decode(data: bytes, foreign: Callable[[Any], object] | None = None, *, array
         return _Unpacker(foreign, arrays).unpack(tree, 0)
     except ValueRefusedError:
         raise
-    except (ValueError, TypeError, RecursionError, ArithmeticError, ImportError) as error:
+    except _MALFORMED as error:
+        raise ValueRefusedError(f"not an encoded value: {error}") from error
+
+
+def decode_trusted(data: bytes, foreign: Callable[[Any], object]) -> Any:
+    """Decode what :func:`encode_trusted` has made; nothing else may ever be in ``data``.
+
+    Raises :class:`ValueRefusedError` for what ``foreign`` refuses.
+    """
+    try:
+        return _Unpacker(foreign, arrays=True).unpack(marshal.loads(data), 0)
+    except ValueRefusedError:
+        raise
+    except _MALFORMED as error:
         raise ValueRefusedError(f"not an encoded value: {error}") from error
 
 
@@ -204,14 +149,14 @@ class _Unpacker:
         self._budget -= 1
         if depth > MAX_DEPTH or self._budget < 0:
             raise ValueRefusedError("value too deep or too large")
-        if isinstance(tree, _SCALARS):
+        if type(tree) in _SCALARS:
             return tree
         if not isinstance(tree, list) or not tree or not isinstance(tree[0], str):
             raise ValueRefusedError("not an encoded value")
         tag, items = tree[0], tree[1:]
         if tag in ("i", "f", "b", "bytearray") or tag in written.TAGS:
             return self._text(tag, items)
-        if tag == _FOREIGN and self._foreign is not None and len(items) == 1:
+        if tag == FOREIGN and self._foreign is not None and len(items) == 1:
             return self._foreign(self.unpack(items[0], depth + 1))
         parts = self._parts(items, depth + 1)
         match tag:
@@ -256,7 +201,7 @@ class _Unpacker:
         return value
 
     def _parts(self, items: list[Any], depth: int) -> list[Any]:
-        if not _SCALAR_TYPES.issuperset(map(type, items)):
+        if not _SCALARS.issuperset(map(type, items)):
             return [self.unpack(item, depth) for item in items]
         self._budget -= len(items)
         if self._budget < 0:
@@ -283,16 +228,6 @@ def _unpack_text(tag: str, items: list[Any]) -> object:
     return float(text)
 
 
-_PLAIN: dict[str, str] = {}
-_ORDERED: OrderedDict[str, str] = OrderedDict()
-_VIEWS: dict[type, str] = {
-    type(_PLAIN.keys()): "keys",
-    type(_ORDERED.keys()): "keys",
-    type(_PLAIN.values()): "values",
-    type(_ORDERED.values()): "values",
-    type(_PLAIN.items()): "items",
-    type(_ORDERED.items()): "items",
-}
 _UNIQUE: dict[str, Callable[[list[Any]], object]] = {
     "s": set,
     "z": frozenset,

@@ -33,7 +33,7 @@ b000-c000 r--p 00008000 fe:00 2 /lib/lib python.so
     ],
 )
 def test_the_read_only_mappings_around_an_address(address: int, found: tuple[int, int]) -> None:
-    assert huge_text.read_only_around(address, MAPS.splitlines()) == found
+    assert huge_text.read_only_around(address, huge_text.parsed(MAPS.splitlines())) == found
 
 
 def test_an_interpreter_goes_on_with_its_code_in_huge_pages() -> None:
@@ -54,6 +54,54 @@ def test_an_interpreter_goes_on_with_its_code_in_huge_pages() -> None:
         pytest.skip("no huge pages here, or an interpreter that fills none")
     assert int(taken) % (2 << 20) == 0
     assert int(huge) >= int(taken)
+
+
+def test_objects_that_an_interpreter_makes_lie_in_huge_pages_and_are_what_they_were() -> None:
+    script = """
+        from sandbox.inside import huge_heap
+        huge_heap.keep_together()
+        made = [bytes([number % 256]) * 400 for number in range(20_000)]
+        print(huge_heap.take_huge_pages())
+        with open("/proc/self/smaps_rollup") as file:
+            print(sum(int(line.split()[1]) << 10 for line in file if line.startswith("AnonHugePages")))
+        print(all(each == bytes([number % 256]) * 400 for number, each in enumerate(made)))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True, timeout=60
+    )
+    taken, huge, same = done.stdout.splitlines()
+    assert same == "True"
+    if taken == "0":
+        pytest.skip("no huge pages here")
+    assert int(taken) >= 3 * (2 << 20)  # of the 8 MB, whatever lies at their ends
+    assert int(huge) >= int(taken)
+
+
+def test_a_fork_writes_to_fewer_pages_once_the_holes_are_filled() -> None:
+    script = """
+        import os, resource
+        from sandbox.inside import dense
+
+        def faults():
+            pid = os.fork()
+            if pid == 0:
+                made = [bytes(size) for size in range(40, 400) for _ in range(3)]
+                os._exit(0)
+            _, status, usage = os.wait4(pid, 0)
+            return usage.ru_minflt
+
+        made = [bytes(size) for size in range(40, 400) for _ in range(200)]
+        del made[::9]
+        faults()
+        before = faults()
+        dense.fill_holes()
+        print(before, faults())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True, timeout=60
+    )
+    before, after = map(int, done.stdout.split())
+    assert after < before - 50
 
 
 def test_a_message_and_its_descriptors() -> None:
