@@ -52,9 +52,8 @@ class Server:
         self._max = max_bytes
         self._held: list[object] = []
         self._number: dict[int, int] = {}
-        self._stubs: dict[
-            int, int
-        ] = {}  # the id of what stands here for a function of the tests: its number there
+        # The id of what stands here for a function of the tests: its number there.
+        self._stubs: dict[int, int] = {}
         self._one_at_a_time = threading.RLock()
         self._asked = 0
         self._arrays = False  # whether the tests can take one
@@ -82,10 +81,8 @@ class Server:
                 ended, result = self._attempt(operation, target, args, kwargs)
             changes = []
             if before:
-                after = self._contents(args, kwargs)
-                changes = [
-                    (key, arg) for key, arg in _arguments(args, kwargs) if after.get(key) != before.get(key)
-                ]
+                after, given = self._contents(args, kwargs), _arguments(args, kwargs)
+                changes = [(key, arg) for key, arg in given if after.get(key) != before.get(key)]
             beside = (changes, output) if changes or any(output) else ()
             return protocol.ANSWER + self._encode((ended, result, *beside))
         except values.ValueRefusedError as error:
@@ -136,9 +133,9 @@ class Server:
         """Encode the arguments that a call may change in place."""
         found = {}
         for key, arg in _arguments(args, kwargs):
-            if type(arg) in _UNCHANGING:
-                continue
-            if isinstance(arg, _MUTABLE) or between.array_parts(arg) is not None:
+            if type(arg) not in _UNCHANGING and (
+                isinstance(arg, _MUTABLE) or between.array_parts(arg) is not None
+            ):
                 with contextlib.suppress(values.ValueRefusedError):
                     found[key] = values.encode(arg, 1 << 30, self._stand_for, arrays=True)
         return found
@@ -147,7 +144,6 @@ class Server:
         return values.encode(value, self._max, self._stand_for, arrays=self._arrays)
 
     def _decode(self, data: bytes) -> Any:
-        """Decode what the tests have sent, which this process trusts as it trusts nothing else."""
         return values.decode_trusted(data, self._resolve)
 
     def _stand_for(self, value: Any) -> object:
