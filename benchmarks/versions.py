@@ -67,16 +67,22 @@ def _round(folder: Path, backends: Sequence[str], settings: SandboxBenchSettings
     options = {"--backend": ",".join(backends), "--slots": settings.slots, "--seconds": settings.seconds}
     given = [text for name, value in options.items() for text in (name, str(value))]
     command = [sys.executable, "-c", _COUPLET, "bench", "sandbox", *given, "--rounds", "1", "--json"]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder)},
-        capture_output=True,
-        text=True,
-        timeout=_START_S + 20 * settings.seconds * len(backends),
-    )
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(folder)},
+            capture_output=True,
+            text=True,
+            timeout=_START_S + 20 * settings.seconds * len(backends),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise VersionFailedError(
+            f"the benchmark of {folder} took over {error.timeout:.0f} s for a round"
+        ) from error
     if done.returncode != 0:
-        raise VersionFailedError(f"the benchmark of {folder} failed: {done.stderr.strip().splitlines()[-1:]}")
+        why = "".join(done.stderr.strip().splitlines()[-1:]) or f"exit code {done.returncode}"
+        raise VersionFailedError(f"the benchmark of {folder} failed: {why}")
     cases: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])["cases"]
     return cases
 

@@ -31,7 +31,7 @@ from common.weights.layout import Layout, Manifest
 from common.weights.messages import BroadcastError, SharedBuckets, WeightsGoneError
 
 #: Bytes before the first bucket: int64 words, of which those below are used. Buckets begin half-way in a page: a
-#: large tensor begins near the start of one, and copies either way are fast (``buckets._TOO_NEAR_BYTES``).
+#: large tensor begins near the start of one, and copies either way are fast (``copies._TOO_NEAR_BYTES``).
 _HEADER_BYTES = 4096 + 2048
 _KEY, _SERIAL, _READY = range(3)
 _GIVEN_UP = -1

@@ -79,8 +79,6 @@ class Packer:
 
     def _pack_seldom(self, value: object, depth: int) -> Any:
         match value:
-            case None | bool():
-                return value
             case int():
                 number = int.__int__(value)
                 return number if -_SMALL < number < _SMALL else ["i", hex(number)]

@@ -23,6 +23,14 @@ b000-c000 r--p 00008000 fe:00 2 /lib/lib python.so
 """
 
 
+def printed(script: str) -> list[str]:
+    """Run a script in an interpreter of its own, and return the lines that it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.splitlines()
+
+
 @pytest.mark.parametrize(
     ("address", "found"),
     [
@@ -45,10 +53,7 @@ def test_an_interpreter_goes_on_with_its_code_in_huge_pages() -> None:
             print(sum(int(line.split()[1]) << 10 for line in file if line.startswith("AnonHugePages")))
         print(sum(range(1000)), sorted("cba"))
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True, timeout=60
-    )
-    taken, huge, computed = done.stdout.splitlines()
+    taken, huge, computed = printed(script)
     assert computed == "499500 ['a', 'b', 'c']"
     if taken == "0":
         pytest.skip("no huge pages here, or an interpreter that fills none")
@@ -66,10 +71,7 @@ def test_objects_that_an_interpreter_makes_lie_in_huge_pages_and_are_what_they_w
             print(sum(int(line.split()[1]) << 10 for line in file if line.startswith("AnonHugePages")))
         print(all(each == bytes([number % 256]) * 400 for number, each in enumerate(made)))
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True, timeout=60
-    )
-    taken, huge, same = done.stdout.splitlines()
+    taken, huge, same = printed(script)
     assert same == "True"
     if taken == "0":
         pytest.skip("no huge pages here")
@@ -95,12 +97,10 @@ def test_a_fork_writes_to_fewer_pages_once_the_holes_are_filled() -> None:
         faults()
         before = faults()
         dense.fill_holes()
-        print(before, faults())
+        print(before)
+        print(faults())
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True, timeout=60
-    )
-    before, after = map(int, done.stdout.split())
+    before, after = map(int, printed(script))
     assert after < before - 50
 
 
