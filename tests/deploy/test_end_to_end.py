@@ -126,6 +126,10 @@ def observed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
             _wait(
                 lambda: _seen(prometheus) >= _NAMES or client.get_job_status(second).is_terminal(), "all metrics"
             )
+            _wait(
+                lambda: _step(prometheus, "other") >= 3 or client.get_job_status(second).is_terminal(),
+                "third step of the second job",
+            )
             _wait(lambda: client.get_job_status(third).is_terminal(), "the end of the stage's job")
             logs = client.get_job_logs(third)
             assert client.get_job_status(third) == "SUCCEEDED", logs[-6000:]
@@ -251,6 +255,11 @@ def _seen(prometheus: Prometheus) -> set[str]:
     """Our metrics that were scraped at any time."""
     found = prometheus.query('last_over_time({__name__=~"couplet_.+"}[1h])')
     return {series.labels["__name__"] for series in found}
+
+
+def _step(prometheus: Prometheus, run: str) -> float:
+    """The newest step of a run that was scraped; 0 before the first."""
+    return max((series.value for series in prometheus.query(f'couplet_training_step{{run="{run}"}}')), default=0)
 
 
 def _wait(condition: Callable[[], bool], what: str) -> None:
