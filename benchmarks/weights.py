@@ -131,7 +131,7 @@ class SendingRank(WatchedActor):
     def offer_weights(self, plan: Plan | None, keep: Sequence[int]) -> Offer:
         return self._publisher.offer(self._version, plan, keep, ray.get_runtime_context().current_actor)
 
-    def stored_weights(self, serial: int) -> tuple[Any, ...]:
+    def stored_weights(self, serial: int) -> tuple[Any, ...] | None:
         return self._publisher.stored(serial)
 
     def publish(self, plan: Plan | None) -> Publication:

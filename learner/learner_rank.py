@@ -136,8 +136,11 @@ class LearnerRank(DeepSpeedRank):
         owner = ray.get_runtime_context().current_actor
         return self._publisher.offer(self._progress.version, plan, keep, owner)
 
-    def stored_weights(self, serial: int) -> tuple[Any, ...]:
-        """Return the newest weights' references in the object store; asked of rank 0 at any time."""
+    def stored_weights(self, serial: int) -> tuple[Any, ...] | None:
+        """Return the newest weights' references in the object store, None while they are being published.
+
+        Asked of rank 0 at any time.
+        """
         return self._publisher.stored(serial)
 
     def publish(self, plan: Plan | None) -> Publication | None:

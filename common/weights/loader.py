@@ -27,6 +27,8 @@ from common.weights.messages import (
 )
 from common.weights.segments import SharedReader
 
+_ASK_SECONDS = 0.05
+
 
 class Weights(Protocol):
     """The weights of a model; each tensor that they are given is valid until the next."""
@@ -161,11 +163,22 @@ class WeightsLoader:
             return nullcontext(self._fetch(update, where))
         if where.node == Location.here().node:
             return self._reader.reading(where, update.manifest, self._deadline)
+        return nullcontext(self._fetch(update, self._stored(where)))
+
+    def _stored(self, where: SharedBuckets) -> Sequence[Any]:
+        """Have the learner's node put an update into the object store, once all of it is there."""
+        end = time.monotonic() + self._deadline
         try:
-            stored = ray.get(where.owner.stored_weights.remote(where.serial), timeout=self._deadline)
+            # Asked again and again: a call that waited would keep a thread of the learner, which publishes in one.
+            while True:
+                stored = ray.get(where.owner.stored_weights.remote(where.serial), timeout=self._deadline)
+                if stored is not None:
+                    return stored  # type: ignore[no-any-return]
+                if time.monotonic() > end:
+                    raise WeightsGoneError(f"the weights were not published within {self._deadline:.0f} s")
+                time.sleep(_ASK_SECONDS)
         except RayActorError as error:
             raise WeightsGoneError("the learner that published the weights has ended") from error
-        return nullcontext(self._fetch(update, stored))
 
     def _fetch(self, update: WeightsUpdate, references: Sequence[Any]) -> _Stored:
         return _Stored(stored_buckets(update.manifest, ray.get(list(references), timeout=self._deadline)))

@@ -48,6 +48,7 @@ class Publisher:
         self._segments = Segments()
         self._offered: _Offered | None = None
         self._last: _Offered | None = None
+        self._coming = 0  # the serial of what was offered, until it is published
         self._storing = threading.Lock()
         self._stored: tuple[int, tuple[Any, ...]] = (0, ())
 
@@ -83,6 +84,7 @@ class Publisher:
             Location.here().node, os.getpid(), segment.descriptor, segment.key, segment.serial, owner
         )
         self._offered = _Offered(Manifest(version, layout, _on_device(plan)), segment, where, began)
+        self._coming = segment.serial
         return Offer(self._offered.update)
 
     def publish(
@@ -102,20 +104,26 @@ class Publisher:
                 return buckets
             return sender.send(plan, manifest, buckets, self._deadline)
 
-        if offered is None or offered.manifest.version != version:
-            update = self._store(parameters, Manifest(version, self._layout, _on_device(plan)), sent)
-        else:
-            with _given_up_on_failure(offered.segment):
-                self._share(offered, parameters, sent)
-            update, self._last = offered.update, offered
-            self.prepare()
+        try:
+            if offered is None or offered.manifest.version != version:
+                update = self._store(parameters, Manifest(version, self._layout, _on_device(plan)), sent)
+            else:
+                with _given_up_on_failure(offered.segment):
+                    self._share(offered, parameters, sent)
+                update, self._last = offered.update, offered
+                self.prepare()
+        finally:
+            self._coming = 0
         return Publication(update, sender.failure if sender is not None else None)
 
-    def stored(self, serial: int) -> tuple[Any, ...]:
+    def stored(self, serial: int) -> tuple[Any, ...] | None:
         """Put the newest update into the object store, and return its references; called by another thread.
 
-        Raises :class:`WeightsGoneError` where it is not the one with this serial any more.
+        Returns None while the update is still being published: receivers hear of it before. Raises
+        :class:`WeightsGoneError` where the newest is not the one with this serial any more.
         """
+        if self._coming == serial:
+            return None
         with self._storing:
             last = self._last
             if self._stored[0] != serial:

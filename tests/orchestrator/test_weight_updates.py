@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,21 @@ def test_a_newcomer_loads_what_is_held_and_newer_weights_that_come_meanwhile_aft
     assert fleet.hold_the_learners_weights()
     assert fleet.versions() == [4, 4]
     assert ray.get(fleet.workers["rollout-0"].begun.remote(), timeout=LONG) == [2, 4]
+    _check_that_another_machine_waits_for_what_is_still_being_published(fleet)
     _check_that_weights_die_with_all_that_hold_them(fleet)
+
+
+def _check_that_another_machine_waits_for_what_is_still_being_published(fleet: Fleet) -> None:
+    """Its workers hear of an update with all others, before it can be put into the object store."""
+    rank, worker = fleet.rank, fleet.workers["rollout-1"]
+    ray.get(rank.change.remote(), timeout=LONG)
+    offered = ray.get(rank.offer_weights.remote(None, ()), timeout=LONG).update
+    elsewhere = replace(offered, buckets=replace(offered.buckets, node="elsewhere"))
+    loads = worker.load_weights.remote(elsewhere)
+    assert ray.wait([loads], timeout=0.5) == ([], [loads])
+    ray.get(rank.publish.remote(None), timeout=LONG)
+    assert ray.get(loads, timeout=LONG) == 5
+    assert len(set(ray.get([a.digest.remote(SETTINGS.dtype) for a in (rank, worker)], timeout=LONG))) == 1
 
 
 def _check_that_weights_die_with_all_that_hold_them(fleet: Fleet) -> None:
