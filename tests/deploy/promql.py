@@ -76,9 +76,9 @@ def annotations(path: Path, run: str = ALL, *, window: str = "30s") -> list[Quer
 def filled(
     expr: str, run: str = ALL, window: str = "30s", whole: str = "1h", role: str = ALL, namespace: str = ALL
 ) -> str:
-    """``expr`` with Grafana's variables replaced. Raises KeyError for one that is not known."""
+    """``expr`` with Grafana's variables replaced, as for minutes of data. Raises KeyError for an unknown one."""
     values = {"namespace": namespace, "run": run, "role": role, "worker": ALL, "node": ALL, "ray_node": ALL}
-    values |= {"__rate_interval": window, "__interval": window, "__range": whole}
+    values |= {"__rate_interval": window, "__interval": "1s", "__range": whole}
     return re.sub(r"\$([a-z_]\w*)", lambda found: values[found[1]], expr)
 
 

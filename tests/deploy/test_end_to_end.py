@@ -179,9 +179,7 @@ def test_every_query_of_a_dashboard_has_data(observed: Observed, dashboard: Path
 
 
 def test_runs_of_two_namespaces_lie_over_each_other_by_their_steps(observed: Observed) -> None:
-    (query,) = [
-        query for path in DASHBOARDS for query in queries(path, window="1s") if "by learner step" in query.panel
-    ]
+    (query,) = [query for path in DASHBOARDS for query in queries(path) if "by learner step" in query.panel]
     steps: dict[tuple[str, str], set[str]] = {}
     for row in query.answer(observed.prometheus, observed.seconds):
         steps.setdefault((row.labels["namespace"], row.labels["run"]), set()).add(row.labels["step"])
