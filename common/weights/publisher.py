@@ -42,7 +42,7 @@ class Publisher:
 
     def __init__(self, layout: Layout, deadline: float) -> None:
         self._layout = layout
-        self._shared_layout = layout.cut(min(_SHARED_BUCKET_BYTES, max(layout.sizes)))
+        self._shared_layout = layout.in_place(min(_SHARED_BUCKET_BYTES, max(layout.sizes)))
         self._deadline = deadline
         self._sender: Sender | None = None
         self._segments = Segments()
@@ -80,7 +80,13 @@ class Publisher:
         except NoRoomError as error:
             return Offer(None, str(error))
         where = SharedBuckets(
-            Location.here().node, os.getpid(), segment.descriptor, segment.key, segment.serial, owner
+            Location.here().node,
+            os.getpid(),
+            segment.descriptor,
+            segment.key,
+            segment.serial,
+            owner,
+            in_place=plan is None,
         )
         self._offered = _Offered(Manifest(version, layout, _on_device(plan)), segment, where, began)
         return Offer(self._offered.update)

@@ -1,9 +1,11 @@
 """Published weights in memory that the processes of one machine share, and that is written again and again.
 
 Fresh memory costs many times what writing to it does, so a sender keeps two segments and fills them in turn. A
-receiver loads what has been filled while the rest is still coming, and whoever comes late reads the same segment.
-Segments have no name in any file system: the system frees them with the last process that holds them, however it
-ends. Who reads one holds a shared lock, which the system takes back likewise, and no sender writes over it.
+receiver takes what has been filled while the rest is still coming, and whoever comes late reads the same segment.
+Receivers that compute on a CPU do so with the segment itself. Segments have no name in any file system: the system
+frees them with the last process that holds them, however it ends. Who reads one, or computes with it, holds a
+shared lock, which the system takes back likewise, and no sender writes over it: it takes one more where all are
+locked. There are never more than one for each receiver, one that is kept and one that is filled.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ import secrets
 import threading
 import time
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,17 +138,21 @@ class Segments:
         if len(self._segments) < _SEGMENTS and all(segment.serial for segment in self._segments):
             self._segments.append(Segment(size))
         self._serial += 1
-        free = sorted(
-            (segment for segment in self._segments if segment.serial not in keep), key=lambda one: one.serial
-        )
+        if (segment := self._claim(keep)) is not None:
+            return segment
+        with suppress(NoRoomError):  # who computes with a segment has no copy; it may do so for minutes
+            self._segments.append(Segment(size))
         end = time.monotonic() + _FREE_SECONDS
-        while True:
-            for segment in free:
-                if segment.claim(self._serial):
-                    return segment
+        while (segment := self._claim(keep)) is None:
             if time.monotonic() > end:
                 raise NoRoomError("every segment of shared memory is still being read or kept")
             time.sleep(_POLL_SECONDS)
+        return segment
+
+    def _claim(self, keep: Collection[int]) -> Segment | None:
+        free = [segment for segment in self._segments if segment.serial not in keep]
+        oldest_first = sorted(free, key=lambda segment: segment.serial)
+        return next((segment for segment in oldest_first if segment.claim(self._serial)), None)
 
     def _take(self, size: int) -> None:
         with suppress(NoRoomError):
@@ -158,14 +165,31 @@ class Segments:
 
 
 class OpenUpdate:
-    """An update that is being read; the sender does not write over it meanwhile."""
+    """An update that is being read; the sender does not write over it meanwhile.
 
-    def __init__(self, memory: Tensor, header: Any, where: SharedBuckets, manifest: Manifest, end: float) -> None:
+    ``keep`` has it not do so afterwards either, until the reader lets go of the update.
+    """
+
+    def __init__(
+        self,
+        memory: Tensor,
+        header: Any,
+        where: SharedBuckets,
+        manifest: Manifest,
+        end: float,
+        keep: Callable[[], None],
+    ) -> None:
+        self.keep = keep
         self._memory = memory
         self._header = header
         self._where = where
         self._manifest = manifest
         self._end = end
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the buckets are laid out for receivers that compute with them where they lie."""
+        return self._where.in_place
 
     def buckets(self) -> Iterator[Tensor]:
         """Yield the buckets as they are filled, each checked; not to be written to.
@@ -192,10 +216,14 @@ class OpenUpdate:
 
 
 class SharedReader:
-    """Reads segments, and keeps those of the sender that it has read last: to map memory anew costs time."""
+    """Reads segments. Those of the sender that it has read last stay mapped: to map memory anew costs time.
+
+    The update that was last kept (:attr:`OpenUpdate.keep`) stays locked after it was read.
+    """
 
     def __init__(self) -> None:
         self._process = 0
+        self._kept: int | None = None
         self._mapped: dict[int, tuple[int, Tensor, Any]] = {}
 
     @contextmanager
@@ -216,19 +244,36 @@ class SharedReader:
         try:
             if int(header[_SERIAL]) != where.serial:
                 raise WeightsGoneError(f"weights of version {manifest.version} have been written over")
-            yield OpenUpdate(memory, header, where, manifest, end)
+            yield OpenUpdate(memory, header, where, manifest, end, partial(self._keep, descriptor))
         finally:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
 
+    def let_go(self) -> None:
+        """Let the sender write over the update that is kept, if there is one."""
+        if self._kept is not None:
+            os.close(self._kept)
+            self._kept = None
+
     def close(self) -> None:
         """Let go of all segments."""
+        self.let_go()
+        self._unmap()
+
+    def _keep(self, descriptor: int) -> None:
+        """Keep the update that is being read instead of the one that is kept."""
+        own = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY)  # a lock of its own, beside that of reading
+        fcntl.flock(own, fcntl.LOCK_SH)
+        self.let_go()
+        self._kept = own
+
+    def _unmap(self) -> None:
         for descriptor, _, _ in self._mapped.values():
             os.close(descriptor)
         self._mapped = {}
 
     def _map(self, where: SharedBuckets, size: int) -> tuple[int, Tensor, Any]:
         if where.process != self._process:
-            self.close()
+            self._unmap()
             self._process = where.process
         if where.key not in self._mapped:
             self._mapped[where.key] = _opened(where, size)
