@@ -5,7 +5,7 @@ receiver takes what has been filled while the rest is still coming, and whoever 
 Receivers that compute on a CPU do so with the segment itself. Segments have no name in any file system: the system
 frees them with the last process that holds them, however it ends. Who reads one, or computes with it, holds a
 shared lock, which the system takes back likewise, and no sender writes over it: it takes one more where all are
-locked. There are never more than one for each receiver, one that is kept and one that is filled.
+locked. A receiver locks the one that it computes with, and while it loads another, that one too.
 """
 
 from __future__ import annotations
