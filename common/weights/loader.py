@@ -26,7 +26,7 @@ from common.weights.messages import (
     WeightsGoneError,
     WeightsUpdate,
 )
-from common.weights.segments import OpenUpdate, SharedReader
+from common.weights.shared_reader import OpenUpdate, SharedReader
 
 
 class Weights(Protocol):

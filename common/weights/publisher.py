@@ -19,7 +19,8 @@ from common.weights.device_buckets import DeviceBuckets
 from common.weights.layout import Layout, Manifest
 from common.weights.location import Location
 from common.weights.messages import Offer, Plan, Publication, SharedBuckets, WeightsGoneError, WeightsUpdate
-from common.weights.segments import NoRoomError, Segment, Segments, SharedReader, segment_bytes
+from common.weights.segments import NoRoomError, Segment, Segments, segment_bytes
+from common.weights.shared_reader import SharedReader
 
 #: What receivers that read shared memory wait for at a time; two of it fit a processor's cache.
 _SHARED_BUCKET_BYTES = 8 << 20

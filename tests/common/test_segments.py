@@ -25,7 +25,8 @@ from common.weights.fence import VersionFence
 from common.weights.layout import Layout, Manifest, WeightsError
 from common.weights.loader import LocalWeights, WeightsLoader
 from common.weights.messages import BroadcastError, SharedBuckets, WeightsGoneError, WeightsUpdate
-from common.weights.segments import NoRoomError, OpenUpdate, Segment, Segments, SharedReader, segment_bytes
+from common.weights.segments import NoRoomError, Segment, Segments, segment_bytes
+from common.weights.shared_reader import OpenUpdate, SharedReader
 from tests.forkserver import forkserver
 
 LONG = 30.0
