@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -45,8 +41,7 @@ def copy(target: Tensor, source: Tensor) -> None:
 def copy_digested(target: Tensor, source: Tensor, digest: Digest) -> None:
     """Copy as :func:`copy` does into contiguous memory of the CPU, and add the bytes of the copy to a digest.
 
-    Both take one piece after another, so that the second finds it in a cache. Where there is more than one, a
-    thread adds the bytes while this one copies: in little more than the time of the copy, if a core is idle.
+    Both take one piece after another, so that the second finds it in a cache.
     """
     target, source = target.detach(), source.detach()
     if not _on_host(target, source):
@@ -54,34 +49,14 @@ def copy_digested(target: Tensor, source: Tensor, digest: Digest) -> None:
         digest.update(as_bytes(target))
         return
     count = _PIECE_BYTES // target.element_size()
-    pieces = list(zip(*(torch.split(whole.view(-1), count) for whole in (target, source)), strict=True))
-    with _digesting(digest, beside=len(pieces) > 1) as add:
-        for into, out in pieces:
-            if into.dtype == out.dtype:  # the source is read here, and the target is written only
-                add(as_bytes(out))
-                copy(into, out)
-            else:
-                copy(into, out)
-                add(as_bytes(into))
-
-
-@contextmanager
-def _digesting(digest: Digest, beside: bool) -> Iterator[Callable[[Any], object]]:
-    """Yield what adds bytes to a digest, in order: at once, or by a thread ``beside`` this one before the end."""
-    if not beside:
-        yield digest.update
-        return
-    added: list[Future[None]] = []
-    try:
-        yield lambda data: added.append(_beside().submit(digest.update, data))
-    finally:
-        for one in added:
-            one.result()
-
-
-@cache
-def _beside() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, "digest")
+    pieces = (torch.split(whole.view(-1), count) for whole in (target, source))
+    for into, out in zip(*pieces, strict=True):
+        if into.dtype == out.dtype:  # the source is read here, and the target is written only
+            digest.update(as_bytes(out))
+            copy(into, out)
+        else:
+            copy(into, out)
+            digest.update(as_bytes(into))
 
 
 def as_bytes(tensor: Tensor) -> Any:
