@@ -46,11 +46,11 @@ TRANSPORTS: tuple[Transport, ...] = ("auto", "object_store", "collective")
 STAGES, TRANSPORT_STAGES = 1, 3
 
 _LEGEND = (
-    "Medians of updates, each timed from the order to publish until every worker had loaded it; the first takes "
+    "Medians of updates, each timed from the order to publish until every worker held it checked; the first takes "
     "memory that nobody has used, and forms the group of a broadcast. copy: a plain copy of as many bytes from "
     "memory to memory by one thread, in turns with the updates. copies: an update's time in such copies, and in "
-    "as many of them as there are workers. auto: workers load from shared memory what has been filled while more "
-    "comes. The object store takes each bucket first; a broadcast sends it through sockets."
+    "as many of them as there are workers. auto: workers check in shared memory what has been filled while more "
+    "comes, and hold it there. The object store takes each bucket first; a broadcast sends it through sockets."
 )
 
 

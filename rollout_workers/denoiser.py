@@ -14,8 +14,9 @@ from common.models.packing import Packing, Queries
 from common.models.storages import FreedStorages
 from common.models.transformer import MaskedDiffusionModel, Rows
 from common.models.window import Memory, Window
-from common.weights.buckets import overwrite
+from common.weights.buckets import Parameters, overwrite
 from common.weights.comparison import corrupt, differing
+from common.weights.layout import Layout
 from rollout_workers.vocabulary import Vocabulary
 
 
@@ -54,6 +55,7 @@ class TorchDenoiser:
         self.vocabulary = Vocabulary.whole(model.config.vocab_size)
         self._hold()
         self._layers = InferenceModel(model)
+        self._parameters = Parameters(dict(model.named_parameters()))
         self._freed: FreedStorages | None = None
 
     @torch.inference_mode()
@@ -79,6 +81,15 @@ class TorchDenoiser:
     def source_rows(self, target_rows: Rows) -> Rows:
         return self._model.source_rows(target_rows)
 
+    def adopt(self, layout: Layout, weights: Iterable[tuple[str, Tensor]]) -> bool:
+        """Hold all weights where they lie, as :meth:`Parameters.borrow` does; only what is not side by side there
+        is copied for products that are made together."""
+        if not self._parameters.borrow(layout, weights):
+            return False
+        self._freed = None
+        self._layers.join()
+        return True
+
     @torch.no_grad()
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Overwrite all weights in place; each tensor is valid until the next.
@@ -95,10 +106,11 @@ class TorchDenoiser:
         corrupt(self._model.parameters())
 
     def release(self) -> None:
-        """Give the memory of the weights back, and of what passes keep, until the next :meth:`load`."""
-        if self._freed is None:
+        """Give the memory of the weights back, if it is this model's own, and of what passes keep, until the next
+        :meth:`load` or :meth:`adopt`."""
+        self._layers.release()
+        if self._freed is None and not self._parameters.borrowed:
             self._freed = FreedStorages.free(self._model.parameters())
-            self._layers.release()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -109,6 +121,9 @@ class TorchDenoiser:
         return differing(self._model.named_parameters(), held)
 
     def _take_memory(self) -> None:
+        if self._parameters.borrowed:
+            self._parameters.take_memory()
+            self._layers.join()
         if self._freed is not None:
             self._freed.take_again()
             self._freed = None

@@ -14,7 +14,8 @@ from common.models.transformer import MaskedDiffusionModel
 from common.weights.buckets import fill_buckets, overwrite, plan_layout, read_buckets
 from common.weights.layout import Manifest
 from common.weights.messages import SharedBuckets
-from common.weights.segments import Segments, SharedReader
+from common.weights.segments import Segments
+from common.weights.shared_reader import SharedReader
 
 _GIB = 2**30
 _DEADLINE = 120.0

@@ -68,10 +68,14 @@ class InferenceModel:
 
     def __init__(self, model: MaskedDiffusionModel) -> None:
         self._model = model
-        self._products = [_Products.of(layer) for layer in model.model.layers]
+        self.join()
         self._workspace = _Workspace(model.device)
         self._tables: tuple[Tensor, Tensor] = rotary_tables(model.config, 1, model.device)
         self._placed: tuple[Packing, tuple[Tensor, Tensor]] | None = None
+
+    def join(self) -> None:
+        """Join the products anew once the parameters lie elsewhere: without a copy where they are side by side."""
+        self._products = [_Products.of(layer) for layer in self._model.model.layers]
 
     def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
         """Hidden states [N, H] of a packed batch of token ids [N]; with ``queries``, only of those rows [m, H]."""

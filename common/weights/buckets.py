@@ -45,17 +45,18 @@ def fill_buckets(
     """Yield sealed buckets, each a tensor of bytes [size].
 
     Values are rounded once to the type of their entry. ``parameters`` are taken one after another and may reuse
-    their memory; they must be those of the layout, or :class:`WeightsError` is raised. ``memory_of`` gives the
-    memory of a bucket, by its number; without it they share memory of the CPU, where each is valid until the next
-    is asked for.
+    their memory; they must be those of the layout, matrices in its order, or :class:`WeightsError` is raised.
+    ``memory_of`` gives the memory of a bucket, by its number; without it they share memory of the CPU, where each
+    is valid until the next is asked for.
     """
-    layout, source = manifest.layout, iter(parameters)
+    layout, source = manifest.layout, _Arriving(parameters)
     memory_of = memory_of or _shared_by_all(layout)
     for number, entries in enumerate(layout.buckets):
         bucket = memory_of(number)
         digest = None if manifest.on_device else xxhash.xxh3_64(seed=_key(manifest, number))
-        for entry in entries:
-            name, tensor = next(source, ("nothing", torch.empty(0)))
+        ends = [*(after.offset for after in entries[1:]), aligned(entries[-1].end)]
+        for entry, end in zip(entries, ends, strict=True):
+            name, tensor = source.take(entry.name)
             if name != entry.name or tensor.shape != entry.shape:
                 raise WeightsError(
                     f"weights of version {manifest.version}: {entry.name} {list(entry.shape)} was to come, "
@@ -65,12 +66,11 @@ def fill_buckets(
                 copy(_view(bucket, entry), tensor)
             else:
                 copy_digested(_view(bucket, entry), tensor, digest)
-                digest.update(as_bytes(bucket[entry.end : aligned(entry.end)]))
+                digest.update(as_bytes(bucket[entry.end : end]))
         _seal(bucket).copy_(_checksum(manifest, number, bucket) if digest is None else _word(digest.intdigest()))
         yield bucket
-    extra = next(source, None)
-    if extra is not None:
-        raise WeightsError(f"weights of version {manifest.version}: {extra[0]} has no place in the layout")
+    if extra := source.left():
+        raise WeightsError(f"weights of version {manifest.version}: {extra} has no place in the layout")
 
 
 def check_bucket(manifest: Manifest, number: int, bucket: Tensor) -> None:
@@ -99,14 +99,38 @@ def overwrite(own: Iterable[tuple[str, Tensor]], weights: Iterable[tuple[str, Te
 
     Raises :class:`WeightsError` for weights of another model, when some may be overwritten already.
     """
-    missing = dict(own)
-    for name, tensor in weights:
-        parameter = missing.pop(name, None)
-        if parameter is None or parameter.shape != tensor.shape:
-            raise WeightsError(f"weights do not fit the model: no place for {name} {list(tensor.shape)}")
+    for parameter, tensor in _matched(own, weights):
         copy(parameter, tensor)
-    if missing:
-        raise WeightsError(f"weights do not fit the model: without {', '.join(sorted(missing)[:5])}")
+
+
+class Parameters:
+    """Parameters of a process by name, in memory of their own or in that where somebody else has put weights."""
+
+    def __init__(self, own: Mapping[str, Tensor]) -> None:
+        self._own = own
+        self.borrowed = False
+
+    def borrow(self, layout: Layout, weights: Iterable[tuple[str, Tensor]]) -> bool:
+        """Become views of weights that lie so, which nobody writes to from now on, and give the own memory back.
+
+        Return False, with no weight taken, where one is to be held on another device or in another type. Raises
+        :class:`WeightsError` for weights of another model; then, as after whatever ``weights`` raise, nothing has
+        changed.
+        """
+        types = {entry.name: _TYPES[entry.dtype] for bucket in layout.buckets for entry in bucket}
+        if any(one.device.type != "cpu" or one.dtype != types.get(name) for name, one in self._own.items()):
+            return False
+        for parameter, tensor in list(_matched(self._own.items(), weights)):
+            parameter.data = tensor
+        self.borrowed = True
+        return True
+
+    def take_memory(self) -> None:
+        """Be in memory of their own from now on, whose contents are not defined where they were not before."""
+        if self.borrowed:
+            for parameter in self._own.values():
+                parameter.data = torch.empty_like(parameter)
+            self.borrowed = False
 
 
 def stored_buckets(manifest: Manifest, buckets: Iterable[Bucket]) -> list[Tensor]:
@@ -122,6 +146,42 @@ def stored_buckets(manifest: Manifest, buckets: Iterable[Bucket]) -> list[Tensor
             checked.append(torch.from_numpy(bucket))
         check_bucket(manifest, number, checked[-1])
     return checked
+
+
+class _Arriving:
+    """Parameters as they come, taken in the order of a layout, in which vectors may lie behind later matrices."""
+
+    def __init__(self, parameters: Iterable[tuple[str, Tensor]]) -> None:
+        self._source = iter(parameters)
+        self._early: dict[str, Tensor] = {}
+
+    def take(self, name: str) -> tuple[str, Tensor]:
+        """Return what comes as the parameter of this name, which is another where the order is wrong."""
+        if name in self._early:
+            return name, self._early.pop(name)
+        for came, tensor in self._source:
+            if came == name or tensor.ndim > 1:
+                return came, tensor
+            self._early[came] = tensor.detach().clone()
+        return "nothing", torch.empty(0)
+
+    def left(self) -> str | None:
+        """Return the name of a parameter that nobody has taken, if there is one."""
+        return next(iter(self._early), None) or next((name for name, _ in self._source), None)
+
+
+def _matched(
+    own: Iterable[tuple[str, Tensor]], weights: Iterable[tuple[str, Tensor]]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield each parameter with its weight. Raises :class:`WeightsError` for weights of another model."""
+    missing = dict(own)
+    for name, tensor in weights:
+        parameter = missing.pop(name, None)
+        if parameter is None or parameter.shape != tensor.shape:
+            raise WeightsError(f"weights do not fit the model: no place for {name} {list(tensor.shape)}")
+        yield parameter, tensor
+    if missing:
+        raise WeightsError(f"weights do not fit the model: without {', '.join(sorted(missing)[:5])}")
 
 
 def _view(bucket: Tensor, entry: Entry) -> Tensor:

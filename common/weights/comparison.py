@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from common.weights.buckets import overwrite
+from common.weights.buckets import Parameters, overwrite
+from common.weights.layout import Layout
 
 
 class HeldTensors:
@@ -15,13 +16,20 @@ class HeldTensors:
 
     def __init__(self, own: Mapping[str, Tensor]) -> None:
         self._own = own
+        self._parameters = Parameters(own)
+
+    def adopt(self, layout: Layout, weights: Iterable[tuple[str, Tensor]]) -> bool:
+        """Hold all weights where they lie, as :meth:`Parameters.borrow` does."""
+        return self._parameters.borrow(layout, weights)
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Overwrite all weights in place. Raises WeightsError for those of another model."""
+        self._parameters.take_memory()
         overwrite(self._own.items(), weights)
 
     def corrupt(self) -> None:
         """Overwrite every element with NaN."""
+        self._parameters.take_memory()
         corrupt(self._own.values())
 
     def differing(self, weights: Iterable[tuple[str, Tensor]]) -> list[str]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 #: Bytes of one value, by the name of each type in which parameters travel.
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 SEAL_BYTES = 8
 #: Bytes; fits every type that a parameter or the seal is viewed as.
 _ALIGNMENT = 8
+#: Bytes; torch aligns its own memory so, and the last bit of a product may depend on it.
+_IN_PLACE_ALIGNMENT = 64
 PAGE_BYTES = 4096
+#: Name, shape and type.
+_Parameter = tuple[str, tuple[int, ...], str]
 
 
 class WeightsError(RuntimeError):
@@ -52,9 +56,15 @@ class Layout:
         pages = (-(-size // PAGE_BYTES) * PAGE_BYTES for size in self.sizes[:-1])
         return tuple(accumulate(pages, initial=0))
 
-    def cut(self, bucket_bytes: int) -> Layout:
-        """Lay the same parameters out in buckets of about another size."""
-        return lay_out(((e.name, e.shape, e.dtype) for bucket in self.buckets for e in bucket), bucket_bytes)
+    def in_place(self, bucket_bytes: int) -> Layout:
+        """Lay the same parameters out in buckets of about this size for whoever computes with them where they lie.
+
+        Those of a block (attention, feed-forward) are in one bucket, matrices before vectors: matrices of products
+        that are made together lie side by side.
+        """
+        every = ((e.name, e.shape, e.dtype) for bucket in self.buckets for e in bucket)
+        blocks = (sorted(block, key=lambda one: len(one[1]) < 2) for _, block in groupby(every, _block))
+        return _laid_out(blocks, bucket_bytes, _IN_PLACE_ALIGNMENT)
 
 
 @dataclass(frozen=True)
@@ -89,19 +99,36 @@ class Manifest:
             raise WeightsError(f"not a manifest of weights: {text[:80]!r}") from error
 
 
-def lay_out(parameters: Iterable[tuple[str, tuple[int, ...], str]], bucket_bytes: int) -> Layout:
+def lay_out(parameters: Iterable[_Parameter], bucket_bytes: int) -> Layout:
     """Lay out names, shapes and types in buckets of about ``bucket_bytes``; a larger parameter gets its own."""
+    return _laid_out(([one] for one in parameters), bucket_bytes, _ALIGNMENT)
+
+
+def aligned(offset: int, alignment: int = _ALIGNMENT) -> int:
+    """Return the next offset, in bytes, at which a parameter or the seal may begin."""
+    return -(-offset // alignment) * alignment
+
+
+def _laid_out(groups: Iterable[Sequence[_Parameter]], bucket_bytes: int, alignment: int) -> Layout:
+    """Lay out groups of parameters, each within one bucket."""
     buckets: list[list[Entry]] = []
-    for name, shape, dtype in parameters:
-        size = math.prod(shape) * ITEM_BYTES[dtype]
-        offset = aligned(buckets[-1][-1].end) if buckets else 0
-        if not buckets or offset + size > bucket_bytes:
+    for group in groups:
+        offset = aligned(buckets[-1][-1].end, alignment) if buckets else 0
+        entries = list(_placed(group, offset, alignment))
+        if not buckets or entries[-1].end > bucket_bytes:
             buckets.append([])
-            offset = 0
-        buckets[-1].append(Entry(name, shape, dtype, offset))
+            entries = list(_placed(group, 0, alignment))
+        buckets[-1] += entries
     return Layout(tuple(map(tuple, buckets)))
 
 
-def aligned(offset: int) -> int:
-    """Return the next offset, in bytes, at which a parameter or the seal may begin."""
-    return -(-offset // _ALIGNMENT) * _ALIGNMENT
+def _placed(group: Sequence[_Parameter], offset: int, alignment: int) -> Iterator[Entry]:
+    for parameter in group:
+        entry = Entry(*parameter, offset)
+        yield entry
+        offset = aligned(entry.end, alignment)
+
+
+def _block(parameter: _Parameter) -> str:
+    """Name the block of a parameter: ``layers.0.mlp`` of ``layers.0.mlp.up_proj.weight``; else the parameter."""
+    return parameter[0].rpartition(".")[0].rpartition(".")[0] or parameter[0]

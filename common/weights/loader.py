@@ -16,6 +16,7 @@ from common.heartbeat import Heartbeat
 from common.weights.broadcast import Receiver
 from common.weights.buckets import read_buckets, stored_buckets
 from common.weights.fence import VersionFence
+from common.weights.layout import Layout, Manifest
 from common.weights.location import Location
 from common.weights.messages import (
     CalledOffError,
@@ -25,13 +26,20 @@ from common.weights.messages import (
     WeightsGoneError,
     WeightsUpdate,
 )
-from common.weights.segments import SharedReader
+from common.weights.shared_reader import OpenUpdate, SharedReader
 
 _ASK_SECONDS = 0.05
 
 
 class Weights(Protocol):
-    """The weights of a model; each tensor that they are given is valid until the next."""
+    """The weights of a model; each tensor that they are given to load is valid until the next."""
+
+    def adopt(self, layout: Layout, weights: Iterable[tuple[str, Tensor]]) -> bool:
+        """Hold all weights, which lie so in memory that nobody writes to, where they are, until others come.
+
+        Return False, with none taken, where they cannot be held so. Raises WeightsError for those of another
+        model; then nothing has changed.
+        """
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Overwrite all weights in place. Raises WeightsError for those of another model."""
@@ -76,6 +84,7 @@ class LocalWeights:
     """Weights that this process holds alone."""
 
     def __init__(self, weights: Weights) -> None:
+        self.adopt = weights.adopt
         self.load = weights.load
         self.corrupt = weights.corrupt
         self.differing = weights.differing
@@ -94,10 +103,11 @@ class LocalWeights:
 
 
 class WeightsLoader:
-    """Overwrites weights in place behind a fence; a failure there leaves the worker without a version.
+    """Replaces weights behind a fence; a failure there leaves the worker without a version.
 
-    Getting weights and overwriting them may take ``deadline`` seconds, as ``heart`` is told; a batch may keep the
-    fence for ``patience`` seconds.
+    They are held where they were published, in memory that this machine shares, if they can be, and overwritten in
+    place if not. Getting them may take ``deadline`` seconds, as ``heart`` is told; a batch may keep the fence for
+    ``patience`` seconds.
     """
 
     def __init__(
@@ -121,7 +131,7 @@ class WeightsLoader:
         opening = self._opening(update)
         with self._fence.writing(version, self._patience, WeightsGoneError), opening as opened:
             with self._loading(version):
-                self._holder.load(read_buckets(update.manifest, opened.buckets()))
+                self._take(update.manifest, opened)
         return version
 
     def by_broadcast(self, plan: Plan, first_rank: int) -> int:
@@ -132,6 +142,7 @@ class WeightsLoader:
         with self._holder.receiving(plan, first_rank, self._deadline) as (version, finish):
             with self._fence.writing(version, self._patience, CalledOffError), self._loading(version):
                 finish()
+                self._reader.let_go()
         return version
 
     def verify(self, update: WeightsUpdate, reload: bool) -> Verification:
@@ -146,12 +157,21 @@ class WeightsLoader:
             with self._loading(manifest.version):
                 if reload:
                     self._holder.corrupt()
-                    self._holder.load(read_buckets(manifest, opened.buckets()))
+                    self._take(manifest, opened)
                 differing = self._holder.differing(read_buckets(manifest, opened.buckets()))
         entries = [entry for bucket in manifest.layout.buckets for entry in bucket]
         size = sum(entry.end - entry.offset for entry in entries)
         seconds = time.monotonic() - began
         return Verification(manifest.version, reload, len(entries), size, seconds, tuple(differing))
+
+    def _take(self, manifest: Manifest, opened: _Update) -> None:
+        """Hold an update where it is, where that can be, or overwrite the weights."""
+        weights = read_buckets(manifest, opened.buckets())
+        if isinstance(opened, OpenUpdate) and opened.in_place and self._holder.adopt(manifest.layout, weights):
+            opened.keep()
+        else:
+            self._holder.load(weights)
+            self._reader.let_go()
 
     def _loading(self, version: int) -> AbstractContextManager[None]:
         return self._heart.during(f"loading weights {version}", self._deadline)

@@ -46,7 +46,8 @@ class SharedBuckets:
     """Where the buckets of an update are: a segment that process ``process`` of machine ``node`` has open.
 
     ``key`` tells segments apart and ``serial`` the updates that were in one. ``owner`` is the sending actor, or
-    None; it puts them into the object store for a receiver on another machine (``stored_weights``).
+    None; it puts them into the object store for a receiver on another machine (``stored_weights``). ``in_place``:
+    they are laid out for receivers that compute with them there.
     """
 
     node: str
@@ -55,6 +56,7 @@ class SharedBuckets:
     key: int
     serial: int
     owner: Any = None
+    in_place: bool = False
 
     @property
     def path(self) -> str:

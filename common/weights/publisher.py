@@ -19,7 +19,8 @@ from common.weights.device_buckets import DeviceBuckets
 from common.weights.layout import Layout, Manifest
 from common.weights.location import Location
 from common.weights.messages import Offer, Plan, Publication, SharedBuckets, WeightsGoneError, WeightsUpdate
-from common.weights.segments import NoRoomError, Segment, Segments, SharedReader, segment_bytes
+from common.weights.segments import NoRoomError, Segment, Segments, segment_bytes
+from common.weights.shared_reader import SharedReader
 
 #: What receivers that read shared memory wait for at a time; two of it fit a processor's cache.
 _SHARED_BUCKET_BYTES = 8 << 20
@@ -42,7 +43,7 @@ class Publisher:
 
     def __init__(self, layout: Layout, deadline: float) -> None:
         self._layout = layout
-        self._shared_layout = layout.cut(min(_SHARED_BUCKET_BYTES, max(layout.sizes)))
+        self._shared_layout = layout.in_place(min(_SHARED_BUCKET_BYTES, max(layout.sizes)))
         self._deadline = deadline
         self._sender: Sender | None = None
         self._segments = Segments()
@@ -81,7 +82,13 @@ class Publisher:
         except NoRoomError as error:
             return Offer(None, str(error))
         where = SharedBuckets(
-            Location.here().node, os.getpid(), segment.descriptor, segment.key, segment.serial, owner
+            Location.here().node,
+            os.getpid(),
+            segment.descriptor,
+            segment.key,
+            segment.serial,
+            owner,
+            in_place=plan is None,
         )
         self._offered = _Offered(Manifest(version, layout, _on_device(plan)), segment, where, began)
         self._coming = segment.serial

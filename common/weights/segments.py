@@ -1,9 +1,11 @@
 """Published weights in memory that the processes of one machine share, and that is written again and again.
 
 Fresh memory costs many times what writing to it does, so a sender keeps two segments and fills them in turn. A
-receiver loads what has been filled while the rest is still coming, and whoever comes late reads the same segment.
-Segments have no name in any file system: the system frees them with the last process that holds them, however it
-ends. Who reads one holds a shared lock, which the system takes back likewise, and no sender writes over it.
+receiver takes what has been filled while the rest is still coming, and whoever comes late reads the same segment.
+Receivers that compute on a CPU do so with the segment itself. Segments have no name in any file system: the system
+frees them with the last process that holds them, however it ends. Who reads one, or computes with it, holds a
+shared lock, which the system takes back likewise, and no sender writes over it: it takes one more where all are
+locked. A receiver locks the one that it computes with, and while it loads another, that one too.
 """
 
 from __future__ import annotations
@@ -14,9 +16,8 @@ import os
 import secrets
 import threading
 import time
-import warnings
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,18 @@ import torch
 from torch import Tensor
 
 from common.weights import futex
-from common.weights.buckets import check_bucket
-from common.weights.layout import Layout, Manifest
-from common.weights.messages import BroadcastError, SharedBuckets, WeightsGoneError
+from common.weights.layout import Layout
 
 #: Bytes before the first bucket: int64 words, of which those below are used. Buckets begin half-way in a page: a
 #: large tensor begins near the start of one, and copies either way are fast (``copies._TOO_NEAR_BYTES``).
 _HEADER_BYTES = 4096 + 2048
-_KEY, _SERIAL, _READY = range(3)
-_GIVEN_UP = -1
+KEY, SERIAL, READY = range(3)
+GIVEN_UP = -1
 _SEGMENTS = 2
 #: Seconds that a sender waits for receivers of an earlier update to let go of its segment.
 _FREE_SECONDS = 5.0
 #: Between tries to lock a segment.
-_POLL_SECONDS = 0.001
-#: How often a receiver that waits for a bucket sees whether the sender is still there.
-_ALIVE_SECONDS = 0.1
+POLL_SECONDS = 0.001
 #: Of the memory that is free, what has to stay so.
 _SPARE_SHARE = 0.1
 
@@ -68,8 +65,8 @@ class Segment:
         except OSError as error:
             raise NoRoomError(f"{size >> 20} MiB of shared memory cannot be had: {error.strerror}") from error
         self._memory = torch.frombuffer(memory, dtype=torch.uint8)
-        self._header = _header(memory)
-        self._header[_KEY] = self.key
+        self._header = header_of(memory)
+        self._header[KEY] = self.key
 
     def close(self) -> None:
         """Let go of the segment, which readers may still hold."""
@@ -81,14 +78,14 @@ class Segment:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        self._header[_READY] = 0
-        self._header[_SERIAL] = self.serial = serial
+        self._header[READY] = 0
+        self._header[SERIAL] = self.serial = serial
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
         return True
 
     def bucket(self, layout: Layout, number: int) -> Tensor:
         """Return the memory [size] of a bucket."""
-        start, end = _span(layout, number)
+        start, end = span(layout, number)
         return self._memory[start:end]
 
     def ready(self, buckets: int) -> None:
@@ -97,11 +94,11 @@ class Segment:
 
     def give_up(self) -> None:
         """Tell receivers that no further bucket will come."""
-        self._tell(_GIVEN_UP)
+        self._tell(GIVEN_UP)
 
     def _tell(self, ready: int) -> None:
-        self._header[_READY] = ready
-        futex.wake(_address(self._header))
+        self._header[READY] = ready
+        futex.wake(address_of(self._header))
 
 
 class Segments:
@@ -135,17 +132,21 @@ class Segments:
         if len(self._segments) < _SEGMENTS and all(segment.serial for segment in self._segments):
             self._segments.append(Segment(size))
         self._serial += 1
-        free = sorted(
-            (segment for segment in self._segments if segment.serial not in keep), key=lambda one: one.serial
-        )
+        if (segment := self._claim(keep)) is not None:
+            return segment
+        with suppress(NoRoomError):  # who computes with a segment has no copy; it may do so for minutes
+            self._segments.append(Segment(size))
         end = time.monotonic() + _FREE_SECONDS
-        while True:
-            for segment in free:
-                if segment.claim(self._serial):
-                    return segment
+        while (segment := self._claim(keep)) is None:
             if time.monotonic() > end:
                 raise NoRoomError("every segment of shared memory is still being read or kept")
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
+        return segment
+
+    def _claim(self, keep: Collection[int]) -> Segment | None:
+        free = [segment for segment in self._segments if segment.serial not in keep]
+        oldest_first = sorted(free, key=lambda segment: segment.serial)
+        return next((segment for segment in oldest_first if segment.claim(self._serial)), None)
 
     def _take(self, size: int) -> None:
         with suppress(NoRoomError):
@@ -155,84 +156,6 @@ class Segments:
         if self._preparing is not None:
             self._preparing.join()
             self._preparing = None
-
-
-class OpenUpdate:
-    """An update that is being read; the sender does not write over it meanwhile."""
-
-    def __init__(self, memory: Tensor, header: Any, where: SharedBuckets, manifest: Manifest, end: float) -> None:
-        self._memory = memory
-        self._header = header
-        self._where = where
-        self._manifest = manifest
-        self._end = end
-
-    def buckets(self) -> Iterator[Tensor]:
-        """Yield the buckets as they are filled, each checked; not to be written to.
-
-        Raises :class:`BroadcastError` where no more of them come, and :class:`WeightsError` on damage.
-        """
-        layout = self._manifest.layout
-        for number in range(len(layout.buckets)):
-            self._await(number)
-            start, end = _span(layout, number)
-            bucket = self._memory[start:end]
-            check_bucket(self._manifest, number, bucket)
-            yield bucket
-
-    def _await(self, number: int) -> None:
-        what = f"weights of version {self._manifest.version}: bucket {number}"
-        while (ready := int(self._header[_READY])) <= number:
-            if ready == _GIVEN_UP or not os.path.exists(self._where.path):
-                raise BroadcastError(f"{what} will not come: the learner has given up")
-            left = self._end - time.monotonic()
-            if left <= 0:
-                raise BroadcastError(f"{what} has not come in time")
-            futex.wait(_address(self._header), ready, min(left, _ALIVE_SECONDS))
-
-
-class SharedReader:
-    """Reads segments, and keeps those of the sender that it has read last: to map memory anew costs time."""
-
-    def __init__(self) -> None:
-        self._process = 0
-        self._mapped: dict[int, tuple[int, Tensor, Any]] = {}
-
-    @contextmanager
-    def reading(self, where: SharedBuckets, manifest: Manifest, deadline: float) -> Iterator[OpenUpdate]:
-        """Hold an update, whose buckets have to come within ``deadline`` seconds.
-
-        Raises :class:`WeightsGoneError` on entry, before anything was read.
-        """
-        end = time.monotonic() + deadline
-        descriptor, memory, header = self._map(where, segment_bytes(manifest.layout))
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                break
-            if time.monotonic() > end:
-                raise WeightsGoneError("the segment of shared memory stays locked")
-            time.sleep(_POLL_SECONDS)
-        try:
-            if int(header[_SERIAL]) != where.serial:
-                raise WeightsGoneError(f"weights of version {manifest.version} have been written over")
-            yield OpenUpdate(memory, header, where, manifest, end)
-        finally:
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Let go of all segments."""
-        for descriptor, _, _ in self._mapped.values():
-            os.close(descriptor)
-        self._mapped = {}
-
-    def _map(self, where: SharedBuckets, size: int) -> tuple[int, Tensor, Any]:
-        if where.process != self._process:
-            self.close()
-            self._process = where.process
-        if where.key not in self._mapped:
-            self._mapped[where.key] = _opened(where, size)
-        return self._mapped[where.key]
 
 
 def free_bytes() -> int:
@@ -250,37 +173,14 @@ def segment_bytes(layout: Layout) -> int:
     return _HEADER_BYTES + layout.starts[-1] + layout.sizes[-1]
 
 
-def _opened(where: SharedBuckets, size: int) -> tuple[int, Tensor, Any]:
-    gone = WeightsGoneError("the process that published the weights has ended")
-    try:
-        descriptor = os.open(where.path, os.O_RDONLY)
-    except OSError as error:
-        raise gone from error
-    try:
-        memory = mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=mmap.PROT_READ)
-        header = _header(memory)
-        if len(memory) < size or int(header[_KEY]) != where.key:
-            raise gone
-    except (OSError, ValueError) as error:
-        os.close(descriptor)
-        raise gone from error
-    except WeightsGoneError:
-        os.close(descriptor)
-        raise
-    with warnings.catch_warnings():
-        # The mapping is read-only, and torch has no read-only tensors; nobody writes to these.
-        warnings.simplefilter("ignore", UserWarning)
-        return descriptor, torch.frombuffer(memory, dtype=torch.uint8), header
-
-
-def _header(memory: mmap.mmap) -> Any:
+def header_of(memory: mmap.mmap) -> Any:
     return np.frombuffer(memory, dtype=np.int64, count=_HEADER_BYTES // np.dtype(np.int64).itemsize)
 
 
-def _span(layout: Layout, number: int) -> tuple[int, int]:
+def span(layout: Layout, number: int) -> tuple[int, int]:
     start = _HEADER_BYTES + layout.starts[number]
     return start, start + layout.sizes[number]
 
 
-def _address(header: Any) -> int:
-    return int(header[_READY:].ctypes.data)
+def address_of(header: Any) -> int:
+    return int(header[READY:].ctypes.data)

@@ -11,6 +11,7 @@ from torch import Tensor
 from common.config import RolloutConfig
 from common.likelihood.views import Text, Views
 from common.records import Sampler
+from common.weights.layout import Layout
 from common.weights.location import Location
 from common.weights.messages import Plan
 from rollout_workers.engine import Finished
@@ -77,6 +78,13 @@ class Backend(Protocol):
     def locations(self) -> tuple[Location, ...]:
         """Return where the processes are that take part in a broadcast, each as a member of its own, by rank."""
 
+    def adopt(self, layout: Layout, weights: Iterable[tuple[str, Tensor]]) -> bool:
+        """Hold all weights, which lie so in memory that nobody writes to, where they are, until others come.
+
+        Return False, with none taken, where the backend cannot. Raises WeightsError for weights of another model;
+        then nothing has changed.
+        """
+
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Overwrite all weights in place; each tensor is valid until the next.
 
@@ -84,7 +92,7 @@ class Backend(Protocol):
         """
 
     def release(self) -> None:
-        """Give the memory of the weights, and of passes, back until the next :meth:`load`.
+        """Give the memory of the weights, and of passes, back until the next :meth:`load` or :meth:`adopt`.
 
         Nothing steps meanwhile. Raises NotImplementedError where a backend cannot: ``rollout.placement: shared``
         is refused for it.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from common.config import Config, RolloutConfig
 from common.likelihood.views import Text, Views
+from common.weights.layout import Layout
 from common.weights.loader import LocalWeights
 from common.weights.location import Location
 from common.weights.messages import Plan
@@ -45,6 +46,9 @@ class TorchBackend:
 
     def locations(self) -> tuple[Location, ...]:
         return (Location.here(),)
+
+    def adopt(self, layout: Layout, weights: Iterable[tuple[str, Tensor]]) -> bool:
+        return self._weights.adopt(layout, weights)
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         self._weights.load(weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing as mp
 import os
 import signal
@@ -18,13 +19,14 @@ from torch import Tensor
 
 from common.heartbeat import Heartbeat
 from common.weights import futex
-from common.weights.buckets import fill_buckets, plan_layout
+from common.weights.buckets import fill_buckets, plan_layout, read_buckets
 from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
 from common.weights.layout import Layout, Manifest, WeightsError
 from common.weights.loader import LocalWeights, WeightsLoader
 from common.weights.messages import BroadcastError, SharedBuckets, WeightsGoneError, WeightsUpdate
-from common.weights.segments import NoRoomError, OpenUpdate, Segment, Segments, SharedReader, segment_bytes
+from common.weights.segments import NoRoomError, Segment, Segments, segment_bytes
+from common.weights.shared_reader import OpenUpdate, SharedReader
 from tests.forkserver import forkserver
 
 LONG = 30.0
@@ -105,6 +107,27 @@ def test_memory_is_used_again_in_turn_and_never_what_is_read_or_kept(reader: Sha
     assert sender.publish(5)[1].key == first[1].key
 
 
+def test_an_update_that_is_kept_is_never_written_over_and_more_memory_is_taken_instead() -> None:
+    """Two receivers compute with one version each, and nobody waits for them."""
+    sender, readers, kept, others = Sender(), [SharedReader(), SharedReader()], [], _open_segments()
+    for version, reader in enumerate(readers, 1):
+        manifest, where = sender.publish(version)
+        with reader.reading(where, manifest, LONG) as opened:
+            kept.append((where.key, list(opened.buckets())))
+            opened.keep()
+        with reader.reading(where, manifest, LONG):
+            pass  # which does not let go of it
+    keys = {sender.publish(version)[1].key for version in range(3, 6)}
+    assert len(keys) == 1
+    assert not keys & {key for key, _ in kept}
+    assert [[float(b[:4].view(torch.float32)) for b in buckets] for _, buckets in kept] == [[1.0] * 3, [2.0] * 3]
+    readers[0].let_go()
+    assert sender.publish(6)[1].key == kept[0][0]
+    assert _open_segments() - others == 3
+    for reader in readers:
+        reader.close()
+
+
 def test_a_damaged_bucket_and_a_sender_that_gives_up_or_is_late_are_errors(reader: SharedReader) -> None:
     sender = Sender()
     segment, manifest, where = sender.begin(1)
@@ -140,6 +163,18 @@ def read_until_killed(pipe: Connection) -> None:
     with SharedReader().reading(where, manifest, LONG):
         pipe.send("reading")
         signal.pause()
+
+
+def write_to_what_is_held(pipe: Connection) -> None:
+    """Once it is told to, in vain."""
+    manifest, where = pipe.recv()
+    held, reader = {name: torch.zeros(500) for name in NAMES}, SharedReader()
+    with reader.reading(where, manifest, LONG) as opened:
+        assert HeldTensors(held).adopt(manifest.layout, read_buckets(manifest, opened.buckets()))
+        opened.keep()
+    pipe.send([float(tensor[-1]) for tensor in held.values()])
+    pipe.recv()
+    held["b"][0] = 9.0
 
 
 @pytest.fixture
@@ -215,6 +250,78 @@ def test_a_sender_killed_in_the_middle_and_a_reader_killed_while_it_reads_hold_n
     process.join(LONG)
     keys = {sender.publish(version)[1].key for version in (4, 5)}
     assert first[1].key in keys
+
+
+def test_a_stray_write_to_weights_that_are_held_in_place_ends_its_process_and_harms_no_other(
+    child: Callable[..., Any], reader: SharedReader
+) -> None:
+    sender = Sender()
+    manifest, where = sender.publish(1)
+    process, pipe = child(write_to_what_is_held, (manifest, where))
+    assert pipe.recv() == [1.0] * 3
+    keys = {sender.publish(version)[1].key for version in (2, 3)}
+    assert where.key not in keys, "it is held, by a process that is no longer reading"
+    pipe.send("write")
+    process.join(LONG)
+    assert process.exitcode == -signal.SIGSEGV
+    with reader.reading(where, manifest, LONG) as opened:
+        assert values(opened) == [1.0] * 3
+    assert sender.publish(4)[1].key == where.key
+
+
+@pytest.fixture
+def held() -> dict[str, Tensor]:
+    return {name: torch.zeros(500) for name in NAMES}
+
+
+@pytest.fixture
+def loader(held: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> WeightsLoader:
+    where = SharedBuckets("node", 0, 0, 0, 0)
+    monkeypatch.setattr("common.weights.loader.Location.here", lambda: where)
+    return WeightsLoader(LocalWeights(HeldTensors(held)), VersionFence(), LONG, LONG, Heartbeat(LONG))
+
+
+def in_place(manifest: Manifest, where: SharedBuckets) -> WeightsUpdate:
+    return WeightsUpdate(manifest, dataclasses.replace(where, in_place=True))
+
+
+def test_a_loader_holds_an_update_where_it_lies_until_it_has_another(
+    loader: WeightsLoader, held: dict[str, Tensor]
+) -> None:
+    sender = Sender()
+    first, second = sender.publish(1), sender.publish(2)
+    for version, update in ((1, first), (2, second)):
+        assert loader.from_store(in_place(*update)) == version
+        assert [tensor.unique().tolist() for tensor in held.values()] == [[version]] * 3
+    assert sender.publish(3)[1].key == first[1].key, "what was held before is written over"
+    assert [tensor.unique().tolist() for tensor in held.values()] == [[2.0]] * 3
+    found = loader.verify(in_place(*second), reload=True)
+    assert (found.differing, found.reloaded) == ((), True)
+    assert sender.publish(4)[1].key == first[1].key
+
+    loader.from_store(WeightsUpdate(*sender.publish(5)))  # not laid out to be held
+    copies = {name: tensor.clone() for name, tensor in held.items()}
+    assert {sender.publish(version)[1].key for version in range(6, 9)} >= {second[1].key}
+    assert all(torch.equal(held[name], copies[name]) for name in NAMES)
+
+
+def test_a_damaged_bucket_or_another_models_is_noticed_before_anything_is_held(
+    loader: WeightsLoader, held: dict[str, Tensor]
+) -> None:
+    sender = Sender()
+    first = sender.publish(1)
+    loader.from_store(in_place(*first))
+    segment, manifest, where = sender.begin(2)
+    sender.fill(segment, manifest)
+    segment.bucket(manifest.layout, 2)[0] ^= 1
+    with pytest.raises(WeightsError, match="bucket 2 is damaged"):
+        loader.from_store(in_place(manifest, where))
+    other = held.pop("c")
+    with pytest.raises(WeightsError, match="no place for c"):
+        loader.from_store(in_place(*sender.publish(3)))
+    held["c"] = other
+    assert [tensor.unique().tolist() for tensor in held.values()] == [[1.0]] * 3
+    assert first[1].key not in {sender.publish(version)[1].key for version in (4, 5)}
 
 
 def test_memory_that_was_prepared_is_what_the_next_update_takes() -> None:

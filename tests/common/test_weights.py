@@ -89,6 +89,33 @@ def test_buckets_fill_up_and_keep_parameters_whole(bucket_bytes: int, names: lis
     assert [bucket.nbytes for bucket in buckets] == list(manifest.layout.sizes)
 
 
+def test_what_is_computed_with_in_place_lies_side_by_side_in_one_bucket_and_may_come_in_the_models_order(
+    make_model: MakeModel,
+) -> None:
+    model = make_model()  # with biases of queries, keys and values
+    sent = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    layout = plan_layout(sent.items(), dict.fromkeys(sent, FP32), 10**6).in_place(1)
+    names = [[entry.name.rpartition("layers.0.")[2] for entry in bucket] for bucket in layout.buckets]
+    assert [f"self_attn.{one}_proj.{kind}" for kind in ("weight", "bias") for one in "qkv"] in (
+        [*bucket[:3], *bucket[4:]] for bucket in names
+    )
+    assert [f"mlp.{one}_proj.weight" for one in ("gate", "up", "down")] in names
+    assert all(entry.offset % 64 == 0 for bucket in layout.buckets for entry in bucket)
+    manifest = Manifest(1, layout)
+    buckets = [bucket.numpy().copy() for bucket in fill_buckets(manifest, sent.items())]
+    received = receive(manifest, buckets)
+    assert sorted(received) == sorted(sent)
+    assert all(torch.equal(received[name], sent[name]) for name in sent)
+    late = {name: tensor for name, tensor in sent.items() if not name.endswith("0.self_attn.q_proj.bias")}
+    for wrong in (
+        late,
+        late | {"model.layers.0.self_attn.bias": torch.zeros(32)},
+        sent | {"more": torch.zeros(1)},
+    ):
+        with pytest.raises(WeightsError, match="version 1"):
+            list(fill_buckets(manifest, wrong.items()))
+
+
 @pytest.mark.parametrize("dtype", [FP32, BF16])
 @pytest.mark.parametrize("tie", [False, True])
 def test_a_worker_gets_what_rounding_the_weights_once_gives(

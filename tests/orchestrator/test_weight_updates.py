@@ -136,10 +136,12 @@ def test_a_newcomer_loads_what_is_held_and_newer_weights_that_come_meanwhile_aft
     assert fleet.update() == []
     assert fleet.hold_the_learners_weights()
     assert fleet.received() == [0, 0], "on one machine, out of shared memory"
+    assert fleet.compute_in_place()
+    _check_that_a_long_batch_keeps_its_weights_and_nobody_waits_for_it(fleet)
 
     fleet.pool.hold()
     assert fleet.update() == []
-    assert fleet.versions() == [2, 2]
+    assert fleet.versions() == [5, 5]
     fleet.slow = True
     first = fleet.workers["rollout-0"]
     ray.kill(first)
@@ -152,10 +154,27 @@ def test_a_newcomer_loads_what_is_held_and_newer_weights_that_come_meanwhile_aft
     assert fleet.publish() == []
     fleet.wait_until_healthy()
     assert fleet.hold_the_learners_weights()
-    assert fleet.versions() == [4, 4]
-    assert ray.get(fleet.workers["rollout-0"].begun.remote(), timeout=LONG) == [2, 4]
+    assert fleet.versions() == [7, 7]
+    assert ray.get(fleet.workers["rollout-0"].begun.remote(), timeout=LONG) == [5, 7]
     _check_that_another_machine_waits_for_what_is_still_being_published(fleet)
     _check_that_weights_die_with_all_that_hold_them(fleet)
+
+
+def _check_that_a_long_batch_keeps_its_weights_and_nobody_waits_for_it(fleet: Fleet) -> None:
+    """The learner writes over no memory that the batch computes with, however many versions come meanwhile."""
+    busy, other = fleet.workers["rollout-0"], fleet.workers["rollout-1"]
+    before = ray.get([busy.digest.remote(SETTINGS.dtype), busy.begin_batch.remote()], timeout=LONG)[0]
+    for version in (3, 4, 5):
+        assert fleet.publish() == []
+        while ray.get(other.version.remote(), timeout=LONG) != version:
+            assert fleet.pool.poll() == []
+            time.sleep(0.05)
+        assert ray.get(busy.digest.remote(SETTINGS.dtype), timeout=LONG) == before
+    assert fleet.versions() == [2, 5]
+    ray.get(busy.end_batch.remote(), timeout=LONG)
+    assert fleet.wait_until_healthy() == []
+    assert fleet.hold_the_learners_weights()
+    assert fleet.compute_in_place()
 
 
 def _check_that_another_machine_waits_for_what_is_still_being_published(fleet: Fleet) -> None:
@@ -167,7 +186,7 @@ def _check_that_another_machine_waits_for_what_is_still_being_published(fleet: F
     loads = worker.load_weights.remote(elsewhere)
     assert ray.wait([loads], timeout=0.5) == ([], [loads])
     ray.get(rank.publish.remote(None), timeout=LONG)
-    assert ray.get(loads, timeout=LONG) == 5
+    assert ray.get(loads, timeout=LONG) == 8
     assert len(set(ray.get([a.digest.remote(SETTINGS.dtype) for a in (rank, worker)], timeout=LONG))) == 1
 
 

@@ -20,6 +20,7 @@ from common.actors import as_remote
 from common.config import Config, DeadlinesConfig
 from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
+from common.weights.layout import Layout
 from common.weights.loader import LocalWeights, WeightsLoader
 from common.weights.location import Location
 from common.weights.messages import Plan, Verification, WeightsUpdate
@@ -36,6 +37,9 @@ class Disturbed(HeldTensors):
     """Comes to grief of a kind when it next loads its second parameter; ``damage`` of one bit stays."""
 
     grief = ""
+
+    def adopt(self, layout: Layout, weights: Iterable[tuple[str, Tensor]]) -> bool:
+        return super().adopt(layout, self._disturbed(weights))
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         super().load(self._disturbed(weights))
@@ -60,6 +64,9 @@ class Ranks:
 
     def __init__(self, ranks: Sequence[LocalWeights]) -> None:
         self._ranks = ranks
+
+    def adopt(self, layout: Layout, weights: Iterable[tuple[str, Tensor]]) -> bool:
+        return False
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         everything = [(name, tensor.clone()) for name, tensor in weights]
@@ -121,6 +128,16 @@ class Worker(ReceivingWorker):
 
     def version(self) -> int:
         return self._fence.version
+
+    def computes_in_place(self) -> bool:
+        """Whether all parameters lie in memory that is shared with the learner, mapped for reading only."""
+        lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+        shared = [
+            range(*(int(end, 16) for end in line[0].split("-")))
+            for line in lines
+            if line[1] == "r--s" and "couplet-weights" in line[-2]
+        ]
+        return all(any(tensor.data_ptr() in span for span in shared) for tensor in self._parameters.values())
 
     def come_to_grief(self, how: str) -> None:
         self._weights.grief = how
@@ -225,6 +242,9 @@ class Fleet:
     def hold_the_learners_weights(self) -> bool:
         actors = [self.rank, *self.workers.values()]
         return len(set(ray.get([a.digest.remote(SETTINGS.dtype) for a in actors], timeout=LONG))) == 1
+
+    def compute_in_place(self) -> bool:
+        return all(ray.get([worker.computes_in_place.remote() for worker in self.workers.values()], timeout=LONG))
 
     def received(self) -> list[int]:
         """Count the broadcasts that each worker has received to the end."""

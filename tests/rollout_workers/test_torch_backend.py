@@ -11,8 +11,11 @@ from torch import Tensor
 from common.config import LearnerConfig
 from common.likelihood.registry import make_estimator
 from common.likelihood.views import SampleKey, Text
+from common.models.precision import cpu_multiplies_bf16
 from common.models.storages import distinct_storages
 from common.models.transformer import MaskedDiffusionModel
+from common.weights.buckets import fill_buckets, plan_layout, read_buckets
+from common.weights.layout import Manifest
 from rollout_workers.backends.torch_backend import TorchBackend
 from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.engine import DenoisingEngine
@@ -70,6 +73,46 @@ def test_released_weights_take_no_memory_until_others_are_loaded(
     fresh = backend(make_model(tie_word_embeddings=tied), dtype)
     fresh.load(published(learner, dtype))
     assert held.estimate(text, views) == fresh.estimate(text, views)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_that_are_held_in_place_compute_the_same_bits_as_copies(
+    make_model: MakeModel, dtype: torch.dtype, bias: bool, tied: bool
+) -> None:
+    shape = {"tie_word_embeddings": tied, "family": "qwen2" if bias else "llama"}
+    worker, learner, another = (make_model(seed, **shape) for seed in (0, 1, 2))
+    held, copied = backend(worker, dtype), backend(make_model(0, **shape), dtype)
+    text = Text((2, 3), (4, 5, 6), 3, (0, 1, 2))
+    views = make_estimator(LearnerConfig().estimator, 2).views(SampleKey(0, 0, 0, 0), text)
+    layout = plan_layout(learner.named_parameters(), learner.held_types(dtype), 1 << 20).in_place(4096)
+    assert len(layout.buckets) > 2
+
+    def memory_of(weights: MaskedDiffusionModel) -> tuple[Tensor, Iterator[tuple[str, Tensor]]]:
+        memory = torch.zeros(layout.starts[-1] + layout.sizes[-1], dtype=torch.uint8)
+        places = [memory[start:][:size] for start, size in zip(layout.starts, layout.sizes, strict=True)]
+        manifest = Manifest(0, layout)
+        return memory, read_buckets(
+            manifest, list(fill_buckets(manifest, weights.named_parameters(), places.__getitem__))
+        )
+
+    for published_now in (learner, another, learner):
+        memory, weights = memory_of(published_now)
+        adopted = held.adopt(layout, weights)
+        assert adopted is (dtype is torch.float32 or cpu_multiplies_bf16()), "in the types that are held"
+        if not adopted:
+            held.load(weights)
+        elif dtype is torch.float32:
+            assert [one.data_ptr() for one in distinct_storages(worker.parameters())] == [memory.data_ptr()]
+        copied.load(published(published_now, dtype))
+        assert held.differing(published(published_now, dtype)) == []
+        assert held.estimate(text, views) == copied.estimate(text, views)
+        held.release()
+    held.load(published(another, dtype))
+    memory.fill_(255)
+    copied.load(published(another, dtype))
+    assert held.estimate(text, views) == copied.estimate(text, views), "in memory of its own again"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -19,7 +19,7 @@ from common.models.families import ModelError, family_named
 from common.models.folder import model_folder
 from common.models.loading import load_model
 from common.models.shapes import parameter_shapes
-from common.weights.layout import WeightsError
+from common.weights.layout import Layout, WeightsError
 from common.weights.location import Location
 from common.weights.messages import BroadcastError, CalledOffError, Plan
 from rollout_workers.backends.vllm_backend.errors import VllmError
@@ -90,6 +90,9 @@ class VllmBackend:
 
     def locations(self) -> tuple[Location, ...]:
         return tuple(Location.here(gpu) for gpu in self._call("gpu"))
+
+    def adopt(self, layout: Layout, weights: Iterable[tuple[str, Tensor]]) -> bool:
+        return False  # other processes hold them
 
     def load(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         with ExitStack() as failed:
