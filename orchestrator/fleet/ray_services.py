@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ray._private import node as ray_node
 from ray._private import utils as ray_utils
+
+from orchestrator.fleet.forking import setup_worker
 
 
 class _Node(ray_node.Node):
@@ -15,8 +18,12 @@ class _Node(ray_node.Node):
 
     Ray starts them whatever it is told: a single machine is not scaled, and runs copy no output. The dashboard's
     server it starts without a dashboard too, to report usage, and waits for it. A version of Ray that calls none
-    of these methods starts what it likes.
+    of these methods starts what it likes. Workers are set up without Ray, which its own script imports for that.
     """
+
+    def __init__(self, ray_params: Any, *arguments: Any, **settings: Any) -> None:
+        ray_params.update_if_absent(setup_worker_path=str(Path(setup_worker.__file__)))
+        super().__init__(ray_params, *arguments, **settings)
 
     def start_monitor(self) -> None:
         """Start no autoscaler."""
