@@ -1,4 +1,4 @@
-"""Actors of a local Ray are forks of a process that has imported what they need, or else start as Ray starts them."""
+"""Actors of a local Ray are forks of one that has imported what they need, or else start as Ray starts them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ LONG = 30.0
 WORKER = """
 import json, os, signal, sys
 loaded = [name for name in ("loaded_early", "loaded_late") if name in sys.modules]
-found = {"pid": os.getpid(), "parent": os.getppid(), "group": os.getpgid(0), "arguments": sys.argv, "path": sys.path,
-         "folder": os.getcwd(), "environment": dict(os.environ), "loaded": loaded, "name": __name__,
+found = {"pid": os.getpid(), "parent": os.getppid(), "group": os.getpgid(0), "arguments": sys.argv,
+         "path": sys.path, "folder": os.getcwd(), "environment": dict(os.environ), "loaded": loaded, "name": __name__,
          "child": signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL}
 print(json.dumps(found), flush=True)
 sys.stdin.read()
@@ -130,7 +130,9 @@ def test_what_cannot_be_forked_is_started_as_ray_starts_it(tmp_path: Path, early
     "context", [{"command_prefix": ["true"]}, {"py_executable": "/other/python"}, {"env_vars": {"A": "${PATH}"}}]
 )
 def test_other_runtime_environments_are_rays(tmp_path: Path, context: dict[str, Any]) -> None:
-    (tmp_path / "setup_worker.py").write_text("import json, sys; print(json.dumps({'pid': 0, 'all': sys.argv[1:]}))")
+    (tmp_path / "setup_worker.py").write_text(
+        "import json, sys; print(json.dumps({'pid': 0, 'all': sys.argv[1:]}))"
+    )
     launched = Launched(tmp_path, **context)
     assert "--language=PYTHON" in launched.found["all"]
     launched.end()
