@@ -45,12 +45,13 @@ def run_supervised(
     config: StageConfig, resume: str, plain: bool, as_json: bool, following: str | None = None
 ) -> None:
     """Do the same for a stage before reinforcement learning; ``following`` is the recipe of the next stage."""
-    from orchestrator.stages.run import run_stage
-
     _check_rooms()
     console = Console()
-    with open_display(console, plain, content=STAGE) as display:
-        summary = run_stage(config, resume, display)
+    with forked_actors(config):
+        from orchestrator.stages.run import run_stage
+
+        with open_display(console, plain, content=STAGE) as display:
+            summary = run_stage(config, resume, display)
     before, after = _evaluations(config.folder)
     report = config.folder / "report.html"
     console.print(stage_summary_view(config.stage, before, after, summary, report, following))

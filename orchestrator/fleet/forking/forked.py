@@ -1,21 +1,20 @@
-"""Which actors are forked, and what they have in common: what the fork server imports for them."""
+"""Which actors are forked, and what the fork server imports for them."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
-from common.config import Config
+from common.config import Config, StageConfig
 from orchestrator.fleet.forking.process import fork_server
 
 #: What takes long, and does not import Ray.
-_LIBRARIES = (
-    "torch",
-    "deepspeed",
-    "learner.policy",
+_RANKS = ("torch", "deepspeed", "learner.policy")
+_ROLLOUTS = (
     "rollout_workers.engine",
     "transformers.tokenization_utils_tokenizers",
     "transformers.models.qwen2.tokenization_qwen2",
 )
+_STAGE_ACTORS = ("learner.stages.stage_rank", "learner.stages.engine")
 _ACTORS = (
     "learner.learner_rank",
     "learner.learning",
@@ -25,9 +24,11 @@ _ACTORS = (
 )
 
 
-def forked_actors(config: Config) -> AbstractContextManager[None]:
+def forked_actors(config: Config | StageConfig) -> AbstractContextManager[None]:
     """Have the actors of a run forked where it starts its own Ray, and uses no GPU; enter it before Ray starts."""
-    on_gpus = config.rollout.gpus_per_worker or config.learner.gpus_per_rank or config.model.device == "cuda"
+    on_gpus = config.model.device == "cuda" or config.learner.gpus_per_rank
     if config.ray.address != "local" or on_gpus:
         return nullcontext()
-    return fork_server(_LIBRARIES, _ACTORS)
+    if isinstance(config, StageConfig):
+        return fork_server(_RANKS, _STAGE_ACTORS)
+    return nullcontext() if config.rollout.gpus_per_worker else fork_server((*_RANKS, *_ROLLOUTS), _ACTORS)

@@ -34,7 +34,9 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, _of_ray(command), *sys.argv[1:]])
     os.environ.update(variables)
     server = os.environ.pop(SERVER_VARIABLE, None)
-    if server is None or _ACTOR_VARIABLE not in os.environ or not _forked(server, command):
+    # Flags of the interpreter, if any, come first.
+    to_fork = server is not None and _ACTOR_VARIABLE in os.environ and command[0].endswith(".py")
+    if not (to_fork and _forked(str(server), command)):
         os.execv(sys.executable, [sys.executable, *command])
 
 
