@@ -26,8 +26,8 @@ WORKER = """
 import json, os, signal, sys
 loaded = [name for name in ("loaded_early", "loaded_late") if name in sys.modules]
 found = {"pid": os.getpid(), "parent": os.getppid(), "group": os.getpgid(0), "arguments": sys.argv,
-         "path": sys.path, "folder": os.getcwd(), "environment": dict(os.environ), "loaded": loaded, "name": __name__,
-         "child": signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL}
+         "path": sys.path, "folder": os.getcwd(), "environment": dict(os.environ), "loaded": loaded,
+         "name": __name__, "child": signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL}
 print(json.dumps(found), flush=True)
 sys.stdin.read()
 """
