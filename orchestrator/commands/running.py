@@ -13,7 +13,6 @@ from rich.console import Console
 from common.config import Config, StageConfig
 from common.errors import UserError
 from couplet_rl import hidden_room
-from orchestrator.fleet.forking.forked import forked_actors
 from orchestrator.report.display_content import STAGE
 from orchestrator.report.open_display import open_display
 from orchestrator.report.stage_summary import stage_summary_view
@@ -26,14 +25,13 @@ def run(config: Config, resume: str, plain: bool, as_json: bool) -> None:
 
     Raises UserError, RunFailedError and Interrupted.
     """
+    # torch, Ray and the actors' code: not for a help text, nor for settings that are refused.
+    from orchestrator.train import train
+
     _check_rooms()
     console = Console()
-    with forked_actors(config):
-        # Ray and the actors' code: not for a help text, nor for settings that are refused.
-        from orchestrator.train import train
-
-        with open_display(console, plain) as display:
-            summary = train(config, resume, display)
+    with open_display(console, plain) as display:
+        summary = train(config, resume, display)
     before, after = _evaluations(config.folder)
     report = config.folder / "report.html"
     console.print(summary_view(before, after, summary, report) if after else f"report: {report}")
@@ -45,13 +43,12 @@ def run_supervised(
     config: StageConfig, resume: str, plain: bool, as_json: bool, following: str | None = None
 ) -> None:
     """Do the same for a stage before reinforcement learning; ``following`` is the recipe of the next stage."""
+    from orchestrator.stages.run import run_stage
+
     _check_rooms()
     console = Console()
-    with forked_actors(config):
-        from orchestrator.stages.run import run_stage
-
-        with open_display(console, plain, content=STAGE) as display:
-            summary = run_stage(config, resume, display)
+    with open_display(console, plain, content=STAGE) as display:
+        summary = run_stage(config, resume, display)
     before, after = _evaluations(config.folder)
     report = config.folder / "report.html"
     console.print(stage_summary_view(config.stage, before, after, summary, report, following))

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import ray
 
-from common.config import Config, RunSettings
+from common.config import Config, RunSettings, StageConfig
 from common.errors import UserError
 from common.models.folder import model_folder
 from common.processes import signal_handlers_kept
 from orchestrator.fleet.failure_log import keep
+from orchestrator.fleet.forking.forked import forked_actors
 from orchestrator.fleet.ray_messages import redirect_ray_messages
 from orchestrator.fleet.ray_services import used_services_alone
 
@@ -72,14 +73,17 @@ def check_interpreter(config: RunSettings) -> None:
 
 @contextmanager
 def ray_cluster(
-    config: RunSettings, folder: Path, run_id: str, object_store_bytes: int | None
+    config: Config | StageConfig, folder: Path, run_id: str, object_store_bytes: int | None
 ) -> Iterator[Access]:
     """Start or join Ray for the length of the context.
 
     The run's id is its Ray namespace. ``object_store_bytes`` are of a local Ray's store, None for Ray's default.
     """
     if config.ray.address == "local":
-        with local_ray(folder, config.ray.dashboard, object_store_bytes, run_id) as access:
+        with (
+            forked_actors(config),
+            local_ray(folder, config.ray.dashboard, object_store_bytes, run_id) as access,
+        ):
             yield access
     else:
         yield from _joined(config, run_id)

@@ -25,9 +25,8 @@ _ACTORS = (
 
 
 def forked_actors(config: Config | StageConfig) -> AbstractContextManager[None]:
-    """Have the actors of a run forked where it starts its own Ray, and uses no GPU; enter it before Ray starts."""
-    on_gpus = config.model.device == "cuda" or config.learner.gpus_per_rank
-    if config.ray.address != "local" or on_gpus:
+    """Have the actors of a run with a Ray of its own forked, if it uses no GPU; enter it before Ray starts."""
+    if config.model.device == "cuda" or config.learner.gpus_per_rank:
         return nullcontext()
     if isinstance(config, StageConfig):
         return fork_server(_RANKS, _STAGE_ACTORS)
