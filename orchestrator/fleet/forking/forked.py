@@ -14,6 +14,7 @@ _ROLLOUTS = (
     "transformers.tokenization_utils_tokenizers",
     "transformers.models.qwen2.tokenization_qwen2",
 )
+_COMPLETERS = ("evaluation.completion_worker", "evaluation.completers.diffusion")
 _STAGE_ACTORS = ("learner.stages.stage_rank", "learner.stages.engine")
 _ACTORS = (
     "learner.learner_rank",
@@ -31,3 +32,8 @@ def forked_actors(config: Config | StageConfig) -> AbstractContextManager[None]:
     if isinstance(config, StageConfig):
         return fork_server(_RANKS, _STAGE_ACTORS)
     return nullcontext() if config.rollout.gpus_per_worker else fork_server((*_RANKS, *_ROLLOUTS), _ACTORS)
+
+
+def forked_completers(gpus: float) -> AbstractContextManager[None]:
+    """Have the workers of an evaluation forked, where each takes no GPUs; enter it before Ray starts."""
+    return nullcontext() if gpus else fork_server(("torch", *_ROLLOUTS), _COMPLETERS)

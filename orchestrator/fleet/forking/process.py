@@ -15,7 +15,10 @@ from pathlib import Path
 
 from common.processes import die_with_parent
 from orchestrator.fleet.actor_environment import ACTOR_ENVIRONMENT
-from orchestrator.fleet.forking.setup_worker import SERVER_VARIABLE
+from orchestrator.fleet.forking import setup_worker
+
+#: Actors that may wait to be forked at a time; one more starts as Ray starts it.
+_WAITING = 128
 
 
 @contextmanager
@@ -26,10 +29,11 @@ def fork_server(libraries: Sequence[str], actors: Sequence[str]) -> Iterator[Non
     actor is to be started. It has no GPUs: a process that has used one cannot be forked. An actor that it cannot
     fork, as where an import fails or starts a thread, imports everything itself.
     """
+    # In a folder that no other user may enter.
     with tempfile.TemporaryDirectory(prefix="couplet-") as folder, socket.socket(socket.AF_UNIX) as listener:
-        path = f"{folder}/fork"  # in a folder that no other user may enter
-        listener.bind(path)
-        listener.listen(128)
+        with setup_worker.socket_in(folder) as path:
+            listener.bind(path)
+        listener.listen(_WAITING)
         arguments = [str(listener.fileno()), *map(json.dumps, (sys.path, libraries, actors))]
         process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("server.py")), *arguments],
@@ -43,11 +47,11 @@ def fork_server(libraries: Sequence[str], actors: Sequence[str]) -> Iterator[Non
             preexec_fn=die_with_parent,
         )
         listener.close()
-        os.environ[SERVER_VARIABLE] = path
+        os.environ[setup_worker.SERVER_VARIABLE] = folder
         try:
             yield
         finally:
-            del os.environ[SERVER_VARIABLE]
+            del os.environ[setup_worker.SERVER_VARIABLE]
             process.kill()
             process.wait()
 

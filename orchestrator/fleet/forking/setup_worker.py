@@ -11,9 +11,11 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-#: The path of the fork server's socket.
+#: The folder with the fork server's socket.
 SERVER_VARIABLE = "COUPLET_FORK_SERVER"
 #: common.actors.ACTOR_VARIABLE: actors of ours alone are forked.
 _ACTOR_VARIABLE = "COUPLET_ACTOR"
@@ -40,6 +42,16 @@ def main() -> None:
         os.execv(sys.executable, [sys.executable, *command])
 
 
+@contextmanager
+def socket_in(folder: str) -> Iterator[str]:
+    """Give a path to the socket in a folder; a socket's own path may have no more than 107 bytes."""
+    descriptor = os.open(folder, os.O_PATH)
+    try:
+        yield f"/proc/self/fd/{descriptor}/fork"
+    finally:
+        os.close(descriptor)
+
+
 def _of_ray(command: list[str]) -> str:
     """Return the path of Ray's own script, beside that of its workers."""
     worker = next(argument for argument in command if argument.endswith(".py"))
@@ -57,7 +69,8 @@ def _forked(server: str, command: list[str]) -> bool:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(_ANSWER_SECONDS)
         try:
-            connection.connect(server)
+            with socket_in(server) as path:
+                connection.connect(path)
             if not connection.recv(1):  # it offers to fork: from then on, nothing takes time
                 return False
             message = json.dumps(request).encode()
