@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Two processes of tests share two cores: threads of one that wait for each other would spin on those of the other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# What is imported and collected stays. To look through it for garbage, again and again, takes a fifth of that time.
+# What is imported and collected stays: to look through it for garbage, again and again, takes a fifth of the time.
 gc.disable()
 
 TESTS = Path(__file__).parent

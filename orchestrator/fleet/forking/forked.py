@@ -9,11 +9,7 @@ from orchestrator.fleet.forking.process import fork_server
 
 #: What takes long, and does not import Ray.
 _RANKS = ("torch", "deepspeed", "learner.policy")
-_ROLLOUTS = (
-    "rollout_workers.engine",
-    "transformers.tokenization_utils_tokenizers",
-    "transformers.models.qwen2.tokenization_qwen2",
-)
+_ROLLOUTS = ("rollout_workers.engine", "transformers:PreTrainedTokenizerFast")
 _COMPLETERS = ("evaluation.completion_worker", "evaluation.completers.diffusion")
 _STAGE_ACTORS = ("learner.stages.stage_rank", "learner.stages.engine")
 _ACTORS = (

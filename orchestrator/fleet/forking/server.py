@@ -51,9 +51,13 @@ def main() -> None:
 
 
 def _import(modules: Iterable[str]) -> None:
-    """Import modules. Exits where this has started threads, which forks would not have."""
-    for module in modules:
-        import_module(module)
+    """Import modules, and of ``module:attribute`` what a package imports only when it is asked for it.
+
+    Exits where this has started threads, which forks would not have.
+    """
+    for name in modules:
+        module, _, attribute = name.partition(":")
+        getattr(import_module(module), attribute or "__name__")
     gc.freeze()
     if len(os.listdir("/proc/self/task")) > 1:
         sys.exit("not to be forked: something that was imported has started a thread")
