@@ -126,6 +126,18 @@ def test_what_cannot_be_forked_is_started_as_ray_starts_it(tmp_path: Path, early
         launched.end()
 
 
+def test_a_server_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:
+    with serving(tmp_path):
+        one = Launched(tmp_path)
+        server = psutil.Process(one.found["parent"])
+        server.kill()
+        server.wait(LONG)
+        other = Launched(tmp_path)
+        assert (one.forked, other.forked) == (True, False)
+        one.end()
+        other.end()
+
+
 @pytest.mark.parametrize(
     "context", [{"command_prefix": ["true"]}, {"py_executable": "/other/python"}, {"env_vars": {"A": "${PATH}"}}]
 )
