@@ -64,16 +64,16 @@ def _import(modules: Iterable[str]) -> None:
 
 
 def _receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    """Offer to fork; return what is asked for, None where nobody waits any more, and the worker's streams."""
+    """Offer to fork; return what is asked for with the worker's streams, None where nobody waits any more."""
     connection.settimeout(_REQUEST_SECONDS)
     try:
         connection.sendall(b"?")
         message, streams, *_ = socket.recv_fds(connection, 1 << 16, 3)
         while part := connection.recv(1 << 16):
             message += part
-    except OSError:
+        return json.loads(message), streams
+    except (OSError, ValueError):  # nothing has come, or a part of it
         return None, []
-    return (json.loads(message), streams) if message else (None, [])
 
 
 def _take_settings(environment: Mapping[str, str]) -> None:

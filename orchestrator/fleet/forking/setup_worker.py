@@ -26,9 +26,9 @@ _ANSWER_SECONDS = 45.0
 
 def main() -> None:
     """Start the worker of the command line, and stay for as long as it lives."""
-    given = dict(argument.split("=", 1) for argument in sys.argv[1:] if argument.startswith((_CONTEXT, _LANGUAGE)))
     command = [argument for argument in sys.argv[1:] if not argument.startswith((_CONTEXT, _LANGUAGE))]
-    context = json.loads(given.get(_CONTEXT) or "{}")
+    given = next((argument for argument in sys.argv if argument.startswith(f"{_CONTEXT}=")), "")
+    context = json.loads(given.partition("=")[2] or "{}")
     variables = context.pop("env_vars", {})
     usual = {"py_executable": sys.executable}
     # Whatever else a runtime environment may ask for is Ray's business.
@@ -71,7 +71,7 @@ def _forked(server: str, command: list[str]) -> bool:
         try:
             with socket_in(server) as path:
                 connection.connect(path)
-            if not connection.recv(1):  # it offers to fork: from then on, nothing takes time
+            if not connection.recv(1):  # what it has to import, it has imported, but for Ray
                 return False
             message = json.dumps(request).encode()
             sent = socket.send_fds(connection, [message], [0, 1, 2])
