@@ -32,7 +32,8 @@ from common.weights.location import Location
 from common.weights.messages import Offer, Plan, Publication, WeightsUpdate
 from common.weights.planner import Transport
 from common.weights.publisher import Publisher
-from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT, local_ray
+from orchestrator.fleet.actor_environment import ACTOR_ENVIRONMENT
+from orchestrator.fleet.cluster import local_ray
 from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
 

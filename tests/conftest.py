@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 # Two processes of tests share two cores: threads of one that wait for each other would spin on those of the other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What is imported and collected stays: to look through it for garbage, again and again, takes a fifth of the time.
+gc.disable()
 
 TESTS = Path(__file__).parent
 #: Files and folders that take minutes: they get the marker ``slow``, and ``make test-fast`` leaves them out.
@@ -81,6 +85,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if is_slow(item.path):
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: place(item.path))
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, but not among what was there before the first test."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

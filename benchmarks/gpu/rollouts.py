@@ -34,7 +34,8 @@ from common.models.folder import model_folder
 from common.models.loading import save_model
 from common.records import NOT_COMMITTED, NoiseKey
 from common.weights.planner import BroadcastPlanner, members_of
-from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT, local_ray
+from orchestrator.fleet.actor_environment import ACTOR_ENVIRONMENT
+from orchestrator.fleet.cluster import local_ray
 from orchestrator.fleet.learner_group import LearnerGroup
 from rollout_workers.requests import Request
 

@@ -29,14 +29,16 @@ def read_tokenizer(folder: Path, family: str) -> Any:
     The classes are named here, so what ``tokenizer_config.json`` names in ``auto_map`` is never looked at. The
     learned pad token of a family is declared as the pad if the tokenizer has it.
     """
-    # Here, since learner ranks, which start again and again, need no tokenizer and save seconds.
-    from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
+    # Here: learner ranks need no tokenizer, and save a second. Classes of one family take a third more to find.
+    from transformers import PreTrainedTokenizerFast
 
     if (folder / "tokenizer.json").is_file():
         kind = PreTrainedTokenizerFast
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         if family_named(family).layout != "qwen2":
             raise ModelError(f"{folder}: a tokenizer of family {family!r} needs tokenizer.json")
+        from transformers import Qwen2Tokenizer
+
         kind = Qwen2Tokenizer
     else:
         return None

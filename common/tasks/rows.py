@@ -14,9 +14,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from common.errors import NotHereError, UserError
 from common.records import Task
 
@@ -220,6 +217,10 @@ def _json_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def _parquet_rows(path: Path) -> Iterator[TaskRow]:
+    # It takes a fifth of a second, and few files are Parquet.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path) as file:
             number = 0

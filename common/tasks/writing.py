@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from common.tasks.rows import TaskFileError
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
@@ -28,6 +25,10 @@ def check_writable(path: Path) -> None:
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write a file, in place of what was there. Raises :class:`TaskFileError`, and leaves it, where it cannot."""
+    # It takes a fifth of a second, and few commands write rows.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     check_writable(path)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

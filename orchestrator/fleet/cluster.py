@@ -17,28 +17,14 @@ from pathlib import Path
 
 import ray
 
-from common.config import Config, RunSettings
+from common.config import Config, RunSettings, StageConfig
 from common.errors import UserError
 from common.models.folder import model_folder
 from common.processes import signal_handlers_kept
 from orchestrator.fleet.failure_log import keep
+from orchestrator.fleet.forking.forked import forked_actors
 from orchestrator.fleet.ray_messages import redirect_ray_messages
 from orchestrator.fleet.ray_services import used_services_alone
-
-#: Memory that actors free and take again in every step stays theirs: on small machines page faults cost more than
-#: the arithmetic. One arena, because actors work in threads and glibc keeps large blocks in its main arena alone.
-#: Threads that wait sleep: actors take turns on the cores, and one that spins holds its core against the actor
-#: whose turn it is. Copies of 4 MiB and more, as of weights, do not read what they overwrite, a third of their
-#: memory traffic: glibc goes by the size of a cache, which virtual machines overstate.
-ACTOR_ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "passive",
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
-    "GLIBC_TUNABLES": f"glibc.cpu.x86_non_temporal_threshold={4 << 20}",
-    "TOKENIZERS_PARALLELISM": "false",
-    "PYTHONUNBUFFERED": "1",
-}
 
 #: An object store through which no weights of a large model go.
 SMALL_STORE_BYTES = 256 << 20
@@ -87,14 +73,17 @@ def check_interpreter(config: RunSettings) -> None:
 
 @contextmanager
 def ray_cluster(
-    config: RunSettings, folder: Path, run_id: str, object_store_bytes: int | None
+    config: Config | StageConfig, folder: Path, run_id: str, object_store_bytes: int | None
 ) -> Iterator[Access]:
     """Start or join Ray for the length of the context.
 
     The run's id is its Ray namespace. ``object_store_bytes`` are of a local Ray's store, None for Ray's default.
     """
     if config.ray.address == "local":
-        with local_ray(folder, config.ray.dashboard, object_store_bytes, run_id) as access:
+        with (
+            forked_actors(config),
+            local_ray(folder, config.ray.dashboard, object_store_bytes, run_id) as access,
+        ):
             yield access
     else:
         yield from _joined(config, run_id)

@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from common.actors import ACTOR_VARIABLE, own_node
 from common.heartbeat import Beat
 from common.process_tree import having_in_environment, program, state
+from orchestrator.fleet.forking.process import forked_for
 
 _STACK_SECONDS = 10.0
 _TICK_SECONDS = 0.1
@@ -103,7 +104,7 @@ class HungProcesses:
         Returns None where there is none on this machine.
         """
         mark = f"{ACTOR_VARIABLE}={ray.get_runtime_context().namespace}/{actor}".encode()
-        pid = next(filter(_is_actor, having_in_environment(mark)), None)
+        pid = next(filter(_is_actor, map(forked_for, having_in_environment(mark))), None)
         return None if pid is None else Beat(pid, own_node(), "starting", 0.0, math.inf, waits=False)
 
     def kill(self, actor: str, beat: Beat) -> Killing:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from common.actors import ACTOR_VARIABLE, as_remote
-from orchestrator.fleet.cluster import ACTOR_ENVIRONMENT
+from orchestrator.fleet.actor_environment import ACTOR_ENVIRONMENT
 from orchestrator.fleet.placement import Places
 
 #: Makes an actor: (rank or worker, name) -> handle.

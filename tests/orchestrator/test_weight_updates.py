@@ -23,6 +23,7 @@ from common.weights.messages import Plan, WeightsUpdate
 from common.weights.planner import Transport
 from orchestrator.fleet import learner_group
 from orchestrator.fleet.cluster import local_ray
+from orchestrator.fleet.forking.process import fork_server
 from orchestrator.fleet.learner_group import LearnerGroup
 from orchestrator.fleet.placement import PlacementGroups
 from orchestrator.fleet.pool import PoolSpec, WorkerPool
@@ -40,7 +41,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     modules = (sys.modules[__name__], weight_fleet)
     for module in modules:
         ray.cloudpickle.register_pickle_by_value(module)  # workers cannot import tests
-    with local_ray(tmp_path_factory.mktemp("ray"), dashboard=False, object_store_bytes=256 << 20):
+    with (
+        fork_server(("torch",), ("benchmarks.weights", "common.weights.loader")),  # importing torch takes seconds
+        local_ray(tmp_path_factory.mktemp("ray"), dashboard=False, object_store_bytes=256 << 20),
+    ):
         yield
     for module in modules:
         ray.cloudpickle.unregister_pickle_by_value(module)

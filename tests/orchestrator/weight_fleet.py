@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.weights import MadeUpRank, ReceivingWorker, Settings
-from common.actors import as_remote
+from common.actors import ACTOR_VARIABLE, as_remote
 from common.config import Config, DeadlinesConfig
 from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
@@ -256,7 +256,10 @@ class Fleet:
 
 
 def remote(actor: type, **options: Any) -> Any:
-    return as_remote(actor).options(num_cpus=0, max_concurrency=4, **options)
+    environment = {
+        "env_vars": {ACTOR_VARIABLE: f"test/{actor.__name__}"}
+    }  # it is forked from a server
+    return as_remote(actor).options(num_cpus=0, max_concurrency=4, runtime_env=environment, **options)
 
 
 def make_config(deadlines: DeadlinesConfig, folder: Path = Path("never-made"), **learner: Any) -> Config:

@@ -314,6 +314,8 @@ def strike(run: Run) -> None:
     faults.fill_redis(run, seconds=4.0)
     run.wait_for(lambda: faults.newest_checkpoint(run).name == "step-000004", "the second checkpoint")
     (rank,) = run.actors("LearnerRank")
+    server = rank.parent()
+    assert server is not None and "forking/server.py" in " ".join(server.cmdline()), "it takes another's place"
     damaged, before = faults.damage_checkpoint(run, np.random.default_rng(3)), len(run.output)
     rank.kill()
     run.wait_for(lambda: damaged.name in run.output[before:], "a note that names the damaged file", faults.BOUND)

@@ -16,6 +16,7 @@ from evaluation.completers.fleet import FleetCompleter
 from evaluation.completion_worker import CompletionWorker
 from evaluation.settings import EvaluationSettings
 from orchestrator.fleet.cluster import SMALL_STORE_BYTES, ClusterError, actor_resources, lacking, local_ray
+from orchestrator.fleet.forking.forked import forked_completers
 from orchestrator.fleet.spawning import spawner
 
 
@@ -34,9 +35,10 @@ def running_workers(
     ClusterError where Ray does not start or there are too few GPUs.
     """
     deadlines = DeadlinesConfig()
-    each = actor_resources(_gpus(settings), None)
+    gpus = _gpus(settings)
+    each = actor_resources(gpus, None)
     name = f"evaluate-{os.getpid()}"
-    with TemporaryDirectory(prefix="couplet-evaluate-") as folder:
+    with TemporaryDirectory(prefix="couplet-evaluate-") as folder, forked_completers(gpus):
         with local_ray(Path(folder), dashboard=False, object_store_bytes=SMALL_STORE_BYTES, namespace=name):
             have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
             if lack := lacking({kind: workers * amount for kind, amount in each.items()}, have):
