@@ -32,8 +32,10 @@ from rollout_workers.sampling import Draws, TokenSampler
 
 
 class Scores(NamedTuple):
-    """What is known of candidates: confidence [m], the smallest weights kept [m], and the logits [n, V] of all that
-    were scored, of which theirs are the rows ``rows`` [m]."""
+    """What is known of candidates: confidence [m], and perhaps the smallest weights kept [m] and logits [n, V].
+
+    The logits are those of all that were scored; the candidates' are the rows ``rows`` [m], if not all.
+    """
 
     confidence: Tensor
     floors: Tensor | None
