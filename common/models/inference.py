@@ -25,7 +25,7 @@ from common.models.window import Memory, Window
 
 #: Tokens whose logits a CPU computes at a time: its library is slow at products far wider than high.
 _COLUMNS = 1024
-#: Columns of a feed-forward block that a CPU computes at a time: gate and up are still in its caches when they meet.
+#: Columns of a feed-forward block that a CPU computes at a time: gate and up meet while its caches have them.
 _INNER = 512
 
 
