@@ -32,16 +32,20 @@ from rollout_workers.sampling import Draws, TokenSampler
 
 
 class Scores(NamedTuple):
-    """Confidence [m] of candidates; where they are known, the smallest weights kept [m] and the logits [m, V]."""
+    """What is known of candidates: confidence [m], and perhaps the smallest weights kept [m] and logits [n, V].
+
+    The logits are those of all that were scored; the candidates' are the rows ``rows`` [m], if not all.
+    """
 
     confidence: Tensor
     floors: Tensor | None
     logits: Tensor | None
+    rows: Tensor | None = None
 
     def select(self, among: Tensor) -> Scores:
-        """Take some of them, by their numbers."""
-        floors, logits = (None if known is None else known[among] for known in (self.floors, self.logits))
-        return Scores(self.confidence[among], floors, logits)
+        """Take some of those that were scored, by their numbers."""
+        floors = None if self.floors is None else self.floors[among]
+        return Scores(self.confidence[among], floors, self.logits, None if self.logits is None else among)
 
 
 class DenoisingStep:
@@ -147,11 +151,14 @@ class DenoisingStep:
         parts = []
         for begin in range(0, len(hidden), self._chunk_rows):
             chunk = slice(begin, begin + self._chunk_rows)
-            logits = self._denoiser.local_logits(hidden[chunk]) if known.logits is None else known.logits[chunk]
-            for at in range(begin, begin + len(logits), self._pass_rows):
-                some = slice(at, min(at + self._pass_rows, begin + len(logits)))
+            logits = self._denoiser.local_logits(hidden[chunk]) if known.logits is None else known.logits
+            end = min(begin + self._chunk_rows, len(hidden))
+            for at in range(begin, end, self._pass_rows):
+                some = slice(at, min(at + self._pass_rows, end))
                 floor = None if known.floors is None else known.floors[some]
-                parts.append(self._tokens.draw(logits[at - begin : some.stop - begin], uniforms[some], floor))
+                # Taken a pass at a time: memory that is used again costs less than that of all rows at once.
+                ours = logits[at - begin : some.stop - begin] if known.rows is None else logits[known.rows[some]]
+                parts.append(self._tokens.draw(ours, uniforms[some], floor))
         return Draws(*map(torch.cat, zip(*parts, strict=True)))
 
 

@@ -25,6 +25,8 @@ from common.models.window import Memory, Window
 
 #: Tokens whose logits a CPU computes at a time: its library is slow at products far wider than high.
 _COLUMNS = 1024
+#: Columns of a feed-forward block that a CPU computes at a time: gate and up meet while its caches have them.
+_INNER = 512
 
 
 @dataclass(frozen=True)
@@ -146,9 +148,23 @@ class InferenceModel:
             q = self._rotate(asked.view(len(asked), heads, block.head_dim), (cos, sin), "turned")
             x = x.index_select(0, queries.rows)
         x = self._add_product(x, block.o_proj, attention(q, k, v))
-        both_halves = self._product(products.gate_up, self._norm(layer.post_attention_layernorm, x), "inner")
-        gate, up = both_halves.chunk(2, dim=-1)
-        return self._add_product(x, layer.mlp.down_proj, F.silu(gate, inplace=True).mul_(up))
+        inner = self._gated(products.gate_up, self._norm(layer.post_attention_layernorm, x))
+        return self._add_product(x, layer.mlp.down_proj, inner)
+
+    def _gated(self, gate_up: Linear, x: Tensor) -> Tensor:
+        """Compute SiLU(gate) * up [N, I] of x [N, H]: valid until the next."""
+        width = gate_up.out_features // 2
+        if x.is_cuda or torch.is_autocast_enabled(x.device.type) or width <= _INNER:
+            gate, up = self._product(gate_up, x, "inner").chunk(2, dim=-1)
+            return F.silu(gate, inplace=True).mul_(up)
+        inner = self._workspace.take("inner", len(x), width)
+        weights = (torch.split(half, _INNER) for half in gate_up.weight.chunk(2))
+        for gates, ups, out in zip(*weights, torch.split(inner, _INNER, dim=-1), strict=True):
+            gate, up = self._workspace.take("halves", 2, len(x), len(gates))
+            torch.mm(x, gates.T, out=gate)
+            torch.mm(x, ups.T, out=up)
+            torch.mul(F.silu(gate, inplace=True), up, out=out)
+        return inner
 
     def _product(self, linear: Linear, x: Tensor, name: str) -> Tensor:
         """x [N, in] through a linear layer: [N, out], valid until the next of this name."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from common.config import LearnerConfig
 from common.likelihood.registry import make_estimator
 from common.likelihood.views import SampleKey, Text
+from common.models.packing import Packing
 from common.models.precision import cpu_multiplies_bf16
 from common.models.storages import distinct_storages
 from common.models.transformer import MaskedDiffusionModel
@@ -149,3 +150,15 @@ def test_logits_that_are_computed_a_part_at_a_time_are_the_models(make_model: Ma
     found = denoiser.local_logits(hidden)
     assert torch.equal(found.isinf(), expected.isinf())
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("inner", [1100, 1536])
+def test_a_feed_forward_block_that_is_computed_a_part_at_a_time_is_the_models(
+    make_model: MakeModel, inner: int
+) -> None:
+    model = make_model(intermediate_size=inner)
+    ids = torch.randint(2, 12, (30,), generator=torch.Generator().manual_seed(0))
+    packing = Packing.of([13, 17])
+    with torch.inference_mode():
+        expected = model.hidden(ids, packing)
+    torch.testing.assert_close(TorchDenoiser(model).hidden(ids, packing), expected, atol=1e-5, rtol=1e-5)
