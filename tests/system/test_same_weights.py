@@ -315,7 +315,8 @@ def strike(run: Run) -> None:
     run.wait_for(lambda: faults.newest_checkpoint(run).name == "step-000004", "the second checkpoint")
     (rank,) = run.actors("LearnerRank")
     server = rank.parent()
-    assert server is not None and "forking/server.py" in " ".join(server.cmdline()), "it takes another's place"
+    assert server is not None
+    assert "forking/server.py" in " ".join(server.cmdline()), "it takes the place of another"
     damaged, before = faults.damage_checkpoint(run, np.random.default_rng(3)), len(run.output)
     rank.kill()
     run.wait_for(lambda: damaged.name in run.output[before:], "a note that names the damaged file", faults.BOUND)
