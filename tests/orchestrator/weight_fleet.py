@@ -236,9 +236,7 @@ class Fleet:
 
 
 def remote(actor: type, **options: Any) -> Any:
-    environment = {
-        "env_vars": {ACTOR_VARIABLE: f"test/{actor.__name__}"}
-    }  # it is forked from a server
+    environment = {"env_vars": {ACTOR_VARIABLE: f"test/{actor.__name__}"}}  # it is forked from a server
     return as_remote(actor).options(num_cpus=0, max_concurrency=4, runtime_env=environment, **options)
 
 
