@@ -316,7 +316,7 @@ def strike(run: Run) -> None:
     (rank,) = run.actors("LearnerRank")
     server = rank.parent()
     assert server is not None
-    assert "forking/server.py" in " ".join(server.cmdline()), "it takes another's place"
+    assert "forking/server.py" in " ".join(server.cmdline()), "it takes the place of another"
     damaged, before = faults.damage_checkpoint(run, np.random.default_rng(3)), len(run.output)
     rank.kill()
     run.wait_for(lambda: damaged.name in run.output[before:], "a note that names the damaged file", faults.BOUND)
