@@ -103,8 +103,6 @@ class Kernels:
 
         # A pool of compiler processes would outlive a worker that is killed.
         inductor.compile_threads = 1
-        # What a process of one thread compiles is kept for those of many, too.
-        inductor.cpp.dynamic_threads = True
         kernels = cls(
             torch.compile(exponentials, dynamic=True),
             torch.compile(masses, dynamic=True),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -312,19 +311,6 @@ def test_a_padded_part_finds_what_the_whole_finds(kernels: Kernels, temperature:
 def test_a_small_vocabulary_is_not_compiled() -> None:
     assert not Kernels.choose(Vocabulary.whole(448), torch.device("cpu")).compiled
     assert not Kernels.choose(Vocabulary.whole(100_000), torch.device("cpu"), "never").compiled
-
-
-@pytest.mark.usefixtures("compiled")
-def test_what_a_process_of_one_thread_compiles_asks_for_threads_when_it_runs() -> None:
-    """Else it would run on one thread wherever it is kept, in processes of many too."""
-    # Takes seconds to import, and the compiler has been imported by now.
-    from torch._inductor.codecache import PyCodeCache
-
-    files = [module.__file__ for module in PyCodeCache.modules]
-    sources = [Path(file).read_text() for file in files if file is not None]
-    passes = [source for source in sources if ".exp()" in source]
-    assert passes
-    assert all("#pragma omp parallel\n" in source for source in passes)
 
 
 def test_without_a_compiler_the_plain_kernels_serve(
