@@ -8,9 +8,11 @@ many rows at a time as a core's cache holds.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
@@ -21,6 +23,8 @@ _CACHE_BYTES = 256 << 10
 
 def gated(gate: Tensor, up: Tensor) -> Tensor:
     """Compute silu(gate) * up, of two tensors [N, I]."""
+    if torch.compiler.is_compiling():
+        return F.silu(gate) * up
     out: Tensor = _Gated.apply(gate, up)  # type: ignore[no-untyped-call]
     return out
 
@@ -61,13 +65,14 @@ class _Gated(Function):
 class _Rotation(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.dtype = x.dtype
         ctx.save_for_backward(cos, sin)
         return _rotated(x, cos, sin, 1.0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
-        return _rotated(slope, *ctx.saved_tensors, -1.0), None, None
+        return _rotated(slope, *ctx.saved_tensors, -1.0).to(ctx.dtype), None, None
 
 
 class _RmsNorm(Function):
@@ -96,7 +101,7 @@ class _RmsNorm(Function):
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor, sign: float) -> Tensor:
-    out, half = torch.empty_like(x), x.shape[-1] // 2
+    out, half = torch.empty_like(x, dtype=torch.promote_types(x.dtype, cos.dtype)), x.shape[-1] // 2
     for rows, some_cos, some_sin, some in _blocks(x, cos, sin, out):
         torch.mul(rows, some_cos, out=some)
         some[..., :half].addcmul_(rows[..., half:], some_sin[..., :half], value=-sign)
@@ -108,6 +113,6 @@ def _blocks(first: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Cut tensors of N rows each into the same blocks of rows."""
     at_once = len(first)
     if first.device.type == "cpu":
-        row = first[0].numel() * first.element_size()
+        row = prod(first.shape[1:]) * first.element_size()
         at_once = max(1, _CACHE_BYTES // row)
     return zip(*(torch.split(tensor, at_once) for tensor in (first, *others)), strict=True)

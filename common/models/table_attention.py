@@ -19,7 +19,15 @@ from torch.autograd.function import once_differentiable
 from common.models.packing import Packing
 
 #: Bytes of the tables that are computed at a time, or of one of them.
-_TABLES_BYTES = 2 << 20
+_TABLES_BYTES = 4 << 20
+#: Sequences up to this length have tables of which a core's cache holds one.
+_LONGEST = 1024
+
+
+def suits_tables(packing: Packing, q: Tensor) -> bool:
+    """Return whether tables are worth it for queries [N, heads, d]: on a CPU, in fp32, for sequences not too long."""
+    narrow = q.dtype != torch.float32 or torch.is_autocast_enabled(q.device.type)
+    return q.device.type == "cpu" and not narrow and packing.longest <= _LONGEST
 
 
 def attend_by_tables(packing: Packing, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
