@@ -130,7 +130,8 @@ class Naive:
             [len(sample.prompt_ids) + len(sample.completion_ids) for sample in samples] * VIEWS
             for samples in self._batches
         ]
-        return _operations(self._config, [(some, sum(some)) for some in lengths], self.stock.is_gradient_checkpointing)
+        passes = [(some, sum(some)) for some in lengths]
+        return _operations(self._config, passes, again=self.stock.is_gradient_checkpointing)
 
     def _estimates(self, samples: Sequence[TrainingSample]) -> Tensor:
         views = [ESTIMATOR.views(sample.key(_SEED, 0), sample) for sample in samples]
@@ -140,7 +141,7 @@ class Naive:
 def _operations(config: ModelConfig, passes: Sequence[tuple[Sequence[int], int]], again: bool) -> Operations:
     """Count those of passes over sequences of given lengths, with so many scored rows.
 
-    ``again``: the backward pass computes the layers again, each up to its last product, whose result nothing keeps.
+    ``again``: the backward pass computes the layers again, each up to its last product, which nobody needs.
     """
     forward = sum(forward_flops(config, lengths, rows) for lengths, rows in passes)
     train = sum(training_flops(config, lengths, rows) for lengths, rows in passes)

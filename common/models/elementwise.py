@@ -1,8 +1,8 @@
 """What a layer does element by element, each as one function with a gradient of its own.
 
 Torch would record operator after operator, each of which reads and writes all rows. Here a function keeps its
-arguments and computes again, in the backward pass, what takes a few operations an element. On a CPU it goes over as
-many rows at a time as a core's cache holds.
+arguments and computes again, in the backward pass, what takes a few operations an element. On a CPU it goes over
+as many rows at a time as a core's cache holds.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class _Rotation(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
-        return _rotated(slope, *ctx.saved_tensors, -1.0).to(ctx.dtype), None, None
+        cos, sin = ctx.saved_tensors
+        return _rotated(slope, cos, sin, -1.0).to(ctx.dtype), None, None
 
 
 class _RmsNorm(Function):

@@ -1,8 +1,8 @@
-"""Full attention inside the sequences of a packed batch by tables of all scores, with its gradient: for a CPU, in fp32.
+"""Full attention inside the sequences of a packed batch, by tables of all scores, with its gradient.
 
-Torch's blockwise kernel keeps no table, for which a CPU pays where the tables of a few heads fit its cache: most of
-all in the backward pass. Here they are written again and again into the same memory, for some heads at a time, and
-computed again for the gradient.
+It is for a CPU, in fp32. Torch's blockwise kernel keeps no table, for which a CPU pays where those of a few heads
+fit its cache: most of all in the backward pass. Here there are tables of some heads at a time, which are computed
+again for the gradient.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LONGEST = 1024
 
 
 def suits_tables(packing: Packing, q: Tensor) -> bool:
-    """Return whether tables are worth it for queries [N, heads, d]: on a CPU, in fp32, for sequences not too long."""
+    """Return whether tables suit queries [N, heads, d]: on a CPU, in fp32, in sequences that are not too long."""
     narrow = q.dtype != torch.float32 or torch.is_autocast_enabled(q.device.type)
     return q.device.type == "cpu" and not narrow and packing.longest <= _LONGEST
 
