@@ -26,8 +26,9 @@ _LONGEST = 1024
 
 def suits_tables(packing: Packing, q: Tensor) -> bool:
     """Return whether tables suit queries [N, heads, d]: on a CPU, in fp32, in sequences that are not too long."""
-    narrow = q.dtype != torch.float32 or torch.is_autocast_enabled(q.device.type)
-    return q.device.type == "cpu" and not narrow and packing.longest <= _LONGEST
+    if q.device.type != "cpu" or q.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        return False
+    return packing.longest <= _LONGEST
 
 
 def attend_by_tables(packing: Packing, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
