@@ -31,9 +31,9 @@ def counted(config: ModelConfig, lengths: list[int], rows: int) -> tuple[int, in
     packing = Packing.of(lengths, meta)
     with sdpa_kernel(SDPBackend.MATH):
         with FlopCounterMode(display=False) as forward, torch.no_grad():
-            model.logits(model.hidden(ids, packing, scored))
+            model.lm_head(model.hidden(ids, packing, scored))
         with FlopCounterMode(display=False) as both:
-            loss = F.cross_entropy(model.logits(model.hidden(ids, packing, scored)), ids[scored])
+            loss = F.cross_entropy(model.lm_head(model.hidden(ids, packing, scored)), ids[scored])
             torch.autograd.backward(loss)
     return forward.get_total_flops(), both.get_total_flops()
 
