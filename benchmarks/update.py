@@ -43,6 +43,7 @@ _LEGEND = (
     "One run, the same weights, the sides in turns: medians; the range is that of the pairs. train: forward and "
     "backward pass of the whole group, without the optimizer. score: without gradients, as for old and reference "
     "policy. MiB: peak memory above both loaded models, and memory how many times the learner's the naive one is. "
+    "GFLOP: of the products of a call, by common/flops.py, with what is computed again. "
     "gradient: the largest difference between the sides' gradients, in units of the largest entry."
 )
 
@@ -78,10 +79,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Side:
-    """Seconds of a call, and its peak memory in bytes."""
+    """Seconds of a call, its peak memory in bytes, and the floating-point operations of its products."""
 
     seconds: float
     peak_bytes: int | None
+    operations: int
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def run(vocabulary: int, device: torch.device, settings: Settings, said: Callabl
     learner.policy.zero_grad(set_to_none=True)
     naive.stock.zero_grad(set_to_none=True)
 
-    def compared(name: str, slow: Callable[[], object], fast: Callable[[], object]) -> Part:
+    def compared(name: Literal["train", "score"], slow: Callable[[], object], fast: Callable[[], object]) -> Part:
         meters = Meter(device), Meter(device)
         for number in range(settings.repeats):
             said(f"{name}, naive, {number + 1} of {settings.repeats}")
@@ -143,7 +145,7 @@ def run(vocabulary: int, device: torch.device, settings: Settings, said: Callabl
             said(f"{name}, learner, {number + 1} of {settings.repeats}")
             meters[1].measure(fast)
             learner.policy.zero_grad(set_to_none=True)
-        return _part(name, *meters)
+        return _part(name, meters, (getattr(naive.operations(), name), getattr(learner.operations(), name)))
 
     train = compared("train", lambda: naive.train(anchors), lambda: learner.train(anchors))
     return Case(vocabulary, difference, (train, compared("score", naive.score, learner.score)))
@@ -206,19 +208,19 @@ def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for title in ("vocabulary", "part", "side"):
         table.add_column(title)
-    for title in ("s", "ratio", "range", "MiB", "memory", "gradient"):
+    for title in ("s", "ratio", "range", "GFLOP", "MiB", "memory", "gradient"):
         table.add_column(title, justify="right")
     for case in cases:
         for number, part in enumerate(case.parts):
             first = number == 0
             vocabulary = f"{case.vocabulary:,}" if first else ""
-            seconds, peak = _cells(part.naive)
-            table.add_row(vocabulary, part.part, "naive", seconds, "", "", peak)
-            seconds, peak = _cells(part.learner)
+            seconds, work, peak = _cells(part.naive)
+            table.add_row(vocabulary, part.part, "naive", seconds, "", "", work, peak)
+            seconds, work, peak = _cells(part.learner)
             spread = f"{part.ratio_min:.1f}-{part.ratio_max:.1f}"
             memory = "unknown" if part.memory_ratio is None else f"{part.memory_ratio:.1f}x"
             off = f"{case.gradient_difference:.0e}" if first else ""
-            table.add_row("", "", "learner", seconds, f"{part.ratio:.1f}x", spread, peak, memory, off)
+            table.add_row("", "", "learner", seconds, f"{part.ratio:.1f}x", spread, work, peak, memory, off)
     width = f"width {settings.hidden}" if settings.hidden else "the quick start's width"
     header = (
         f"{headline(machine)}\n"
@@ -230,17 +232,19 @@ def view(machine: dict[str, Any], settings: Settings, cases: Sequence[Case]) -> 
     return Group(Text(header), Text(), table, Text(), Text(_LEGEND))
 
 
-def _part(name: str, naive: Meter, learner: Meter) -> Part:
+def _part(name: str, meters: tuple[Meter, Meter], operations: tuple[int, int]) -> Part:
+    naive, learner = meters
     ratios = [one / other for one, other in zip(naive.times, learner.times, strict=True)]
     return Part(
         name,
-        Side(naive.median, naive.peak),
-        Side(learner.median, learner.peak),
+        Side(naive.median, naive.peak, operations[0]),
+        Side(learner.median, learner.peak, operations[1]),
         naive.median / learner.median,
         min(ratios),
         max(ratios),
     )
 
 
-def _cells(side: Side) -> tuple[str, str]:
-    return f"{side.seconds:.2f}", "unknown" if side.peak_bytes is None else f"{side.peak_bytes / _MIB:,.0f}"
+def _cells(side: Side) -> tuple[str, str, str]:
+    peak = "unknown" if side.peak_bytes is None else f"{side.peak_bytes / _MIB:,.0f}"
+    return f"{side.seconds:.2f}", f"{side.operations / 1e9:,.0f}", peak

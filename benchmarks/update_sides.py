@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from benchmarks import naive_update
 from benchmarks.naive_denoise import stock_model
+from common.flops import forward_flops, training_flops
 from common.likelihood.coupled import CoupledEstimator
+from common.models.config import ModelConfig
 from common.models.transformer import MaskedDiffusionModel
 from learner.batch import PackedViews, pack_views
 from learner.objectives.grpo import TokenGrpo
@@ -34,6 +37,13 @@ _REFERENCE_DEVIATION = 0.1
 
 #: Old and reference estimates, [n, L] each, of all tokens of the group.
 Anchors = tuple[Tensor, Tensor]
+
+
+class Operations(NamedTuple):
+    """Floating-point operations of the products of both tasks, by :mod:`common.flops`; recomputation included."""
+
+    train: int
+    score: int
 
 
 class Learner:
@@ -69,6 +79,11 @@ class Learner:
             anchored = packed.with_estimates(old=old, reference=reference)
             loss = self.policy.loss(anchored, partial(self._loss_of, anchored)).value
             torch.autograd.backward(loss / self._count)
+
+    def operations(self) -> Operations:
+        """Count what the products of both tasks compute."""
+        shapes = [(packed.packing.lengths, len(packed.rows)) for packed in self._packed()]
+        return _operations(self.policy.model.config, shapes, again=self.policy.model.checkpoint_layers)
 
     def _loss_of(self, packed: PackedViews, targets: slice, log_probs: Tensor) -> Tensor:
         return self._objective.sums(packed.part(targets), log_probs).loss
@@ -109,9 +124,32 @@ class Naive:
             loss = naive_update.grpo(self._estimates(samples), old, reference, samples, CLIP, KL_WEIGHT)
             torch.autograd.backward(loss / self._count)
 
+    def operations(self) -> Operations:
+        """As :meth:`Learner.operations`: every position of every view is scored."""
+        lengths = [
+            [len(sample.prompt_ids) + len(sample.completion_ids) for sample in samples] * VIEWS
+            for samples in self._batches
+        ]
+        passes = [(some, sum(some)) for some in lengths]
+        return _operations(self._config, passes, again=self.stock.is_gradient_checkpointing)
+
     def _estimates(self, samples: Sequence[TrainingSample]) -> Tensor:
         views = [ESTIMATOR.views(sample.key(_SEED, 0), sample) for sample in samples]
         return naive_update.estimates(self.stock, self._config, samples, views, self._dtype)
+
+
+def _operations(config: ModelConfig, passes: Sequence[tuple[Sequence[int], int]], again: bool) -> Operations:
+    """Count those of passes over sequences of given lengths, with so many scored rows.
+
+    ``again``: the backward pass computes the layers again, each up to its last product, which nobody needs.
+    """
+    forward = sum(forward_flops(config, lengths, rows) for lengths, rows in passes)
+    train = sum(training_flops(config, lengths, rows) for lengths, rows in passes)
+    if again:
+        tokens, rows = sum(sum(lengths) for lengths, _ in passes), sum(rows for _, rows in passes)
+        last_products = ((config.num_hidden_layers - 1) * tokens + rows) * config.intermediate_size
+        train += forward - 2 * config.hidden_size * (rows * config.vocab_size + last_products)
+    return Operations(train, forward)
 
 
 def random_group(vocabulary: int, size: int, prompt: int, completion: int) -> list[TrainingSample]:

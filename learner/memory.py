@@ -273,8 +273,8 @@ def _graph_bytes(model: ModelConfig, computes_bf16: bool) -> int:
     """Return the bytes a token that the backward pass of a layer needs beside its input.
 
     Both norms give H in fp32, which products read: in bf16 each product keeps a copy of its own. Then what
-    attention reads and gives, what its output layer reads, the hidden state between the halves, and four times I:
-    gate and what SiLU makes of it, up, and their product.
+    attention reads and gives, what its output layer reads, the hidden state between the halves, and three times I:
+    gate, up, and the product of up with what SiLU makes of gate.
     """
     width, inner = model.hidden_size, model.intermediate_size
     kv = model.num_key_value_heads * model.head_dim
@@ -284,9 +284,9 @@ def _graph_bytes(model: ModelConfig, computes_bf16: bool) -> int:
             + (2 * width + 2 * kv) * _BF16
             + width * _BF16
             + width * FP32
-            + 4 * inner * _BF16
+            + 3 * inner * _BF16
         )
-    return (1 + 1) * width * FP32 + (2 * width + 2 * kv) * FP32 + width * FP32 + width * FP32 + 4 * inner * FP32
+    return (1 + 1) * width * FP32 + (2 * width + 2 * kv) * FP32 + width * FP32 + width * FP32 + 3 * inner * FP32
 
 
 def _publishing(sizes: Sizes, config: EngineConfig) -> list[Part]:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from common.models.elementwise import rms_norm
+
 
 @lru_cache
 def cpu_multiplies_bf16() -> bool:
@@ -122,7 +124,10 @@ class RMSNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         weight: Tensor = self.weight
-        return F.rms_norm(x, self.normalized_shape, weight.to(x.dtype), self.eps)
+        if x.is_cuda:  # where it is one kernel
+            return F.rms_norm(x, self.normalized_shape, weight.to(x.dtype), self.eps)
+        eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
+        return rms_norm(x, weight.to(x.dtype), eps)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:

@@ -11,14 +11,15 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from common.models.config import ModelConfig
+from common.models.elementwise import gated, rotate
 from common.models.log_probabilities import HeadFunction
 from common.models.packing import Packing
 from common.models.precision import Embedding, Linear, RMSNorm, attend
+from common.models.table_attention import attend_by_tables, suits_tables
 from common.models.window import Memory, Window
 
 #: Attention of packed q, k, v, each [rows, heads, d], as [rows, heads * d].
@@ -35,17 +36,13 @@ def rotary_tables(config: ModelConfig, length: int, device: torch.device) -> tup
     return angles.cos(), angles.sin()
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply rotary positions to x [N, heads, head_dim], with cos and sin [N, 1, head_dim]."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-second, first], dim=-1) * sin
-
-
 def attend_within(packing: Packing, visible: Tensor | None, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """[N, heads * d] attention of every token over its sequence, one call for each length.
 
     Over all of it, or what ``visible`` [C, C] (query, key) lets it see: a sequence takes the corner of its length.
     """
+    if visible is None and suits_tables(packing, q):
+        return attend_by_tables(packing, q, k, v)
     attended = []
     for start, count, length in packing.blocks:
         span = slice(start, start + count * length)
@@ -86,7 +83,7 @@ class FeedForward(nn.Module):
         self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        out: Tensor = self.down_proj(gated(self.gate_proj(x), self.up_proj(x)))
         return out
 
 

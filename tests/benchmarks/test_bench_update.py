@@ -10,9 +10,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.update import Settings, gradient_difference, random_model
 from benchmarks.update_sides import Learner, Naive, random_group, some_anchors
+from common.flops import forward_flops
 from orchestrator.commands.main import main
 
 TINY = {
@@ -123,6 +126,32 @@ def test_a_naive_side_beyond_memory_is_refused() -> None:
     assert result.stderr.count("Error: ") == 1
     assert "smaller --micro-batch" in " ".join(result.stderr.split())
     assert "152,064" in result.stderr
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_operations_are_those_that_pytorch_counts_on_the_naive_side(checkpointing: bool) -> None:
+    settings = Settings(7, 9, 3, 2, 1, "float32")
+    model, samples = random_model(300, settings), random_group(300, 3, 7, 9)
+    naive = Naive(model, samples, 2, torch.float32)
+    if checkpointing:
+        naive.stock.gradient_checkpointing_enable()
+        naive.stock.train()
+    estimates = naive.score()
+    with FlopCounterMode(display=False) as score, sdpa_kernel(SDPBackend.MATH):
+        naive.score()
+    with FlopCounterMode(display=False) as train, sdpa_kernel(SDPBackend.MATH):
+        naive.train((estimates, estimates))
+    assert naive.operations().score == pytest.approx(score.get_total_flops(), rel=0.01)
+    assert naive.operations().train == pytest.approx(train.get_total_flops(), rel=0.01)
+
+
+def test_the_learner_has_fewer_operations_by_what_its_samples_share() -> None:
+    settings = Settings(7, 9, 5, 2, 1, "float32")
+    model, samples = random_model(300, settings), random_group(300, 5, 7, 9)
+    found = Learner(model, samples, 1000, torch.float32).operations()
+    rows = 9 + 5 * 9  # the masked completion once, and each token of each sample once
+    assert found.score == forward_flops(model.config, [16] * 11, rows)
+    assert found.train == 3 * found.score
 
 
 def test_a_wider_model_has_more_heads_of_the_same_width() -> None:

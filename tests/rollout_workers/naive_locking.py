@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from common.models.transformer import MaskedDiffusionModel, rotary_tables, rotate
+from common.models.elementwise import rotate
+from common.models.transformer import MaskedDiffusionModel, rotary_tables
 from common.records import Completion
 
 Pairs = list[tuple[Tensor, Tensor]]
