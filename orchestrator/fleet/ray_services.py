@@ -29,7 +29,7 @@ class _Node(ray_node.Node):
     """
 
     def __init__(self, ray_params: Any, *arguments: Any, **settings: Any) -> None:
-        if not _HAS_SPACE:
+        if not _HAS_SPACE and hasattr(ray_params, "setup_worker_path"):
             ray_params.update_if_absent(setup_worker_path=setup_worker.__file__)
         super().__init__(ray_params, *arguments, **settings)
 
@@ -52,7 +52,8 @@ def used_services_alone(dashboard: bool) -> Iterator[None]:
     Without a ``dashboard`` Ray is told that it lacks the packages of one: its agent then gathers nothing for it,
     and is started so that it does not import what would.
     """
-    python = ray_services._build_python_executable_command_memory_profileable
+    name = "_build_python_executable_command_memory_profileable"
+    python: Any = getattr(ray_services, name, None)
 
     def with_bare_agent(component: str, *arguments: Any, **settings: Any) -> list[str]:
         command: list[str] = python(component, *arguments, **settings)
@@ -64,12 +65,16 @@ def used_services_alone(dashboard: bool) -> Iterator[None]:
             lacking = ImportError("no dashboard is wanted")
             stack.enter_context(_replaced(ray_utils, "get_dashboard_dependency_error", lambda: lacking))
             if not _HAS_SPACE:
-                stack.enter_context(_replaced(ray_services, python.__name__, with_bare_agent))
+                stack.enter_context(_replaced(ray_services, name, with_bare_agent))
         yield
 
 
 @contextmanager
 def _replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
+    """Replace a private name of Ray's for the length of the context; nothing in a version that lacks it."""
+    if not hasattr(module, name):
+        yield
+        return
     before = getattr(module, name)
     setattr(module, name, value)
     try:
