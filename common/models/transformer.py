@@ -19,7 +19,6 @@ from common.models.elementwise import gated, rotate
 from common.models.log_probabilities import HeadFunction
 from common.models.packing import Packing
 from common.models.precision import Embedding, Linear, RMSNorm, attend
-from common.models.table_attention import attend_by_tables, suits_tables
 from common.models.window import Memory, Window
 
 #: Attention of packed q, k, v, each [rows, heads, d], as [rows, heads * d].
@@ -41,8 +40,6 @@ def attend_within(packing: Packing, visible: Tensor | None, q: Tensor, k: Tensor
 
     Over all of it, or what ``visible`` [C, C] (query, key) lets it see: a sequence takes the corner of its length.
     """
-    if visible is None and suits_tables(packing, q):
-        return attend_by_tables(packing, q, k, v)
     attended = []
     for start, count, length in packing.blocks:
         span = slice(start, start + count * length)

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.flops import forward_flops, model_flop_utilization, peak_tflops, training_flops
 from common.models.config import ModelConfig
 from common.models.packing import Packing
-from common.models.transformer import MaskedDiffusionModel
+from common.models.transformer import MaskedDiffusionModel, initialize
 
 _SHAPES = {
     "attention weighs most": {"hidden_size": 32, "intermediate_size": 16, "num_key_value_heads": 4},
@@ -20,20 +20,17 @@ _SHAPES = {
 
 
 def counted(config: ModelConfig, lengths: list[int], rows: int) -> tuple[int, int]:
-    """What PyTorch counts of a forward pass, and of one with its backward pass; attention as plain products.
-
-    On the meta device, as a CPU computes scores again in the backward pass, which the formulas leave out.
-    """
-    meta = torch.device("meta")
-    with meta:
-        model = MaskedDiffusionModel(config)
-        ids, scored = torch.zeros(sum(lengths), dtype=torch.long), torch.arange(rows)
-    packing = Packing.of(lengths, meta)
+    """What PyTorch counts of a forward pass, and of one with its backward pass; attention as plain products."""
+    model = MaskedDiffusionModel(config)
+    initialize(model, torch.Generator().manual_seed(0))
+    ids = torch.randint(3, config.vocab_size, (sum(lengths),))
+    packing = Packing.of(lengths, torch.device("cpu"))
+    scored = torch.randperm(sum(lengths))[:rows].sort().values
     with sdpa_kernel(SDPBackend.MATH):
         with FlopCounterMode(display=False) as forward, torch.no_grad():
-            model.lm_head(model.hidden(ids, packing, scored))
+            model.logits(model.hidden(ids, packing, scored))
         with FlopCounterMode(display=False) as both:
-            loss = F.cross_entropy(model.lm_head(model.hidden(ids, packing, scored)), ids[scored])
+            loss = F.cross_entropy(model.logits(model.hidden(ids, packing, scored)), ids[scored])
             torch.autograd.backward(loss)
     return forward.get_total_flops(), both.get_total_flops()
 
