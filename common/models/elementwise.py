@@ -35,10 +35,29 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return out
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Divide the rows of x [N, H] by their root mean square, and multiply them by ``weight`` [H]."""
+def rms_norm(x: Tensor, weight: Tensor, eps: float | None) -> Tensor:
+    """Divide the rows of x [N, H] by their root mean square, and multiply them by ``weight`` [H].
+
+    ``eps`` is added to the mean square; None stands for the smallest step from 1 in the type of x.
+    """
     out: Tensor = _RmsNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
     return out
+
+
+def turn(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor, sign: float = 1.0) -> Tensor:
+    """Write :func:`rotate` of x into ``out``, or with ``sign`` -1 the rotation back; records no gradient."""
+    half = x.shape[-1] // 2
+    torch.mul(x, cos, out=out)
+    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-sign)
+    out[..., half:].addcmul_(x[..., :half], sin[..., half:], value=sign)
+    return out
+
+
+def inverse_rms(x: Tensor, eps: float | None, out: Tensor | None = None) -> Tensor:
+    """Compute what rows of x [N, H] are multiplied by in :func:`rms_norm`: [N, 1]; records no gradient."""
+    length: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True, out=out)
+    added = torch.finfo(x.dtype).eps if eps is None else eps
+    return length.square_().div_(x.shape[-1]).add_(added).rsqrt_()
 
 
 class _Gated(Function):
@@ -78,11 +97,10 @@ class _Rotation(Function):
 
 class _RmsNorm(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float | None) -> Tensor:
         out, scale = torch.empty_like(x), x.new_empty(len(x), 1)
         for rows, factor, some in _blocks(x, scale, out):
-            torch.linalg.vector_norm(rows, dim=-1, keepdim=True, out=factor)
-            factor.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+            inverse_rms(rows, eps, factor)
             torch.mul(rows, factor, out=some).mul_(weight)
         ctx.save_for_backward(x, weight, scale)
         return out
@@ -102,11 +120,9 @@ class _RmsNorm(Function):
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor, sign: float) -> Tensor:
-    out, half = torch.empty_like(x, dtype=torch.promote_types(x.dtype, cos.dtype)), x.shape[-1] // 2
+    out = torch.empty_like(x, dtype=torch.promote_types(x.dtype, cos.dtype))
     for rows, some_cos, some_sin, some in _blocks(x, cos, sin, out):
-        torch.mul(rows, some_cos, out=some)
-        some[..., :half].addcmul_(rows[..., half:], some_sin[..., :half], value=-sign)
-        some[..., half:].addcmul_(rows[..., :half], some_sin[..., half:], value=sign)
+        turn(rows, some_cos, some_sin, some, sign)
     return out
 
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.models.elementwise import inverse_rms, turn
 from common.models.packed_attention import attend_packed
 from common.models.packing import Packing, Queries
 from common.models.precision import Linear, RMSNorm
@@ -187,19 +188,13 @@ class InferenceModel:
         if x.is_cuda:  # where it is one kernel
             normed: Tensor = norm(x)
             return normed
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = length.square_().div_(x.shape[-1]).add_(norm.eps).rsqrt_()
+        scale = inverse_rms(x, norm.eps)
         return torch.mul(x, scale, out=self._workspace.take("normed", *x.shape)).mul_(norm.weight)
 
     def _rotate(self, x: Tensor, angles: tuple[Tensor, Tensor], name: str) -> Tensor:
         """Turn x [N, heads, d] by the angles' cosines and sines, each [N, 1, d]: fp32, valid until the next."""
         cos, sin = angles
-        x = x.float()
-        out = torch.mul(x, cos, out=self._workspace.take(name, *x.shape))
-        half = x.shape[-1] // 2
-        out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
-        out[..., half:].addcmul_(x[..., :half], sin[..., half:])
-        return out
+        return turn(x.float(), cos, sin, self._workspace.take(name, *x.shape))
 
     def _angles(self, packing: Packing) -> tuple[Tensor, Tensor]:
         """Cosines and sines, each [N, 1, d], of a packed batch; computed once for a packing."""

@@ -126,8 +126,7 @@ class RMSNorm(nn.RMSNorm):
         weight: Tensor = self.weight
         if x.is_cuda:  # where it is one kernel
             return F.rms_norm(x, self.normalized_shape, weight.to(x.dtype), self.eps)
-        eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
-        return rms_norm(x, weight.to(x.dtype), eps)
+        return rms_norm(x, weight.to(x.dtype), self.eps)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = None) -> Tensor:

@@ -28,6 +28,7 @@ from common.weights.messages import (
 )
 from common.weights.shared_reader import OpenUpdate, SharedReader
 
+#: Between two questions whether an update is there.
 _ASK_SECONDS = 0.05
 
 
@@ -191,9 +192,11 @@ class WeightsLoader:
         try:
             # Asked again and again: a call that waited would keep a thread of the learner, which publishes in one.
             while True:
-                stored = ray.get(where.owner.stored_weights.remote(where.serial), timeout=self._deadline)
+                stored: Sequence[Any] | None = ray.get(
+                    where.owner.stored_weights.remote(where.serial), timeout=self._deadline
+                )
                 if stored is not None:
-                    return stored  # type: ignore[no-any-return]
+                    return stored
                 if time.monotonic() > end:
                     raise WeightsGoneError(f"the weights were not published within {self._deadline:.0f} s")
                 time.sleep(_ASK_SECONDS)

@@ -49,7 +49,6 @@ class Publisher:
         self._segments = Segments()
         self._offered: _Offered | None = None
         self._last: _Offered | None = None
-        self._coming = 0  # the serial of what was offered, until it is published
         self._storing = threading.Lock()
         self._stored: tuple[int, tuple[Any, ...]] = (0, ())
 
@@ -91,7 +90,6 @@ class Publisher:
             in_place=plan is None,
         )
         self._offered = _Offered(Manifest(version, layout, _on_device(plan)), segment, where, began)
-        self._coming = segment.serial
         return Offer(self._offered.update)
 
     def publish(
@@ -103,7 +101,7 @@ class Publisher:
         other ranks may gather them in step, and whoever missed it finds the weights where they were put. On a GPU
         they may be on their way there for some time yet.
         """
-        offered, self._offered = self._offered, None
+        offered = self._offered
         sender = self._sender if plan is not None else None
 
         def sent(manifest: Manifest, buckets: Iterator[Tensor]) -> Iterator[Tensor]:
@@ -120,7 +118,7 @@ class Publisher:
                 update, self._last = offered.update, offered
                 self.prepare()
         finally:
-            self._coming = 0
+            self._offered = None
         return Publication(update, sender.failure if sender is not None else None)
 
     def stored(self, serial: int) -> tuple[Any, ...] | None:
@@ -129,7 +127,8 @@ class Publisher:
         Returns None while the update is still being published: receivers hear of it before. Raises
         :class:`WeightsGoneError` where the newest is not the one with this serial any more.
         """
-        if self._coming == serial:
+        coming = self._offered
+        if coming is not None and coming.where.serial == serial:
             return None
         with self._storing:
             last = self._last
