@@ -88,6 +88,7 @@ class TorchDenoiser:
             return False
         self._freed = None
         self._layers.join()
+        self._layers.forget()
         return True
 
     @torch.no_grad()
@@ -121,6 +122,8 @@ class TorchDenoiser:
         return differing(self._model.named_parameters(), held)
 
     def _take_memory(self) -> None:
+        """Have memory of its own to write other weights into."""
+        self._layers.forget()
         if self._parameters.borrowed:
             self._parameters.take_memory()
             self._layers.join()

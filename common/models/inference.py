@@ -3,7 +3,8 @@
 It computes what :class:`~common.models.transformer.MaskedDiffusionModel` computes, up to the order of sums. The
 products of a layer that read the same input are one (:class:`_Products`); their weights lie side by side, and the
 model's parameters are views of them, so that whoever overwrites a parameter in place overwrites the product's.
-The last layer computes queries, feed-forward block and norms only for the rows that are asked for.
+The last layer computes queries, feed-forward block and norms only for the rows that are asked for; on a CPU the
+first one computes queries, keys and values only of tokens that changed (:mod:`common.models.first_layer`).
 """
 
 from __future__ import annotations
@@ -18,16 +19,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.models.elementwise import inverse_rms, turn
+from common.models.first_layer import FirstLayer
 from common.models.packed_attention import attend_packed
 from common.models.packing import Packing, Queries
 from common.models.precision import Linear, RMSNorm
-from common.models.transformer import Attend, MaskedDiffusionModel, rotary_tables
+from common.models.transformer import MaskedDiffusionModel, rotary_tables
 from common.models.window import Memory, Window
 
 #: Tokens whose logits a CPU computes at a time: its library is slow at products far wider than high.
 _COLUMNS = 1024
 #: Columns of a feed-forward block that a CPU computes at a time: gate and up meet while its caches have them.
 _INNER = 512
+
+#: Cosines and sines, each [N, 1, d], of the rows' positions.
+_Angles = tuple[Tensor, Tensor]
+#: Queries, keys and values of a layer, each [rows, heads, d].
+_Heads = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,9 @@ class InferenceModel:
         self._model = model
         self.join()
         self._workspace = _Workspace(model.device)
+        self._first = FirstLayer()
         self._tables: tuple[Tensor, Tensor] = rotary_tables(model.config, 1, model.device)
-        self._placed: tuple[Packing, tuple[Tensor, Tensor]] | None = None
+        self._placed: tuple[Packing, _Angles] | None = None
 
     def join(self) -> None:
         """Join the products anew once the parameters lie elsewhere: without a copy where they are side by side."""
@@ -82,8 +90,11 @@ class InferenceModel:
 
     def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
         """Hidden states [N, H] of a packed batch of token ids [N]; with ``queries``, only of those rows [m, H]."""
-        attention = partial(attend_packed, packing)
-        return self._run(ids, self._angles(packing), lambda _: attention, queries)
+        attention, angles = partial(attend_packed, packing), self._angles(packing)
+        layers = len(self._products)
+        # Which tokens changed is a question that a GPU would be waited for.
+        known = self._first_heads(ids, packing, angles) if layers > 1 and not ids.is_cuda else None
+        return self._run(ids, angles, lambda _: attention, queries, known)
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
         """Hidden states [A, H] of the window's rows alone, which see the rest of their sequences as remembered."""
@@ -92,10 +103,15 @@ class InferenceModel:
         def attention(layer: int) -> Callable[[Queries | None, Tensor, Tensor, Tensor], Tensor]:
             return lambda _, q, k, v: memory.attend(window, layer, q, k, v)
 
-        return self._run(ids[window.rows], (cos, sin), attention, None)
+        return self._run(ids[window.rows], (cos, sin), attention, None, None)
+
+    def forget(self) -> None:
+        """Compute all of the next pass anew: the weights are others."""
+        self._first.forget()
 
     def release(self) -> None:
         """Give back what passes keep for each other; the next ones take it anew."""
+        self.forget()
         self._workspace.release()
         self._placed = None
 
@@ -113,44 +129,62 @@ class InferenceModel:
     def _run(
         self,
         ids: Tensor,
-        angles: tuple[Tensor, Tensor],
+        angles: _Angles,
         attention: Callable[[int], Callable[[Queries | None, Tensor, Tensor, Tensor], Tensor]],
         queries: Queries | None,
+        known: _Heads | None,
     ) -> Tensor:
+        """Run the layers; ``known`` are the first one's queries, keys and values where they are at hand."""
         x = self._model.model.embed_tokens(ids)
         last = len(self._products) - 1
-        for number, layer in enumerate(self._model.model.layers):
+        layers: Any = self._model.model.layers
+        for number, (layer, products) in enumerate(zip(layers, self._products, strict=True)):
             wanted = queries if number == last else None
-            x = self._layer(layer, self._products[number], x, angles, wanted, partial(attention(number), wanted))
+            if known is None or number:
+                normed = self._norm(layer.input_layernorm, x)
+                heads = self._heads(layer, products, normed, angles, wanted)
+            else:
+                heads = known
+            if wanted is not None:
+                x = x.index_select(0, wanted.rows)
+            x = self._add_product(x, layer.self_attn.o_proj, attention(number)(wanted, *heads))
+            inner = self._gated(products.gate_up, self._norm(layer.post_attention_layernorm, x))
+            x = self._add_product(x, layer.mlp.down_proj, inner)
         return self._norm(self._model.model.norm, x).clone()
 
-    def _layer(
-        self,
-        layer: Any,
-        products: _Products,
-        x: Tensor,
-        angles: tuple[Tensor, Tensor],
-        queries: Queries | None,
-        attention: Attend,
-    ) -> Tensor:
-        """Hidden states [N, H] after a layer, given those before it, which are overwritten; or of ``queries``."""
+    def _first_heads(self, ids: Tensor, packing: Packing, angles: _Angles) -> _Heads:
+        """Queries, keys and values of the first layer, of which only rows whose token changed are computed."""
+        layer: Any = self._model.model.layers[0]
+        products, heads = self._products[0], layer.self_attn.heads
+
+        def compute(rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+            normed = self._norm(layer.input_layernorm, self._model.model.embed_tokens(ids[rows]))
+            return self._mixed(layer, products, normed, (angles[0][rows], angles[1][rows]))
+
+        rotated, v = self._first.tables(ids, packing, compute)
+        return rotated[:, :heads], rotated[:, heads:], v
+
+    def _heads(
+        self, layer: Any, products: _Products, normed: Tensor, angles: _Angles, queries: Queries | None
+    ) -> _Heads:
+        """Queries, keys and values, each [N, heads, d], of normed rows [N, H]; queries of ``queries`` alone."""
         block = layer.self_attn
-        heads, both = block.heads, block.heads + block.kv_heads
-        normed = self._norm(layer.input_layernorm, x)
         if queries is None:
-            mixed = self._product(products.qkv, normed, "mixed").view(len(x), -1, block.head_dim)
-            rotated, v = self._rotate(mixed[:, :both], angles, "rotated"), mixed[:, both:]
-            q, k = rotated[:, :heads], rotated[:, heads:]
-        else:
-            mixed = self._product(products.kv, normed, "mixed").view(len(x), -1, block.head_dim)
-            k, v = self._rotate(mixed[:, : block.kv_heads], angles, "rotated"), mixed[:, block.kv_heads :]
-            asked = self._product(block.q_proj, normed.index_select(0, queries.rows), "asked")
-            cos, sin = (table.index_select(0, queries.rows) for table in angles)
-            q = self._rotate(asked.view(len(asked), heads, block.head_dim), (cos, sin), "turned")
-            x = x.index_select(0, queries.rows)
-        x = self._add_product(x, block.o_proj, attention(q, k, v))
-        inner = self._gated(products.gate_up, self._norm(layer.post_attention_layernorm, x))
-        return self._add_product(x, layer.mlp.down_proj, inner)
+            rotated, v = self._mixed(layer, products, normed, angles)
+            return rotated[:, : block.heads], rotated[:, block.heads :], v
+        mixed = self._product(products.kv, normed, "mixed").view(len(normed), -1, block.head_dim)
+        k, v = self._rotate(mixed[:, : block.kv_heads], angles, "rotated"), mixed[:, block.kv_heads :]
+        asked = self._product(block.q_proj, normed.index_select(0, queries.rows), "asked")
+        cos, sin = (table.index_select(0, queries.rows) for table in angles)
+        q = self._rotate(asked.view(len(asked), block.heads, block.head_dim), (cos, sin), "turned")
+        return q, k, v
+
+    def _mixed(self, layer: Any, products: _Products, normed: Tensor, angles: _Angles) -> tuple[Tensor, Tensor]:
+        """Rotated queries and keys side by side, and values, of normed rows [N, H]: valid until the next."""
+        block = layer.self_attn
+        both = block.heads + block.kv_heads
+        mixed = self._product(products.qkv, normed, "mixed").view(len(normed), -1, block.head_dim)
+        return self._rotate(mixed[:, :both], angles, "rotated"), mixed[:, both:]
 
     def _gated(self, gate_up: Linear, x: Tensor) -> Tensor:
         """Compute SiLU(gate) * up [N, I] of x [N, H]: valid until the next."""
@@ -191,12 +225,12 @@ class InferenceModel:
         scale = inverse_rms(x, norm.eps)
         return torch.mul(x, scale, out=self._workspace.take("normed", *x.shape)).mul_(norm.weight)
 
-    def _rotate(self, x: Tensor, angles: tuple[Tensor, Tensor], name: str) -> Tensor:
+    def _rotate(self, x: Tensor, angles: _Angles, name: str) -> Tensor:
         """Turn x [N, heads, d] by the angles' cosines and sines, each [N, 1, d]: fp32, valid until the next."""
         cos, sin = angles
         return turn(x.float(), cos, sin, self._workspace.take(name, *x.shape))
 
-    def _angles(self, packing: Packing) -> tuple[Tensor, Tensor]:
+    def _angles(self, packing: Packing) -> _Angles:
         """Cosines and sines, each [N, 1, d], of a packed batch; computed once for a packing."""
         if self._placed is not None and self._placed[0] is packing:
             return self._placed[1]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from common.config import LearnerConfig
 from common.likelihood.registry import make_estimator
@@ -162,3 +163,59 @@ def test_a_feed_forward_block_that_is_computed_a_part_at_a_time_is_the_models(
     with torch.inference_mode():
         expected = model.hidden(ids, packing)
     torch.testing.assert_close(TorchDenoiser(model).hidden(ids, packing), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_pass_after_another_is_the_one_that_a_fresh_denoiser_makes(
+    make_model: MakeModel, dtype: torch.dtype
+) -> None:
+    """Rows of the first layer are remembered: of tokens that changed, none; of other weights, none."""
+    numbers = torch.Generator().manual_seed(0)
+    packing, other = Packing.of([13, 17]), Packing.of([17, 13])
+    ids = torch.randint(2, 12, (30,), generator=numbers)
+    denoiser = TorchDenoiser(make_model(), dtype)
+
+    def agree(packing: Packing, seed: int) -> None:
+        expected = TorchDenoiser(make_model(seed), dtype).hidden(ids, packing)
+        torch.testing.assert_close(denoiser.hidden(ids, packing), expected, atol=1e-5, rtol=1e-5)
+
+    agree(packing, 0)
+    for place in (0, 12, 13, 29):
+        ids[place] = 20 + place % 5
+        agree(packing, 0)
+    agree(packing, 0)
+    agree(other, 0)
+    agree(packing, 0)
+    denoiser.load(published(make_model(1), dtype))
+    agree(packing, 1)
+
+
+def test_a_pass_with_weights_held_in_place_remembers_nothing_of_the_last_ones(make_model: MakeModel) -> None:
+    packing, ids = Packing.of([9]), torch.arange(2, 11)
+    denoiser, learner = TorchDenoiser(make_model(0)), make_model(1)
+    denoiser.hidden(ids, packing)
+    layout = plan_layout(learner.named_parameters(), learner.held_types(torch.float32), 1 << 20).in_place(4096)
+    memory = torch.zeros(layout.starts[-1] + layout.sizes[-1], dtype=torch.uint8)
+    places = [memory[start:][:size] for start, size in zip(layout.starts, layout.sizes, strict=True)]
+    manifest = Manifest(0, layout)
+    buckets = list(fill_buckets(manifest, learner.named_parameters(), places.__getitem__))
+    assert denoiser.adopt(layout, read_buckets(manifest, buckets))
+    expected = TorchDenoiser(make_model(1)).hidden(ids, packing)
+    torch.testing.assert_close(denoiser.hidden(ids, packing), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_first_layer_computes_no_more_than_the_tokens_that_changed(make_model: MakeModel) -> None:
+    model = make_model()
+    denoiser, packing, ids = TorchDenoiser(model), Packing.of([20, 20]), torch.arange(40) % 12
+
+    def operations() -> int:
+        with FlopCounterMode(display=False) as counter:
+            denoiser.hidden(ids, packing)
+        return int(counter.get_total_flops())
+
+    config = model.config
+    row = 2 * config.hidden_size * (config.hidden_size + 2 * config.num_key_value_heads * config.head_dim)
+    whole, unchanged = operations(), operations()
+    assert whole - unchanged == 40 * row
+    ids[[3, 30, 31]] = 15
+    assert operations() - unchanged == 3 * row
