@@ -45,7 +45,7 @@ def keep_compiled() -> Path | None:
     None, and the compiler's own folder among temporary files, where the user's cannot be written. A folder that
     the environment names is used as it is.
     """
-    if named := os.environ.get(_VARIABLE):
+    if (named := os.environ.get(_VARIABLE)) and not _is_compilers_own(named):
         return Path(named)
     try:
         caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -57,3 +57,14 @@ def keep_compiled() -> Path | None:
         return None
     os.environ[_VARIABLE] = str(folder)
     return folder
+
+
+def _is_compilers_own(folder: str) -> bool:
+    """Tell whether it is the folder that the compiler writes into the environment when something imports it.
+
+    Parts of transformers do, and nobody has chosen that folder then.
+    """
+    # Takes seconds to import, where nothing has imported the compiler yet.
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    return folder == os.path.abspath(default_cache_dir())

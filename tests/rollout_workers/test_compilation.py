@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,8 +50,45 @@ def test_compiled_code_is_kept_in_the_users_cache(monkeypatch: pytest.MonkeyPatc
     assert keep_compiled() == tmp_path / "chosen", "whoever names a folder has it"
 
 
+def test_a_folder_that_the_compiler_has_named_itself_is_nobodys_choice(tmp_path: Path) -> None:
+    """Importing it, as parts of transformers do, names a temporary folder in the environment."""
+    program = (
+        "import os, torch._dynamo\n"
+        f"assert os.environ['{VARIABLE}']\n"
+        "from rollout_workers.compilation import keep_compiled\n"
+        "print(keep_compiled())\n"
+        f"print(os.environ['{VARIABLE}'])\n"
+    )
+    assert _run(program, {"XDG_CACHE_HOME": str(tmp_path)}) == [str(tmp_path / "couplet" / "compiled")] * 2
+
+
+def test_code_compiled_for_another_number_of_threads_is_not_taken_from_the_cache(tmp_path: Path) -> None:
+    """The number of threads is a part of the code: what is compiled for one thread runs on one."""
+    program = (
+        "import torch\n"
+        "from torch._dynamo.utils import counters\n"
+        "from torch._inductor import config\n"
+        "config.compile_threads = 1\n"
+        "for threads in (1, 2, 2, 1):\n"
+        "    torch.set_num_threads(threads)\n"
+        "    torch._dynamo.reset()\n"
+        "    counters.clear()\n"
+        "    torch.compile(lambda x: x.exp(), dynamic=True)(torch.zeros(3, 32_000))\n"
+        "    print(counters['inductor']['fxgraph_cache_miss'])\n"
+    )
+    assert _run(program, {VARIABLE: str(tmp_path)}) == ["1", "1", "0", "0"]
+
+
 def test_without_a_cache_folder_the_compilers_own_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv(VARIABLE, "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert keep_compiled() is None
+
+
+def _run(program: str, setting: dict[str, str]) -> list[str]:
+    """Run it in a process of its own, with this setting of the environment; return the lines that it prints."""
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE} | setting
+    run = [sys.executable, "-c", program]
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, check=True, timeout=300)
+    return done.stdout.splitlines()
