@@ -8,11 +8,9 @@ from __future__ import annotations
 import multiprocessing
 from multiprocessing.context import ForkServerContext
 
-_IMPORTED = ["torch", "deepspeed", "learner.deepspeed_policy", "learner.engine", "common.weights.loader"]
-
 
 def forkserver() -> ForkServerContext:
     """What makes such processes, as ``multiprocessing.get_context`` returns it."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_IMPORTED)
+    context.set_forkserver_preload(["tests.forked_imports"])
     return context

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import math
 import sys
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from tests.learner.rank_processes import run_ranks
 
 SEED = 5
 STEPS = 5
+_READINGS = 4
 CONFIG = LearnerConfig(
     inner_iterations=2,
     objective=GrpoConfig(kl_weight=0.1, clip=0.05),
@@ -78,6 +80,10 @@ def run_cases(world: int, cases: Sequence[Case], folder: Path, deadline: float =
 
 def _run_all(rank: int, cases: Sequence[Case], folder: Path) -> None:
     for case in cases:
+        # What is there already, earlier engines among it, is not looked through again, by DeepSpeed either, which
+        # collects garbage for each engine.
+        gc.collect()
+        gc.freeze()
         found = {case.name: _run(case, folder / case.name)}
         if case.resume_after:
             name = f"{case.name}-resumed"
@@ -98,7 +104,6 @@ def _run(case: Case, folder: Path, checkpoint: Path | None = None) -> dict[str, 
     folder.mkdir(exist_ok=True)
     config = config_of(case)
     first, asleep = 0, list[int]()
-    there = {id(tensor) for tensor in _tensors()} if case.sleeps else ()
     if checkpoint is None:
         engine = _engine(case, seed=0)
     else:
@@ -119,9 +124,9 @@ def _run(case: Case, folder: Path, checkpoint: Path | None = None) -> dict[str, 
         metrics.append(training.metrics)
         updates += training.updates
         if case.sleeps and checkpoint is None:
-            # Looking for what stays goes through every object of the process: once after a first step that has
-            # made all there is, and once at the end.
-            asleep += _sleep(engine, there if step + 1 in (1, case.steps) else None)
+            # Looking for what stays goes through every object that the case has made: once after a first step that
+            # has made all there is, and once at the end.
+            asleep += _sleep(engine, looks=step + 1 in (1, case.steps))
         if step + 1 == case.resume_after and checkpoint is None:
             _on_the_way(folder).mkdir(exist_ok=True)
             engine.save(_on_the_way(folder))
@@ -150,23 +155,30 @@ def _run(case: Case, folder: Path, checkpoint: Path | None = None) -> dict[str, 
     }
 
 
-def _sleep(engine: Any, there: Collection[int] | None) -> list[int]:
+def _sleep(engine: Any, looks: bool) -> list[int]:
     """Move what the engine holds elsewhere and back; on a CPU, from one place in memory to another.
 
-    Returns the bytes that stayed, beside tensors that were there before; without ``there``, nothing.
+    Returns the bytes that stayed, beside tensors that were there before the case; nothing unless it ``looks``.
     """
     moved = MovedStorages.move(tensor for tensor in held_tensors(engine) if tensor.device.type == "cpu")
     bytes_left = []
-    if there is not None:
-        stayed = distinct_storages(t for t in _tensors() if id(t) not in there and t.device.type == "cpu")
-        bytes_left.append(sum(storage.nbytes() for storage in stayed) - moved.bytes)
+    if looks:
+        bytes_left.append(min(_new_bytes()) - moved.bytes)
     moved.move_back()
     return bytes_left
 
 
-def _tensors() -> list[torch.Tensor]:
-    gc.collect()
-    return [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+def _new_bytes() -> Iterator[int]:
+    """Yield the bytes in tensors that were made since objects were frozen last, again and again.
+
+    gloo's threads let go of a buffer a little later.
+    """
+    for _ in range(_READINGS):
+        gc.collect()
+        tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+        storages = distinct_storages(tensor for tensor in tensors if tensor.device.type == "cpu")
+        yield sum(storage.nbytes() for storage in storages)
+        time.sleep(0.02)
 
 
 def sampled_groups() -> list[TrajectoryGroup]:

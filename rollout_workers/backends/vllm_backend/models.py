@@ -48,7 +48,9 @@ class LlamaForMaskedDiffusion(_FullAttention, LlamaForCausalLM):  # type: ignore
 
 
 def register_here() -> None:
-    """Register the classes themselves in this process: by name, vLLM would start another one to look at them."""
+    """Register the classes themselves in this process: by name, vLLM would start another one to look at them.
+
+    The plugin may have registered them by name already, when vLLM was imported.
+    """
     for layout, architecture in (("qwen2", Qwen2ForMaskedDiffusion), ("llama", LlamaForMaskedDiffusion)):
-        if ARCHITECTURES[layout] not in ModelRegistry.get_supported_archs():
-            ModelRegistry.register_model(ARCHITECTURES[layout], architecture)
+        ModelRegistry.register_model(ARCHITECTURES[layout], architecture)
