@@ -15,6 +15,7 @@ from benchmarks.naive_denoise import stock_model
 from common.flops import forward_flops, training_flops
 from common.likelihood.coupled import CoupledEstimator
 from common.models.config import ModelConfig
+from common.models.spared_rows import Asked, Different
 from common.models.transformer import MaskedDiffusionModel
 from learner.batch import PackedViews, pack_views
 from learner.objectives.grpo import TokenGrpo
@@ -82,8 +83,9 @@ class Learner:
 
     def operations(self) -> Operations:
         """Count what the products of both tasks compute."""
-        shapes = [(packed.packing.lengths, len(packed.rows)) for packed in self._packed()]
-        return _operations(self.policy.model.config, shapes, again=self.policy.model.checkpoint_layers)
+        model = self.policy.model
+        passes = [_learner_pass(packed, model.source_rows(packed.rows)) for packed in self._packed()]
+        return _operations(model.config, passes, again=model.checkpoint_layers)
 
     def _loss_of(self, packed: PackedViews, targets: slice, log_probs: Tensor) -> Tensor:
         return self._objective.sums(packed.part(targets), log_probs).loss
@@ -130,7 +132,7 @@ class Naive:
             [len(sample.prompt_ids) + len(sample.completion_ids) for sample in samples] * VIEWS
             for samples in self._batches
         ]
-        passes = [(some, sum(some)) for some in lengths]
+        passes = [_Pass(some, sum(some)) for some in lengths]
         return _operations(self._config, passes, again=self.stock.is_gradient_checkpointing)
 
     def _estimates(self, samples: Sequence[TrainingSample]) -> Tensor:
@@ -138,15 +140,40 @@ class Naive:
         return naive_update.estimates(self.stock, self._config, samples, views, self._dtype)
 
 
-def _operations(config: ModelConfig, passes: Sequence[tuple[Sequence[int], int]], again: bool) -> Operations:
-    """Count those of passes over sequences of given lengths, with so many scored rows.
+class _Pass(NamedTuple):
+    """One pass, as :func:`forward_flops` takes it: its sequences, the scored rows, and what is left out."""
+
+    lengths: Sequence[int]
+    rows: int
+    different: int | None = None
+    asked: Sequence[int] | None = None
+
+    def forward(self, config: ModelConfig) -> int:
+        return forward_flops(config, self.lengths, self.rows, different=self.different, asked=self.asked)
+
+    def training(self, config: ModelConfig) -> int:
+        return training_flops(config, self.lengths, self.rows, different=self.different, asked=self.asked)
+
+
+def _learner_pass(packed: PackedViews, rows: Tensor) -> _Pass:
+    different, asked = Different.of(packed.ids), Asked.of(packed.packing, rows)
+    return _Pass(
+        sorted(packed.packing.lengths),
+        len(rows),
+        None if different is None else len(different.ids),
+        None if asked is None else asked.queries.counts,
+    )
+
+
+def _operations(config: ModelConfig, passes: Sequence[_Pass], again: bool) -> Operations:
+    """Count what passes compute.
 
     ``again``: the backward pass computes the layers again, each up to its last product, which nobody needs.
     """
-    forward = sum(forward_flops(config, lengths, rows) for lengths, rows in passes)
-    train = sum(training_flops(config, lengths, rows) for lengths, rows in passes)
+    forward = sum(one.forward(config) for one in passes)
+    train = sum(one.training(config) for one in passes)
     if again:
-        tokens, rows = sum(sum(lengths) for lengths, _ in passes), sum(rows for _, rows in passes)
+        tokens, rows = sum(sum(one.lengths) for one in passes), sum(one.rows for one in passes)
         last_products = ((config.num_hidden_layers - 1) * tokens + rows) * config.intermediate_size
         train += forward - 2 * config.hidden_size * (rows * config.vocab_size + last_products)
     return Operations(train, forward)

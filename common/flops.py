@@ -41,24 +41,48 @@ def peak_tflops(device_name: str, dtype: Dtype) -> float | None:
     return None if peak is None else getattr(peak, dtype)
 
 
-def forward_flops(config: ModelConfig, lengths: Sequence[int], rows: int) -> int:
+def forward_flops(
+    config: ModelConfig,
+    lengths: Sequence[int],
+    rows: int,
+    *,
+    different: int | None = None,
+    asked: Sequence[int] | None = None,
+) -> int:
     """Count the operations of a forward pass over segments of ``lengths``, of which ``rows`` tokens are scored.
 
     Attention of a segment runs over all of it. The output layer, and what of the last layer comes after its
-    attention, run for the scored rows alone.
+    attention, run for the scored rows alone. So it is on a GPU. On a CPU, the first layer makes queries, keys and
+    values once for each of the ``different`` tokens, and the last layer queries for the scored rows, of which each
+    segment has ``asked``.
     """
     tokens, width = sum(lengths), config.hidden_size
-    projections = 2 * width * (width + 2 * config.num_key_value_heads * config.head_dim)
+    queries = 2 * width * width
+    projections = queries + 4 * width * config.num_key_value_heads * config.head_dim
     attention = 4 * width * sum(length * length for length in lengths)
     after_attention = 2 * width * width + 6 * width * config.intermediate_size
     layers = config.num_hidden_layers
     whole = layers * (tokens * projections + attention) + (layers - 1) * tokens * after_attention
-    return whole + rows * (after_attention + 2 * width * config.vocab_size)
+    whole += rows * (after_attention + 2 * width * config.vocab_size)
+    if different is not None:
+        whole -= (tokens - different) * projections
+    if asked is not None:
+        whole -= 4 * width * sum((length - some) * length for length, some in zip(lengths, asked, strict=True))
+        if layers > 1 or different is None:
+            whole -= (tokens - rows) * queries
+    return whole
 
 
-def training_flops(config: ModelConfig, lengths: Sequence[int], rows: int) -> int:
+def training_flops(
+    config: ModelConfig,
+    lengths: Sequence[int],
+    rows: int,
+    *,
+    different: int | None = None,
+    asked: Sequence[int] | None = None,
+) -> int:
     """Count those of a forward and a backward pass, which has two products for each of the forward pass."""
-    return 3 * forward_flops(config, lengths, rows)
+    return 3 * forward_flops(config, lengths, rows, different=different, asked=asked)
 
 
 def model_flop_utilization(flops: float, seconds: float, peak: float) -> float:

@@ -7,7 +7,9 @@ pass samples (rollout workers) and trains (learner): what one sees is what the o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from typing import Any, TypeVar
 
 import torch
@@ -17,8 +19,9 @@ from torch.utils.checkpoint import checkpoint
 from common.models.config import ModelConfig
 from common.models.elementwise import gated, rotate
 from common.models.log_probabilities import HeadFunction
-from common.models.packing import Packing
+from common.models.packing import Packing, Queries
 from common.models.precision import Embedding, Linear, RMSNorm, attend
+from common.models.spared_rows import Asked, Different, gathered
 from common.models.window import Memory, Window
 
 #: Attention of packed q, k, v, each [rows, heads, d], as [rows, heads * d].
@@ -35,18 +38,59 @@ def rotary_tables(config: ModelConfig, length: int, device: torch.device) -> tup
     return angles.cos(), angles.sin()
 
 
-def attend_within(packing: Packing, visible: Tensor | None, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """[N, heads * d] attention of every token over its sequence, one call for each length.
+def attend_within(
+    packing: Packing, visible: Tensor | None, queries: Queries | None, q: Tensor, k: Tensor, v: Tensor
+) -> Tensor:
+    """Attention of every token over its sequence [N, heads * d], one call for each length.
 
     Over all of it, or what ``visible`` [C, C] (query, key) lets it see: a sequence takes the corner of its length.
+    With ``queries`` [m], q are those of these rows alone, and so is what is returned: one call for each run of
+    sequences of one length that are asked for as many rows. They see all of their sequences.
     """
-    attended = []
-    for start, count, length in packing.blocks:
+    attended, begin = [], 0
+    for start, count, length, wanted in _runs(packing, queries):
         span = slice(start, start + count * length)
-        heads = [t[span].view(count, length, *t.shape[1:]).transpose(1, 2) for t in (q, k, v)]
+        asked = q[begin : begin + count * wanted].view(count, wanted, *q.shape[1:]).transpose(1, 2)
+        keys, values = (t[span].view(count, length, *t.shape[1:]).transpose(1, 2) for t in (k, v))
         seen = None if visible is None else visible[:length, :length]
-        attended.append(attend(heads[0], heads[1], heads[2], seen).transpose(1, 2).reshape(count * length, -1))
-    return torch.cat(attended)
+        attended.append(attend(asked, keys, values, seen).transpose(1, 2).reshape(count * wanted, -1))
+        begin += count * wanted
+    return torch.cat(attended) if attended else q.flatten(1)
+
+
+def _runs(packing: Packing, queries: Queries | None) -> Iterator[tuple[int, int, int, int]]:
+    """Yield runs of sequences of one length and one number of queries: start, count, length and that number."""
+    if queries is None:
+        for start, count, length in packing.blocks:
+            yield start, count, length, length
+        return
+    first = 0
+    for start, count, length in packing.blocks:
+        for wanted, run in groupby(queries.counts[first : first + count]):
+            run_count = sum(1 for _ in run)
+            if wanted:
+                yield start, run_count, length, wanted
+            start += run_count * length
+        first += count
+
+
+@dataclass(frozen=True)
+class LayerRows:
+    """What a layer is given of a batch of N rows, and what it is to give; all of them, where nothing is said.
+
+    ``places`` [N] says which row of the layer's input each row of the batch is. ``wanted`` [m] are the rows whose
+    hidden states are given; ``queries`` are the same rows, where attention takes queries of them alone.
+    """
+
+    places: Tensor | None = None
+    wanted: Tensor | None = None
+    queries: Queries | None = None
+
+    def of(self, values: Tensor, rows: Tensor | None) -> Tensor:
+        """Return ``rows`` of the batch, or all, of ``values`` [., H] of the rows of the layer's input."""
+        if self.places is not None:
+            return gathered(values, self.places if rows is None else self.places[rows])
+        return values if rows is None else values[rows]
 
 
 class Attention(nn.Module):
@@ -63,12 +107,20 @@ class Attention(nn.Module):
         self.v_proj = Linear(width, kv, bias=config.attention_bias)
         self.o_proj = Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, attention: Attend, cos: Tensor, sin: Tensor, rows: Tensor | None) -> Tensor:
-        q = rotate(self.q_proj(x).view(-1, self.heads, self.head_dim), cos, sin)
-        k = rotate(self.k_proj(x).view(-1, self.kv_heads, self.head_dim), cos, sin)
-        v = self.v_proj(x).view(-1, self.kv_heads, self.head_dim)
-        attended = attention(q, k, v)
-        out: Tensor = self.o_proj(attended if rows is None else attended[rows])
+    def forward(self, x: Tensor, attention: Attend, cos: Tensor, sin: Tensor, rows: LayerRows) -> Tensor:
+        asked = None if rows.queries is None else rows.queries.rows
+        if rows.places is None:
+            q = self.q_proj(x if asked is None else x[asked])
+        else:
+            q = rows.of(self.q_proj(x), asked)
+        k, v = (
+            rows.of(project(x), None).view(-1, self.kv_heads, self.head_dim)
+            for project in (self.k_proj, self.v_proj)
+        )
+        angles = (cos, sin) if asked is None else (cos[asked], sin[asked])
+        q = rotate(q.view(-1, self.heads, self.head_dim), *angles)
+        attended = attention(q, rotate(k, cos, sin), v)
+        out: Tensor = self.o_proj(attended if asked is not None or rows.wanted is None else attended[rows.wanted])
         return out
 
 
@@ -92,12 +144,10 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
         self.mlp = FeedForward(config)
 
-    def forward(
-        self, x: Tensor, attention: Attend, cos: Tensor, sin: Tensor, rows: Tensor | None = None
-    ) -> Tensor:
-        """Hidden states of all rows, or only of ``rows``, which still see all of their sequences."""
+    def forward(self, x: Tensor, attention: Attend, cos: Tensor, sin: Tensor, rows: LayerRows) -> Tensor:
+        """Hidden states of all rows, or only of those that are wanted, which still see all of their sequences."""
         update = self.self_attn(self.input_layernorm(x), attention, cos, sin, rows)
-        x = (x if rows is None else x[rows]) + update
+        x = rows.of(x, rows.wanted) + update
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return out
 
@@ -147,35 +197,41 @@ class MaskedDiffusionModel(nn.Module):
         With ``rows`` [m], only those [m, H]: the last layer leaves out what they do not need. With ``visible``
         [C, C], bool, for sequences of up to C tokens, position i of each sees its position j where [i, j] is true.
         """
-        attention = partial(attend_within, packing, visible)
-        return self._run(ids, packing.positions, max(packing.lengths), lambda layer: attention, rows)
+        # What a row may see is not looked up by row, so with it all rows have queries.
+        asked = None if rows is None or visible is not None else Asked.of(packing, rows)
+        wanted = LayerRows(wanted=rows) if asked is None else LayerRows(None, asked.queries.rows, asked.queries)
+        last = len(self.model.layers) - 1
+
+        def attention(layer: int) -> Attend:
+            return partial(attend_within, packing, visible, wanted.queries if layer == last else None)
+
+        found = self._run(ids, packing.positions, packing.longest, attention, wanted)
+        return found if asked is None else found[asked.order]
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
         """Hidden states [A, H] of the window's rows alone, which see the rest of their sequences as remembered."""
         positions = packing.positions[window.rows]
-        return self._run(
-            ids[window.rows],
-            positions,
-            max(packing.lengths),
-            lambda layer: partial(memory.attend, window, layer),
-        )
+
+        def attention(layer: int) -> Attend:
+            return partial(memory.attend, window, layer)
+
+        return self._run(ids[window.rows], positions, packing.longest, attention, LayerRows())
 
     def _run(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        length: int,
-        attention: Callable[[int], Attend],
-        rows: Tensor | None = None,
+        self, ids: Tensor, positions: Tensor, length: int, attention: Callable[[int], Attend], wanted: LayerRows
     ) -> Tensor:
-        """Run the layers over tokens at the given positions, all below ``length``."""
+        """Run the layers over tokens at positions below ``length``; the last one gives what is wanted."""
         cos, sin = rotary_tables(self.config, length, ids.device)
+        different = Different.of(ids)
         # In fp32, whatever type weights are held in: what the layers add to it is not rounded.
-        x = self.model.embed_tokens(ids)
+        x = self.model.embed_tokens(ids if different is None else different.ids)
         cos, sin = (t[positions].unsqueeze(1).to(x.dtype) for t in (cos, sin))
         last = len(self.model.layers) - 1
         for number, layer in enumerate(self.model.layers):
-            inputs = (x, attention(number), cos, sin, rows if number == last else None)
+            rows = wanted if number == last else LayerRows()
+            if number == 0 and different is not None:
+                rows = replace(rows, places=different.places)
+            inputs = (x, attention(number), cos, sin, rows)
             if self.checkpoint_layers and torch.is_grad_enabled():
                 x = checkpoint(layer, *inputs, use_reentrant=False)
             else:

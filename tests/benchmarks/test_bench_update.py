@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, addmm_flop
 
 from benchmarks.update import Settings, gradient_difference, random_model
 from benchmarks.update_sides import Learner, Naive, random_group, some_anchors
@@ -145,12 +145,31 @@ def test_operations_are_those_that_pytorch_counts_on_the_naive_side(checkpointin
     assert naive.operations().train == pytest.approx(train.get_total_flops(), rel=0.01)
 
 
-def test_the_learner_has_fewer_operations_by_what_its_samples_share() -> None:
-    settings = Settings(7, 9, 5, 2, 1, "float32")
+@pytest.mark.parametrize("layers", [1, 3])
+def test_operations_are_those_that_pytorch_counts_on_the_learners_side(layers: int) -> None:
+    settings = Settings(7, 9, 5, 2, 1, "float32", layers)
     model, samples = random_model(300, settings), random_group(300, 5, 7, 9)
-    found = Learner(model, samples, 1000, torch.float32).operations()
+    learner = Learner(model, samples, 1000, torch.float32)
+    anchors = some_anchors(learner.score())
+    in_place = {torch.ops.aten.addmm_: addmm_flop}
+    with FlopCounterMode(display=False) as score, sdpa_kernel(SDPBackend.MATH):
+        learner.score()
+    with FlopCounterMode(display=False, custom_mapping=in_place) as train, sdpa_kernel(SDPBackend.MATH):
+        learner.train(anchors)
+    assert learner.operations().score == pytest.approx(score.get_total_flops(), rel=0.01)
+    assert learner.operations().train == pytest.approx(train.get_total_flops(), rel=0.01)
+
+
+def test_the_learner_has_fewer_operations_by_what_its_samples_share() -> None:
+    settings = Settings(7, 9, 5, 2, 1, "float32", 2)
+    model, samples = random_model(300, settings), random_group(300, 5, 7, 9)
+    learner = Learner(model, samples, 1000, torch.float32)
+    found = learner.operations()
     rows = 9 + 5 * 9  # the masked completion once, and each token of each sample once
-    assert found.score == forward_flops(model.config, [16] * 11, rows)
+    words = {token for sample in samples for token in (*sample.prompt_ids, *sample.completion_ids)}
+    # Of two views of a sample, one asks for what the other does not; all have one length, so who asks is all one.
+    asked = [9, *[9, 0] * 5]
+    assert found.score == forward_flops(model.config, [16] * 11, rows, different=len(words) + 1, asked=asked)
     assert found.train == 3 * found.score
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,13 +20,11 @@ _SHAPES = {
 }
 
 
-def counted(config: ModelConfig, lengths: list[int], rows: int) -> tuple[int, int]:
+def counted(config: ModelConfig, lengths: list[int], ids: Tensor, scored: Tensor) -> tuple[int, int]:
     """What PyTorch counts of a forward pass, and of one with its backward pass; attention as plain products."""
     model = MaskedDiffusionModel(config)
     initialize(model, torch.Generator().manual_seed(0))
-    ids = torch.randint(3, config.vocab_size, (sum(lengths),))
     packing = Packing.of(lengths, torch.device("cpu"))
-    scored = torch.randperm(sum(lengths))[:rows].sort().values
     with sdpa_kernel(SDPBackend.MATH):
         with FlopCounterMode(display=False) as forward, torch.no_grad():
             model.logits(model.hidden(ids, packing, scored))
@@ -35,21 +34,43 @@ def counted(config: ModelConfig, lengths: list[int], rows: int) -> tuple[int, in
     return forward.get_total_flops(), both.get_total_flops()
 
 
+@pytest.mark.parametrize("words", [300, 12])
+@pytest.mark.parametrize("layers", [3, 1])
 @pytest.mark.parametrize(
     ("shape", "tied", "lengths", "rows"),
     [
         ("attention weighs most", True, [96], 96),
-        ("grouped keys, wide layers", False, [40, 40, 7], 31),
-        ("grouped keys, wide layers", True, [40, 40, 7], 31),
+        ("attention weighs most", True, [7, 40, 40], 31),
+        ("grouped keys, wide layers", False, [7, 40, 40], 31),
+        ("grouped keys, wide layers", True, [7, 40, 40], 31),
     ],
 )
-def test_flops_are_those_that_pytorch_counts(shape: str, tied: bool, lengths: list[int], rows: int) -> None:
-    ids = {"mask_token_id": 1, "eos_token_id": 0, "pad_token_id": 0}
-    layers = {"num_hidden_layers": 3, "num_attention_heads": 4, "tie_word_embeddings": tied}
-    config = ModelConfig.model_validate({"vocab_size": 300, **ids, **layers, **_SHAPES[shape]})
-    forward, both = counted(config, lengths, rows)
-    assert forward_flops(config, lengths, rows) == pytest.approx(forward, rel=0.01)
-    assert training_flops(config, lengths, rows) == pytest.approx(both, rel=0.01)
+def test_flops_are_those_that_pytorch_counts(
+    shape: str, tied: bool, lengths: list[int], rows: int, layers: int, words: int
+) -> None:
+    special = {"mask_token_id": 1, "eos_token_id": 0, "pad_token_id": 0}
+    depth = {"num_hidden_layers": layers, "num_attention_heads": 4, "tie_word_embeddings": tied}
+    config = ModelConfig.model_validate({"vocab_size": 300, **special, **depth, **_SHAPES[shape]})
+    ids = torch.randint(3, words, (sum(lengths),))
+    scored = torch.randperm(sum(lengths))[:rows].sort().values
+    forward, both = counted(config, lengths, ids, scored)
+    owner = torch.repeat_interleave(torch.tensor(lengths))
+    asked = owner[scored].bincount(minlength=len(lengths)).tolist()
+    different = len(ids.unique()) if words < 20 else None  # few of the others come twice
+    assert forward_flops(config, lengths, rows, different=different, asked=asked) == pytest.approx(
+        forward, rel=0.01
+    )
+    assert training_flops(config, lengths, rows, different=different, asked=asked) == pytest.approx(both, rel=0.01)
+
+
+def test_what_is_left_out_is_left_out_of_the_count() -> None:
+    layers = {"num_hidden_layers": 2, "num_attention_heads": 4, "tie_word_embeddings": True}
+    special = {"mask_token_id": 1, "eos_token_id": 0, "pad_token_id": 0}
+    shape = _SHAPES["attention weighs most"]
+    config = ModelConfig.model_validate({"vocab_size": 300, **special, **layers, **shape})
+    whole = forward_flops(config, [40, 40], 10)
+    assert forward_flops(config, [40, 40], 10, different=20) == whole - 60 * 2 * 32 * 96
+    assert forward_flops(config, [40, 40], 10, asked=[8, 2]) == whole - 70 * 2 * 32 * 32 - 4 * 32 * 40 * 70
 
 
 @pytest.mark.parametrize(
