@@ -1,26 +1,28 @@
 """The forward pass of a model without gradients: fewer products, fewer passes over memory, and no fresh memory.
 
 It computes what :class:`~common.models.transformer.MaskedDiffusionModel` computes, up to the order of sums. The
-products of a layer that read the same input are one (:class:`_Products`); their weights lie side by side, and the
-model's parameters are views of them, so that whoever overwrites a parameter in place overwrites the product's.
-The last layer computes queries, feed-forward block and norms only for the rows that are asked for.
+products of a layer that read the same input are one (:mod:`.joined_products`), and bf16 has layers of its own
+(:mod:`.narrow_layers`). The last layer computes queries, feed-forward block and norms only for the rows that are
+asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.models.elementwise import inverse_rms, turn
+from common.models.joined_products import JoinedProducts
+from common.models.narrow_layers import Attention, run_narrow
+from common.models.narrow_passes import NarrowPasses
 from common.models.packed_attention import attend_packed
 from common.models.packing import Packing, Queries
-from common.models.precision import Linear, RMSNorm
+from common.models.precision import Linear, RMSNorm, emulates_bf16
 from common.models.transformer import Attend, MaskedDiffusionModel, rotary_tables
 from common.models.window import Memory, Window
 
@@ -28,22 +30,6 @@ from common.models.window import Memory, Window
 _COLUMNS = 1024
 #: Columns of a feed-forward block that a CPU computes at a time: gate and up meet while its caches have them.
 _INNER = 512
-
-
-@dataclass(frozen=True)
-class _Products:
-    """The products of one layer that are made together."""
-
-    qkv: Linear
-    kv: Linear
-    gate_up: Linear
-
-    @classmethod
-    def of(cls, layer: Any) -> _Products:
-        attention, block = layer.self_attn, layer.mlp
-        qkv = _side_by_side([attention.q_proj, attention.k_proj, attention.v_proj])
-        queries = attention.q_proj.out_features
-        return cls(qkv, _part(qkv, queries), _side_by_side([block.gate_proj, block.up_proj]))
 
 
 class _Workspace:
@@ -71,6 +57,8 @@ class InferenceModel:
 
     def __init__(self, model: MaskedDiffusionModel) -> None:
         self._model = model
+        #: What is computed between products in bf16.
+        self.passes = NarrowPasses()
         self.join()
         self._workspace = _Workspace(model.device)
         self._tables: tuple[Tensor, Tensor] = rotary_tables(model.config, 1, model.device)
@@ -78,7 +66,7 @@ class InferenceModel:
 
     def join(self) -> None:
         """Join the products anew once the parameters lie elsewhere: without a copy where they are side by side."""
-        self._products = [_Products.of(layer) for layer in self._model.model.layers]
+        self._products = [JoinedProducts.of(layer) for layer in self._model.model.layers]
 
     def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
         """Hidden states [N, H] of a packed batch of token ids [N]; with ``queries``, only of those rows [m, H]."""
@@ -114,10 +102,12 @@ class InferenceModel:
         self,
         ids: Tensor,
         angles: tuple[Tensor, Tensor],
-        attention: Callable[[int], Callable[[Queries | None, Tensor, Tensor, Tensor], Tensor]],
+        attention: Attention,
         queries: Queries | None,
     ) -> Tensor:
         x = self._model.model.embed_tokens(ids)
+        if torch.is_autocast_enabled(x.device.type) and not emulates_bf16(x.device):
+            return run_narrow(self._model.model, self._products, self.passes, x, angles, attention, queries)
         last = len(self._products) - 1
         for number, layer in enumerate(self._model.model.layers):
             wanted = queries if number == last else None
@@ -127,7 +117,7 @@ class InferenceModel:
     def _layer(
         self,
         layer: Any,
-        products: _Products,
+        products: JoinedProducts,
         x: Tensor,
         angles: tuple[Tensor, Tensor],
         queries: Queries | None,
@@ -205,43 +195,3 @@ class InferenceModel:
         cos, sin = (table[packing.positions].unsqueeze(1) for table in self._tables)
         self._placed = packing, (cos, sin)
         return cos, sin
-
-
-def _side_by_side(parts: Sequence[Linear]) -> Linear:
-    """Make one product of several of the same input, and make their parameters views of its parameters."""
-    whole = _shell(parts[0].in_features, sum(part.out_features for part in parts), parts[0])
-    for name, parameter in whole.named_parameters():
-        own = [part.get_parameter(name) for part in parts]
-        parameter.data = _joined([one.data for one in own])
-        for one, rows in zip(own, torch.split(parameter.data, [len(one) for one in own]), strict=True):
-            one.data = rows
-    return whole
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """Join tensors along their first dimension: without a copy where they are views of one that joins them."""
-    first = parts[0]
-    rows, place = sum(map(len, parts)), first.storage_offset()
-    for part in parts:
-        adjacent = part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
-        if not adjacent or part.storage_offset() != place or not part.is_contiguous():
-            return torch.cat(list(parts))
-        place += part.numel()
-    return first.as_strided((rows, *first.shape[1:]), first.stride())
-
-
-def _part(whole: Linear, begin: int) -> Linear:
-    """Make a product of the outputs from ``begin`` on; its parameters are views."""
-    part = _shell(whole.in_features, whole.out_features - begin, whole)
-    for name, parameter in part.named_parameters():
-        parameter.data = whole.get_parameter(name).data[begin:]
-    return part
-
-
-def _shell(inputs: int, outputs: int, like: Linear) -> Linear:
-    """Make a linear layer that computes as ``like`` does, its parameters still to be set."""
-    made = Linear(inputs, outputs, bias=like.bias is not None, device="meta")
-    for name, parameter in like.named_parameters():
-        setattr(made, name, nn.Parameter(parameter.new_empty(0), requires_grad=False))
-    made.holds_bf16 = like.holds_bf16
-    return made
