@@ -1,28 +1,30 @@
 """The forward pass of a model without gradients: fewer products, fewer passes over memory, and no fresh memory.
 
 It computes what :class:`~common.models.transformer.MaskedDiffusionModel` computes, up to the order of sums. The
-products of a layer that read the same input are one (:class:`_Products`); their weights lie side by side, and the
-model's parameters are views of them, so that whoever overwrites a parameter in place overwrites the product's.
-The last layer computes queries, feed-forward block and norms only for the rows that are asked for; on a CPU the
-first one computes queries, keys and values only of tokens that changed (:mod:`common.models.first_layer`).
+products of a layer that read the same input are one (:mod:`.joined_products`), and bf16 has layers of its own
+(:mod:`.narrow_layers`). The last layer computes queries, feed-forward block and norms only for the rows that are
+asked for; on a CPU the first one computes queries, keys and values only of tokens that changed
+(:mod:`.first_layer`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.models.elementwise import inverse_rms, turn
 from common.models.first_layer import FirstLayer
+from common.models.joined_products import JoinedProducts
+from common.models.narrow_layers import Attention, run_narrow
+from common.models.narrow_passes import NarrowPasses
 from common.models.packed_attention import attend_packed
 from common.models.packing import Packing, Queries
-from common.models.precision import Linear, RMSNorm
+from common.models.precision import Linear, RMSNorm, multiplies_bf16
 from common.models.transformer import MaskedDiffusionModel, rotary_tables
 from common.models.window import Memory, Window
 
@@ -35,22 +37,6 @@ _INNER = 512
 _Angles = tuple[Tensor, Tensor]
 #: Queries, keys and values of a layer, each [rows, heads, d].
 _Heads = tuple[Tensor, Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class _Products:
-    """The products of one layer that are made together."""
-
-    qkv: Linear
-    kv: Linear
-    gate_up: Linear
-
-    @classmethod
-    def of(cls, layer: Any) -> _Products:
-        attention, block = layer.self_attn, layer.mlp
-        qkv = _side_by_side([attention.q_proj, attention.k_proj, attention.v_proj])
-        queries = attention.q_proj.out_features
-        return cls(qkv, _part(qkv, queries), _side_by_side([block.gate_proj, block.up_proj]))
 
 
 class _Workspace:
@@ -78,6 +64,8 @@ class InferenceModel:
 
     def __init__(self, model: MaskedDiffusionModel) -> None:
         self._model = model
+        #: What is computed between products in bf16.
+        self.passes = NarrowPasses()
         self.join()
         self._workspace = _Workspace(model.device)
         self._first = FirstLayer()
@@ -86,14 +74,14 @@ class InferenceModel:
 
     def join(self) -> None:
         """Join the products anew once the parameters lie elsewhere: without a copy where they are side by side."""
-        self._products = [_Products.of(layer) for layer in self._model.model.layers]
+        self._products = [JoinedProducts.of(layer) for layer in self._model.model.layers]
 
     def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
         """Hidden states [N, H] of a packed batch of token ids [N]; with ``queries``, only of those rows [m, H]."""
         attention, angles = partial(attend_packed, packing), self._angles(packing)
-        layers = len(self._products)
         # Which tokens changed is a question that a GPU would be waited for.
-        known = self._first_heads(ids, packing, angles) if layers > 1 and not ids.is_cuda else None
+        remembers = len(self._products) > 1 and not ids.is_cuda and not multiplies_bf16(ids.device)
+        known = self._first_heads(ids, packing, angles) if remembers else None
         return self._run(ids, angles, lambda _: attention, queries, known)
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
@@ -130,12 +118,14 @@ class InferenceModel:
         self,
         ids: Tensor,
         angles: _Angles,
-        attention: Callable[[int], Callable[[Queries | None, Tensor, Tensor, Tensor], Tensor]],
+        attention: Attention,
         queries: Queries | None,
         known: _Heads | None,
     ) -> Tensor:
         """Run the layers; ``known`` are the first one's queries, keys and values where they are at hand."""
         x = self._model.model.embed_tokens(ids)
+        if multiplies_bf16(x.device):
+            return run_narrow(self._model.model, self._products, self.passes, x, angles, attention, queries)
         last = len(self._products) - 1
         layers: Any = self._model.model.layers
         for number, (layer, products) in enumerate(zip(layers, self._products, strict=True)):
@@ -165,7 +155,7 @@ class InferenceModel:
         return rotated[:, :heads], rotated[:, heads:], v
 
     def _heads(
-        self, layer: Any, products: _Products, normed: Tensor, angles: _Angles, queries: Queries | None
+        self, layer: Any, products: JoinedProducts, normed: Tensor, angles: _Angles, queries: Queries | None
     ) -> _Heads:
         """Queries, keys and values, each [N, heads, d], of normed rows [N, H]; queries of ``queries`` alone."""
         block = layer.self_attn
@@ -179,7 +169,9 @@ class InferenceModel:
         q = self._rotate(asked.view(len(asked), block.heads, block.head_dim), (cos, sin), "turned")
         return q, k, v
 
-    def _mixed(self, layer: Any, products: _Products, normed: Tensor, angles: _Angles) -> tuple[Tensor, Tensor]:
+    def _mixed(
+        self, layer: Any, products: JoinedProducts, normed: Tensor, angles: _Angles
+    ) -> tuple[Tensor, Tensor]:
         """Rotated queries and keys side by side, and values, of normed rows [N, H]: valid until the next."""
         block = layer.self_attn
         both = block.heads + block.kv_heads
@@ -239,43 +231,3 @@ class InferenceModel:
         cos, sin = (table[packing.positions].unsqueeze(1) for table in self._tables)
         self._placed = packing, (cos, sin)
         return cos, sin
-
-
-def _side_by_side(parts: Sequence[Linear]) -> Linear:
-    """Make one product of several of the same input, and make their parameters views of its parameters."""
-    whole = _shell(parts[0].in_features, sum(part.out_features for part in parts), parts[0])
-    for name, parameter in whole.named_parameters():
-        own = [part.get_parameter(name) for part in parts]
-        parameter.data = _joined([one.data for one in own])
-        for one, rows in zip(own, torch.split(parameter.data, [len(one) for one in own]), strict=True):
-            one.data = rows
-    return whole
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """Join tensors along their first dimension: without a copy where they are views of one that joins them."""
-    first = parts[0]
-    rows, place = sum(map(len, parts)), first.storage_offset()
-    for part in parts:
-        adjacent = part.untyped_storage().data_ptr() == first.untyped_storage().data_ptr()
-        if not adjacent or part.storage_offset() != place or not part.is_contiguous():
-            return torch.cat(list(parts))
-        place += part.numel()
-    return first.as_strided((rows, *first.shape[1:]), first.stride())
-
-
-def _part(whole: Linear, begin: int) -> Linear:
-    """Make a product of the outputs from ``begin`` on; its parameters are views."""
-    part = _shell(whole.in_features, whole.out_features - begin, whole)
-    for name, parameter in part.named_parameters():
-        parameter.data = whole.get_parameter(name).data[begin:]
-    return part
-
-
-def _shell(inputs: int, outputs: int, like: Linear) -> Linear:
-    """Make a linear layer that computes as ``like`` does, its parameters still to be set."""
-    made = Linear(inputs, outputs, bias=like.bias is not None, device="meta")
-    for name, parameter in like.named_parameters():
-        setattr(made, name, nn.Parameter(parameter.new_empty(0), requires_grad=False))
-    made.holds_bf16 = like.holds_bf16
-    return made

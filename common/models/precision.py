@@ -27,12 +27,16 @@ def cpu_multiplies_bf16() -> bool:
 
 def emulates_bf16(device: torch.device) -> bool:
     """Return whether bf16 was asked for, by autocast, on a CPU that has no instructions for it."""
-    return (
-        device.type == "cpu"
-        and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") is torch.bfloat16
-        and not cpu_multiplies_bf16()
-    )
+    return device.type == "cpu" and _wants_bf16(device) and not cpu_multiplies_bf16()
+
+
+def multiplies_bf16(device: torch.device) -> bool:
+    """Return whether bf16 was asked for, by autocast, on a device that has instructions for it."""
+    return _wants_bf16(device) and (device.type != "cpu" or cpu_multiplies_bf16())
+
+
+def _wants_bf16(device: torch.device) -> bool:
+    return torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) is torch.bfloat16
 
 
 def rounded(values: Tensor) -> Tensor:

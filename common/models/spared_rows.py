@@ -32,7 +32,7 @@ class Different:
         """Find the different ids of tokens [N]; None where they are too many to be worth it, or on a GPU."""
         if ids.device.type != "cpu":
             return None
-        different, places = ids.unique(return_inverse=True)
+        different, places = torch.unique(ids, return_inverse=True)
         return cls(different, places) if _REPEATS * len(different) <= len(ids) else None
 
 

@@ -67,8 +67,8 @@ class WeightsHolder(Weights, Protocol):
 class _Update(Protocol):
     """An update whose buckets can be read, again and again."""
 
-    def buckets(self) -> Iterable[Tensor]:
-        """Return the buckets in order."""
+    def buckets(self, check: bool = False) -> Iterable[Tensor]:
+        """Return the buckets in order. ``check`` those that another process may have checked for this one."""
 
 
 class _Stored:
@@ -77,7 +77,7 @@ class _Stored:
     def __init__(self, buckets: Sequence[Tensor]) -> None:
         self._buckets = buckets
 
-    def buckets(self) -> Iterable[Tensor]:
+    def buckets(self, check: bool = False) -> Iterable[Tensor]:
         return self._buckets
 
 
@@ -159,7 +159,7 @@ class WeightsLoader:
                 if reload:
                     self._holder.corrupt()
                     self._take(manifest, opened)
-                differing = self._holder.differing(read_buckets(manifest, opened.buckets()))
+                differing = self._holder.differing(read_buckets(manifest, opened.buckets(check=True)))
         entries = [entry for bucket in manifest.layout.buckets for entry in bucket]
         size = sum(entry.end - entry.offset for entry in entries)
         seconds = time.monotonic() - began

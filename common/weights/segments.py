@@ -29,10 +29,12 @@ from torch import Tensor
 from common.weights import futex
 from common.weights.layout import Layout
 
-#: Bytes before the first bucket: int64 words, of which those below are used. Buckets begin half-way in a page: a
-#: large tensor begins near the start of one, and copies either way are fast (``copies._TOO_NEAR_BYTES``).
-_HEADER_BYTES = 4096 + 2048
-KEY, SERIAL, READY = range(3)
+#: A page of int64 words, of which those below are used. Receivers write CHECKED, and to no other page.
+HEADER_PAGE = mmap.PAGESIZE
+KEY, SERIAL, READY, CHECKED = range(4)
+#: Bytes before the first bucket. Buckets begin half-way in a page: a large tensor begins near the start of one, so
+#: copies either way are fast (``copies._TOO_NEAR_BYTES``).
+_HEADER_BYTES = HEADER_PAGE + HEADER_PAGE // 2
 GIVEN_UP = -1
 _SEGMENTS = 2
 #: Seconds that a sender waits for receivers of an earlier update to let go of its segment.
@@ -78,7 +80,7 @@ class Segment:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        self._header[READY] = 0
+        self._header[READY] = self._header[CHECKED] = 0
         self._header[SERIAL] = self.serial = serial
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
         return True
@@ -98,7 +100,7 @@ class Segment:
 
     def _tell(self, ready: int) -> None:
         self._header[READY] = ready
-        futex.wake(address_of(self._header))
+        futex.wake(address_of(self._header, READY))
 
 
 class Segments:
@@ -174,7 +176,7 @@ def segment_bytes(layout: Layout) -> int:
 
 
 def header_of(memory: mmap.mmap) -> Any:
-    return np.frombuffer(memory, dtype=np.int64, count=_HEADER_BYTES // np.dtype(np.int64).itemsize)
+    return np.frombuffer(memory, dtype=np.int64, count=CHECKED + 1)
 
 
 def span(layout: Layout, number: int) -> tuple[int, int]:
@@ -182,5 +184,5 @@ def span(layout: Layout, number: int) -> tuple[int, int]:
     return start, start + layout.sizes[number]
 
 
-def address_of(header: Any) -> int:
-    return int(header[READY:].ctypes.data)
+def address_of(header: Any, word: int) -> int:
+    return int(header[word:].ctypes.data)

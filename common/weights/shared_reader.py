@@ -8,9 +8,9 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from common.weights.layout import Manifest
 from common.weights.messages import BroadcastError, SharedBuckets, WeightsGoneError
 from common.weights.segments import (
     GIVEN_UP,
+    HEADER_PAGE,
     KEY,
     POLL_SECONDS,
     READY,
@@ -30,9 +31,18 @@ from common.weights.segments import (
     segment_bytes,
     span,
 )
+from common.weights.shared_check import SharedCheck
 
 #: How often a receiver that waits for a bucket sees whether the sender is still there.
 _ALIVE_SECONDS = 0.1
+
+
+class _Mapped(NamedTuple):
+    """A segment: all its memory for reading only, and its header, where receivers tell what they have checked."""
+
+    descriptor: int
+    memory: Tensor
+    header: Any
 
 
 class OpenUpdate:
@@ -43,16 +53,14 @@ class OpenUpdate:
 
     def __init__(
         self,
-        memory: Tensor,
-        header: Any,
+        mapped: _Mapped,
         where: SharedBuckets,
         manifest: Manifest,
         end: float,
         keep: Callable[[], None],
     ) -> None:
         self.keep = keep
-        self._memory = memory
-        self._header = header
+        self._mapped = mapped
         self._where = where
         self._manifest = manifest
         self._end = end
@@ -62,28 +70,35 @@ class OpenUpdate:
         """Whether the buckets are laid out for receivers that compute with them where they lie."""
         return self._where.in_place
 
-    def buckets(self) -> Iterator[Tensor]:
+    def buckets(self, check: bool = False) -> Iterator[Tensor]:
         """Yield the buckets as they are filled, each checked; not to be written to.
 
-        Raises :class:`BroadcastError` where no more of them come, and :class:`WeightsError` on damage.
+        One check serves all receivers of a machine, unless this one is to ``check`` for itself. Raises
+        :class:`BroadcastError` where no more of them come, and :class:`WeightsError` on damage.
         """
         layout = self._manifest.layout
-        for number in range(len(layout.buckets)):
-            self._await(number)
-            start, end = span(layout, number)
-            bucket = self._memory[start:end]
-            check_bucket(self._manifest, number, bucket)
-            yield bucket
+        with closing(SharedCheck(self._mapped.descriptor, self._mapped.header)) as shared:
+            for number in range(len(layout.buckets)):
+                self._await(number)
+                start, end = span(layout, number)
+                bucket = self._mapped.memory[start:end]
+                check_it = partial(check_bucket, self._manifest, number, bucket)
+                if check:
+                    check_it()
+                else:
+                    shared.once(number, check_it)
+                yield bucket
 
     def _await(self, number: int) -> None:
         what = f"weights of version {self._manifest.version}: bucket {number}"
-        while (ready := int(self._header[READY])) <= number:
+        header = self._mapped.header
+        while (ready := int(header[READY])) <= number:
             if ready == GIVEN_UP or not os.path.exists(self._where.path):
                 raise BroadcastError(f"{what} will not come: the learner has given up")
             left = self._end - time.monotonic()
             if left <= 0:
                 raise BroadcastError(f"{what} has not come in time")
-            futex.wait(address_of(self._header), ready, min(left, _ALIVE_SECONDS))
+            futex.wait(address_of(header, READY), ready, min(left, _ALIVE_SECONDS))
 
 
 class SharedReader:
@@ -95,7 +110,7 @@ class SharedReader:
     def __init__(self) -> None:
         self._process = 0
         self._kept: int | None = None
-        self._mapped: dict[int, tuple[int, Tensor, Any]] = {}
+        self._mapped: dict[int, _Mapped] = {}
 
     @contextmanager
     def reading(self, where: SharedBuckets, manifest: Manifest, deadline: float) -> Iterator[OpenUpdate]:
@@ -104,7 +119,8 @@ class SharedReader:
         Raises :class:`WeightsGoneError` on entry, before anything was read.
         """
         end = time.monotonic() + deadline
-        descriptor, memory, header = self._map(where, segment_bytes(manifest.layout))
+        mapped = self._map(where, segment_bytes(manifest.layout))
+        descriptor = mapped.descriptor
         while True:
             with suppress(BlockingIOError):
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -113,9 +129,9 @@ class SharedReader:
                 raise WeightsGoneError("the segment of shared memory stays locked")
             time.sleep(POLL_SECONDS)
         try:
-            if int(header[SERIAL]) != where.serial:
+            if int(mapped.header[SERIAL]) != where.serial:
                 raise WeightsGoneError(f"weights of version {manifest.version} have been written over")
-            yield OpenUpdate(memory, header, where, manifest, end, partial(self._keep, descriptor))
+            yield OpenUpdate(mapped, where, manifest, end, partial(self._keep, descriptor))
         finally:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
 
@@ -138,11 +154,11 @@ class SharedReader:
         self._kept = own
 
     def _unmap(self) -> None:
-        for descriptor, _, _ in self._mapped.values():
-            os.close(descriptor)
+        for mapped in self._mapped.values():
+            os.close(mapped.descriptor)
         self._mapped = {}
 
-    def _map(self, where: SharedBuckets, size: int) -> tuple[int, Tensor, Any]:
+    def _map(self, where: SharedBuckets, size: int) -> _Mapped:
         if where.process != self._process:
             self._unmap()
             self._process = where.process
@@ -151,15 +167,15 @@ class SharedReader:
         return self._mapped[where.key]
 
 
-def _opened(where: SharedBuckets, size: int) -> tuple[int, Tensor, Any]:
+def _opened(where: SharedBuckets, size: int) -> _Mapped:
     gone = WeightsGoneError("the process that published the weights has ended")
     try:
-        descriptor = os.open(where.path, os.O_RDONLY)
+        descriptor = os.open(where.path, os.O_RDWR)
     except OSError as error:
         raise gone from error
     try:
         memory = mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=mmap.PROT_READ)
-        header = header_of(memory)
+        header = header_of(mmap.mmap(descriptor, HEADER_PAGE, flags=mmap.MAP_SHARED))
         if len(memory) < size or int(header[KEY]) != where.key:
             raise gone
     except (OSError, ValueError) as error:
@@ -171,4 +187,4 @@ def _opened(where: SharedBuckets, size: int) -> tuple[int, Tensor, Any]:
     with warnings.catch_warnings():
         # The mapping is read-only, and torch has no read-only tensors; nobody writes to these.
         warnings.simplefilter("ignore", UserWarning)
-        return descriptor, torch.frombuffer(memory, dtype=torch.uint8), header
+        return _Mapped(descriptor, torch.frombuffer(memory, dtype=torch.uint8), header)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing as mp
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,53 +17,15 @@ from torch import Tensor
 
 from common.heartbeat import Heartbeat
 from common.weights import futex
-from common.weights.buckets import fill_buckets, plan_layout, read_buckets
+from common.weights.buckets import plan_layout, read_buckets
 from common.weights.comparison import HeldTensors
 from common.weights.fence import VersionFence
-from common.weights.layout import Layout, Manifest, WeightsError
+from common.weights.layout import Manifest, WeightsError
 from common.weights.loader import LocalWeights, WeightsLoader
 from common.weights.messages import BroadcastError, SharedBuckets, WeightsGoneError, WeightsUpdate
-from common.weights.segments import NoRoomError, Segment, Segments, segment_bytes
-from common.weights.shared_reader import OpenUpdate, SharedReader
-from tests.forkserver import forkserver
-
-LONG = 30.0
-NAMES = ("a", "b", "c")
-
-
-def weights(version: int) -> dict[str, Tensor]:
-    return {name: torch.full((500,), float(version)) for name in NAMES}
-
-
-def layout() -> Layout:
-    return plan_layout(weights(0).items(), dict.fromkeys(NAMES, torch.float32), 1)
-
-
-class Sender:
-    """Publishes versions, wholly or in part."""
-
-    def __init__(self) -> None:
-        self._segments = Segments()
-
-    def begin(self, version: int, *keep: int) -> tuple[Segment, Manifest, SharedBuckets]:
-        segment = self._segments.begin(layout(), keep)
-        where = SharedBuckets("node", os.getpid(), segment.descriptor, segment.key, segment.serial)
-        return segment, Manifest(version, layout()), where
-
-    def fill(self, segment: Segment, manifest: Manifest, upto: int = len(NAMES)) -> None:
-        memory = segment.bucket
-        filled = fill_buckets(manifest, weights(manifest.version).items(), lambda n: memory(manifest.layout, n))
-        for number, _ in zip(range(upto), filled, strict=False):
-            segment.ready(number + 1)
-
-    def publish(self, version: int, *keep: int) -> tuple[Manifest, SharedBuckets]:
-        segment, manifest, where = self.begin(version, *keep)
-        self.fill(segment, manifest)
-        return manifest, where
-
-
-def values(opened: OpenUpdate) -> list[float]:
-    return [float(bucket[:4].view(torch.float32)) for bucket in opened.buckets()]
+from common.weights.segments import NoRoomError, Segments, segment_bytes
+from common.weights.shared_reader import SharedReader
+from tests.common.shared_segments import LONG, NAMES, Child, Sender, children, layout, values
 
 
 @pytest.fixture
@@ -178,27 +138,13 @@ def write_to_what_is_held(pipe: Connection) -> None:
 
 
 @pytest.fixture
-def child() -> Iterator[Callable[..., tuple[mp.process.BaseProcess, Connection]]]:
-    started: list[Any] = []
-
-    def start(target: Callable[[Connection], None], *sent: object) -> tuple[Any, Connection]:
-        context = forkserver()
-        ours, theirs = context.Pipe()
-        started.append(context.Process(target=target, args=(theirs,), daemon=True))
-        started[-1].start()
-        for message in sent:
-            ours.send(message)
-        assert ours.poll(LONG)
-        return started[-1], ours
-
-    yield start
-    for process in started:
-        process.kill()
-        process.join(LONG)
+def child() -> Iterator[Child]:
+    with children() as start:
+        yield start
 
 
 def test_a_sender_that_is_killed_leaves_nothing_and_its_receivers_no_half_weights(
-    child: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    child: Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = set(Path("/dev/shm").iterdir())
     process, pipe = child(send_until_killed)
@@ -231,7 +177,7 @@ def test_a_sender_that_is_killed_leaves_nothing_and_its_receivers_no_half_weight
 
 
 def test_a_sender_killed_in_the_middle_and_a_reader_killed_while_it_reads_hold_nobody_up(
-    child: Callable[..., Any], reader: SharedReader
+    child: Child, reader: SharedReader
 ) -> None:
     process, pipe = child(send_until_killed)
     manifest, where = pipe.recv()
@@ -253,7 +199,7 @@ def test_a_sender_killed_in_the_middle_and_a_reader_killed_while_it_reads_hold_n
 
 
 def test_a_stray_write_to_weights_that_are_held_in_place_ends_its_process_and_harms_no_other(
-    child: Callable[..., Any], reader: SharedReader
+    child: Child, reader: SharedReader
 ) -> None:
     sender = Sender()
     manifest, where = sender.publish(1)

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from common.actors import ACTOR_VARIABLE
+from orchestrator.fleet.failure_log import FILE, failure_log
 from orchestrator.fleet.forking import setup_worker
 from orchestrator.fleet.forking.process import fork_server, forked_for
 
@@ -73,7 +74,7 @@ def serving(folder: Path, early: str = "", late: str = "") -> Iterator[None]:
 
 
 def test_a_fork_is_what_python_would_be(tmp_path: Path) -> None:
-    with serving(tmp_path, late="import os; assert os.environ['RAY_setting'] == '7'"):
+    with failure_log(tmp_path), serving(tmp_path, late="import os; assert os.environ['RAY_setting'] == '7'"):
         one = Launched(tmp_path, "--second", env_vars={ACTOR_VARIABLE: "run/rollout-0", "RAY_setting": "7"})
         other = Launched(tmp_path, env_vars={ACTOR_VARIABLE: "run/rollout-1", "RAY_setting": "7"})
         found = one.found
@@ -94,6 +95,7 @@ def test_a_fork_is_what_python_would_be(tmp_path: Path) -> None:
             launched.end()
     assert setup_worker.SERVER_VARIABLE not in os.environ
     assert not psutil.pid_exists(found["parent"])
+    assert not (tmp_path / FILE).exists()
 
 
 def test_what_waits_for_a_fork_is_found_by_it_and_ends_with_it(tmp_path: Path) -> None:
@@ -110,20 +112,30 @@ def test_what_waits_for_a_fork_is_found_by_it_and_ends_with_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("early", "late"),
+    ("early", "late", "why"),
     [
-        ("raise ImportError", ""),
-        ("", "import sys; sys.exit('no')"),
-        ("import threading, time; threading.Thread(target=time.sleep, args=(30,), daemon=True).start()", ""),
+        ("raise ImportError('no such thing')", "", "ImportError: no such thing"),
+        ("", "import sys; sys.exit('no')", "\nno"),
+        (
+            "import threading, time; threading.Thread(target=time.sleep, args=(30,), daemon=True).start()",
+            "",
+            "has started a thread",
+        ),
     ],
     ids=["import", "late-import", "thread"],
 )
-def test_what_cannot_be_forked_is_started_as_ray_starts_it(tmp_path: Path, early: str, late: str) -> None:
-    with serving(tmp_path, early, late):
-        launched = Launched(tmp_path)
-        assert not launched.forked
-        assert launched.found["loaded"] == []
-        launched.end()
+def test_what_cannot_be_forked_is_started_as_ray_starts_it_and_the_failure_log_says_why(
+    tmp_path: Path, early: str, late: str, why: str
+) -> None:
+    with failure_log(tmp_path):
+        with serving(tmp_path, early, late):
+            launched = Launched(tmp_path)
+            assert not launched.forked
+            assert launched.found["loaded"] == []
+            launched.end()
+        told = (tmp_path / FILE).read_text()
+    assert "actors were not forked" in told
+    assert why in told
 
 
 def test_a_server_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:

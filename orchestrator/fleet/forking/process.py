@@ -15,6 +15,7 @@ from pathlib import Path
 
 from common.processes import die_with_parent
 from orchestrator.fleet.actor_environment import ACTOR_ENVIRONMENT
+from orchestrator.fleet.failure_log import keep
 from orchestrator.fleet.forking import setup_worker
 
 #: Actors that may wait to be forked at a time; one more starts as Ray starts it.
@@ -27,10 +28,14 @@ def fork_server(libraries: Sequence[str], actors: Sequence[str]) -> Iterator[Non
 
     It imports ``libraries`` beside what this process does, and ``actors``, modules that import Ray, when the first
     actor is to be started. It has no GPUs: a process that has used one cannot be forked. An actor that it cannot
-    fork, as where an import fails or starts a thread, imports everything itself.
+    fork, as where an import fails or starts a thread, imports everything itself, and the failure log says why.
     """
     # In a folder that no other user may enter.
-    with tempfile.TemporaryDirectory(prefix="couplet-") as folder, socket.socket(socket.AF_UNIX) as listener:
+    with (
+        tempfile.TemporaryDirectory(prefix="couplet-") as folder,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        socket.socket(socket.AF_UNIX) as listener,
+    ):
         with setup_worker.socket_in(folder) as path:
             listener.bind(path)
         listener.listen(_WAITING)
@@ -39,7 +44,7 @@ def fork_server(libraries: Sequence[str], actors: Sequence[str]) -> Iterator[Non
             [sys.executable, str(Path(__file__).with_name("server.py")), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=errors,
             # C libraries read theirs when they are loaded. Ray has an actor's OpenMP begin with one thread, too.
             env={"OMP_NUM_THREADS": "1", **os.environ, **ACTOR_ENVIRONMENT, "CUDA_VISIBLE_DEVICES": ""},
             pass_fds=[listener.fileno()],
@@ -52,8 +57,12 @@ def fork_server(libraries: Sequence[str], actors: Sequence[str]) -> Iterator[Non
             yield
         finally:
             del os.environ[setup_worker.SERVER_VARIABLE]
+            ended = process.poll()
             process.kill()
             process.wait()
+            if ended is not None:
+                errors.seek(0)
+                keep(f"actors were not forked, which takes longer: the server ended with {ended}\n{errors.read()}")
 
 
 def forked_for(pid: int) -> int:
