@@ -27,7 +27,7 @@ from common.models.transformer import MaskedDiffusionModel, initialize
 from common.records import Completion, NoiseKey, Sampler
 from rollout_workers.batch import Canvas
 from rollout_workers.denoiser import Denoiser, TorchDenoiser
-from rollout_workers.engine import DenoisingEngine
+from rollout_workers.engine import DenoisingEngine, compiled_where_it_pays
 from rollout_workers.kernels import Kernels
 from rollout_workers.requests import Request
 
@@ -132,7 +132,7 @@ def run(
     stock = stock_model(model, dtype)
     denoiser = TorchDenoiser(model, dtype)
     said("compiling")
-    kernels = Kernels.choose(denoiser.vocabulary, device)
+    kernels = compiled_where_it_pays(denoiser, "auto")
     loop = DenoisingEngine(denoiser, settings.tokens, kernels)
     prompts = random_prompts(vocabulary, settings)
     sampler = settings.sampler(TEMPERATURE, TOP_P)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from common.config import Config
 from common.records import Sampler
 from common.sampler import RANDOM_DECODERS
 from rollout_workers.schedule import budgets
+
+_LOG = logging.getLogger(__name__)
 
 #: Logits from which compiling pays: it takes about a minute of a core, and saves some nanoseconds a logit.
 WORTH_LOGITS = 10**10
@@ -57,6 +60,12 @@ def keep_compiled() -> Path | None:
         return None
     os.environ[_VARIABLE] = str(folder)
     return folder
+
+
+def warn_uncompiled(what: str, error: Exception) -> None:
+    """Say that something runs as plain torch, as the compiler failed with ``error``."""
+    reason = " ".join(str(error).strip().splitlines()[:2])  # the first one may only say which part of it failed
+    _LOG.warning("%s run uncompiled and slower; torch.compile says: %s", what, reason)
 
 
 def _is_compilers_own(folder: str) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from common.models.canvas_logprobs import TokenModel
 from common.models.inference import InferenceModel
+from common.models.narrow_passes import NarrowPasses
 from common.models.packing import Packing, Queries
 from common.models.storages import FreedStorages
 from common.models.transformer import MaskedDiffusionModel, Rows
@@ -17,6 +18,7 @@ from common.models.window import Memory, Window
 from common.weights.buckets import Parameters, overwrite
 from common.weights.comparison import corrupt, differing
 from common.weights.layout import Layout
+from rollout_workers.compilation import warn_uncompiled
 from rollout_workers.vocabulary import Vocabulary
 
 
@@ -57,6 +59,29 @@ class TorchDenoiser:
         self._layers = InferenceModel(model)
         self._parameters = Parameters(dict(model.named_parameters()))
         self._freed: FreedStorages | None = None
+
+    def compile(self) -> None:
+        """Have what layers compute between products in bf16 compiled; in other types nothing is.
+
+        A GPU makes one kernel of each pass; a CPU is no faster for it. Where the compiler fails a warning says so,
+        and the passes stay as they were.
+        """
+        if self._dtype is not torch.bfloat16:
+            return
+        # Takes seconds to import.
+        from torch._dynamo.exc import TorchDynamoException
+
+        self._layers.passes = NarrowPasses.compiled()
+        try:
+            # One row is special, and two other sizes make the number of rows a variable of the compiled code.
+            for length in (3, 5, 1):
+                packing = Packing.of([length], self.device)
+                ids = torch.full((length,), self.config.mask_token_id, device=self.device)
+                self.hidden(ids, packing)
+                self.hidden(ids, packing, Queries(torch.zeros(1, dtype=torch.long, device=self.device), (1,)))
+        except TorchDynamoException as error:
+            self._layers.passes = NarrowPasses()
+            warn_uncompiled("the passes between products in bf16", error)
 
     @torch.inference_mode()
     def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:

@@ -6,9 +6,11 @@ and a waiting one takes its place. What one step does is in :mod:`rollout_worker
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from common.config import Config
 from common.models import runtime
@@ -19,6 +21,8 @@ from rollout_workers.denoise import DenoisingStep
 from rollout_workers.denoiser import Denoiser, TorchDenoiser
 from rollout_workers.kernels import Kernels
 from rollout_workers.requests import Request, check_prompt
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,20 @@ def load_denoiser(config: Config) -> TorchDenoiser:
 def build_denoiser(config: Config) -> tuple[TorchDenoiser, Kernels]:
     """Load the model onto this process's device, and choose its kernels. Raises ModelError."""
     denoiser = load_denoiser(config)
-    return denoiser, Kernels.choose(denoiser.vocabulary, denoiser.device, config.rollout.compile)
+    return denoiser, compiled_where_it_pays(denoiser, config.rollout.compile)
+
+
+def compiled_where_it_pays(
+    denoiser: TorchDenoiser,
+    mode: Literal["auto", "never"],
+    logits: int | None = None,
+    said: Callable[[str], None] = _LOG.info,
+) -> Kernels:
+    """Choose kernels, as :meth:`Kernels.choose` does; on a GPU, have the passes of bf16 layers compiled, too."""
+    kernels = Kernels.choose(denoiser.vocabulary, denoiser.device, mode, logits, said)
+    if kernels.compiled and denoiser.device.type == "cuda":
+        denoiser.compile()
+    return kernels
 
 
 def build_engine(config: Config) -> tuple[TorchDenoiser, DenoisingEngine]:

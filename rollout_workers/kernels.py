@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rollout_workers.compilation import WORTH_LOGITS, keep_compiled
+from rollout_workers.compilation import WORTH_LOGITS, keep_compiled, warn_uncompiled
 from rollout_workers.nucleus import LONG, TINY, Nucleus, among_largest, by_sorting
 from rollout_workers.vocabulary import Vocabulary
 
@@ -117,10 +117,7 @@ class Kernels:
         try:
             _try_out(kernels, vocabulary, device)
         except TorchDynamoException as error:
-            reason = str(error).strip().splitlines()[0]
-            _LOG.warning(
-                "statistics over the vocabulary run uncompiled and slower; torch.compile says: %s", reason
-            )
+            warn_uncompiled("statistics over the vocabulary", error)
             return cls()
         return kernels
 

@@ -18,7 +18,7 @@ from common.models.packing import Packing, Queries
 from common.models.transformer import MaskedDiffusionModel
 from common.records import NoiseKey
 from rollout_workers.denoiser import TorchDenoiser
-from rollout_workers.engine import DenoisingEngine
+from rollout_workers.engine import DenoisingEngine, compiled_where_it_pays
 from rollout_workers.kernels import Kernels
 from rollout_workers.requests import Request
 
@@ -31,7 +31,7 @@ _WAITS = ("aten::_local_scalar_dense", "aten::nonzero", "cudaStreamSynchronize",
 def measure(
     device: torch.device, settings: rollout.Settings, model: MaskedDiffusionModel, dtype: torch.dtype, peak: float
 ) -> dict[str, float]:
-    """Denoise with and without compiled passes over the vocabulary; return what is found, by its label.
+    """Denoise with and without compiled passes; return what is found, by its label.
 
     ``peak``: operations a second of a large product on this device.
     """
@@ -42,7 +42,8 @@ def measure(
         Request(prompt, NoiseKey(0, "gpu", (row,))) for row, prompt in enumerate(_prompts(config, settings))
     ]
     found: dict[str, float] = {}
-    for name, kernels in (("plain", Kernels()), ("compiled", Kernels.choose(denoiser.vocabulary, device))):
+    for name in ("plain", "compiled"):
+        kernels = Kernels() if name == "plain" else compiled_where_it_pays(denoiser, "auto")
         engine = DenoisingEngine(denoiser, 2**30, kernels)
         work = partial(engine.run, requests, sampler)
         flops = operations(work)

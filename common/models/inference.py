@@ -64,7 +64,7 @@ class InferenceModel:
 
     def __init__(self, model: MaskedDiffusionModel) -> None:
         self._model = model
-        #: What is computed between products in bf16.
+        #: What bf16 layers compute between products.
         self.passes = NarrowPasses()
         self.join()
         self._workspace = _Workspace(model.device)

@@ -32,9 +32,10 @@ def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Both halves of cos and sin are the same.
     """
-    cos, sin = (table[..., : x.shape[-1] // 2] for table in (cos, sin))
-    first, second = x.float().chunk(2, -1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], -1).bfloat16()
+    half = x.shape[-1] // 2
+    # The second half comes to the first one with the other sign.
+    signed = torch.where(torch.arange(x.shape[-1], device=x.device) < half, -sin, sin)
+    return (x * cos + x.roll(half, -1) * signed).bfloat16()
 
 
 def gated(both: Tensor) -> Tensor:

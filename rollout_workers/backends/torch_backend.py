@@ -15,8 +15,7 @@ from common.weights.location import Location
 from common.weights.messages import Plan
 from rollout_workers.compilation import scored_logits
 from rollout_workers.denoiser import TorchDenoiser
-from rollout_workers.engine import DenoisingEngine, load_denoiser
-from rollout_workers.kernels import Kernels
+from rollout_workers.engine import DenoisingEngine, compiled_where_it_pays, load_denoiser
 from rollout_workers.token_estimates import token_estimates
 
 
@@ -42,7 +41,7 @@ class TorchBackend:
     ) -> None:
         vocabulary = self._denoiser.vocabulary
         logits = None if completions is None else scored_logits(rollout.sampler(), vocabulary.size, completions)
-        self.engine.use(Kernels.choose(vocabulary, self._denoiser.device, rollout.compile, logits, said))
+        self.engine.use(compiled_where_it_pays(self._denoiser, rollout.compile, logits, said))
 
     def locations(self) -> tuple[Location, ...]:
         return (Location.here(),)
