@@ -79,9 +79,7 @@ class InferenceModel:
     def hidden(self, ids: Tensor, packing: Packing, queries: Queries | None = None) -> Tensor:
         """Hidden states [N, H] of a packed batch of token ids [N]; with ``queries``, only of those rows [m, H]."""
         attention, angles = partial(attend_packed, packing), self._angles(packing)
-        # Which tokens changed is a question that a GPU would be waited for.
-        remembers = len(self._products) > 1 and not ids.is_cuda and not multiplies_bf16(ids.device)
-        known = self._first_heads(ids, packing, angles) if remembers else None
+        known = self._first_heads(ids, packing, angles) if self._remembers(ids) else None
         return self._run(ids, angles, lambda _: attention, queries, known)
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
@@ -141,6 +139,10 @@ class InferenceModel:
             inner = self._gated(products.gate_up, self._norm(layer.post_attention_layernorm, x))
             x = self._add_product(x, layer.mlp.down_proj, inner)
         return self._norm(self._model.model.norm, x).clone()
+
+    def _remembers(self, ids: Tensor) -> bool:
+        """Tell whether the first layer computes changed tokens alone: a GPU would have to be asked for them."""
+        return len(self._products) > 1 and not ids.is_cuda and not multiplies_bf16(ids.device)
 
     def _first_heads(self, ids: Tensor, packing: Packing, angles: _Angles) -> _Heads:
         """Queries, keys and values of the first layer, of which only rows whose token changed are computed."""

@@ -46,8 +46,11 @@ class Asked:
 
     @classmethod
     def of(cls, packing: Packing, rows: Tensor) -> Asked | None:
-        """Order the wanted flat rows [m] by sequence; None on a GPU."""
-        if rows.device.type != "cpu":
+        """Order the wanted flat rows [m] by sequence; None on a GPU, and where there are none.
+
+        With no queries, keys and values would have no gradients, and ranks exchange those of the same parameters.
+        """
+        if rows.device.type != "cpu" or not len(rows):
             return None
         ascending, by_place = rows.sort()
         lengths = torch.tensor([length for _, count, length in packing.blocks for _ in range(count)])

@@ -55,7 +55,7 @@ def attend_within(
         seen = None if visible is None else visible[:length, :length]
         attended.append(attend(asked, keys, values, seen).transpose(1, 2).reshape(count * wanted, -1))
         begin += count * wanted
-    return torch.cat(attended) if attended else q.flatten(1)
+    return torch.cat(attended)
 
 
 def _runs(packing: Packing, queries: Queries | None) -> Iterator[tuple[int, int, int, int]]:

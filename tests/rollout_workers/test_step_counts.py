@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from common.models.inference import InferenceModel
 from common.models.transformer import MaskedDiffusionModel
 from common.records import Completion, NoiseKey, Sampler
 from rollout_workers.denoiser import TorchDenoiser
@@ -38,6 +39,12 @@ DECODERS: list[dict[str, Any]] = [
     {"decoder": "origin"},
     {"decoder": "random", "block_length": 8},
 ]
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the first layer compute all rows, as on a GPU, which is not asked which tokens changed."""
+    monkeypatch.setattr(InferenceModel, "_remembers", lambda self, ids: False)
 
 
 class Waits(TorchDispatchMode):
