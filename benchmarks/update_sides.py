@@ -15,7 +15,6 @@ from benchmarks.naive_denoise import stock_model
 from common.flops import forward_flops, training_flops
 from common.likelihood.coupled import CoupledEstimator
 from common.models.config import ModelConfig
-from common.models.spared_rows import Asked, Different
 from common.models.transformer import MaskedDiffusionModel
 from learner.batch import PackedViews, pack_views
 from learner.objectives.grpo import TokenGrpo
@@ -84,7 +83,7 @@ class Learner:
     def operations(self) -> Operations:
         """Count what the products of both tasks compute."""
         model = self.policy.model
-        passes = [_learner_pass(packed, model.source_rows(packed.rows)) for packed in self._packed()]
+        passes = [_learner_pass(packed) for packed in self._packed()]
         return _operations(model.config, passes, again=model.checkpoint_layers)
 
     def _loss_of(self, packed: PackedViews, targets: slice, log_probs: Tensor) -> Tensor:
@@ -155,13 +154,13 @@ class _Pass(NamedTuple):
         return training_flops(config, self.lengths, self.rows, different=self.different, asked=self.asked)
 
 
-def _learner_pass(packed: PackedViews, rows: Tensor) -> _Pass:
-    different, asked = Different.of(packed.ids), Asked.of(packed.packing, rows)
+def _learner_pass(packed: PackedViews) -> _Pass:
+    different, asked = (None, None) if packed.spared is None else (packed.spared.different, packed.spared.asked)
     return _Pass(
         sorted(packed.packing.lengths),
-        len(rows),
+        len(packed.rows),
         None if different is None else len(different.ids),
-        None if asked is None else asked.queries.counts,
+        None if asked is None else asked.counts,
     )
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from common.likelihood.views import Views
 from common.models.log_probabilities import Span, even_spans
 from common.models.packing import Packing
+from common.models.spared_rows import SparedRows
 from learner.partition import Piece
 from learner.samples import TrainingSample
 
@@ -94,7 +95,8 @@ class PackedRows:
     """The sequences of a micro-batch in one row of N tokens, and what is predicted.
 
     ``ids`` [N]; ``rows`` [u] are the flat positions to be predicted and ``targets`` [m] tokens there. Where one
-    position has several targets, ``row_of`` [m] says which of the rows each belongs to.
+    position has several targets, ``row_of`` [m] says which of the rows each belongs to. ``spared`` says what the
+    layers can leave out.
     """
 
     ids: Tensor
@@ -102,6 +104,7 @@ class PackedRows:
     rows: Tensor
     targets: Tensor
     row_of: Tensor | None = field(default=None, kw_only=True)
+    spared: SparedRows | None = field(default=None, kw_only=True)
 
     def chunks(self, rows: int) -> list[Span]:
         """Cut the targets, and with them the rows, into spans of at most ``rows`` rows."""
@@ -187,10 +190,13 @@ def pack_views(
     def tensor(values: Sequence[Any] | Array, kind: torch.dtype = torch.long) -> Tensor:
         return torch.as_tensor(values, dtype=kind, device=device)
 
+    ids, flat_rows = packing.pack(canvases), tensor(rows)
     return PackedViews(
-        ids=packing.pack(canvases),
+        ids=ids,
         packing=packing,
-        rows=tensor(rows),
+        rows=flat_rows,
+        # On a GPU it would save less than a hundredth of a deep model's work, for more and smaller calls.
+        spared=SparedRows.of(ids, packing, flat_rows) if device.type == "cpu" else None,
         targets=tensor([completions[i][k] for i, k in zip(owner, position, strict=True)]),
         row_of=tensor(row_of) if len(rows) < len(row_of) else None,
         first=[*first.tolist(), len(owner)],

@@ -87,4 +87,5 @@ class Policy(nn.Module):
 
     def _hidden(self, packed: PackedRows, visible: Tensor | None = None) -> Tensor:
         """Compute the hidden states [u, H] that predict the rows."""
-        return self.model.hidden(packed.ids, packed.packing, self.model.source_rows(packed.rows), visible)
+        rows = self.model.source_rows(packed.rows)
+        return self.model.hidden(packed.ids, packed.packing, rows, visible, packed.spared)

@@ -1,9 +1,8 @@
 """Rows that a layer need not compute: those of a token that it has met before, and those that nobody asks for.
 
 Before the first layer a token's hidden state is its embedding, wherever it stands, so its projections are the same
-too. After the last layer only some rows are read, so only they need queries.
-
-Both are known on a CPU alone: to count them on a GPU, the host would have to wait for it.
+too. After the last layer only some rows are read, so only they need queries. Both are found where a batch is laid
+out, as the host knows its tokens there.
 """
 
 from __future__ import annotations
@@ -27,36 +26,43 @@ class Different:
     ids: Tensor
     places: Tensor
 
-    @classmethod
-    def of(cls, ids: Tensor) -> Different | None:
-        """Find the different ids of tokens [N]; None where they are too many to be worth it, or on a GPU."""
-        if ids.device.type != "cpu":
-            return None
-        different, places = torch.unique(ids, return_inverse=True)
-        return cls(different, places) if _REPEATS * len(different) <= len(ids) else None
-
 
 @dataclass(frozen=True)
 class Asked:
-    """The rows that are read of the last layer: as ``queries``, which are ascending, and ``order`` [m], which of
-    these each was when it was asked for."""
+    """The m rows that are read of the last layer, by sequence: ``counts`` says how many each has, in the order in
+    which they lie in the batch.
 
-    queries: Queries
-    order: Tensor
+    ``ascending`` [m] puts the rows in that order, and ``back`` [m] into the one in which they are asked for.
+    """
+
+    ascending: Tensor
+    back: Tensor
+    counts: tuple[int, ...]
+
+    def queries(self, rows: Tensor) -> Queries:
+        """Return the rows [m] as queries: the same that were asked for, or all of them one to the left."""
+        return Queries(rows[self.ascending], self.counts)
+
+
+@dataclass(frozen=True)
+class SparedRows:
+    """What is left out of the passes over one batch; None of either: nothing."""
+
+    different: Different | None = None
+    asked: Asked | None = None
 
     @classmethod
-    def of(cls, packing: Packing, rows: Tensor) -> Asked | None:
-        """Order the wanted flat rows [m] by sequence; None on a GPU, and where there are none.
+    def of(cls, ids: Tensor, packing: Packing, rows: Tensor) -> SparedRows:
+        """Find what can be left out of passes over tokens [N] on a CPU of which ``rows`` [m] are read.
 
-        With no queries, keys and values would have no gradients, and ranks exchange those of the same parameters.
+        Tokens have to come twice on average to be worth it. Where no row is read, all have queries, so that every
+        weight gets its gradient, of zeros: ranks exchange them all.
         """
-        if rows.device.type != "cpu" or not len(rows):
-            return None
-        ascending, by_place = rows.sort()
-        lengths = torch.tensor([length for _, count, length in packing.blocks for _ in range(count)])
-        ends = torch.searchsorted(ascending, lengths.cumsum(0))
-        counts = ends.diff(prepend=ends.new_zeros(1))
-        return cls(Queries(ascending, tuple(counts.tolist())), by_place.argsort())
+        different, places = torch.unique(ids, return_inverse=True)
+        repeated = _REPEATS * len(different) <= len(ids)
+        return cls(
+            Different(different, places) if repeated else None, _asked(packing, rows) if len(rows) else None
+        )
 
 
 def gathered(rows: Tensor, places: Tensor) -> Tensor:
@@ -66,3 +72,10 @@ def gathered(rows: Tensor, places: Tensor) -> Tensor:
     """
     wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
     return F.embedding(places, wide)
+
+
+def _asked(packing: Packing, rows: Tensor) -> Asked:
+    ordered, ascending = rows.sort()
+    ends = torch.searchsorted(ordered, packing.ends[1:].long())
+    counts = ends.diff(prepend=ends.new_zeros(1))
+    return Asked(ascending, ascending.argsort(), tuple(counts.tolist()))

@@ -21,7 +21,7 @@ from common.models.elementwise import gated, rotate
 from common.models.log_probabilities import HeadFunction
 from common.models.packing import Packing, Queries
 from common.models.precision import Embedding, Linear, RMSNorm, attend
-from common.models.spared_rows import Asked, Different, gathered
+from common.models.spared_rows import Different, SparedRows, gathered
 from common.models.window import Memory, Window
 
 #: Attention of packed q, k, v, each [rows, heads, d], as [rows, heads * d].
@@ -190,23 +190,31 @@ class MaskedDiffusionModel(nn.Module):
         self.register_buffer("_forbidden", forbidden, persistent=False)
 
     def hidden(
-        self, ids: Tensor, packing: Packing, rows: Tensor | None = None, visible: Tensor | None = None
+        self,
+        ids: Tensor,
+        packing: Packing,
+        rows: Tensor | None = None,
+        visible: Tensor | None = None,
+        spared: SparedRows | None = None,
     ) -> Tensor:
         """Hidden states [N, H] of a packed batch of token ids [N]; every sequence sees all of itself.
 
-        With ``rows`` [m], only those [m, H]: the last layer leaves out what they do not need. With ``visible``
-        [C, C], bool, for sequences of up to C tokens, position i of each sees its position j where [i, j] is true.
+        With ``rows`` [m], only those [m, H]: the last layer leaves out what they do not need, and ``spared`` may
+        say what else the layers can. With ``visible`` [C, C], bool, for sequences of up to C tokens, position i of
+        each sees its position j where [i, j] is true.
         """
-        # What a row may see is not looked up by row, so with it all rows have queries.
-        asked = None if rows is None or visible is not None else Asked.of(packing, rows)
-        wanted = LayerRows(wanted=rows) if asked is None else LayerRows(None, asked.queries.rows, asked.queries)
+        spared = spared or SparedRows()
+        # What a row may see is not looked up by row, so where that differs all rows have queries.
+        asked = None if rows is None or visible is not None else spared.asked
+        queries = None if rows is None or asked is None else asked.queries(rows)
+        wanted = LayerRows(wanted=rows if queries is None else queries.rows, queries=queries)
         last = len(self.model.layers) - 1
 
         def attention(layer: int) -> Attend:
-            return partial(attend_within, packing, visible, wanted.queries if layer == last else None)
+            return partial(attend_within, packing, visible, queries if layer == last else None)
 
-        found = self._run(ids, packing.positions, packing.longest, attention, wanted)
-        return found if asked is None else found[asked.order]
+        found = self._run(ids, packing.positions, packing.longest, attention, wanted, spared.different)
+        return found if asked is None else found[asked.back]
 
     def refresh(self, ids: Tensor, packing: Packing, window: Window, memory: Memory) -> Tensor:
         """Hidden states [A, H] of the window's rows alone, which see the rest of their sequences as remembered."""
@@ -215,20 +223,25 @@ class MaskedDiffusionModel(nn.Module):
         def attention(layer: int) -> Attend:
             return partial(memory.attend, window, layer)
 
-        return self._run(ids[window.rows], positions, packing.longest, attention, LayerRows())
+        return self._run(ids[window.rows], positions, packing.longest, attention)
 
     def _run(
-        self, ids: Tensor, positions: Tensor, length: int, attention: Callable[[int], Attend], wanted: LayerRows
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        length: int,
+        attention: Callable[[int], Attend],
+        wanted: LayerRows | None = None,
+        different: Different | None = None,
     ) -> Tensor:
         """Run the layers over tokens at positions below ``length``; the last one gives what is wanted."""
         cos, sin = rotary_tables(self.config, length, ids.device)
-        different = Different.of(ids)
         # In fp32, whatever type weights are held in: what the layers add to it is not rounded.
         x = self.model.embed_tokens(ids if different is None else different.ids)
         cos, sin = (t[positions].unsqueeze(1).to(x.dtype) for t in (cos, sin))
         last = len(self.model.layers) - 1
         for number, layer in enumerate(self.model.layers):
-            rows = wanted if number == last else LayerRows()
+            rows = wanted if wanted is not None and number == last else LayerRows()
             if number == 0 and different is not None:
                 rows = replace(rows, places=different.places)
             inputs = (x, attention(number), cos, sin, rows)

@@ -6,7 +6,6 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pytest
 import torch
@@ -153,10 +152,10 @@ def test_operations_are_those_that_pytorch_counts_on_the_learners_side(layers: i
     learner = Learner(model, samples, 1000, torch.float32)
     anchors = some_anchors(learner.score())
 
-    def products_added(total: Sequence[int], one: Sequence[int], other: Sequence[int], **_: Any) -> int:
+    def product(total: Sequence[int], one: Sequence[int], other: Sequence[int], **_: object) -> int:
         return 2 * one[0] * one[1] * other[1]
 
-    in_place = {torch.ops.aten.addmm_: products_added}
+    in_place = {torch.ops.aten.addmm_: product}
     with FlopCounterMode(display=False) as score, sdpa_kernel(SDPBackend.MATH):
         learner.score()
     with FlopCounterMode(display=False, custom_mapping=in_place) as train, sdpa_kernel(SDPBackend.MATH):

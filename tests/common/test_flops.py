@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from common.flops import forward_flops, model_flop_utilization, peak_tflops, training_flops
 from common.models.config import ModelConfig
 from common.models.packing import Packing
+from common.models.spared_rows import SparedRows
 from common.models.transformer import MaskedDiffusionModel, initialize
 
 _SHAPES = {
@@ -25,11 +26,12 @@ def counted(config: ModelConfig, lengths: list[int], ids: Tensor, scored: Tensor
     model = MaskedDiffusionModel(config)
     initialize(model, torch.Generator().manual_seed(0))
     packing = Packing.of(lengths, torch.device("cpu"))
+    spared = SparedRows.of(ids, packing, scored)
     with sdpa_kernel(SDPBackend.MATH):
         with FlopCounterMode(display=False) as forward, torch.no_grad():
-            model.logits(model.hidden(ids, packing, scored))
+            model.logits(model.hidden(ids, packing, scored, spared=spared))
         with FlopCounterMode(display=False) as both:
-            loss = F.cross_entropy(model.logits(model.hidden(ids, packing, scored)), ids[scored])
+            loss = F.cross_entropy(model.logits(model.hidden(ids, packing, scored, spared=spared)), ids[scored])
             torch.autograd.backward(loss)
     return forward.get_total_flops(), both.get_total_flops()
 

@@ -14,7 +14,7 @@ from common.models.folder import model_folder
 from common.models.loading import save_model
 from common.models.packing import Packing
 from common.models.precision import rounded
-from common.models.spared_rows import Asked, Different, gathered
+from common.models.spared_rows import SparedRows, gathered
 from common.models.transformer import MaskedDiffusionModel
 
 MakeModel = Callable[..., MaskedDiffusionModel]
@@ -43,12 +43,16 @@ def test_states_and_gradients_are_those_of_whole_passes(
     save_model(model.config, model.named_parameters(), tmp_path / "model", model_folder("builtin:quickstart"))
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "model", attn_implementation="sdpa")
     drawn, packing = sequences(words), Packing.of(LENGTHS)
-    assert (Different.of(packing.pack(drawn)) is not None) == (words == 6)
-    states = model.hidden(packing.pack(drawn), packing, read_rows(packing, READ))
+    ids, rows = packing.pack(drawn), read_rows(packing, READ)
+    spared = SparedRows.of(ids, packing, rows)
+    assert (spared.different is not None) == (words == 6)
+    states = model.hidden(ids, packing, rows, spared=spared)
     expected = []
-    for ids, places in zip(drawn, READ, strict=True):
-        everything = torch.zeros(1, 1, len(ids), len(ids))
-        found = theirs.model(torch.tensor([ids]), attention_mask=everything, use_cache=False).last_hidden_state[0]
+    for sequence, places in zip(drawn, READ, strict=True):
+        everything = torch.zeros(1, 1, len(sequence), len(sequence))
+        found = theirs.model(
+            torch.tensor([sequence]), attention_mask=everything, use_cache=False
+        ).last_hidden_state[0]
         expected.append(found[places])
     torch.testing.assert_close(states, torch.cat(expected), atol=1e-5, rtol=1e-4)
     slope = torch.randn(states.shape, generator=torch.Generator().manual_seed(0))
@@ -65,20 +69,21 @@ def test_states_and_gradients_are_those_of_whole_passes(
 def test_rows_are_asked_for_in_the_order_of_the_sequences() -> None:
     packing = Packing.of(LENGTHS)
     rows = read_rows(packing, READ)
-    asked = Asked.of(packing, rows)
+    asked = SparedRows.of(packing.pack(sequences(6)), packing, rows).asked
     assert asked is not None
-    assert torch.equal(asked.queries.rows, rows.sort().values)
-    assert torch.equal(asked.queries.rows[asked.order], rows)
+    assert torch.equal(asked.queries(rows).rows, rows.sort().values)
+    assert torch.equal(asked.queries(rows).rows[asked.back], rows)
     by_place = sorted(range(len(LENGTHS)), key=packing.starts.__getitem__)
-    assert list(asked.queries.counts) == [len(READ[i]) for i in by_place]
+    assert list(asked.counts) == [len(READ[i]) for i in by_place]
 
 
-def test_where_no_rows_are_asked_for_all_parameters_have_gradients(make_model: MakeModel) -> None:
-    """Ranks exchange those of the same parameters, whatever each has to predict."""
+def test_no_rows_are_asked_for_without_complaint(make_model: MakeModel) -> None:
     model, packing = make_model().requires_grad_(True), Packing.of(LENGTHS)
-    states = model.hidden(packing.pack(sequences(6)), packing, torch.zeros(0, dtype=torch.long))
+    ids, rows = packing.pack(sequences(6)), torch.zeros(0, dtype=torch.long)
+    states = model.hidden(ids, packing, rows, spared=SparedRows.of(ids, packing, rows))
     assert states.shape == (0, model.config.hidden_size)
     states.sum().backward()
+    # Ranks exchange the gradients of all weights, whether they have rows or not.
     assert all(parameter.grad is not None for parameter in model.model.parameters())
 
 

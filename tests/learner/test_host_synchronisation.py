@@ -12,7 +12,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from common.config import LearnerConfig
 from common.likelihood.registry import make_estimator
-from common.models.spared_rows import Asked, Different
 from common.presets import PRESETS
 from learner.batch import PackedViews, pack_views
 from learner.objectives.draws import DrawByDraw
@@ -25,13 +24,6 @@ from tests.learner.learner_tools import MASK_ID, make_samples, tiny_policy
 #: Operators whose result, or its shape, depends on values that only the device has; and host values made tensors.
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique_dim", "_unique2"}
 SENDING = {"lift_fresh"}
-
-
-@pytest.fixture(autouse=True)
-def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the model leave no rows out that it would have to ask a GPU for."""
-    for known in (Asked, Different):
-        monkeypatch.setattr(known, "of", lambda *arguments: None)
 
 
 class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
