@@ -18,7 +18,8 @@ class Work:
     """Rows that went through the layers, pairs of query and key, and rows that the output layer scored.
 
     ``last_rows`` and ``last_pairs`` are those of the last layer, which may leave out the rows nobody asks for but
-    computes the keys and values of all ``rows``.
+    computes the keys and values of all ``rows``. The first layer counts whole, as on a GPU: a CPU leaves out its
+    projections of tokens that did not change.
     """
 
     rows: int = 0

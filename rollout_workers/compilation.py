@@ -6,6 +6,8 @@ import logging
 import os
 from pathlib import Path
 
+import torch
+
 from common.config import Config
 from common.records import Sampler
 from common.sampler import RANDOM_DECODERS
@@ -45,14 +47,15 @@ def expected_completions(config: Config) -> int | None:
 def keep_compiled() -> Path | None:
     """Have the compiler keep what it makes in the user's cache folder, for later processes; return that folder.
 
-    None, and the compiler's own folder among temporary files, where the user's cannot be written. A folder that
-    the environment names is used as it is.
+    There is one for each number of threads: code that was compiled for one thread runs on one, and the compiler's
+    own cache has been seen to give it to processes of two. None, and the compiler's own folder among temporary
+    files, where the user's cannot be written. A folder that the environment names is used as it is.
     """
     if (named := os.environ.get(_VARIABLE)) and not _is_compilers_own(named):
         return Path(named)
     try:
         caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(caches) / "couplet" / "compiled"
+        folder = Path(caches) / "couplet" / "compiled" / f"{torch.get_num_threads()}-threads"
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # a user without a home
         return None

@@ -7,6 +7,7 @@ import pytest
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from common.models.inference import InferenceModel
 from common.models.transformer import MaskedDiffusionModel
 from common.records import NoiseKey, Sampler
 from evaluation.calibration import calibrate
@@ -30,7 +31,11 @@ def requests(count: int, repeats: int = 1) -> list[Request]:
 @pytest.mark.parametrize(
     "mode", [{}, {"approximate_cache": "dual"}, {"approximate_cache": "prefix"}, {"approximate_locking": 0.02}]
 )
-def test_the_work_is_what_pytorch_counts(make_model: MakeModel, mode: dict[str, Any]) -> None:
+def test_the_work_is_what_pytorch_counts(
+    make_model: MakeModel, mode: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a GPU, whose work is meant: a CPU leaves out what the first layer would do for unchanged tokens.
+    monkeypatch.setattr(InferenceModel, "_remembers", lambda self, ids: False)
     model = make_model(vocab_size=12)
     counting = CountingDenoiser(TorchDenoiser(model))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:

@@ -40,11 +40,15 @@ def test_few_logits_are_not_worth_compiling_for() -> None:
     assert said == [], "nothing is compiled, so there is nothing to wait for"
 
 
+def compiled_in(caches: Path) -> Path:
+    return caches / "couplet" / "compiled" / f"{torch.get_num_threads()}-threads"
+
+
 def test_compiled_code_is_kept_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(VARIABLE, "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     kept = keep_compiled()
-    assert kept == tmp_path / "couplet" / "compiled"
+    assert kept == compiled_in(tmp_path)
     assert kept.is_dir()
     monkeypatch.setenv(VARIABLE, str(tmp_path / "chosen"))
     assert keep_compiled() == tmp_path / "chosen", "whoever names a folder has it"
@@ -59,24 +63,19 @@ def test_a_folder_that_the_compiler_has_named_itself_is_nobodys_choice(tmp_path:
         "print(keep_compiled())\n"
         f"print(os.environ['{VARIABLE}'])\n"
     )
-    assert _run(program, {"XDG_CACHE_HOME": str(tmp_path)}) == [str(tmp_path / "couplet" / "compiled")] * 2
+    assert _run(program, {"XDG_CACHE_HOME": str(tmp_path)}) == [str(compiled_in(tmp_path))] * 2
 
 
-def test_code_compiled_for_another_number_of_threads_is_not_taken_from_the_cache(tmp_path: Path) -> None:
-    """The number of threads is a part of the code: what is compiled for one thread runs on one."""
-    program = (
-        "import torch\n"
-        "from torch._dynamo.utils import counters\n"
-        "from torch._inductor import config\n"
-        "config.compile_threads = 1\n"
-        "for threads in (1, 2, 2, 1):\n"
-        "    torch.set_num_threads(threads)\n"
-        "    torch._dynamo.reset()\n"
-        "    counters.clear()\n"
-        "    torch.compile(lambda x: x.exp(), dynamic=True)(torch.zeros(3, 32_000))\n"
-        "    print(counters['inductor']['fxgraph_cache_miss'])\n"
-    )
-    assert _run(program, {VARIABLE: str(tmp_path)}) == ["1", "1", "0", "0"]
+def test_processes_of_other_threads_have_a_folder_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = []
+    for threads in (1, 2, 1):
+        monkeypatch.setenv(VARIABLE, "")
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        found.append(keep_compiled())
+    assert found[0] == found[2] != found[1]
 
 
 def test_without_a_cache_folder_the_compilers_own_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
