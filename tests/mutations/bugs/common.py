@@ -94,8 +94,8 @@ BUGS = (
         "old-bucket-accepted",
         "The checksum of a bucket of weights holds for its version only.",
         "common/weights/buckets.py",
-        old="key = (manifest.version << 20) + number",
-        new="key = number",
+        old="return (manifest.version << 20) + number",
+        new="return number",
         tests=("tests/common/test_weights.py",),
     ),
     Mutation(
