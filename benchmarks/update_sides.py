@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks import naive_update
 from benchmarks.naive_denoise import stock_model
-from common.flops import forward_flops, training_flops
+from common.flops import TRAINING_PASSES, forward_flops
 from common.likelihood.coupled import CoupledEstimator
 from common.models.config import ModelConfig
 from common.models.transformer import MaskedDiffusionModel
@@ -150,9 +150,6 @@ class _Pass(NamedTuple):
     def forward(self, config: ModelConfig) -> int:
         return forward_flops(config, self.lengths, self.rows, different=self.different, asked=self.asked)
 
-    def training(self, config: ModelConfig) -> int:
-        return training_flops(config, self.lengths, self.rows, different=self.different, asked=self.asked)
-
 
 def _learner_pass(packed: PackedViews) -> _Pass:
     different, asked = (None, None) if packed.spared is None else (packed.spared.different, packed.spared.asked)
@@ -170,7 +167,7 @@ def _operations(config: ModelConfig, passes: Sequence[_Pass], again: bool) -> Op
     ``again``: the backward pass computes the layers again, each up to its last product, which nobody needs.
     """
     forward = sum(one.forward(config) for one in passes)
-    train = sum(one.training(config) for one in passes)
+    train = TRAINING_PASSES * forward
     if again:
         tokens, rows = sum(sum(one.lengths) for one in passes), sum(one.rows for one in passes)
         last_products = ((config.num_hidden_layers - 1) * tokens + rows) * config.intermediate_size

@@ -41,6 +41,10 @@ def peak_tflops(device_name: str, dtype: Dtype) -> float | None:
     return None if peak is None else getattr(peak, dtype)
 
 
+#: A forward and a backward pass, which has two products for each of the forward pass, in forward passes.
+TRAINING_PASSES = 3
+
+
 def forward_flops(
     config: ModelConfig,
     lengths: Sequence[int],
@@ -68,21 +72,14 @@ def forward_flops(
         whole -= (tokens - different) * projections
     if asked is not None:
         whole -= 4 * width * sum((length - some) * length for length, some in zip(lengths, asked, strict=True))
-        if layers > 1 or different is None:
+        if layers > 1 or different is None:  # an only layer makes queries of the different tokens
             whole -= (tokens - rows) * queries
     return whole
 
 
-def training_flops(
-    config: ModelConfig,
-    lengths: Sequence[int],
-    rows: int,
-    *,
-    different: int | None = None,
-    asked: Sequence[int] | None = None,
-) -> int:
-    """Count those of a forward and a backward pass, which has two products for each of the forward pass."""
-    return 3 * forward_flops(config, lengths, rows, different=different, asked=asked)
+def training_flops(config: ModelConfig, lengths: Sequence[int], rows: int) -> int:
+    """Count those of a forward and a backward pass over whole segments."""
+    return TRAINING_PASSES * forward_flops(config, lengths, rows)
 
 
 def model_flop_utilization(flops: float, seconds: float, peak: float) -> float:

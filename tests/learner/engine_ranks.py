@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,11 +29,10 @@ from rollout_workers.denoiser import TorchDenoiser
 from rollout_workers.engine import DenoisingEngine
 from rollout_workers.requests import Request
 from tests.learner.learner_tools import make_group, make_samples, make_step, tiny_policy
-from tests.learner.rank_processes import run_ranks
+from tests.learner.rank_processes import held_for_good, run_ranks
 
 SEED = 5
 STEPS = 5
-_READINGS = 4
 CONFIG = LearnerConfig(
     inner_iterations=2,
     objective=GrpoConfig(kl_weight=0.1, clip=0.05),
@@ -163,22 +161,16 @@ def _sleep(engine: Any, looks: bool) -> list[int]:
     moved = MovedStorages.move(tensor for tensor in held_tensors(engine) if tensor.device.type == "cpu")
     bytes_left = []
     if looks:
-        bytes_left.append(min(_new_bytes()) - moved.bytes)
+        bytes_left.append(held_for_good(_new_bytes) - moved.bytes)
     moved.move_back()
     return bytes_left
 
 
-def _new_bytes() -> Iterator[int]:
-    """Yield the bytes in tensors that were made since objects were frozen last, again and again.
-
-    gloo's threads let go of a buffer a little later.
-    """
-    for _ in range(_READINGS):
-        gc.collect()
-        tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
-        storages = distinct_storages(tensor for tensor in tensors if tensor.device.type == "cpu")
-        yield sum(storage.nbytes() for storage in storages)
-        time.sleep(0.02)
+def _new_bytes() -> int:
+    """Return the bytes in tensors that were made since objects were frozen last."""
+    gc.collect()
+    tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+    return sum(s.nbytes() for s in distinct_storages(one for one in tensors if one.device.type == "cpu"))
 
 
 def sampled_groups() -> list[TrajectoryGroup]:

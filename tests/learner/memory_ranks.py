@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,11 +21,10 @@ from learner import memory
 from learner.objectives.registry import make_objective
 from learner.policy import Policy
 from learner.samples import TrainingSample
-from tests.learner.rank_processes import run_ranks
+from tests.learner.rank_processes import held_for_good, run_ranks
 
 RANKS = 2
 CHECKPOINT = "checkpoint"
-_READINGS = 4
 PROMPT, COMPLETION = 60, 100
 #: Large enough that some parameters are partitioned by ZeRO-3, and that little else is as large as the model.
 MODEL = ModelConfig(
@@ -102,7 +100,7 @@ def _measure(case: Case, watched: bool, saved: Path) -> dict[str, int]:
 
     def note(moment: str) -> None:
         if watched:
-            found[moment] = min(_held_for_good(kept))
+            found[moment] = held_for_good(lambda: sum(_storages(kept).values()))
         kept.clear()
 
     def save(tensor: torch.Tensor) -> torch.Tensor:
@@ -169,13 +167,6 @@ def _samples(step: int) -> list[TrainingSample]:
         )
         for number in range(2 * RANKS)
     ]
-
-
-def _held_for_good(beside: Iterable[torch.Tensor]) -> Iterator[int]:
-    """Yield the bytes of all storages, again and again: gloo's threads let go of a buffer a little later."""
-    for _ in range(_READINGS):
-        yield sum(_storages(beside).values())
-        time.sleep(0.02)
 
 
 def _storages(beside: Iterable[torch.Tensor] = ()) -> dict[int, int]:
