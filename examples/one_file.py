@@ -30,6 +30,7 @@ from common.models.loading import load_model
 from common.models.log_probabilities import ChunkedLoss, Span, Targets, TokenLogProbs
 from common.models.packing import Packing
 from common.models.prompts import PromptEncoder
+from common.models.spared_rows import SparedRows
 from common.models.transformer import MaskedDiffusionModel
 from common.records import Completion, NoiseKey, Score, Task
 from orchestrator.curriculum import Curriculum, load_data
@@ -227,8 +228,12 @@ def head_targets(model: MaskedDiffusionModel, batch: Batch) -> Targets:
 
 
 def hidden_states(model: MaskedDiffusionModel, batch: Batch) -> Tensor:
-    """Run the model once over all views and return the states [u, H] that predict the rows."""
-    return model.hidden(batch.ids, batch.packing, model.source_rows(batch.rows))
+    """Run the model once over all views and return the states [u, H] that predict the rows.
+
+    The first and the last layer leave out what they do in the system, as sums of other rows round differently.
+    """
+    spared = SparedRows.of(batch.ids, batch.packing, batch.rows)
+    return model.hidden(batch.ids, batch.packing, model.source_rows(batch.rows), spared=spared)
 
 
 @torch.no_grad()

@@ -40,15 +40,15 @@ def test_few_logits_are_not_worth_compiling_for() -> None:
     assert said == [], "nothing is compiled, so there is nothing to wait for"
 
 
-def compiled_in(caches: Path) -> Path:
-    return caches / "couplet" / "compiled" / f"{torch.get_num_threads()}-threads"
+def compiled_in(caches: Path, threads: int) -> Path:
+    return caches / "couplet" / "compiled" / f"{threads}-threads"
 
 
 def test_compiled_code_is_kept_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(VARIABLE, "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     kept = keep_compiled()
-    assert kept == compiled_in(tmp_path)
+    assert kept == compiled_in(tmp_path, torch.get_num_threads())
     assert kept.is_dir()
     monkeypatch.setenv(VARIABLE, str(tmp_path / "chosen"))
     assert keep_compiled() == tmp_path / "chosen", "whoever names a folder has it"
@@ -57,13 +57,14 @@ def test_compiled_code_is_kept_in_the_users_cache(monkeypatch: pytest.MonkeyPatc
 def test_a_folder_that_the_compiler_has_named_itself_is_nobodys_choice(tmp_path: Path) -> None:
     """Importing it, as parts of transformers do, names a temporary folder in the environment."""
     program = (
-        "import os, torch._dynamo\n"
+        "import os, torch, torch._dynamo\n"
+        "torch.set_num_threads(3)\n"
         f"assert os.environ['{VARIABLE}']\n"
         "from rollout_workers.compilation import keep_compiled\n"
         "print(keep_compiled())\n"
         f"print(os.environ['{VARIABLE}'])\n"
     )
-    assert _run(program, {"XDG_CACHE_HOME": str(tmp_path)}) == [str(compiled_in(tmp_path))] * 2
+    assert _run(program, {"XDG_CACHE_HOME": str(tmp_path)}) == [str(compiled_in(tmp_path, 3))] * 2
 
 
 def test_processes_of_other_threads_have_a_folder_of_their_own(

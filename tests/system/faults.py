@@ -38,11 +38,10 @@ def redis_server(run: Run) -> psutil.Process:
     return server
 
 
-def hang(run: Run, title: str, name: str) -> None:
+def hang(run: Run, victim: psutil.Process, name: str) -> None:
     """Stop an actor, which hangs from then on; it is killed within the bound, and named."""
     named = re.compile(rf"{name}(-restart-\d+)? (hung|died)")
     before = len(named.findall(run.output))
-    victim = run.actors(title)[0]
     victim.suspend()
     victim.wait(BOUND)
     run.wait_for(lambda: len(named.findall(run.output)) > before, f"a note that names {name}", BOUND)
@@ -81,9 +80,15 @@ def newest_checkpoint(run: Run) -> Path:
     return checkpoints / (checkpoints / "latest").read_text().strip()
 
 
-def damage_checkpoint(run: Run, draw: np.random.Generator) -> Path:
-    """Flip a bit of the newest checkpoint's largest file, and return that file."""
-    files = [one for one in newest_checkpoint(run).rglob("*") if one.is_file()]
+def checkpoints(run: Run) -> list[Path]:
+    """Return the checkpoints up to the one that the run would go on from, the oldest first."""
+    newest = newest_checkpoint(run)
+    return [one for one in sorted(newest.parent.glob("step-??????")) if one.name <= newest.name]
+
+
+def damage_checkpoint(checkpoint: Path, draw: np.random.Generator) -> Path:
+    """Flip a bit of its largest file, and return that file."""
+    files = [one for one in checkpoint.rglob("*") if one.is_file()]
     file = max(files, key=lambda one: one.stat().st_size)
     flip_bit(file, draw)
     return file

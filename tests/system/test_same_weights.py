@@ -18,6 +18,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,16 @@ def wait_for_training(run: Run) -> None:
     run.wait_for(lambda: "] training\n" in run.output, "training", DEADLINE)
 
 
+@contextmanager
+def stopped(run: Run) -> Iterator[None]:
+    """Stop the main process, so that a run of a second does not end while its processes are looked at."""
+    run.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        run.process.send_signal(signal.SIGCONT)
+
+
 def in_step(run: Run, step: int, draw: random.Random) -> None:
     """At any moment of the step after ``step``."""
     file = run.folder / "metrics.jsonl"
@@ -120,8 +131,9 @@ def test_rollouts_of_vllm_train_the_same_weights(start_run: StartRun, in_one_pro
     vllm = ("rollout.backend=vllm", "rollout.verify_weights=true")
     run = start_run(*ONE_RANK, *vllm, "learner.weights_transport=collective")
     wait_for_training(run)
-    (worker,) = run.actors("RolloutWorker")
-    processes = [child for child in worker.children(recursive=True) if "VLLM" in " ".join(child.cmdline())]
+    with stopped(run):
+        (worker,) = run.actors("RolloutWorker")
+        processes = [child for child in worker.children(recursive=True) if "VLLM" in " ".join(child.cmdline())]
     assert len(processes) == 1
     run.finish(DEADLINE)
     assert not [process for process in processes if process.is_running()]
@@ -202,8 +214,8 @@ class Interruption:
     """A run, stopped by Ctrl-C in a step, refused, and resumed after each of its ends.
 
     Its learner died at its first start. It had two rollout workers and went on with one, lost its Redis and was
-    ``killed``, and found a ``damaged`` file in its newest checkpoint. What hung and failed after that is in
-    :func:`strike`. An ``early`` start of it was stopped before it had any. One in test_stages.py loses its Ray.
+    ``killed``, and found a ``damaged`` file in every checkpoint but its first. What hung and failed after that is
+    in :func:`strike`. An ``early`` start of it was stopped before it had any. One in test_stages.py loses its Ray.
     """
 
     early: Run
@@ -216,7 +228,7 @@ class Interruption:
     summary: dict[str, object]
     refused: Result
     killed: Run
-    damaged: Path
+    damaged: list[Path]
     resumed: Run
 
 
@@ -251,7 +263,8 @@ def interruption(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interrupt
         runs.append(Run(folder, *settings, *broadcast, "--resume", "auto"))
         lose_redis(runs[-1])
         kill_whole_run(runs[-1])
-        damaged = faults.damage_checkpoint(runs[-1], np.random.default_rng(4))
+        draw = np.random.default_rng(4)
+        damaged = [faults.damage_checkpoint(one, draw) for one in faults.checkpoints(runs[-1])[1:]]
         patient = ("learner.keep_checkpoints=3", "deadlines.heartbeat_seconds=5", "deadlines.restarts=9")
         runs.append(Run(folder, *ONE_RANK, *patient, "--resume", "auto"))
         strike(runs[-1])
@@ -290,7 +303,7 @@ def lose_redis(run: Run) -> None:
 def kill_whole_run(run: Run) -> None:
     """SIGKILL the main process at any moment of a step; everything else, sandboxes included, ends with it."""
     in_step(run, 4, random.Random(1))
-    wait_for(run, lambda: faults.newest_checkpoint(run).name == "step-000004", "the second checkpoint")
+    wait_for(run, lambda: faults.newest_checkpoint(run).name >= "step-000004", "the second checkpoint")
     sandboxes = run.actors("RewardWorker")[0].children(recursive=True)
     assert sandboxes
     run.process.send_signal(signal.SIGKILL)
@@ -305,9 +318,11 @@ def strike(run: Run) -> None:
     The run goes on by itself; docs/reliability.md lists all that it survives.
     """
     wait_for_training(run)
-    faults.hang(run, "RewardWorker", "reward-0")
-    faults.hang(run, "RolloutWorker", "rollout-0")
-    faults.hang(run, "LearnerRank", "learner-0")
+    # Found at once, as a run of a few steps goes on while one looks.
+    with stopped(run):
+        victims = [run.actors(title)[0] for title in ("RewardWorker", "RolloutWorker", "LearnerRank")]
+    for victim, name in zip(victims, ("reward-0", "rollout-0", "learner-0"), strict=True):
+        faults.hang(run, victim, name)
     run.wait_for_step(3)
     faults.pause(run, "RolloutWorker", seconds=2.0)
     run.wait_for_step(4)
@@ -317,7 +332,8 @@ def strike(run: Run) -> None:
     server = rank.parent()
     assert server is not None
     assert "forking/server.py" in " ".join(server.cmdline()), "it takes the place of another"
-    damaged, before = faults.damage_checkpoint(run, np.random.default_rng(3)), len(run.output)
+    newest, before = faults.newest_checkpoint(run), len(run.output)
+    damaged = faults.damage_checkpoint(newest, np.random.default_rng(3))
     rank.kill()
     run.wait_for(lambda: damaged.name in run.output[before:], "a note that names the damaged file", faults.BOUND)
     # What actors answer, their errors included, is read without torch, and of Ray there is what the run uses.
@@ -382,7 +398,10 @@ def test_ctrl_c_stops_a_run_which_only_goes_on_when_asked_to(interruption: Inter
 
 
 def test_a_damaged_checkpoint_is_passed_over(interruption: Interruption) -> None:
-    assert interruption.damaged.name in interruption.resumed.output
+    assert interruption.damaged
+    for file in interruption.damaged:
+        step, within = file.relative_to(interruption.resumed.folder / "checkpoints").parts[0], file.name
+        assert re.search(f"checkpoint {step} is damaged: .*{within}", interruption.resumed.output)
 
 
 def test_a_run_that_is_stopped_at_its_start_is_started_by_the_same_command(interruption: Interruption) -> None:
