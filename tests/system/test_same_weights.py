@@ -400,8 +400,8 @@ def test_ctrl_c_stops_a_run_which_only_goes_on_when_asked_to(interruption: Inter
 def test_a_damaged_checkpoint_is_passed_over(interruption: Interruption) -> None:
     assert interruption.damaged
     for file in interruption.damaged:
-        step, within = file.relative_to(interruption.resumed.folder / "checkpoints").parts[0], file.name
-        assert re.search(f"checkpoint {step} is damaged: .*{within}", interruption.resumed.output)
+        step = file.relative_to(interruption.resumed.folder / "checkpoints").parts[0]
+        assert re.search(f"checkpoint {step} is damaged: .*{re.escape(file.name)}", interruption.resumed.output)
 
 
 def test_a_run_that_is_stopped_at_its_start_is_started_by_the_same_command(interruption: Interruption) -> None:
